@@ -1,0 +1,1 @@
+"""Names, states, errors, resource types, time: pure, no I/O."""

@@ -1,0 +1,179 @@
+"""Resource names: the one module that takes them apart and puts them together.
+
+An `…_id` is the last part (``census``), a `…_name` the whole path (``projects/p/models/census``).
+Nothing else in mlengine splits a resource name on ``/``.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from mlengine.core.errors import InvalidArgument
+
+__all__ = [
+    "VersionRef",
+    "check_bucket_id",
+    "check_id",
+    "check_labels",
+    "check_project",
+    "job_name",
+    "location_name",
+    "model_name",
+    "operation_name",
+    "parse_model_or_version",
+    "parse_version",
+    "project_name",
+    "version_name",
+]
+
+_ID = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,127}", re.ASCII)
+_PROJECT = re.compile(r"[a-z0-9][a-z0-9-]{0,62}", re.ASCII)
+# Google's bucket rule less dots, which would make `gs://a.b` mean a domain to other tools.
+_BUCKET = re.compile(r"[a-z0-9][a-z0-9_-]{1,61}[a-z0-9]", re.ASCII)
+_MAX_LABELS = 64
+
+
+class VersionRef(NamedTuple):
+    """A model, or one version of it when `version_id` is not empty."""
+
+    project: str
+    model_id: str
+    version_id: str = ""
+
+
+def check_id(value: str, *, kind: str, field: str) -> str:
+    """Return `value` if it may name a job, model or version.
+
+    Args:
+        value: The bare id.
+        kind: What it names, for the message: ``job``, ``model``, ``version``.
+        field: The request's field, such as ``job.job_id``.
+
+    Raises:
+        InvalidArgument: It is empty, too long, or has other characters.
+    """
+    if _ID.fullmatch(value):
+        return value
+    shown = value if len(value) <= 64 else value[:61] + "..."
+    raise InvalidArgument(
+        f"The {kind} id {shown!r} is not valid.",
+        "Use 1-128 letters, digits and underscores, starting with a letter.",
+        field=field,
+    )
+
+
+def check_project(value: str) -> str:
+    """Return `value` if it may name a project."""
+    if _PROJECT.fullmatch(value):
+        return value
+    raise InvalidArgument(
+        f"The project id {value[:64]!r} is not valid.",
+        "Use 1-63 lower-case letters, digits and hyphens, starting with a letter or digit.",
+        field="project",
+    )
+
+
+def check_bucket_id(value: str) -> str:
+    """Return `value` if it may name a bucket."""
+    if _BUCKET.fullmatch(value):
+        return value
+    raise InvalidArgument(
+        f"The bucket name {value[:64]!r} is not valid.",
+        "Use 3-63 lower-case letters, digits, hyphens and underscores, "
+        "starting and ending with a letter or digit.",
+        field="bucket",
+    )
+
+
+def check_labels(labels: dict[str, str], *, field: str) -> None:
+    """Raise `InvalidArgument` unless keys and values follow Google's label rule."""
+    if len(labels) > _MAX_LABELS:
+        raise InvalidArgument(f"{len(labels)} labels are too many.", "Use at most 64.", field=field)
+    for key, value in labels.items():
+        if not key or not _starts_lower(key) or not _is_label(key):
+            raise InvalidArgument(
+                f"The label key {key[:64]!r} is not valid.",
+                "Use 1-63 lower-case letters, digits, '_' and '-', starting with a letter.",
+                field=field,
+            )
+        if not _is_label(value):
+            raise InvalidArgument(
+                f"The value {value[:64]!r} of label '{key}' is not valid.",
+                "Use at most 63 lower-case letters, digits, '_' and '-'.",
+                field=field,
+            )
+
+
+def _starts_lower(text: str) -> bool:
+    return text[0].isalpha() and not text[0].isupper()
+
+
+def _is_label(text: str) -> bool:
+    return len(text) <= 63 and all(
+        c in "_-" or (c.isalnum() and not c.isupper()) for c in text
+    )
+
+
+def project_name(project: str) -> str:
+    """Return ``projects/P``."""
+    return f"projects/{project}"
+
+
+def job_name(project: str, job_id: str) -> str:
+    """Return ``projects/P/jobs/J``."""
+    return f"projects/{project}/jobs/{job_id}"
+
+
+def model_name(project: str, model_id: str) -> str:
+    """Return ``projects/P/models/M``."""
+    return f"projects/{project}/models/{model_id}"
+
+
+def version_name(project: str, model_id: str, version_id: str) -> str:
+    """Return ``projects/P/models/M/versions/V``."""
+    return f"projects/{project}/models/{model_id}/versions/{version_id}"
+
+
+def operation_name(project: str, operation_id: str) -> str:
+    """Return ``projects/P/operations/O``."""
+    return f"projects/{project}/operations/{operation_id}"
+
+
+def location_name(project: str, location_id: str) -> str:
+    """Return ``projects/P/locations/L``."""
+    return f"projects/{project}/locations/{location_id}"
+
+
+def parse_model_or_version(name: str, *, field: str) -> VersionRef:
+    """Take ``projects/P/models/M`` or ``projects/P/models/M/versions/V`` apart.
+
+    Example:
+        >>> parse_model_or_version("projects/p/models/census/versions/v1", field="name")
+        VersionRef(project='p', model_id='census', version_id='v1')
+    """
+    match name.split("/"):
+        case ["projects", project, "models", model_id]:
+            version_id = ""
+        case ["projects", project, "models", model_id, "versions", version_id]:
+            check_id(version_id, kind="version", field=field)
+        case _:
+            raise InvalidArgument(
+                f"{name[:200]!r} names no model.",
+                "Write projects/PROJECT/models/MODEL or "
+                "projects/PROJECT/models/MODEL/versions/VERSION.",
+                field=field,
+            )
+    check_project(project)
+    check_id(model_id, kind="model", field=field)
+    return VersionRef(project, model_id, version_id)
+
+
+def parse_version(name: str, *, field: str) -> VersionRef:
+    """Take ``projects/P/models/M/versions/V`` apart; a bare model is refused."""
+    ref = parse_model_or_version(name, field=field)
+    if not ref.version_id:
+        raise InvalidArgument(
+            f"{name!r} names a model, not a version.", "Append /versions/VERSION.", field=field
+        )
+    return ref

@@ -1,0 +1,344 @@
+"""The resources of ``ml.googleapis.com/v1``, field for field.
+
+Every class is one message of the public discovery document (revision 20251213). As in protocol
+buffers, an unset field has its zero value and is left out of answers; `core.wire` reads and writes
+them. Attributes are snake_case here and camelCase on the wire. `OUTPUT_ONLY` lists what a request
+may carry but never sets.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar
+
+import msgspec
+
+__all__ = [
+    "AcceleratorConfig",
+    "AutoScaling",
+    "Bucket",
+    "GetConfigResponse",
+    "Int64",
+    "Job",
+    "Location",
+    "LogEntry",
+    "ManualScaling",
+    "Model",
+    "Object",
+    "Operation",
+    "OperationMetadata",
+    "PredictionInput",
+    "PredictionOutput",
+    "ReplicaConfig",
+    "RequestLoggingConfig",
+    "Resource",
+    "Scheduling",
+    "TrainingInput",
+    "TrainingOutput",
+    "Version",
+]
+
+Int64 = Annotated[int, msgspec.Meta(extra={"int64": True})]
+"""An integer that JSON carries as a string, because JavaScript cannot hold 64 bits."""
+
+JsonObject = dict[str, Any]
+
+
+class Resource(
+    msgspec.Struct, kw_only=True, omit_defaults=True, rename="camel", forbid_unknown_fields=True
+):
+    """A message of the API."""
+
+    OUTPUT_ONLY: ClassVar[frozenset[str]] = frozenset()
+
+
+# --- jobs ---------------------------------------------------------------------------------------
+
+
+class AcceleratorConfig(Resource):
+    """GPUs of a replica or of a version's node."""
+
+    type: str = ""
+    count: Int64 = 0
+
+
+class DiskConfig(Resource):
+    """Boot disk of a replica."""
+
+    boot_disk_type: str = ""
+    boot_disk_size_gb: int = 0
+
+
+class ReplicaConfig(Resource):
+    """Per-role settings of a training job."""
+
+    accelerator_config: AcceleratorConfig | None = None
+    image_uri: str = ""
+    container_command: list[str] = []
+    container_args: list[str] = []
+    disk_config: DiskConfig | None = None
+    tpu_tf_version: str = ""
+
+
+class Scheduling(Resource):
+    """Time limits (protobuf durations such as ``"7200s"``) and priority (0-1000, higher first)."""
+
+    max_running_time: str = ""
+    max_wait_time: str = ""
+    priority: int = 0
+
+
+class EncryptionConfig(Resource):
+    """Customer-managed key."""
+
+    kms_key_name: str = ""
+
+
+class TrainingInput(Resource):
+    """What a training job runs."""
+
+    scale_tier: str = ""
+    master_type: str = ""
+    master_config: ReplicaConfig | None = None
+    worker_type: str = ""
+    worker_config: ReplicaConfig | None = None
+    parameter_server_type: str = ""
+    parameter_server_config: ReplicaConfig | None = None
+    evaluator_type: str = ""
+    evaluator_config: ReplicaConfig | None = None
+    worker_count: Int64 = 0
+    parameter_server_count: Int64 = 0
+    evaluator_count: Int64 = 0
+    package_uris: list[str] = []
+    python_module: str = ""
+    args: list[str] = []
+    hyperparameters: JsonObject | None = None
+    region: str = ""
+    job_dir: str = ""
+    runtime_version: str = ""
+    python_version: str = ""
+    encryption_config: EncryptionConfig | None = None
+    scheduling: Scheduling | None = None
+    network: str = ""
+    service_account: str = ""
+    use_chief_in_tf_config: bool = False
+    enable_web_access: bool = False
+
+
+class TrainingOutput(Resource):
+    """What a training job has produced so far."""
+
+    completed_trial_count: Int64 = 0
+    trials: list[JsonObject] = []
+    consumed_m_l_units: float = msgspec.field(default=0.0, name="consumedMLUnits")
+    is_hyperparameter_tuning_job: bool = False
+    is_built_in_algorithm_job: bool = False
+    built_in_algorithm_output: JsonObject | None = None
+    hyperparameter_metric_tag: str = ""
+    web_access_uris: dict[str, str] = {}
+
+
+class PredictionInput(Resource):
+    """What a batch prediction job reads, with which model, and where it writes."""
+
+    model_name: str = ""
+    version_name: str = ""
+    uri: str = ""
+    data_format: str = ""
+    output_data_format: str = ""
+    input_paths: list[str] = []
+    output_path: str = ""
+    region: str = ""
+    max_worker_count: Int64 = 0
+    batch_size: Int64 = 0
+    runtime_version: str = ""
+    signature_name: str = ""
+
+
+class PredictionOutput(Resource):
+    """What a batch prediction job has produced so far; counts are instances."""
+
+    output_path: str = ""
+    prediction_count: Int64 = 0
+    error_count: Int64 = 0
+    node_hours: float = 0.0
+
+
+class Job(Resource):
+    """A training or batch prediction run; its id is used up for ever."""
+
+    OUTPUT_ONLY = frozenset(
+        {
+            "create_time", "start_time", "end_time", "state", "error_message",
+            "training_output", "prediction_output", "job_position",
+        }
+    )  # fmt: skip
+
+    job_id: str = ""
+    training_input: TrainingInput | None = None
+    prediction_input: PredictionInput | None = None
+    create_time: str = ""
+    start_time: str = ""
+    end_time: str = ""
+    state: str = ""
+    error_message: str = ""
+    training_output: TrainingOutput | None = None
+    prediction_output: PredictionOutput | None = None
+    labels: dict[str, str] = {}
+    etag: str = ""
+    job_position: Int64 = 0
+
+
+# --- models and versions ------------------------------------------------------------------------
+
+
+class AutoScaling(Resource):
+    """How many nodes a version may have."""
+
+    min_nodes: int = 0
+    max_nodes: int = 0
+    metrics: list[JsonObject] = []
+
+
+class ManualScaling(Resource):
+    """How many nodes a version has."""
+
+    nodes: int = 0
+
+
+class RequestLoggingConfig(Resource):
+    """Which share of requests is kept in which table."""
+
+    sampling_percentage: float = 0.0
+    bigquery_table_name: str = ""
+
+
+class Version(Resource):
+    """One loadable artefact under a model."""
+
+    OUTPUT_ONLY = frozenset(
+        {
+            "is_default", "create_time", "last_use_time", "state", "error_message",
+            "last_migration_time", "last_migration_model_id",
+        }
+    )  # fmt: skip
+
+    name: str = ""
+    description: str = ""
+    is_default: bool = False
+    deployment_uri: str = ""
+    create_time: str = ""
+    last_use_time: str = ""
+    runtime_version: str = ""
+    python_version: str = ""
+    machine_type: str = ""
+    auto_scaling: AutoScaling | None = None
+    manual_scaling: ManualScaling | None = None
+    state: str = ""
+    error_message: str = ""
+    package_uris: list[str] = []
+    prediction_class: str = ""
+    labels: dict[str, str] = {}
+    etag: str = ""
+    framework: str = ""
+    service_account: str = ""
+    accelerator_config: AcceleratorConfig | None = None
+    container: JsonObject | None = None
+    routes: JsonObject | None = None
+    request_logging_config: RequestLoggingConfig | None = None
+    explanation_config: JsonObject | None = None
+    last_migration_time: str = ""
+    last_migration_model_id: str = ""
+
+
+class Model(Resource):
+    """A name that versions live under; one version is the default."""
+
+    OUTPUT_ONLY = frozenset({"default_version"})
+
+    name: str = ""
+    description: str = ""
+    default_version: Version | None = None
+    regions: list[str] = []
+    online_prediction_logging: bool = False
+    online_prediction_console_logging: bool = False
+    labels: dict[str, str] = {}
+    etag: str = ""
+
+
+# --- long-running operations --------------------------------------------------------------------
+
+
+class OperationMetadata(Resource):
+    """What an operation is about."""
+
+    create_time: str = ""
+    start_time: str = ""
+    end_time: str = ""
+    is_cancellation_requested: bool = False
+    operation_type: str = ""
+    model_name: str = ""
+    version: Version | None = None
+    project_number: Int64 = 0
+    labels: dict[str, str] = {}
+
+
+class Operation(Resource):
+    """Work that goes on after the answer; `metadata` and `response` are tagged with ``@type``."""
+
+    name: str = ""
+    metadata: JsonObject = {}
+    done: bool = False
+    error: JsonObject | None = None
+    response: JsonObject | None = None
+
+
+# --- projects and locations ---------------------------------------------------------------------
+
+
+class Location(Resource):
+    """A place where jobs and versions may run; an engine has one."""
+
+    name: str = ""
+    capabilities: list[JsonObject] = []
+
+
+class GetConfigResponse(Resource):
+    """Identity of the service in a project."""
+
+    service_account: str = ""
+    service_account_project: Int64 = 0
+    config: JsonObject | None = None
+
+
+# --- the engine's own resources -----------------------------------------------------------------
+
+
+class Bucket(Resource):
+    """A named store behind ``gs://name/…``; `backing` is an fsspec URL or empty for a folder."""
+
+    OUTPUT_ONLY = frozenset({"create_time"})
+
+    name: str = ""
+    backing: str = ""
+    create_time: str = ""
+
+
+class Object(Resource):
+    """One object of a bucket; `name` has no leading slash, `size` is bytes."""
+
+    bucket: str = ""
+    name: str = ""
+    size: Int64 = 0
+    updated: str = ""
+
+
+class LogEntry(Resource):
+    """One line that a replica or the engine said about a job."""
+
+    timestamp: str = ""
+    severity: str = ""
+    task_name: str = ""
+    trial_id: str = ""
+    message: str = ""
+    json_payload: JsonObject | None = None
+    insert_id: str = ""

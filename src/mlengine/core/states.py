@@ -1,0 +1,74 @@
+"""The states of jobs and versions, and which moves between them are lawful.
+
+    job      QUEUED ─▶ PREPARING ─▶ RUNNING ─▶ SUCCEEDED
+               │           │           ├─────▶ FAILED      (also from PREPARING and QUEUED)
+               └───────────┴───────────┴─────▶ CANCELLING ─▶ CANCELLED
+    version  CREATING ─▶ READY ⇄ UPDATING      CREATING ─▶ FAILED
+             READY, FAILED ─▶ DELETING ─▶ (gone)
+
+What each state promises, and when it is published:
+
+- QUEUED: the job is on disk and will run; nothing of it runs.
+- PREPARING: an attempt owns it; packages are being fetched and installed.
+- RUNNING: every replica of the attempt has been started.
+- CANCELLING: it will end as CANCELLED, never as SUCCEEDED; replicas may still run.
+- SUCCEEDED, FAILED, CANCELLED: final, and no process of the job is left.
+- READY: a worker has loaded the version *and* answered.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+
+__all__ = ["JOB_MOVES", "TERMINAL_JOB_STATES", "JobState", "VersionState", "may_move"]
+
+
+class JobState(enum.StrEnum):
+    """State of a job (`Job.state`); the same enum serves trials."""
+
+    QUEUED = "QUEUED"
+    PREPARING = "PREPARING"
+    RUNNING = "RUNNING"
+    SUCCEEDED = "SUCCEEDED"
+    FAILED = "FAILED"
+    CANCELLING = "CANCELLING"
+    CANCELLED = "CANCELLED"
+
+    @property
+    def terminal(self) -> bool:
+        """Whether the state is final."""
+        return self in TERMINAL_JOB_STATES
+
+
+class VersionState(enum.StrEnum):
+    """State of a model version (`Version.state`)."""
+
+    CREATING = "CREATING"
+    READY = "READY"
+    UPDATING = "UPDATING"
+    FAILED = "FAILED"
+    DELETING = "DELETING"
+
+
+TERMINAL_JOB_STATES = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED})
+
+JOB_MOVES: Mapping[JobState, frozenset[JobState]] = {
+    JobState.QUEUED: frozenset({JobState.PREPARING, JobState.FAILED, JobState.CANCELLING}),
+    JobState.PREPARING: frozenset({JobState.RUNNING, JobState.FAILED, JobState.CANCELLING}),
+    JobState.RUNNING: frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLING}),
+    JobState.CANCELLING: frozenset({JobState.CANCELLED}),
+    JobState.SUCCEEDED: frozenset(),
+    JobState.FAILED: frozenset(),
+    JobState.CANCELLED: frozenset(),
+}
+
+
+def may_move(frm: JobState, to: JobState) -> bool:
+    """Tell whether a job may go from one state to another.
+
+    Example:
+        >>> may_move(JobState.CANCELLING, JobState.SUCCEEDED)
+        False
+    """
+    return to in JOB_MOVES[frm]

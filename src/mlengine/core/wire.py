@@ -1,0 +1,225 @@
+"""JSON ⇄ resources, by the rules of Google's JSON mapping of protocol buffers.
+
+Reading accepts camelCase and snake_case, strings for int64, and ``null`` for "unset"; it refuses
+an unknown field by name. Writing is camelCase, int64 as strings, unset fields left out.
+"""
+
+from __future__ import annotations
+
+import functools
+import types
+import typing
+from collections.abc import Mapping
+from typing import Any, NamedTuple, TypeVar, Union
+
+import msgspec
+
+from mlengine.core.errors import InvalidArgument, did_you_mean
+from mlengine.core.resources import Resource
+
+__all__ = ["apply_mask", "camel", "clear_output_only", "decode", "encode", "snake"]
+
+R = TypeVar("R", bound=Resource)
+
+
+class _Field(NamedTuple):
+    attribute: str
+    camel: str
+    type: Any
+    int64: bool
+
+
+def decode(cls: type[R], value: object, *, at: str, own_fields_only: bool = False) -> R:
+    """Build a resource from parsed JSON.
+
+    Args:
+        cls: The resource's class.
+        value: What the JSON parser gave.
+        at: Name of the resource in messages, snake_case: ``job``, ``version``.
+        own_fields_only: Drop output-only fields, as for a request body; nested ones too.
+
+    Raises:
+        InvalidArgument: Unknown field, or a value of the wrong type; the message names it.
+
+    Example:
+        >>> from mlengine.core.resources import TrainingInput
+        >>> decode(TrainingInput, {"worker_count": "5"}, at="training_input").worker_count
+        5
+    """
+    if not isinstance(value, Mapping):
+        raise _wrong_type(value, "an object", at)
+    fields = _fields(cls)
+    found: dict[str, Any] = {}
+    for key, item in value.items():
+        field = fields.get(key)
+        if field is None:
+            known = {f.camel for f in fields.values()}
+            raise InvalidArgument(
+                f"Invalid JSON payload received. Unknown name \"{key}\" at '{at}': "
+                "Cannot find field.",
+                did_you_mean(str(key), known).strip(),
+            )
+        if field.attribute in found and key != field.camel:
+            continue  # both spellings were sent: camelCase is the canonical one
+        if item is None or (own_fields_only and field.attribute in cls.OUTPUT_ONLY):
+            continue
+        where = f"{at}.{field.attribute}"
+        found[field.attribute] = _read(field.type, field.int64, item, where, own_fields_only)
+    return cls(**found)
+
+
+def encode(resource: Resource) -> dict[str, Any]:
+    """Write a resource as JSON-ready builtins, unset fields left out."""
+    out: dict[str, Any] = {}
+    for field in _fields_in_order(type(resource)):
+        value = getattr(resource, field.attribute)
+        if value is None or value == "" or value is False or value == [] or value == {}:
+            continue
+        if isinstance(value, int | float) and not isinstance(value, bool) and value == 0:
+            continue
+        out[field.camel] = _write(value, field.int64)
+    return out
+
+
+def clear_output_only(resource: R) -> R:
+    """Return the resource with every output-only field unset."""
+    zero = {f: _default(type(resource), f) for f in type(resource).OUTPUT_ONLY}
+    return msgspec.structs.replace(resource, **zero)
+
+
+def apply_mask(mask: str, allowed: Mapping[str, str], *, field: str = "update_mask") -> list[str]:
+    """Read an update mask; return the snake_case paths in it.
+
+    Args:
+        mask: Comma-separated paths, each camelCase or snake_case.
+        allowed: Path in snake_case → what the caller is told that it means.
+        field: The request's field, for the message.
+
+    Raises:
+        InvalidArgument: The mask is empty or names a path that cannot be updated.
+    """
+    paths = [snake(p.strip()) for p in mask.split(",") if p.strip()]
+    if not paths:
+        raise InvalidArgument(
+            "An update mask is required.", f"Name one or more of: {', '.join(allowed)}.", field=field
+        )
+    for path in paths:
+        if path not in allowed:
+            raise InvalidArgument(
+                f"'{path}' cannot be updated.", f"Fields that can: {', '.join(allowed)}.", field=field
+            )
+    return paths
+
+
+def camel(name: str) -> str:
+    """Turn ``job_dir`` into ``jobDir``; dots separate path parts."""
+    head, *rest = name.split("_")
+    return head + "".join(part[:1].upper() + part[1:] for part in rest)
+
+
+def snake(name: str) -> str:
+    """Turn ``jobDir`` into ``job_dir``."""
+    return "".join("_" + c.lower() if c.isupper() else c for c in name)
+
+
+@functools.cache
+def _fields_in_order(cls: type[Resource]) -> tuple[_Field, ...]:
+    hints = typing.get_type_hints(cls, include_extras=True)
+    found = []
+    for info in msgspec.structs.fields(cls):
+        hint = hints[info.name]
+        int64 = bool(typing.get_origin(hint) is typing.Annotated)
+        found.append(_Field(info.name, info.encode_name, _strip(hint), int64))
+    return tuple(found)
+
+
+@functools.cache
+def _fields(cls: type[Resource]) -> dict[str, _Field]:
+    by_name: dict[str, _Field] = {}
+    for field in _fields_in_order(cls):
+        by_name[field.attribute] = by_name[field.camel] = field
+    return by_name
+
+
+def _strip(hint: Any) -> Any:
+    """Drop `Annotated` and `| None` from a type."""
+    if typing.get_origin(hint) is typing.Annotated:
+        hint = typing.get_args(hint)[0]
+    if typing.get_origin(hint) in (Union, types.UnionType):
+        (hint,) = (a for a in typing.get_args(hint) if a is not type(None))
+    return hint
+
+
+def _default(cls: type[Resource], attribute: str) -> Any:
+    return getattr(cls(), attribute)
+
+
+def _read(kind: Any, int64: bool, value: object, at: str, own_fields_only: bool) -> Any:
+    origin = typing.get_origin(kind)
+    if origin is list:
+        if not isinstance(value, list):
+            raise _wrong_type(value, "a list", at)
+        (item_kind,) = typing.get_args(kind)
+        return [
+            _read(item_kind, False, item, f"{at}[{i}]", own_fields_only)
+            for i, item in enumerate(value)
+        ]
+    if origin is dict:
+        if not isinstance(value, Mapping):
+            raise _wrong_type(value, "an object", at)
+        _key, item_kind = typing.get_args(kind)
+        if item_kind is Any:
+            return dict(value)
+        return {k: _read(item_kind, False, v, f"{at}.{k}", own_fields_only) for k, v in value.items()}
+    if isinstance(kind, type) and issubclass(kind, Resource):
+        return decode(kind, value, at=at, own_fields_only=own_fields_only)
+    return _read_scalar(kind, int64, value, at)
+
+
+def _read_scalar(kind: Any, int64: bool, value: object, at: str) -> Any:
+    if kind is bool:
+        if isinstance(value, bool):
+            return value
+        raise _wrong_type(value, "true or false", at)
+    if kind is str:
+        if isinstance(value, str):
+            return value
+        raise _wrong_type(value, "a string", at)
+    if kind is int:
+        return _read_int(value, at, bits=64 if int64 else 32)
+    if kind is float:
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            return float(value)
+        raise _wrong_type(value, "a number", at)
+    return value
+
+
+def _read_int(value: object, at: str, *, bits: int) -> int:
+    number: int | None = None
+    if isinstance(value, str) and value.removeprefix("-").isdecimal() and len(value) <= 20:
+        number = int(value)
+    elif isinstance(value, int) and not isinstance(value, bool):
+        number = value
+    elif isinstance(value, float) and value.is_integer():
+        number = int(value)
+    if number is None:
+        raise _wrong_type(value, "an integer", at)
+    if not -(2 ** (bits - 1)) <= number < 2 ** (bits - 1):
+        raise _wrong_type(value, f"an integer of {bits} bits", at)
+    return number
+
+
+def _write(value: Any, int64: bool) -> Any:
+    if isinstance(value, Resource):
+        return encode(value)
+    if isinstance(value, list):
+        return [_write(item, False) for item in value]
+    if isinstance(value, dict):
+        return {k: _write(v, False) for k, v in value.items()}
+    return str(value) if int64 else value
+
+
+def _wrong_type(value: object, wanted: str, at: str) -> InvalidArgument:
+    shown = repr(value)
+    shown = shown if len(shown) <= 60 else shown[:57] + "..."
+    return InvalidArgument(f"Invalid value {shown}.", f"This must be {wanted}.", field=at)

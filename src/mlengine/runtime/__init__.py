@@ -1,0 +1,5 @@
+"""What runs inside user environments: replica supervisor, model worker, batch runner, frameworks.
+
+Imports nothing of mlengine but itself, so that it works next to any TensorFlow or PyTorch.
+`supervisor` uses the standard library alone (Python >= 3.7).
+"""

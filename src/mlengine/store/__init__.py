@@ -1,0 +1,254 @@
+"""Records and their lawful transitions: the truth of an engine.
+
+`open_store(url)` gives a `Store`; SQLite is one file, PostgreSQL follows with the same suite. A
+record is a value read at one moment; every write names what it expects to find and fails without
+effect when somebody else was first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from typing import Any, Protocol
+
+import msgspec
+
+from mlengine.core.resources import Bucket, Job, Model, Operation, Version
+from mlengine.core.states import JobState, VersionState
+
+__all__ = [
+    "EventRecord",
+    "JobRecord",
+    "ModelRecord",
+    "OperationRecord",
+    "Store",
+    "VersionRecord",
+    "open_store",
+]
+
+
+class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """A job as it was read.
+
+    Attributes:
+        seq: Order of creation over all projects.
+        uid: Safe as a folder name, unique for ever, also between ids that differ in case only.
+        job: The API's view; `job.state` and `job.etag` are filled in.
+        attempt: Number of the newest attempt; 0 before the first. It fences every write.
+        plan: What the newest attempt was started with, for re-adoption; free-form JSON.
+    """
+
+    seq: int
+    project: str
+    uid: str
+    job: Job
+    attempt: int
+    plan: dict[str, Any] = {}
+
+    @property
+    def state(self) -> JobState:
+        return JobState(self.job.state)
+
+    @property
+    def job_id(self) -> str:
+        return self.job.job_id
+
+
+class ModelRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """A model as it was read; `default_version_id` is empty while it has no version."""
+
+    seq: int
+    project: str
+    model_id: str
+    model: Model
+    default_version_id: str
+
+
+class VersionRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """A version as it was read; `digest` is of its committed artefact, empty before that."""
+
+    seq: int
+    project: str
+    model_id: str
+    version_id: str
+    uid: str
+    version: Version
+    digest: str = ""
+
+    @property
+    def state(self) -> VersionState:
+        return VersionState(self.version.state)
+
+
+class OperationRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """A long-running operation as it was read; `subject` names what it works on, for recovery."""
+
+    seq: int
+    project: str
+    operation_id: str
+    operation: Operation
+    subject: str = ""
+
+
+class EventRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """One change, in the order in which changes were committed."""
+
+    seq: int
+    time: str
+    project: str
+    resource: str
+    kind: str
+    detail: dict[str, Any]
+
+
+class Store(Protocol):
+    """Contract, held by `tests/conformance/store` on every technology:
+
+    1. Every write is one transaction and appends one event row in it; when it returns, it is
+       durable (``synchronous=FULL``).
+    2. Ids are unique per parent and compared by case; `AlreadyExists` on a second use, also after
+       a job failed. A model or version id may be used again after its removal.
+    3. `move_*` changes state only if record state **and** attempt are still those of the record
+       given, and the move is lawful (`core.states`); otherwise it returns None and changes nothing.
+       A terminal state cannot be left, not even by raw SQL (trigger).
+    4. `edit_*` applies a pure function to the newest value inside one transaction and may be called
+       again by it on a conflict; the function must not change state, id or output of `move_*`.
+    5. A model has a default version if and only if it has a version: the first added becomes it.
+    6. Lists are newest first, paged by `before_seq` (exclusive), and stable under inserts.
+    7. Errors: `NotFound`, `AlreadyExists`, `FailedPrecondition` of `core.errors`; a locked or full
+       database is `Unavailable`, never a bare SQL error.
+    8. Methods are thread-safe.
+    """
+
+    # jobs
+    def add_job(self, project: str, job: Job, *, uid: str, priority: int = 0) -> JobRecord:
+        """Insert a QUEUED job; `job.create_time` is kept."""
+        ...
+
+    def job(self, project: str, job_id: str) -> JobRecord: ...
+    def jobs(
+        self, project: str, *, before_seq: int | None = None, limit: int = 100
+    ) -> Sequence[JobRecord]: ...
+    def jobs_in(self, states: Collection[JobState]) -> Sequence[JobRecord]:
+        """Return the jobs of all projects in these states, by priority (high first), then age."""
+        ...
+
+    def move_job(
+        self,
+        record: JobRecord,
+        to: JobState,
+        *,
+        attempt: int | None = None,
+        plan: dict[str, Any] | None = None,
+        **changes: Any,
+    ) -> JobRecord | None:
+        """Move a job; `attempt` sets a new attempt number, `changes` are attributes of `Job`."""
+        ...
+
+    def edit_job(
+        self, project: str, job_id: str, change: Callable[[Job], Job], *, attempt: int | None = None
+    ) -> JobRecord:
+        """Change labels or live outputs; with `attempt`, `Aborted` unless it is still the newest."""
+        ...
+
+    # models
+    def add_model(self, project: str, model: Model) -> ModelRecord:
+        """Insert a model; `model.name` is the bare id."""
+        ...
+
+    def model(self, project: str, model_id: str) -> ModelRecord: ...
+    def models(
+        self, project: str, *, before_seq: int | None = None, limit: int = 100
+    ) -> Sequence[ModelRecord]: ...
+    def edit_model(
+        self, project: str, model_id: str, change: Callable[[Model], Model]
+    ) -> ModelRecord: ...
+    def remove_model(self, project: str, model_id: str) -> None:
+        """Remove a model without versions; `FailedPrecondition` when it has any."""
+        ...
+
+    # versions
+    def add_version(
+        self, project: str, model_id: str, version: Version, *, uid: str
+    ) -> VersionRecord:
+        """Insert a CREATING version; `version.name` is the bare id."""
+        ...
+
+    def version(self, project: str, model_id: str, version_id: str) -> VersionRecord: ...
+    def versions(
+        self, project: str, model_id: str, *, before_seq: int | None = None, limit: int = 100
+    ) -> Sequence[VersionRecord]: ...
+    def versions_in(self, states: Collection[VersionState]) -> Sequence[VersionRecord]:
+        """Return the versions of all projects in these states, oldest first."""
+        ...
+
+    def move_version(
+        self, record: VersionRecord, to: VersionState, *, digest: str | None = None, **changes: Any
+    ) -> VersionRecord | None: ...
+    def edit_version(
+        self, project: str, model_id: str, version_id: str, change: Callable[[Version], Version]
+    ) -> VersionRecord: ...
+    def set_default(self, project: str, model_id: str, version_id: str) -> VersionRecord:
+        """Make a READY version the default; `FailedPrecondition` when it is not READY."""
+        ...
+
+    def remove_version(self, record: VersionRecord) -> bool:
+        """Remove a DELETING version; False if it is gone or not DELETING.
+
+        `FailedPrecondition` when it is the default and others exist.
+        """
+        ...
+
+    # operations
+    def add_operation(
+        self, project: str, operation_id: str, metadata: dict[str, Any], *, subject: str = ""
+    ) -> OperationRecord: ...
+    def operation(self, project: str, operation_id: str) -> OperationRecord: ...
+    def operations(
+        self, project: str, *, before_seq: int | None = None, limit: int = 100
+    ) -> Sequence[OperationRecord]: ...
+    def open_operations(self) -> Sequence[OperationRecord]:
+        """Return every operation that is not done, oldest first."""
+        ...
+
+    def edit_operation(
+        self, project: str, operation_id: str, metadata: dict[str, Any]
+    ) -> OperationRecord:
+        """Replace the metadata of an operation that is not done."""
+        ...
+
+    def finish_operation(
+        self,
+        project: str,
+        operation_id: str,
+        *,
+        metadata: dict[str, Any] | None = None,
+        response: dict[str, Any] | None = None,
+        error: dict[str, Any] | None = None,
+    ) -> OperationRecord | None:
+        """End an operation once; None if it had ended already."""
+        ...
+
+    # buckets
+    def add_bucket(self, bucket: Bucket) -> Bucket: ...
+    def bucket(self, name: str) -> Bucket: ...
+    def buckets(self) -> Sequence[Bucket]: ...
+    def remove_bucket(self, name: str) -> None: ...
+
+    # events, health
+    def events(self, *, after_seq: int = 0, limit: int = 100) -> Sequence[EventRecord]: ...
+    def check(self) -> None:
+        """Raise `Unavailable` unless the database can be read and written."""
+        ...
+
+    def close(self) -> None: ...
+
+
+def open_store(url: str) -> Store:
+    """Open (and migrate) the database at an SQLAlchemy URL, such as ``sqlite:////home/me/e.db``.
+
+    Raises:
+        FailedPrecondition: It is damaged, or newer than this mlengine. Nothing is started empty.
+    """
+    from mlengine.store.sql import SqlStore  # sqlalchemy costs 0.4 s: only who opens a store pays
+
+    return SqlStore.open(url)
