@@ -1,0 +1,111 @@
+"""A version's artefact: checked at its source, copied aside, hashed, committed by one rename."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from pathlib import Path
+
+from mlengine.core.errors import FailedPrecondition, InvalidArgument
+from mlengine.runtime import artifact as formats
+from mlengine.storage import Buckets
+
+__all__ = ["Artifacts"]
+
+MAX_FILES = 1000
+
+
+class Artifacts:
+    """The folder ``models/<uid>/artifact`` of every version.
+
+    Args:
+        buckets: Where deployment URIs point.
+        root: The ``models`` folder of the engine's home.
+        max_bytes: Largest model directory, in bytes.
+    """
+
+    def __init__(self, buckets: Buckets, root: Path, *, max_bytes: int) -> None:
+        self._buckets = buckets
+        self._root = root
+        self._max_bytes = max_bytes
+
+    def path(self, uid: str) -> Path:
+        """Return where the committed artefact of a version lies, whether it is there or not."""
+        return self._root / uid / "artifact"
+
+    def check_source(self, uri: str, framework: str) -> None:
+        """Raise before anything is created unless the directory can be a model.
+
+        Raises:
+            FailedPrecondition: It is empty, too large, or holds no model or several.
+            InvalidArgument: It is not a gs:// directory.
+        """
+        field = "version.deployment_uri"
+        prefix = uri if uri.endswith("/") else uri + "/"
+        found = self._buckets.glob(prefix + "**")
+        if not found:
+            raise FailedPrecondition(
+                f"The model directory {uri} is empty or does not exist.",
+                f"List its parent: 'mlengine storage ls {uri.rsplit('/', 1)[0]}/'.",
+                field=field,
+            )
+        if len(found) > MAX_FILES:
+            raise FailedPrecondition(
+                f"The model directory {uri} has {len(found)} files or more.",
+                f"Point at the exported model itself; at most {MAX_FILES} files are allowed.",
+                field=field,
+            )
+        total = sum(item.size for item in found)
+        if total > self._max_bytes:
+            raise InvalidArgument(
+                f"The total size of files in {uri} is {total} bytes, which exceeds the allowed "
+                f"maximum of {self._max_bytes} bytes.",
+                "Raise the setting max_model_bytes, or export a smaller model.",
+                field=field,
+            )
+        start = len(prefix.removeprefix("gs://").partition("/")[2])
+        try:
+            formats.detect([item.name[start:] for item in found], framework, where=uri)
+        except formats.ArtifactError as error:
+            raise FailedPrecondition(str(error), field=field) from None
+
+    def commit(self, uid: str, uri: str) -> str:
+        """Copy a model directory; return its digest. Done again, it changes nothing.
+
+        Returns:
+            ``sha256:`` and the hash over the sorted (name, size, sha256) of its files.
+        """
+        target = self.path(uid)
+        manifest = target.parent / "manifest.json"
+        if manifest.exists():
+            digest: str = json.loads(manifest.read_text())["digest"]
+            return digest
+        staging = target.parent / "staging"
+        shutil.rmtree(target.parent, ignore_errors=True)
+        staging.mkdir(parents=True, mode=0o700)
+        files = self._buckets.download(
+            uri, staging, max_files=MAX_FILES, max_bytes=self._max_bytes
+        )
+        rows = sorted((f.name, f.size, f.sha256) for f in files)
+        digest = "sha256:" + hashlib.sha256(json.dumps(rows).encode()).hexdigest()
+        staging.rename(target)
+        aside = manifest.with_suffix(".new")
+        with aside.open("w") as out:
+            json.dump({"digest": digest, "source": uri, "files": rows}, out)
+            out.flush()
+            os.fsync(out.fileno())
+        aside.rename(manifest)
+        return digest
+
+    def remove(self, uid: str) -> None:
+        """Remove a version's artefact; no error when there is none."""
+        shutil.rmtree(self._root / uid, ignore_errors=True)
+
+    def sweep(self, keep: set[str]) -> None:
+        """Remove artefacts of versions that no record names."""
+        if self._root.exists():
+            for folder in self._root.iterdir():
+                if folder.name not in keep:
+                    shutil.rmtree(folder, ignore_errors=True)

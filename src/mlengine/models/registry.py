@@ -1,0 +1,289 @@
+"""The verbs of models and versions: check, record, hand the slow part to `deployment`."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from mlengine.core.clock import Clock, rfc3339
+from mlengine.core.errors import Aborted, FailedPrecondition, InvalidArgument, NotFound
+from mlengine.core.names import check_id, check_labels, model_name, parse_version, version_name
+from mlengine.core.resources import Model, Operation, OperationMetadata, Version
+from mlengine.core.states import VersionState
+from mlengine.core.wire import apply_mask, encode
+from mlengine.models import views
+from mlengine.models.artifacts import Artifacts
+from mlengine.models.checks import MODEL_MASK, VERSION_MASK, check_model, check_version
+from mlengine.store import ModelRecord, OperationRecord, Store, VersionRecord
+
+__all__ = ["Models"]
+
+_METADATA_TYPE = "type.googleapis.com/google.cloud.ml.v1.OperationMetadata"
+
+
+class Models:
+    """Models and versions of every project.
+
+    Args:
+        store: Where the records are.
+        artifacts: Where model directories are copied from and to.
+        clock: For times that people read.
+        deploy: Called with a CREATING or DELETING version whose operation waits; returns at once.
+        publish: Called after the default version of a model changed.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        artifacts: Artifacts,
+        *,
+        clock: Clock,
+        deploy: Callable[[VersionRecord], None],
+        publish: Callable[[], None],
+    ) -> None:
+        self._store = store
+        self._artifacts = artifacts
+        self._clock = clock
+        self._deploy = deploy
+        self._publish = publish
+
+    # --- models ---
+
+    def create_model(self, project: str, model: Model) -> Model:
+        """Record a model; it has no version and cannot predict yet."""
+        record = self._store.add_model(project, check_model(model))
+        return self.model_view(record)
+
+    def model(self, project: str, model_id: str) -> Model:
+        """Return a model.
+
+        Raises:
+            NotFound: There is none of that name.
+        """
+        return self.model_view(self.model_record(project, model_id))
+
+    def model_record(self, project: str, model_id: str) -> ModelRecord:
+        """Return a model's record; the error says how to create it."""
+        check_id(model_id, kind="model", field="name")
+        try:
+            return self._store.model(project, model_id)
+        except NotFound:
+            raise NotFound(
+                f'The model resource: "{model_id}" was not found.',
+                f"Please create the model resource first by using 'mlengine models create {model_id}'.",
+                field="name",
+            ) from None
+
+    def model_view(self, record: ModelRecord) -> Model:
+        """Return the API's view of a model's record."""
+        default = None
+        if record.default_version_id:
+            try:
+                default = self._store.version(
+                    record.project, record.model_id, record.default_version_id
+                )
+            except NotFound:  # removed between the two reads
+                default = None
+        return views.model_view(record, default=default)
+
+    def update_model(
+        self, project: str, model_id: str, model: Model, *, update_mask: str
+    ) -> Operation:
+        """Change description, labels or the default version."""
+        paths = apply_mask(update_mask, MODEL_MASK)
+        record = self.model_record(project, model_id)
+        if "etag" in paths:
+            _check_etag(model.etag, self.model_view(record).etag)
+        if "labels" in paths:
+            check_labels(model.labels, field="model.labels")
+        if "default_version.name" in paths:
+            self._patch_default(project, model_id, model)
+
+        def change(old: Model) -> Model:
+            new = {p: getattr(model, p) for p in ("description", "labels") if p in paths}
+            return msgspec.structs.replace(old, **new)
+
+        changed = self.model_view(self._store.edit_model(project, model_id, change))
+        return self._done(project, "UPDATE_MODEL", model_id, response=changed)
+
+    def _patch_default(self, project: str, model_id: str, model: Model) -> None:
+        name = model.default_version.name if model.default_version else ""
+        version_id = name
+        if "/" in name:
+            ref = parse_version(name, field="model.default_version.name")
+            if (ref.project, ref.model_id) != (project, model_id):
+                raise InvalidArgument(
+                    f"{name!r} is not a version of this model.",
+                    "Name one of its own versions.",
+                    field="model.default_version.name",
+                )
+            version_id = ref.version_id
+        self.set_default(project, model_id, version_id)
+
+    def delete_model(self, project: str, model_id: str) -> Operation:
+        """Remove a model that has no versions left."""
+        self.model_record(project, model_id)
+        self._store.remove_model(project, model_id)
+        self._publish()
+        return self._done(project, "DELETE_MODEL", model_id, response=None)
+
+    # --- versions ---
+
+    def create_version(self, project: str, model_id: str, version: Version) -> Operation:
+        """Record a CREATING version and start to load it; the operation tells how that ended."""
+        self.model_record(project, model_id)
+        version = check_version(version)
+        self._artifacts.check_source(version.deployment_uri, version.framework)
+        version.create_time = rfc3339(self._clock.now())
+        version.machine_type = version.machine_type or "mls1-c1-m2"
+        record = self._store.add_version(project, model_id, version, uid=uuid.uuid4().hex)
+        operation = self._open("CREATE_VERSION", record)
+        self._deploy(record)
+        return views.operation_view(operation)
+
+    def version(self, project: str, model_id: str, version_id: str) -> Version:
+        """Return a version."""
+        return self.version_view(self.version_record(project, model_id, version_id))
+
+    def version_record(self, project: str, model_id: str, version_id: str) -> VersionRecord:
+        """Return a version's record; the error names what is missing, model or version."""
+        self.model_record(project, model_id)
+        check_id(version_id, kind="version", field="name")
+        try:
+            return self._store.version(project, model_id, version_id)
+        except NotFound:
+            known = [v.version_id for v in self._store.versions(project, model_id)]
+            raise NotFound.among(
+                "version", version_id, known,
+                f"See 'mlengine versions list --model {model_id}'.", field="name",
+            ) from None  # fmt: skip
+
+    def version_view(self, record: VersionRecord) -> Version:
+        """Return the API's view of a version's record."""
+        model = self._store.model(record.project, record.model_id)
+        return views.version_view(record, default_version_id=model.default_version_id)
+
+    def update_version(
+        self, project: str, model_id: str, version_id: str, version: Version, *, update_mask: str
+    ) -> Operation:
+        """Change a version's description or labels."""
+        paths = apply_mask(update_mask, VERSION_MASK)
+        record = self.version_record(project, model_id, version_id)
+        if record.state in (VersionState.CREATING, VersionState.UPDATING, VersionState.DELETING):
+            raise _busy(record)
+        if "etag" in paths:
+            _check_etag(version.etag, record.version.etag)
+        if "labels" in paths:
+            check_labels(version.labels, field="version.labels")
+
+        def change(old: Version) -> Version:
+            new = {p: getattr(version, p) for p in ("description", "labels") if p in paths}
+            return msgspec.structs.replace(old, **new)
+
+        changed = self._store.edit_version(project, model_id, version_id, change)
+        return self._done(
+            project, "UPDATE_VERSION", model_id, version_id, response=self.version_view(changed)
+        )
+
+    def set_default(self, project: str, model_id: str, version_id: str) -> Version:
+        """Make a READY version the one that answers when none is named."""
+        self.version_record(project, model_id, version_id)
+        record = self._store.set_default(project, model_id, version_id)
+        self._publish()
+        return self.version_view(record)
+
+    def delete_version(self, project: str, model_id: str, version_id: str) -> Operation:
+        """Stop serving a version and remove it; the default only when it is the last."""
+        record = self.version_record(project, model_id, version_id)
+        if record.state in (VersionState.CREATING, VersionState.UPDATING, VersionState.DELETING):
+            raise _busy(record)
+        model = self._store.model(project, model_id)
+        others = len(self._store.versions(project, model_id, limit=2)) > 1
+        if others and model.default_version_id == version_id:
+            raise FailedPrecondition(
+                f"The version '{version_id}' is the default of model '{model_id}'.",
+                "Make another version the default first: 'mlengine versions set-default'.",
+                field="name",
+            )
+        operation = self._open("DELETE_VERSION", record)
+        moved = self._store.move_version(record, VersionState.DELETING)
+        if moved is None:
+            self._store.finish_operation(
+                project, operation.operation_id, error=_error(Aborted("It was changed meanwhile."))
+            )
+            raise Aborted("The version was changed by somebody else.", "Read it, then try again.")
+        self._deploy(moved)
+        return views.operation_view(operation)
+
+    # --- operations ---
+
+    def _open(self, kind: str, record: VersionRecord) -> OperationRecord:
+        view = views.version_view(record, default_version_id="")
+        metadata = self._metadata(kind, record.project, record.model_id, view)
+        millis = int(self._clock.now().timestamp() * 1000)
+        verb = kind.split("_")[0].lower()
+        # Google's ids end in milliseconds; the tail keeps two of one millisecond apart.
+        tail = uuid.uuid4().hex[:6]
+        operation_id = f"{verb}_{record.model_id}_{record.version_id}-{millis}{int(tail, 16) % 1000:03}"
+        return self._store.add_operation(
+            record.project, operation_id, metadata, subject=record.uid
+        )
+
+    def _done(
+        self,
+        project: str,
+        kind: str,
+        model_id: str,
+        version_id: str = "",
+        *,
+        response: Model | Version | None,
+    ) -> Operation:
+        version = response if isinstance(response, Version) else None
+        metadata = self._metadata(kind, project, model_id, version)
+        metadata["endTime"] = metadata["createTime"]
+        parts = [kind.split("_")[0].lower(), model_id, version_id]
+        operation_id = "_".join(p for p in parts if p) + f"-{uuid.uuid4().hex[:12]}"
+        self._store.add_operation(project, operation_id, metadata)
+        finished = self._store.finish_operation(
+            project, operation_id, response=views.tagged(response)
+        )
+        assert finished is not None  # nobody else knows its id yet
+        return views.operation_view(finished)
+
+    def _metadata(
+        self, kind: str, project: str, model_id: str, version: Version | None
+    ) -> dict[str, Any]:
+        now = rfc3339(self._clock.now())
+        return {
+            "@type": _METADATA_TYPE,
+            **encode(
+                OperationMetadata(
+                    create_time=now,
+                    start_time=now,
+                    operation_type=kind,
+                    model_name=model_name(project, model_id),
+                    version=version,
+                )
+            ),
+        }
+
+
+def _check_etag(sent: str, current: str) -> None:
+    if sent != current:
+        raise Aborted(
+            f"The etag {sent!r} is not the current one.", "Read the resource again, then retry."
+        )
+
+
+def _busy(record: VersionRecord) -> FailedPrecondition:
+    name = version_name(record.project, record.model_id, record.version_id)
+    return FailedPrecondition(
+        f"{name} is {record.state}.", "Wait until its operation is done.", field="name"
+    )
+
+
+def _error(error: Aborted) -> dict[str, Any]:
+    return {"code": error.rpc_code, "message": str(error)}
