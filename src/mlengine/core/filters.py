@@ -1,0 +1,374 @@
+"""The `filter` of list methods: text → a predicate over resources as JSON.
+
+    expression  = group { "AND" group | group }          groups side by side mean AND
+    group       = term { "OR" term }                     OR binds tighter than AND (AIP-160)
+    term        = [ "NOT" | "-" ] ( "(" expression ")" | restriction )
+    restriction = path operator value
+    path        = name { "." name }                      trainingInput.region, labels."a.b"
+    operator    = ":" | "=" | "!=" | "<" | "<=" | ">" | ">="
+
+A name may be camelCase or snake_case. In a value ``*`` stands for any characters and ``\\*`` for
+itself; quotes (double or single) allow spaces. ``:`` asks whether a list, a map or a text *has* the
+value, and ``path:*`` whether it is there at all. Numbers, RFC 3339 times and durations compare as
+such; an unset field equals its zero value, because answers leave it out.
+
+Pure: time is linear in filter and resource, depth is bounded, nothing reaches a database.
+"""
+
+from __future__ import annotations
+
+import datetime
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple, Protocol
+
+from mlengine.core.clock import parse_duration_s
+from mlengine.core.errors import InvalidArgument
+from mlengine.core.wire import camel
+
+__all__ = ["MAX_DEPTH", "MAX_FILTER_BYTES", "Filter", "parse"]
+
+MAX_FILTER_BYTES = 10 * 1024
+MAX_DEPTH = 50
+
+_SPACE = re.compile(r"\s*")
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_\-]*|[0-9][A-Za-z0-9_\-]*")
+_OPERATOR = re.compile(r"!=|<=|>=|[:=<>]")
+# Colons stay inside, so that a time needs no quotes.
+_BARE_VALUE = re.compile(r"[^\s()<>=!\"',]+")
+_QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"|' + r"'((?:[^'\\]|\\.)*)'", re.DOTALL)
+_NUMBER = re.compile(r"[+-]?[0-9]{1,300}(?:\.[0-9]{1,300})?(?:[eE][+-]?[0-9]{1,3})?", re.ASCII)
+
+
+class Filter:
+    """A parsed filter.
+
+    Example:
+        >>> parse("state=FAILED AND jobId:rnn*").matches({"jobId": "rnn_1", "state": "FAILED"})
+        True
+    """
+
+    def __init__(self, root: _Node | None) -> None:
+        self._root = root
+
+    def matches(self, resource: Mapping[str, Any]) -> bool:
+        """Tell whether `resource`, as `core.wire.encode` writes it, passes."""
+        return self._root is None or self._root.matches(resource)
+
+
+def parse(text: str) -> Filter:
+    """Read a filter; an empty one lets everything pass.
+
+    Raises:
+        InvalidArgument: It is longer than `MAX_FILTER_BYTES`, nested deeper than `MAX_DEPTH`, or
+            not of the grammar; the message tells at which character.
+    """
+    if len(text.encode("utf-8", "replace")) > MAX_FILTER_BYTES:
+        raise InvalidArgument(
+            f"The filter is longer than {MAX_FILTER_BYTES} bytes.",
+            "Ask for less at once.",
+            field="filter",
+        )
+    return Filter(_Parser(text).parse())
+
+
+# --- what a filter is made of -------------------------------------------------------------------
+
+
+class _Node(Protocol):
+    def matches(self, resource: Mapping[str, Any]) -> bool: ...
+
+
+class _All(NamedTuple):
+    parts: tuple[_Node, ...]
+
+    def matches(self, resource: Mapping[str, Any]) -> bool:
+        return all(part.matches(resource) for part in self.parts)
+
+
+class _Any(NamedTuple):
+    parts: tuple[_Node, ...]
+
+    def matches(self, resource: Mapping[str, Any]) -> bool:
+        return any(part.matches(resource) for part in self.parts)
+
+
+class _Not(NamedTuple):
+    part: _Node
+
+    def matches(self, resource: Mapping[str, Any]) -> bool:
+        return not self.part.matches(resource)
+
+
+class _Restriction(NamedTuple):
+    path: tuple[str, ...]
+    operator: str
+    value: _Value
+
+    def matches(self, resource: Mapping[str, Any]) -> bool:
+        found = list(_lookup(resource, self.path))
+        if self.operator == "!=":
+            return not self._equal(found)
+        if self.operator == "=":
+            return self._equal(found)
+        if self.operator == ":":
+            return self._has(found)
+        return any(self._ordered(item) for item in found)
+
+    def _equal(self, found: list[Any]) -> bool:
+        return any(self.value.equals(item) for item in found)
+
+    def _has(self, found: list[Any]) -> bool:
+        if self.value.text == "*":
+            return any(item not in (_UNSET, "", [], {}) for item in found)
+        for item in found:
+            if isinstance(item, Mapping):
+                if any(self.value.like(str(key)) for key in item):
+                    return True
+            elif self.value.equals(item):
+                return True
+        return False
+
+    def _ordered(self, item: Any) -> bool:
+        order = self.value.compare(item)
+        if order is None:
+            return False
+        return {"<": order < 0, "<=": order <= 0, ">": order > 0, ">=": order >= 0}[self.operator]
+
+
+class _Unset:
+    """Stands for a field that the resource could have and does not show."""
+
+
+_UNSET = _Unset()
+
+
+class _Value:
+    """The right side of a restriction, with each reading of it made once."""
+
+    def __init__(self, text: str, pieces: list[str]) -> None:
+        self.text = text
+        self.pieces = pieces
+        self.number = _number(text)
+        self.moment = _moment(text)
+        self.duration_s = _duration_s(text)
+
+    def equals(self, item: Any) -> bool:
+        if item is _UNSET:
+            return self.text in ("", "false") or self.number == 0
+        if isinstance(item, bool):
+            return self.text.lower() == ("true" if item else "false")
+        if isinstance(item, str) and self.like(item):
+            return True
+        return isinstance(item, str | int | float) and self.compare(item) == 0
+
+    def like(self, text: str) -> bool:
+        """Match literally between the stars: first piece at the start, last at the end."""
+        first, last = self.pieces[0], self.pieces[-1]
+        if len(self.pieces) == 1:
+            return text == first
+        if not text.startswith(first):
+            return False
+        at = len(first)
+        for piece in self.pieces[1:-1]:
+            at = text.find(piece, at)
+            if at < 0:
+                return False
+            at += len(piece)
+        return len(text) - at >= len(last) and text.endswith(last)
+
+    def compare(self, item: Any) -> int | None:
+        """Return the sign of item - value, or None when they cannot be ordered."""
+        if item is _UNSET:
+            return None if self.number is None else _sign(0.0, self.number)
+        if isinstance(item, bool) or not isinstance(item, str | int | float):
+            return None
+        if self.number is not None:
+            number = _number(item) if isinstance(item, str) else float(item)
+            return None if number is None else _sign(number, self.number)
+        if not isinstance(item, str):
+            return None
+        if self.moment is not None:
+            moment = _moment(item)
+            return None if moment is None else _sign(moment, self.moment)
+        if self.duration_s is not None and (duration_s := _duration_s(item)) is not None:
+            return _sign(duration_s, self.duration_s)
+        return (item > self.text) - (item < self.text)
+
+
+def _sign(left: float, right: float) -> int:
+    return (left > right) - (left < right)
+
+
+def _number(text: str) -> float | None:
+    return float(text) if _NUMBER.fullmatch(text) else None
+
+
+def _moment(text: str) -> float | None:
+    if len(text) < 10 or not text[:4].isdigit() or text[4] != "-":
+        return None
+    try:
+        moment = datetime.datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=datetime.UTC)
+    return moment.timestamp()
+
+
+def _duration_s(text: str) -> float | None:
+    try:
+        return parse_duration_s(text)
+    except ValueError:
+        return None
+
+
+def _lookup(item: Any, path: tuple[str, ...]) -> Iterator[Any]:
+    """Yield what a path leads to; a list on the way stands for each of its items."""
+    if isinstance(item, list):
+        for part in item:
+            yield from _lookup(part, path)
+    elif not path:
+        yield item
+    elif isinstance(item, Mapping):
+        key = path[0] if path[0] in item else camel(path[0])
+        if key in item:
+            yield from _lookup(item[key], path[1:])
+        elif len(path) == 1:
+            yield _UNSET
+
+
+# --- reading ------------------------------------------------------------------------------------
+
+
+class _Parser:
+    def __init__(self, text: str) -> None:
+        self.text, self.at, self.depth = text, 0, 0
+
+    def parse(self) -> _Node | None:
+        self._skip_space()
+        if self.at == len(self.text):
+            return None
+        root = self._expression()
+        if self.at < len(self.text):
+            raise self._error("Unexpected text")
+        return root
+
+    def _expression(self) -> _Node:
+        parts = [self._group()]
+        while self.at < len(self.text) and self.text[self.at] != ")":
+            self._keyword("AND")
+            parts.append(self._group())
+        return parts[0] if len(parts) == 1 else _All(tuple(parts))
+
+    def _group(self) -> _Node:
+        parts = [self._term()]
+        while self._keyword("OR"):
+            parts.append(self._term())
+        return parts[0] if len(parts) == 1 else _Any(tuple(parts))
+
+    def _term(self) -> _Node:
+        self.depth += 1
+        if self.depth > MAX_DEPTH:
+            raise self._error("The filter is nested too deep")
+        try:
+            if self._keyword("NOT") or self._symbol("-"):
+                return _Not(self._term())
+            if self._symbol("("):
+                inner = self._expression()
+                if not self._symbol(")"):
+                    raise self._error("A ')' is missing")
+                return inner
+            return self._restriction()
+        finally:
+            self.depth -= 1
+
+    def _restriction(self) -> _Restriction:
+        path = [self._name()]
+        while self._symbol("."):
+            path.append(self._name())
+        match = _OPERATOR.match(self.text, self.at)
+        if match is None:
+            raise self._error("An operator (: = != < <= > >=) is missing")
+        self._move(match.end())
+        return _Restriction(tuple(path), match[0], self._value())
+
+    def _name(self) -> str:
+        quoted = _QUOTED.match(self.text, self.at)
+        if quoted:
+            self._move(quoted.end())
+            return "".join(_unescape(_inside(quoted), stars=False))
+        match = _NAME.match(self.text, self.at)
+        if match is None or match[0] in ("AND", "OR", "NOT"):
+            raise self._error("A field name is missing")
+        self._move(match.end())
+        return match[0]
+
+    def _value(self) -> _Value:
+        match = _QUOTED.match(self.text, self.at)
+        raw = _inside(match) if match else ""
+        if match is None:
+            match = _BARE_VALUE.match(self.text, self.at)
+            if match is None or match[0] in ("AND", "OR", "NOT"):
+                raise self._error("A value is missing")
+            raw = match[0]
+        if match.end() < len(self.text) and self.text[match.end()] not in " \t\r\n)":
+            self.at = match.end()
+            raise self._error("A space is missing")
+        self._move(match.end())
+        pieces = _unescape(raw, stars=True)
+        return _Value(raw if len(pieces) > 1 else pieces[0], pieces)
+
+    def _keyword(self, word: str) -> bool:
+        end = self.at + len(word)
+        if not self.text.startswith(word, self.at):
+            return False
+        if end < len(self.text) and self.text[end] not in " \t\r\n(":
+            return False
+        self._move(end)
+        return True
+
+    def _symbol(self, symbol: str) -> bool:
+        if not self.text.startswith(symbol, self.at):
+            return False
+        self._move(self.at + len(symbol))
+        return True
+
+    def _move(self, to: int) -> None:
+        self.at = to
+        self._skip_space()
+
+    def _skip_space(self) -> None:
+        match = _SPACE.match(self.text, self.at)
+        self.at = match.end() if match else self.at
+
+    def _error(self, problem: str) -> InvalidArgument:
+        shown = self.text[self.at : self.at + 20]
+        where = f"at character {self.at + 1}: {shown!r}" if shown else "at the end"
+        return InvalidArgument(
+            f"{problem} in the filter, {where}.",
+            "Write it like: jobId:census* AND state=FAILED.",
+            field="filter",
+        )
+
+
+def _inside(match: re.Match[str]) -> str:
+    return match[1] if match[1] is not None else match[2]
+
+
+def _unescape(raw: str, *, stars: bool) -> list[str]:
+    """Take escapes out; with `stars`, split at each star that is not escaped."""
+    pieces, current, escaped = [], [], False
+    for char in raw:
+        if escaped:
+            current.append(char)
+            escaped = False
+        elif char == "\\":
+            escaped = True
+        elif char == "*" and stars:
+            pieces.append("".join(current))
+            current = []
+        else:
+            current.append(char)
+    pieces.append("".join(current))
+    return pieces

@@ -1,0 +1,176 @@
+"""Filters: each rule of the grammar is a row, and no text can hurt the parser."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mlengine.core.errors import InvalidArgument
+from mlengine.core.filters import MAX_DEPTH, MAX_FILTER_BYTES, parse
+
+JOB = {
+    "jobId": "rnn_7",
+    "state": "FAILED",
+    "createTime": "2018-03-02T06:50:06Z",
+    "labels": {"owner": "alice", "cost-centre": "7", "a.b": "x"},
+    "trainingInput": {
+        "region": "us-east1",
+        "workerCount": "5",
+        "packageUris": ["gs://b/a.tar.gz", "gs://b/c.whl"],
+        "scheduling": {"maxRunningTime": "7200s"},
+        "useChiefInTfConfig": True,
+    },
+    "trainingOutput": {"consumedMLUnits": 1.5},
+}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "  ",
+        "jobId:rnn*",
+        "jobId:*_7",
+        "jobId:r*n*7",
+        "job_id=rnn_7",
+        "jobId:rnn* AND state:FAILED",
+        "jobId:rnn* state:FAILED",
+        "(state=FAILED)",
+        "NOT state=RUNNING",
+        "-state=RUNNING",
+        "NOT (state=RUNNING OR state=QUEUED)",
+        "state=RUNNING OR state=FAILED",
+        "state!=RUNNING",
+        "labels.owner:alice",
+        "labels.owner = alice",
+        "labels:owner",
+        "labels.cost-centre=7",
+        'labels."a.b"=x',
+        "trainingInput.region=us-east1",
+        "training_input.region=us-east1",
+        "training_input.worker_count>4",
+        "trainingInput.workerCount=5.0",
+        "trainingInput.packageUris:gs://b/c.whl",
+        "trainingInput.packageUris:*.whl",
+        "trainingInput.scheduling.maxRunningTime>=3600s",
+        "trainingInput.useChiefInTfConfig=true",
+        "createTime>2018-03-02T06:50:05Z",
+        "createTime=2018-03-02T07:50:06+01:00",
+        'createTime>="2018-03-02"',
+        "createTime<2019-01-01",
+        "state:*",
+        "consumed>=0",
+        "jobPosition=0",
+        "trainingInput.enableWebAccess=false",
+        'description=""',
+        "trainingOutput.consumedMLUnits<2",
+        # OR binds tighter than AND: FAILED AND (x OR rnn_7)
+        "state=FAILED AND jobId=x OR jobId=rnn_7",
+    ],
+)
+def test_a_filter_lets_the_job_pass(text: str) -> None:
+    assert parse(text).matches(JOB)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "jobId:census*",
+        "jobId:rnn",
+        "jobId=RNN_7",
+        "state=RUNNING",
+        "state!=FAILED",
+        "NOT state=FAILED",
+        "-(state=FAILED)",
+        "labels.owner:bob",
+        "labels:nobody",
+        "errorMessage:*",
+        "trainingInput.workerCount>5",
+        "createTime>2018-03-02T06:50:06Z",
+        "predictionOutput.errorCount<5",
+        "trainingInput.useChiefInTfConfig=false",
+        "jobId:r\\*",
+        "state=RUNNING AND jobId=x OR jobId=rnn_7",
+        "trainingInput.region.zone=a",
+        "jobId:rnn_7*7",
+    ],
+)
+def test_a_filter_keeps_the_job_out(text: str) -> None:
+    assert not parse(text).matches(JOB)
+
+
+@pytest.mark.parametrize(
+    ("text", "where"),
+    [
+        ("state", "at the end"),
+        ("state=", "at the end"),
+        ("=FAILED", "character 1"),
+        ("(state=FAILED", "at the end"),
+        ("state=FAILED)", "character 13"),
+        ("state=FAILED AND", "at the end"),
+        ("OR state=FAILED", "character 1"),
+        ("state=a=b", "character 8"),
+        ('state="open', "character 7"),
+        ('state="a"b', "character 10"),
+        ("jobId:x' OR '1'='1", "character 8"),
+        ("1; DROP TABLE jobs;--", "character 2"),
+        ("jobId:x UNION SELECT * FROM jobs", "character 15"),
+        ("state=FAILED, jobId=x", "character 13"),
+    ],
+)
+def test_what_is_no_filter_is_refused_with_the_place(text: str, where: str) -> None:
+    with pytest.raises(InvalidArgument) as caught:
+        parse(text)
+    assert where in str(caught.value)
+    assert caught.value.field == "filter"
+
+
+def test_a_long_filter_is_refused() -> None:
+    with pytest.raises(InvalidArgument, match="longer"):
+        parse("a=" + "é" * (MAX_FILTER_BYTES // 2))
+
+
+@pytest.mark.parametrize("opening", ["(", "NOT ", "-", "-("])
+def test_nesting_is_bounded(opening: str) -> None:
+    with pytest.raises(InvalidArgument, match="too deep"):
+        parse(opening * (MAX_DEPTH + 1) + "a=b")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a:" + "*a" * 5000,
+        "a=" + "b" * 10000,
+        "a=b " * 2500,
+        "a=b OR " * 1400 + "a=b",
+        '"' + "\\" * 10000,
+        "(" * 10000,
+        " " * 10000,
+        "a." * 5000 + "a=b",
+        "-" * 10000,
+    ],
+)
+def test_hostile_filters_take_linear_time(text: str) -> None:
+    began = time.process_time()
+    try:
+        parse(text[:MAX_FILTER_BYTES]).matches({"a": "a" * 20000 + "b"})
+    except InvalidArgument:
+        pass
+    assert time.process_time() - began < 0.5
+
+
+@given(st.text(alphabet='ab.:=<>!()*"\'\\- ANDORNT0-:TZ\n\x00é', max_size=60))
+def test_any_text_parses_or_is_refused(text: str) -> None:
+    try:
+        parse(text).matches(JOB)
+    except InvalidArgument:
+        pass
+
+
+@given(st.text(min_size=1, max_size=30))
+def test_a_quoted_value_finds_itself(value: str) -> None:
+    quoted = value.replace("\\", "\\\\").replace('"', '\\"').replace("*", "\\*")
+    assert parse(f'jobId="{quoted}"').matches({"jobId": value})
