@@ -1,0 +1,211 @@
+"""A bucket that is a folder of this machine: the default.
+
+Trainers write into it directly, so it may hold anything: files still growing, links, pipes. Links
+and special files are not objects: listings skip them and opening one is refused.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import errno
+import os
+import stat
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from mlengine.core.errors import FailedPrecondition, InvalidArgument
+from mlengine.storage import staging
+from mlengine.storage.backends import Backend, ObjectInfo
+from mlengine.storage.beneath import open_file, open_folder, opened
+from mlengine.storage.faults import from_os_error
+from mlengine.storage.listing import walk
+from mlengine.storage.paths import check_name
+
+__all__ = ["FolderBackend"]
+
+_GONE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
+
+
+class FolderBackend:
+    """The files beneath ``root/folder``; unfinished ones lie in ``root/staging``.
+
+    Args:
+        root: Exists, and is on one file system with `folder` and `staging`.
+        bucket: The name in answers and messages.
+        folder: Folder beneath `root`, made when missing; empty for `root` itself.
+        staging: Folder beneath `root` that no listing shows and no name may enter.
+    """
+
+    def __init__(self, root: Path, *, bucket: str, folder: str, staging: str = ".staging") -> None:
+        self._root, self._bucket, self._folder, self._staging = root, bucket, folder, staging
+
+    def list(
+        self, prefix: str = "", *, after: str = "", strict: bool = False
+    ) -> Iterator[ObjectInfo]:
+        hidden = "" if self._folder else self._staging + "/"
+
+        def enter(name: str) -> _OpenFolder | None:
+            if hidden and name.startswith(hidden):
+                return None
+            with self._faults(name):
+                return _OpenFolder.open(
+                    self._root, self._beneath(name), self._bucket, name, strict=strict
+                )
+
+        return walk(enter, prefix=prefix, after=after)
+
+    def stat(self, name: str) -> ObjectInfo:
+        with self._faults(name), opened(open_file(self._root, self._file(name))) as fd:
+            return _info(self._bucket, name, os.fstat(fd))
+
+    def open_read(self, name: str, *, offset: int = 0, single_link: bool = False) -> BinaryIO:
+        with self._faults(name):
+            fd = open_file(self._root, self._file(name), single_link=single_link)
+            file = os.fdopen(fd, "rb")
+            file.seek(offset)
+            return file
+
+    def write(self, name: str, chunks: Iterable[bytes]) -> ObjectInfo:
+        where = self._file(name)
+        source = _Source(chunks)
+        try:
+            status = staging.write_whole(self._root, where, source, staging=self._staging)
+        except NotADirectoryError as error:
+            raise FailedPrecondition(
+                f"A folder of gs://{self._bucket}/{name} is an object.",
+                "Choose another name, or remove that object first.",
+            ) from error
+        except OSError as error:
+            if error is source.error:
+                raise  # the reader of the bytes failed, not this disk
+            raise from_os_error(error, self._uri(name)) from error
+        return _info(self._bucket, name, status)
+
+    def delete(self, name: str) -> None:
+        folder, _slash, leaf = self._file(name).rpartition("/")
+        self.stat(name)  # NotFound for a folder, a refusal for a link
+        with self._faults(name), opened(open_folder(self._root, folder)) as fd:
+            os.unlink(leaf, dir_fd=fd)
+            os.fsync(fd)
+
+    def delete_tree(self, prefix: str) -> None:
+        where = self._beneath(prefix)
+        with self._faults(prefix), contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            if where:
+                staging.move_away(self._root, where, staging=self._staging)
+                return
+            for path in self._root.iterdir():
+                if path.name != self._staging:
+                    staging.move_away(self._root, path.name, staging=self._staging)
+
+    def local_path(self, name: str) -> Path | None:
+        """Return the path; refuse one whose existing part goes through a link."""
+        where = self._beneath(name)
+        parts = where.split("/") if where else []
+        for end in range(1, len(parts) + 1):
+            if (self._root / "/".join(parts[:end])).is_symlink():
+                raise from_os_error(OSError(errno.ELOOP, ""), self._uri(name))
+        return self._root.joinpath(where)
+
+    def sweep(self, *, older_than_s: float, now_s: float) -> int:
+        return staging.sweep(
+            self._root, staging=self._staging, older_than_s=older_than_s, now_s=now_s
+        )
+
+    def _file(self, name: str) -> str:
+        return self._beneath(check_name(name))
+
+    def _beneath(self, name: str) -> str:
+        """Return a checked object or prefix name relative to the root."""
+        bare = name.removesuffix("/")
+        if name:
+            check_name(bare)
+        if not self._folder and bare.split("/")[0] == self._staging:
+            raise InvalidArgument(
+                f"The name '{self._staging}' is reserved for unfinished writes.",
+                "Choose another name.",
+            )
+        return f"{self._folder}/{bare}".strip("/")
+
+    def _uri(self, name: str) -> str:
+        return f"gs://{self._bucket}/{name}"
+
+    @contextlib.contextmanager
+    def _faults(self, name: str) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise from_os_error(error, self._uri(name)) from error
+
+
+class _Source:
+    """Remembers an `OSError` of the bytes' own source, to tell it from one of the disk."""
+
+    def __init__(self, chunks: Iterable[bytes]) -> None:
+        self._chunks = chunks
+        self.error: OSError | None = None
+
+    def __iter__(self) -> Iterator[bytes]:
+        try:
+            yield from self._chunks
+        except OSError as error:
+            self.error = error
+            raise
+
+
+class _OpenFolder:
+    """A folder held by descriptor: its entries' status needs no path, so no link is followed."""
+
+    def __init__(self, fd: int, bucket: str, name: str, *, strict: bool) -> None:
+        self._fd, self._bucket, self._name, self._strict = fd, bucket, name, strict
+
+    @classmethod
+    def open(
+        cls, root: Path, where: str, bucket: str, name: str, *, strict: bool
+    ) -> _OpenFolder | None:
+        try:
+            return cls(open_folder(root, where), bucket, name, strict=strict)
+        except OSError as error:
+            if error.errno in _GONE:
+                return None
+            raise
+
+    def keys(self) -> list[str]:
+        with os.scandir(self._fd) as entries:
+            return [key for entry in entries if (key := self._key(entry))]
+
+    def _key(self, entry: os.DirEntry[str]) -> str:
+        is_folder = entry.is_dir(follow_symlinks=False)
+        odd = "" if is_folder or entry.is_file(follow_symlinks=False) else "is not a regular file"
+        try:
+            check_name(self._name + entry.name)
+        except InvalidArgument:
+            odd = "has a name that no URI can say"
+        if odd and self._strict:
+            raise FailedPrecondition(
+                f"{entry.name!a} in gs://{self._bucket}/{self._name} {odd}.",
+                "Leave regular files with plain names only; copy what a link points to.",
+            )
+        return "" if odd else entry.name + "/" * is_folder
+
+    def info(self, key: str) -> ObjectInfo | None:
+        try:
+            status = os.stat(key, dir_fd=self._fd, follow_symlinks=False)
+        except FileNotFoundError:
+            return None
+        if not stat.S_ISREG(status.st_mode):
+            return None  # swapped since the folder was read
+        return _info(self._bucket, self._name + key, status)
+
+    def close(self) -> None:
+        os.close(self._fd)
+
+
+def _info(bucket: str, name: str, status: os.stat_result) -> ObjectInfo:
+    updated = datetime.datetime.fromtimestamp(status.st_mtime, datetime.UTC)
+    return ObjectInfo(bucket, name, status.st_size, updated)
+
+
+_: type[Backend] = FolderBackend

@@ -1,0 +1,60 @@
+"""What a failed system call means to the caller; no path of the machine gets into a message."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from mlengine.core.errors import (
+    AlreadyExists,
+    EngineError,
+    FailedPrecondition,
+    InvalidArgument,
+    NotFound,
+    Unavailable,
+)
+
+__all__ = ["from_os_error"]
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_LINKS = (errno.ELOOP, errno.EMLINK)
+_FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
+_HANDLES = (errno.EMFILE, errno.ENFILE)
+
+
+def from_os_error(error: OSError, what: str) -> EngineError:
+    """Build the error to raise for `what`, such as ``gs://b/x``, from the system's own."""
+    number = error.errno or 0
+    reason = os.strerror(number) if number else type(error).__name__
+    if number == errno.ENOENT or number == errno.ENOTDIR:
+        return NotFound(f"{what} was not found.", "List what is there with 'storage ls'.")
+    if number in _FULL:
+        return Unavailable(
+            f"No space is left to write {what}; nothing of it was kept.",
+            "Free space on the disk of the engine's home, then try again.",
+        )
+    if number in _LINKS:
+        return FailedPrecondition(
+            f"{what} is a link or lies behind one.",
+            "Put a regular file there: copy what the link points to.",
+        )
+    if number == errno.EEXIST:
+        return AlreadyExists(f"{what} exists already.", "Choose another name, or remove it first.")
+    if number in (errno.EISDIR, errno.ENOTEMPTY):
+        return FailedPrecondition(
+            f"{what} is a folder that is not empty.", "Choose another name, or remove it first."
+        )
+    if number == errno.EXDEV:
+        return FailedPrecondition(
+            f"{what} lies on another file system than the engine's buckets.",
+            "Back the bucket with file:///THAT/FOLDER instead of mounting into it.",
+        )
+    if number == errno.ENAMETOOLONG:
+        return InvalidArgument(f"The name of {what} is too long.", "Use a shorter name.")
+    if number in _FORBIDDEN:
+        return FailedPrecondition(
+            f"The engine may not touch {what}: {reason}.", "Mend the owner or mode of its folder."
+        )
+    if number in _HANDLES:
+        return Unavailable(f"Too many files are open to touch {what}.", "Try again in a moment.")
+    return Unavailable(f"{what} cannot be reached: {reason}.", "Try again; check the disk.")

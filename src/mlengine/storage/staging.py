@@ -1,0 +1,153 @@
+"""Write aside, fsync, rename: a file appears whole or not at all.
+
+Unfinished files lie in a staging folder beneath the same root (renames need one file system) and
+carry a lock while their writer lives, so that `sweep` tells a slow writer from a dead one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import secrets
+import shutil
+import stat
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from mlengine.storage.beneath import folder_of, open_beneath, open_folder, opened
+
+__all__ = ["move_away", "sweep", "write_whole"]
+
+_CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+_RENAME_TURNS = 5
+
+
+def write_whole(root: Path, name: str, chunks: Iterable[bytes], *, staging: str) -> os.stat_result:
+    """Write a file beneath `root`; replaces a file or a link there, never what a link points to.
+
+    Args:
+        root: The folder to stay in.
+        name: Where the file appears, checked by `paths.check_name`.
+        chunks: Its bytes. When they raise, nothing is left and nothing has changed.
+        staging: Folder beneath `root` for the unfinished file; made when missing.
+
+    Raises:
+        OSError: ``ENOSPC`` and the like; ``EISDIR`` when a folder with something in it is there.
+    """
+    folder, _slash, leaf = name.rpartition("/")
+    with opened(os.open(root, _FOLDER)) as root_fd:
+        # The target's folder comes first: a name that cannot be is refused before the upload.
+        os.close(folder_of(root_fd, folder))
+        with (
+            opened(folder_of(root_fd, staging)) as staging_fd,
+            _unfinished(staging_fd) as (temporary, fd),
+        ):
+            _write_all(fd, chunks)
+            os.fsync(fd)
+            _publish(root_fd, staging_fd, temporary, folder, leaf)
+            return os.fstat(fd)
+
+
+@contextlib.contextmanager
+def _unfinished(staging_fd: int) -> Iterator[tuple[str, int]]:
+    name = f"{os.getpid()}-{secrets.token_hex(8)}"
+    with opened(os.open(name, _CREATE, 0o600, dir_fd=staging_fd)) as fd:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        try:
+            yield name, fd
+        except BaseException:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(name, dir_fd=staging_fd)
+            raise
+
+
+def _write_all(fd: int, chunks: Iterable[bytes]) -> None:
+    for chunk in chunks:
+        rest = memoryview(chunk)
+        while rest:
+            rest = rest[os.write(fd, rest) :]
+
+
+def _publish(root_fd: int, staging_fd: int, temporary: str, folder: str, leaf: str) -> None:
+    """Rename into place; a concurrent `delete_tree` may remove the folder between two steps."""
+    for turn in range(_RENAME_TURNS):
+        with opened(folder_of(root_fd, folder)) as folder_fd:
+            try:
+                os.rename(temporary, leaf, src_dir_fd=staging_fd, dst_dir_fd=folder_fd)
+            except FileNotFoundError:
+                if turn + 1 == _RENAME_TURNS:
+                    raise
+                continue
+            except IsADirectoryError:
+                _remove_hollow(folder_fd, leaf)
+                continue
+            os.fsync(folder_fd)
+            return
+    raise OSError(errno.EISDIR, os.strerror(errno.EISDIR))
+
+
+def _remove_hollow(folder_fd: int, name: str) -> None:
+    """Remove a tree of empty folders: to a bucket, which has objects only, nothing is there."""
+    with opened(open_beneath(folder_fd, name, _FOLDER)) as fd:
+        with os.scandir(fd) as entries:
+            names = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
+        for each in names:
+            _remove_hollow(fd, each)
+    try:
+        os.rmdir(name, dir_fd=folder_fd)
+    except OSError as error:
+        raise OSError(errno.EISDIR, os.strerror(errno.EISDIR)) from error
+
+
+def move_away(root: Path, name: str, *, staging: str) -> None:
+    """Make a file or folder tree vanish in one step, then free its space; no link is followed."""
+    folder, _slash, leaf = name.rpartition("/")
+    temporary = f"{os.getpid()}-{secrets.token_hex(8)}"
+    with (
+        opened(open_folder(root, folder)) as folder_fd,
+        opened(os.open(root, _FOLDER)) as root_fd,
+        opened(folder_of(root_fd, staging)) as staging_fd,
+    ):
+        os.rename(leaf, temporary, src_dir_fd=folder_fd, dst_dir_fd=staging_fd)
+        os.fsync(folder_fd)
+        _remove(staging_fd, temporary)
+
+
+def _remove(folder_fd: int, name: str) -> None:
+    if stat.S_ISDIR(os.stat(name, dir_fd=folder_fd, follow_symlinks=False).st_mode):
+        # rmtree works on descriptors here and refuses links; what it cannot free, sweep retries.
+        shutil.rmtree(name, dir_fd=folder_fd, ignore_errors=True)
+    else:
+        os.unlink(name, dir_fd=folder_fd)
+
+
+def sweep(root: Path, *, staging: str, older_than_s: float, now_s: float) -> int:
+    """Remove what dead writers left in the staging folder; return how many entries went."""
+    try:
+        staging_fd = open_folder(root, staging)
+    except FileNotFoundError:
+        return 0
+    removed = 0
+    with opened(staging_fd), os.scandir(staging_fd) as entries:
+        for entry in entries:
+            with contextlib.suppress(FileNotFoundError):
+                age_s = now_s - entry.stat(follow_symlinks=False).st_mtime
+                if age_s >= older_than_s and not _is_held(staging_fd, entry):
+                    _remove(staging_fd, entry.name)
+                    removed += 1
+    return removed
+
+
+def _is_held(staging_fd: int, entry: os.DirEntry[str]) -> bool:
+    if not entry.is_file(follow_symlinks=False):
+        return False
+    flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW
+    with opened(os.open(entry.name, flags, dir_fd=staging_fd)) as fd:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
