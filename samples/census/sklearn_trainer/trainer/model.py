@@ -45,6 +45,7 @@ def build(*, learning_rate: float, max_iter: int, max_leaf_nodes: int, seed: int
         max_iter=max_iter,
         max_leaf_nodes=max_leaf_nodes,
         max_features=0.5,
+        min_samples_leaf=5,
         l2_regularization=1.0,
         categorical_features=list(range(len(words))),
         # A fixed number of iterations: every row trains, and the seed alone decides.

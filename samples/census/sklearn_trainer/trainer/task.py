@@ -1,6 +1,6 @@
-"""Train the census classifier, measure it on rows it has not seen, export it.
+r"""Train the census classifier, measure it on rows it has not seen, export it.
 
-    python -m trainer.task --train-files adult.data.csv.gz --eval-files adult.test.csv.gz \\
+    python -m trainer.task --train-files adult.data.csv.gz --eval-files adult.test.csv.gz \
         --job-dir /tmp/census
 
 leaves ``model/model.joblib`` and ``metrics.json`` in the job directory.
@@ -65,8 +65,8 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--job-dir", type=Path, required=True,
                         help="where the model and the metrics go; made if missing")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--learning-rate", type=float, default=0.05)
-    parser.add_argument("--max-iter", type=int, default=300, help="number of trees")
+    parser.add_argument("--learning-rate", type=float, default=0.1)
+    parser.add_argument("--max-iter", type=int, default=150, help="number of trees")
     parser.add_argument("--max-leaf-nodes", type=int, default=31, help="leaves of one tree")
     return parser.parse_args(argv)
 

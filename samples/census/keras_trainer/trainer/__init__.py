@@ -1,0 +1,1 @@
+"""Trains and exports a census income classifier with Keras: wide and deep."""

@@ -1,0 +1,109 @@
+r"""Train the wide-and-deep census classifier, measure it on rows it has not seen, export it.
+
+    python -m trainer.task --train-files adult.data.csv.gz --eval-files adult.test.csv.gz \
+        --job-dir /tmp/census
+
+leaves a SavedModel in ``model/``, and ``metrics.json``, in the job directory.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+# Both are read when the libraries are imported. A SavedModel needs this one backend, and
+# TensorFlow 2.21 logs errors about its own graphs that are none; real ones are raised.
+os.environ["KERAS_BACKEND"] = "tensorflow"
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from trainer.data import COLUMNS, LABELS, NUMERIC, Table, read
+from trainer.model import Columns, build, export
+from trainer.report import report
+
+__all__ = ["main"]
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run one training, from the command line's words to the exported model."""
+    args = _parse(argv)
+    keras.utils.set_random_seed(args.seed)
+    tf.config.experimental.enable_op_determinism()
+    training, held_out = read(args.train_files), read(args.eval_files)
+    columns, earns_more = _columns(training), _earns_more(training)
+    print(f"training on {len(earns_more)} rows", flush=True)
+
+    network = build(columns, dropout=args.dropout)
+    steps = -(-len(earns_more) // args.batch_size) * args.num_epochs
+    network.classifier.compile(
+        optimizer=keras.optimizers.Adam(
+            keras.optimizers.schedules.CosineDecay(args.learning_rate, steps)
+        ),
+        loss="binary_crossentropy",
+    )
+    network.classifier.fit(
+        _encode(network.encoder, columns),
+        earns_more,
+        batch_size=args.batch_size,
+        epochs=args.num_epochs,
+        verbose=2,  # a line an epoch: a progress bar makes no sense in a log file
+    )
+    args.job_dir.mkdir(parents=True, exist_ok=True)
+    print(f"evaluating on {len(held_out.rows)} rows", flush=True)
+    encoded = _encode(network.encoder, _columns(held_out))
+    metrics = evaluate(network.classifier, encoded, _earns_more(held_out))
+    report(metrics, job_dir=args.job_dir, step=args.num_epochs)
+    export(network, args.job_dir / "model")
+    print(f"exported {args.job_dir / 'model'}", flush=True)
+
+
+def evaluate(
+    classifier: keras.Model, encoded: Columns, earns_more: np.ndarray
+) -> dict[str, float]:
+    """Return accuracy, and the area under the ROC curve of the higher income."""
+    probability = classifier.predict(encoded, batch_size=4096, verbose=0).squeeze(-1)
+    auc = keras.metrics.AUC(num_thresholds=10_000)
+    auc.update_state(earns_more, probability)
+    accuracy = np.mean((probability > 0.5) == (earns_more == 1.0))
+    return {"accuracy": float(accuracy), "auc": float(auc.result())}
+
+
+def _encode(encoder: keras.Model, columns: Columns) -> Columns:
+    used = {name: tf.constant(columns[name]) for name in encoder.input}
+    return {name: tensor.numpy() for name, tensor in encoder(used).items()}
+
+
+def _columns(table: Table) -> Columns:
+    return {
+        name: np.array(values, dtype=np.float32 if name in NUMERIC else np.str_)
+        for name, values in zip(COLUMNS, zip(*table.rows, strict=True), strict=True)
+    }
+
+
+def _earns_more(table: Table) -> np.ndarray:
+    return np.array([label == LABELS[1] for label in table.labels], dtype=np.float32)
+
+
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="trainer.task", description=__doc__.split("\n")[0])
+    parser.add_argument("--train-files", nargs="+", required=True, metavar="CSV",
+                        help="rows to learn from; plain or gzipped")
+    parser.add_argument("--eval-files", nargs="+", required=True, metavar="CSV",
+                        help="rows to measure on; plain or gzipped")
+    parser.add_argument("--job-dir", type=Path, required=True,
+                        help="where the model and the metrics go; made if missing")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--num-epochs", type=int, default=12, help="passes over the rows")
+    parser.add_argument("--batch-size", type=int, default=256)
+    parser.add_argument("--learning-rate", type=float, default=0.002)
+    parser.add_argument("--dropout", type=float, default=0.2)
+    return parser.parse_args(argv)
+
+
+if __name__ == "__main__":
+    main()
