@@ -1,0 +1,139 @@
+"""The engine as a process: ``python -m mlengine.daemon``, which is what `mlengine up` runs.
+
+It stands above the faces because it joins one of them (`rest`) with the engine. The public port is
+the gateway's; this process answers on a Unix socket behind it, so predictions go on without it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+
+from mlengine import __version__
+from mlengine.core.access import token_digest
+from mlengine.core.clock import SystemClock, rfc3339
+from mlengine.core.errors import EngineError
+from mlengine.engine.home import Home
+from mlengine.engine.settings import Settings, load
+from mlengine.engine.wiring import Wired, wire
+from mlengine.rest.app import build_app
+
+_log = logging.getLogger("mlengine")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run an engine until SIGTERM or SIGINT; return the exit code."""
+    parser = argparse.ArgumentParser(prog="mlengine up", description="Run an engine.")
+    parser.add_argument("--home")
+    parser.add_argument("--host")
+    parser.add_argument("--port")
+    options = parser.parse_args(argv)
+    # Everything that this process makes is its owner's alone.
+    os.umask(0o077)
+    _log_to_stderr()
+    try:
+        settings = load(os.environ, **vars(options))
+        return run(settings)
+    except EngineError as error:
+        print(f"ERROR: (mlengine.up) {error}", file=sys.stderr)
+        return 1
+
+
+def run(settings: Settings) -> int:
+    """Run an engine with these settings in the foreground; prints one line once it is ready."""
+    home = Home(settings.home)
+    try:
+        token = home.token()
+        wired = wire(settings, token)
+        try:
+            wired.start()
+            _serve(settings, token, wired, home)
+        finally:
+            wired.stop()
+    finally:
+        home.close()
+    return 0
+
+
+def _serve(settings: Settings, token: str, wired: Wired, home: Home) -> None:
+    app = build_app(
+        wired.engine,
+        token_digest=token_digest(token),
+        allowed_hosts=[h.strip() for h in settings.allowed_hosts.split(",") if h.strip()],
+    )
+    server = _Server(
+        uvicorn.Config(
+            app,
+            log_config=None,
+            access_log=False,
+            lifespan="off",
+            timeout_graceful_shutdown=5,
+            server_header=False,
+            limit_concurrency=500,
+        ),
+        on_ready=lambda: _announce(home, wired),
+    )
+    server.run(sockets=[_listen(wired.serving.engine_socket)])
+
+
+def _listen(path: Path) -> socket.socket:
+    path.unlink(missing_ok=True)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    listener.bind(str(path))
+    path.chmod(0o600)
+    return listener
+
+
+def _announce(home: Home, wired: Wired) -> None:
+    url = wired.serving.endpoint
+    started = rfc3339(SystemClock().now())
+    home.publish({"pid": os.getpid(), "url": url, "version": __version__, "started": started})
+    print(
+        f"mlengine {__version__} is ready at {url} "
+        "(its token: mlengine auth print-access-token)",
+        flush=True,
+    )
+
+
+class _Server(uvicorn.Server):
+    """uvicorn that says when it listens and ends quietly on a signal."""
+
+    def __init__(self, config: uvicorn.Config, *, on_ready: Any) -> None:
+        super().__init__(config)
+        self._on_ready = on_ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets=sockets)
+        self._on_ready()
+
+    def handle_exit(self, sig: int, frame: Any) -> None:
+        # A second Ctrl-C must not cut the shutdown short: it is the same wish.
+        self.should_exit = True
+
+    def run(self, sockets: list[socket.socket] | None = None) -> None:
+        super().run(sockets=sockets)
+        # uvicorn raises the signals it caught again; this process has done what they ask.
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+
+def _log_to_stderr() -> None:
+    logging.basicConfig(
+        level=logging.INFO,
+        stream=sys.stderr,
+        format="%(asctime)s %(levelname)s %(name)s %(message)s",
+    )
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,114 @@
+"""The home folder of an engine: who owns it, its token, and how others find the running one."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import secrets
+from pathlib import Path
+from typing import IO, Any
+
+from mlengine.core.errors import FailedPrecondition
+
+__all__ = ["Home", "is_owned", "read_engine_file", "read_token"]
+
+_FOLDERS = ("buckets", "environments", "jobs", "models", "logs", "run", "run/workers")
+_TOKEN_BYTES = 32
+
+
+class Home:
+    """A home folder, owned by this process while it is open.
+
+    Raises:
+        FailedPrecondition: Another engine owns it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        for name in ("", *_FOLDERS):
+            (path / name).mkdir(parents=True, exist_ok=True, mode=0o700)
+        (path / "run").chmod(0o700)
+        self._lock = self._own()
+
+    def _own(self) -> IO[str]:
+        lock = (self.path / "run" / "lock").open("a+")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.close()
+            running = read_engine_file(self.path) or {}
+            where = f" at {running['url']}" if running.get("url") else ""
+            raise FailedPrecondition(
+                f"An engine{where} already runs on {self.path}.",
+                "Use it, stop it with 'mlengine down', or choose another --home.",
+            ) from None
+        return lock
+
+    def token(self) -> str:
+        """Return the access token; the first call of all makes it, readable by the owner only."""
+        path = self.path / "run" / "token"
+        if not path.exists():
+            aside = path.with_suffix(".new")
+            aside.unlink(missing_ok=True)
+            with os.fdopen(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as out:
+                out.write(secrets.token_urlsafe(_TOKEN_BYTES) + "\n")
+                out.flush()
+                os.fsync(out.fileno())
+            aside.rename(path)
+        path.chmod(0o600)
+        return path.read_text().strip()
+
+    def publish(self, facts: dict[str, Any]) -> None:
+        """Tell commands where the running engine is."""
+        path = self.path / "run" / "engine.json"
+        aside = path.with_suffix(".new")
+        aside.write_text(json.dumps(facts))
+        aside.chmod(0o600)
+        aside.rename(path)
+
+    def close(self) -> None:
+        """Give the folder back; commands no longer find an engine."""
+        (self.path / "run" / "engine.json").unlink(missing_ok=True)
+        self._lock.close()
+
+
+def read_engine_file(home: Path) -> dict[str, Any] | None:
+    """Return what the engine of a home said of itself, or None; it may have died since."""
+    try:
+        facts: dict[str, Any] = json.loads((home / "run" / "engine.json").read_text())
+    except (FileNotFoundError, ValueError):
+        return None
+    return facts
+
+
+def is_owned(home: Path) -> bool:
+    """Return whether an engine runs on this home folder right now."""
+    try:
+        with (home / "run" / "lock").open("r+") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
+
+
+def read_token(home: Path) -> str:
+    """Return the access token of the engine of a home.
+
+    Raises:
+        FailedPrecondition: No engine was ever started there, or the file cannot be read.
+    """
+    path = home / "run" / "token"
+    try:
+        return path.read_text().strip()
+    except FileNotFoundError:
+        raise FailedPrecondition(
+            f"There is no token at {path}: no engine was started there.",
+            "Start one with 'mlengine up', or set MLENGINE_TOKEN.",
+        ) from None
+    except PermissionError:
+        raise FailedPrecondition(
+            f"{path} belongs to somebody else.", "Set MLENGINE_TOKEN, or use your own --home."
+        ) from None

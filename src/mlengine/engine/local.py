@@ -1,0 +1,300 @@
+"""The engine itself: every verb of `Engine`, over a store, buckets, a launcher and workers."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from mlengine import __version__
+from mlengine.core.clock import Clock, rfc3339
+from mlengine.core.errors import NotFound, OutOfRange
+from mlengine.core.names import check_project, location_name
+from mlengine.core.paging import page_size as checked_page_size
+from mlengine.core.paging import page_token as sealed
+from mlengine.core.paging import position
+from mlengine.core.resources import (
+    Bucket,
+    GetConfigResponse,
+    Job,
+    Location,
+    Model,
+    Object,
+    Operation,
+    Version,
+)
+from mlengine.core.states import JobState, VersionState
+from mlengine.engine import Engine, EngineStatus, LogPage, Page, PredictReply
+from mlengine.engine.listing import list_page
+from mlengine.engine.settings import Settings
+from mlengine.models.registry import Models
+from mlengine.models.views import operation_view
+from mlengine.prediction.serving import Serving
+from mlengine.storage import Buckets, ObjectInfo
+from mlengine.storage.paths import BucketPath
+from mlengine.store import Store
+from mlengine.training.jobs import Jobs
+
+__all__ = ["LOCATIONS", "LocalEngine"]
+
+LOCATIONS = ("local", "us-central1")
+_CHUNK_BYTES = 1 << 20
+_MAX_LOG_WAIT_S = 60.0
+_BILLING_STATES = {JobState.PREPARING, JobState.RUNNING, JobState.CANCELLING}
+
+
+class LocalEngine:
+    """Implements `Engine` in this process; `engine.wiring` builds it."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        store: Store,
+        buckets: Buckets,
+        jobs: Jobs,
+        models: Models,
+        serving: Serving,
+        *,
+        clock: Clock,
+        page_key: bytes,
+    ) -> None:
+        self._settings = settings
+        self._store = store
+        self._buckets = buckets
+        self._jobs = jobs
+        self._models = models
+        self._serving = serving
+        self._page_key = page_key
+        self._started = rfc3339(clock.now())
+
+    # --- jobs ---
+
+    def create_job(self, project: str, job: Job) -> Job:
+        return self._jobs.create(check_project(project), job)
+
+    def get_job(self, project: str, job_id: str) -> Job:
+        return self._jobs.record(project, job_id).job
+
+    def list_jobs(
+        self, project: str, *, filter: str = "", page_size: int = 0, page_token: str = ""
+    ) -> Page[Job]:
+        return list_page(
+            lambda before, limit: self._store.jobs(project, before_seq=before, limit=limit),
+            lambda record: record.job,
+            ("jobs", check_project(project)),
+            filter=filter, page_size=page_size, page_token=page_token, key=self._page_key,
+        )  # fmt: skip
+
+    def update_job(self, project: str, job_id: str, job: Job, *, update_mask: str) -> Job:
+        return self._jobs.update(project, job_id, job, update_mask=update_mask)
+
+    def cancel_job(self, project: str, job_id: str) -> None:
+        self._jobs.cancel(project, job_id)
+
+    def read_logs(
+        self,
+        project: str,
+        job_id: str,
+        *,
+        cursor: str = "",
+        task_name: str = "",
+        wait_s: float = 0.0,
+    ) -> LogPage:
+        entries, after, finished = self._jobs.read_logs(
+            project,
+            job_id,
+            cursor=cursor,
+            task_name=task_name,
+            wait_s=min(max(wait_s, 0.0), _MAX_LOG_WAIT_S),
+        )
+        return LogPage(list(entries), after, finished)
+
+    # --- models and versions ---
+
+    def create_model(self, project: str, model: Model) -> Model:
+        return self._models.create_model(check_project(project), model)
+
+    def get_model(self, project: str, model_id: str) -> Model:
+        return self._models.model(project, model_id)
+
+    def list_models(
+        self, project: str, *, filter: str = "", page_size: int = 0, page_token: str = ""
+    ) -> Page[Model]:
+        return list_page(
+            lambda before, limit: self._store.models(project, before_seq=before, limit=limit),
+            self._models.model_view,
+            ("models", check_project(project)),
+            filter=filter, page_size=page_size, page_token=page_token, key=self._page_key,
+        )  # fmt: skip
+
+    def update_model(
+        self, project: str, model_id: str, model: Model, *, update_mask: str
+    ) -> Operation:
+        return self._models.update_model(project, model_id, model, update_mask=update_mask)
+
+    def delete_model(self, project: str, model_id: str) -> Operation:
+        return self._models.delete_model(project, model_id)
+
+    def create_version(self, project: str, model_id: str, version: Version) -> Operation:
+        return self._models.create_version(project, model_id, version)
+
+    def get_version(self, project: str, model_id: str, version_id: str) -> Version:
+        return self._models.version(project, model_id, version_id)
+
+    def list_versions(
+        self,
+        project: str,
+        model_id: str,
+        *,
+        filter: str = "",
+        page_size: int = 0,
+        page_token: str = "",
+    ) -> Page[Version]:
+        self._models.model_record(project, model_id)
+        return list_page(
+            lambda before, limit: self._store.versions(
+                project, model_id, before_seq=before, limit=limit
+            ),
+            self._models.version_view,
+            ("versions", project, model_id),
+            filter=filter, page_size=page_size, page_token=page_token, key=self._page_key,
+        )  # fmt: skip
+
+    def update_version(
+        self, project: str, model_id: str, version_id: str, version: Version, *, update_mask: str
+    ) -> Operation:
+        return self._models.update_version(
+            project, model_id, version_id, version, update_mask=update_mask
+        )
+
+    def set_default_version(self, project: str, model_id: str, version_id: str) -> Version:
+        return self._models.set_default(project, model_id, version_id)
+
+    def delete_version(self, project: str, model_id: str, version_id: str) -> Operation:
+        return self._models.delete_version(project, model_id, version_id)
+
+    # --- operations ---
+
+    def get_operation(self, project: str, operation_id: str) -> Operation:
+        return operation_view(self._store.operation(project, operation_id))
+
+    def list_operations(
+        self, project: str, *, filter: str = "", page_size: int = 0, page_token: str = ""
+    ) -> Page[Operation]:
+        return list_page(
+            lambda before, limit: self._store.operations(project, before_seq=before, limit=limit),
+            operation_view,
+            ("operations", check_project(project)),
+            filter=filter, page_size=page_size, page_token=page_token, key=self._page_key,
+        )  # fmt: skip
+
+    def cancel_operation(self, project: str, operation_id: str) -> None:
+        record = self._store.operation(project, operation_id)
+        if record.operation.done:
+            return
+        metadata = {**record.operation.metadata, "isCancellationRequested": True}
+        self._store.edit_operation(project, operation_id, metadata)
+
+    # --- predictions ---
+
+    def predict(self, project: str, model_id: str, version_id: str, body: bytes) -> PredictReply:
+        record = self._models.model_record(project, model_id)
+        version_id = version_id or record.default_version_id
+        if not version_id:
+            raise NotFound(
+                f"The model '{model_id}' has no default version.", "Create a version first.",
+                field="name",
+            )  # fmt: skip
+        version = self._models.version_record(project, model_id, version_id)
+        return PredictReply(*self._serving.predict(version, body))
+
+    # --- projects ---
+
+    def get_config(self, project: str) -> GetConfigResponse:
+        check_project(project)
+        return GetConfigResponse(service_account=f"mlengine@{project}.local")
+
+    def get_location(self, project: str, location_id: str) -> Location:
+        if location_id not in LOCATIONS:
+            raise NotFound.among(
+                "location", location_id, LOCATIONS, "An engine has 'local'.", field="name"
+            )
+        kinds = ("TRAINING", "BATCH_PREDICTION", "ONLINE_PREDICTION")
+        return Location(
+            name=location_name(check_project(project), location_id),
+            capabilities=[{"type": kind} for kind in kinds],
+        )
+
+    def list_locations(
+        self, project: str, *, page_size: int = 0, page_token: str = ""
+    ) -> Page[Location]:
+        checked_page_size(page_size)
+        if page_token:
+            raise OutOfRange("The locations have one page.", "Send no page token.")
+        return Page([self.get_location(project, location) for location in LOCATIONS])
+
+    # --- storage ---
+
+    def create_bucket(self, bucket: Bucket) -> Bucket:
+        return self._buckets.create(bucket)
+
+    def list_buckets(self) -> list[Bucket]:
+        return self._buckets.list()
+
+    def delete_bucket(self, name: str, *, force: bool = False) -> None:
+        self._buckets.delete(name, force=force)
+
+    def list_objects(
+        self, bucket: str, *, prefix: str = "", page_size: int = 0, page_token: str = ""
+    ) -> Page[Object]:
+        scope = ("objects", bucket, prefix)
+        size = min(page_size, 1000) if page_size > 100 else checked_page_size(page_size)
+        after = position(page_token, *scope, key=self._page_key)
+        found = self._buckets.objects(bucket, prefix=prefix, after=after, limit=size + 1)
+        items = [_object(info) for info in found[:size]]
+        if len(found) <= size:
+            return Page(items)
+        return Page(items, sealed(items[-1].name, *scope, key=self._page_key))
+
+    def stat_object(self, bucket: str, name: str) -> Object:
+        return _object(self._buckets.stat(BucketPath(bucket, name)))
+
+    def read_object(self, bucket: str, name: str) -> Iterator[bytes]:
+        # Opened before the first byte is asked for: what cannot be read is an error, not a stream.
+        data = self._buckets.open_read(BucketPath(bucket, name))
+
+        def chunks() -> Iterator[bytes]:
+            with data:
+                while chunk := data.read(_CHUNK_BYTES):
+                    yield chunk
+
+        return chunks()
+
+    def write_object(self, bucket: str, name: str, chunks: Iterable[bytes]) -> Object:
+        return _object(self._buckets.write(BucketPath(bucket, name), chunks))
+
+    def delete_object(self, bucket: str, name: str) -> None:
+        self._buckets.delete_object(BucketPath(bucket, name))
+
+    # --- the engine itself ---
+
+    def status(self) -> EngineStatus:
+        return EngineStatus(
+            pid=os.getpid(),
+            version=__version__,
+            endpoint=self._serving.endpoint,
+            home=str(self._settings.home),
+            started=self._started,
+            gateway_pid=self._serving.gateway_pid,
+            running_jobs=len(self._store.jobs_in(_BILLING_STATES)),
+            queued_jobs=len(self._store.jobs_in({JobState.QUEUED})),
+            ready_versions=len(self._store.versions_in({VersionState.READY})),
+            store=Path(self._settings.database_url).name,
+        )
+
+
+def _object(info: ObjectInfo) -> Object:
+    return Object(bucket=info.bucket, name=info.name, size=info.size, updated=info.updated)
+
+
+_: type[Engine] = LocalEngine

@@ -1,0 +1,175 @@
+"""Settings of an engine and of its clients: flag > ``MLENGINE_*`` variable > file > default.
+
+The file is ``mlengine.toml`` in the home folder; `mlengine config set` writes it. Every setting has
+a default that works on a laptop without a network.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mlengine.core.errors import FailedPrecondition, InvalidArgument, did_you_mean
+
+__all__ = ["SETTINGS_FILE", "Settings", "describe", "home_folder", "load", "write"]
+
+SETTINGS_FILE = "mlengine.toml"
+_PREFIX = "MLENGINE_"
+
+
+def _setting(default: Any, what: str) -> Any:
+    return dataclasses.field(default=default, metadata={"what": what})
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Every setting, with what it means; `docs/settings.md` is written from it.
+
+    Example:
+        >>> Settings().port
+        8470
+    """
+
+    home: Path = _setting(Path("~/.mlengine"), "Folder that holds everything of an engine.")
+    host: str = _setting("127.0.0.1", "Address to listen on.")
+    port: int = _setting(8470, "Port to listen on; 0 takes any free one.")
+    allowed_hosts: str = _setting(
+        "", "Further host names that requests may be addressed to, separated by commas."
+    )
+    endpoint: str = _setting("", "URL of the engine that commands talk to; empty: the local one.")
+    token: str = _setting("", "Access token that commands send; empty: the local engine's own.")
+    project: str = _setting("default", "Project of commands that name none.")
+    region: str = _setting("local", "Region of jobs that name none.")
+    staging_bucket: str = _setting("", "Bucket that packages are uploaded to if none is named.")
+    polling_interval_s: float = _setting(60.0, "Longest wait of one look at a job's log, in seconds.")
+    database: str = _setting("", "SQLAlchemy URL of the store; empty: engine.db in the home folder.")
+    max_running_jobs: int = _setting(0, "Jobs that may run at one time; 0: one a CPU, at least two.")
+    grace_s: float = _setting(10.0, "Seconds between SIGTERM and SIGKILL for a cancelled job.")
+    install_timeout_s: float = _setting(600.0, "Longest installation of a job's packages, in seconds.")
+    log_quota_bytes: int = _setting(256 << 20, "Most that one replica's log may hold, in bytes.")
+    max_model_bytes: int = _setting(10 << 30, "Largest model directory of a version, in bytes.")
+    max_predict_bytes: int = _setting(1_572_864, "Largest body of a prediction request, in bytes.")
+    predict_timeout_s: float = _setting(60.0, "Longest that a prediction may take, in seconds.")
+    load_timeout_s: float = _setting(300.0, "Longest that loading a version may take, in seconds.")
+
+    def folder(self, name: str) -> Path:
+        """Return a folder in the home folder."""
+        return self.home / name
+
+    @property
+    def run(self) -> Path:
+        """The folder of sockets, locks and the token."""
+        return self.home / "run"
+
+    @property
+    def job_slots(self) -> int:
+        """How many jobs may run at one time."""
+        return self.max_running_jobs or max(os.cpu_count() or 1, 2)
+
+    @property
+    def database_url(self) -> str:
+        """The SQLAlchemy URL of the store."""
+        return self.database or f"sqlite:///{self.home / 'engine.db'}"
+
+
+_FIELDS = {f.name: f for f in dataclasses.fields(Settings)}
+
+
+def home_folder(environ: Mapping[str, str], home: str = "") -> Path:
+    """Return the home folder that a flag, the environment or the default names."""
+    text = home or environ.get(_PREFIX + "HOME") or "~/.mlengine"
+    return Path(text).expanduser().absolute()
+
+
+def load(environ: Mapping[str, str] = os.environ, **flags: Any) -> Settings:
+    """Read the settings; a flag that is None was not given.
+
+    Raises:
+        InvalidArgument: A setting that does not exist, or a value of the wrong type.
+    """
+    home = home_folder(environ, str(flags.get("home") or ""))
+    found: dict[str, Any] = {}
+    for name, value in read_file(home).items():
+        found[name] = parse(name, value, where=str(home / SETTINGS_FILE))
+    for name in _FIELDS:
+        variable = _PREFIX + name.upper()
+        if environ.get(variable):
+            found[name] = parse(name, environ[variable], where=f"the variable {variable}")
+    for name, value in flags.items():
+        if value is not None:
+            found[name] = parse(name, value, where=f"--{name.replace('_', '-')}")
+    found["home"] = home
+    return Settings(**found)
+
+
+def read_file(home: Path) -> dict[str, Any]:
+    """Return what the settings file says; nothing if there is none."""
+    path = home / SETTINGS_FILE
+    try:
+        return tomllib.loads(path.read_text())
+    except FileNotFoundError:
+        return {}
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise FailedPrecondition(
+            f"{path} is not TOML: {error}.", "Mend it, or remove it to start from the defaults."
+        ) from None
+
+
+def parse(name: str, value: Any, *, where: str) -> Any:
+    """Read one setting's value from a string, or from TOML."""
+    if name not in _FIELDS:
+        raise InvalidArgument(
+            f"There is no setting '{name}' ({where}).",
+            f"{did_you_mean(name, list(_FIELDS))}See 'mlengine config list'.",
+        )
+    kind = type(_FIELDS[name].default)
+    try:
+        if kind is Path:
+            return Path(value).expanduser().absolute()
+        if kind is str and not isinstance(value, str):
+            raise ValueError
+        number = kind(value)
+    except (TypeError, ValueError):
+        noun = {int: "a whole number", float: "a number", str: "a string"}[kind]
+        raise InvalidArgument(
+            f"The setting '{name}' is {value!r} ({where}).", f"It must be {noun}."
+        ) from None
+    if kind in (int, float) and number < 0:
+        raise InvalidArgument(f"The setting '{name}' is {value} ({where}).", "It cannot be negative.")
+    return number
+
+
+def write(home: Path, name: str, value: str | None) -> None:
+    """Set one setting in the file, or remove it (None); whole or not at all."""
+    kept = read_file(home)
+    if value is None:
+        kept.pop(name, None)
+    else:
+        kept[name] = parse(name, value, where="mlengine config set")
+    home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    text = "".join(f"{k} = {_toml(v)}\n" for k, v in sorted(kept.items()))
+    aside = home / f".{SETTINGS_FILE}.new"
+    # The token may be in it: nobody else may read it, not even for a moment.
+    with os.fdopen(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as out:
+        out.write(text)
+        out.flush()
+        os.fsync(out.fileno())
+    aside.rename(home / SETTINGS_FILE)
+
+
+def describe() -> list[tuple[str, Any, str]]:
+    """Return name, default and meaning of every setting, in order."""
+    return [(f.name, f.default, str(f.metadata["what"])) for f in _FIELDS.values()]
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, int | float):
+        return str(value)
+    escaped = "".join(
+        c if c.isprintable() and c not in '"\\' else f"\\u{ord(c):04X}" for c in str(value)
+    )
+    return f'"{escaped}"'

@@ -1,0 +1,128 @@
+"""Settings → one wired engine: the only place that knows every part."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+from mlengine.core.clock import Clock, SystemClock
+from mlengine.engine.local import LocalEngine
+from mlengine.engine.reconciler import Reconciler
+from mlengine.engine.settings import Settings
+from mlengine.environments import Environments
+from mlengine.models.artifacts import Artifacts
+from mlengine.models.deployment import Deployment
+from mlengine.models.registry import Models
+from mlengine.prediction.batch import BatchJobs
+from mlengine.prediction.serving import Serving
+from mlengine.prediction.workers import socket_dir
+from mlengine.storage import Buckets
+from mlengine.store import open_store
+from mlengine.training.jobs import Jobs
+from mlengine.training.kinds import JobKind
+from mlengine.training.launchers.process import ProcessLauncher
+from mlengine.training.reconciler import JobReconciler
+from mlengine.training.trainer import TrainerJobs
+
+__all__ = ["Wired", "wire"]
+
+
+class Wired:
+    """A running engine: its verbs, and how to start and stop what is behind them."""
+
+    def __init__(
+        self,
+        engine: LocalEngine,
+        reconciler: Reconciler,
+        serving: Serving,
+        closers: list[Callable[[], None]],
+    ) -> None:
+        self.engine = engine
+        self.reconciler = reconciler
+        self.serving = serving
+        self._closers = closers
+
+    def start(self) -> None:
+        """Open the front door, then take up whatever the records say is unfinished."""
+        self.serving.start()
+        self.reconciler.start()
+
+    def stop(self) -> None:
+        """Stop serving; running jobs go on under their supervisors."""
+        self.reconciler.stop()
+        for close in self._closers:
+            close()
+
+
+def wire(settings: Settings, token: str, clock: Clock | None = None) -> Wired:
+    """Build an engine over a home folder; nothing is started yet.
+
+    Raises:
+        FailedPrecondition: The store is damaged, or of a newer mlengine.
+    """
+    clock = clock or SystemClock()
+    home = settings.home
+    store = open_store(settings.database_url)
+    buckets = Buckets(store, home / "buckets")
+    artifacts = Artifacts(buckets, home / "models", max_bytes=settings.max_model_bytes)
+    sockets = socket_dir(home)
+    notify = sockets / "notify.sock"
+    serving = Serving(settings, store, artifacts, token=token)
+    deployment = Deployment(store, artifacts, serving, clock=clock)
+    models = Models(
+        store, artifacts, clock=clock, deploy=deployment.submit, publish=serving.publish
+    )
+    kinds = _kinds(settings, buckets, models, artifacts, clock, notify)
+    launcher = ProcessLauncher()
+    jobs_root = home / "jobs"
+    runner = JobReconciler(
+        store, launcher, kinds, jobs_root, clock=clock, max_running=settings.job_slots
+    )
+    reconciler = Reconciler(
+        [lambda: runner.tick(reconciler.wake), deployment.resume, serving.tick],
+        [runner.expire_waiting, serving.record_use, lambda: _sweep(buckets)],
+        notify_socket=notify,
+    )
+    jobs = Jobs(store, kinds, jobs_root, clock=clock, wake=reconciler.wake)
+    page_key = hashlib.sha256(b"page tokens " + token.encode()).digest()
+    engine = LocalEngine(
+        settings, store, buckets, jobs, models, serving, clock=clock, page_key=page_key
+    )
+    closers = [jobs.close, runner.close, deployment.close, serving.stop, store.close]
+    return Wired(engine, reconciler, serving, closers)
+
+
+def _kinds(
+    settings: Settings,
+    buckets: Buckets,
+    models: Models,
+    artifacts: Artifacts,
+    clock: Clock,
+    notify: Path,
+) -> dict[str, JobKind]:
+    environments = Environments(
+        settings.home / "environments", timeout_s=settings.install_timeout_s
+    )
+    return {
+        "training": TrainerJobs(
+            buckets,
+            environments,
+            clock=clock,
+            grace_s=settings.grace_s,
+            log_quota_bytes=settings.log_quota_bytes,
+            notify=str(notify),
+        ),
+        "prediction": BatchJobs(
+            buckets,
+            models,
+            artifacts,
+            grace_s=settings.grace_s,
+            log_quota_bytes=settings.log_quota_bytes,
+            notify=str(notify),
+        ),
+    }
+
+
+def _sweep(buckets: Buckets) -> None:
+    buckets.sweep()

@@ -1,0 +1,240 @@
+"""Batch prediction jobs: which model, which files, and where the answers go.
+
+The work itself is `runtime.batch`, run like any replica; this room resolves names to files before
+it, and puts its output into the bucket after it, whole or not at all.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from mlengine.core.errors import FailedPrecondition, InvalidArgument, did_you_mean
+from mlengine.core.names import parse_model_or_version, parse_version
+from mlengine.core.resources import Job, PredictionInput, PredictionOutput
+from mlengine.core.states import VersionState
+from mlengine.environments import runtime_warning
+from mlengine.models.artifacts import Artifacts
+from mlengine.models.registry import Models
+from mlengine.storage import Buckets
+from mlengine.storage.paths import parse_uri
+from mlengine.store import JobRecord, VersionRecord
+from mlengine.training.checks import check_region
+from mlengine.training.kinds import Preparation
+from mlengine.training.launchers import AttemptSpec, ExitRecord, Outcome, ReplicaSpec
+from mlengine.training.tfconfig import base_environment
+
+__all__ = ["BatchJobs"]
+
+_FORMATS = {"JSON": "JSON", "TEXT": "JSON", "TF_RECORD": "TF_RECORD",
+            "TF_RECORD_GZIP": "TF_RECORD_GZIP"}  # fmt: skip
+_OUTPUTS = ("", "JSON", "CSV", "DATA_FORMAT_UNSPECIFIED")
+_TASK = "master-replica-0"
+DEFAULT_BATCH_SIZE = 64
+
+
+class BatchJobs:
+    """The `JobKind` of batch predictions.
+
+    Args:
+        buckets: Where inputs are read and outputs go.
+        models: Resolves model and version names.
+        artifacts: Where the versions' own copies lie.
+        grace_s: Seconds between SIGTERM and SIGKILL.
+        log_quota_bytes: Most that the log may hold.
+        notify: Socket on which supervisors say that something happened.
+    """
+
+    def __init__(
+        self,
+        buckets: Buckets,
+        models: Models,
+        artifacts: Artifacts,
+        *,
+        grace_s: float,
+        log_quota_bytes: int,
+        notify: str,
+    ) -> None:
+        self._buckets = buckets
+        self._models = models
+        self._artifacts = artifacts
+        self._grace_s = grace_s
+        self._log_quota_bytes = log_quota_bytes
+        self._notify = notify
+
+    def check(self, project: str, job: Job) -> None:
+        """Refuse what can never run: bad fields, missing files, a version that is not READY."""
+        spec = _input(job)
+        _check_source(spec)
+        check_region(spec.region, field="prediction_input.region")
+        _check_formats(spec)
+        if not spec.input_paths:
+            raise _bad("input_paths", "There are no input paths.", "Name at least one gs:// file.")
+        self._buckets.expand_inputs(spec.input_paths, field="prediction_input.input_paths")
+        if not spec.output_path:
+            raise _bad("output_path", "There is no output path.", "Name a gs:// directory.")
+        self._buckets.get(parse_uri(spec.output_path, field="prediction_input.output_path").bucket)
+        for attribute in ("max_worker_count", "batch_size"):
+            if getattr(spec, attribute) < 0:
+                raise _bad(attribute, f"{getattr(spec, attribute)} is negative.", "Leave it out.")
+        if spec.uri:
+            self._artifacts.check_source(spec.uri, "", field="prediction_input.uri")
+        else:
+            self._record(project, spec)
+
+    def _record(self, project: str, spec: PredictionInput) -> VersionRecord:
+        """Return the READY version that the input's model or version name means now."""
+        field = "prediction_input." + ("version_name" if spec.version_name else "model_name")
+        name = spec.version_name or spec.model_name
+        if "/" not in name:
+            name = f"projects/{project}/models/{name}"
+        parse = parse_version if spec.version_name else parse_model_or_version
+        ref = parse(name, field=field)
+        version_id = ref.version_id
+        if not version_id:
+            version_id = self._models.model_record(ref.project, ref.model_id).default_version_id
+        if not version_id:
+            raise FailedPrecondition(
+                f"The model '{ref.model_id}' has no version.", "Create one first.", field=field
+            )
+        record = self._models.version_record(ref.project, ref.model_id, version_id)
+        if record.state not in (VersionState.READY, VersionState.UPDATING):
+            raise FailedPrecondition(
+                f"The version '{version_id}' is {record.state}.",
+                "Name a version that is READY.",
+                field=field,
+            )
+        return record
+
+    def prepare(self, preparation: Preparation) -> AttemptSpec:
+        """Find the model and the input files; say what to run."""
+        record, folder = preparation.record, preparation.attempt_dir
+        spec = _input(record.job)
+        if warning := runtime_warning(spec.runtime_version):
+            preparation.log(warning)
+        framework = ""
+        if spec.uri:
+            artifact = folder / "model"
+            if not artifact.exists():
+                self._buckets.download(spec.uri, artifact)
+            preparation.log(f"Model directory: {spec.uri}")
+        else:
+            version = self._record(record.project, spec)
+            artifact, framework = self._artifacts.path(version.uid), version.version.framework
+            preparation.log(f"Model version: {version.model_id}/{version.version_id}")
+        inputs = self._inputs(spec, folder)
+        preparation.log(f"Reading {len(inputs)} file(s).")
+        work = folder / "work"
+        work.mkdir(exist_ok=True)
+        plan = {
+            "artifact": str(artifact),
+            "framework": framework,
+            "signature_name": spec.signature_name,
+            "inputs": inputs,
+            "data_format": _FORMATS[spec.data_format],
+            "output_dir": str(folder / "output"),
+            "output_format": "CSV" if spec.output_data_format == "CSV" else "JSON",
+            "batch_size": spec.batch_size or DEFAULT_BATCH_SIZE,
+            "progress": str(folder / "progress.json"),
+        }
+        (folder / "batch.json").write_text(json.dumps(plan))
+        argv = [sys.executable, "-m", "mlengine.runtime.batch", str(folder / "batch.json")]
+        return AttemptSpec(
+            job=f"projects/{record.project}/jobs/{record.job_id}",
+            attempt=record.attempt,
+            notify=self._notify,
+            grace_s=self._grace_s,
+            max_running_s=None,
+            log_quota_bytes=self._log_quota_bytes,
+            replicas=[
+                ReplicaSpec(
+                    task=_TASK,
+                    role="master",
+                    index=0,
+                    argv=argv,
+                    env=base_environment(os.environ),
+                    cwd=str(work),
+                )
+            ],
+        )
+
+    def _inputs(self, spec: PredictionInput, folder: Path) -> list[str]:
+        """Return local paths in the order of the patterns; what lies elsewhere is fetched first."""
+        paths = []
+        found = self._buckets.expand_inputs(
+            spec.input_paths, field="prediction_input.input_paths"
+        )
+        for index, item in enumerate(found):
+            uri = f"gs://{item.bucket}/{item.name}"
+            try:
+                paths.append(str(self._buckets.local_path(uri)))
+            except FailedPrecondition:  # its bucket is not a folder
+                copy = folder / "inputs" / f"{index:05d}-{Path(item.name).name}"
+                copy.parent.mkdir(exist_ok=True)
+                with self._buckets.open_read(uri) as data, copy.open("wb") as out:
+                    while chunk := data.read(1 << 20):
+                        out.write(chunk)
+                paths.append(str(copy))
+        return paths
+
+    def collect(
+        self, record: JobRecord, attempt_dir: Path, exit_record: ExitRecord
+    ) -> dict[str, Any]:
+        """Put the finished output into the bucket; an unfinished one is not shown to anybody."""
+        spec = _input(record.job)
+        if exit_record.outcome is Outcome.SUCCEEDED:
+            self._buckets.upload_tree(attempt_dir / "output", spec.output_path)
+        output = self._output(record, attempt_dir)
+        hours = max(exit_record.ended - exit_record.started, 0.0) / 3600.0
+        output.node_hours = round(hours, 6)
+        return {"prediction_output": output}
+
+    def progress(self, record: JobRecord, attempt_dir: Path) -> dict[str, Any]:
+        """Return how many instances were answered so far."""
+        return {"prediction_output": self._output(record, attempt_dir)}
+
+    def _output(self, record: JobRecord, attempt_dir: Path) -> PredictionOutput:
+        output = PredictionOutput(output_path=_input(record.job).output_path)
+        try:
+            counts = json.loads((attempt_dir / "progress.json").read_text())
+        except (FileNotFoundError, ValueError):
+            return output
+        output.prediction_count = int(counts.get("prediction_count", 0))
+        output.error_count = int(counts.get("error_count", 0))
+        return output
+
+
+def _input(job: Job) -> PredictionInput:
+    if job.prediction_input is None:
+        raise FailedPrecondition(f"{job.job_id} is not a prediction job.", "Submit it again.")
+    return job.prediction_input
+
+
+def _check_source(spec: PredictionInput) -> None:
+    named = [n for n in ("model_name", "version_name", "uri") if getattr(spec, n)]
+    if len(named) != 1:
+        what = " and ".join(named) or "none"
+        raise InvalidArgument(
+            f"Exactly one of modelName, versionName and uri is needed; there is {what}.",
+            "Name one.",
+            field="prediction_input",
+        )
+
+
+def _check_formats(spec: PredictionInput) -> None:
+    if spec.data_format not in _FORMATS:
+        hint = did_you_mean(spec.data_format.upper(), list(_FORMATS))
+        raise _bad(
+            "data_format", f"{spec.data_format!r} is not an input format.",
+            f"{hint}Use one of {', '.join(_FORMATS)}.",
+        )  # fmt: skip
+    if spec.output_data_format not in _OUTPUTS:
+        raise _bad("output_data_format", f"{spec.output_data_format!r} is not an output format.",
+                   "Use JSON or CSV.")  # fmt: skip
+
+
+def _bad(attribute: str, problem: str, remedy: str) -> InvalidArgument:
+    return InvalidArgument(problem, remedy, field=f"prediction_input.{attribute}")

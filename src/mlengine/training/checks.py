@@ -1,0 +1,194 @@
+"""What a training job may ask for: every field is honoured, recorded, or refused by name."""
+
+from __future__ import annotations
+
+import re
+
+from mlengine.core.clock import parse_duration_s
+from mlengine.core.errors import InvalidArgument, did_you_mean
+from mlengine.core.names import check_id, check_labels
+from mlengine.core.resources import Job, ReplicaConfig, Scheduling, TrainingInput
+from mlengine.core.wire import snake
+
+__all__ = ["SCALE_TIERS", "check_job", "check_training_input"]
+
+SCALE_TIERS = ("BASIC", "STANDARD_1", "PREMIUM_1", "BASIC_GPU", "BASIC_TPU", "CUSTOM")
+_TIERS_THAT_RUN = ("BASIC", "CUSTOM")
+
+MAX_PACKAGES = 100
+MIN_WAIT_S = 1800.0
+DEFAULT_RUNNING_S = 604_800.0
+_REGION = re.compile(r"local|[a-z]+-[a-z]+[0-9]+", re.ASCII)
+_MACHINE = re.compile(
+    r"(n1|n2|e2|c2|a2)-(standard|highmem|highcpu|ultramem|megamem|highgpu)-[0-9]+g?"
+    r"|standard|large_model|complex_model_[sml](_gpu|_p100|_v100)?|standard_(gpu|p100|v100)"
+    r"|large_model_v100",
+    re.ASCII,
+)
+_MODULE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
+
+# Fields that this engine cannot honour yet: accepting one silently would be a lie.
+_REFUSED = {
+    "hyperparameters": "Tuning jobs are not supported yet; pass the values as args.",
+    "encryption_config": "Customer-managed keys are not supported; encrypt the engine's disk.",
+    "network": "Jobs run on this machine; leave it out.",
+    "service_account": "Jobs run as the engine's own user; leave it out.",
+    "enable_web_access": "Interactive shells are not supported; leave it out.",
+    "use_chief_in_tf_config": "It is for custom containers, which are not supported; leave it out.",
+    "worker_type": "Jobs of several replicas are not supported yet; leave it out.",
+    "worker_config": "Jobs of several replicas are not supported yet; leave it out.",
+    "worker_count": "Jobs of several replicas are not supported yet; leave it out.",
+    "parameter_server_type": "Jobs of several replicas are not supported yet; leave it out.",
+    "parameter_server_config": "Jobs of several replicas are not supported yet; leave it out.",
+    "parameter_server_count": "Jobs of several replicas are not supported yet; leave it out.",
+    "evaluator_type": "Jobs of several replicas are not supported yet; leave it out.",
+    "evaluator_config": "Jobs of several replicas are not supported yet; leave it out.",
+    "evaluator_count": "Jobs of several replicas are not supported yet; leave it out.",
+}
+_REFUSED_REPLICA = {
+    "accelerator_config": "Jobs run on CPUs for now; leave it out.",
+    "image_uri": "Custom containers are not supported; submit a Python package.",
+    "container_command": "Custom containers are not supported; submit a Python package.",
+    "container_args": "Custom containers are not supported; submit a Python package.",
+    "disk_config": "Replicas use the engine's own disk; leave it out.",
+    "tpu_tf_version": "There are no TPUs here; leave it out.",
+}
+
+
+def check_job(job: Job) -> None:
+    """Check what training and prediction jobs have in common.
+
+    Raises:
+        InvalidArgument: Bad id or labels, or not exactly one input.
+    """
+    check_id(job.job_id, kind="job", field="job.job_id")
+    check_labels(job.labels, field="job.labels")
+    if (job.training_input is None) == (job.prediction_input is None):
+        raise InvalidArgument(
+            "A job has exactly one of trainingInput and predictionInput.",
+            "Send one of the two.",
+            field="job",
+        )
+
+
+def check_region(region: str, *, field: str) -> None:
+    """Raise unless `region` is spelled like a region; this machine answers to all of them."""
+    if not region:
+        raise InvalidArgument(
+            "The region is missing.", "Send one, such as 'us-central1' or 'local'.", field=field
+        )
+    if not _REGION.fullmatch(region):
+        raise InvalidArgument(
+            f"{region!r} is not a region.", "Write it like 'us-central1', or 'local'.", field=field
+        )
+
+
+def check_training_input(spec: TrainingInput) -> None:
+    """Check everything about a training input that needs no look at a bucket.
+
+    Raises:
+        InvalidArgument: The message names the field and what to write instead.
+    """
+    for attribute, remedy in _REFUSED.items():
+        if getattr(spec, attribute):
+            raise _bad(attribute, f"This engine does not support '{attribute}'.", remedy)
+    _check_tier(spec)
+    _check_master(spec.master_config)
+    check_region(spec.region, field="training_input.region")
+    _check_program(spec)
+    if spec.scheduling:
+        _check_scheduling(spec.scheduling)
+
+
+def _check_tier(spec: TrainingInput) -> None:
+    tier = "" if spec.scale_tier == "SCALE_TIER_UNSPECIFIED" else spec.scale_tier
+    if tier and tier not in SCALE_TIERS:
+        hint = did_you_mean(tier.upper(), SCALE_TIERS)
+        raise _bad(
+            "scale_tier", f"{tier!r} is not a scale tier.", f"{hint}Use BASIC or CUSTOM."
+        )
+    if tier and tier not in _TIERS_THAT_RUN:
+        raise _bad(
+            "scale_tier",
+            f"The scale tier {tier} needs several replicas, a GPU or a TPU: not supported yet.",
+            "Use BASIC, or CUSTOM with a masterType.",
+        )
+    if tier == "CUSTOM" and not spec.master_type:
+        raise _bad("master_type", "The scale tier CUSTOM needs a masterType.", "Set one, such as "
+                   "'n1-standard-4'.")  # fmt: skip
+    if tier != "CUSTOM" and spec.master_type:
+        raise _bad(
+            "master_type", f"masterType goes with scaleTier CUSTOM, not {tier or 'BASIC'}.",
+            "Set scaleTier to CUSTOM, or leave masterType out.",
+        )  # fmt: skip
+    if spec.master_type and not _MACHINE.fullmatch(spec.master_type):
+        raise _bad("master_type", f"{spec.master_type!r} is not a machine type.",
+                   "Use one such as 'n1-standard-4' or 'complex_model_m'.")  # fmt: skip
+    if any(gpu in spec.master_type for gpu in ("_gpu", "_p100", "_v100", "a2-")):
+        raise _bad("master_type", f"The machine type {spec.master_type} has GPUs: not supported "
+                   "yet.", "Use one without, such as 'n1-standard-8'.")  # fmt: skip
+
+
+def _check_master(config: ReplicaConfig | None) -> None:
+    for attribute, remedy in _REFUSED_REPLICA.items():
+        if config and getattr(config, attribute):
+            raise _bad(
+                f"master_config.{attribute}", f"This engine does not support '{attribute}'.", remedy
+            )
+
+
+def _check_program(spec: TrainingInput) -> None:
+    if not spec.python_module:
+        raise _bad("python_module", "There is no module to run.", "Set it to the module of the "
+                   "package that trains, such as 'trainer.task'.")  # fmt: skip
+    if not _MODULE.fullmatch(spec.python_module):
+        raise _bad("python_module", f"{spec.python_module!r} is not a module name.",
+                   "Write it with dots, such as 'trainer.task'.")  # fmt: skip
+    if not spec.package_uris:
+        raise _bad("package_uris", "Non-custom jobs must have packages.",
+                   "Submit with --package-path or --packages.")  # fmt: skip
+    if len(spec.package_uris) > MAX_PACKAGES:
+        raise _bad("package_uris", f"{len(spec.package_uris)} packages are too many.",
+                   f"Use at most {MAX_PACKAGES}.")  # fmt: skip
+    for text in [spec.python_module, spec.job_dir, *spec.args]:
+        if "\0" in text:
+            raise _bad("args", f"{text!r} holds a NUL character.", "Remove it.")
+
+
+def _check_scheduling(scheduling: Scheduling) -> None:
+    if not 0 <= scheduling.priority <= 1000:
+        raise _bad("scheduling.priority", f"The priority {scheduling.priority} is out of range.",
+                   "Use 0 to 1000; higher goes first.")  # fmt: skip
+    running_s = _duration(scheduling.max_running_time, "scheduling.max_running_time")
+    if running_s is not None and running_s <= 0:
+        raise _bad("scheduling.max_running_time", f"{scheduling.max_running_time!r} is no time.",
+                   "Use a positive duration such as '7200s'.")  # fmt: skip
+    waiting_s = _duration(scheduling.max_wait_time, "scheduling.max_wait_time")
+    if waiting_s is not None and waiting_s < MIN_WAIT_S:
+        raise _bad("scheduling.max_wait_time", f"{scheduling.max_wait_time!r} is too short.",
+                   "Use at least '1800s', or leave it out.")  # fmt: skip
+
+
+def _duration(text: str, attribute: str) -> float | None:
+    if not text:
+        return None
+    try:
+        return parse_duration_s(text)
+    except ValueError as error:
+        raise _bad(attribute, f"{error}.", "Write seconds and an 's'.") from None
+
+
+def running_limit_s(spec: TrainingInput) -> float:
+    """Return how long the job may run, in seconds; a week unless it says otherwise."""
+    limit = spec.scheduling.max_running_time if spec.scheduling else ""
+    return parse_duration_s(limit) if limit else DEFAULT_RUNNING_S
+
+
+def wait_limit_s(spec: TrainingInput | None) -> float | None:
+    """Return how long the job may stay queued and preparing, in seconds; None is for ever."""
+    limit = spec.scheduling.max_wait_time if spec and spec.scheduling else ""
+    return parse_duration_s(limit) if limit else None
+
+
+def _bad(attribute: str, problem: str, remedy: str) -> InvalidArgument:
+    return InvalidArgument(problem, remedy, field=f"training_input.{snake(attribute)}")

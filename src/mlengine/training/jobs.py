@@ -1,0 +1,178 @@
+"""The verbs of jobs: check, record, tell. Running them is `reconciler`'s."""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import msgspec
+
+from mlengine.core.clock import Clock, rfc3339
+from mlengine.core.errors import Aborted, AlreadyExists, NotFound
+from mlengine.core.names import check_id, check_labels
+from mlengine.core.resources import Job, LogEntry
+from mlengine.core.states import JobState
+from mlengine.core.wire import apply_mask
+from mlengine.store import JobRecord, Store
+from mlengine.training import logs
+from mlengine.training.checks import check_job
+from mlengine.training.kinds import JobKind, kind_of
+
+__all__ = ["JOB_MASK", "Jobs", "folder_of"]
+
+JOB_MASK = {"labels": "replaced whole", "etag": "checked, if sent"}
+_LOG_LOOK_S = 0.05
+_CANCEL_TRIES = 20
+
+
+def folder_of(root: Path, record: JobRecord) -> Path:
+    """Return the folder of a job: its log, and one folder per attempt."""
+    return root / record.uid
+
+
+class Jobs:
+    """Jobs of every project, of every kind.
+
+    Args:
+        store: Where the records are.
+        kinds: ``training`` and ``prediction`` to what checks and prepares them.
+        root: The ``jobs`` folder of the engine's home.
+        clock: For times that people read, and for how long a reader waits.
+        wake: Called when there is something to do; returns at once.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        kinds: Mapping[str, JobKind],
+        root: Path,
+        *,
+        clock: Clock,
+        wake: Callable[[], None],
+    ) -> None:
+        self._store = store
+        self._kinds = kinds
+        self._root = root
+        self._clock = clock
+        self._wake = wake
+        self._closing = threading.Event()
+
+    def create(self, project: str, job: Job) -> Job:
+        """Check a job and queue it; it is on disk when this returns.
+
+        Raises:
+            AlreadyExists: The id was used before, also by a job that failed.
+        """
+        check_job(job)
+        self._refuse_used(project, job.job_id)
+        kind = self._kinds[kind_of(job)]
+        kind.check(project, job)
+        job.create_time = rfc3339(self._clock.now())
+        job.state = JobState.QUEUED
+        spec = job.training_input
+        priority = spec.scheduling.priority if spec and spec.scheduling else 0
+        uid = f"{job.job_id[:40]}-{uuid.uuid4().hex[:12]}"
+        try:
+            record = self._store.add_job(project, job, uid=uid, priority=priority)
+        except AlreadyExists:
+            raise self._used(project, job.job_id) from None
+        log = self.log(record)
+        log("Validating job requirements...")
+        log("Job creation request has been successfully validated.")
+        log(f"Job {job.job_id} is queued.")
+        self._wake()
+        return record.job
+
+    def _refuse_used(self, project: str, job_id: str) -> None:
+        """Say "taken" before anything else is looked at, as a repeated submit expects."""
+        try:
+            self._store.job(project, job_id)
+        except NotFound:
+            return
+        raise self._used(project, job_id)
+
+    def _used(self, project: str, job_id: str) -> AlreadyExists:
+        for number in range(2, 1000):
+            free = f"{job_id}_{number}"
+            try:
+                self._store.job(project, free)
+            except NotFound:
+                return AlreadyExists(
+                    "A job with this id already exists.",
+                    f"The next free id is '{free}'.",
+                    field="job.job_id",
+                )
+        return AlreadyExists("A job with this id already exists.", field="job.job_id")
+
+    def record(self, project: str, job_id: str) -> JobRecord:
+        """Return a job's record, or an error with a "did you mean"."""
+        check_id(job_id, kind="job", field="name")
+        try:
+            return self._store.job(project, job_id)
+        except NotFound:
+            known = [r.job_id for r in self._store.jobs(project, limit=100)]
+            raise NotFound.among(
+                "job", job_id, known, "See 'mlengine jobs list'.", field="name"
+            ) from None
+
+    def update(self, project: str, job_id: str, job: Job, *, update_mask: str) -> Job:
+        """Replace a job's labels."""
+        paths = apply_mask(update_mask, JOB_MASK)
+        record = self.record(project, job_id)
+        if "etag" in paths and job.etag != record.job.etag:
+            raise Aborted(
+                f"The etag {job.etag!r} is not the current one.",
+                "Read the job again, then retry.",
+            )
+        if "labels" in paths:
+            check_labels(job.labels, field="job.labels")
+
+        def change(old: Job) -> Job:
+            return msgspec.structs.replace(old, labels=job.labels) if "labels" in paths else old
+
+        return self._store.edit_job(project, job_id, change).job
+
+    def cancel(self, project: str, job_id: str) -> None:
+        """Ask a job to stop. Once this returns it never succeeds, unless it had ended already."""
+        for _try in range(_CANCEL_TRIES):
+            record = self.record(project, job_id)
+            if record.state.terminal or record.state is JobState.CANCELLING:
+                return
+            moved = self._store.move_job(
+                record, JobState.CANCELLING, error_message="The job was cancelled by its user."
+            )
+            if moved:
+                self.log(moved)("Job cancellation was requested.")
+                self._wake()
+                return
+        raise Aborted(f"The job '{job_id}' keeps changing.", "Cancel it again.")
+
+    def log(self, record: JobRecord) -> Callable[[str], None]:
+        """Return what writes a line of the engine into the job's log."""
+        return logs.ServiceLog(folder_of(self._root, record)).write
+
+    def read_logs(
+        self, project: str, job_id: str, *, cursor: str, task_name: str, wait_s: float
+    ) -> tuple[Sequence[LogEntry], str, bool]:
+        """Return entries after a cursor, the next cursor, and whether nothing will follow.
+
+        Waits up to `wait_s` seconds for the first entry, or for the job to end.
+        """
+        deadline_s = self._clock.monotonic_s() + wait_s
+        record = self.record(project, job_id)
+        folder = folder_of(self._root, record)
+        while True:
+            # The state is read first: what an ended job said was on disk before it ended.
+            ended = record.state.terminal
+            entries, cursor = logs.read(folder, cursor=cursor, task_name=task_name)
+            if entries or ended or self._clock.monotonic_s() >= deadline_s:
+                return entries, cursor, ended and not entries
+            if self._closing.wait(_LOG_LOOK_S):
+                return entries, cursor, False
+            record = self._store.job(project, job_id)
+
+    def close(self) -> None:
+        """Let everybody who waits for log lines go."""
+        self._closing.set()

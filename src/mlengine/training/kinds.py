@@ -1,0 +1,57 @@
+"""What differs between kinds of jobs: a trainer package, a batch prediction."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol
+
+import msgspec
+
+from mlengine.core.resources import Job
+from mlengine.store import JobRecord
+from mlengine.training.launchers import AttemptSpec, ExitRecord
+
+__all__ = ["JobKind", "Preparation", "kind_of"]
+
+
+class Preparation(msgspec.Struct, frozen=True):
+    """What `prepare` may use.
+
+    Attributes:
+        record: The job, in PREPARING.
+        attempt_dir: The attempt's own folder, empty; the supervisor will run there.
+        log: Writes one line into the job's log.
+        cancelled: Whether to give up; asked between and during long steps.
+    """
+
+    record: JobRecord
+    attempt_dir: Path
+    log: Callable[[str], None]
+    cancelled: Callable[[], bool]
+
+
+class JobKind(Protocol):
+    """Contract, held by `tests/unit/training` and `tests/unit/prediction` for each kind:
+
+    1. `check` raises `InvalidArgument` (or `NotFound`, `FailedPrecondition`) for what can never
+       run; it creates nothing.
+    2. `prepare` may be called again for the same attempt after a crash; it raises an `EngineError`
+       that becomes the job's error message.
+    3. `collect` is called once no process of the attempt is left; what it returns are the
+       attributes of `Job` to set at the end. It may be called again after a crash.
+    """
+
+    def check(self, project: str, job: Job) -> None: ...
+    def prepare(self, preparation: Preparation) -> AttemptSpec: ...
+    def collect(
+        self, record: JobRecord, attempt_dir: Path, exit_record: ExitRecord
+    ) -> dict[str, Any]: ...
+    def progress(self, record: JobRecord, attempt_dir: Path) -> dict[str, Any]:
+        """Return the live outputs of a running attempt, or nothing."""
+        ...
+
+
+def kind_of(job: Job) -> str:
+    """Return ``training`` or ``prediction``."""
+    return "training" if job.training_input is not None else "prediction"
