@@ -1,0 +1,61 @@
+# Two commands matter: `make demo` and `make test`. Both set up what they need, from a fresh clone
+# with only Python >= 3.11; a second run starts in seconds.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# uv is told nothing about indexes: it uses the machine's own configuration.
+UV := $(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python
+STAMPS := $(VENV)/.stamps
+
+.PHONY: help setup demo test check bench format clean
+
+help:
+	@echo "make demo    the whole loop on real data: train, deploy, predict (about a minute)"
+	@echo "make test    every test"
+	@echo "make check   linter, types, layers, docs"
+	@echo "make bench   the benchmarks, each against a peer or a floor in the same run"
+	@echo "make setup   only make .venv with all that the tests need"
+
+$(STAMPS)/venv:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "mlengine needs Python >= 3.11; this is %d.%d. Try: make PYTHON=python3.12" % sys.version_info[:2])'
+	@echo "Making $(VENV) ..." >&2
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check "$$(grep '^uv==' requirements/demo.txt)"
+	@mkdir -p $(STAMPS) && touch $@
+
+$(STAMPS)/demo: requirements/demo.txt pyproject.toml $(STAMPS)/venv
+	@echo "Installing what the demo needs ..." >&2
+	@$(UV) -r requirements/demo.txt
+	@$(UV) --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(STAMPS)/dev: requirements/dev.txt $(STAMPS)/demo
+	@echo "Installing what the tests need (TensorFlow is the large one) ..." >&2
+	@$(UV) -r requirements/dev.txt
+	@touch $@
+
+setup: $(STAMPS)/dev
+
+demo: $(STAMPS)/demo
+	@PYTHONDONTWRITEBYTECODE= $(BIN)/python scripts/demo.py
+
+test: $(STAMPS)/dev
+	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -q $(PYTEST_ARGS)
+
+check: $(STAMPS)/dev
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check src tests scripts benchmarks
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@$(BIN)/python scripts/check_docs.py
+
+format: $(STAMPS)/dev
+	@$(BIN)/ruff check --fix-only --quiet . ; $(BIN)/ruff format src tests scripts benchmarks
+
+bench: $(STAMPS)/dev
+	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m benchmarks.submit
+	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m benchmarks.predict
+
+clean:
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage htmlcov
