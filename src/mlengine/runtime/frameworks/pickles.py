@@ -1,0 +1,99 @@
+"""Pickled estimators: unpickle once, then let the class say whose model it is."""
+
+from __future__ import annotations
+
+import pickle
+import warnings
+from pathlib import Path
+from typing import Any
+
+from mlengine.runtime.frameworks import Model, library
+from mlengine.runtime.prediction_error import PredictionError, load_error
+
+__all__ = ["load"]
+
+
+def load(path: Path, *, framework: str = "") -> Model:
+    """Unpickle an estimator or booster.
+
+    Raises:
+        PredictionError: Class 0: unreadable, a module is missing, or of another framework.
+    """
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        model = _unpickle(path, framework)
+    notes = [str(w.message) for w in caught if "InconsistentVersion" in w.category.__name__]
+    modules = " ".join(cls.__module__ for cls in type(model).__mro__)
+    if framework != "XGBOOST" and "sklearn" in modules:
+        from mlengine.runtime.frameworks import sklearn
+
+        return sklearn.SklearnModel(model, warnings=notes[:5])
+    if framework != "SCIKIT_LEARN" and "xgboost" in modules:
+        from mlengine.runtime.frameworks import xgboost
+
+        return xgboost.wrap(model, warnings=notes[:5])
+    wanted = "an exported xgboost model" if framework == "XGBOOST" else (
+        "an exported sklearn model or pipeline"
+    )
+    raise load_error(
+        f"Invalid model type detected: {type(model).__module__}.{type(model).__name__}. "
+        f"Please make sure the model file is {wanted}."
+    )
+
+
+def _unpickle(path: Path, framework: str) -> Any:
+    try:
+        return _read(path)
+    except ModuleNotFoundError as error:
+        raise _missing_module(error) from error
+    except AttributeError as error:
+        raise load_error(
+            f"{path.name}: {error}. The model uses a class or function that its environment does "
+            "not have. Define it in a module of the trainer package (not in the script that is "
+            "run as __main__) and give that package in package_uris."
+        ) from error
+    except KeyError as error:
+        # Old exporters wrote `Booster.save_model` under the name of a pickle.
+        if framework != "XGBOOST":
+            raise _unreadable(path, error) from error
+        from mlengine.runtime.frameworks import xgboost
+
+        return xgboost.booster_of(path)
+    except (PredictionError, MemoryError):
+        raise
+    except BaseException as error:  # unpickling runs what the file says; exits are caught too
+        raise _unreadable(path, error) from error
+
+
+def _read(path: Path) -> Any:
+    try:
+        import joblib
+    except ModuleNotFoundError:  # a plain XGBoost environment: joblib files need joblib
+        if path.suffix == ".joblib":
+            with library("sklearn"):
+                raise
+        with path.open("rb") as file:
+            return pickle.load(file)
+    return joblib.load(path)  # reads plain pickles as well
+
+
+def _missing_module(error: ModuleNotFoundError) -> PredictionError:
+    name = (error.name or "").partition(".")[0]
+    extra = {"sklearn": "sklearn", "pandas": "sklearn", "xgboost": "xgboost"}.get(name)
+    if extra:
+        remedy = f"Install it: pip install 'mlengine[{extra}]'"
+    else:
+        remedy = "Give the package that holds it in package_uris."
+    return load_error(f"The model needs the module {error.name!r}, which is not there. {remedy}")
+
+
+def _unreadable(path: Path, error: BaseException) -> PredictionError:
+    if "unsupported pickle protocol" in str(error):
+        return load_error(
+            f"{path.name}: {error}. It was written by a newer Python: set the version's "
+            "python_version to the one that trained the model."
+        )
+    return load_error(
+        f"{path.name} cannot be read as a pickle: {type(error).__name__}: {error}. "
+        "The file may be damaged, or written by other library versions than this environment's."
+    )

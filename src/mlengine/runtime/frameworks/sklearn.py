@@ -1,0 +1,133 @@
+"""scikit-learn estimators and pipelines (and what quacks like one: XGBClassifier, LightGBM)."""
+
+from __future__ import annotations
+
+import warnings as python_warnings
+from typing import Any
+
+from mlengine.runtime.answers import rows_of
+from mlengine.runtime.frameworks import Description, Model
+from mlengine.runtime.instances import columns_problem, rows_problem
+from mlengine.runtime.prediction_error import PredictionError, input_error, run_error
+
+__all__ = ["SklearnModel"]
+
+
+class SklearnModel:
+    """A fitted estimator.
+
+    Instances reach `predict` as the list they are, which is the service's promise to pipelines
+    with code of their own. Two exceptions for models that were fitted on a table with column
+    names: instances that are objects are put into the order of those columns, and a
+    `ColumnTransformer`, which finds columns by name, gets a table again.
+    """
+
+    def __init__(self, estimator: Any, *, warnings: list[str] | None = None) -> None:
+        self._estimator = estimator
+        self._warnings = warnings or []
+        names = getattr(estimator, "feature_names_in_", None)
+        self._names: list[str] = [] if names is None else [str(name) for name in names]
+        width = getattr(estimator, "n_features_in_", None)
+        self._width = int(width) if isinstance(width, int) else None
+        self._wants_table = bool(self._names) and _selects_columns(estimator)
+        _run_on_one_core(estimator)
+        # A list has no column names and needs none: its columns are in training order.
+        python_warnings.filterwarnings("ignore", message="X does not have valid feature names")
+
+    def predict(self, instances: list[Any], **kwargs: Any) -> list[Any]:
+        kwargs.pop("signature_name", None)  # TensorFlow's; clients send it to every model
+        rows = self._arrange(instances)
+        try:
+            output = self._estimator.predict(rows, **kwargs)
+        except (PredictionError, MemoryError):
+            raise
+        except BaseException as error:
+            if not kwargs and (problem := self._problem(instances, error)):
+                raise input_error(problem) from error
+            raise run_error(f"Exception during sklearn prediction: {error}") from error
+        return rows_of(output, count=len(instances))
+
+    def describe(self) -> Description:
+        cls = type(self._estimator)
+        return {
+            "framework": "SCIKIT_LEARN",
+            "library_version": _version_of(cls.__module__.partition(".")[0]),
+            "inputs": self._names,
+            "raw_text": False,
+            "warnings": self._warnings,
+        }
+
+    def _arrange(self, instances: list[Any]) -> Any:
+        if not self._names:
+            return instances
+        if isinstance(instances[0], dict):
+            if problem := columns_problem(instances, self._names):
+                raise input_error(problem)
+            instances = [[row[name] for name in self._names] for row in instances]
+        elif self._wants_table and (
+            problem := rows_problem(instances, self._width, numbers=False)
+        ):
+            raise input_error(problem)
+        if not self._wants_table:
+            return instances
+        import pandas as pd
+
+        return pd.DataFrame(instances, columns=self._names)
+
+    def _problem(self, instances: list[Any], error: BaseException) -> str | None:
+        """Tell the caller's mistake from the model's, now that the model has refused."""
+        numbers = _complains_of_numbers(error)
+        if self._names and isinstance(instances[0], dict):
+            problem = columns_problem(instances, self._names)
+        elif self._width is None and not numbers:
+            return None  # a pipeline over texts, or objects, of which we know nothing
+        else:
+            problem = rows_problem(instances, self._width, numbers=numbers)
+        return problem or (str(error) if numbers else None)
+
+
+def _complains_of_numbers(error: BaseException) -> bool:
+    text = str(error)
+    return isinstance(error, ValueError | TypeError) and any(
+        clue in text
+        for clue in (
+            "could not convert string",
+            "dtype='numeric'",
+            "contains NaN",
+            "contains infinity",
+            "must be a string or a real number",
+            "setting an array element with a sequence",
+            "unknown categories",
+            "'NoneType' and",
+            "'float' and 'NoneType'",
+            "Expected 2D array",
+            "expects X to",
+            "are expected",
+            "is expecting",
+        )
+    )
+
+
+def _selects_columns(estimator: Any) -> bool:
+    params = estimator.get_params(deep=True).values() if hasattr(estimator, "get_params") else ()
+    return any(type(part).__name__ == "ColumnTransformer" for part in (estimator, *params))
+
+
+def _run_on_one_core(estimator: Any) -> None:
+    """Threads cost more than they bring for the few rows of a request."""
+    try:
+        params = estimator.get_params(deep=True)
+        jobs = {key: 1 for key in params if key.rpartition("__")[2] == "n_jobs" and params[key]}
+        if jobs:
+            estimator.set_params(**jobs)
+    except Exception:
+        return  # an estimator with parameters of its own making: it runs as it was trained
+
+
+def _version_of(module: str) -> str:
+    import importlib
+
+    return str(getattr(importlib.import_module(module), "__version__", ""))
+
+
+_: type[Model] = SklearnModel

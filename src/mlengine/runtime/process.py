@@ -1,0 +1,52 @@
+"""What a process does to itself before it runs code that it does not trust."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any, TextIO
+
+__all__ = ["scrub_environment", "send_prints_to_stderr", "write_json"]
+
+_KEPT = frozenset({
+    "PATH", "HOME", "USER", "LOGNAME", "SHELL", "TERM", "LANG", "LANGUAGE", "TZ", "TMPDIR", "TMP",
+    "TEMP", "VIRTUAL_ENV", "LD_LIBRARY_PATH", "create_version_request",
+})  # fmt: skip
+_KEPT_PREFIXES = (
+    "LC_", "PYTHON", "TF_", "KERAS_", "CUDA_", "NVIDIA_", "OMP_", "MKL_", "OPENBLAS_", "XLA_",
+    "NUMEXPR_", "COVERAGE_", "AIP_",
+)  # fmt: skip
+_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+def scrub_environment() -> None:
+    """Drop every variable that a model has no business with, credentials first of all.
+
+    The kernel still shows the environment that the process was started with to the process
+    itself, so whoever starts a worker should pass a clean one; this is the second lock.
+    """
+    for name in list(os.environ):
+        if name not in _KEPT and not name.startswith(_KEPT_PREFIXES):
+            del os.environ[name]
+    for name in _THREADS:
+        # Several workers share the cores, and requests are small: threads would only spin.
+        os.environ.setdefault(name, "1")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
+
+
+def send_prints_to_stderr() -> TextIO:
+    """Point stdout at stderr, for Python and for C; return the old stdout."""
+    sys.stdout.flush()
+    kept = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    sys.stdout = sys.stderr
+    return kept
+
+
+def write_json(path: Path, value: dict[str, Any]) -> None:
+    """Write a file that readers see whole or not at all."""
+    staged = path.with_name(f".{path.name}.{os.getpid()}")
+    staged.write_text(json.dumps(value), encoding="utf-8")
+    staged.replace(path)
