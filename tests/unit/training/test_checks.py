@@ -1,0 +1,147 @@
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mlengine.core.errors import InvalidArgument
+from mlengine.core.resources import (
+    AcceleratorConfig,
+    EncryptionConfig,
+    Job,
+    PredictionInput,
+    ReplicaConfig,
+    Scheduling,
+    TrainingInput,
+)
+from mlengine.training import checks
+
+GOOD = TrainingInput(
+    python_module="trainer.task", package_uris=["gs://bucket/trainer-0.0.0.tar.gz"], region="local"
+)
+
+
+def _with(**changes: Any) -> TrainingInput:
+    return msgspec.structs.replace(GOOD, **changes)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"scale_tier": "BASIC"},
+        {"scale_tier": "SCALE_TIER_UNSPECIFIED"},
+        {"scale_tier": "CUSTOM", "master_type": "n1-standard-4"},
+        {"scale_tier": "CUSTOM", "master_type": "complex_model_m"},
+        {"region": "us-central1"},
+        {"scheduling": Scheduling(priority=1000, max_running_time="1.5s", max_wait_time="1800s")},
+        {"args": ["--lr", "0.1", "naïve", ""]},
+        {"master_config": ReplicaConfig()},
+    ],
+)
+def test_what_can_run_is_accepted(changes: dict[str, Any]) -> None:
+    checks.check_training_input(_with(**changes))
+
+
+REFUSED: dict[str, tuple[dict[str, Any], str]] = {
+    "no region": ({"region": ""}, "training_input.region"),
+    "a region that is none": ({"region": "mars"}, "training_input.region"),
+    "no module": ({"python_module": ""}, "training_input.python_module"),
+    "a module that is a path": ({"python_module": "trainer/task.py"}, "training_input.python_module"),
+    "a module that is a flag": ({"python_module": "-c"}, "training_input.python_module"),
+    "no packages": ({"package_uris": []}, "training_input.package_uris"),
+    "too many packages": ({"package_uris": ["gs://b/x"] * 101}, "training_input.package_uris"),
+    "a misspelled tier": ({"scale_tier": "BASICC"}, "training_input.scale_tier"),
+    "a tier that needs many replicas": ({"scale_tier": "STANDARD_1"}, "training_input.scale_tier"),
+    "a tier that needs a GPU": ({"scale_tier": "BASIC_GPU"}, "training_input.scale_tier"),
+    "CUSTOM without a machine": ({"scale_tier": "CUSTOM"}, "training_input.master_type"),
+    "a machine without CUSTOM": ({"master_type": "n1-standard-4"}, "training_input.master_type"),
+    "an unknown machine": (
+        {"scale_tier": "CUSTOM", "master_type": "big"},
+        "training_input.master_type",
+    ),
+    "a machine with GPUs": (
+        {"scale_tier": "CUSTOM", "master_type": "standard_gpu"},
+        "training_input.master_type",
+    ),
+    "workers": ({"worker_count": 2}, "training_input.worker_count"),
+    "a worker type": ({"worker_type": "n1-standard-4"}, "training_input.worker_type"),
+    "evaluators": ({"evaluator_count": 1}, "training_input.evaluator_count"),
+    "tuning": ({"hyperparameters": {"goal": "MAXIMIZE"}}, "training_input.hyperparameters"),
+    "a key": (
+        {"encryption_config": EncryptionConfig(kms_key_name="k")},
+        "training_input.encryption_config",
+    ),
+    "a network": ({"network": "projects/1/global/networks/n"}, "training_input.network"),
+    "a service account": ({"service_account": "a@b"}, "training_input.service_account"),
+    "web access": ({"enable_web_access": True}, "training_input.enable_web_access"),
+    "an image": (
+        {"master_config": ReplicaConfig(image_uri="gcr.io/x")},
+        "training_input.master_config.image_uri",
+    ),
+    "an accelerator": (
+        {"master_config": ReplicaConfig(accelerator_config=AcceleratorConfig(type="T4", count=1))},
+        "training_input.master_config.accelerator_config",
+    ),
+    "a priority too high": (
+        {"scheduling": Scheduling(priority=1001)},
+        "training_input.scheduling.priority",
+    ),
+    "a negative priority": (
+        {"scheduling": Scheduling(priority=-1)},
+        "training_input.scheduling.priority",
+    ),
+    "a time that is none": (
+        {"scheduling": Scheduling(max_running_time="2h")},
+        "training_input.scheduling.max_running_time",
+    ),
+    "no time at all": (
+        {"scheduling": Scheduling(max_running_time="0s")},
+        "training_input.scheduling.max_running_time",
+    ),
+    "too short a wait": (
+        {"scheduling": Scheduling(max_wait_time="1799s")},
+        "training_input.scheduling.max_wait_time",
+    ),
+    "a NUL in an argument": ({"args": ["a\0b"]}, "training_input.args"),
+}
+
+
+@pytest.mark.parametrize(("changes", "field"), REFUSED.values(), ids=REFUSED.keys())
+def test_what_cannot_run_is_refused_by_name(changes: dict[str, Any], field: str) -> None:
+    with pytest.raises(InvalidArgument) as caught:
+        checks.check_training_input(_with(**changes))
+    assert caught.value.field == field
+    assert caught.value.remedy
+
+
+def test_every_field_is_honoured_or_refused() -> None:
+    """A new field of the API must be thought of before it is let in."""
+    honoured = {
+        "scale_tier", "master_type", "master_config", "package_uris", "python_module", "args",
+        "region", "job_dir", "runtime_version", "python_version", "scheduling",
+    }  # fmt: skip
+    assert honoured | set(checks._REFUSED) == {f.name for f in msgspec.structs.fields(TrainingInput)}
+    assert set(checks._REFUSED_REPLICA) == {f.name for f in msgspec.structs.fields(ReplicaConfig)}
+
+
+def test_a_job_has_exactly_one_input() -> None:
+    checks.check_job(Job(job_id="a", training_input=TrainingInput()))
+    for job in (
+        Job(job_id="a"),
+        Job(job_id="a", training_input=TrainingInput(), prediction_input=PredictionInput()),
+    ):
+        with pytest.raises(InvalidArgument, match="exactly one"):
+            checks.check_job(job)
+
+
+@given(st.integers(1, 10**6))
+def test_limits_are_read_in_seconds(seconds: int) -> None:
+    spec = _with(scheduling=Scheduling(max_running_time=f"{seconds}s", max_wait_time=f"{seconds}s"))
+    assert checks.running_limit_s(spec) == seconds
+    assert checks.wait_limit_s(spec) == seconds
+    assert checks.running_limit_s(GOOD) == 7 * 24 * 3600
+    assert checks.wait_limit_s(GOOD) is None
