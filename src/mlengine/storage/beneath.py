@@ -133,7 +133,7 @@ def create_file(root: Path, name: str) -> int:
         return os.open(leaf, _CREATE, _FILE_MODE, dir_fd=fd)
 
 
-def folder_of(root_fd: int, name: str) -> int:
+def folder_of(root_fd: int, name: str, *, is_private: bool = True) -> int:
     """Open a folder beneath an open one, making what is missing durably; ``""`` is itself."""
     try:
         return open_beneath(root_fd, name, _FOLDER)
@@ -143,7 +143,7 @@ def folder_of(root_fd: int, name: str) -> int:
     try:
         for part in name.split("/"):
             with contextlib.suppress(FileExistsError):
-                os.mkdir(part, _FOLDER_MODE, dir_fd=fd)
+                os.mkdir(part, _FOLDER_MODE if is_private else 0o777, dir_fd=fd)
                 os.fsync(fd)
             above, fd = fd, _step(fd, part, _FOLDER)
             os.close(above)

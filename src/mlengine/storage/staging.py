@@ -25,7 +25,9 @@ _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _RENAME_TURNS = 5
 
 
-def write_whole(root: Path, name: str, chunks: Iterable[bytes], *, staging: str) -> os.stat_result:
+def write_whole(
+    root: Path, name: str, chunks: Iterable[bytes], *, staging: str, is_private: bool = True
+) -> os.stat_result:
     """Write a file beneath `root`; replaces a file or a link there, never what a link points to.
 
     Args:
@@ -33,6 +35,7 @@ def write_whole(root: Path, name: str, chunks: Iterable[bytes], *, staging: str)
         name: Where the file appears, checked by `paths.check_name`.
         chunks: Its bytes. When they raise, nothing is left and nothing has changed.
         staging: Folder beneath `root` for the unfinished file; made when missing.
+        is_private: Modes 0600 and 0700; otherwise what the process's umask leaves.
 
     Raises:
         OSError: ``ENOSPC`` and the like; ``EISDIR`` when a folder with something in it is there.
@@ -40,10 +43,10 @@ def write_whole(root: Path, name: str, chunks: Iterable[bytes], *, staging: str)
     folder, _slash, leaf = name.rpartition("/")
     with opened(os.open(root, _FOLDER)) as root_fd:
         # The target's folder comes first: a name that cannot be is refused before the upload.
-        os.close(folder_of(root_fd, folder))
+        os.close(folder_of(root_fd, folder, is_private=is_private))
         with (
-            opened(folder_of(root_fd, staging)) as staging_fd,
-            _unfinished(staging_fd) as (temporary, fd),
+            opened(folder_of(root_fd, staging, is_private=is_private)) as staging_fd,
+            _unfinished(staging_fd, 0o600 if is_private else 0o666) as (temporary, fd),
         ):
             _write_all(fd, chunks)
             os.fsync(fd)
@@ -52,9 +55,9 @@ def write_whole(root: Path, name: str, chunks: Iterable[bytes], *, staging: str)
 
 
 @contextlib.contextmanager
-def _unfinished(staging_fd: int) -> Iterator[tuple[str, int]]:
-    name = f"{os.getpid()}-{secrets.token_hex(8)}"
-    with opened(os.open(name, _CREATE, 0o600, dir_fd=staging_fd)) as fd:
+def _unfinished(staging_fd: int, mode: int) -> Iterator[tuple[str, int]]:
+    name = f".{os.getpid()}-{secrets.token_hex(8)}.part"
+    with opened(os.open(name, _CREATE, mode, dir_fd=staging_fd)) as fd:
         fcntl.flock(fd, fcntl.LOCK_EX)
         try:
             yield name, fd

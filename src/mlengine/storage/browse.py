@@ -1,0 +1,141 @@
+"""``rm``, ``ls`` and ``du`` over any `ObjectStore`; `transfer` has ``cp`` and re-exports these."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+from mlengine.core.errors import NotFound
+from mlengine.storage.backends import ObjectInfo
+from mlengine.storage.paths import BucketPath, parse_uri
+from mlengine.storage.patterns import compile_pattern, has_wildcards, literal_prefix
+from mlengine.storage.sources import (
+    ObjectStore,
+    OnSkip,
+    every_object,
+    find_sources,
+    folder_name,
+    ignore,
+)
+
+__all__ = ["Usage", "disk_usage", "list_places", "plan_remove", "run_remove"]
+
+_LAST = "\U0010ffff"  # sorts behind every character a name can go on with
+
+
+class Usage(NamedTuple):
+    """What lies at or beneath `path`."""
+
+    path: BucketPath
+    objects: int
+    size: int
+
+
+def plan_remove(
+    uris: Sequence[str], *, recursive: bool = False, store: ObjectStore, on_skip: OnSkip = ignore
+) -> list[BucketPath]:
+    """Decide what `rm` removes: each object once, in order; local paths are refused."""
+    doomed: dict[BucketPath, None] = {}
+    for uri in uris:
+        parse_uri(uri, wildcards=True)
+        for source in find_sources(uri, recursive=recursive, store=store, on_skip=on_skip):
+            doomed.update((f.place, None) for f in source.files if isinstance(f.place, BucketPath))
+    return [*doomed]
+
+
+def run_remove(
+    paths: Sequence[BucketPath],
+    store: ObjectStore,
+    on_progress: Callable[[BucketPath], None] | None = None,
+) -> int:
+    """Remove objects and return how many were there; one that has gone meanwhile is no error."""
+    removed = 0
+    for path in paths:
+        try:
+            store.delete_object(path)
+            removed += 1
+        except NotFound:
+            continue
+        if on_progress is not None:
+            on_progress(path)
+    return removed
+
+
+def list_places(
+    uri: str, *, recursive: bool = False, store: ObjectStore
+) -> Iterator[ObjectInfo | BucketPath]:
+    """Yield what `ls` shows: objects, and folders as paths that end in a slash.
+
+    Raises:
+        NotFound: Nothing is there; an existing empty bucket is not nothing.
+    """
+    path = parse_uri(uri, wildcards=True)
+    if has_wildcards(path.name):
+        places = _matching(path, recursive=recursive, store=store)
+    else:
+        places = _beneath(path, recursive=recursive, store=store)
+    first = next(places, None)
+    if first is not None:
+        return itertools.chain([first], places)
+    if path.name:
+        raise NotFound(f"{uri} matches no object.", "List what is there with a shorter name.")
+    return iter(())
+
+
+def _beneath(
+    path: BucketPath, *, recursive: bool, store: ObjectStore
+) -> Iterator[ObjectInfo | BucketPath]:
+    if not path.is_folder:
+        first = store.objects(path.bucket, prefix=path.name, limit=1)
+        if first and first[0].name == path.name:
+            yield first[0]
+            return
+    if recursive:
+        yield from every_object(store, path.bucket, folder_name(path))
+    else:
+        yield from _children(path.bucket, folder_name(path), store)
+
+
+def _children(bucket: str, folder: str, store: ObjectStore) -> Iterator[ObjectInfo | BucketPath]:
+    """Yield the objects right in a folder and its subfolders, jumping over what these hold."""
+    after = ""
+    while True:
+        for info in every_object(store, bucket, folder, after=after):
+            child, slash, _rest = info.name.removeprefix(folder).partition("/")
+            if slash:
+                after = f"{folder}{child}/{_LAST}"
+                yield BucketPath(bucket, f"{folder}{child}/")
+                break
+            yield info
+        else:
+            return
+
+
+def _matching(
+    path: BucketPath, *, recursive: bool, store: ObjectStore
+) -> Iterator[ObjectInfo | BucketPath]:
+    pattern = compile_pattern(path.name.removesuffix("/"))
+    shown = ""
+    for info in every_object(store, path.bucket, literal_prefix(path.name)):
+        folders = [info.name[:at] for at, c in enumerate(info.name) if c == "/"]
+        folder = next((f for f in folders if pattern.fullmatch(f)), "")
+        if (folder and recursive) or (pattern.fullmatch(info.name) and not path.is_folder):
+            yield info
+        elif folder and folder != shown:
+            shown = folder
+            yield BucketPath(path.bucket, folder + "/")
+
+
+def disk_usage(uri: str, *, store: ObjectStore) -> list[Usage]:
+    """Return what `du` shows: each object and folder right there, and the total last."""
+    path = parse_uri(uri, wildcards=True)
+    rows = []
+    for place in list_places(uri, store=store):
+        if isinstance(place, BucketPath):
+            sizes = [info.size for info in every_object(store, place.bucket, place.name)]
+            rows.append(Usage(place, len(sizes), sum(sizes)))
+        else:
+            rows.append(Usage(BucketPath(place.bucket, place.name), 1, place.size))
+    total = Usage(path, sum(row.objects for row in rows), sum(row.size for row in rows))
+    return [*rows, total]

@@ -1,0 +1,218 @@
+"""``cp``, ``rm``, ``ls`` and ``du`` as `gsutil` and ``gcloud storage`` mean them.
+
+Planning is apart from doing: a plan names every file and where it goes, so a mistake in the last
+source is found before the first byte moves. A destination is a folder if it ends in a slash, is a
+bucket, exists as a folder, or several things go to it; a source then keeps its own name there.
+
+    cp a.csv gs://b/data      → gs://b/data           cp -r tree gs://b/new   → gs://b/new/…
+    cp a.csv gs://b/data/     → gs://b/data/a.csv     cp -r tree gs://b       → gs://b/tree/…
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+from mlengine.core.errors import InvalidArgument
+from mlengine.storage import staging
+from mlengine.storage.browse import (
+    Usage,
+    disk_usage,
+    list_places,
+    plan_remove,
+    run_remove,
+)
+from mlengine.storage.faults import from_os_error
+from mlengine.storage.paths import BucketPath, check_name, inside, local_path, parse_uri
+from mlengine.storage.patterns import has_wildcards
+from mlengine.storage.sources import (
+    ObjectStore,
+    OnSkip,
+    Source,
+    find_sources,
+    folder_name,
+    ignore,
+    is_remote,
+)
+
+__all__ = [
+    "CopyStep",
+    "LocalTarget",
+    "ObjectStore",
+    "Usage",
+    "disk_usage",
+    "list_places",
+    "plan_copy",
+    "plan_remove",
+    "run_copy",
+    "run_remove",
+]
+
+_CHUNK_BYTES = 1024 * 1024
+
+
+class LocalTarget(NamedTuple):
+    """A file to write: `name` beneath `root`, and nowhere else whatever links are there."""
+
+    root: Path
+    name: str
+
+    def __str__(self) -> str:
+        return str(self.root / self.name)
+
+
+class CopyStep(NamedTuple):
+    """Copy one file; `size` is bytes, as planned."""
+
+    source: BucketPath | Path
+    destination: BucketPath | LocalTarget
+    size: int
+
+
+def plan_copy(
+    sources: Sequence[str],
+    destination: str,
+    *,
+    recursive: bool = False,
+    store: ObjectStore,
+    on_skip: OnSkip = ignore,
+) -> list[CopyStep]:
+    """Decide what `cp` copies where; nothing is written.
+
+    Args:
+        sources: Local paths and URIs, also with wildcards.
+        destination: One local path or URI.
+        recursive: Take folders with all that is beneath them.
+        store: Where the buckets are.
+        on_skip: Hears of links, special files and folders that are left out.
+
+    Raises:
+        NotFound: A source means nothing, or a bucket does not exist.
+        InvalidArgument: A folder without `recursive`, several files onto one, a file onto itself.
+    """
+    found: list[Source] = []
+    for text in sources:
+        found += find_sources(text, recursive=recursive, store=store, on_skip=on_skip)
+    if not found:
+        raise InvalidArgument("There is nothing to copy.", "Name at least one source.")
+    is_many = len(found) > 1 or any(has_wildcards(text) for text in sources)
+    target = _target(destination, is_many=is_many, store=store)
+    steps = [
+        CopyStep(file.place, target.place(source, file.relative), file.size)
+        for source in found
+        for file in source.files
+    ]
+    _check_distinct(steps)
+    return steps
+
+
+class _Target(NamedTuple):
+    base: BucketPath | Path
+    is_folder: bool
+
+    def place(self, source: Source, relative: str) -> BucketPath | LocalTarget:
+        parts = [source.name] if self.is_folder or not source.is_tree else []
+        parts += [relative] if source.is_tree else []
+        below = "/".join(parts) if self.is_folder or source.is_tree else ""
+        if isinstance(self.base, BucketPath):
+            bucket, name = self.base
+            folder = name if self.base.is_folder else name + "/"
+            return BucketPath(bucket, check_name(folder + below if below else name))
+        root, name = (self.base, below) if below else (self.base.parent, self.base.name)
+        return LocalTarget(root, check_name(name))
+
+
+def _target(text: str, *, is_many: bool, store: ObjectStore) -> _Target:
+    if not is_remote(text):
+        path = local_path(text)
+        is_folder = path.is_dir() or text.endswith("/")
+        if is_many and not is_folder:
+            raise InvalidArgument(
+                f"'{text}' is not a folder.", "Several sources need one: end it with a slash."
+            )
+        return _Target(path if is_folder else path.absolute(), is_folder)
+    base = parse_uri(text)
+    if has_wildcards(base.name):
+        raise InvalidArgument(
+            f"The destination {base} has wildcards.", "Write out where the copy goes."
+        )
+    # Asked even when the answer is known: an unknown bucket has to be found out now.
+    exists = store.objects(base.bucket, prefix=folder_name(base), limit=1)
+    return _Target(base, base.is_folder or is_many or bool(exists))
+
+
+def _check_distinct(steps: Sequence[CopyStep]) -> None:
+    taken: dict[str, CopyStep] = {}
+    for step in steps:
+        key = str(step.destination)
+        if key in taken:
+            raise InvalidArgument(
+                f"{taken[key].source} and {step.source} would both become {key}.",
+                "Copy them one by one, or to different folders.",
+            )
+        taken[key] = step
+        source = step.source
+        if str(source) == key or (isinstance(source, Path) and source == Path(key).resolve()):
+            raise InvalidArgument(f"{key} would be copied onto itself.", "Choose another place.")
+
+
+def run_copy(
+    steps: Sequence[CopyStep],
+    store: ObjectStore,
+    on_progress: Callable[[CopyStep, int], None] | None = None,
+) -> int:
+    """Carry a plan out and return the bytes copied.
+
+    Each file appears whole or not at all; on an error those before it stay. `on_progress` gets the
+    step and its bytes so far, once at its start and after each chunk.
+    """
+    total = 0
+    for step in steps:
+        with _open(step.source, store) as file:
+            counted = _Counted(file, step, on_progress)
+            _write(step.destination, counted, store)
+            total += counted.done
+    return total
+
+
+class _Counted:
+    def __init__(
+        self, file: BinaryIO, step: CopyStep, on_progress: Callable[[CopyStep, int], None] | None
+    ) -> None:
+        self._file, self._step, self._on_progress = file, step, on_progress
+        self.done = 0
+
+    def __iter__(self) -> Iterator[bytes]:
+        self._tell()
+        while chunk := self._file.read(_CHUNK_BYTES):
+            yield chunk
+            self.done += len(chunk)
+            self._tell()
+
+    def _tell(self) -> None:
+        if self._on_progress is not None:
+            self._on_progress(self._step, self.done)
+
+
+def _open(source: BucketPath | Path, store: ObjectStore) -> BinaryIO:
+    if isinstance(source, BucketPath):
+        return store.open_read(source)
+    try:
+        # Planned as a regular file; a link that has come since is not what was asked for.
+        return os.fdopen(os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb")
+    except OSError as error:
+        raise from_os_error(error, f"'{source}'") from error
+
+
+def _write(destination: BucketPath | LocalTarget, chunks: _Counted, store: ObjectStore) -> None:
+    if isinstance(destination, BucketPath):
+        store.write(destination, chunks)
+        return
+    root, name = destination
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        staging.write_whole(root, name, chunks, staging=name.rpartition("/")[0], is_private=False)
+    except OSError as error:
+        raise from_os_error(error, f"'{inside(root, name)}'") from error
