@@ -1,0 +1,219 @@
+"""All replicas of one attempt: started together, watched, stopped together.
+
+    RUNNING ──▶ STOPPING ──▶ (nothing is left)
+       │  the chief ended, another replica failed, cancelled, or out of time
+       └─ in STOPPING: TERM to every group, after the grace period KILL to every process
+
+One thread, one selector. `run` returns only when no process of the attempt is left, whatever it
+did to get away: the supervisor is their subreaper, so every orphan becomes its child.
+
+Standard library only, Python >= 3.7.
+"""
+
+from __future__ import annotations
+
+import os
+import selectors
+import signal
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mlengine.runtime import processes
+from mlengine.runtime.attemptfiles import CANCEL, failure_text
+from mlengine.runtime.replica import Replica
+
+__all__ = ["Gang"]
+
+_TICK_S = 0.25  # how late a `cancel` file without a signal may be seen
+_STOPPING_TICK_S = 0.02
+_STRAY_GRACE_S = 1.0
+_DRAIN_S = 2.0
+_OOM_WINDOW_S = 5.0
+
+
+class Gang:
+    """Runs the replicas of an attempt to their end.
+
+    Args:
+        spec: The attempt's specification.
+        folder: The attempt's folder, where a cancel request appears.
+        replicas: The chief first.
+        wake_descriptor: Becomes readable when a signal arrives.
+        cancel_signalled: Tells whether a signal asked for the end.
+    """
+
+    def __init__(
+        self, spec: Mapping[str, Any], folder: Path, replicas: Sequence[Replica], *,
+        wake_descriptor: int, cancel_signalled: Callable[[], bool],
+    ) -> None:  # fmt: skip
+        self._grace_s = float(spec.get("grace_s", 10))
+        self._limit_s: float | None = spec.get("max_running_s")
+        self._cancel_file = folder / CANCEL
+        self._cancel_signalled = cancel_signalled
+        self._replicas = list(replicas)
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(wake_descriptor, selectors.EVENT_READ, None)
+        self._outcome = ""
+        self._blamed: list[Replica] = []
+        self._began_s = time.monotonic()
+        self._kill_at_s = float("inf")
+        self._strays_only = False
+        self._oom_kills: deque[tuple[float, int]] = deque([(self._began_s, _oom_kills())])
+
+    def start(self, tag: str) -> bool:
+        """Start all replicas; return False when one could not be, or all are unwanted already."""
+        self._decide()
+        for replica in self._replicas:
+            if self._outcome:
+                break
+            replica.spawn(tag)
+            for descriptor in replica.streams:
+                self._selector.register(descriptor, selectors.EVENT_READ, replica)
+            if replica.spawn_error:
+                self._stop("failed", [replica])
+        return not self._outcome
+
+    def run(self) -> dict[str, Any]:
+        """Watch until nothing is left; return the outcome and its message."""
+        while not self._over():
+            self._listen(_STOPPING_TICK_S if self._outcome else self._until_limit_s())
+            self._reap()
+            self._decide()
+            if self._outcome:
+                self._press()
+        self._drain()
+        for replica in self._replicas:
+            replica.finish()
+        return {
+            "outcome": self._outcome,
+            "replicas": [r.record() for r in self._replicas],
+            "message": self._message(),
+        }
+
+    def kill(self) -> None:
+        """Kill everything at once; for a supervisor that cannot go on."""
+        while processes.freeze_and_kill(self._mine):
+            self._reap()
+
+    def _decide(self) -> None:
+        if self._outcome:
+            return
+        chief = self._replicas[0]
+        failed = [r for r in self._replicas if r.failed]
+        # A request that came before the end was seen wins: who asked was told that it will be kept.
+        if self._cancel_signalled() or self._cancel_file.exists():
+            self._stop("cancelled", [])
+        elif failed:
+            self._stop("failed", failed)
+        elif chief.ended:
+            self._stop("succeeded", [])
+        elif self._until_limit_s() <= 0:
+            self._stop("timed_out", [])
+
+    def _stop(self, outcome: str, blamed: list[Replica]) -> None:
+        self._outcome, self._blamed = outcome, blamed
+        self._kill_at_s = time.monotonic() + self._grace_s
+        groups = {r.pid for r in self._replicas if not r.ended}
+        for replica in self._replicas:
+            if replica.pid:
+                replica.terminate()
+        for row in self._mine():
+            if row.group not in groups:
+                processes.send(row, signal.SIGTERM)
+
+    def _press(self) -> None:
+        """Escalate: when the grace period is over, kill whatever lives."""
+        now_s = time.monotonic()
+        if not self._strays_only and not self._living():
+            # Nobody is left whose result counts; a forgotten child gets a moment, not the period.
+            self._strays_only = True
+            self._kill_at_s = min(self._kill_at_s, now_s + _STRAY_GRACE_S)
+        if now_s >= self._kill_at_s:
+            processes.freeze_and_kill(self._mine)
+
+    def _over(self) -> bool:
+        return bool(self._outcome) and not self._living() and not self._mine()
+
+    def _living(self) -> bool:
+        return any(r.pid and not r.ended for r in self._replicas)
+
+    def _mine(self) -> list[processes.Process]:
+        return processes.descendants([os.getpid()], processes.snapshot())
+
+    def _until_limit_s(self) -> float:
+        if self._limit_s is None:
+            return _TICK_S
+        return min(_TICK_S, self._began_s + self._limit_s - time.monotonic())
+
+    def _listen(self, timeout_s: float) -> bool:
+        """Move what the replicas print to their logs; return whether anything came."""
+        ready = self._selector.select(max(0.0, timeout_s))
+        for key, _events in ready:
+            descriptor = key.fd
+            if key.data is None:
+                _empty(descriptor)
+            elif not key.data.read(descriptor):
+                self._selector.unregister(descriptor)
+        return bool(ready)
+
+    def _drain(self) -> None:
+        """Read on to the end of every pipe; who else holds one open is no reason to wait long."""
+        until_s = time.monotonic() + _DRAIN_S
+        while any(r.streams for r in self._replicas) and time.monotonic() < until_s:
+            if not self._listen(_STOPPING_TICK_S):
+                break
+
+    def _reap(self) -> None:
+        self._sample_oom_kills()
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            for replica in self._replicas:
+                if replica.pid == pid and not replica.ended:
+                    replica.note_exit(status, oom_suspected=self._oom_kill_seen())
+
+    def _sample_oom_kills(self) -> None:
+        now_s = time.monotonic()
+        if now_s - self._oom_kills[-1][0] >= 1.0:
+            self._oom_kills.append((now_s, _oom_kills()))
+            while len(self._oom_kills) > 1 and now_s - self._oom_kills[1][0] >= _OOM_WINDOW_S:
+                self._oom_kills.popleft()
+
+    def _oom_kill_seen(self) -> bool:
+        return _oom_kills() > self._oom_kills[0][1]
+
+    def _message(self) -> str:
+        if self._outcome == "cancelled":
+            return "The job was cancelled."
+        if self._outcome == "timed_out":
+            limit = f"{self._limit_s:g}s"
+            return f"The job ran longer than its maxRunningTime of {limit}; it was stopped."
+        texts = [failure_text(r.record(), last_line=r.last_line()) for r in self._blamed]
+        return " ".join(texts)
+
+
+def _empty(descriptor: int) -> None:
+    try:
+        while os.read(descriptor, 4096):
+            pass
+    except BlockingIOError:
+        pass
+
+
+def _oom_kills() -> int:
+    """How many processes the kernel has killed for lack of memory since boot, cgroups' included."""
+    try:
+        with open("/proc/vmstat", "rb") as file:
+            for row in file:
+                if row.startswith(b"oom_kill "):
+                    return int(row.split()[1])
+    except OSError:
+        pass
+    return 0

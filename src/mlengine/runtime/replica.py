@@ -1,0 +1,176 @@
+"""One replica as its supervisor sees it: a process, two pipes, a log, and how it ended.
+
+Standard library only, Python >= 3.7.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import shlex
+import signal
+import subprocess
+from collections.abc import Mapping
+from typing import Any
+
+from mlengine.runtime import processes
+from mlengine.runtime.logfile import LogFile
+from mlengine.runtime.logline import Line, Stream
+
+__all__ = ["Replica"]
+
+_PR_SET_PDEATHSIG = 1
+_READ_BYTES = 256 * 1024
+_OOM_SCORE = b"500"
+_EXIT_OF_KILLED_CHILD = 128 + signal.SIGKILL
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class Replica:
+    """A row of the specification, and what became of it.
+
+    Args:
+        spec: The replica's entry in ``spec.json``.
+        log: Where its lines go.
+    """
+
+    def __init__(self, spec: Mapping[str, Any], log: LogFile) -> None:
+        self.task = str(spec["task"])
+        self.role, self.index = str(spec["role"]), int(spec["index"])
+        self.pid = 0
+        self.started = 0
+        self.ended = False
+        self.exit_code: int | None = None
+        self.signal: int | None = None
+        self.oom = False
+        self.spawn_error = ""
+        self.stopped_by_us = False
+        self.log = log
+        self.streams: dict[int, Stream] = {}
+        self._spec = spec
+        self._process: subprocess.Popen[bytes] | None = None
+        self._heard: list[Stream] = []
+
+    @property
+    def failed(self) -> bool:
+        """Whether it ended, or never began, in any way but exit 0."""
+        return bool(self.spawn_error) or (self.ended and self.exit_code != 0)
+
+    def spawn(self, tag: str) -> None:
+        """Start it in a session of its own; it dies with the supervisor.
+
+        A replica that cannot be started has `spawn_error` and counts as ended.
+        """
+        argv, cwd = [str(a) for a in self._spec["argv"]], str(self._spec["cwd"])
+        self._say("INFO", "Running command: " + " ".join(map(shlex.quote, argv)))
+        supervisor = os.getpid()
+
+        def prepare() -> None:
+            _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+            if os.getppid() != supervisor:  # it died before the line above
+                os._exit(1)
+            _offer_to_oom_killer()
+
+        try:
+            self._process = subprocess.Popen(
+                argv, cwd=cwd, env={**self._spec["env"], processes.TAG_VARIABLE: tag},
+                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                bufsize=0, close_fds=True, start_new_session=True,
+                preexec_fn=prepare,  # safe: the supervisor has one thread
+            )  # fmt: skip
+        except (OSError, ValueError, subprocess.SubprocessError) as error:
+            self.ended, self.spawn_error = True, f"{type(error).__name__}: {error}"
+            self._say("ERROR", f"The replica could not be started: {self.spawn_error}")
+            return
+        self.pid = self._process.pid
+        row = processes.look(self.pid)
+        self.started = row.started if row is not None else 0
+        for pipe in (self._process.stdout, self._process.stderr):
+            assert pipe is not None
+            os.set_blocking(pipe.fileno(), False)
+            stream = Stream(cwd)
+            self.streams[pipe.fileno()] = stream
+            self._heard.append(stream)
+
+    def read(self, descriptor: int) -> bool:
+        """Move what a pipe holds to the log; return False at its end."""
+        try:
+            data = os.read(descriptor, _READ_BYTES)
+        except BlockingIOError:
+            return True
+        stream = self.streams[descriptor]
+        if data:
+            self.log.write(stream.feed(data))
+            return True
+        self.close_pipe(descriptor)
+        return False
+
+    def close_pipe(self, descriptor: int) -> None:
+        """Take a pipe's unfinished last line and close it."""
+        self.log.write(self.streams.pop(descriptor).finish())
+        assert self._process is not None
+        for pipe in (self._process.stdout, self._process.stderr):
+            if pipe is not None and not pipe.closed and pipe.fileno() == descriptor:
+                pipe.close()
+
+    def note_exit(self, status: int, *, oom_suspected: bool) -> None:
+        """Keep how it ended, from the status that ``waitpid`` gave."""
+        self.ended = True
+        if os.WIFSIGNALED(status):
+            self.signal = os.WTERMSIG(status)
+        else:
+            self.exit_code = os.WEXITSTATUS(status)
+        killed = self.signal == signal.SIGKILL or self.exit_code == _EXIT_OF_KILLED_CHILD
+        self.oom = killed and oom_suspected and not self.stopped_by_us
+        if self._process is not None:  # reaped elsewhere: Popen must not wait for a recycled pid
+            self._process.returncode = -self.signal if self.signal else self.exit_code
+
+    def terminate(self) -> None:
+        """Ask its whole process group to end; also one that was stopped (SIGSTOP)."""
+        if self.ended:
+            return  # the leader is reaped: its group's number may be somebody else's by now
+        self.stopped_by_us = True
+        for signum in (signal.SIGTERM, signal.SIGCONT):
+            try:
+                os.killpg(self.pid, signum)
+            except OSError:
+                pass
+
+    def finish(self) -> None:
+        """Close what is open; the log is durable afterwards."""
+        for descriptor in list(self.streams):
+            self.close_pipe(descriptor)
+        if self.ended and self.exit_code == 0 and not self.stopped_by_us:
+            self._say("INFO", "Module completed; cleaning up.")
+            self._say("INFO", "Task completed successfully.")
+        self.log.close()
+
+    def record(self) -> dict[str, Any]:
+        """Return its entry of ``exit.json``."""
+        return {
+            "task": self.task, "role": self.role, "index": self.index,
+            "exit_code": self.exit_code, "signal": self.signal, "oom": self.oom,
+            "last_error": self._last_error() if self.failed else "",
+            "spawn_error": self.spawn_error,
+        }  # fmt: skip
+
+    def last_line(self) -> str:
+        """Return the last line it printed that shows something, stderr first."""
+        return next((s.last_line for s in reversed(self._heard) if s.last_line), "")
+
+    def _last_error(self) -> str:
+        return next((s.last_exception for s in reversed(self._heard) if s.last_exception), "")
+
+    def _say(self, severity: str, text: str) -> None:
+        self.log.write([Line(severity, text)])
+
+
+def _offer_to_oom_killer() -> None:
+    """When memory runs out the kernel should take a replica, not the engine."""
+    try:
+        descriptor = os.open("/proc/self/oom_score_adj", os.O_WRONLY)
+        os.write(descriptor, _OOM_SCORE)
+        os.close(descriptor)
+    except OSError:
+        pass

@@ -1,0 +1,151 @@
+"""Port: start an attempt's replicas, watch them, stop them.
+
+    NOT_STARTED ──start──▶ STARTING ──▶ RUNNING ──▶ EXITED
+                               └───────────┴──────▶ LOST     the supervisor died without a record
+
+An attempt is a folder, and everything about it is in that folder: an engine that was restarted
+goes on where the last one stopped, with no handle to carry over.
+"""
+
+from __future__ import annotations
+
+import enum
+from pathlib import Path
+from typing import Literal, Protocol
+
+import msgspec
+
+__all__ = [
+    "AttemptSpec",
+    "AttemptState",
+    "AttemptStatus",
+    "ExitRecord",
+    "Handle",
+    "Launcher",
+    "Outcome",
+    "ReplicaExit",
+    "ReplicaSpec",
+]
+
+Outcome = Literal["succeeded", "failed", "cancelled", "timed_out"]
+
+
+class AttemptState(enum.StrEnum):
+    """Where an attempt is."""
+
+    NOT_STARTED = "NOT_STARTED"
+    STARTING = "STARTING"
+    RUNNING = "RUNNING"
+    EXITED = "EXITED"
+    LOST = "LOST"
+
+
+class ReplicaSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """One replica to run.
+
+    Attributes:
+        task: Its name in logs, such as ``master-replica-0``.
+        role: ``master``, ``chief``, ``worker``, ``ps`` or ``evaluator``.
+        trial: The trial's id, or empty outside tuning jobs.
+        env: The complete environment; nothing is inherited.
+        cwd: An existing folder.
+    """
+
+    task: str
+    role: str
+    index: int
+    argv: list[str]
+    env: dict[str, str]
+    cwd: str
+    trial: str = ""
+
+
+class AttemptSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """What one attempt runs; the chief comes first and decides the outcome.
+
+    Attributes:
+        job: Full name, ``projects/P/jobs/J``.
+        attempt: Number of the attempt, from 1.
+        notify: Unix datagram socket that is told "started" and "exited"; may be empty.
+        grace_s: Seconds between SIGTERM and SIGKILL.
+        max_running_s: Longest run in seconds, on a clock that cannot jump; None is no limit.
+        log_quota_bytes: Most bytes that all logs of the attempt may take on disk.
+    """
+
+    job: str
+    attempt: int
+    replicas: list[ReplicaSpec]
+    notify: str = ""
+    grace_s: float = 10.0
+    max_running_s: float | None = None
+    log_quota_bytes: int = 256 * 1024 * 1024
+
+
+class ReplicaExit(msgspec.Struct, frozen=True, kw_only=True):
+    """How one replica ended; without code and signal it was never started.
+
+    Attributes:
+        oom: The kernel killed it because memory ran out.
+        last_error: The last exception it printed, with file and line; only when it failed.
+        spawn_error: Why it could not be started (no such program, no processes left, ...).
+    """
+
+    task: str
+    role: str
+    index: int
+    exit_code: int | None = None
+    signal: int | None = None
+    oom: bool = False
+    last_error: str = ""
+    spawn_error: str = ""
+
+
+class ExitRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """How an attempt ended; once it exists, no process of the attempt is left.
+
+    Attributes:
+        message: For people: empty on success, else what went wrong and where.
+        ended: Wall-clock seconds since the epoch.
+    """
+
+    outcome: Outcome
+    replicas: list[ReplicaExit]
+    message: str
+    ended: float
+
+
+class Handle(msgspec.Struct, frozen=True):
+    """An attempt that was asked for; ``new`` is False when it had been asked for before."""
+
+    attempt_dir: Path
+    new: bool
+
+
+class AttemptStatus(msgspec.Struct, frozen=True):
+    """What `Launcher.poll` sees; `exit` is set exactly when the state is EXITED."""
+
+    state: AttemptState
+    exit: ExitRecord | None = None
+
+
+class Launcher(Protocol):
+    """Contract, held by `tests/conformance/launchers` for every technology:
+
+    1. `start` returns once the attempt is asked for, in well under 50 ms; it never waits for it.
+    2. `start` on one folder, however often and from however many processes, runs one attempt at
+       most once: the replicas of a folder are never started twice.
+    3. A replica gets exactly the environment of its specification (and a tag), no open files but
+       its own three, and a session of its own.
+    4. `poll` never raises for a folder it does not know: it answers NOT_STARTED.
+    5. EXITED and LOST are final. EXITED means that no process of the attempt is left.
+    6. `cancel` may be called at any time, any number of times, also before the start and after the
+       end. An attempt that is cancelled before it starts never runs a replica.
+    7. `sweep` kills every process that a LOST attempt left, and nobody else's; it answers how many.
+       While the attempt is alive it touches nothing.
+    8. All of this holds for a launcher that was constructed after the attempt was started.
+    """
+
+    def start(self, attempt_dir: Path, spec: AttemptSpec) -> Handle: ...
+    def poll(self, attempt_dir: Path) -> AttemptStatus: ...
+    def cancel(self, attempt_dir: Path) -> None: ...
+    def sweep(self, attempt_dir: Path) -> int: ...

@@ -1,0 +1,228 @@
+"""Launcher for one machine: a supervisor process per attempt.
+
+The supervisor (`mlengine.runtime.supervisor`) outlives the engine. Whether it lives is asked of the
+kernel: it holds the lock on ``supervisor.lock``, from the moment the launcher asks for it, because
+the launcher takes the lock and hands the locked descriptor down. Everybody but the supervisor
+touches that lock only while holding ``launch.lock``, so a look never disturbs a start.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import select
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from mlengine.core.errors import Internal, Unavailable
+from mlengine.runtime import attemptfiles, processes, supervisor
+from mlengine.training.launchers import (
+    AttemptSpec,
+    AttemptState,
+    AttemptStatus,
+    ExitRecord,
+    Handle,
+    Launcher,
+)
+
+__all__ = ["ProcessLauncher"]
+
+_LAUNCH_LOCK = "launch.lock"
+_SUPERVISOR_ERRORS = "supervisor.err"
+_SWEEP_LIMIT_S = 10.0
+
+
+class ProcessLauncher:
+    """Starts attempts as processes of this machine.
+
+    Args:
+        python: Interpreter for the supervisor (not for the replicas); default: this one.
+    """
+
+    def __init__(self, *, python: str = "") -> None:
+        self._python = python or sys.executable
+        self._children: list[subprocess.Popen[bytes]] = []
+        self._guard = threading.Lock()
+
+    def start(self, attempt_dir: Path, spec: AttemptSpec) -> Handle:
+        """Start the attempt, unless its folder says that it was started before.
+
+        Raises:
+            Unavailable: The machine cannot start a process, or its disk is full, right now.
+        """
+        self._reap()
+        try:
+            attempt_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+            with _launching(attempt_dir):
+                return Handle(attempt_dir, self._start(attempt_dir, spec))
+        except OSError as error:
+            raise Unavailable(
+                f"The supervisor of attempt {spec.attempt} of {spec.job} could not be started: "
+                f"{error}.",
+                "Free disk space, memory or processes; the engine tries again.",
+            ) from error
+
+    def poll(self, attempt_dir: Path) -> AttemptStatus:
+        """Say where the attempt is."""
+        self._reap()
+        ended = _ended(attempt_dir)
+        if ended is not None:
+            return ended
+        if not (attempt_dir / attemptfiles.LOCK).exists():
+            return AttemptStatus(AttemptState.NOT_STARTED)
+        with _launching(attempt_dir):
+            if _alive(attempt_dir):
+                running = (attempt_dir / attemptfiles.STARTED).exists()
+                return AttemptStatus(AttemptState.RUNNING if running else AttemptState.STARTING)
+            # It may have ended between the first look and the lock.
+            return _ended(attempt_dir) or AttemptStatus(_without_record(attempt_dir))
+
+    def cancel(self, attempt_dir: Path) -> None:
+        """Ask for the end; the supervisor then has its grace period."""
+        attempt_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        (attempt_dir / attemptfiles.CANCEL).touch()
+        identity = _identity(attempt_dir)
+        if identity is not None and not (attempt_dir / attemptfiles.EXIT).exists():
+            supervising = processes.look(identity["pid"])
+            if supervising is not None and supervising.started == identity["started"]:
+                processes.send(supervising, signal.SIGTERM)  # the file alone would do, later
+
+    def sweep(self, attempt_dir: Path) -> int:
+        """Kill what a LOST attempt left behind; return how many processes that were.
+
+        Raises:
+            Internal: A process survived SIGKILL for ten seconds.
+        """
+        identity = _identity(attempt_dir)
+        if identity is None or identity["boot_id"] != processes.boot_id():
+            return 0
+        with _launching(attempt_dir):
+            if _alive(attempt_dir):
+                return 0
+            return _kill_attempt(attempt_dir, str(identity["tag"]))
+
+    def _start(self, attempt_dir: Path, spec: AttemptSpec) -> bool:
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
+        lock = os.open(attempt_dir / attemptfiles.LOCK, flags, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.fstat(lock).st_size or (attempt_dir / attemptfiles.EXIT).exists():
+                return False  # it ran already, whatever became of it
+            attemptfiles.write_json(attempt_dir / attemptfiles.SPEC, msgspec.to_builtins(spec))
+            child = self._spawn(attempt_dir, lock)
+        except BlockingIOError:
+            return False
+        finally:
+            os.close(lock)
+        with self._guard:
+            self._children.append(child)
+        return True
+
+    def _spawn(self, attempt_dir: Path, lock: int) -> subprocess.Popen[bytes]:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
+        errors = os.open(attempt_dir / _SUPERVISOR_ERRORS, flags, 0o600)
+        try:
+            return subprocess.Popen(
+                [self._python, "-I", "-S", supervisor.__file__, str(attempt_dir), str(lock)],
+                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=errors,
+                cwd="/", env=_supervisor_environment(), start_new_session=True, pass_fds=(lock,),
+            )  # fmt: skip
+        finally:
+            os.close(errors)
+
+    def _reap(self) -> None:
+        """Collect supervisors that have ended, so that none stays a zombie of the engine."""
+        with self._guard:
+            self._children = [c for c in self._children if c.poll() is None]
+
+
+_: type[Launcher] = ProcessLauncher
+
+
+@contextlib.contextmanager
+def _launching(attempt_dir: Path) -> Iterator[None]:
+    """Hold the folder's launch lock; it is never held for longer than a start takes."""
+    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
+    descriptor = os.open(attempt_dir / _LAUNCH_LOCK, flags, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _alive(attempt_dir: Path) -> bool:
+    """Tell whether a supervisor holds its lock; ask only while holding the launch lock."""
+    try:
+        descriptor = os.open(attempt_dir / attemptfiles.LOCK, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def _ended(attempt_dir: Path) -> AttemptStatus | None:
+    try:
+        data = (attempt_dir / attemptfiles.EXIT).read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return AttemptStatus(AttemptState.EXITED, msgspec.json.decode(data, type=ExitRecord))
+
+
+def _without_record(attempt_dir: Path) -> AttemptState:
+    """Judge a folder whose lock nobody holds and that has no exit record."""
+    if _identity(attempt_dir) is not None:
+        return AttemptState.LOST
+    # It died before it wrote who it is, thus before any replica: starting again is safe, unless
+    # it said why, for then it would only say so again.
+    errors = attempt_dir / _SUPERVISOR_ERRORS
+    said_why = errors.exists() and errors.stat().st_size > 0
+    return AttemptState.LOST if said_why else AttemptState.NOT_STARTED
+
+
+def _identity(attempt_dir: Path) -> dict[str, Any] | None:
+    """Return who supervises, or supervised, the attempt; None before it has said so."""
+    try:
+        found = attemptfiles.read_json(attempt_dir / attemptfiles.LOCK)
+    except ValueError:
+        return None  # a write cut short by a full disk or a power cut: no replica came after it
+    return found if isinstance(found, dict) else None
+
+
+def _kill_attempt(attempt_dir: Path, tag: str) -> int:
+    started = attemptfiles.read_json(attempt_dir / attemptfiles.STARTED) or {"replicas": []}
+    leaders = {int(r["pid"]): int(r["started"]) for r in started["replicas"]}
+    killed: set[tuple[int, int]] = set()
+    until_s = time.monotonic() + _SWEEP_LIMIT_S
+    while True:
+        met = processes.freeze_and_kill(lambda: processes.of_attempt(tag, leaders))
+        if not met:
+            return len(killed)
+        killed |= {(row.pid, row.started) for row in met}
+        if time.monotonic() > until_s:
+            pids = ", ".join(str(row.pid) for row in met)
+            raise Internal(
+                f"Processes {pids} of {attempt_dir.name} do not die.",
+                "They hang in the kernel, often on a dead network disk; restart the machine.",
+            )
+        select.select([], [], [], 0.01)
+
+
+def _supervisor_environment() -> dict[str, str]:
+    """Next to nothing: a replica can read its parent's environment in /proc."""
+    names = ("PATH", "LD_LIBRARY_PATH", "TZ")
+    return {name: os.environ[name] for name in names if name in os.environ}
