@@ -1,0 +1,143 @@
+"""The 46 methods of ``ml.googleapis.com/v1``, one row each.
+
+This table is all there is: the router is built from it, the discovery and OpenAPI documents and
+the documentation are written from it, and a test walks it. A row without a handler answers 501.
+"""
+
+# A table is read row by row, however long a row is.
+# ruff: noqa: E501
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from mlengine.rest import jobs, models, projects
+from mlengine.rest.calls import Handler
+from mlengine.rest.routes import Access, Route, Traffic
+
+__all__ = ["METHODS", "ROUTES", "Method"]
+
+
+class Method(NamedTuple):
+    """A method of the API.
+
+    Attributes:
+        id: Google's id without the leading ``ml.projects.``.
+        http: HTTP method.
+        path: Below ``/v1/projects/{project}``.
+        verb: The `Engine` verb that backs it; empty when it is not built.
+        run: Translates between the two; None when it is not built.
+        request: Google's schema of the body, without ``GoogleCloudMlV1__``.
+        response: The same of the answer.
+        query: Query parameters of its own.
+    """
+
+    id: str
+    http: str
+    path: str
+    verb: str
+    run: Handler | None
+    request: str
+    response: str
+    query: tuple[str, ...] = ()
+
+    @property
+    def resource_parameter(self) -> str:
+        """What Google calls the path's resource name: name, parent or resource."""
+        if self.id.endswith(("IamPolicy", "IamPermissions")):
+            return "resource"
+        last = self.path.rpartition("/")[2]
+        is_collection = last and not last.startswith(("{", ":"))
+        return "parent" if is_collection and self.id != "operations.list" else "name"
+
+
+_PAGED = ("pageSize", "pageToken")
+_LIST = ("filter", *_PAGED)
+_MASK = ("updateMask",)
+_POLICY = ("options.requestedPolicyVersion",)
+
+_J, _M, _V = "/jobs/{job}", "/models/{model}", "/models/{model}/versions/{version}"
+_L, _O = "/locations/{location}", "/operations/{operation}"
+_ST = _L + "/studies/{study}"
+_T = _ST + "/trials/{trial}"
+
+# fmt: off
+METHODS: tuple[Method, ...] = (
+    Method("predict", "POST", "/**:predict", "predict", models.predict, "PredictRequest", "HttpBody"),
+    Method("explain", "POST", "/**:explain", "", None, "ExplainRequest", "HttpBody"),
+    Method("getConfig", "GET", ":getConfig", "get_config", projects.get_config, "", "GetConfigResponse"),
+    # jobs
+    Method("jobs.create", "POST", "/jobs", "create_job", jobs.create, "Job", "Job"),
+    Method("jobs.get", "GET", _J, "get_job", jobs.get, "", "Job"),
+    Method("jobs.list", "GET", "/jobs", "list_jobs", jobs.list_, "", "ListJobsResponse", _LIST),
+    Method("jobs.patch", "PATCH", _J, "update_job", jobs.patch, "Job", "Job", _MASK),
+    Method("jobs.cancel", "POST", _J + ":cancel", "cancel_job", jobs.cancel, "CancelJobRequest", "Empty"),
+    Method("jobs.getIamPolicy", "GET", _J + ":getIamPolicy", "", None, "", "Policy", _POLICY),
+    Method("jobs.setIamPolicy", "POST", _J + ":setIamPolicy", "", None, "SetIamPolicyRequest", "Policy"),
+    Method("jobs.testIamPermissions", "POST", _J + ":testIamPermissions", "", None, "TestIamPermissionsRequest", "TestIamPermissionsResponse"),
+    # models
+    Method("models.create", "POST", "/models", "create_model", models.create, "Model", "Model"),
+    Method("models.get", "GET", _M, "get_model", models.get, "", "Model"),
+    Method("models.list", "GET", "/models", "list_models", models.list_, "", "ListModelsResponse", _LIST),
+    Method("models.patch", "PATCH", _M, "update_model", models.patch, "Model", "Operation", _MASK),
+    Method("models.delete", "DELETE", _M, "delete_model", models.delete, "", "Operation"),
+    Method("models.getIamPolicy", "GET", _M + ":getIamPolicy", "", None, "", "Policy", _POLICY),
+    Method("models.setIamPolicy", "POST", _M + ":setIamPolicy", "", None, "SetIamPolicyRequest", "Policy"),
+    Method("models.testIamPermissions", "POST", _M + ":testIamPermissions", "", None, "TestIamPermissionsRequest", "TestIamPermissionsResponse"),
+    # versions
+    Method("models.versions.create", "POST", _M + "/versions", "create_version", models.create_version, "Version", "Operation"),
+    Method("models.versions.get", "GET", _V, "get_version", models.get_version, "", "Version"),
+    Method("models.versions.list", "GET", _M + "/versions", "list_versions", models.list_versions, "", "ListVersionsResponse", _LIST),
+    Method("models.versions.patch", "PATCH", _V, "update_version", models.patch_version, "Version", "Operation", _MASK),
+    Method("models.versions.delete", "DELETE", _V, "delete_version", models.delete_version, "", "Operation"),
+    Method("models.versions.setDefault", "POST", _V + ":setDefault", "set_default_version", models.set_default_version, "SetDefaultVersionRequest", "Version"),
+    # operations and locations
+    Method("operations.get", "GET", _O, "get_operation", projects.get_operation, "", "Operation"),
+    Method("operations.list", "GET", "/operations", "list_operations", projects.list_operations, "", "ListOperationsResponse", (*_LIST, "returnPartialSuccess")),
+    Method("operations.cancel", "POST", _O + ":cancel", "cancel_operation", projects.cancel_operation, "", "Empty"),
+    Method("locations.get", "GET", _L, "get_location", projects.get_location, "", "Location"),
+    Method("locations.list", "GET", "/locations", "list_locations", projects.list_locations, "", "ListLocationsResponse", _PAGED),
+    Method("locations.operations.get", "GET", _L + _O, "get_operation", projects.get_operation, "", "Operation"),
+    Method("locations.operations.cancel", "POST", _L + _O + ":cancel", "cancel_operation", projects.cancel_operation, "", "Empty"),
+    # studies and trials
+    Method("locations.studies.create", "POST", _L + "/studies", "", None, "Study", "Study", ("studyId",)),
+    Method("locations.studies.get", "GET", _ST, "", None, "", "Study"),
+    Method("locations.studies.list", "GET", _L + "/studies", "", None, "", "ListStudiesResponse"),
+    Method("locations.studies.delete", "DELETE", _ST, "", None, "", "Empty"),
+    Method("locations.studies.trials.create", "POST", _ST + "/trials", "", None, "Trial", "Trial"),
+    Method("locations.studies.trials.get", "GET", _T, "", None, "", "Trial"),
+    Method("locations.studies.trials.list", "GET", _ST + "/trials", "", None, "", "ListTrialsResponse"),
+    Method("locations.studies.trials.delete", "DELETE", _T, "", None, "", "Empty"),
+    Method("locations.studies.trials.suggest", "POST", _ST + "/trials:suggest", "", None, "SuggestTrialsRequest", "Operation"),
+    Method("locations.studies.trials.addMeasurement", "POST", _T + ":addMeasurement", "", None, "AddTrialMeasurementRequest", "Trial"),
+    Method("locations.studies.trials.complete", "POST", _T + ":complete", "", None, "CompleteTrialRequest", "Trial"),
+    Method("locations.studies.trials.checkEarlyStoppingState", "POST", _T + ":checkEarlyStoppingState", "", None, "CheckTrialEarlyStoppingStateRequest", "Operation"),
+    Method("locations.studies.trials.stop", "POST", _T + ":stop", "", None, "StopTrialRequest", "Trial"),
+    Method("locations.studies.trials.listOptimalTrials", "POST", _ST + "/trials:listOptimalTrials", "", None, "ListOptimalTrialsRequest", "ListOptimalTrialsResponse"),
+)
+# fmt: on
+
+
+def _routes(method: Method) -> list[Route]:
+    """Write a method as routes: one, or two where its name may be a model's or a version's."""
+    raw = method.path.startswith("/**")
+    paths = [m + method.path[3:] for m in (_M, _V)] if raw else [method.path]
+    return [
+        Route(
+            id=f"ml.projects.{method.id}",
+            method=method.http,
+            path=f"/v1/projects/{{project}}{path}",
+            access=Access.TOKEN,
+            verb=method.verb,
+            run=method.run,
+            query=method.query,
+            request=method.request,
+            response=method.response,
+            raw=raw,
+            traffic=Traffic.PREDICTION if raw else Traffic.QUICK,
+        )
+        for path in paths
+    ]
+
+
+ROUTES: tuple[Route, ...] = tuple(route for method in METHODS for route in _routes(method))

@@ -1,0 +1,195 @@
+"""The engine's own routes, under ``/api/v1``: health, status, buckets, objects, job logs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import msgspec
+
+from mlengine.core.resources import Bucket
+from mlengine.core.wire import encode
+from mlengine.rest.calls import Answer, Call, page_answer
+from mlengine.rest.routes import Access, Route, Traffic
+
+__all__ = ["MAX_WAIT_S", "ROUTES"]
+
+MAX_WAIT_S = 30.0
+"""How long one request for logs waits at most, in seconds; proxies cut idle answers at 60."""
+
+_BUCKET = "/api/v1/buckets/{bucket}"
+
+
+def _health(call: Call) -> Answer:
+    """Tell that the engine answers. Says nothing else, because it needs no token."""
+    return {"status": "ok"}
+
+
+def _status(call: Call) -> Answer:
+    """Tell what runs, and how much."""
+    status: dict[str, object] = msgspec.to_builtins(call.engine.status())
+    return status
+
+
+def _create_bucket(call: Call) -> Answer:
+    """Make a bucket."""
+    return call.engine.create_bucket(call.decode(Bucket, at="bucket"))
+
+
+def _list_buckets(call: Call) -> Answer:
+    """List buckets."""
+    found = [encode(bucket) for bucket in call.engine.list_buckets()]
+    return {"buckets": found} if found else {}
+
+
+def _delete_bucket(call: Call) -> Answer:
+    """Delete a bucket; one that holds objects only with ``force=true``."""
+    call.engine.delete_bucket(call.ids["bucket"], force=call.boolean("force"))
+    return {}
+
+
+def _list_objects(call: Call) -> Answer:
+    """List a bucket's objects, sorted by name."""
+    prefix = call.query.get("prefix", "")
+    page = call.engine.list_objects(call.ids["bucket"], prefix=prefix, **call.page())
+    return page_answer("objects", page)
+
+
+def _stat_object(call: Call) -> Answer:
+    """Tell an object's size and time."""
+    return call.engine.stat_object(call.ids["bucket"], call.ids["object"])
+
+
+def _delete_object(call: Call) -> Answer:
+    """Delete an object."""
+    call.engine.delete_object(call.ids["bucket"], call.ids["object"])
+    return {}
+
+
+def _read_object(call: Call) -> Iterator[bytes]:
+    """Download an object."""
+    return call.engine.read_object(call.ids["bucket"], call.ids["object"])
+
+
+def _write_object(call: Call, chunks: Iterable[bytes]) -> Answer:
+    """Upload an object, whole or not at all; one of that name is replaced."""
+    return call.engine.write_object(call.ids["bucket"], call.ids["object"], chunks)
+
+
+def _read_logs(call: Call) -> Answer:
+    """Read a job's log after a cursor, waiting up to ``wait_s`` (30) seconds for something."""
+    page = call.engine.read_logs(
+        call.project,
+        call.ids["job"],
+        cursor=call.query.get("cursor", ""),
+        task_name=call.query.get("taskName", ""),
+        wait_s=min(call.seconds("wait_s"), MAX_WAIT_S),
+    )
+    entries = [encode(entry) for entry in page.entries]
+    return {"entries": entries, "cursor": page.cursor, "finished": page.finished}
+
+
+ROUTES: tuple[Route, ...] = (
+    Route(
+        id="engine.health",
+        method="GET",
+        path="/api/v1/health",
+        access=Access.OPEN,
+        run=_health,
+        response="Health",
+    ),
+    Route(
+        id="engine.status",
+        method="GET",
+        path="/api/v1/status",
+        access=Access.TOKEN,
+        verb="status",
+        run=_status,
+        response="EngineStatus",
+    ),
+    Route(
+        id="engine.buckets.create",
+        method="POST",
+        path="/api/v1/buckets",
+        access=Access.TOKEN,
+        verb="create_bucket",
+        run=_create_bucket,
+        request="Bucket",
+        response="Bucket",
+    ),
+    Route(
+        id="engine.buckets.list",
+        method="GET",
+        path="/api/v1/buckets",
+        access=Access.TOKEN,
+        verb="list_buckets",
+        run=_list_buckets,
+        response="ListBucketsResponse",
+    ),
+    Route(
+        id="engine.buckets.delete",
+        method="DELETE",
+        path=_BUCKET,
+        access=Access.TOKEN,
+        verb="delete_bucket",
+        run=_delete_bucket,
+        query=("force",),
+    ),
+    Route(
+        id="engine.objects.list",
+        method="GET",
+        path=_BUCKET + "/objects",
+        access=Access.TOKEN,
+        verb="list_objects",
+        run=_list_objects,
+        query=("prefix", "pageSize", "pageToken"),
+        response="ListObjectsResponse",
+    ),
+    Route(
+        id="engine.objects.stat",
+        method="GET",
+        path=_BUCKET + "/objects/{object...}",
+        access=Access.TOKEN,
+        verb="stat_object",
+        run=_stat_object,
+        response="Object",
+    ),
+    Route(
+        id="engine.objects.delete",
+        method="DELETE",
+        path=_BUCKET + "/objects/{object...}",
+        access=Access.TOKEN,
+        verb="delete_object",
+        run=_delete_object,
+    ),
+    Route(
+        id="engine.objects.read",
+        method="GET",
+        path=_BUCKET + "/content/{object...}",
+        access=Access.TOKEN,
+        verb="read_object",
+        download=_read_object,
+        response="",
+        traffic=Traffic.TRANSFER,
+    ),
+    Route(
+        id="engine.objects.write",
+        method="PUT",
+        path=_BUCKET + "/content/{object...}",
+        access=Access.TOKEN,
+        verb="write_object",
+        upload=_write_object,
+        response="Object",
+        traffic=Traffic.TRANSFER,
+    ),
+    Route(
+        id="engine.jobs.logs",
+        method="GET",
+        path="/api/v1/projects/{project}/jobs/{job}/logs",
+        access=Access.TOKEN,
+        verb="read_logs",
+        run=_read_logs,
+        query=("cursor", "taskName", "wait_s"),
+        response="LogPage",
+        traffic=Traffic.LONG_POLL,
+    ),
+)

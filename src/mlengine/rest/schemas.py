@@ -1,0 +1,169 @@
+"""JSON schemas of the resources, in the two dialects that describe APIs.
+
+Both come from the same walk over `core.resources`: fields, types, and which are output only.
+"""
+
+from __future__ import annotations
+
+import functools
+import types
+import typing
+from collections.abc import Callable
+from typing import Any, Union
+
+import msgspec
+
+from mlengine.core import resources
+from mlengine.core.resources import Resource
+from mlengine.engine import EngineStatus
+
+__all__ = ["discovery_schemas", "google_schema_name", "openapi_schemas"]
+
+_LISTS = {
+    "ListJobsResponse": ("jobs", "Job"),
+    "ListModelsResponse": ("models", "Model"),
+    "ListVersionsResponse": ("versions", "Version"),
+    "ListOperationsResponse": ("operations", "Operation"),
+    "ListLocationsResponse": ("locations", "Location"),
+    "ListObjectsResponse": ("objects", "Object"),
+    "ListBucketsResponse": ("buckets", "Bucket"),
+}
+_OWN = ("Bucket", "Object", "LogEntry", "ListObjectsResponse", "ListBucketsResponse")
+# Google keeps these outside of the ml.v1 package.
+_PREFIXES = {
+    "Operation": "GoogleLongrunning__",
+    "ListOperationsResponse": "GoogleLongrunning__",
+    "Empty": "GoogleProtobuf__",
+    "HttpBody": "GoogleApi__",
+    "Policy": "GoogleIamV1__",
+    "SetIamPolicyRequest": "GoogleIamV1__",
+    "TestIamPermissionsRequest": "GoogleIamV1__",
+    "TestIamPermissionsResponse": "GoogleIamV1__",
+}
+
+Reference = Callable[[str], dict[str, Any]]
+
+
+def google_schema_name(name: str) -> str:
+    """Return what the discovery document calls a schema: ``GoogleCloudMlV1__Job``."""
+    return _PREFIXES.get(name, "GoogleCloudMlV1__") + name
+
+
+def discovery_schemas(used: set[str]) -> dict[str, Any]:
+    """Write the schemas of a discovery document.
+
+    Args:
+        used: Names that methods refer to; those without a class are described as any object.
+    """
+
+    def refer(name: str) -> dict[str, Any]:
+        return {"$ref": google_schema_name(name)}
+
+    found: dict[str, Any] = {}
+    described = {k: v for k, v in _described(refer).items() if k not in _OWN}
+    for name in sorted(used | set(described)):
+        schema = described.get(name, {"type": "object", "properties": {}})
+        found[google_schema_name(name)] = {"id": google_schema_name(name), **schema}
+    return found
+
+
+def openapi_schemas(used: set[str]) -> dict[str, Any]:
+    """Write the schemas of an OpenAPI 3.1 document."""
+
+    def refer(name: str) -> dict[str, Any]:
+        return {"$ref": f"#/components/schemas/{name}"}
+
+    described = _described(refer)
+    described["EngineStatus"] = _object(EngineStatus, refer)
+    described["Health"] = {"type": "object", "properties": {"status": {"type": "string"}}}
+    described["LogPage"] = {
+        "type": "object",
+        "properties": {
+            "entries": {"type": "array", "items": refer("LogEntry")},
+            "cursor": {"type": "string"},
+            "finished": {"type": "boolean"},
+        },
+    }
+    described["Error"] = _ERROR
+    return {
+        name: _in_openapi(described.get(name, {"type": "object"}))
+        for name in sorted(used | set(described))
+    }
+
+
+_ERROR = {
+    "type": "object",
+    "properties": {
+        "error": {
+            "type": "object",
+            "properties": {
+                "code": {"type": "integer", "format": "int32"},
+                "message": {"type": "string"},
+                "status": {"type": "string"},
+                "details": {"type": "array", "items": {"type": "object"}},
+            },
+        }
+    },
+}
+
+
+def _described(refer: Reference) -> dict[str, dict[str, Any]]:
+    found = {cls.__name__: _object(cls, refer) for cls in _classes()}
+    for name, (key, item) in _LISTS.items():
+        found[name] = {
+            "type": "object",
+            "properties": {
+                key: {"type": "array", "items": refer(item)},
+                "nextPageToken": {"type": "string"},
+            },
+        }
+    return found
+
+
+@functools.cache
+def _classes() -> tuple[type[Resource], ...]:
+    found = [c for c in vars(resources).values() if isinstance(c, type) and issubclass(c, Resource)]
+    return tuple(c for c in found if c is not Resource)
+
+
+def _object(cls: type[msgspec.Struct], refer: Reference) -> dict[str, Any]:
+    hints = typing.get_type_hints(cls, include_extras=True)
+    output_only: frozenset[str] = getattr(cls, "OUTPUT_ONLY", frozenset())
+    properties: dict[str, Any] = {}
+    for field in msgspec.structs.fields(cls):
+        schema = _of(hints[field.name], refer)
+        if field.name in output_only and "$ref" not in schema:
+            schema["readOnly"] = True
+        properties[field.encode_name] = schema
+    about = (cls.__doc__ or "").strip().partition("\n")[0]
+    return {"type": "object", "description": about, "properties": properties}
+
+
+def _of(hint: Any, refer: Reference) -> dict[str, Any]:
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if origin is typing.Annotated:
+        return {"type": "string", "format": "int64"}
+    if origin in (Union, types.UnionType):
+        return _of(next(a for a in args if a is not type(None)), refer)
+    if origin is list:
+        return {"type": "array", "items": _of(args[0], refer)}
+    if origin is dict:
+        return {"type": "object", "additionalProperties": _of(args[1], refer)}
+    if isinstance(hint, type) and issubclass(hint, Resource):
+        return refer(hint.__name__)
+    return dict(_SCALARS.get(hint, {"type": "any"}))
+
+
+_SCALARS: dict[Any, dict[str, str]] = {
+    str: {"type": "string"},
+    bool: {"type": "boolean"},
+    int: {"type": "integer", "format": "int32"},
+    float: {"type": "number", "format": "double"},
+}
+
+
+def _in_openapi(schema: Any) -> Any:
+    """Turn the discovery dialect's ``any`` into OpenAPI's absence of a type."""
+    if isinstance(schema, dict):
+        return {k: _in_openapi(v) for k, v in schema.items() if (k, v) != ("type", "any")}
+    return schema

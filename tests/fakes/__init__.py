@@ -1,0 +1,1 @@
+"""Second implementations that are simple enough to be right."""
