@@ -73,7 +73,7 @@ def wire(settings: Settings, token: str, clock: Clock | None = None) -> Wired:
     models = Models(
         store, artifacts, clock=clock, deploy=deployment.submit, publish=serving.publish
     )
-    kinds = _kinds(settings, buckets, models, artifacts, clock, notify)
+    kinds = _kinds(settings, buckets, models, artifacts, notify)
     launcher = ProcessLauncher()
     jobs_root = home / "jobs"
     runner = JobReconciler(
@@ -98,7 +98,6 @@ def _kinds(
     buckets: Buckets,
     models: Models,
     artifacts: Artifacts,
-    clock: Clock,
     notify: Path,
 ) -> dict[str, JobKind]:
     environments = Environments(
@@ -108,7 +107,6 @@ def _kinds(
         "training": TrainerJobs(
             buckets,
             environments,
-            clock=clock,
             grace_s=settings.grace_s,
             log_quota_bytes=settings.log_quota_bytes,
             notify=str(notify),

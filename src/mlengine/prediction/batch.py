@@ -23,7 +23,7 @@ from mlengine.storage import Buckets
 from mlengine.storage.paths import parse_uri
 from mlengine.store import JobRecord, VersionRecord
 from mlengine.training.checks import check_region
-from mlengine.training.kinds import Preparation
+from mlengine.training.kinds import Preparation, hours_run
 from mlengine.training.launchers import AttemptSpec, ExitRecord, Outcome, ReplicaSpec
 from mlengine.training.tfconfig import base_environment
 
@@ -188,8 +188,7 @@ class BatchJobs:
         if exit_record.outcome is Outcome.SUCCEEDED:
             self._buckets.upload_tree(attempt_dir / "output", spec.output_path)
         output = self._output(record, attempt_dir)
-        hours = max(exit_record.ended - exit_record.started, 0.0) / 3600.0
-        output.node_hours = round(hours, 6)
+        output.node_hours = hours_run(exit_record)
         return {"prediction_output": output}
 
     def progress(self, record: JobRecord, attempt_dir: Path) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from mlengine.core.resources import Job
 from mlengine.store import JobRecord
 from mlengine.training.launchers import AttemptSpec, ExitRecord
 
-__all__ = ["JobKind", "Preparation", "kind_of"]
+__all__ = ["JobKind", "Preparation", "hours_run", "kind_of"]
 
 
 class Preparation(msgspec.Struct, frozen=True):
@@ -55,3 +55,13 @@ class JobKind(Protocol):
 def kind_of(job: Job) -> str:
     """Return ``training`` or ``prediction``."""
     return "training" if job.training_input is not None else "prediction"
+
+
+def hours_run(exit_record: ExitRecord) -> float:
+    """Return how long an attempt ran, in hours of one machine, to a microhour.
+
+    Example:
+        >>> hours_run(ExitRecord(outcome="succeeded", replicas=[], message="", started=0, ended=36))
+        0.01
+    """
+    return round(max(exit_record.ended - exit_record.started, 0.0) / 3600.0, 6)

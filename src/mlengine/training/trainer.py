@@ -6,7 +6,6 @@ import os
 from pathlib import Path
 from typing import Any
 
-from mlengine.core.clock import Clock
 from mlengine.core.errors import EngineError, FailedPrecondition, InvalidArgument
 from mlengine.core.resources import Job, TrainingInput, TrainingOutput
 from mlengine.environments import Environments, runtime_warning
@@ -14,7 +13,7 @@ from mlengine.storage import Buckets
 from mlengine.storage.paths import is_uri, parse_uri
 from mlengine.store import JobRecord
 from mlengine.training.checks import check_training_input, running_limit_s
-from mlengine.training.kinds import Preparation
+from mlengine.training.kinds import Preparation, hours_run
 from mlengine.training.launchers import AttemptSpec, ExitRecord, ReplicaSpec
 from mlengine.training.localise import localise
 from mlengine.training.packaging import check_archive_name
@@ -31,7 +30,6 @@ class TrainerJobs:
     Args:
         buckets: Where packages are read and job directories lie.
         environments: Where packages are installed.
-        clock: For the hours that a job is billed.
         grace_s: Seconds between SIGTERM and SIGKILL.
         log_quota_bytes: Most that one replica's log may hold.
         notify: Socket on which supervisors say that something happened.
@@ -42,14 +40,12 @@ class TrainerJobs:
         buckets: Buckets,
         environments: Environments,
         *,
-        clock: Clock,
         grace_s: float,
         log_quota_bytes: int,
         notify: str,
     ) -> None:
         self._buckets = buckets
         self._environments = environments
-        self._clock = clock
         self._grace_s = grace_s
         self._log_quota_bytes = log_quota_bytes
         self._notify = notify
@@ -156,8 +152,8 @@ class TrainerJobs:
         self, record: JobRecord, attempt_dir: Path, exit_record: ExitRecord
     ) -> dict[str, Any]:
         """Fill in the training output; what the trainer exported is in its job dir already."""
-        hours = max(exit_record.ended - exit_record.started, 0.0) / 3600.0
-        return {"training_output": TrainingOutput(consumed_m_l_units=round(hours, 6))}
+        hours = hours_run(exit_record)
+        return {"training_output": TrainingOutput(consumed_m_l_units=hours)}
 
     def progress(self, record: JobRecord, attempt_dir: Path) -> dict[str, Any]:
         """Return nothing: a trainer's progress is in its log."""
