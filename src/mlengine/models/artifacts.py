@@ -35,14 +35,15 @@ class Artifacts:
         """Return where the committed artefact of a version lies, whether it is there or not."""
         return self._root / uid / "artifact"
 
-    def check_source(self, uri: str, framework: str) -> None:
+    def check_source(
+        self, uri: str, framework: str, *, field: str = "version.deployment_uri"
+    ) -> None:
         """Raise before anything is created unless the directory can be a model.
 
         Raises:
             FailedPrecondition: It is empty, too large, or holds no model or several.
             InvalidArgument: It is not a gs:// directory.
         """
-        field = "version.deployment_uri"
         prefix = uri if uri.endswith("/") else uri + "/"
         found = self._buckets.glob(prefix + "**")
         if not found:
