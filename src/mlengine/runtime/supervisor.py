@@ -48,7 +48,9 @@ def main(arguments: list[str]) -> int:
     _become_reaper()
     signals = _Signals()
     tag = _identify(lock, folder)
+    started = time.time()
     record, address = _supervise(folder, tag, signals)
+    record["started"] = started
     record["ended"] = time.time()
     _insist(folder, record)
     attemptfiles.notify(address, {"event": "exited", "attempt_dir": str(folder)})

@@ -11,26 +11,23 @@ from __future__ import annotations
 
 import enum
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Protocol
 
 import msgspec
 
 __all__ = [
     "AttemptSpec",
-    "AttemptState",
     "AttemptStatus",
     "ExitRecord",
     "Handle",
     "Launcher",
     "Outcome",
+    "Phase",
     "ReplicaExit",
     "ReplicaSpec",
 ]
 
-Outcome = Literal["succeeded", "failed", "cancelled", "timed_out"]
-
-
-class AttemptState(enum.StrEnum):
+class Phase(enum.StrEnum):
     """Where an attempt is."""
 
     NOT_STARTED = "NOT_STARTED"
@@ -38,6 +35,15 @@ class AttemptState(enum.StrEnum):
     RUNNING = "RUNNING"
     EXITED = "EXITED"
     LOST = "LOST"
+
+
+class Outcome(enum.StrEnum):
+    """How an attempt ended."""
+
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    TIMED_OUT = "timed_out"
 
 
 class ReplicaSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -105,12 +111,14 @@ class ExitRecord(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         message: For people: empty on success, else what went wrong and where.
-        ended: Wall-clock seconds since the epoch.
+        started: When the replicas were started, in wall-clock seconds since the epoch.
+        ended: When nothing of the attempt was left, likewise.
     """
 
     outcome: Outcome
     replicas: list[ReplicaExit]
     message: str
+    started: float
     ended: float
 
 
@@ -122,9 +130,9 @@ class Handle(msgspec.Struct, frozen=True):
 
 
 class AttemptStatus(msgspec.Struct, frozen=True):
-    """What `Launcher.poll` sees; `exit` is set exactly when the state is EXITED."""
+    """What `Launcher.poll` sees; `exit` is set exactly when the phase is EXITED."""
 
-    state: AttemptState
+    phase: Phase
     exit: ExitRecord | None = None
 
 

@@ -27,11 +27,11 @@ from mlengine.core.errors import Internal, Unavailable
 from mlengine.runtime import attemptfiles, processes, supervisor
 from mlengine.training.launchers import (
     AttemptSpec,
-    AttemptState,
     AttemptStatus,
     ExitRecord,
     Handle,
     Launcher,
+    Phase,
 )
 
 __all__ = ["ProcessLauncher"]
@@ -78,11 +78,11 @@ class ProcessLauncher:
         if ended is not None:
             return ended
         if not (attempt_dir / attemptfiles.LOCK).exists():
-            return AttemptStatus(AttemptState.NOT_STARTED)
+            return AttemptStatus(Phase.NOT_STARTED)
         with _launching(attempt_dir):
             if _alive(attempt_dir):
                 running = (attempt_dir / attemptfiles.STARTED).exists()
-                return AttemptStatus(AttemptState.RUNNING if running else AttemptState.STARTING)
+                return AttemptStatus(Phase.RUNNING if running else Phase.STARTING)
             # It may have ended between the first look and the lock.
             return _ended(attempt_dir) or AttemptStatus(_without_record(attempt_dir))
 
@@ -180,18 +180,18 @@ def _ended(attempt_dir: Path) -> AttemptStatus | None:
         data = (attempt_dir / attemptfiles.EXIT).read_bytes()
     except (FileNotFoundError, NotADirectoryError):
         return None
-    return AttemptStatus(AttemptState.EXITED, msgspec.json.decode(data, type=ExitRecord))
+    return AttemptStatus(Phase.EXITED, msgspec.json.decode(data, type=ExitRecord))
 
 
-def _without_record(attempt_dir: Path) -> AttemptState:
+def _without_record(attempt_dir: Path) -> Phase:
     """Judge a folder whose lock nobody holds and that has no exit record."""
     if _identity(attempt_dir) is not None:
-        return AttemptState.LOST
+        return Phase.LOST
     # It died before it wrote who it is, thus before any replica: starting again is safe, unless
     # it said why, for then it would only say so again.
     errors = attempt_dir / _SUPERVISOR_ERRORS
     said_why = errors.exists() and errors.stat().st_size > 0
-    return AttemptState.LOST if said_why else AttemptState.NOT_STARTED
+    return Phase.LOST if said_why else Phase.NOT_STARTED
 
 
 def _identity(attempt_dir: Path) -> dict[str, Any] | None:

@@ -1,0 +1,204 @@
+"""A job's log: what the engine said about it and what its replicas printed, in one order.
+
+    <job>/service.log.jsonl                 the engine's own lines (`ServiceLog`)
+    <job>/<attempt>/<task>.log.jsonl        a replica's first lines
+    <job>/<attempt>/<task>.log.<n>.jsonl    its newest lines, when it printed more than its quota
+
+Messages are kept as they were printed, control characters included: who shows them on a terminal
+must escape them.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import heapq
+import json
+import logging
+import os
+import re
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+
+from mlengine.core.errors import OutOfRange
+from mlengine.core.resources import LogEntry
+from mlengine.runtime.logfile import timestamp
+
+__all__ = ["SERVICE", "ServiceLog", "read"]
+
+SERVICE = "service"
+"""Task name of the engine's own lines."""
+
+_FILE = re.compile(r"(?P<task>.+?)\.log(?:\.(?P<part>\d+))?\.jsonl")
+_log = logging.getLogger(__name__)
+
+
+class ServiceLog:
+    """The engine's own lines about one job; many processes and threads may write at once.
+
+    Args:
+        job_dir: The job's folder; it is created with the first line.
+    """
+
+    def __init__(self, job_dir: Path) -> None:
+        self._path = job_dir / f"{SERVICE}.log.jsonl"
+
+    def write(self, message: str, severity: str = "INFO") -> None:
+        """Append one line. A full disk loses it: a job must not fail for a log line."""
+        record = {
+            "timestamp": timestamp(time.time_ns()),
+            "severity": severity,
+            "task_name": SERVICE,
+            "trial_id": "",
+            "message": message,
+        }
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            descriptor = os.open(self._path, flags, 0o600)
+            try:
+                # One write with O_APPEND: lines of several writers never mix.
+                os.write(descriptor, json.dumps(record).encode("ascii") + b"\n")
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            _log.warning("%s: %s; the line was: %s", self._path, error, message)
+
+
+def read(
+    job_dir: Path, *, cursor: str = "", task_name: str = "", limit: int = 1000
+) -> tuple[list[LogEntry], str]:
+    """Return the entries after a cursor, oldest first, and the cursor that follows them.
+
+    Entries of one task keep the order in which they were written; tasks are merged by time.
+    A line that is still being written is left for the next call.
+
+    Args:
+        job_dir: The job's folder; it need not exist yet.
+        cursor: What an earlier call returned; empty starts at the beginning.
+        task_name: Keep this task only, such as ``master-replica-0``; empty keeps all.
+        limit: Most entries to return.
+
+    Raises:
+        OutOfRange: The cursor is not one of this job's.
+    """
+    offsets = _decode(cursor)
+    streams = [s for s in _streams(job_dir) if not task_name or s.task == task_name]
+    merged = heapq.merge(*(_entries(s, offsets) for s in streams), key=lambda row: row.order)
+    entries = []
+    following = dict(offsets)
+    for row in merged:
+        if len(entries) >= limit:
+            break
+        entries.append(row.entry)
+        following[row.file] = row.end
+    return entries, _encode(following)
+
+
+class _Stream(NamedTuple):
+    """The files of one task of one attempt, oldest first; names are relative to the job."""
+
+    task: str
+    job_dir: Path
+    files: Sequence[str]
+
+
+class _Row(NamedTuple):
+    order: str
+    entry: LogEntry
+    file: str
+    end: int
+
+
+def _streams(job_dir: Path) -> list[_Stream]:
+    """Find all logs: the engine's first, then by attempt."""
+    folders = [job_dir]
+    if job_dir.is_dir():
+        attempts = [p for p in job_dir.iterdir() if p.name.isdecimal() and p.is_dir()]
+        folders += sorted(attempts, key=lambda p: int(p.name))
+    found: list[_Stream] = []
+    for folder in folders:
+        parts: dict[str, list[tuple[int, str]]] = {}
+        for path in folder.glob("*.log*.jsonl"):
+            match = _FILE.fullmatch(path.name)
+            if match:
+                name = str(path.relative_to(job_dir))
+                parts.setdefault(match["task"], []).append((int(match["part"] or 0), name))
+        for task, files in sorted(parts.items()):
+            found.append(_Stream(task, job_dir, [name for _part, name in sorted(files)]))
+    return found
+
+
+def _entries(stream: _Stream, offsets: dict[str, int]) -> Iterator[_Row]:
+    order = ""
+    for name in stream.files:
+        try:
+            file = (stream.job_dir / name).open("rb")
+        except FileNotFoundError:  # the oldest part of a flood, removed a moment ago
+            continue
+        with file:
+            start = offsets.get(name, 0)
+            _seek(file, start, name)
+            for raw in file:
+                if not raw.endswith(b"\n"):
+                    break
+                entry = _parse(raw, stream.task, insert_id=f"{name}:{start}")
+                order = max(order, entry.timestamp)
+                entry.timestamp = entry.timestamp or order
+                start += len(raw)
+                yield _Row(order, entry, name, start)
+
+
+def _seek(file: Any, offset: int, name: str) -> None:
+    """Go to the start of a line, or refuse."""
+    if offset:
+        file.seek(offset - 1)
+        if file.read(1) != b"\n":
+            raise _bad_cursor(f"{name}:{offset}")
+
+
+def _parse(raw: bytes, task: str, *, insert_id: str) -> LogEntry:
+    try:
+        found = msgspec.json.decode(raw, type=dict[str, Any])
+        payload = found.get("json_payload")
+        return LogEntry(
+            timestamp=str(found["timestamp"]),
+            severity=str(found["severity"]),
+            task_name=task,
+            trial_id=str(found.get("trial_id", "")),
+            message=str(found["message"]),
+            json_payload=payload if isinstance(payload, dict) else None,
+            insert_id=insert_id,
+        )
+    except (msgspec.DecodeError, KeyError):  # a power cut tore it: show what there is
+        text = raw.decode("utf-8", "replace").rstrip("\n")
+        return LogEntry(severity="DEFAULT", task_name=task, message=text, insert_id=insert_id)
+
+
+def _encode(offsets: dict[str, int]) -> str:
+    return base64.urlsafe_b64encode(msgspec.json.encode(offsets)).decode("ascii").rstrip("=")
+
+
+def _decode(cursor: str) -> dict[str, int]:
+    if not cursor:
+        return {}
+    try:
+        data = base64.urlsafe_b64decode(cursor.encode("ascii") + b"=" * (-len(cursor) % 4))
+        offsets = msgspec.json.decode(data, type=dict[str, int])
+    except (ValueError, binascii.Error, msgspec.DecodeError) as error:
+        raise _bad_cursor(cursor) from error
+    if any(offset < 0 or offset > 2**62 for offset in offsets.values()):
+        raise _bad_cursor(cursor)
+    return offsets
+
+
+def _bad_cursor(cursor: str) -> OutOfRange:
+    return OutOfRange(
+        f"{cursor[:80]!r} is no place in this job's log.",
+        "Pass the cursor of the last answer unchanged, or none to start at the beginning.",
+        field="cursor",
+    )
