@@ -1,0 +1,1 @@
+"""The `Engine` interface over HTTP: `http.HttpEngine`, with the standard library only."""
