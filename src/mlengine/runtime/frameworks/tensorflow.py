@@ -1,0 +1,124 @@
+"""TensorFlow SavedModels, asked through their signatures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from mlengine.runtime.frameworks import Description, Model, library
+from mlengine.runtime.frameworks.tensors import TensorSpec, in_batches, is_raw_text
+from mlengine.runtime.prediction_error import input_error, load_error, run_error
+
+__all__ = ["SavedModel", "load"]
+
+_DEFAULT_SIGNATURE = "serving_default"
+
+
+def load(directory: Path, *, signature_name: str = "") -> Model:
+    """Load the ``serve`` graph of a SavedModel, its custom ops first.
+
+    Raises:
+        PredictionError: Class 0: no TensorFlow, unreadable, or nothing to call in it.
+    """
+    with library("tensorflow"):
+        import tensorflow as tf
+    try:
+        for ops in sorted((directory / "assets.extra").glob("*.so")):
+            tf.load_op_library(str(ops))
+        loaded = tf.saved_model.load(str(directory), tags=["serve"])
+    except MemoryError:
+        raise
+    except BaseException as error:
+        raise load_error(f"The SavedModel cannot be read: {_brief(error)}") from error
+    if not getattr(loaded, "signatures", None):
+        raise load_error("MetaGraph must have at least one signature_def.")
+    return SavedModel(loaded, default_signature=signature_name)
+
+
+class SavedModel:
+    """A loaded SavedModel; each of its signatures is a function of named tensors."""
+
+    def __init__(self, loaded: Any, *, default_signature: str = "") -> None:
+        self._loaded = loaded  # owns the variables that the signatures read
+        self._signatures = dict(loaded.signatures.items())
+        self._inputs = {key: _inputs_of(f) for key, f in self._signatures.items()}
+        self._default = default_signature
+        if default_signature and default_signature not in self._signatures:
+            raise load_error(self._unknown(default_signature))
+
+    def predict(
+        self, instances: list[Any], *, signature_name: Any = None, **kwargs: Any
+    ) -> list[Any]:
+        if kwargs:
+            raise input_error(
+                f"The request has the unknown key {sorted(kwargs)[0]!r}; a TensorFlow model takes "
+                '"instances" and "signature_name".'
+            )
+        key = self._choose(signature_name)
+        signature = self._signatures[key]
+
+        def run(columns: dict[str, Any]) -> dict[str, Any]:
+            import tensorflow as tf
+
+            try:
+                outputs = signature(**{name: tf.constant(c) for name, c in columns.items()})
+            except tf.errors.OpError as error:
+                raise run_error(_brief(error)) from error
+            # Outputs come in the order of a hash; people read tables, so give them one order.
+            return {name: outputs[name].numpy() for name in sorted(outputs)}
+
+        return in_batches(instances, self._inputs[key], run)
+
+    def describe(self) -> Description:
+        import tensorflow as tf
+
+        inputs = self._inputs.get(self._default_key(), [])
+        return {
+            "framework": "TENSORFLOW",
+            "library_version": str(tf.__version__),
+            "inputs": [spec.name for spec in inputs],
+            "raw_text": is_raw_text(inputs),
+            "warnings": [],
+        }
+
+    def _default_key(self) -> str:
+        only = next(iter(self._signatures)) if len(self._signatures) == 1 else _DEFAULT_SIGNATURE
+        return self._default or only
+
+    def _choose(self, asked: Any) -> str:
+        key = asked or self._default_key()
+        if not isinstance(key, str) or key not in self._signatures:
+            raise input_error(self._unknown(key))
+        return key
+
+    def _unknown(self, key: Any) -> str:
+        return (
+            f"No signature found for signature key {key}. "
+            f"The model has: {', '.join(sorted(self._signatures))}."
+        )
+
+
+def _inputs_of(signature: Any) -> list[TensorSpec]:
+    _, named = signature.structured_input_signature
+    return [
+        TensorSpec(
+            name,
+            spec.dtype.name,
+            None if spec.shape.rank is None else tuple(spec.shape.as_list()),
+        )
+        for name, spec in sorted(named.items())
+    ]
+
+
+def _brief(error: BaseException) -> str:
+    """TensorFlow's message without the graph's own stack, which says nothing to a caller."""
+    text = str(getattr(error, "message", error)).split("\n\nCaused by op")[0]
+    lines = [
+        line.strip()
+        for line in text.splitlines()
+        if line.strip() and not line.lstrip().startswith(("[[", "Detected at", "<stack traces"))
+    ]
+    return " ".join(lines).removeprefix("Graph execution error:").strip() or type(error).__name__
+
+
+_: type[Model] = SavedModel

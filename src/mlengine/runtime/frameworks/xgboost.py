@@ -1,0 +1,145 @@
+"""XGBoost boosters: ``np.array`` → ``DMatrix`` → ``Booster.predict``."""
+
+from __future__ import annotations
+
+import warnings as python_warnings
+from pathlib import Path
+from typing import Any
+
+from mlengine.runtime.answers import rows_of
+from mlengine.runtime.frameworks import Description, Model, library
+from mlengine.runtime.instances import columns_problem, kind_of
+from mlengine.runtime.prediction_error import PredictionError, input_error, load_error, run_error
+
+__all__ = ["BoosterModel", "booster_of", "load", "wrap"]
+
+
+def load(path: Path) -> Model:
+    """Load a file of `Booster.save_model`: UBJSON or JSON, whatever its name ends with.
+
+    Raises:
+        PredictionError: Class 0: no XGBoost, or unreadable.
+    """
+    return BoosterModel(booster_of(path))
+
+
+def booster_of(path: Path) -> Any:
+    """Read a booster from its own format."""
+    with library("xgboost"):
+        import xgboost
+    try:
+        with python_warnings.catch_warnings():
+            python_warnings.filterwarnings("ignore", message=".*Unknown file format")
+            booster = xgboost.Booster()
+            booster.load_model(str(path))
+            booster.num_features()  # a file cut short may load and know nothing
+    except MemoryError:
+        raise
+    except BaseException as error:
+        raise load_error(f"{path.name} cannot be read as a booster: {_brief(error)}") from error
+    return booster
+
+
+def wrap(model: Any, *, warnings: list[str]) -> Model:
+    """Serve what a pickle held: a `Booster`, or one of XGBoost's scikit-learn classes."""
+    if type(model).__name__ == "Booster":
+        return BoosterModel(model, warnings=warnings)
+    from mlengine.runtime.frameworks.sklearn import SklearnModel
+
+    return SklearnModel(model, warnings=warnings)
+
+
+class BoosterModel:
+    """A booster. Rows are lists of numbers; null is a missing value, as in training."""
+
+    def __init__(self, booster: Any, *, warnings: list[str] | None = None) -> None:
+        self._booster = booster
+        self._warnings = warnings or []
+        self._width = int(booster.num_features())
+        self._names: list[str] = list(booster.feature_names or [])
+        self._types = booster.feature_types
+        booster.set_param({"nthread": 1})  # a few rows at a time: threads would only wait
+
+    def predict(self, instances: list[Any], **kwargs: Any) -> list[Any]:
+        kwargs.pop("signature_name", None)  # TensorFlow's; clients send it to every model
+        import xgboost
+
+        array = self._array(instances)
+        try:
+            matrix = xgboost.DMatrix(
+                array,
+                feature_names=self._names or None,
+                feature_types=self._types if self._names else None,
+                nthread=1,
+            )
+            output = self._booster.predict(matrix, **kwargs)
+        except (PredictionError, MemoryError):
+            raise
+        except BaseException as error:
+            text = _brief(error)
+            if "contains `inf`" in text:
+                raise input_error("a number is too large for 32 bits") from error
+            raise run_error(f"Exception during xgboost prediction: {text}") from error
+        return rows_of(output, count=len(instances))
+
+    def describe(self) -> Description:
+        import xgboost
+
+        return {
+            "framework": "XGBOOST",
+            "library_version": str(xgboost.__version__),
+            "inputs": self._names,
+            "raw_text": False,
+            "warnings": self._warnings,
+        }
+
+    def _array(self, instances: list[Any]) -> Any:
+        import numpy as np
+
+        if isinstance(instances[0], dict) and self._names:
+            if problem := columns_problem(instances, self._names):
+                raise input_error(problem)
+            instances = [[row[name] for name in self._names] for row in instances]
+        try:
+            array = np.array(instances)
+        except (ValueError, OverflowError):
+            array = None
+        if array is None or array.dtype.kind not in "fiub":
+            _only_numbers(instances, self._width)
+            array = np.array(instances, dtype=np.float64)
+        if array.ndim != 2:
+            _only_numbers(instances, self._width)
+            raise input_error(
+                f"the instances have {array.ndim} dimensions, expected rows of {self._width}"
+            )
+        # XGBoost takes a row that is too short without a word, and guesses.
+        if array.shape[1] != self._width:
+            raise input_error(
+                f"each instance has {array.shape[1]} values, expected {self._width}"
+            )
+        return array
+
+
+def _only_numbers(instances: list[Any], width: int) -> None:
+    for index, row in enumerate(instances):
+        if not isinstance(row, list):
+            raise input_error(
+                f"instance {index} is {kind_of(row)}, expected a list of {width} numbers"
+            )
+        if len(row) != width:
+            raise input_error(f"instance {index} has {len(row)} values, expected {width}")
+        for position, item in enumerate(row):
+            if item is not None and not isinstance(item, int | float):
+                raise input_error(
+                    f"instance {index} has {kind_of(item)} at position {position}, "
+                    "expected a number or null"
+                )
+
+
+def _brief(error: BaseException) -> str:
+    """The first line of XGBoost's message, without the C++ stack, clock and source file."""
+    line = str(error).split("Stack trace:")[0].strip()
+    return line.partition("Check failed: ")[2] or line
+
+
+_: type[Model] = BoosterModel
