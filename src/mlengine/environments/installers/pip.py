@@ -1,0 +1,70 @@
+"""pip: slower than uv, but there wherever Python is."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from mlengine.environments.archives import Archive
+from mlengine.environments.base import Base
+from mlengine.environments.installers import Command, Installer
+
+__all__ = ["PipInstaller", "has_pip"]
+
+
+def has_pip(base: Base) -> bool:
+    """Say whether the engine's interpreter has pip; environments see it from there."""
+    return any((folder / "pip" / "__main__.py").is_file() for folder in base.site_dirs)
+
+
+class PipInstaller:
+    """Words pip's commands.
+
+    pip is run by the environment's interpreter, so it sees what the engine has and leaves it
+    alone: a distribution outside the environment is never uninstalled, only shadowed.
+    """
+
+    name = "pip"
+
+    def install_archive(self, python: Path, archive: Archive, *, isolated: bool) -> Command:
+        """See `Installer`."""
+        reach = () if isolated else ("--no-build-isolation", "--no-index")
+        options = ("--no-deps", "--force-reinstall", "--no-cache-dir", "--no-compile", *reach)
+        return Command((*_pip(python), *options, str(archive.path)), network=isolated)
+
+    def resolve(
+        self, python: Path, requirements: Path, *, constraints: Path, report: Path
+    ) -> Command:
+        """See `Installer`."""
+        options = ("--dry-run", "--report", str(report), "-c", str(constraints))
+        return Command(
+            (*_pip(python), *options, "-r", str(requirements)), network=True, variables=_cache()
+        )
+
+    def read_report(self, report: Path) -> list[str]:
+        """See `Installer`; pip writes JSON."""
+        found = json.loads(report.read_text())["install"]
+        return [f"{item['metadata']['name']}=={item['metadata']['version']}" for item in found]
+
+    def install_pins(self, python: Path, pins: Sequence[str]) -> Command:
+        """See `Installer`."""
+        argv = (*_pip(python), "--no-deps", "--no-compile", *pins)
+        return Command(argv, network=True, variables=_cache())
+
+
+def _pip(python: Path) -> tuple[str, ...]:
+    options = ("--quiet", "--no-input", "--disable-pip-version-check", "--no-warn-script-location")
+    return (str(python), "-I", "-m", "pip", "install", *options, "--progress-bar", "off")
+
+
+def _cache() -> dict[str, str]:
+    """Keep the user's cache of downloads, although HOME is the build's scratch folder."""
+    if "PIP_CACHE_DIR" in os.environ:
+        return {"PIP_CACHE_DIR": os.environ["PIP_CACHE_DIR"]}
+    caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return {"PIP_CACHE_DIR": str(caches / "pip")}
+
+
+_: type[Installer] = PipInstaller
