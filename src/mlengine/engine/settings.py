@@ -170,6 +170,6 @@ def _toml(value: Any) -> str:
     if isinstance(value, int | float):
         return str(value)
     escaped = "".join(
-        c if c.isprintable() and c not in '"\\' else f"\\u{ord(c):04X}" for c in str(value)
+        c if c.isprintable() and c not in '"\\' else f"\\U{ord(c):08X}" for c in str(value)
     )
     return f'"{escaped}"'

@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+
+import pytest
+
+from mlengine.core.errors import FailedPrecondition
+from mlengine.engine.home import Home, is_owned, read_engine_file, read_token
+
+
+def test_one_engine_owns_a_home(tmp_path: Path) -> None:
+    home = Home(tmp_path / "h")
+    home.publish({"pid": 1, "url": "http://127.0.0.1:1"})
+    assert is_owned(tmp_path / "h")
+    with pytest.raises(FailedPrecondition, match=r"http://127.0.0.1:1 already runs"):
+        Home(tmp_path / "h")
+    home.close()
+    assert not is_owned(tmp_path / "h")
+    assert read_engine_file(tmp_path / "h") is None
+    Home(tmp_path / "h").close()
+
+
+def test_the_token_is_made_once_and_is_its_owners_alone(tmp_path: Path) -> None:
+    home = Home(tmp_path / "h")
+    token = home.token()
+    assert len(token) >= 43
+    assert home.token() == token == read_token(tmp_path / "h")
+    assert stat.S_IMODE((tmp_path / "h" / "run" / "token").stat().st_mode) == 0o600
+    assert stat.S_IMODE((tmp_path / "h" / "run").stat().st_mode) == 0o700
+    home.close()
+
+
+def test_no_engine_was_ever_here(tmp_path: Path) -> None:
+    assert not is_owned(tmp_path)
+    assert read_engine_file(tmp_path) is None
+    with pytest.raises(FailedPrecondition, match="mlengine up"):
+        read_token(tmp_path)
+
+
+def test_a_broken_engine_file_is_no_engine(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "engine.json").write_text("{")
+    assert read_engine_file(tmp_path) is None

@@ -1,0 +1,328 @@
+"""Models over a real store and a real bucket; only the worker is played."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mlengine.core.clock import SystemClock
+from mlengine.core.errors import (
+    Aborted,
+    AlreadyExists,
+    EngineError,
+    FailedPrecondition,
+    InvalidArgument,
+    NotFound,
+)
+from mlengine.core.resources import AutoScaling, Bucket, Model, Operation, Version
+from mlengine.models import Loader
+from mlengine.models.artifacts import Artifacts
+from mlengine.models.deployment import Deployment
+from mlengine.models.registry import Models
+from mlengine.storage import Buckets
+from mlengine.store import Store, VersionRecord, open_store
+from tests.waiting import wait_until
+
+P = "default"
+
+
+class PlayedLoader:
+    """Loads what its test says; remembers what it was asked for."""
+
+    def __init__(self) -> None:
+        self.loaded: dict[str, Path] = {}
+        self.unloaded: list[str] = []
+        self.published = 0
+        self.error: Exception | None = None
+        self.gate = threading.Event()
+        self.gate.set()
+
+    def load(self, record: VersionRecord, artifact: Path) -> None:
+        assert self.gate.wait(30)
+        if self.error:
+            raise self.error
+        assert (artifact / "model.joblib").exists()
+        self.loaded[record.version_id] = artifact
+
+    def unload(self, record: VersionRecord) -> None:
+        self.unloaded.append(record.version_id)
+
+    def publish(self) -> None:
+        self.published += 1
+
+
+_: type[Loader] = PlayedLoader
+
+
+class World:
+    def __init__(self, home: Path) -> None:
+        self.store: Store = open_store(f"sqlite:///{home / 'engine.db'}")
+        self.buckets = Buckets(self.store, home / "buckets")
+        self.artifacts = Artifacts(self.buckets, home / "models", max_bytes=1000)
+        self.loader = PlayedLoader()
+        self.deployment = Deployment(
+            self.store, self.artifacts, self.loader, clock=SystemClock()
+        )
+        self.models = Models(
+            self.store,
+            self.artifacts,
+            clock=SystemClock(),
+            deploy=self.deployment.submit,
+            publish=self.loader.publish,
+        )
+        self.buckets.create(Bucket(name="mine"))
+
+    def put(self, name: str, data: bytes = b"model") -> None:
+        self.buckets.write(f"gs://mine/{name}", [data])
+
+    def version(self, version_id: str, **fields: Any) -> Operation:
+        fields.setdefault("deployment_uri", "gs://mine/export/")
+        return self.models.create_version(P, "census", Version(name=version_id, **fields))
+
+    def ended(self, operation: Operation) -> Operation:
+        operation_id = operation.name.rpartition("/")[2]
+        wait_until(lambda: self.store.operation(P, operation_id).operation.done, 30)
+        return self.store.operation(P, operation_id).operation
+
+    def close(self) -> None:
+        self.loader.gate.set()
+        self.deployment.close()
+        self.store.close()
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    world = World(tmp_path)
+    world.models.create_model(P, Model(name="census"))
+    world.put("export/model.joblib")
+    yield world
+    world.close()
+
+
+def test_a_version_is_ready_after_a_worker_loaded_its_own_copy(world: World) -> None:
+    operation = world.version("v1", description="first", labels={"a": "b"})
+    assert operation.name.startswith("projects/default/operations/create_census_v1-")
+    assert not operation.done
+    assert operation.metadata["operationType"] == "CREATE_VERSION"
+    done = world.ended(operation)
+    assert done.error is None
+    assert done.response is not None
+    assert done.response["@type"] == "type.googleapis.com/google.cloud.ml.v1.Version"
+    assert done.response["name"] == "projects/default/models/census/versions/v1"
+    assert done.response["isDefault"] is True
+    assert done.metadata["endTime"]
+    version = world.models.version(P, "census", "v1")
+    assert (version.state, version.is_default) == ("READY", True)
+    world.put("export/model.joblib", b"changed")
+    assert (world.loader.loaded["v1"] / "model.joblib").read_bytes() == b"model"
+    assert world.store.version(P, "census", "v1").digest.startswith("sha256:")
+    assert world.loader.published >= 1
+
+
+def test_a_model_that_does_not_load_fails_with_the_loaders_own_words(world: World) -> None:
+    world.loader.error = FailedPrecondition('Bad model detected with error: "no pickle"')
+    done = world.ended(world.version("v1"))
+    assert done.response is None
+    assert done.error == {
+        "code": 9,
+        "message": 'Create Version failed. Bad model detected with error: "no pickle"',
+    }
+    version = world.models.version(P, "census", "v1")
+    assert version.state == "FAILED"
+    assert version.error_message == done.error["message"]
+    assert world.loader.unloaded == ["v1"]
+
+
+def test_a_defect_of_the_loader_is_told_and_ends_the_operation(world: World) -> None:
+    world.loader.error = RuntimeError("surprise")
+    done = world.ended(world.version("v1"))
+    assert done.error is not None
+    assert done.error["code"] == 13
+    assert "RuntimeError: surprise" in done.error["message"]
+
+
+def test_the_second_version_becomes_default_when_the_first_failed(world: World) -> None:
+    world.loader.error = FailedPrecondition("bad")
+    world.ended(world.version("v1"))
+    world.loader.error = None
+    world.ended(world.version("v2"))
+    model = world.models.model(P, "census")
+    assert model.default_version is not None
+    assert model.default_version.name.endswith("/v2")
+
+
+BAD_SOURCES: dict[str, tuple[list[str], str, type[EngineError]]] = {
+    "empty": ([], "is empty or does not exist", FailedPrecondition),
+    "no model": (["bad/readme.txt"], "Could not find a model file", FailedPrecondition),
+    "two models": (
+        ["bad/model.joblib", "bad/model.pkl"],
+        "Multiple model files are found",
+        FailedPrecondition,
+    ),
+    "too large": (["bad/model.joblib"] * 1, "exceeds the allowed maximum", InvalidArgument),
+}
+
+
+@pytest.mark.parametrize(("names", "text", "kind"), BAD_SOURCES.values(), ids=BAD_SOURCES.keys())
+def test_a_bad_directory_is_refused_and_nothing_is_created(
+    world: World, names: list[str], text: str, kind: type[EngineError]
+) -> None:
+    for name in names:
+        world.put(name, b"x" * (2000 if "exceeds" in text else 10))
+    with pytest.raises(kind, match=text) as caught:
+        world.version("v1", deployment_uri="gs://mine/bad")
+    assert caught.value.field == "version.deployment_uri"
+    assert world.store.versions(P, "census") == []
+    assert world.store.operations(P) == []
+
+
+@pytest.mark.parametrize(
+    ("fields", "field"),
+    [
+        ({"deployment_uri": ""}, "version.deployment_uri"),
+        ({"deployment_uri": "http://x/y"}, ""),
+        ({"framework": "PYTORCH"}, "version.framework"),
+        ({"labels": {"A": "b"}}, "version.labels"),
+        ({"auto_scaling": AutoScaling(min_nodes=1)}, "version.auto_scaling"),
+        ({"prediction_class": "a.B"}, "version.prediction_class"),
+        ({"package_uris": ["gs://mine/x.tar.gz"]}, "version.package_uris"),
+        ({"container": {"image": "x"}}, "version.container"),
+    ],
+)
+def test_a_field_that_cannot_be_honoured_is_refused_by_name(
+    world: World, fields: dict[str, Any], field: str
+) -> None:
+    with pytest.raises(InvalidArgument) as caught:
+        world.version("v1", **fields)
+    assert not field or caught.value.field == field
+
+
+def test_names_are_checked_and_used_once(world: World) -> None:
+    with pytest.raises(AlreadyExists):
+        world.models.create_model(P, Model(name="census"))
+    with pytest.raises(InvalidArgument):
+        world.models.create_model(P, Model(name="1st"))
+    with pytest.raises(InvalidArgument, match="regions"):
+        world.models.create_model(P, Model(name="other", regions=["a", "b"]))
+    world.ended(world.version("v1"))
+    with pytest.raises(AlreadyExists):
+        world.version("v1")
+
+
+def test_what_is_missing_is_named(world: World) -> None:
+    with pytest.raises(NotFound, match='The model resource: "nope" was not found'):
+        world.models.create_version(P, "nope", Version(name="v1", deployment_uri="gs://mine/export"))
+    world.ended(world.version("v1"))
+    with pytest.raises(NotFound, match="Did you mean 'v1'"):
+        world.models.version(P, "census", "v11")
+
+
+def test_updates_honour_mask_and_etag(world: World) -> None:
+    world.ended(world.version("v1"))
+    update = world.models.update_version
+    done = update(P, "census", "v1", Version(description="new"), update_mask="description")
+    assert done.done
+    assert world.models.version(P, "census", "v1").description == "new"
+    with pytest.raises(InvalidArgument, match="autoScaling.minNodes|auto_scaling.min_nodes"):
+        update(P, "census", "v1", Version(), update_mask="autoScaling.minNodes")
+    with pytest.raises(InvalidArgument, match="update mask is required"):
+        update(P, "census", "v1", Version(), update_mask="")
+    with pytest.raises(Aborted, match="etag"):
+        update(P, "census", "v1", Version(etag="old"), update_mask="etag,description")
+    etag = world.models.version(P, "census", "v1").etag
+    update(P, "census", "v1", Version(etag=etag, labels={"a": "b"}), update_mask="etag,labels")
+    assert world.models.version(P, "census", "v1").labels == {"a": "b"}
+    world.models.update_model(P, "census", Model(description="people"), update_mask="description")
+    assert world.models.model(P, "census").description == "people"
+
+
+def test_the_default_moves_only_when_told(world: World) -> None:
+    world.ended(world.version("v1"))
+    world.ended(world.version("v2"))
+    assert world.models.version(P, "census", "v1").is_default
+    assert world.models.set_default(P, "census", "v2").is_default
+    assert not world.models.version(P, "census", "v1").is_default
+    patch = Model(default_version=Version(name="projects/default/models/census/versions/v1"))
+    world.models.update_model(P, "census", patch, update_mask="default_version.name")
+    assert world.models.version(P, "census", "v1").is_default
+    elsewhere = Model(default_version=Version(name="projects/other/models/census/versions/v1"))
+    with pytest.raises(InvalidArgument, match="not a version of this model"):
+        world.models.update_model(P, "census", elsewhere, update_mask="defaultVersion.name")
+
+
+def test_versions_are_deleted_the_default_last_and_then_the_model(world: World) -> None:
+    world.ended(world.version("v1"))
+    world.ended(world.version("v2"))
+    with pytest.raises(FailedPrecondition, match="is the default"):
+        world.models.delete_version(P, "census", "v1")
+    with pytest.raises(FailedPrecondition):
+        world.models.delete_model(P, "census")
+    artifact = world.loader.loaded["v2"]
+    for version_id in ("v2", "v1"):
+        done = world.ended(world.models.delete_version(P, "census", version_id))
+        assert done.response == {"@type": "type.googleapis.com/google.protobuf.Empty"}
+    assert not artifact.exists()
+    assert world.loader.unloaded == ["v2", "v1"]
+    assert world.models.delete_model(P, "census").done
+    with pytest.raises(NotFound):
+        world.models.model(P, "census")
+
+
+def test_a_busy_version_is_left_alone(world: World) -> None:
+    world.loader.gate.clear()
+    operation = world.version("v1")
+    for change in (
+        lambda: world.models.delete_version(P, "census", "v1"),
+        lambda: world.models.update_version(P, "census", "v1", Version(), update_mask="labels"),
+    ):
+        with pytest.raises(FailedPrecondition, match="CREATING"):
+            change()
+    with pytest.raises(FailedPrecondition):
+        world.models.set_default(P, "census", "v1")
+    world.loader.gate.set()
+    assert world.ended(operation).response
+
+
+def test_a_cancelled_create_ends_with_code_1(world: World) -> None:
+    world.loader.gate.clear()
+    operation = world.version("v1")
+    operation_id = operation.name.rpartition("/")[2]
+    record = world.store.operation(P, operation_id)
+    world.store.edit_operation(
+        P, operation_id, {**record.operation.metadata, "isCancellationRequested": True}
+    )
+    world.loader.gate.set()
+    done = world.ended(operation)
+    assert done.error is not None
+    assert done.error["code"] == 1
+    assert world.models.version(P, "census", "v1").state == "FAILED"
+
+
+def test_a_create_that_was_cut_off_is_taken_up_again(world: World) -> None:
+    """What a killed engine leaves is a CREATING record and an open operation; no more."""
+    record = world.store.add_version(
+        P, "census", Version(name="v1", deployment_uri="gs://mine/export/"), uid="u1"
+    )
+    world.store.add_operation(P, "op1", {"operationType": "CREATE_VERSION"}, subject="u1")
+    staging = world.artifacts.path(record.uid).parent / "staging"
+    staging.mkdir(parents=True)
+    (staging / "half").write_bytes(b"written")
+    world.deployment.resume()
+    done = world.ended(Operation(name="projects/default/operations/op1"))
+    assert done.response
+    assert world.models.version(P, "census", "v1").state == "READY"
+    assert not (world.artifacts.path(record.uid) / "half").exists()
+
+
+def test_artefacts_that_no_record_names_are_swept(world: World) -> None:
+    world.ended(world.version("v1"))
+    kept = world.store.version(P, "census", "v1").uid
+    stray = world.artifacts.path("stray")
+    stray.mkdir(parents=True)
+    world.artifacts.sweep({kept})
+    assert world.artifacts.path(kept).exists()
+    assert not stray.exists()
