@@ -72,7 +72,7 @@ def failure_text(replica: Mapping[str, Any], *, last_line: str) -> str:
     Example:
         >>> failure_text({"role": "ps", "index": 0, "exit_code": 7, "signal": None,
         ...     "oom": False, "last_error": ""}, last_line="")[-50:]
-        'of 7. Termination reason: Error. It printed nothing.'
+        ' 7. Termination reason: Error. It printed nothing.'
     """
     name = f"The replica {replica['role']} {replica['index']}"
     if replica.get("spawn_error"):

@@ -89,7 +89,7 @@ def read(
     offsets = _decode(cursor)
     streams = [s for s in _streams(job_dir) if not task_name or s.task == task_name]
     merged = heapq.merge(*(_entries(s, offsets) for s in streams), key=lambda row: row.order)
-    entries = []
+    entries: list[LogEntry] = []
     following = dict(offsets)
     for row in merged:
         if len(entries) >= limit:

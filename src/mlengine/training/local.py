@@ -1,0 +1,295 @@
+"""``local train``: run a trainer package here and now, as the shell's own child.
+
+No engine, no job, no log: the trainer has the terminal. A distributed run is one primary in the
+foreground; its parameter servers, workers and evaluators live as long as it does.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import json
+import os
+import select
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mlengine.core.errors import FailedPrecondition, InvalidArgument, did_you_mean
+from mlengine.training.tfconfig import cluster
+
+__all__ = ["DEFAULT_START_PORT", "run_local"]
+
+DEFAULT_START_PORT = 27182
+_DEFAULT_COUNTS = {"worker": 2, "ps": 2, "evaluator": 0}
+_FLAGS = {
+    "worker": "--worker-count",
+    "ps": "--parameter-server-count",
+    "evaluator": "--evaluator-count",
+}
+_STOP_GRACE_S = 3.0
+_PR_SET_PDEATHSIG = 1
+_LAST_PORT = 65535
+
+
+def run_local(
+    module_name: str,
+    package_path: str | Path,
+    *,
+    job_dir: str = "",
+    args: Sequence[str] = (),
+    distributed: bool = False,
+    worker_count: int | None = None,
+    parameter_server_count: int | None = None,
+    evaluator_count: int | None = None,
+    start_port: int = DEFAULT_START_PORT,
+    python: str = "",
+    warn: Callable[[str], None] | None = None,
+) -> int:
+    """Run ``python -m MODULE`` next to its package; return its exit code.
+
+    Args:
+        module_name: Such as ``trainer.task``.
+        package_path: The package's folder, such as ``trainer/``; its parent is the child's cwd.
+        job_dir: Passed on as ``--job-dir``, unchanged, after the other arguments; may be empty.
+        args: The trainer's own arguments.
+        distributed: Also start parameter servers, workers and evaluators.
+        worker_count: Default 2; None means "not given", as for the other counts.
+        parameter_server_count: Default 2.
+        evaluator_count: Default 0.
+        start_port: The cluster takes ports from here on.
+        python: Interpreter; default: ``python`` on the PATH, else this one.
+        warn: Gets each warning; default: standard error.
+
+    Returns:
+        The primary's exit code; 128 + N when signal N ended it.
+
+    Raises:
+        InvalidArgument: The folder is no package, or has no such module.
+        FailedPrecondition: A port of the cluster is in use.
+    """
+    package = Path(os.path.abspath(package_path))  # noqa: PTH100 - resolve() would follow links
+    interpreter = _interpreter(python)
+    _check_package(package, module_name, interpreter)
+    user_args = [*args, *(("--job-dir", job_dir) if job_dir else ())]
+    command = [interpreter, "-m", module_name, *user_args]
+    given = {"worker": worker_count, "ps": parameter_server_count, "evaluator": evaluator_count}
+    job = {"job_name": module_name, "args": user_args}
+    if not distributed:
+        for role, count in given.items():
+            if count is not None:
+                (warn or _warn)(
+                    f"{_FLAGS[role]} is ignored if --distributed is not provided.\n"
+                    "Did you mean to run distributed training?"
+                )
+        return _run(command, package.parent, {"primary": [_config(job)]})
+    counts = {role: _DEFAULT_COUNTS[role] if n is None else n for role, n in given.items()}
+    primary = "master" if _has_tensorflow_1(interpreter) else "chief"
+    configs = _configs({primary: 1, **counts}, start_port, job)
+    return _run(command, package.parent, {"primary": configs.pop(primary), **configs})
+
+
+def _run(command: list[str], cwd: Path, configs: Mapping[str, Sequence[dict[str, Any]]]) -> int:
+    """Run the primary in the foreground, the rest behind it."""
+    with contextlib.ExitStack() as running:
+        running.enter_context(_termination_raises())
+        for role, group in configs.items():
+            if role != "primary":
+                for config in group:
+                    running.enter_context(_background(command, cwd, config))
+        # It shares our process group: Ctrl-C reaches it directly, and it may read the terminal.
+        primary = subprocess.Popen(
+            command, cwd=cwd, env=_environment(configs["primary"][0]), preexec_fn=_die_with_parent
+        )
+        running.callback(_stop, primary)
+        code = primary.wait()
+    return code if code >= 0 else 128 - code
+
+
+@contextlib.contextmanager
+def _background(command: list[str], cwd: Path, config: dict[str, Any]) -> Iterator[None]:
+    child = subprocess.Popen(
+        command, cwd=cwd, env=_environment(config), stdin=subprocess.DEVNULL,
+        start_new_session=True, preexec_fn=_die_with_parent,
+    )  # fmt: skip
+    try:
+        yield
+    finally:
+        # The group outlives its leader when that left children: kill before the leader is reaped.
+        for signum in (signal.SIGTERM, signal.SIGKILL):
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(child.pid, signum)
+            if signum == signal.SIGTERM:
+                _wait_unreaped(child.pid, _STOP_GRACE_S)
+        child.wait()
+
+
+def _stop(child: subprocess.Popen[bytes]) -> None:
+    """End the primary when it is us who must go; it may have ended by itself."""
+    if child.poll() is None:
+        child.terminate()
+        try:
+            child.wait(_STOP_GRACE_S)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.wait()
+
+
+def _wait_unreaped(pid: int, timeout_s: float) -> None:
+    """Wait until a child has ended, but leave it a zombie, so that its pid stays its own."""
+    descriptor = os.pidfd_open(pid)
+    try:
+        select.select([descriptor], [], [], timeout_s)
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _termination_raises() -> Iterator[None]:
+    """Turn SIGTERM into an exit that runs clean-up, while in here."""
+
+    def end(signum: int, _frame: object) -> None:
+        raise SystemExit(128 + signum)
+
+    try:
+        before = signal.signal(signal.SIGTERM, end)
+    except ValueError:  # not the main thread: whoever embeds us handles signals
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _configs(
+    counts: Mapping[str, int], start_port: int, job: Mapping[str, Any]
+) -> dict[str, list[dict[str, Any]]]:
+    """Return every replica's ``TF_CONFIG`` by role."""
+    for role, count in counts.items():
+        if count < 0:
+            raise InvalidArgument(f"{_FLAGS[role]} is {count}.", "Use 0 or more.")
+    members = sum(count for role, count in counts.items() if role != "evaluator")
+    ports = range(start_port, start_port + members)
+    _check_ports(ports)
+    addresses = cluster(counts, ports, host="localhost")
+    return {
+        role: [_config(job, addresses, role, index) for index in range(count)]
+        for role, count in counts.items()
+    }
+
+
+def _config(
+    job: Mapping[str, Any],
+    addresses: Mapping[str, Sequence[str]] | None = None,
+    role: str = "",
+    index: int = 0,
+) -> dict[str, Any]:
+    task = {"type": role, "index": index} if role else {}
+    return {"job": job, "task": task, "cluster": addresses or {}, "environment": "cloud"}
+
+
+def _environment(config: dict[str, Any]) -> dict[str, str]:
+    return {**os.environ, "TF_CONFIG": json.dumps(config)}
+
+
+def _die_with_parent() -> None:
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+
+
+def _interpreter(python: str) -> str:
+    if not python:
+        return shutil.which("python") or sys.executable
+    found = shutil.which(python)
+    if found is None:
+        raise InvalidArgument(
+            f"The Python interpreter {python!r} was not found.",
+            "Set ml_engine/local_python to one that exists.",
+        )
+    return found
+
+
+def _check_package(package: Path, module_name: str, interpreter: str) -> None:
+    if not (package / "__init__.py").is_file():
+        if not package.is_dir():
+            raise InvalidArgument(
+                f"The package folder {package} does not exist.",
+                "Pass --package-path the folder that holds your trainer's __init__.py.",
+            )
+        raise InvalidArgument(
+            f"[{package}] is not a valid Python package because it does not contain an "
+            "`__init__.py` file.",
+            "Please create one and try again.",
+        )
+    names = module_name.split(".")
+    if not all(name.isidentifier() for name in names):
+        raise InvalidArgument(
+            f"{module_name!r} is not the name of a Python module.",
+            f"Write it with dots, such as {package.name}.task.",
+        )
+    if (package.parent / names[0]).is_dir():
+        if not _is_module(package.parent, names):
+            known = _modules(package.parent, names[0])
+            raise InvalidArgument(
+                f"There is no module {module_name} in {package.parent}.",
+                did_you_mean(module_name, known)
+                + f"Modules there: {', '.join(known[:20]) or 'none'}.",
+            )
+    elif not _importable(interpreter, names[0], package.parent):
+        raise InvalidArgument(
+            f"There is no module {names[0]} in {package.parent}, nor is it installed.",
+            f"--module-name starts with the package's name: {package.name}.MODULE.",
+        )
+
+
+def _is_module(root: Path, names: Sequence[str]) -> bool:
+    path = root.joinpath(*names)
+    return path.with_name(path.name + ".py").is_file() or (path / "__main__.py").is_file()
+
+
+def _modules(root: Path, top: str) -> list[str]:
+    files = sorted((root / top).rglob("*.py"))
+    dotted = (".".join(f.relative_to(root).with_suffix("").parts) for f in files)
+    return [name for name in dotted if not name.endswith("__init__")]
+
+
+def _importable(interpreter: str, name: str, cwd: Path) -> bool:
+    code = "import importlib.util, sys; sys.exit(importlib.util.find_spec(sys.argv[1]) is None)"
+    result = subprocess.run(
+        [interpreter, "-c", code, name], cwd=cwd, stdin=subprocess.DEVNULL, check=False,
+        stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    return result.returncode == 0
+
+
+def _has_tensorflow_1(interpreter: str) -> bool:
+    """Ask the interpreter's metadata: importing TensorFlow to learn this takes seconds."""
+    code = "from importlib.metadata import version; print(version('tensorflow'))"
+    result = subprocess.run(
+        [interpreter, "-c", code], stdin=subprocess.DEVNULL, capture_output=True, text=True,
+        check=False,
+    )  # fmt: skip
+    return result.stdout.startswith("1.")
+
+
+def _check_ports(ports: Sequence[int]) -> None:
+    for port in ports:
+        if not 0 < port <= _LAST_PORT:
+            raise InvalidArgument(f"Port {port} does not exist.", "Choose a lower --start-port.")
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError as error:
+                raise FailedPrecondition(
+                    f"Port {port} cannot be used: {error.strerror}.", "Choose another --start-port."
+                ) from error
+
+
+def _warn(text: str) -> None:
+    print(f"WARNING: {text}", file=sys.stderr)
