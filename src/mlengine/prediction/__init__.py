@@ -1,0 +1,8 @@
+"""The front door of predictions, and the workers behind it.
+
+    caller ──TCP──▶ gateway ──Unix socket──▶ worker (one loaded version)
+                      └──────Unix socket──▶ engine (everything that is not a prediction)
+
+The gateway has no store: the engine pushes it a routing snapshot. It never loads a model. Gateway
+and workers outlive the engine, so predictions go on while it is away.
+"""

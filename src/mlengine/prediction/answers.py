@@ -1,0 +1,103 @@
+"""The bytes of the gateway's own answers: one head, one JSON body, Google's error envelope."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Any
+
+import msgspec
+
+from mlengine.core.errors import (
+    EngineError,
+    InvalidArgument,
+    PermissionDenied,
+    ResourceExhausted,
+    Unauthenticated,
+    Unavailable,
+)
+
+__all__ = [
+    "HeadersTooLarge",
+    "MisdirectedMethod",
+    "RequestTimeout",
+    "error_answer",
+    "error_body",
+    "json_head",
+    "status_line",
+]
+
+SECURITY_LINES = (
+    b"content-type: application/json; charset=UTF-8\r\n"
+    b"x-content-type-options: nosniff\r\n"
+    b"x-frame-options: DENY\r\n"
+    b"cache-control: no-store\r\n"
+    b"content-security-policy: default-src 'none'; frame-ancestors 'none'\r\n"
+)
+_STATUS_LINES = {s.value: f"HTTP/1.1 {s.value} {s.phrase}\r\n".encode() for s in HTTPStatus}
+_STATUS_LINES[499] = b"HTTP/1.1 499 Client Closed Request\r\n"
+_heads: dict[tuple[int, str], bytes] = {}
+
+
+class RequestTimeout(InvalidArgument):
+    """The request did not arrive in time."""
+
+    http_status = 408
+
+
+class HeadersTooLarge(InvalidArgument):
+    """The head of the request is longer than the gateway reads."""
+
+    http_status = 431
+
+
+class MisdirectedMethod(PermissionDenied):
+    """CONNECT and upgrades: the gateway is not a tunnel."""
+
+    http_status = 405
+
+
+def status_line(status: int) -> bytes:
+    """Return ``HTTP/1.1 200 OK`` and its line end."""
+    return _STATUS_LINES.get(status) or b"HTTP/1.1 %d Unknown\r\n" % status
+
+
+def json_head(status: int, version: str = "") -> bytes:
+    """Return the constant part of an answer's head; date, length and the blank line follow it.
+
+    Args:
+        status: The HTTP status.
+        version: Full name of the version that answered, if one did.
+    """
+    head = _heads.get((status, version))
+    if head is None:
+        head = status_line(status) + SECURITY_LINES
+        if version:
+            head += b"x-mlengine-version: %s\r\n" % version.encode()
+        if len(_heads) > 4096:
+            _heads.clear()
+        _heads[status, version] = head
+    return head
+
+
+def error_body(error: EngineError) -> bytes:
+    """Return the envelope: ``{"error": {"code", "message", "status", "details"?}}``."""
+    content: dict[str, Any] = {
+        "code": error.http_status,
+        "message": str(error),
+        "status": error.status,
+    }
+    if error.field:
+        broken = {"field": error.field, "description": error.description}
+        kind = "type.googleapis.com/google.rpc.BadRequest"
+        content["details"] = [{"@type": kind, "fieldViolations": [broken]}]
+    return msgspec.json.format(msgspec.json.encode({"error": content}), indent=2) + b"\n"
+
+
+def error_answer(error: EngineError) -> tuple[int, bytes, bytes]:
+    """Return status, further header lines and body."""
+    lines = b""
+    if isinstance(error, Unauthenticated):
+        lines = b'www-authenticate: Bearer realm="mlengine"\r\n'
+    elif isinstance(error, Unavailable | ResourceExhausted):
+        lines = b"retry-after: 1\r\n"
+    return error.http_status, lines, error_body(error)

@@ -1,0 +1,207 @@
+"""The engine's side of a gateway: start it, adopt it, tell it the routes, ask it, stop it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from mlengine.core.errors import FailedPrecondition, Unavailable
+from mlengine.prediction.routing import Snapshot, encode_snapshot
+from mlengine.prediction.sockets import socket_dir
+from mlengine.runtime.processes import Process, look, send
+
+__all__ = [
+    "CONTROL_SOCKET",
+    "GATEWAY_FILE",
+    "ROUTING_FILE",
+    "GatewayControl",
+    "GatewayInfo",
+    "ensure_gateway",
+    "gateway_process",
+    "read_gateway",
+]
+
+CONTROL_SOCKET = "gateway.sock"
+GATEWAY_FILE = "gateway.json"
+ROUTING_FILE = "routing.json"
+_POLL_S = 0.01
+_CALL_TIMEOUT_S = 5.0
+_TAIL_BYTES = 2000
+_KEPT_VARIABLES = ("PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "LD_LIBRARY_PATH",
+                   "PYTHONPATH")  # fmt: skip
+
+
+class GatewayInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """What a listening gateway says of itself; `started` is in clock ticks since boot."""
+
+    pid: int
+    started: int
+    host: str
+    port: int
+    url: str
+
+
+class GatewayControl:
+    """Client of a gateway's control socket.
+
+    Args:
+        run_dir: The home's ``run`` folder.
+    """
+
+    def __init__(self, run_dir: Path) -> None:
+        self._run_dir = run_dir
+        self._lock = threading.Lock()
+
+    def push(self, snapshot: Snapshot) -> int:
+        """Make the gateway route by a snapshot, now and after its next start.
+
+        Returns:
+            The generation that the gateway has taken.
+
+        Raises:
+            Unavailable: No gateway is up. The next one will begin with this snapshot.
+        """
+        with self._lock:
+            self.save(snapshot)
+            line = b'{"routing":' + encode_snapshot(snapshot) + b"}"
+            return int(self._call(line)["generation"])
+
+    def save(self, snapshot: Snapshot) -> None:
+        """Write what the next gateway begins with; it holds a digest, so nobody else may read."""
+        path = self._run_dir / ROUTING_FILE
+        aside = path.with_name(f".{ROUTING_FILE}.new")
+        with os.fdopen(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as out:
+            out.write(encode_snapshot(snapshot))
+            out.flush()
+            os.fsync(out.fileno())
+        aside.rename(path)
+
+    def stats(self) -> dict[str, dict[str, Any]]:
+        """Return, by full version name: requests, errors, load, last_use_time."""
+        versions: dict[str, dict[str, Any]] = self._call(b'{"stats":true}')["versions"]
+        return versions
+
+    def shutdown(self, *, timeout_s: float = 15.0) -> None:
+        """Stop the gateway after its answers are out; by force when that takes too long."""
+        process = gateway_process(self._run_dir)
+        if process is None:
+            return
+        with contextlib.suppress(Unavailable):
+            self._call(b'{"shutdown":true}')
+        if not _wait_gone(process, timeout_s):
+            send(process, signal.SIGKILL)
+            _wait_gone(process, timeout_s)
+
+    def _call(self, line: bytes) -> dict[str, Any]:
+        path = socket_dir(self._run_dir) / CONTROL_SOCKET
+        try:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as talk:
+                talk.settimeout(_CALL_TIMEOUT_S)
+                talk.connect(str(path))
+                talk.sendall(line + b"\n")
+                with talk.makefile("rb") as lines:
+                    answer: dict[str, Any] = msgspec.json.decode(lines.readline())
+        except (OSError, msgspec.MsgspecError) as error:
+            raise Unavailable(f"The gateway does not answer: {error}.", "Try again.") from None
+        if not answer.get("ok"):
+            raise FailedPrecondition(f"The gateway refused: {answer.get('error')}")
+        return answer
+
+
+def ensure_gateway(
+    run_dir: Path, *, host: str = "127.0.0.1", port: int = 0, log: Path | None = None,
+    python: str = sys.executable, timeout_s: float = 10.0,
+) -> GatewayInfo:  # fmt: skip
+    """Return the gateway that listens on host and port; start one if there is none.
+
+    One that runs is adopted if it listens where it is wanted, else replaced. With port 0 a new one
+    takes the port of the last one if that is free, so that the URL stays.
+
+    Raises:
+        FailedPrecondition: It cannot listen, with its own words.
+    """
+    last = read_gateway(run_dir)
+    if last is not None and gateway_process(run_dir) is not None:
+        if last.host == host and port in (0, last.port):
+            return last
+        GatewayControl(run_dir).shutdown()
+        last = None
+    if port == 0 and last is not None and last.host == host:
+        try:
+            return _start(run_dir, host, last.port, log, python, timeout_s)
+        except FailedPrecondition:
+            pass  # somebody took the port meanwhile
+    return _start(run_dir, host, port, log, python, timeout_s)
+
+
+def read_gateway(run_dir: Path) -> GatewayInfo | None:
+    """Return what the newest gateway wrote, whether it lives or not."""
+    try:
+        return msgspec.json.decode((run_dir / GATEWAY_FILE).read_bytes(), type=GatewayInfo)
+    except (OSError, msgspec.MsgspecError):
+        return None
+
+
+def gateway_process(run_dir: Path) -> Process | None:
+    """Return the process of the gateway if it lives."""
+    info = read_gateway(run_dir)
+    process = look(info.pid) if info else None
+    if process is None or info is None or process.started != info.started or not process.alive:
+        return None
+    return process
+
+
+def _start(
+    run_dir: Path, host: str, port: int, log: Path | None, python: str, timeout_s: float
+) -> GatewayInfo:
+    argv = [python, "-m", "mlengine.prediction.gateway", str(run_dir),
+            "--host", host, "--port", str(port)]  # fmt: skip
+    path = log or run_dir / "gateway.log"
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with open(path, "ab", opener=lambda p, flags: os.open(p, flags, 0o600)) as out:
+        child = subprocess.Popen(
+            argv, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True,
+            cwd="/", env={k: os.environ[k] for k in _KEPT_VARIABLES if k in os.environ},
+        )  # fmt: skip
+    # Reaped by a thread, so that a dead gateway is never a zombie that looks alive.
+    threading.Thread(target=child.wait, name="gateway-reaper", daemon=True).start()
+    pause = threading.Event()
+    deadline_s = time.monotonic() + timeout_s
+    while time.monotonic() < deadline_s:
+        info = read_gateway(run_dir)
+        if info is not None and info.pid == child.pid:
+            return info
+        if child.poll() is not None:
+            break
+        pause.wait(_POLL_S)
+    child.kill()
+    raise FailedPrecondition(
+        f"The gateway did not start: {_tail(path) or 'it said nothing'}", f"Its log is {path}."
+    )
+
+
+def _tail(path: Path) -> str:
+    data = path.read_bytes()[-_TAIL_BYTES:]
+    lines = [line for line in data.decode(errors="replace").splitlines() if line.strip()]
+    return lines[-1] if lines else ""
+
+
+def _wait_gone(process: Process, timeout_s: float) -> bool:
+    pause = threading.Event()
+    deadline_s = time.monotonic() + timeout_s
+    while time.monotonic() < deadline_s:
+        now = look(process.pid)
+        if now is None or now.started != process.started or not now.alive:
+            return True
+        pause.wait(_POLL_S)
+    return False

@@ -1,0 +1,234 @@
+"""One request of a caller, from its head to the end of its answer."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mlengine.core.errors import EngineError, InvalidArgument
+from mlengine.prediction.answers import MisdirectedMethod
+from mlengine.prediction.relay import Relay
+
+if TYPE_CHECKING:
+    from mlengine.prediction.http1 import CallerConnection
+    from mlengine.prediction.routing import PredictTarget
+
+__all__ = ["Exchange"]
+
+_HEALTH = b"/healthz"
+
+
+class Exchange:
+    """A request and what becomes of it: refused, a health check, a prediction or relayed.
+
+    `judge` decides at the head, `begin` acts when all earlier answers of the connection are out.
+    It is also the `Prediction` that a worker's link answers.
+    """
+
+    __slots__ = (
+        "_body_complete", "_chunks", "_content_length", "_done", "_expects", "_health", "_relay",
+        "_target", "_version", "begun", "body", "connection", "gone", "head_bytes", "headers",
+        "http_1_0", "keep_alive", "method", "refused", "target", "upgrade",
+    )  # fmt: skip
+
+    def __init__(self, connection: CallerConnection) -> None:
+        self.connection = connection
+        self.method = b""
+        self.target = b""
+        self.headers: list[tuple[bytes, bytes]] = []
+        self.head_bytes = 0
+        self.http_1_0 = False
+        self.keep_alive = False
+        self.upgrade = False
+        self.refused: EngineError | None = None
+        self.begun = False
+        self.body = b""
+        self.gone = False
+        self._chunks: bytearray | None = None
+        self._content_length = -1
+        self._body_complete = False
+        self._done = False
+        self._expects = False
+        self._health = False
+        self._target: PredictTarget | None = None
+        self._relay: Relay | None = None
+        self._version = ""
+
+    def judge(self) -> None:
+        """Decide by the head alone who may have what; sets `refused` instead of raising."""
+        try:
+            self._judge()
+        except EngineError as error:
+            self.refused = error
+
+    def begin(self) -> None:
+        """Start answering."""
+        self.begun = True
+        if self._done:
+            return
+        if self.refused is not None:
+            self.fail(self.refused)
+            return
+        if self._expects and not self._body_complete:
+            self.connection.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        if self._relay is not None:
+            self._relay.begin()
+            if self._chunks:
+                self._relay.send_body(bytes(self._chunks))
+                self._chunks = None
+            if self._body_complete:
+                self._relay.end_body()
+        elif self._body_complete:
+            self._answer()
+
+    def body_received(self, data: bytes) -> None:
+        """Take a piece of the body."""
+        if self._done or self.refused is not None:
+            return
+        if self._relay is not None and self.begun:
+            self._relay.send_body(data)
+            return
+        if self._chunks is None and not self.body and self._relay is None:
+            self.body = data  # the usual case: all of it at once, and no copy
+        else:
+            if self._chunks is None:
+                self._chunks = bytearray(self.body)
+            self._chunks += data
+        if self._relay is None:
+            limit = self.connection.server.limits.max_body_bytes
+            if len(self._chunks or self.body) > limit:
+                self.fail(_too_large(limit))
+
+    def body_ended(self) -> None:
+        """The request is whole."""
+        self._body_complete = True
+        if self._done:
+            return
+        if self._relay is None:
+            if self._chunks is not None:
+                self.body, self._chunks = bytes(self._chunks), None
+            if self.begun:
+                self._answer()
+        elif self.begun:
+            self._relay.end_body()
+
+    def may_keep_connection(self) -> bool:
+        """Whether another request may follow: all of this one was read, and nothing refused."""
+        return self.keep_alive and self._body_complete and self.refused is None
+
+    def fail(self, error: EngineError) -> None:
+        """Answer with an error; when it is not this one's turn, as soon as it is."""
+        if self._done:
+            return
+        self.refused = error if self.refused is None else self.refused
+        if not self._body_complete:
+            self.keep_alive = False
+        if not self.begun:
+            return
+        self._finish_relay()
+        self._done = True
+        self.body, self._chunks = b"", None
+        self.connection.answer_error(self, error, version=self._version)
+
+    # --- Prediction: what the worker's link calls ---
+
+    def answered(self, status: int, payload: bytes) -> None:
+        """The worker's answer, as it is."""
+        self._done = True
+        self.body = b""
+        self.connection.answer(self, status, payload, version=self._version)
+
+    def failed(self, error: EngineError) -> None:
+        """There will be no answer of the worker. The request itself was sound."""
+        self._done = True
+        self.body = b""
+        self.connection.answer_error(self, error, version=self._version)
+
+    # --- Relay ---
+
+    def relayed(self, *, keep: bool) -> None:
+        """The engine's answer was passed on whole; or cut off, if not `keep`."""
+        self._done = True
+        self._relay = None
+        self.connection.finish(self, keep=keep)
+
+    # --- the caller ---
+
+    def caller_gone(self) -> None:
+        """Nobody wants the answer."""
+        self.gone = True
+        self._done = True
+        self._finish_relay()
+
+    def caller_slow(self) -> None:
+        """The caller does not take the answer as fast as it comes."""
+        if self._relay is not None:
+            self._relay.pause_answer()
+
+    def caller_ready(self) -> None:
+        """The caller reads again."""
+        if self._relay is not None:
+            self._relay.resume_answer()
+
+    # --- inner ---
+
+    def _judge(self) -> None:
+        server = self.connection.server
+        path, _mark, query = self.target.partition(b"?")
+        hosts: list[bytes] = []
+        origins: list[bytes] = []
+        sites: list[bytes] = []
+        tokens: list[bytes] = []
+        for name, value in self.headers:
+            if name == b"host":
+                hosts.append(value)
+            elif name == b"authorization":
+                tokens.append(value)
+            elif name == b"content-length":
+                self._content_length = int(value)
+            elif name == b"origin":
+                origins.append(value)
+            elif name == b"sec-fetch-site":
+                sites.append(value)
+            elif name == b"expect":
+                self._expects = value.lower() == b"100-continue"
+            elif name == b"transfer-encoding" and self.http_1_0:
+                raise InvalidArgument("HTTP/1.0 has no Transfer-Encoding.", "Use HTTP/1.1.")
+        server.guard.check_caller(hosts, origins, sites)
+        if self.method == b"CONNECT" or self.upgrade:
+            raise MisdirectedMethod("The gateway opens no tunnels and changes no protocols.",
+                                    "Use HTTP/1.1 without Upgrade.")  # fmt: skip
+        if not path.startswith(b"/") or b"#" in self.target:
+            raise InvalidArgument("The request's target is no path.", "Send a path from '/'.")
+        if path == _HEALTH and self.method in (b"GET", b"HEAD"):
+            self._health = True
+            return
+        server.guard.check_token(self.method, path, query, tokens)
+        if self.method == b"POST":
+            self._target = server.switchboard.target(path)
+        if self._target is None:
+            self._relay = Relay(self, server.engine_pool)
+        elif self._content_length > server.limits.max_body_bytes:
+            raise _too_large(server.limits.max_body_bytes)
+
+    def _answer(self) -> None:
+        if self._health:
+            self._done = True
+            self.connection.answer(self, 200, b'{"status":"ok"}\n')
+            return
+        assert self._target is not None
+        try:
+            link = self.connection.server.switchboard.link(self._target)
+        except EngineError as error:
+            self.failed(error)
+            return
+        self._version = link.version
+        link.submit(self)
+
+    def _finish_relay(self) -> None:
+        if self._relay is not None:
+            relay, self._relay = self._relay, None
+            relay.abandon()
+
+
+def _too_large(limit_bytes: int) -> InvalidArgument:
+    return InvalidArgument(f"Request payload size exceeds the limit: {limit_bytes} bytes.")

@@ -1,0 +1,189 @@
+"""What the gateway knows: one immutable snapshot, made by the engine, replaced as a whole."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import unquote_to_bytes
+
+import msgspec
+
+from mlengine.core.errors import FailedPrecondition, InvalidArgument, NotFound
+from mlengine.core.names import model_name, version_name
+
+__all__ = [
+    "Limits",
+    "PredictTarget",
+    "Route",
+    "Snapshot",
+    "decode_snapshot",
+    "encode_snapshot",
+    "find_version",
+    "parse_predict_path",
+    "read_snapshot",
+]
+
+_SERVING_STATES = frozenset({"READY", "UPDATING"})
+_ID = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,127}", re.ASCII)
+_PROJECT = re.compile(r"[a-z0-9][a-z0-9-]{0,62}", re.ASCII)
+
+
+class Route(msgspec.Struct, frozen=True):
+    """Where one version is served; `socket` is empty while no worker is wanted."""
+
+    state: str
+    socket: str = ""
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """What one caller may take of the gateway.
+
+    Attributes:
+        max_body_bytes: Longest body of a prediction.
+        predict_timeout_s: Longest that a worker may take for one prediction.
+        header_timeout_s: From a request's first byte to the end of its head.
+        body_timeout_s: A body must be complete, or have grown by 64 KiB, each time this passes.
+        idle_timeout_s: Longest silence between two requests on one connection.
+        worker_wait_s: How long a prediction waits for a worker that is being restarted.
+        max_header_bytes: Longest head of a request.
+        max_headers: Most header lines of a request.
+        max_connections: Connections served at one time; more are shed with 503. 0: as many as the
+            process's file descriptors allow.
+    """
+
+    max_body_bytes: int = 1_572_864
+    predict_timeout_s: float = 60.0
+    header_timeout_s: float = 10.0
+    body_timeout_s: float = 60.0
+    idle_timeout_s: float = 75.0
+    worker_wait_s: float = 2.0
+    max_header_bytes: int = 32_768
+    max_headers: int = 100
+    max_connections: int = 0
+
+
+class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that the gateway decides by.
+
+    Attributes:
+        generation: Grows with each snapshot of one engine; only shown.
+        token_digest: `core.access.token_digest` of the access token; empty refuses all.
+        allowed_hosts: Names that requests may be addressed to besides the loopback ones.
+        allowed_origins: Authorities whose web pages may call, besides that of the Host header.
+        open_paths: Raw path → the one method for which it needs no token.
+        engine_socket: Unix socket that everything but predictions is relayed to.
+        versions: Full version name → route.
+        models: Full model name → full name of its default version, or empty.
+    """
+
+    generation: int = 0
+    token_digest: str = ""
+    allowed_hosts: list[str] = []
+    allowed_origins: list[str] = []
+    open_paths: dict[str, str] = {}
+    engine_socket: str = ""
+    versions: dict[str, Route] = {}
+    models: dict[str, str] = {}
+    limits: Limits = msgspec.field(default_factory=Limits)
+
+
+class PredictTarget(NamedTuple):
+    """What a predict URL names; `version` is the full name, or empty for the default version."""
+
+    model: str
+    version: str
+
+
+_decoder = msgspec.json.Decoder(Snapshot)
+
+
+def encode_snapshot(snapshot: Snapshot) -> bytes:
+    """Write a snapshot as one line of JSON."""
+    return msgspec.json.encode(snapshot)
+
+
+def decode_snapshot(data: bytes | msgspec.Raw) -> Snapshot:
+    """Read a snapshot.
+
+    Raises:
+        InvalidArgument: It is not one.
+    """
+    try:
+        return _decoder.decode(data)
+    except msgspec.MsgspecError as error:
+        raise InvalidArgument(f"This is no routing snapshot: {error}.") from None
+
+
+def read_snapshot(path: Path) -> Snapshot:
+    """Read a snapshot from a file; without the file, one that refuses everybody."""
+    try:
+        return decode_snapshot(path.read_bytes())
+    except FileNotFoundError:
+        return Snapshot()
+
+
+def parse_predict_path(raw_path: bytes) -> PredictTarget | None:
+    """Tell which model or version a URL path predicts with; None when it is not such a path.
+
+    Cut at ``/`` first and decoded once after, so that an encoded slash never makes a segment.
+    Whatever is not exactly such a path is left to the engine's router.
+
+    Example:
+        >>> parse_predict_path(b"/v1/projects/p/models/m/versions/v1%3Apredict").version
+        'projects/p/models/m/versions/v1'
+    """
+    head, *parts = raw_path.split(b"/")
+    if head or len(parts) not in (5, 7) or parts[0] != b"v1":
+        return None
+    texts = [unquote_to_bytes(part).decode("ascii", "replace") for part in parts]
+    last, colon, verb = texts[-1].rpartition(":")
+    if not colon or verb != "predict" or texts[1] != "projects" or texts[3] != "models":
+        return None
+    texts[-1] = last
+    ids = texts[4::2]
+    if not _PROJECT.fullmatch(texts[2]) or not all(_ID.fullmatch(id_) for id_ in ids):
+        return None
+    if len(texts) == 5:
+        return PredictTarget(model_name(texts[2], ids[0]), "")
+    if texts[5] != "versions":
+        return None
+    return PredictTarget(model_name(texts[2], ids[0]), version_name(texts[2], ids[0], ids[1]))
+
+
+def find_version(target: PredictTarget, snapshot: Snapshot) -> tuple[str, Route]:
+    """Return the full name and the route of the version that answers.
+
+    Raises:
+        NotFound: There is no such model or version.
+        FailedPrecondition: The model has no default version, or the version is not READY.
+    """
+    default = snapshot.models.get(target.model)
+    if default is None:
+        model_id = target.model.rpartition("/")[2]
+        raise NotFound(
+            f'The model resource: "{model_id}" was not found.',
+            f"Please create the model resource first by using 'mlengine models create {model_id}'.",
+            field="name",
+        )
+    name = target.version or default
+    if not name:
+        raise FailedPrecondition(
+            f'The model resource: "{target.model}" has no default version.',
+            "Create a version, or name one in the URL.",
+            field="name",
+        )
+    route = snapshot.versions.get(name)
+    if route is None:
+        raise NotFound(
+            f'The version resource: "{name}" was not found.',
+            "List those that exist with 'mlengine versions list'.",
+            field="name",
+        )
+    if route.state not in _SERVING_STATES or not route.socket:
+        raise FailedPrecondition(
+            f'The version resource: "{name}" is {route.state or "not served"}, not READY.',
+            "Wait until it is READY, or see its errorMessage in 'mlengine versions describe'.",
+            field="name",
+        )
+    return name, route

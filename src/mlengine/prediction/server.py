@@ -1,0 +1,131 @@
+"""What all connections of a gateway share: snapshot, limits, clock, counts, and their deadlines."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import email.utils
+import resource
+from typing import cast
+
+from mlengine.core.clock import SystemClock
+from mlengine.core.errors import Unavailable
+from mlengine.prediction.answers import error_answer, json_head
+from mlengine.prediction.guard import Guard
+from mlengine.prediction.http1 import CallerConnection
+from mlengine.prediction.relay import EnginePool
+from mlengine.prediction.routing import Limits, Snapshot
+from mlengine.prediction.switchboard import Switchboard
+
+__all__ = ["Server"]
+
+_TICK_S = 0.25
+_RESERVED_DESCRIPTORS = 48  # control, log, workers, listening, and connections that are shed
+_EXTRA_CONNECTIONS = 16  # beyond the limit: told so, and asked for their health
+
+
+class Server:
+    """The state of a running gateway.
+
+    Args:
+        snapshot: What to begin with.
+        loop: The loop that everything runs in.
+    """
+
+    def __init__(self, snapshot: Snapshot, *, loop: asyncio.AbstractEventLoop) -> None:
+        self.limits: Limits = snapshot.limits
+        self.guard = Guard(snapshot)
+        self.switchboard = Switchboard(snapshot, loop=loop)
+        self.engine_pool = EnginePool(snapshot.engine_socket, loop=loop)
+        self.stopping = False
+        self.now_s = loop.time
+        self.date_line = b""
+        self.served = 0
+        self._loop = loop
+        self._clock = SystemClock()
+        self._connections: set[CallerConnection] = set()
+        self._max_connections = _max_connections(snapshot.limits)
+        self._set_date()
+
+    def accept(self) -> asyncio.Protocol:
+        """Return the protocol of a connection that was just accepted."""
+        excess = len(self._connections) - self._max_connections
+        if excess >= _EXTRA_CONNECTIONS:
+            return _ShedConnection(self)
+        return CallerConnection(self, shed=excess >= 0)
+
+    def opened(self, connection: CallerConnection) -> None:
+        """Count a connection."""
+        self._connections.add(connection)
+        self.served += 1
+
+    def closed(self, connection: CallerConnection) -> None:
+        """Forget a connection."""
+        self._connections.discard(connection)
+
+    @property
+    def open_connections(self) -> int:
+        """How many callers are connected."""
+        return len(self._connections)
+
+    def replace(self, snapshot: Snapshot) -> None:
+        """Decide by this snapshot from now on."""
+        self.limits = snapshot.limits
+        self.guard = Guard(snapshot)
+        self._max_connections = _max_connections(snapshot.limits)
+        if snapshot.engine_socket != self.engine_pool.socket:
+            self.engine_pool.forget()
+            self.engine_pool.socket = snapshot.engine_socket
+        self.switchboard.replace(snapshot)
+
+    async def run_ticks(self) -> None:
+        """Watch deadlines for ever."""
+        while True:
+            await asyncio.sleep(_TICK_S)
+            now_s = self.now_s()
+            self._set_date()
+            for connection in list(self._connections):
+                connection.tick(now_s)
+            self.switchboard.tick(now_s)
+            self.engine_pool.tick(now_s)
+
+    async def drain(self, timeout_s: float) -> None:
+        """End idle connections, and wait for the others to get their answers."""
+        self.stopping = True
+        deadline_s = self.now_s() + timeout_s
+        while self._connections and self.now_s() < deadline_s:
+            for connection in list(self._connections):
+                connection.close_if_idle()
+            await asyncio.sleep(0.02)
+
+    def _set_date(self) -> None:
+        text = email.utils.format_datetime(self._clock.now(), usegmt=True)
+        self.date_line = b"date: %b\r\n" % text.encode()
+
+
+class _ShedConnection(asyncio.Protocol):
+    """A connection for which there is no room: it is told so and closed."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        transport = cast("asyncio.Transport", transport)  # uvloop's are no subclasses
+        status, lines, body = error_answer(
+            Unavailable("Too many connections are open.", "Try again.")
+        )
+        transport.write(
+            b"%b%bconnection: close\r\ncontent-length: %d\r\n\r\n%b"
+            % (json_head(status), lines, len(body), body)
+        )
+        with contextlib.suppress(OSError, RuntimeError):
+            transport.write_eof()
+        self._server.now_s()
+        transport.close()
+
+
+def _max_connections(limits: Limits) -> int:
+    soft, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    # A relayed request holds two descriptors.
+    affordable = max((soft - _RESERVED_DESCRIPTORS - _EXTRA_CONNECTIONS) // 2, 4)
+    return min(limits.max_connections or affordable, affordable)
