@@ -56,7 +56,7 @@ def loads(text: bytes) -> object:
     except UnicodeDecodeError as error:
         raise StrictJsonError(f"not valid UTF-8 (byte {error.start})") from None
     except (msgspec.MsgspecError, ValueError) as error:
-        raise StrictJsonError(str(error)) from None
+        raise StrictJsonError(str(error).removeprefix("JSON is ")) from None
     _refuse_depth(text)
     if _may_repeat_a_key(text, value) or _MANY_DIGITS in text.translate(_DIGITS_ALIKE):
         _examine(text)

@@ -1,0 +1,111 @@
+"""The rows of a batch prediction's input files, one at a time and in order."""
+
+from __future__ import annotations
+
+import codecs
+import gzip
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from mlengine.runtime.records import RecordError, read_records
+from mlengine.runtime.strictjson import StrictJsonError, loads
+
+__all__ = ["Row", "read_rows"]
+
+MAX_LINE_BYTES = 64 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One input row: an instance, or the `error` that kept it from being one.
+
+    `index` counts the rows of all files from 0; `line` counts the lines (or records) of `file`
+    from 1, blank lines included.
+    """
+
+    index: int
+    file: str
+    line: int
+    instance: Any
+    error: str | None = None
+
+
+def read_rows(
+    paths: Sequence[Path], *, names: Sequence[str], data_format: str, raw_text: bool
+) -> Iterator[Row]:
+    """Yield the rows of all files.
+
+    Args:
+        paths: Files on this machine; a text file whose name ends with ``.gz`` is decompressed.
+        names: What error rows call each file, in the same order.
+        data_format: ``JSON``, ``TEXT``, ``TF_RECORD`` or ``TF_RECORD_GZIP``.
+        raw_text: The line or record itself is the instance (a model with one string input);
+            otherwise it is JSON.
+
+    A file that breaks off in the middle gives one error row in place of what cannot be read.
+    """
+    index = 0
+    for path, name in zip(paths, names, strict=True):
+        line = 0
+        try:
+            for line, data in _pieces(path, data_format):
+                yield _row(index, name, line, data, raw_text, is_text="RECORD" not in data_format)
+                index += 1
+        except (RecordError, EOFError, gzip.BadGzipFile, zlib.error, OSError) as error:
+            text = f"the rest of the file was not read: {error}"
+            yield Row(index, name, line + 1, None, text)
+            index += 1
+
+
+def _pieces(path: Path, data_format: str) -> Iterator[tuple[int, bytes | None]]:
+    if data_format in ("TF_RECORD", "TF_RECORD_GZIP"):
+        records = read_records(path, compressed=data_format == "TF_RECORD_GZIP")
+        yield from enumerate(records, 1)
+        return
+    with path.open("rb") as file:
+        if path.suffix == ".gz":
+            with gzip.GzipFile(fileobj=file) as text:
+                yield from _lines(text)
+        else:
+            yield from _lines(file)
+
+
+def _lines(file: IO[bytes] | gzip.GzipFile) -> Iterator[tuple[int, bytes | None]]:
+    """Number and strip the lines that are not blank; None stands for one that is too long."""
+    number = 0
+    while data := file.readline(MAX_LINE_BYTES):
+        number += 1
+        too_long = False
+        while len(data) == MAX_LINE_BYTES and not data.endswith(b"\n"):
+            too_long = True
+            if not (data := file.readline(MAX_LINE_BYTES)):
+                break
+        if number == 1:
+            data = data.removeprefix(codecs.BOM_UTF8)
+        if too_long:
+            yield number, None
+        elif data.strip():
+            yield number, data.rstrip(b"\r\n")
+
+
+def _row(
+    index: int, name: str, line: int, data: bytes | None, raw_text: bool, *, is_text: bool
+) -> Row:
+    if data is None:
+        return Row(index, name, line, None, f"the line is longer than {MAX_LINE_BYTES} bytes")
+    if raw_text:
+        return Row(index, name, line, _text(data) if is_text else data)
+    try:
+        return Row(index, name, line, loads(data))
+    except StrictJsonError as error:
+        return Row(index, name, line, None, f"not valid JSON: {error}")
+
+
+def _text(data: bytes) -> str | bytes:
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        return data

@@ -1,0 +1,56 @@
+"""Predict once, without a server: what `mlengine local predict` runs.
+
+    python -m mlengine.runtime.predict --model-dir DIR [--framework F] [--signature-name S]
+
+Reads ``{"instances": [...]}`` on stdin and prints the answer's JSON on stdout. Whatever the model
+prints goes to stderr. Exit status: 0 with predictions, 1 with ``{"error": ...}``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import traceback
+from pathlib import Path
+
+from mlengine.runtime import process
+from mlengine.runtime.answers import Answer, error_answer
+from mlengine.runtime.frameworks import load
+from mlengine.runtime.prediction_error import PredictionError
+from mlengine.runtime.worker import predict
+
+__all__ = ["main"]
+
+_MAX_ANSWER_BYTES = 1 << 30
+
+
+def main(argv: list[str]) -> int:
+    """Answer the request on stdin; return the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m mlengine.runtime.predict")
+    parser.add_argument("--model-dir", type=Path, required=True)
+    parser.add_argument("--framework", default="")
+    parser.add_argument("--signature-name", default="")
+    args = parser.parse_args(argv)
+    stdout = process.send_prints_to_stderr()
+    answer = _answer(args.model_dir, args.framework, args.signature_name)
+    stdout.write(answer.body.decode() + "\n")
+    stdout.close()
+    return 0 if answer.status == 200 else 1
+
+
+def _answer(model_dir: Path, framework: str, signature_name: str) -> Answer:
+    body = sys.stdin.buffer.read()
+    try:
+        model = load(model_dir, framework=framework, signature_name=signature_name)
+    except PredictionError as error:
+        # The person who asks owns the model, so here the message keeps its paths.
+        if error.__cause__ is not None:
+            traceback.print_exception(error.__cause__)
+        return error_answer(400, str(error))
+    for warning in model.describe()["warnings"]:
+        print(f"WARNING: {warning}", file=sys.stderr)
+    return predict(model, body, max_answer_bytes=_MAX_ANSWER_BYTES)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
