@@ -68,7 +68,7 @@ def _serve(settings: Settings, token: str, wired: Wired, home: Home) -> None:
     app = build_app(
         wired.engine,
         token_digest=token_digest(token),
-        allowed_hosts=[h.strip() for h in settings.allowed_hosts.split(",") if h.strip()],
+        allowed_hosts=settings.allowed_host_names,
     )
     server = _Server(
         uvicorn.Config(

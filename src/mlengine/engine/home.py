@@ -5,16 +5,15 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import secrets
 from pathlib import Path
 from typing import IO, Any
 
+from mlengine.core.access import new_token
 from mlengine.core.errors import FailedPrecondition
 
 __all__ = ["Home", "is_owned", "read_engine_file", "read_token"]
 
 _FOLDERS = ("buckets", "environments", "jobs", "models", "logs", "run", "run/workers")
-_TOKEN_BYTES = 32
 
 
 class Home:
@@ -52,7 +51,7 @@ class Home:
             aside = path.with_suffix(".new")
             aside.unlink(missing_ok=True)
             with os.fdopen(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as out:
-                out.write(secrets.token_urlsafe(_TOKEN_BYTES) + "\n")
+                out.write(new_token() + "\n")
                 out.flush()
                 os.fsync(out.fileno())
             aside.rename(path)

@@ -66,6 +66,11 @@ class Settings:
         return self.home / "run"
 
     @property
+    def allowed_host_names(self) -> list[str]:
+        """The further host names, one by one, in lower case."""
+        return [h.strip().lower() for h in self.allowed_hosts.split(",") if h.strip()]
+
+    @property
     def job_slots(self) -> int:
         """How many jobs may run at one time."""
         return self.max_running_jobs or max(os.cpu_count() or 1, 2)

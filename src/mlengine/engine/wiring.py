@@ -15,8 +15,9 @@ from mlengine.models.artifacts import Artifacts
 from mlengine.models.deployment import Deployment
 from mlengine.models.registry import Models
 from mlengine.prediction.batch import BatchJobs
-from mlengine.prediction.serving import Serving
-from mlengine.prediction.workers import socket_dir
+from mlengine.prediction.routing import Limits
+from mlengine.prediction.serving import Serving, ServingOptions
+from mlengine.prediction.sockets import socket_dir
 from mlengine.storage import Buckets
 from mlengine.store import open_store
 from mlengine.training.jobs import Jobs
@@ -66,9 +67,8 @@ def wire(settings: Settings, token: str, clock: Clock | None = None) -> Wired:
     store = open_store(settings.database_url)
     buckets = Buckets(store, home / "buckets")
     artifacts = Artifacts(buckets, home / "models", max_bytes=settings.max_model_bytes)
-    sockets = socket_dir(home)
-    notify = sockets / "notify.sock"
-    serving = Serving(settings, store, artifacts, token=token)
+    notify = socket_dir(settings.run) / "notify.sock"
+    serving = Serving(_serving_options(settings), store, artifacts, token=token)
     deployment = Deployment(store, artifacts, serving, clock=clock)
     models = Models(
         store, artifacts, clock=clock, deploy=deployment.submit, publish=serving.publish
@@ -91,6 +91,20 @@ def wire(settings: Settings, token: str, clock: Clock | None = None) -> Wired:
     )
     closers = [jobs.close, runner.close, deployment.close, serving.stop, store.close]
     return Wired(engine, reconciler, serving, closers)
+
+
+def _serving_options(settings: Settings) -> ServingOptions:
+    return ServingOptions(
+        home=settings.home,
+        host=settings.host,
+        port=settings.port,
+        allowed_hosts=settings.allowed_host_names,
+        limits=Limits(
+            max_body_bytes=settings.max_predict_bytes,
+            predict_timeout_s=settings.predict_timeout_s,
+        ),
+        load_timeout_s=settings.load_timeout_s,
+    )
 
 
 def _kinds(

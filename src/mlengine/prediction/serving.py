@@ -1,0 +1,233 @@
+"""What the records say should answer predictions, made true: workers, gateway, routes.
+
+Level-triggered, as all reconciling here: `tick` starts what is missing, stops what no record wants,
+and pushes a new routing snapshot whenever it differs from the last one that the gateway took.
+"""
+
+from __future__ import annotations
+
+import datetime
+import logging
+import threading
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+from mlengine.core.access import token_digest
+from mlengine.core.clock import rfc3339
+from mlengine.core.errors import EngineError, FailedPrecondition, NotFound
+from mlengine.core.names import model_name, parse_version, version_name
+from mlengine.core.resources import Version
+from mlengine.core.states import VersionState
+from mlengine.models import Loader
+from mlengine.models.artifacts import Artifacts
+from mlengine.prediction.call import predict_once
+from mlengine.prediction.control import GatewayControl, GatewayInfo, ensure_gateway
+from mlengine.prediction.pool import WorkerPool
+from mlengine.prediction.routing import Limits, Route, Snapshot
+from mlengine.prediction.sockets import socket_dir
+from mlengine.store import Store, VersionRecord
+
+__all__ = ["Serving", "ServingOptions"]
+
+_log = logging.getLogger(__name__)
+_SERVED = {VersionState.READY, VersionState.UPDATING}
+
+
+class ServingOptions(NamedTuple):
+    """What an engine's settings say about predictions.
+
+    Attributes:
+        home: The engine's home folder.
+        host: Address that the gateway listens on.
+        port: Its port; 0 takes any free one.
+        allowed_hosts: Further host names that requests may be addressed to.
+        limits: What one caller may take.
+        load_timeout_s: Longest that loading a version may take, in seconds.
+    """
+
+    home: Path
+    host: str
+    port: int
+    allowed_hosts: list[str]
+    limits: Limits
+    load_timeout_s: float
+
+
+class Serving:
+    """The `Loader` of versions, and the keeper of the gateway."""
+
+    def __init__(
+        self, options: ServingOptions, store: Store, artifacts: Artifacts, *, token: str
+    ) -> None:
+        self._options = options
+        self._store = store
+        self._artifacts = artifacts
+        self._digest = token_digest(token)
+        run = options.home / "run"
+        self._run = run
+        self._control = GatewayControl(run)
+        self._pool = WorkerPool(options.home)
+        self._gateway: GatewayInfo | None = None
+        self._pushed: Snapshot | None = None
+        # Snapshots are made and pushed one at a time: an older one never follows a newer one.
+        self._publishing = threading.Lock()
+        self._used: dict[str, float] = {}
+
+    # --- the engine's life ---
+
+    @property
+    def engine_socket(self) -> Path:
+        """Unix socket that the gateway relays to; the engine listens there."""
+        return socket_dir(self._run) / "engine.sock"
+
+    @property
+    def endpoint(self) -> str:
+        """URL of the gateway; empty before `start`."""
+        return self._gateway.url if self._gateway else ""
+
+    @property
+    def gateway_pid(self) -> int:
+        """Process id of the gateway; 0 before `start`."""
+        return self._gateway.pid if self._gateway else 0
+
+    def start(self) -> None:
+        """Adopt the workers and the gateway of an engine that died, or start a gateway."""
+        self._pool.adopt()
+        self._control.save(self._snapshot())
+        self._keep_gateway()
+        self.publish()
+
+    def stop(self) -> None:
+        """Stop the gateway, then every worker: nothing is left running."""
+        try:
+            self._control.shutdown()
+        except EngineError as error:
+            _log.warning("stopping the gateway: %s", error)
+        for record in self._store.versions_in(_SERVED):
+            self._pool.stop(record.uid)
+
+    def tick(self) -> None:
+        """Bring gateway, workers and routes to what the records say."""
+        self._keep_gateway()
+        served = {record.uid: record for record in self._store.versions_in(_SERVED)}
+        for uid, record in served.items():
+            if not self._pool.wanted(uid):
+                self._start_worker(record, self._artifacts.path(uid))
+        self._pool.tick()
+        self.publish()
+
+    def _keep_gateway(self) -> None:
+        known = self._gateway
+        self._gateway = ensure_gateway(
+            self._run,
+            host=self._options.host,
+            port=known.port if known else self._options.port,
+            log=self._options.home / "logs" / "gateway.log",
+        )
+        if known is None or known.pid != self._gateway.pid:
+            self._pushed = None  # a new one knows only what was saved: tell it again
+
+    # --- what the models room asks for ---
+
+    def load(self, record: VersionRecord, artifact: Path) -> None:
+        """Start a worker on an artefact; return once it loaded the model and answered."""
+        self._start_worker(record, artifact)
+        try:
+            self._pool.wait_ready(record.uid, self._options.load_timeout_s)
+        except FailedPrecondition as error:
+            self._pool.stop(record.uid)
+            raise FailedPrecondition(
+                f'Bad model detected with error: "{error.problem}"', error.remedy
+            ) from None
+
+    def unload(self, record: VersionRecord) -> None:
+        """Stop a version's worker after its requests in flight."""
+        self._pool.stop(record.uid)
+
+    def publish(self) -> None:
+        """Push the routes to the gateway if they differ from what it has."""
+        with self._publishing:
+            snapshot = self._snapshot()
+            if snapshot == self._pushed:
+                return
+            generation = (self._pushed.generation if self._pushed else 0) + 1
+            try:
+                self._control.push(msgspec.structs.replace(snapshot, generation=generation))
+            except EngineError as error:
+                _log.warning("the gateway takes no routes: %s", error)
+                return
+            self._pushed = snapshot
+
+    def _start_worker(self, record: VersionRecord, artifact: Path) -> None:
+        self._pool.start(
+            version_name(record.project, record.model_id, record.version_id),
+            record.uid,
+            artifact,
+            record.version.framework,
+            max_body_bytes=self._options.limits.max_body_bytes,
+        )
+
+    def _snapshot(self) -> Snapshot:
+        versions: dict[str, Route] = {}
+        models: dict[str, str] = {}
+        for record in self._store.versions_in(set(VersionState)):
+            parent = model_name(record.project, record.model_id)
+            if parent not in models:
+                default = self._default_of(record)
+                models[parent] = (
+                    version_name(record.project, record.model_id, default) if default else ""
+                )
+            socket = str(self._pool.socket(record.uid)) if record.state in _SERVED else ""
+            name = version_name(record.project, record.model_id, record.version_id)
+            versions[name] = Route(state=str(record.state), socket=socket)
+        return Snapshot(
+            token_digest=self._digest,
+            allowed_hosts=self._options.allowed_hosts,
+            engine_socket=str(self.engine_socket),
+            versions=versions,
+            models=models,
+            limits=self._options.limits,
+        )
+
+    def _default_of(self, record: VersionRecord) -> str:
+        try:
+            return self._store.model(record.project, record.model_id).default_version_id
+        except NotFound:  # removed between the two reads
+            return ""
+
+    # --- predictions of an embedded engine, and what the gateway counted ---
+
+    def predict(self, record: VersionRecord, body: bytes) -> tuple[int, bytes]:
+        """Answer one request without the gateway; status and JSON body."""
+        if record.state not in _SERVED:
+            raise FailedPrecondition(
+                f"The version '{record.version_id}' is {record.state}.",
+                "Wait until it is READY.",
+                field="name",
+            )
+        return predict_once(
+            self._pool.socket(record.uid), body, self._options.limits.predict_timeout_s
+        )
+
+    def record_use(self) -> None:
+        """Write into the records when each version was last used, by the gateway's count."""
+        for name, counted in self._control.stats().items():
+            used_s = float(counted.get("last_use_time") or 0.0)
+            if used_s <= self._used.get(name, 0.0):
+                continue
+            ref = parse_version(name, field="name")
+            moment = rfc3339(datetime.datetime.fromtimestamp(used_s, datetime.UTC))
+
+            def change(version: Version, moment: str = moment) -> Version:
+                return msgspec.structs.replace(version, last_use_time=moment)
+
+            try:
+                self._store.edit_version(ref.project, ref.model_id, ref.version_id, change)
+            except NotFound:
+                continue
+            self._used[name] = used_s
+
+
+_: type[Loader] = Serving
