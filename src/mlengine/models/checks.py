@@ -8,7 +8,14 @@ from mlengine.core.errors import InvalidArgument, did_you_mean
 from mlengine.core.names import check_id, check_labels
 from mlengine.core.resources import Model, Version
 
-__all__ = ["MODEL_MASK", "VERSION_MASK", "check_model", "check_version"]
+__all__ = [
+    "MODEL_MASK",
+    "REFUSED_MODEL_FIELDS",
+    "REFUSED_VERSION_FIELDS",
+    "VERSION_MASK",
+    "check_model",
+    "check_version",
+]
 
 FRAMEWORKS = ("TENSORFLOW", "SCIKIT_LEARN", "XGBOOST")
 DEFAULT_REGION = "us-central1"
@@ -26,7 +33,7 @@ VERSION_MASK = {
 }
 
 # Fields of the API that this engine cannot honour yet: accepting one silently would be a lie.
-_REFUSED_VERSION: dict[str, str] = {
+REFUSED_VERSION_FIELDS: dict[str, str] = {
     "auto_scaling": "A version has one worker; leave it out.",
     "manual_scaling": "A version has one worker; leave it out.",
     "accelerator_config": "Versions are served on CPUs; leave it out.",
@@ -38,7 +45,7 @@ _REFUSED_VERSION: dict[str, str] = {
     "explanation_config": "Explanations are not supported yet.",
     "request_logging_config": "Request logging is not supported yet.",
 }
-_REFUSED_MODEL: dict[str, str] = {
+REFUSED_MODEL_FIELDS: dict[str, str] = {
     "online_prediction_logging": "Access logs are not supported yet.",
     "online_prediction_console_logging": "Workers always log to the engine's logs folder.",
 }
@@ -52,7 +59,7 @@ def check_model(model: Model) -> Model:
     """
     check_id(model.name, kind="model", field="model.name")
     check_labels(model.labels, field="model.labels")
-    _refuse(model, _REFUSED_MODEL, "model")
+    _refuse(model, REFUSED_MODEL_FIELDS, "model")
     if len(model.regions) > 1:
         raise InvalidArgument(
             f"{len(model.regions)} regions are too many.", "Name one.", field="model.regions"
@@ -70,7 +77,7 @@ def check_version(version: Version) -> Version:
     """
     check_id(version.name, kind="version", field="version.name")
     check_labels(version.labels, field="version.labels")
-    _refuse(version, _REFUSED_VERSION, "version")
+    _refuse(version, REFUSED_VERSION_FIELDS, "version")
     if not version.deployment_uri:
         raise InvalidArgument(
             "The version has no model directory.",

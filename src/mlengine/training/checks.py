@@ -10,7 +10,16 @@ from mlengine.core.names import check_id, check_labels
 from mlengine.core.resources import Job, ReplicaConfig, Scheduling, TrainingInput
 from mlengine.core.wire import snake
 
-__all__ = ["SCALE_TIERS", "check_job", "check_training_input"]
+__all__ = [
+    "REFUSED_FIELDS",
+    "REFUSED_REPLICA_FIELDS",
+    "SCALE_TIERS",
+    "check_job",
+    "check_region",
+    "check_training_input",
+    "running_limit_s",
+    "wait_limit_s",
+]
 
 SCALE_TIERS = ("BASIC", "STANDARD_1", "PREMIUM_1", "BASIC_GPU", "BASIC_TPU", "CUSTOM")
 _TIERS_THAT_RUN = ("BASIC", "CUSTOM")
@@ -28,7 +37,7 @@ _MACHINE = re.compile(
 _MODULE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
 
 # Fields that this engine cannot honour yet: accepting one silently would be a lie.
-_REFUSED = {
+REFUSED_FIELDS = {
     "hyperparameters": "Tuning jobs are not supported yet; pass the values as args.",
     "encryption_config": "Customer-managed keys are not supported; encrypt the engine's disk.",
     "network": "Jobs run on this machine; leave it out.",
@@ -45,7 +54,7 @@ _REFUSED = {
     "evaluator_config": "Jobs of several replicas are not supported yet; leave it out.",
     "evaluator_count": "Jobs of several replicas are not supported yet; leave it out.",
 }
-_REFUSED_REPLICA = {
+REFUSED_REPLICA_FIELDS = {
     "accelerator_config": "Jobs run on CPUs for now; leave it out.",
     "image_uri": "Custom containers are not supported; submit a Python package.",
     "container_command": "Custom containers are not supported; submit a Python package.",
@@ -89,7 +98,7 @@ def check_training_input(spec: TrainingInput) -> None:
     Raises:
         InvalidArgument: The message names the field and what to write instead.
     """
-    for attribute, remedy in _REFUSED.items():
+    for attribute, remedy in REFUSED_FIELDS.items():
         if getattr(spec, attribute):
             raise _bad(attribute, f"This engine does not support '{attribute}'.", remedy)
     _check_tier(spec)
@@ -130,7 +139,7 @@ def _check_tier(spec: TrainingInput) -> None:
 
 
 def _check_master(config: ReplicaConfig | None) -> None:
-    for attribute, remedy in _REFUSED_REPLICA.items():
+    for attribute, remedy in REFUSED_REPLICA_FIELDS.items():
         if config and getattr(config, attribute):
             raise _bad(
                 f"master_config.{attribute}", f"This engine does not support '{attribute}'.", remedy

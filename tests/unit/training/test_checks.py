@@ -124,8 +124,8 @@ def test_every_field_is_honoured_or_refused() -> None:
         "scale_tier", "master_type", "master_config", "package_uris", "python_module", "args",
         "region", "job_dir", "runtime_version", "python_version", "scheduling",
     }  # fmt: skip
-    assert honoured | set(checks._REFUSED) == {f.name for f in msgspec.structs.fields(TrainingInput)}
-    assert set(checks._REFUSED_REPLICA) == {f.name for f in msgspec.structs.fields(ReplicaConfig)}
+    assert honoured | set(checks.REFUSED_FIELDS) == {f.name for f in msgspec.structs.fields(TrainingInput)}
+    assert set(checks.REFUSED_REPLICA_FIELDS) == {f.name for f in msgspec.structs.fields(ReplicaConfig)}
 
 
 def test_a_job_has_exactly_one_input() -> None:
