@@ -6,7 +6,7 @@ import datetime
 import time
 from typing import Protocol
 
-__all__ = ["Clock", "SystemClock", "rfc3339", "parse_duration_s"]
+__all__ = ["Clock", "SystemClock", "parse_duration_s", "rfc3339"]
 
 
 class Clock(Protocol):

@@ -4,7 +4,7 @@
                │           │           ├─────▶ FAILED      (also from PREPARING and QUEUED)
                └───────────┴───────────┴─────▶ CANCELLING ─▶ CANCELLED
     version  CREATING ─▶ READY ⇄ UPDATING      CREATING ─▶ FAILED
-             READY, FAILED ─▶ DELETING ─▶ (gone)
+             READY, FAILED ─▶ DELETING ─▶ (gone)    DELETING ─▶ FAILED (it could not be removed)
 
 What each state promises, and when it is published:
 
@@ -21,7 +21,14 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping
 
-__all__ = ["JOB_MOVES", "TERMINAL_JOB_STATES", "JobState", "VersionState", "may_move"]
+__all__ = [
+    "JOB_MOVES",
+    "TERMINAL_JOB_STATES",
+    "VERSION_MOVES",
+    "JobState",
+    "VersionState",
+    "may_move",
+]
 
 
 class JobState(enum.StrEnum):
@@ -61,6 +68,14 @@ JOB_MOVES: Mapping[JobState, frozenset[JobState]] = {
     JobState.SUCCEEDED: frozenset(),
     JobState.FAILED: frozenset(),
     JobState.CANCELLED: frozenset(),
+}
+
+VERSION_MOVES: Mapping[VersionState, frozenset[VersionState]] = {
+    VersionState.CREATING: frozenset({VersionState.READY, VersionState.FAILED}),
+    VersionState.READY: frozenset({VersionState.UPDATING, VersionState.DELETING}),
+    VersionState.UPDATING: frozenset({VersionState.READY}),
+    VersionState.FAILED: frozenset({VersionState.DELETING}),
+    VersionState.DELETING: frozenset({VersionState.FAILED}),
 }
 
 

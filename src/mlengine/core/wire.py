@@ -101,12 +101,16 @@ def apply_mask(mask: str, allowed: Mapping[str, str], *, field: str = "update_ma
     paths = [snake(p.strip()) for p in mask.split(",") if p.strip()]
     if not paths:
         raise InvalidArgument(
-            "An update mask is required.", f"Name one or more of: {', '.join(allowed)}.", field=field
+            "An update mask is required.",
+            f"Name one or more of: {', '.join(allowed)}.",
+            field=field,
         )
     for path in paths:
         if path not in allowed:
             raise InvalidArgument(
-                f"'{path}' cannot be updated.", f"Fields that can: {', '.join(allowed)}.", field=field
+                f"'{path}' cannot be updated.",
+                f"Fields that can: {', '.join(allowed)}.",
+                field=field,
             )
     return paths
 
@@ -170,7 +174,9 @@ def _read(kind: Any, int64: bool, value: object, at: str, own_fields_only: bool)
         _key, item_kind = typing.get_args(kind)
         if item_kind is Any:
             return dict(value)
-        return {k: _read(item_kind, False, v, f"{at}.{k}", own_fields_only) for k, v in value.items()}
+        return {
+            k: _read(item_kind, False, v, f"{at}.{k}", own_fields_only) for k, v in value.items()
+        }
     if isinstance(kind, type) and issubclass(kind, Resource):
         return decode(kind, value, at=at, own_fields_only=own_fields_only)
     return _read_scalar(kind, int64, value, at)

@@ -30,7 +30,7 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
     """A job as it was read.
 
     Attributes:
-        seq: Order of creation over all projects.
+        seq: Order of creation over all projects; never used again.
         uid: Safe as a folder name, unique for ever, also between ids that differ in case only.
         job: The API's view; `job.state` and `job.etag` are filled in.
         attempt: Number of the newest attempt; 0 before the first. It fences every write.
@@ -54,7 +54,10 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ModelRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """A model as it was read; `default_version_id` is empty while it has no version."""
+    """A model as it was read; `default_version_id` is empty while it has no version.
+
+    `model.name` is the bare id, `model.etag` is filled in, `model.default_version` never is.
+    """
 
     seq: int
     project: str
@@ -64,7 +67,10 @@ class ModelRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class VersionRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """A version as it was read; `digest` is of its committed artefact, empty before that."""
+    """A version as it was read; `digest` is of its committed artefact, empty before that.
+
+    `version.name` is the bare id; its state, etag and `is_default` are filled in.
+    """
 
     seq: int
     project: str
@@ -80,7 +86,10 @@ class VersionRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class OperationRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """A long-running operation as it was read; `subject` names what it works on, for recovery."""
+    """A long-running operation as it was read; `subject` names what it works on, for recovery.
+
+    `operation.name` is the bare id.
+    """
 
     seq: int
     project: str
@@ -109,10 +118,13 @@ class Store(Protocol):
        a job failed. A model or version id may be used again after its removal.
     3. `move_*` changes state only if record state **and** attempt are still those of the record
        given, and the move is lawful (`core.states`); otherwise it returns None and changes nothing.
-       A terminal state cannot be left, not even by raw SQL (trigger).
+       A terminal state cannot be left, not even by raw SQL (trigger). A job that is preparing or
+       running may also stay there with a higher attempt; attempt numbers never go back.
     4. `edit_*` applies a pure function to the newest value inside one transaction and may be called
        again by it on a conflict; the function must not change state, id or output of `move_*`.
-    5. A model has a default version if and only if it has a version: the first added becomes it.
+       If it changes nothing, nothing is written.
+    5. A model has a default version if and only if it has a version: the first added becomes it,
+       and the first that becomes READY while the default cannot answer takes over.
     6. Lists are newest first, paged by `before_seq` (exclusive), and stable under inserts.
     7. Errors: `NotFound`, `AlreadyExists`, `FailedPrecondition` of `core.errors`; a locked or full
        database is `Unavailable`, never a bare SQL error.
@@ -128,8 +140,14 @@ class Store(Protocol):
     def jobs(
         self, project: str, *, before_seq: int | None = None, limit: int = 100
     ) -> Sequence[JobRecord]: ...
-    def jobs_in(self, states: Collection[JobState]) -> Sequence[JobRecord]:
+    def jobs_in(
+        self, states: Collection[JobState], *, limit: int | None = None
+    ) -> Sequence[JobRecord]:
         """Return the jobs of all projects in these states, by priority (high first), then age."""
+        ...
+
+    def count_jobs(self, states: Collection[JobState]) -> int:
+        """Return how many jobs of all projects are in these states, without reading them."""
         ...
 
     def move_job(
@@ -147,7 +165,7 @@ class Store(Protocol):
     def edit_job(
         self, project: str, job_id: str, change: Callable[[Job], Job], *, attempt: int | None = None
     ) -> JobRecord:
-        """Change labels or live outputs; with `attempt`, `Aborted` unless it is still the newest."""
+        """Change labels or live outputs; with `attempt`, `Aborted` unless that is the newest."""
         ...
 
     # models
@@ -183,7 +201,10 @@ class Store(Protocol):
 
     def move_version(
         self, record: VersionRecord, to: VersionState, *, digest: str | None = None, **changes: Any
-    ) -> VersionRecord | None: ...
+    ) -> VersionRecord | None:
+        """Move a version; `FailedPrecondition` to DELETING for the default while others exist."""
+        ...
+
     def edit_version(
         self, project: str, model_id: str, version_id: str, change: Callable[[Version], Version]
     ) -> VersionRecord: ...
@@ -247,7 +268,9 @@ def open_store(url: str) -> Store:
     """Open (and migrate) the database at an SQLAlchemy URL, such as ``sqlite:////home/me/e.db``.
 
     Raises:
+        InvalidArgument: The URL names no database that mlengine can use.
         FailedPrecondition: It is damaged, or newer than this mlengine. Nothing is started empty.
+        Unavailable: It is locked, or the disk is full.
     """
     from mlengine.store.sql import SqlStore  # sqlalchemy costs 0.4 s: only who opens a store pays
 

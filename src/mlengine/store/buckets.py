@@ -1,0 +1,48 @@
+"""Buckets in the tables. Each function works inside the transaction that it is given."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from mlengine.core.errors import AlreadyExists, NotFound
+from mlengine.core.resources import Bucket
+from mlengine.store import documents
+from mlengine.store.database import Transaction
+from mlengine.store.tables import buckets
+
+__all__ = ["add", "get", "listed", "remove"]
+
+
+def add(tx: Transaction, bucket: Bucket) -> Bucket:
+    if not tx.insert(buckets, name=bucket.name, body=documents.text(bucket, name="")):
+        raise AlreadyExists(
+            "A bucket with this name already exists.",
+            f"Choose another name than '{bucket.name}'.",
+            field="bucket.name",
+        )
+    tx.event("", _name(bucket.name), "bucket.created", backing=bool(bucket.backing))
+    return get(tx, bucket.name)
+
+
+def get(tx: Transaction, name: str) -> Bucket:
+    row = tx.one(sa.select(buckets).where(buckets.c.name == name))
+    if row is None:
+        near = [bucket.name for bucket in listed(tx)]
+        remedy = f"Create it with 'mlengine buckets create gs://{name}'."
+        raise NotFound.among("bucket", name, near, remedy, field="name")
+    return documents.read(Bucket, row.body, name=row.name)
+
+
+def listed(tx: Transaction) -> list[Bucket]:
+    rows = tx.rows(sa.select(buckets).order_by(buckets.c.name))
+    return [documents.read(Bucket, row.body, name=row.name) for row in rows]
+
+
+def remove(tx: Transaction, name: str) -> None:
+    get(tx, name)
+    tx.write(sa.delete(buckets).where(buckets.c.name == name))
+    tx.event("", _name(name), "bucket.removed")
+
+
+def _name(name: str) -> str:
+    return f"buckets/{name}"

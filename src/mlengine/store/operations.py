@@ -1,0 +1,116 @@
+"""Long-running operations in the tables. Each function works inside the given transaction."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sqlalchemy as sa
+
+from mlengine.core.errors import AlreadyExists, FailedPrecondition, NotFound
+from mlengine.core.names import operation_name
+from mlengine.core.resources import Operation
+from mlengine.store import OperationRecord, documents
+from mlengine.store.database import Transaction
+from mlengine.store.tables import operations
+
+__all__ = ["add", "edit", "finish", "get", "listed", "unfinished"]
+
+
+def add(
+    tx: Transaction, project: str, operation_id: str, metadata: dict[str, Any], *, subject: str
+) -> OperationRecord:
+    added = tx.insert(
+        operations,
+        project=project,
+        operation_id=operation_id,
+        subject=subject,
+        done=False,
+        body=_text(Operation(metadata=metadata)),
+    )
+    if not added:
+        raise AlreadyExists(
+            "An operation with this id already exists.",
+            f"Choose another id than '{operation_id}'.",
+            field="name",
+        )
+    tx.event(project, operation_name(project, operation_id), "operation.created", subject=subject)
+    return get(tx, project, operation_id)
+
+
+def get(tx: Transaction, project: str, operation_id: str, *, lock: bool = False) -> OperationRecord:
+    chosen = sa.and_(operations.c.project == project, operations.c.operation_id == operation_id)
+    select = sa.select(operations).where(chosen)
+    row = tx.one(select.with_for_update() if lock else select)
+    if row is None:
+        near = [r.operation_id for r in listed(tx, project, before_seq=None, limit=100)]
+        remedy = "List them with 'mlengine operations list'."
+        raise NotFound.among("operation", operation_id, near, remedy, field="name")
+    return _record(row)
+
+
+def listed(
+    tx: Transaction, project: str, *, before_seq: int | None, limit: int
+) -> list[OperationRecord]:
+    select = sa.select(operations).where(operations.c.project == project)
+    rows = documents.page(tx, select, operations.c.seq, before_seq=before_seq, limit=limit)
+    return [_record(row) for row in rows]
+
+
+def unfinished(tx: Transaction) -> list[OperationRecord]:
+    select = sa.select(operations).where(operations.c.done.is_(False)).order_by(operations.c.seq)
+    return [_record(row) for row in tx.rows(select)]
+
+
+def edit(
+    tx: Transaction, project: str, operation_id: str, metadata: dict[str, Any]
+) -> OperationRecord:
+    record = get(tx, project, operation_id, lock=True)
+    if record.operation.done:
+        raise FailedPrecondition(
+            f"The operation '{operation_id}' is done.", "It can only be read.", field="name"
+        )
+    if metadata == record.operation.metadata:
+        return record
+    _write(tx, record, Operation(metadata=metadata), done=False)
+    tx.event(project, operation_name(project, operation_id), "operation.edited")
+    return get(tx, project, operation_id)
+
+
+def finish(
+    tx: Transaction,
+    project: str,
+    operation_id: str,
+    *,
+    metadata: dict[str, Any] | None,
+    response: dict[str, Any] | None,
+    error: dict[str, Any] | None,
+) -> OperationRecord | None:
+    record = get(tx, project, operation_id, lock=True)
+    if record.operation.done:
+        return None
+    metadata = record.operation.metadata if metadata is None else metadata
+    ended = Operation(metadata=metadata, response=response, error=error)
+    _write(tx, record, ended, done=True)
+    name = operation_name(project, operation_id)
+    tx.event(project, name, "operation.finished", failed=error is not None)
+    return get(tx, project, operation_id)
+
+
+def _write(tx: Transaction, record: OperationRecord, operation: Operation, *, done: bool) -> None:
+    update = sa.update(operations).where(operations.c.seq == record.seq)
+    tx.write(update.values(body=_text(operation), done=done))
+
+
+def _text(operation: Operation) -> str:
+    return documents.text(operation, name="", done=False)
+
+
+def _record(row: sa.Row[Any]) -> OperationRecord:
+    columns = {"name": row.operation_id, "done": bool(row.done)}
+    return OperationRecord(
+        seq=row.seq,
+        project=row.project,
+        operation_id=row.operation_id,
+        operation=documents.read(Operation, row.body, **columns),
+        subject=row.subject,
+    )

@@ -1,0 +1,187 @@
+"""Everything that is SQLite's own: the file, its journal, its locks, its triggers, its errors."""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import sqlalchemy as sa
+
+from mlengine.core.clock import Clock
+from mlengine.core.errors import EngineError, FailedPrecondition, Unavailable
+from mlengine.store import migrations, sqlite_files, tables
+from mlengine.store.database import WRITE_OPTION, Database
+from mlengine.store.triggers import TRIGGERS
+
+__all__ = ["Journal", "choose_journal", "open_database"]
+
+_log = logging.getLogger(__name__)
+
+# Until this version a checkpoint that meets a restart of the WAL can corrupt the file
+# (sqlite.org/wal.html, "the WAL-reset bug", 3.7.0 to 3.51.2).
+_WAL_IS_SAFE_SINCE = (3, 51, 3)
+
+
+class Journal(NamedTuple):
+    """How SQLite makes a commit atomic, and why this way here."""
+
+    mode: str
+    reason: str
+
+
+def choose_journal(version: tuple[int, ...]) -> Journal:
+    """Choose the journal for a version of the SQLite library.
+
+    Example:
+        >>> choose_journal((3, 40, 1)).mode
+        'TRUNCATE'
+    """
+    name = ".".join(str(part) for part in version)
+    if version >= _WAL_IS_SAFE_SINCE:
+        return Journal("WAL", f"SQLite {name} has the fix of the WAL-reset bug")
+    # Not DELETE: with synchronous=FULL its unlink is not synced, so a power cut could bring the
+    # journal back and undo an acknowledged commit. PERSIST is no faster and never shrinks.
+    return Journal("TRUNCATE", f"SQLite {name} has the WAL-reset bug (fixed in 3.51.3)")
+
+
+def open_database(path: Path, *, clock: Clock, patience_s: float) -> Database:
+    """Open the file, make it if nothing was ever there, and migrate it.
+
+    Raises:
+        FailedPrecondition: It is damaged, no database of mlengine, or newer than this mlengine.
+        Unavailable: It is locked, or the disk is full.
+    """
+    journal = choose_journal(sqlite3.sqlite_version_info)
+    sqlite_files.ensure(path, lambda new: _open(new, journal, clock, patience_s).close())
+    database = _open(path, journal, clock, patience_s)
+    _log.info("Store: %s", database.description)
+    return database
+
+
+def _open(path: Path, journal: Journal, clock: Clock, patience_s: float) -> Database:
+    database = Database(
+        _engine(path, journal, patience_s),
+        clock=clock,
+        explain=lambda error: explain(error, path),
+        description=f"SQLite {sqlite3.sqlite_version} at {path}, journal_mode={journal.mode}, "
+        f"synchronous=FULL: {journal.reason}",
+        patience_s=patience_s,
+        readers_wait=journal.mode != "WAL",
+    )
+    try:
+        _prepare(database, path)
+    except BaseException:
+        database.close()
+        raise
+    return database
+
+
+def _engine(path: Path, journal: Journal, patience_s: float) -> sa.Engine:
+    url = sa.URL.create("sqlite", database=str(path))
+    engine = sa.create_engine(
+        url,
+        connect_args={"timeout": patience_s, "check_same_thread": False},
+        pool_timeout=patience_s,
+    )
+
+    @sa.event.listens_for(engine, "connect")
+    def _configure(connection: Any, _record: Any) -> None:
+        # The driver must not open or end transactions by itself: it would split a migration.
+        connection.isolation_level = None
+        connection.execute(f"PRAGMA journal_mode={journal.mode}")
+        connection.execute("PRAGMA synchronous=FULL")
+        connection.execute("PRAGMA foreign_keys=ON")
+        connection.execute("PRAGMA trusted_schema=OFF")
+
+    @sa.event.listens_for(engine, "begin")
+    def _begin(connection: sa.Connection) -> None:
+        write = connection.get_execution_options().get(WRITE_OPTION)
+        # IMMEDIATE: a reader that turns writer cannot wait for another one, it can only fail.
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+
+    return engine
+
+
+def _prepare(database: Database, path: Path) -> None:
+    """Refuse what is not ours or not whole; migrate; bring the triggers up to this code."""
+    try:
+        with database.reading() as tx:
+            if problem := sqlite_files.damage(tx.connection, path):
+                raise sqlite_files.damaged(path, problem)
+            ready = _revision(tx.connection, path) == migrations.HEAD
+            ready = ready and _triggers(tx.connection) == TRIGGERS
+        if not ready:
+            with database.writing() as tx:
+                if _revision(tx.connection, path) != migrations.HEAD:
+                    migrations.upgrade(tx.connection)
+                _replace_triggers(tx.connection)
+    except Unavailable as error:
+        if isinstance(error.__cause__, sa.exc.DBAPIError) and _code(error.__cause__) in _DAMAGE:
+            raise sqlite_files.damaged(path, error.problem) from error
+        raise
+
+
+def _revision(connection: sa.Connection, path: Path) -> str:
+    """Return the schema's revision, empty for a new file."""
+    names = connection.exec_driver_sql("SELECT name FROM sqlite_master").scalars().all()
+    if not names:
+        return ""
+    if "alembic_version" not in names:
+        raise FailedPrecondition(
+            f"{path} is a database, but not one of mlengine.", "Name another file."
+        )
+    revision = connection.execute(sa.select(tables.alembic_version.c.version_num)).scalar_one()
+    if revision not in migrations.KNOWN:
+        raise FailedPrecondition(
+            f"{path} was written by a newer mlengine (revision {revision}; this one knows up to "
+            f"{migrations.HEAD}).",
+            "Install that mlengine, or restore the backup made before the upgrade.",
+        )
+    return str(revision)
+
+
+def _triggers(connection: sa.Connection) -> dict[str, str]:
+    query = "SELECT name, sql FROM sqlite_master WHERE type = 'trigger'"
+    return {row.name: row.sql for row in connection.exec_driver_sql(query)}
+
+
+def _replace_triggers(connection: sa.Connection) -> None:
+    for name in _triggers(connection):
+        connection.exec_driver_sql(f'DROP TRIGGER "{name}"')
+    for statement in TRIGGERS.values():
+        connection.exec_driver_sql(statement)
+
+
+# --- errors -------------------------------------------------------------------------------------
+
+_DAMAGE = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+_REASONS = {
+    sqlite3.SQLITE_BUSY: ("is locked by another process", "Stop it, or try again in a moment."),
+    sqlite3.SQLITE_LOCKED: ("is locked", "Try again in a moment."),
+    sqlite3.SQLITE_FULL: ("cannot grow: the disk is full", "Free some space, then try again."),
+    sqlite3.SQLITE_IOERR: ("cannot be read or written", "Check the disk; see the engine's log."),
+    sqlite3.SQLITE_CANTOPEN: ("cannot be opened", "Check that it exists and who owns it."),
+    sqlite3.SQLITE_READONLY: ("is read-only", "Check its permissions and its file system."),
+    sqlite3.SQLITE_PERM: ("cannot be opened", "Check its permissions."),
+    sqlite3.SQLITE_AUTH: ("cannot be opened", "Check its permissions."),
+    sqlite3.SQLITE_NOMEM: ("cannot be read: memory is short", "Try again in a moment."),
+    sqlite3.SQLITE_CORRUPT: ("is damaged", "Stop the engine and restore the newest backup."),
+    sqlite3.SQLITE_NOTADB: ("is damaged", "Stop the engine and restore the newest backup."),
+}
+
+
+def explain(error: sa.exc.SQLAlchemyError, path: Path) -> EngineError:
+    """Say in our words what the driver said; what is nobody's fault but ours stays as it is."""
+    if isinstance(error, sa.exc.TimeoutError):
+        return Unavailable(f"No connection to {path} came free.", "Try again in a moment.")
+    if not isinstance(error, sa.exc.DBAPIError) or _code(error) not in _REASONS:
+        raise error
+    problem, remedy = _REASONS[_code(error)]
+    return Unavailable(f"The database {path} {problem}.", remedy)
+
+
+def _code(error: sa.exc.DBAPIError) -> int:
+    """Return the primary result code; the extended one has details in its upper bits."""
+    return getattr(error.orig, "sqlite_errorcode", 0) & 0xFF

@@ -1,0 +1,130 @@
+"""The tables, as the newest migration leaves them.
+
+A resource is one JSON document (`body`) next to the columns that are searched or guarded. State,
+attempt and default live in columns only: the document never repeats them, so they cannot disagree.
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+__all__ = [
+    "alembic_version",
+    "buckets",
+    "events",
+    "jobs",
+    "metadata",
+    "models",
+    "operations",
+    "versions",
+]
+
+metadata = sa.MetaData()
+
+# SQLite counts on for ever (AUTOINCREMENT) only in a column that is spelled INTEGER.
+_Seq = sa.BigInteger().with_variant(sa.Integer, "sqlite")
+
+
+def _seq() -> sa.Column[int]:
+    return sa.Column("seq", _Seq, primary_key=True, autoincrement=True)
+
+
+jobs = sa.Table(
+    "jobs",
+    metadata,
+    _seq(),
+    sa.Column("project", sa.Text, nullable=False),
+    sa.Column("job_id", sa.Text, nullable=False),
+    sa.Column("uid", sa.Text, nullable=False),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("attempt", sa.Integer, nullable=False),
+    sa.Column("priority", sa.Integer, nullable=False),
+    sa.Column("revision", sa.Integer, nullable=False),
+    sa.Column("plan", sa.Text, nullable=False),
+    sa.Column("body", sa.Text, nullable=False),
+    sa.UniqueConstraint("project", "job_id", name="jobs_id"),
+    sqlite_autoincrement=True,
+)
+# A uid names a folder, and some file systems take `A` and `a` for the same name.
+sa.Index("jobs_uid", sa.func.lower(jobs.c.uid), unique=True)
+sa.Index("jobs_newest", jobs.c.project, jobs.c.seq)
+sa.Index("jobs_queue", jobs.c.state, jobs.c.priority, jobs.c.seq)
+
+models = sa.Table(
+    "models",
+    metadata,
+    _seq(),
+    sa.Column("project", sa.Text, nullable=False),
+    sa.Column("model_id", sa.Text, nullable=False),
+    sa.Column("revision", sa.Integer, nullable=False),
+    sa.Column("body", sa.Text, nullable=False),
+    sa.UniqueConstraint("project", "model_id", name="models_id"),
+    sqlite_autoincrement=True,
+)
+sa.Index("models_newest", models.c.project, models.c.seq)
+
+versions = sa.Table(
+    "versions",
+    metadata,
+    _seq(),
+    sa.Column("model_seq", _Seq, sa.ForeignKey("models.seq"), nullable=False),
+    sa.Column("version_id", sa.Text, nullable=False),
+    sa.Column("uid", sa.Text, nullable=False),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("is_default", sa.Boolean(create_constraint=False), nullable=False),
+    sa.Column("digest", sa.Text, nullable=False),
+    sa.Column("revision", sa.Integer, nullable=False),
+    sa.Column("body", sa.Text, nullable=False),
+    sa.UniqueConstraint("model_seq", "version_id", name="versions_id"),
+    sqlite_autoincrement=True,
+)
+sa.Index("versions_uid", sa.func.lower(versions.c.uid), unique=True)
+sa.Index("versions_newest", versions.c.model_seq, versions.c.seq)
+sa.Index("versions_state", versions.c.state, versions.c.seq)
+# At most one default, whatever the code does; "at least one" is the code's to keep.
+sa.Index(
+    "versions_default",
+    versions.c.model_seq,
+    unique=True,
+    sqlite_where=versions.c.is_default,
+    postgresql_where=versions.c.is_default,
+)
+
+operations = sa.Table(
+    "operations",
+    metadata,
+    _seq(),
+    sa.Column("project", sa.Text, nullable=False),
+    sa.Column("operation_id", sa.Text, nullable=False),
+    sa.Column("subject", sa.Text, nullable=False),
+    sa.Column("done", sa.Boolean(create_constraint=False), nullable=False),
+    sa.Column("body", sa.Text, nullable=False),
+    sa.UniqueConstraint("project", "operation_id", name="operations_id"),
+    sqlite_autoincrement=True,
+)
+sa.Index("operations_newest", operations.c.project, operations.c.seq)
+sa.Index("operations_open", operations.c.done, operations.c.seq)
+
+buckets = sa.Table(
+    "buckets",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("body", sa.Text, nullable=False),
+)
+
+events = sa.Table(
+    "events",
+    metadata,
+    _seq(),
+    sa.Column("time", sa.Text, nullable=False),
+    sa.Column("project", sa.Text, nullable=False),
+    sa.Column("resource", sa.Text, nullable=False),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("detail", sa.Text, nullable=False),
+    sqlite_autoincrement=True,
+)
+
+# Alembic's own table: read without importing Alembic, which costs start-up time.
+alembic_version = sa.Table(
+    "alembic_version", sa.MetaData(), sa.Column("version_num", sa.String(32), primary_key=True)
+)
