@@ -41,7 +41,7 @@ class Archive:
         return self.path.name
 
 
-def check_archive_name(name: str) -> None:
+def check_archive_name(name: str, *, field: str = "") -> None:
     """Refuse a package whose name no installer understands.
 
     Raises:
@@ -51,6 +51,7 @@ def check_archive_name(name: str) -> None:
         raise InvalidArgument(
             f"'{name}' is not a package archive.",
             "Give a source distribution (.tar.gz) or a wheel (.whl).",
+            field=field,
         )
 
 

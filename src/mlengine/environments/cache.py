@@ -30,7 +30,6 @@ from mlengine.environments.base import Base, describe_base
 from mlengine.environments.build import Builder, disk_full, is_disk_full
 from mlengine.environments.installers import find_installer
 from mlengine.environments.locks import held, try_held
-from mlengine.environments.runtimes import runtime_warning
 from mlengine.environments.venv import python_of
 
 __all__ = ["Environment", "Environments"]
@@ -120,7 +119,8 @@ class Environments:
 
         Args:
             packages: Archives, in the order in which they are installed.
-            runtime_version: What the job asked for; see `runtime_warning`.
+            runtime_version: What the job asked for. It is noted beside what is built; every
+                runtime is the engine's own for now, which `runtime_warning` words for the user.
             log: Receives a line for each step, and what the installer prints; may be called
                 from another thread.
             cancelled: Polled; once true, the installer is killed.
@@ -133,9 +133,6 @@ class Environments:
         """
         started_s = time.monotonic()
         tell = log or self._on_log
-        warning = runtime_warning(runtime_version)
-        if warning:
-            tell(warning)
         base = describe_base(self._python)
         if not packages:
             seconds = time.monotonic() - started_s
@@ -146,7 +143,9 @@ class Environments:
         path = self._complete(digest)
         hit = path is not None
         try:
-            path = path or self._build(base, archives, digest, log=tell, cancelled=cancelled)
+            path = path or self._build(
+                base, archives, digest, runtime=runtime_version, log=tell, cancelled=cancelled
+            )
         except OSError as error:
             if is_disk_full(error):
                 raise disk_full() from error
@@ -205,6 +204,7 @@ class Environments:
         archives: Sequence[Archive],
         digest: str,
         *,
+        runtime: str,
         log: Callable[[str], None],
         cancelled: Callable[[], bool],
     ) -> Path:
@@ -229,7 +229,7 @@ class Environments:
                 raise after.error
             path = self._builds / f"{name}-{secrets.token_hex(4)}"
             try:
-                self._fill(path, base, archives, log=log, cancelled=cancelled)
+                self._fill(path, base, archives, runtime=runtime, log=log, cancelled=cancelled)
                 _commit(path, self._root / name)
             except BaseException as error:
                 shutil.rmtree(path, ignore_errors=True)
@@ -244,6 +244,7 @@ class Environments:
         base: Base,
         archives: Sequence[Archive],
         *,
+        runtime: str,
         log: Callable[[str], None],
         cancelled: Callable[[], bool],
     ) -> None:
@@ -262,7 +263,11 @@ class Environments:
         ).build(archives)
         shutil.rmtree(scratch, ignore_errors=True)
         (path / _INSTALLER).unlink(missing_ok=True)
-        facts = {"packages": [item.name for item in archives], "python": base.version}
+        facts = {
+            "packages": [item.name for item in archives],
+            "python": base.version,
+            "runtime_version": runtime,
+        }
         (path / "environment.json").write_text(json.dumps(facts, indent=2) + "\n")
 
 
