@@ -117,13 +117,21 @@ def rows_problem(instances: Sequence[Any], width: int | None, *, numbers: bool) 
             width = len(instances[0])
         if width is not None and len(row) != width:
             return f"instance {index} has {len(row)} values, expected {width}"
-        for position, item in enumerate(row) if numbers else ():
-            if isinstance(item, bool) or not isinstance(item, int | float):
+        for position, item in enumerate(row):
+            if not (_is_number(item) if numbers else _is_scalar(item)):
                 return (
                     f"instance {index} has {kind_of(item)} at position {position}, "
-                    "expected a number"
+                    f"expected {'a number' if numbers else 'a value'}"
                 )
     return None
+
+
+def _is_number(item: Any) -> bool:
+    return isinstance(item, int | float) and not isinstance(item, bool)
+
+
+def _is_scalar(item: Any) -> bool:
+    return not isinstance(item, list | dict)
 
 
 def columns_problem(instances: Sequence[Any], names: Sequence[str]) -> str | None:

@@ -29,6 +29,7 @@ class SklearnModel:
         self._names: list[str] = [] if names is None else [str(name) for name in names]
         width = getattr(estimator, "n_features_in_", None)
         self._width = int(width) if isinstance(width, int) else None
+        self._is_xgboost = type(estimator).__module__.startswith("xgboost")  # takes only numbers
         self._wants_table = bool(self._names) and _selects_columns(estimator)
         _run_on_one_core(estimator)
         # A list has no column names and needs none: its columns are in training order.
@@ -44,7 +45,7 @@ class SklearnModel:
         except BaseException as error:
             if not kwargs and (problem := self._problem(instances, error)):
                 raise input_error(problem) from error
-            raise run_error(f"Exception during sklearn prediction: {error}") from error
+            raise run_error(f"Exception during sklearn prediction: {_brief(error)}") from error
         return rows_of(output, count=len(instances))
 
     def describe(self) -> Description:
@@ -76,14 +77,18 @@ class SklearnModel:
 
     def _problem(self, instances: list[Any], error: BaseException) -> str | None:
         """Tell the caller's mistake from the model's, now that the model has refused."""
-        numbers = _complains_of_numbers(error)
+        numbers = self._is_xgboost or _complains_of_numbers(error)
         if self._names and isinstance(instances[0], dict):
             problem = columns_problem(instances, self._names)
         elif self._width is None and not numbers:
             return None  # a pipeline over texts, or objects, of which we know nothing
         else:
             problem = rows_problem(instances, self._width, numbers=numbers)
-        return problem or (str(error) if numbers else None)
+        return problem or (_brief(error) if numbers else None)
+
+
+def _brief(error: BaseException) -> str:
+    return str(error).split("Stack trace:")[0].strip()  # XGBoost adds its C++ stack
 
 
 def _complains_of_numbers(error: BaseException) -> bool:
