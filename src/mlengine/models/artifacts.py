@@ -10,6 +10,7 @@ from pathlib import Path
 
 from mlengine.core.errors import FailedPrecondition, InvalidArgument
 from mlengine.runtime import artifact as formats
+from mlengine.runtime.prediction_error import PredictionError
 from mlengine.storage import Buckets
 
 __all__ = ["Artifacts"]
@@ -69,8 +70,8 @@ class Artifacts:
         start = len(prefix.removeprefix("gs://").partition("/")[2])
         try:
             formats.detect([item.name[start:] for item in found], framework, where=uri)
-        except formats.ArtifactError as error:
-            raise FailedPrecondition(str(error), field=field) from None
+        except PredictionError as error:
+            raise FailedPrecondition(error.detail, field=field) from None
 
     def commit(self, uid: str, uri: str) -> str:
         """Copy a model directory; return its digest. Done again, it changes nothing.
