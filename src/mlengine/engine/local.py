@@ -40,7 +40,7 @@ __all__ = ["LOCATIONS", "LocalEngine"]
 LOCATIONS = ("local", "us-central1")
 _CHUNK_BYTES = 1 << 20
 _MAX_LOG_WAIT_S = 60.0
-_BILLING_STATES = {JobState.PREPARING, JobState.RUNNING, JobState.CANCELLING}
+_STARTED_STATES = {JobState.PREPARING, JobState.RUNNING, JobState.CANCELLING}
 
 
 class LocalEngine:
@@ -286,8 +286,8 @@ class LocalEngine:
             home=str(self._settings.home),
             started=self._started,
             gateway_pid=self._serving.gateway_pid,
-            running_jobs=len(self._store.jobs_in(_BILLING_STATES)),
-            queued_jobs=len(self._store.jobs_in({JobState.QUEUED})),
+            running_jobs=self._store.count_jobs(_STARTED_STATES),
+            queued_jobs=self._store.count_jobs({JobState.QUEUED}),
             ready_versions=len(self._store.versions_in({VersionState.READY})),
             store=Path(self._settings.database_url).name,
         )

@@ -171,17 +171,16 @@ class Serving:
 
     def _snapshot(self) -> Snapshot:
         versions: dict[str, Route] = {}
-        models: dict[str, str] = {}
         for record in self._store.versions_in(set(VersionState)):
-            parent = model_name(record.project, record.model_id)
-            if parent not in models:
-                default = self._default_of(record)
-                models[parent] = (
-                    version_name(record.project, record.model_id, default) if default else ""
-                )
-            socket = str(self._pool.socket(record.uid)) if record.state in _SERVED else ""
             name = version_name(record.project, record.model_id, record.version_id)
+            socket = str(self._pool.socket(record.uid)) if record.state in _SERVED else ""
             versions[name] = Route(state=str(record.state), socket=socket)
+        models = {
+            model_name(project, model_id): version_name(project, model_id, default)
+            if default
+            else ""
+            for (project, model_id), default in self._store.default_versions().items()
+        }
         return Snapshot(
             token_digest=self._digest,
             allowed_hosts=self._options.allowed_hosts,
@@ -190,12 +189,6 @@ class Serving:
             models=models,
             limits=self._options.limits,
         )
-
-    def _default_of(self, record: VersionRecord) -> str:
-        try:
-            return self._store.model(record.project, record.model_id).default_version_id
-        except NotFound:  # removed between the two reads
-            return ""
 
     # --- predictions of an embedded engine, and what the gateway counted ---
 

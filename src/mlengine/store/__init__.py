@@ -177,6 +177,10 @@ class Store(Protocol):
     def models(
         self, project: str, *, before_seq: int | None = None, limit: int = 100
     ) -> Sequence[ModelRecord]: ...
+    def default_versions(self) -> dict[tuple[str, str], str]:
+        """Return the default version of every model: (project, model id) → version id or ""."""
+        ...
+
     def edit_model(
         self, project: str, model_id: str, change: Callable[[Model], Model]
     ) -> ModelRecord: ...

@@ -14,7 +14,7 @@ from mlengine.store import ModelRecord, documents
 from mlengine.store.database import Transaction
 from mlengine.store.tables import models, versions
 
-__all__ = ["add", "edit", "get", "listed", "remove", "touch"]
+__all__ = ["add", "defaults", "edit", "get", "listed", "remove", "touch"]
 
 # One statement, so that a model and its default are always of one moment.
 _SELECT = sa.select(models, versions.c.version_id.label("default_version_id")).select_from(
@@ -51,6 +51,11 @@ def listed(
     select = _SELECT.where(models.c.project == project)
     rows = documents.page(tx, select, models.c.seq, before_seq=before_seq, limit=limit)
     return [_record(row) for row in rows]
+
+
+def defaults(tx: Transaction) -> dict[tuple[str, str], str]:
+    rows = tx.rows(_SELECT)
+    return {(row.project, row.model_id): row.default_version_id or "" for row in rows}
 
 
 def edit(

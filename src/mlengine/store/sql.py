@@ -125,6 +125,10 @@ class SqlStore:
         with self._database.reading() as tx:
             return models.listed(tx, project, before_seq=before_seq, limit=limit)
 
+    def default_versions(self) -> dict[tuple[str, str], str]:
+        with self._database.reading() as tx:
+            return models.defaults(tx)
+
     def edit_model(
         self, project: str, model_id: str, change: Callable[[Model], Model]
     ) -> ModelRecord:
