@@ -20,11 +20,18 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)
 _LINKS = (errno.ELOOP, errno.EMLINK)
 _FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 _HANDLES = (errno.EMFILE, errno.ENFILE)
+_BY_CLASS: tuple[tuple[type[OSError], int], ...] = (
+    (FileNotFoundError, errno.ENOENT),
+    (NotADirectoryError, errno.ENOTDIR),
+    (IsADirectoryError, errno.EISDIR),
+    (FileExistsError, errno.EEXIST),
+    (PermissionError, errno.EACCES),
+)
 
 
 def from_os_error(error: OSError, what: str) -> EngineError:
     """Build the error to raise for `what`, such as ``gs://b/x``, from the system's own."""
-    number = error.errno or 0
+    number = error.errno or _number_of(error)
     reason = os.strerror(number) if number else type(error).__name__
     if number == errno.ENOENT or number == errno.ENOTDIR:
         return NotFound(f"{what} was not found.", "List what is there with 'storage ls'.")
@@ -58,3 +65,8 @@ def from_os_error(error: OSError, what: str) -> EngineError:
     if number in _HANDLES:
         return Unavailable(f"Too many files are open to touch {what}.", "Try again in a moment.")
     return Unavailable(f"{what} cannot be reached: {reason}.", "Try again; check the disk.")
+
+
+def _number_of(error: OSError) -> int:
+    """Return the number that a service's Python client left out of its error."""
+    return next((number for cls, number in _BY_CLASS if isinstance(error, cls)), 0)
