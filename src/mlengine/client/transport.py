@@ -6,10 +6,11 @@ safe to repeat. A connection that the engine has closed meanwhile is noticed *be
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+import msgspec
 
 from mlengine.core.errors import (
     DeadlineExceeded,
@@ -266,9 +267,9 @@ class Transport:
 def error_in(reply: Reply) -> EngineError:
     """Rebuild the error that an answer carries, so that its text is the engine's own."""
     try:
-        error: Any = json.loads(reply.body)["error"]
+        error: Any = msgspec.json.decode(reply.body)["error"]
         status, message = str(error["status"]), str(error["message"])
-    except (ValueError, KeyError, TypeError):
+    except (msgspec.MsgspecError, ValueError, KeyError, TypeError):
         status = _STATUS_OF.get(reply.status, "INTERNAL")
         return from_status(status, f"The answer was HTTP {reply.status}, and not an engine's.")
     for detail in error.get("details") or ():

@@ -71,8 +71,7 @@ def build_app(
     Example:
         >>> app = build_app(engine, token_digest=digest, allowed_hosts=[])  # doctest: +SKIP
     """
-    tables = (*ml_v1.ROUTES, *own.ROUTES)
-    router = Router((*tables, *documents.routes(tables)))
+    router = Router(_routes())
     bodies = Bodies(
         max_body_bytes=max_body_bytes,
         max_object_bytes=max_object_bytes,
@@ -82,8 +81,19 @@ def build_app(
         _Dispatcher(engine, router, bodies),
         token_digest=token_digest,
         allowed_hosts=allowed_hosts,
-        open_paths={r.path: r.method for r in router.routes if r.access is Access.OPEN},
+        open_paths=open_paths(),
     )
+
+
+def open_paths() -> dict[str, str]:
+    """Return what needs no token, path → method; whatever stands in front of the app asks too."""
+    return {r.path: r.method for r in _routes() if r.access is Access.OPEN}
+
+
+@functools.cache
+def _routes() -> tuple[Route, ...]:
+    tables = (*ml_v1.ROUTES, *own.ROUTES)
+    return (*tables, *documents.routes(tables))
 
 
 class _Dispatcher:

@@ -47,7 +47,7 @@ class Method(NamedTuple):
         if self.id.endswith(("IamPolicy", "IamPermissions")):
             return "resource"
         last = self.path.rpartition("/")[2]
-        is_collection = last and not last.startswith(("{", ":"))
+        is_collection = last and not last.startswith(("{", ":", "**"))
         return "parent" if is_collection and self.id != "operations.list" else "name"
 
 

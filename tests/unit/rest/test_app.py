@@ -1,0 +1,401 @@
+"""Requests in, Google's answers out: names, masks, queries, errors, in the API's own words."""
+
+from __future__ import annotations
+
+import json
+import threading
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from tests.fakes.asgi import AUTHORIZED, JSON, call
+from tests.fakes.engine import FakeEngine
+
+from mlengine.core.errors import ResourceExhausted, Unavailable
+from mlengine.core.resources import LogEntry
+from mlengine.rest.ml_v1 import METHODS
+
+P = "/v1/projects/p"
+JOB = {
+    "jobId": "census_1",
+    "trainingInput": {
+        "scaleTier": "CUSTOM",
+        "masterType": "n1-standard-4",
+        "workerCount": "2",
+        "region": "us-central1",
+        "args": ["--steps", "5"],
+        "hyperparameters": {"maxTrials": 3},
+        "scheduling": {"maxRunningTime": "7200s"},
+    },
+    "labels": {"owner": "alice"},
+}
+MODEL = {"name": "census", "description": "Who earns what", "regions": ["us-central1"]}
+VERSION = {
+    "name": "v1",
+    "deploymentUri": "gs://b/m",
+    "runtimeVersion": "2.1",
+    "framework": "XGBOOST",
+}
+
+
+def _send(app: Any, method: str, target: str, body: Any = None) -> Any:
+    raw = None if body is None else json.dumps(body).encode()
+    return call(app, method, target, body=raw, headers=(*AUTHORIZED, JSON))
+
+
+def test_a_job_looks_as_google_s_does(app: Any) -> None:
+    created = _send(app, "POST", f"{P}/jobs", JOB)
+    assert created.status == 200
+    etag = created.json["etag"]
+    expected = {**JOB, "state": "QUEUED", "createTime": "2018-03-02T06:50:06Z", "etag": etag}
+    assert created.json == expected
+    assert _send(app, "GET", f"{P}/jobs/census_1").json == expected
+    assert _send(app, "GET", f"{P}/jobs").json == {"jobs": [expected]}
+
+
+def test_snake_case_numbers_and_output_only_fields_are_taken(app: Any) -> None:
+    body = {"job_id": "a", "training_input": {"worker_count": 2}, "state": "SUCCEEDED"}
+    answer = _send(app, "POST", f"{P}/jobs", body).json
+    assert (answer["jobId"], answer["state"]) == ("a", "QUEUED")
+    assert answer["trainingInput"] == {"workerCount": "2"}
+
+
+def test_fields_that_only_google_s_own_client_knows_are_read_over(app: Any) -> None:
+    body = {
+        "jobId": "a",
+        "explanationInput": {},
+        "trainingInput": {"nasJobSpec": {}, "scheduling": {"strategy": 1, "maxWaitTime": "1s"}},
+        "prediction_input": {"worker_type": "x", "region": "r"},
+    }
+    answer = _send(app, "POST", f"{P}/jobs", body).json
+    assert answer["trainingInput"] == {"scheduling": {"maxWaitTime": "1s"}}
+    assert answer["predictionInput"] == {"region": "r"}
+
+
+def test_a_model_its_version_and_the_operation_look_as_google_s_do(app: Any) -> None:
+    model = _send(app, "POST", f"{P}/models", MODEL).json
+    assert model == {**MODEL, "name": "projects/p/models/census", "etag": model["etag"]}
+    operation = _send(app, "POST", f"{P}/models/census/versions", VERSION).json
+    version = {
+        **VERSION,
+        "name": "projects/p/models/census/versions/v1",
+        "isDefault": True,
+        "createTime": "2018-03-02T06:50:06Z",
+        "state": "READY",
+    }
+    kind = "type.googleapis.com/google.cloud.ml.v1."
+    assert operation == {
+        "name": "projects/p/operations/create_version_census-1519973406339",
+        "metadata": {
+            "@type": kind + "OperationMetadata",
+            "createTime": "2018-03-02T06:50:06Z",
+            "endTime": "2018-03-02T06:50:06Z",
+            "operationType": "CREATE_VERSION",
+            "modelName": "projects/p/models/census",
+            "version": version,
+        },
+        "done": True,
+        "response": {"@type": kind + "Version", **version},
+    }
+    assert _send(app, "GET", f"{P}/models/census").json["defaultVersion"] == version
+
+
+def test_done_is_absent_while_an_operation_runs(app: Any, engine: FakeEngine) -> None:
+    engine.begin("p", "create_m_v1-1")
+    assert "done" not in _send(app, "GET", f"{P}/operations/create_m_v1-1").json
+
+
+def test_an_operation_also_answers_under_its_location(app: Any, engine: FakeEngine) -> None:
+    engine.begin("p", "op-1")
+    regional = f"{P}/locations/us-central1/operations/op-1"
+    assert _send(app, "GET", regional).json["name"] == "projects/p/operations/op-1"
+    assert _send(app, "POST", f"{regional}:cancel").json == {}
+    assert _send(app, "GET", f"{P}/locations/mars/operations/op-1").status == 404
+
+
+def test_identity_and_locations_look_as_google_s_do(app: Any) -> None:
+    assert _send(app, "GET", f"{P}:getConfig").json == {
+        "serviceAccount": "service-7@cloud-ml.google.com.iam.gserviceaccount.com",
+        "serviceAccountProject": "7",
+    }
+    location = {"name": "projects/p/locations/us-central1", "capabilities": [{"type": "TRAINING"}]}
+    assert _send(app, "GET", f"{P}/locations").json == {"locations": [location]}
+
+
+@pytest.mark.parametrize("kind", ["jobs", "models", "operations"])
+def test_an_empty_list_is_an_empty_object(app: Any, kind: str) -> None:
+    assert _send(app, "GET", f"{P}/{kind}").json == {}
+
+
+@pytest.mark.parametrize("mask", ["updateMask", "update_mask"])
+@pytest.mark.parametrize("path", ["default_version.name", "defaultVersion.name"])
+@pytest.mark.parametrize("name", ["v2", "projects/p/models/census/versions/v2"])
+def test_the_default_version_moves_by_patch(app: Any, mask: str, path: str, name: str) -> None:
+    _send(app, "POST", f"{P}/models", MODEL)
+    for id in ("v1", "v2"):
+        _send(app, "POST", f"{P}/models/census/versions", {**VERSION, "name": id})
+    body = {"defaultVersion": {"name": name}}
+    assert _send(app, "PATCH", f"{P}/models/census?{mask}={path}", body).status == 200
+    assert _send(app, "GET", f"{P}/models/census/versions/v2").json["isDefault"] is True
+
+
+def test_a_full_name_of_the_same_parent_is_reduced_and_another_s_refused(app: Any) -> None:
+    full = {**MODEL, "name": "projects/p/models/census"}
+    assert _send(app, "POST", f"{P}/models", full).json["name"] == "projects/p/models/census"
+    other = _send(app, "POST", f"{P}/models", {**MODEL, "name": "projects/q/models/census"})
+    assert other.status == 400
+    assert other.json["error"]["details"][0]["fieldViolations"][0]["field"] == "model.name"
+
+
+@pytest.mark.parametrize("target", [":cancel", "%3Acancel", "%3acancel"])
+def test_a_verb_may_be_encoded(app: Any, engine: FakeEngine, target: str) -> None:
+    _send(app, "POST", f"{P}/jobs", JOB)
+    assert _send(app, "POST", f"{P}/jobs/census_1{target}", {}).json == {}
+    assert engine.jobs["p", "census_1"].state == "CANCELLED"
+
+
+def test_an_error_is_google_s_envelope(app: Any) -> None:
+    _send(app, "POST", f"{P}/jobs", JOB)
+    answer = _send(app, "POST", f"{P}/jobs", JOB)
+    text = "A job with this id already exists."
+    assert answer.status == 409
+    assert answer.json == {
+        "error": {
+            "code": 409,
+            "message": f"Field: job.job_id Error: {text}",
+            "status": "ALREADY_EXISTS",
+            "details": [
+                {
+                    "@type": "type.googleapis.com/google.rpc.BadRequest",
+                    "fieldViolations": [{"field": "job.job_id", "description": text}],
+                }
+            ],
+        }
+    }
+
+
+def test_a_quota_names_whose_it_is(app: Any, engine: FakeEngine) -> None:
+    def refuse(verb: str) -> None:
+        raise ResourceExhausted("Too many jobs.", "Wait.")
+
+    engine.before = refuse
+    error = _send(app, "GET", f"{P}/jobs").json["error"]
+    assert (error["code"], error["status"]) == (429, "RESOURCE_EXHAUSTED")
+    violation = {"subject": "p", "description": "Too many jobs. Wait."}
+    assert error["details"][0]["violations"] == [violation]
+
+
+def test_unavailable_says_when_to_come_back(app: Any, engine: FakeEngine) -> None:
+    def refuse(verb: str) -> None:
+        raise Unavailable("Not now.")
+
+    engine.before = refuse
+    answer = _send(app, "GET", f"{P}/jobs")
+    assert (answer.status, answer.headers["retry-after"]) == (503, "1")
+
+
+@pytest.mark.parametrize(
+    ("method", "target", "status", "text"),
+    [
+        ("GET", f"{P}/jobs?x=1", 400, 'Unknown name "x"'),
+        ("GET", f"{P}/jobs?pageSize=-1", 400, "negative"),
+        ("GET", f"{P}/jobs?pageSize=ten", 400, "integer"),
+        ("GET", f"{P}/jobs?pageSize=99999999999", 400, "integer"),
+        ("GET", f"{P}/jobs?pageSize=1&pageSize=2", 400, "twice"),
+        ("GET", f"{P}/jobs?pageToken=forged", 400, "page token"),
+        ("GET", f"{P}/jobs?filter=state", 400, "operator"),
+        ("GET", f"{P}/jobs?filter=a%FF", 400, "percent-encoded"),
+        ("GET", f"{P}/jobs?alt=proto", 400, "alt=json"),
+        ("GET", f"{P}/jobs?callback=x", 400, "JSONP"),
+        ("GET", f"{P}/jobs?fields=(", 400, "field selection"),
+        ("GET", f"{P}/jobs/none", 404, "not found"),
+        ("GET", "/v1/projects/P/jobs", 400, "project id"),
+        ("GET", "/nothing", 404, "not found on this server"),
+        ("PUT", f"{P}/jobs", 405, "Allowed: GET, POST"),
+        ("PATCH", f"{P}/models/m", 400, "mask"),
+        ("GET", f"{P}/locations/us-central1/studies", 501, "not built yet"),
+    ],
+)
+def test_a_wrong_request_is_told_what_is_wrong(
+    app: Any, method: str, target: str, status: int, text: str
+) -> None:
+    answer = _send(app, method, target)
+    assert answer.status == status
+    assert answer.json["error"]["code"] == status
+    assert text in answer.json["error"]["message"]
+
+
+def test_an_unknown_field_is_named_in_google_s_words(app: Any) -> None:
+    message = _send(app, "POST", f"{P}/jobs", {"jobIdd": "a"}).json["error"]["message"]
+    start = "Invalid JSON payload received. Unknown name \"jobIdd\" at 'job': Cannot find field."
+    assert message.startswith(start)
+
+
+@pytest.mark.parametrize("id", [m.id for m in METHODS if not m.run])
+def test_what_is_not_built_answers_501(app: Any, id: str) -> None:
+    method = next(m for m in METHODS if m.id == id)
+    path = method.path.replace("/**", "/models/m")
+    for name in ("job", "model", "version", "location", "study", "trial"):
+        path = path.replace(f"{{{name}}}", "x")
+    answer = _send(app, method.http, P + path)
+    assert (answer.status, answer.json["error"]["status"]) == (501, "UNIMPLEMENTED")
+
+
+def test_system_parameters_are_accepted(app: Any) -> None:
+    query = "alt=json&prettyPrint=false&$.xgafv=2&key=k&quotaUser=u&uploadType=&fields=jobs(jobId)"
+    _send(app, "POST", f"{P}/jobs", JOB)
+    assert _send(app, "GET", f"{P}/jobs?{query}").body == b'{"jobs":[{"jobId":"census_1"}]}'
+
+
+def test_a_list_is_walked_page_by_page(app: Any) -> None:
+    for i in range(7):
+        _send(app, "POST", f"{P}/jobs", {"jobId": f"j{i}"})
+    seen, token = [], ""
+    while True:
+        page = _send(app, "GET", f"{P}/jobs?pageSize=3&pageToken={token}").json
+        seen += [job["jobId"] for job in page["jobs"]]
+        token = page.get("nextPageToken", "")
+        if not token:
+            break
+    assert seen == [f"j{i}" for i in reversed(range(7))]
+
+
+def test_a_prediction_passes_through_as_it_is(app: Any) -> None:
+    _send(app, "POST", f"{P}/models", MODEL)
+    body = b'{"instances":[ 1 , NaN ]}'
+    answer = call(
+        app,
+        "POST",
+        f"{P}/models/census/versions/v1:predict",
+        body=body,
+        headers=(*AUTHORIZED, JSON),
+    )
+    assert answer.json == {"predictions": [len(body)], "version": "v1"}
+    assert _send(app, "POST", f"{P}/models/none:predict", {}).status == 404
+
+
+def test_waiting_for_logs_does_not_keep_anybody_else_waiting(app: Any, engine: FakeEngine) -> None:
+    _send(app, "POST", f"{P}/jobs", JOB)
+    waiting, go = threading.Semaphore(0), threading.Event()
+
+    def hold(verb: str) -> None:
+        if verb == "read_logs":
+            waiting.release()
+            go.wait(20)
+
+    engine.before = hold
+    logs = "/api" + P + "/jobs/census_1/logs?wait_s=0"
+    threads = [threading.Thread(target=_send, args=(app, "GET", logs)) for _ in range(40)]
+    for thread in threads:
+        thread.start()
+    try:
+        for _ in threads:
+            assert waiting.acquire(timeout=20)
+        assert _send(app, "GET", f"{P}/jobs/census_1").status == 200
+    finally:
+        go.set()
+        for thread in threads:
+            thread.join(20)
+
+
+def test_logs_come_after_a_cursor(app: Any, engine: FakeEngine) -> None:
+    _send(app, "POST", f"{P}/jobs", JOB)
+    for task in ("master-replica-0", "worker-replica-0"):
+        engine.say("p", "census_1", LogEntry(message=task, task_name=task, severity="INFO"))
+    logs = "/api" + P + "/jobs/census_1/logs"
+    page = _send(app, "GET", f"{logs}?taskName=worker-replica-0").json
+    assert [entry["message"] for entry in page["entries"]] == ["worker-replica-0"]
+    rest = _send(app, "GET", f"{logs}?cursor={page['cursor']}").json
+    assert rest == {"entries": [], "cursor": "2", "finished": False}
+    assert _send(app, "GET", f"{logs}?wait_s=soon").status == 400
+
+
+def test_objects_are_stored_listed_read_and_deleted(app: Any) -> None:
+    assert _send(app, "POST", "/api/v1/buckets", {"name": "data"}).status == 200
+    stored = call(app, "PUT", "/api/v1/buckets/data/content/a/b%20c.csv", body=[b"12", b"34"])
+    assert stored.json["size"] == "4"
+    assert stored.json["name"] == "a/b c.csv"
+    assert _send(app, "GET", "/api/v1/buckets/data/objects/a/b%20c.csv").json == stored.json
+    listed = _send(app, "GET", "/api/v1/buckets/data/objects?prefix=a/").json
+    assert listed == {"objects": [stored.json]}
+    read = call(app, "GET", "/api/v1/buckets/data/content/a/b%20c.csv")
+    assert (read.body, read.headers["content-type"]) == (b"1234", "application/octet-stream")
+    assert _send(app, "DELETE", "/api/v1/buckets/data").status == 400
+    assert _send(app, "DELETE", "/api/v1/buckets/data?force=true").json == {}
+    assert _send(app, "GET", "/api/v1/buckets/data/objects").status == 404
+
+
+def test_a_cut_upload_leaves_nothing(app: Any, engine: FakeEngine) -> None:
+    _send(app, "POST", "/api/v1/buckets", {"name": "data"})
+    call(app, "PUT", "/api/v1/buckets/data/content/x", body=[b"half"], cut=True)
+    assert not engine.objects
+
+
+def test_the_descriptions_are_whole(app: Any) -> None:
+    discovery = _send(app, "GET", "/$discovery/rest?version=v1").json
+    assert discovery["rootUrl"] == "http://127.0.0.1:8470/"
+    openapi = _send(app, "GET", "/api/v1/openapi.json").json
+    text = json.dumps(openapi)
+    for name in {part.partition('"')[0] for part in text.split("#/components/schemas/")[1:]}:
+        assert name in openapi["components"]["schemas"]
+    page = _send(app, "GET", "/api/v1/docs")
+    assert b"http://" not in page.body
+    assert b"https://" not in page.body
+    assert "style-src 'sha256-" in page.headers["content-security-policy"]
+
+
+_FUZZ = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+_fields = [
+    "jobId",
+    "trainingInput",
+    "training_input",
+    "predictionInput",
+    "name",
+    "labels",
+    "args",
+    "workerCount",
+    "region",
+    "defaultVersion",
+    "autoScaling",
+    "minNodes",
+    "etag",
+    "framework",
+    "hyperparameters",
+    "scheduling",
+    "priority",
+]
+_keys = st.sampled_from(_fields) | st.text(max_size=4)
+_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_keys, inner, max_size=4),
+    max_leaves=12,
+)
+_targets = st.sampled_from(
+    [
+        ("POST", f"{P}/jobs"),
+        ("PATCH", f"{P}/jobs/a?updateMask=labels"),
+        ("POST", f"{P}/models"),
+        ("PATCH", f"{P}/models/a?updateMask=default_version.name"),
+        ("POST", f"{P}/models/a/versions"),
+        ("PATCH", f"{P}/models/a/versions/a?updateMask=labels"),
+        ("POST", f"{P}/models/a:predict"),
+        ("POST", "/api/v1/buckets"),
+    ]
+)
+
+
+@settings(
+    max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None
+)
+@given(_targets, st.dictionaries(_keys, _values, max_size=5))
+def test_no_json_body_is_our_mistake(app: Any, target: tuple[str, str], body: Any) -> None:
+    assert _send(app, *target, body).status < 500
+
+
+@settings(
+    max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None
+)
+@given(_targets, st.binary(max_size=60))
+def test_no_bytes_are_our_mistake(app: Any, target: tuple[str, str], body: bytes) -> None:
+    assert call(app, *target, body=body, headers=(*AUTHORIZED, JSON)).status < 500
