@@ -25,7 +25,7 @@ from mlengine.core.errors import EngineError
 from mlengine.engine.home import Home
 from mlengine.engine.settings import Settings, load
 from mlengine.engine.wiring import Wired, wire
-from mlengine.rest.app import build_app
+from mlengine.rest.app import build_app, open_paths
 
 _log = logging.getLogger("mlengine")
 
@@ -53,7 +53,7 @@ def run(settings: Settings) -> int:
     home = Home(settings.home)
     try:
         token = home.token()
-        wired = wire(settings, token)
+        wired = wire(settings, token, open_paths=open_paths())
         try:
             wired.start()
             _serve(settings, token, wired, home)

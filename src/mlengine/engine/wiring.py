@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from mlengine.core.clock import Clock, SystemClock
 from mlengine.engine.local import LocalEngine
@@ -56,8 +57,20 @@ class Wired:
             close()
 
 
-def wire(settings: Settings, token: str, clock: Clock | None = None) -> Wired:
+def wire(
+    settings: Settings,
+    token: str,
+    *,
+    open_paths: Mapping[str, str] = MappingProxyType({}),
+    clock: Clock | None = None,
+) -> Wired:
     """Build an engine over a home folder; nothing is started yet.
+
+    Args:
+        settings: Its home folder, and everything that can be chosen.
+        token: What callers must show.
+        open_paths: Path → the one method for which no token is needed; the gateway asks.
+        clock: For tests.
 
     Raises:
         FailedPrecondition: The store is damaged, or of a newer mlengine.
@@ -68,7 +81,7 @@ def wire(settings: Settings, token: str, clock: Clock | None = None) -> Wired:
     buckets = Buckets(store, home / "buckets")
     artifacts = Artifacts(buckets, home / "models", max_bytes=settings.max_model_bytes)
     notify = socket_dir(settings.run) / "notify.sock"
-    serving = Serving(_serving_options(settings), store, artifacts, token=token)
+    serving = Serving(_serving_options(settings, open_paths), store, artifacts, token=token)
     deployment = Deployment(store, artifacts, serving, clock=clock)
     models = Models(
         store, artifacts, clock=clock, deploy=deployment.submit, publish=serving.publish
@@ -93,12 +106,13 @@ def wire(settings: Settings, token: str, clock: Clock | None = None) -> Wired:
     return Wired(engine, reconciler, serving, closers)
 
 
-def _serving_options(settings: Settings) -> ServingOptions:
+def _serving_options(settings: Settings, open_paths: Mapping[str, str]) -> ServingOptions:
     return ServingOptions(
         home=settings.home,
         host=settings.host,
         port=settings.port,
         allowed_hosts=settings.allowed_host_names,
+        open_paths=dict(open_paths),
         limits=Limits(
             max_body_bytes=settings.max_predict_bytes,
             predict_timeout_s=settings.predict_timeout_s,

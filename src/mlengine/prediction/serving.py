@@ -43,6 +43,7 @@ class ServingOptions(NamedTuple):
         host: Address that the gateway listens on.
         port: Its port; 0 takes any free one.
         allowed_hosts: Further host names that requests may be addressed to.
+        open_paths: Path → the one method for which no token is needed.
         limits: What one caller may take.
         load_timeout_s: Longest that loading a version may take, in seconds.
     """
@@ -51,6 +52,7 @@ class ServingOptions(NamedTuple):
     host: str
     port: int
     allowed_hosts: list[str]
+    open_paths: dict[str, str]
     limits: Limits
     load_timeout_s: float
 
@@ -184,6 +186,7 @@ class Serving:
         return Snapshot(
             token_digest=self._digest,
             allowed_hosts=self._options.allowed_hosts,
+            open_paths=self._options.open_paths,
             engine_socket=str(self.engine_socket),
             versions=versions,
             models=models,

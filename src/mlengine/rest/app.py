@@ -31,9 +31,9 @@ from mlengine.rest.envelope import error_json, internal_error
 from mlengine.rest.fields import pick
 from mlengine.rest.guard import Guard
 from mlengine.rest.query import Query, parse_query
-from mlengine.rest.routes import Access, Match, Router, Traffic
+from mlengine.rest.routes import Access, Match, Route, Router, Traffic
 
-__all__ = ["MAX_BODY_BYTES", "build_app"]
+__all__ = ["MAX_BODY_BYTES", "build_app", "open_paths"]
 
 MAX_BODY_BYTES = 10 * 1024 * 1024
 """The longest JSON body, in bytes, unless `build_app` is told otherwise."""
