@@ -1,0 +1,438 @@
+"""The client is the engine: one suite of verbs, run against the fake itself and through HTTP."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from tests.fakes.asgi import TOKEN
+from tests.fakes.engine import FakeEngine
+from tests.fakes.server import served
+
+from mlengine.client.http import HttpEngine
+from mlengine.core.access import token_digest
+from mlengine.core.errors import (
+    AlreadyExists,
+    DeadlineExceeded,
+    EngineError,
+    FailedPrecondition,
+    Internal,
+    InvalidArgument,
+    NotFound,
+    OutOfRange,
+    PermissionDenied,
+    ResourceExhausted,
+    Unauthenticated,
+    Unavailable,
+)
+from mlengine.core.resources import Bucket, Job, LogEntry, Model, TrainingInput, Version
+from mlengine.engine import Engine
+from mlengine.rest.app import build_app
+
+JOB = Job(
+    job_id="census_1",
+    training_input=TrainingInput(region="us-central1", worker_count=2, args=["--x", "é\u2028"]),
+    labels={"owner": "alice"},
+)
+
+
+@pytest.fixture(scope="module")
+def live() -> Iterator[tuple[list[FakeEngine], str]]:
+    """One server for the module; each test puts its own fake behind it."""
+    holder = [FakeEngine()]
+
+    class Current:
+        def __getattr__(self, verb: str) -> Any:
+            return getattr(holder[0], verb)
+
+    current: Any = Current()
+    app = build_app(current, token_digest=token_digest(TOKEN), allowed_hosts=[])
+    with served(app) as url:
+        yield holder, url
+
+
+@pytest.fixture
+def fake(live: tuple[list[FakeEngine], str]) -> FakeEngine:
+    live[0][0] = FakeEngine()
+    return live[0][0]
+
+
+@pytest.fixture
+def remote(live: tuple[list[FakeEngine], str], fake: FakeEngine) -> Iterator[HttpEngine]:
+    with HttpEngine(live[1], TOKEN, timeout_s=20) as client:
+        yield client
+
+
+@pytest.fixture(params=["fake", "http"])
+def engine(request: pytest.FixtureRequest, fake: FakeEngine) -> Engine:
+    if request.param == "fake":
+        return fake
+    remote: HttpEngine = request.getfixturevalue("remote")
+    return remote
+
+
+# --- the suite: what any Engine does ------------------------------------------------------------
+
+
+def test_a_job_is_created_read_listed_changed_and_cancelled(engine: Engine) -> None:
+    created = engine.create_job("p", JOB)
+    assert (created.state, created.training_input) == ("QUEUED", JOB.training_input)
+    assert engine.get_job("p", "census_1") == created
+    assert engine.list_jobs("p").items == [created]
+    assert engine.list_jobs("p", filter="labels.owner:bob").items == []
+    changed = engine.update_job("p", "census_1", Job(labels={"a": "b"}), update_mask="labels")
+    assert changed.labels == {"a": "b"}
+    engine.cancel_job("p", "census_1")
+    assert engine.get_job("p", "census_1").state == "CANCELLED"
+
+
+def test_lists_are_walked_with_tokens(engine: Engine) -> None:
+    for i in range(5):
+        engine.create_job("p", Job(job_id=f"j{i}"))
+    first = engine.list_jobs("p", page_size=3)
+    rest = engine.list_jobs("p", page_size=3, page_token=first.next_page_token)
+    assert [job.job_id for job in first.items + rest.items] == ["j4", "j3", "j2", "j1", "j0"]
+    assert rest.next_page_token == ""
+    with pytest.raises(OutOfRange):
+        engine.list_jobs("p", filter="jobId:j*", page_token=first.next_page_token)
+
+
+def test_models_and_versions_live_and_die(engine: Engine) -> None:
+    model = engine.create_model("p", Model(name="census", description="d"))
+    assert model.name == "projects/p/models/census"
+    operation = engine.create_version("p", "census", Version(name="v1", deployment_uri="gs://b/m"))
+    assert operation.done
+    assert engine.get_operation("p", operation.name.rpartition("/")[2]) == operation
+    engine.create_version("p", "census", Version(name="v2"))
+    assert engine.get_version("p", "census", "v1").is_default
+    assert engine.set_default_version("p", "census", "v2").is_default
+    assert len(engine.list_versions("p", "census").items) == 2
+    with pytest.raises(FailedPrecondition):
+        engine.delete_version("p", "census", "v2")
+    changed = Version(description="new")
+    engine.update_version("p", "census", "v1", changed, update_mask="description")
+    assert engine.get_version("p", "census", "v1").description == "new"
+    back = Model(default_version=Version(name="v1"))
+    engine.update_model("p", "census", back, update_mask="default_version.name")
+    assert engine.get_model("p", "census").default_version == engine.get_version(
+        "p", "census", "v1"
+    )
+    engine.delete_version("p", "census", "v2")
+    engine.delete_version("p", "census", "v1")
+    engine.delete_model("p", "census")
+    assert engine.list_models("p").items == []
+    done = engine.list_operations("p", filter="done=true").items
+    assert len(done) == 7
+    engine.cancel_operation("p", done[0].name.rpartition("/")[2])
+
+
+def test_predictions_pass_through(engine: Engine) -> None:
+    engine.create_model("p", Model(name="census"))
+    body = b'{"instances": [1]}'
+    reply = engine.predict("p", "census", "", body)
+    assert (reply.status, reply.body) == (200, b'{"predictions":[%d],"version":""}' % len(body))
+    assert engine.predict("p", "census", "v7", body).body.endswith(b'"v7"}')
+    assert engine.predict("p", "none", "", body).status == 404
+
+
+def test_logs_are_followed(engine: Engine, fake: FakeEngine) -> None:
+    engine.create_job("p", JOB)
+    fake.say("p", "census_1", LogEntry(message="one", severity="INFO", json_payload={"a": 1}))
+    page = engine.read_logs("p", "census_1")
+    assert [(e.message, e.json_payload) for e in page.entries] == [("one", {"a": 1})]
+    timer = threading.Timer(0.1, fake.say, ("p", "census_1", LogEntry(message="two")))
+    timer.start()
+    page = engine.read_logs("p", "census_1", cursor=page.cursor, wait_s=20)
+    timer.join()
+    assert [e.message for e in page.entries] == ["two"]
+    engine.cancel_job("p", "census_1")
+    assert engine.read_logs("p", "census_1", cursor=page.cursor).finished
+
+
+@pytest.mark.parametrize("size", [0, 1, 65536, 1_000_003])
+def test_objects_go_in_and_come_out_whole(engine: Engine, size: int) -> None:
+    engine.create_bucket(Bucket(name="data"))
+    data = bytes(i % 251 for i in range(size))
+    pieces = (data[at : at + 70_000] for at in range(0, size, 70_000))
+    stored = engine.write_object("data", "a dir/é#?%.bin", pieces)
+    assert (stored.name, stored.size) == ("a dir/é#?%.bin", size)
+    assert engine.stat_object("data", stored.name) == stored
+    assert b"".join(engine.read_object("data", stored.name)) == data
+    assert engine.list_objects("data", prefix="a dir/").items == [stored]
+    engine.delete_object("data", stored.name)
+    assert [bucket.name for bucket in engine.list_buckets()] == ["data"]
+    engine.delete_bucket("data")
+    assert engine.list_buckets() == []
+
+
+def test_a_bucket_with_objects_goes_only_by_force(engine: Engine) -> None:
+    engine.create_bucket(Bucket(name="data"))
+    engine.write_object("data", "x", [b"1"])
+    with pytest.raises(FailedPrecondition):
+        engine.delete_bucket("data")
+    engine.delete_bucket("data", force=True)
+
+
+def test_an_upload_that_fails_on_our_side_leaves_nothing(engine: Engine, fake: FakeEngine) -> None:
+    engine.create_bucket(Bucket(name="data"))
+
+    def chunks() -> Iterator[bytes]:
+        yield b"x" * 100_000
+        raise RuntimeError("the disk broke")
+
+    with pytest.raises(RuntimeError, match="the disk broke"):
+        engine.write_object("data", "x", chunks())
+    assert not fake.objects
+
+
+def test_the_rest_of_the_verbs(engine: Engine) -> None:
+    assert engine.get_config("p").service_account_project == 7
+    assert engine.get_location("p", "us-central1") == engine.list_locations("p").items[0]
+    assert engine.status().store == "memory"
+
+
+@pytest.mark.parametrize(
+    ("act", "error"),
+    [
+        (lambda e: e.get_job("p", "none"), NotFound),
+        (lambda e: e.get_job("p", "a/b"), NotFound),
+        (lambda e: e.create_job("p", Job(job_id="1")), InvalidArgument),
+        (lambda e: e.list_jobs("p", page_size=-1), InvalidArgument),
+        (lambda e: e.list_jobs("p", page_token="forged"), OutOfRange),
+        (lambda e: e.list_jobs("p", filter="state"), InvalidArgument),
+        (lambda e: e.update_model("p", "m", Model(), update_mask=""), InvalidArgument),
+        (lambda e: e.get_location("p", "mars"), NotFound),
+        (lambda e: e.create_bucket(Bucket(name="X")), InvalidArgument),
+        (lambda e: e.write_object("none", "x", [b"1"] * 100), NotFound),
+        (lambda e: list(e.read_object("none", "x")), NotFound),
+    ],
+)
+def test_errors_are_the_same(
+    engine: Engine, fake: FakeEngine, act: Callable[[Engine], Any], error: type[EngineError]
+) -> None:
+    with pytest.raises(error) as caught:
+        act(engine)
+    assert type(caught.value) is error
+
+
+@pytest.mark.parametrize("error", [AlreadyExists, ResourceExhausted, Unavailable, PermissionDenied])
+def test_an_error_keeps_its_text_and_field(
+    engine: Engine, fake: FakeEngine, error: type[EngineError]
+) -> None:
+    raised = error("What is wrong.", "What to do.", field="job.labels")
+
+    def refuse(verb: str) -> None:
+        raise raised
+
+    fake.before = refuse
+    with pytest.raises(error) as caught:
+        engine.update_job("p", "a", Job(), update_mask="labels")
+    assert str(caught.value) == str(raised) or error is ResourceExhausted
+    assert caught.value.description == raised.description or error is ResourceExhausted
+
+
+# --- what only the client has -------------------------------------------------------------------
+
+
+def test_an_id_with_a_slash_does_not_become_another_path(
+    remote: HttpEngine, fake: FakeEngine
+) -> None:
+    remote.create_model("p", Model(name="m"))
+    remote.create_version("p", "m", Version(name="v"))
+    for id in ("m/versions/v", "..", "", "m%2Fversions%2Fv", "m?x", "m:predict"):
+        with pytest.raises(EngineError):
+            remote.delete_model("p", id)
+    assert fake.versions
+
+
+def test_a_wrong_token_is_unauthenticated(live: tuple[list[FakeEngine], str]) -> None:
+    with HttpEngine(live[1], "wrong") as stranger, pytest.raises(Unauthenticated):
+        stranger.list_jobs("p")
+
+
+def test_our_own_defects_come_back_as_internal(remote: HttpEngine, fake: FakeEngine) -> None:
+    def fail(verb: str) -> None:
+        raise RuntimeError("secret")
+
+    fake.before = fail
+    with pytest.raises(Internal) as caught:
+        remote.list_jobs("p")
+    assert "secret" not in str(caught.value)
+
+
+def test_a_download_that_breaks_off_is_noticed(remote: HttpEngine, fake: FakeEngine) -> None:
+    remote.create_bucket(Bucket(name="data"))
+    remote.write_object("data", "x", [b"1" * 500_000])
+
+    def fail(verb: str) -> None:
+        if verb == "read_object piece":
+            pieces.append(verb)
+            if len(pieces) == 4:
+                raise RuntimeError("the disk broke")
+
+    pieces: list[str] = []
+    fake.before = fail
+    with pytest.raises(Unavailable, match="broke off"):
+        b"".join(remote.read_object("data", "x"))
+
+
+def test_many_threads_share_one_client(remote: HttpEngine) -> None:
+    failed: list[Exception] = []
+
+    def work(i: int) -> None:
+        try:
+            remote.create_job("p", Job(job_id=f"j{i}"))
+            assert remote.get_job("p", f"j{i}").job_id == f"j{i}"
+        except Exception as error:
+            failed.append(error)
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(30)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert not failed
+    assert len(remote.list_jobs("p", page_size=100).items) == 30
+
+
+@contextlib.contextmanager
+def _scripted(*replies: bytes | None) -> Iterator[tuple[str, list[bytes]]]:
+    """A server that answers each connection's request with the next reply; None hangs up."""
+    seen: list[bytes] = []
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            for reply in replies:
+                connection, _peer = listener.accept()
+                with connection:
+                    seen.append(connection.recv(65536))
+                    if reply is not None:
+                        connection.sendall(reply)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}", seen
+        thread.join(20)
+
+
+def _http(status: int, body: bytes) -> bytes:
+    head = f"HTTP/1.1 {status} X\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+    return head.encode() + body
+
+
+_TAKEN = _http(409, b'{"error":{"code":409,"status":"ALREADY_EXISTS","message":"Taken."}}')
+_JOB = b'{"jobId":"a","state":"QUEUED","trainingInput":{"region":"r","scaleTier":"BASIC"}}'
+
+
+def test_a_read_is_repeated_when_the_connection_breaks() -> None:
+    with _scripted(None, _http(503, b"{}"), _http(200, _JOB)) as (url, seen):
+        with HttpEngine(url, "t", timeout_s=20) as client:
+            assert client.get_job("p", "a").state == "QUEUED"
+    assert len(seen) == 3
+
+
+def test_a_create_that_took_effect_before_the_break_succeeds() -> None:
+    with _scripted(None, _TAKEN, _http(200, _JOB)) as (url, _seen):
+        with HttpEngine(url, "t", timeout_s=20) as client:
+            job = Job(job_id="a", training_input=TrainingInput(region="r"))
+            assert client.create_job("p", job).state == "QUEUED"
+
+
+def test_a_create_of_a_taken_id_fails_even_after_a_break() -> None:
+    with _scripted(None, _TAKEN, _http(200, _JOB)) as (url, _seen):
+        with HttpEngine(url, "t", timeout_s=20) as client, pytest.raises(AlreadyExists):
+            client.create_job("p", Job(job_id="a", training_input=TrainingInput(region="other")))
+
+
+def test_a_create_of_a_taken_id_fails_at_once_without_a_break() -> None:
+    with _scripted(_TAKEN) as (url, _seen):
+        with HttpEngine(url, "t", timeout_s=20) as client, pytest.raises(AlreadyExists):
+            client.create_job("p", Job(job_id="a"))
+
+
+def test_what_is_not_safe_is_sent_once() -> None:
+    with _scripted(None) as (url, seen):
+        with HttpEngine(url, "t", timeout_s=20) as client, pytest.raises(Unavailable):
+            client.create_version("p", "m", Version(name="v"))
+    assert len(seen) == 1
+
+
+def test_an_answer_that_is_no_engine_s_is_told_apart() -> None:
+    with _scripted(_http(502, b"<html>"), _http(200, b"<html>")) as (url, _seen):
+        with HttpEngine(url, "t", timeout_s=20) as client:
+            with pytest.raises(Unavailable, match="HTTP 502"):
+                client.get_job("p", "a")
+            with pytest.raises(Internal, match="not JSON"):
+                client.get_job("p", "a")
+
+
+def test_no_engine_is_said_with_the_next_step() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    with HttpEngine(url, "t") as client, pytest.raises(Unavailable, match="mlengine up"):
+        client.list_jobs("p")
+
+
+def test_silence_has_an_end() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        with HttpEngine(url, "t", timeout_s=0.2) as client, pytest.raises(DeadlineExceeded):
+            client.list_jobs("p")
+
+
+def test_a_connection_that_was_closed_meanwhile_is_not_used() -> None:
+    app = build_app(FakeEngine(), token_digest=token_digest(TOKEN), allowed_hosts=[])
+    with served(app) as url:
+        client = HttpEngine(url, TOKEN)
+        client.create_model("p", Model(name="m"))
+    with client, pytest.raises(Unavailable, match="No engine answers"):
+        client.create_version("p", "m", Version(name="v"))
+
+
+@pytest.mark.parametrize(
+    "endpoint", ["", "localhost:1", "ftp://x", "http://", "http://x:y", "http://x/p"]
+)
+def test_what_is_no_address_is_refused(endpoint: str) -> None:
+    with pytest.raises(InvalidArgument, match="address"):
+        HttpEngine(endpoint, "t")
+
+
+def test_a_unix_socket_is_an_address_too(tmp_path: Any) -> None:
+    path = tmp_path / "engine.sock"
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+
+        def serve() -> None:
+            connection, _peer = listener.accept()
+            with connection:
+                connection.recv(65536)
+                connection.sendall(_http(200, _JOB))
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        with HttpEngine(f"unix:{path}", "t", timeout_s=20) as client:
+            assert client.get_job("p", "a").job_id == "a"
+        thread.join(20)
+
+
+def test_importing_the_client_brings_no_http_server_and_no_heavy_library() -> None:
+    code = "import sys, mlengine.client.http; print(*sys.modules)"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    heavy = {
+        "http.client",
+        "ssl",
+        "starlette",
+        "uvicorn",
+        "anyio",
+        "sqlalchemy",
+        "asyncio",
+        "email",
+    }
+    assert not heavy & set(found.stdout.split())
