@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import datetime
 from typing import Any
 
-from mlengine.core.clock import SystemClock, rfc3339
+from mlengine.core.clock import SystemClock
 from mlengine.core.errors import EngineError
 from mlengine.prediction.routing import (
     PredictTarget,
@@ -90,14 +89,14 @@ class Switchboard:
 
     def stats(self) -> dict[str, Any]:
         """Return, for each version that was asked, its counts and the time of its last use."""
-        now = SystemClock().now()
-        now_s = self._loop.time()
+        # Counted on the monotonic clock, shown on the wall clock: seconds since 1970.
+        offset_s = SystemClock().now().timestamp() - self._loop.time()
         return {
             name: {
                 "requests": link.requests,
                 "errors": link.errors,
                 "load": link.load,
-                "last_use_time": rfc3339(now - datetime.timedelta(seconds=now_s - link.last_use_s)),
+                "last_use_time": link.last_use_s + offset_s,
             }
             for name, link in self._links.items()
             if link.requests

@@ -1,0 +1,36 @@
+"""How long a worker that keeps dying stays down. Pure."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+__all__ = ["Deaths", "next_deaths", "restart_delay_s"]
+
+_FIRST_S = 0.5
+_LONGEST_S = 60.0
+_HEALTHY_S = 60.0
+
+
+class Deaths(NamedTuple):
+    """How often a worker died, each time soon, and when it did last (monotonic seconds)."""
+
+    in_a_row: int = 0
+    last_s: float = 0.0
+
+
+def next_deaths(deaths: Deaths, *, now_s: float, started_s: float) -> Deaths:
+    """Count one more death; a worker that had lived for a minute begins anew."""
+    in_a_row = deaths.in_a_row if now_s - started_s < _HEALTHY_S else 0
+    return Deaths(in_a_row + 1, now_s)
+
+
+def restart_delay_s(deaths: Deaths) -> float:
+    """Return the wait after the last death: none after the first, then doubling up to a minute.
+
+    Example:
+        >>> [restart_delay_s(Deaths(n)) for n in (1, 2, 3, 4, 20)]
+        [0.0, 0.5, 1.0, 2.0, 60.0]
+    """
+    if deaths.in_a_row <= 1:
+        return 0.0
+    return float(min(_FIRST_S * 2 ** min(deaths.in_a_row - 2, 16), _LONGEST_S))

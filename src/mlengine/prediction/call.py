@@ -1,0 +1,69 @@
+"""One prediction, straight to a worker's socket, without a gateway: for embedded use and checks."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+
+from mlengine.core.errors import DeadlineExceeded, Unavailable
+from mlengine.runtime.frames import PING, PREDICT, FrameReader, pack
+
+__all__ = ["ping", "predict_once"]
+
+_REQUEST_ID = 1
+_READ_BYTES = 1 << 16
+_MAX_ANSWER_BYTES = 1 << 30
+
+
+def predict_once(
+    worker: str | os.PathLike[str], body: bytes, timeout_s: float
+) -> tuple[int, bytes]:
+    """Send one predict body to a worker and wait for its answer.
+
+    Args:
+        worker: Path of the worker's socket.
+        body: The HTTP body: ``{"instances": …}``.
+        timeout_s: Longest wait for the whole answer, in seconds.
+
+    Returns:
+        The HTTP status and the JSON body.
+
+    Raises:
+        Unavailable: No worker listens there, or it died before it answered.
+        DeadlineExceeded: It took longer.
+    """
+    return _ask(os.fspath(worker), PREDICT, body, timeout_s)
+
+
+def ping(worker: str | os.PathLike[str], timeout_s: float) -> bool:
+    """Tell whether a worker answers within a time; one that is busy with a model call does not."""
+    try:
+        return _ask(os.fspath(worker), PING, b"", timeout_s)[0] == 200
+    except (Unavailable, DeadlineExceeded):
+        return False
+
+
+def _ask(path: str, kind: int, payload: bytes, timeout_s: float) -> tuple[int, bytes]:
+    deadline_s = time.monotonic() + timeout_s
+    reader = FrameReader(max_payload_bytes=_MAX_ANSWER_BYTES)
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as talk:
+            talk.settimeout(timeout_s)
+            talk.connect(path)
+            talk.sendall(pack(_REQUEST_ID, kind, payload))
+            while True:
+                talk.settimeout(max(deadline_s - time.monotonic(), 0.001))
+                data = talk.recv(_READ_BYTES)
+                if not data:
+                    raise Unavailable("The worker died while it answered.", "Try again.")
+                for frame in reader.feed(data):
+                    if frame.payload is None:
+                        raise Unavailable("The worker's answer is too long.", "Ask for less.")
+                    return frame.kind, frame.payload
+    except TimeoutError:
+        raise DeadlineExceeded(
+            f"The worker gave no answer within {timeout_s:g} s.", "Send fewer instances."
+        ) from None
+    except OSError as error:
+        raise Unavailable(f"No worker answers at {path}: {error.strerror}.", "Try again.") from None
