@@ -1,0 +1,181 @@
+"""How printed bytes become log lines."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mlengine.runtime.logline import MAX_LINE_BYTES, Line, LineSplitter, Stream, severity_of
+
+PRINTED = st.lists(
+    st.sampled_from([b"a", b"bc", b" ", b"\n", b"\r", b"\r\n", b"\xff", "é😀".encode(), b"x" * 70000])
+).map(b"".join)
+
+
+def split(data: bytes, *cuts: int) -> list[bytes]:
+    splitter = LineSplitter()
+    out: list[bytes] = []
+    for start, end in zip([0, *cuts], [*cuts, len(data)], strict=True):
+        out += splitter.feed(data[start:end])
+    return out + splitter.finish()
+
+
+@given(PRINTED, st.data())
+def test_how_bytes_are_chunked_makes_no_difference(data: bytes, draw: st.DataObject) -> None:
+    cuts = sorted(draw.draw(st.lists(st.integers(0, len(data)), max_size=8)))
+    assert split(data, *cuts) == split(data)
+
+
+@given(PRINTED)
+def test_no_line_is_long_or_holds_a_line_end(data: bytes) -> None:
+    for line in split(data):
+        assert len(line) <= MAX_LINE_BYTES
+        assert b"\n" not in line and b"\r" not in line
+
+
+@given(st.binary().filter(lambda data: b"\r" not in data))
+def test_without_carriage_returns_nothing_is_lost(data: bytes) -> None:
+    assert b"\n".join(split(data)) == data.removesuffix(b"\n")
+
+
+@given(st.integers(0, 3), st.integers(1, 200_000))
+def test_a_giant_line_is_cut_between_characters(offset: int, count: int) -> None:
+    data = b"a" * offset + "😀".encode() * count
+    pieces = split(data)
+    assert b"".join(pieces) == data
+    assert all("\ufffd" not in piece.decode("utf-8", "replace") for piece in pieces)
+
+
+@pytest.mark.parametrize(
+    ("data", "lines"),
+    [
+        (b"10%\r50%\r100%\n", [b"100%"]),
+        (b"\r10%\r20%\r", [b"20%"]),
+        (b"\x1b[K\r100%\r   \n", [b"100%"]),
+        (b"a\r\nb\r\n", [b"a", b"b"]),
+        (b"\n\n", [b"", b""]),
+        (b"open", [b"open"]),
+        (b"", []),
+    ],
+)
+def test_of_a_progress_bar_the_last_state_stays(data: bytes, lines: list[bytes]) -> None:
+    assert split(data) == lines
+
+
+SEVERITIES = {
+    "I0302 10:00:00.123456 7 task.py:12] x": "INFO",
+    "W0302 10:00:00.123456 7 task.py:12] x": "WARNING",
+    "E20240302 10:00:00.123456 7 x.cc:1] x": "ERROR",
+    "F0302 10:00:00.123456 7 x.cc:1] x": "CRITICAL",
+    "2024-03-02 10:00:00.123456: W tensorflow/core/x.cc:1] slow": "WARNING",
+    "2024-03-02 10:00:00.123456: I tensorflow/core/x.cc:1] cpu": "INFO",
+    "WARNING:root:careful": "WARNING",
+    "ERROR:tensorflow:bad": "ERROR",
+    "CRITICAL:root:worse": "CRITICAL",
+    "DEBUG:root:detail": "DEBUG",
+    "[ERROR] bad": "ERROR",
+    "2024-03-02 10:00:00,123 - trainer.task - WARNING - careful": "WARNING",
+    "2024-03-02 10:00:00,123 ERROR trainer: bad": "ERROR",
+    "2024-03-02T10:00:00.123Z INFO started": "INFO",
+    "/x/ops.py:12: UserWarning: deprecated": "WARNING",
+    "task.py: error: unrecognized arguments: --x": "ERROR",
+    "ERRORS were 0 today": "INFO",
+    "Epoch 1/10": "INFO",
+    "": "INFO",
+    "In 5 steps: done": "INFO",
+}
+
+
+@pytest.mark.parametrize(("text", "severity"), SEVERITIES.items())
+def test_the_severity_is_what_the_line_says(text: str, severity: str) -> None:
+    assert severity_of(text) == severity
+
+
+@given(st.text(max_size=3000))
+def test_any_text_has_a_severity_and_is_kept(text: str) -> None:
+    line = Stream().feed(text.replace("\n", "").replace("\r", "").encode("utf-8", "replace") + b"\n")
+    assert len(line) == 1
+    assert line[0].severity in {"DEFAULT", "DEBUG", "INFO", "NOTICE", "WARNING", "ERROR",
+                                "CRITICAL", "ALERT", "EMERGENCY"}  # fmt: skip
+
+
+def test_a_json_line_speaks_for_itself() -> None:
+    (line,) = Stream().feed(b'{"severity":"warning","message":"m","step":3}\n')
+    assert line == Line("WARNING", "m", {"step": 3})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"loss": 0.1}', '{"severity":"LOUD","message":"m"}', '{"severity":"INFO","message":1}',
+        '{"severity":"INFO","message":"m","x":NaN}', '{"severity":"INFO","message":"m","x":1e999}',
+        '{"severity":"INFO"', "{" * 5000,
+    ],
+)  # fmt: skip
+def test_other_json_is_text(text: str) -> None:
+    (line,) = Stream().feed(text.encode() + b"\n")
+    assert line == Line("INFO", text)
+
+
+def heard(text: str, cwd: str = "") -> Stream:
+    stream = Stream(cwd)
+    stream.feed(text.encode())
+    stream.finish()
+    return stream
+
+
+TRACE = 'Traceback (most recent call last):\n  File "/w/trainer/task.py", line 12, in <module>\n'
+
+
+def test_a_traceback_is_an_error_whatever_it_came_on() -> None:
+    lines = Stream().feed((TRACE + "    main()\nValueError: bad\nafter\n").encode())
+    assert [line.severity for line in lines] == ["ERROR"] * 4 + ["INFO"]
+
+
+EXCEPTIONS = {
+    "plain": (TRACE + "    main()\nValueError: bad\n", "ValueError: bad (trainer/task.py:12)"),
+    "without message": (TRACE + "KeyboardInterrupt\n", "KeyboardInterrupt (trainer/task.py:12)"),
+    "dotted": (TRACE + "a.b.Oops: x\n", "a.b.Oops: x (trainer/task.py:12)"),
+    "installed": (
+        TRACE + '  File "/e/lib/python3.11/site-packages/a/b.py", line 3, in f\nE: x\n',
+        "E: x (a/b.py:3)",
+    ),
+    "chained, the last counts": (
+        TRACE + "KeyError: 1\n\nDuring handling of the above exception, another exception "
+        "occurred:\n\n" + TRACE + "TypeError: 2\n",
+        "TypeError: 2 (trainer/task.py:12)",
+    ),
+    "syntax error": (
+        '  File "/w/trainer/task.py", line 3\n    x = = 1\n        ^\nSyntaxError: invalid syntax\n',
+        "SyntaxError: invalid syntax (trainer/task.py:3)",
+    ),
+    "group": (
+        '  + Exception Group Traceback (most recent call last):\n  |   File "/w/x.py", line 1, in '
+        "<module>\n  | ExceptionGroup: eg (1 sub-exception)\n",
+        "ExceptionGroup: eg (1 sub-exception) (w/x.py:1)",
+    ),
+    "survived long ago": (TRACE + "ValueError: bad\n" + "fine\n" * 60, ""),
+    "none": ("all fine\n", ""),
+}
+
+
+@pytest.mark.parametrize(("text", "found"), EXCEPTIONS.values(), ids=EXCEPTIONS.keys())
+def test_the_last_exception_is_remembered(text: str, found: str) -> None:
+    assert heard(text).last_exception == found
+
+
+def test_paths_are_shown_from_the_working_directory() -> None:
+    assert heard(TRACE + "E: x\n", cwd="/w").last_exception == "E: x (trainer/task.py:12)"
+    assert heard(TRACE + "E: x\n", cwd="/w/trainer").last_exception == "E: x (task.py:12)"
+
+
+def test_a_traceback_inside_a_json_message_counts() -> None:
+    text = json.dumps({"severity": "ERROR", "message": "failed\n" + TRACE + "ValueError: bad"})
+    assert heard(text + "\n").last_exception == "ValueError: bad (trainer/task.py:12)"
+
+
+def test_the_last_line_that_shows_something_is_remembered() -> None:
+    assert heard("one\ntwo\n\n  \n").last_line == "two"

@@ -1,0 +1,190 @@
+"""``local train``: the shell's own child."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.waiting import wait_until
+
+from mlengine.core.errors import EngineError, FailedPrecondition, InvalidArgument
+from mlengine.runtime.processes import look
+from mlengine.training.local import run_local
+from mlengine.training.tfconfig import free_ports
+
+REPORT = """
+import json, os, sys
+config = json.loads(os.environ["TF_CONFIG"])
+task = config["task"]
+name = f"{task.get('type', 'alone')}{task.get('index', '')}"
+with open(name + ".tmp", "w") as file:
+    json.dump({"argv": sys.argv[1:], "config": config, "pid": os.getpid()}, file)
+os.rename(name + ".tmp", name + ".json")
+"""
+WAIT = "import signal; signal.pause()\n"
+
+
+@pytest.fixture
+def package(tmp_path: Path) -> Path:
+    folder = tmp_path / "trainer"
+    folder.mkdir()
+    (folder / "__init__.py").touch()
+    (folder / "task.py").write_text(REPORT)
+    return folder
+
+
+def run(package: Path, *, module: str = "trainer.task", **options: Any) -> int:
+    return run_local(module, package, python=sys.executable, **options)
+
+
+def report(package: Path, name: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((package.parent / f"{name}.json").read_text())
+    return found
+
+
+def test_one_process_next_to_its_package(package: Path) -> None:
+    assert run(package, job_dir="gs://b/out", args=["--epochs", "2"]) == 0
+    found = report(package, "alone")
+    argv = ["--epochs", "2", "--job-dir", "gs://b/out"]
+    assert found["argv"] == argv
+    assert found["config"] == {
+        "job": {"job_name": "trainer.task", "args": argv},
+        "task": {}, "cluster": {}, "environment": "cloud",
+    }  # fmt: skip
+
+
+def test_the_exit_code_is_the_trainers(package: Path) -> None:
+    (package / "task.py").write_text("import sys; sys.exit(7)")
+    assert run(package) == 7
+    (package / "task.py").write_text("import os; os.kill(os.getpid(), 9)")
+    assert run(package) == 137
+
+
+def test_counts_without_distributed_are_warned_about(package: Path) -> None:
+    warnings: list[str] = []
+    run(package, worker_count=3, evaluator_count=1, warn=warnings.append)
+    assert warnings == [
+        f"{flag} is ignored if --distributed is not provided.\n"
+        "Did you mean to run distributed training?"
+        for flag in ("--worker-count", "--evaluator-count")
+    ]
+
+
+def port_range(count: int) -> int:
+    """Find adjacent ports that nobody has."""
+    while True:
+        (start,) = free_ports(1)
+        try:
+            for port in range(start, start + count):
+                with socket.socket() as probe:
+                    probe.bind(("127.0.0.1", port))
+        except (OSError, OverflowError):
+            continue
+        return start
+
+
+def test_a_cluster_lives_as_long_as_its_chief(package: Path) -> None:
+    (package / "task.py").write_text(
+        REPORT + "import time, subprocess\n"
+        "if task['type'] == 'chief':\n"
+        "    names = ['ps0', 'worker0', 'worker1', 'evaluator0']\n"
+        "    while not all(os.path.exists(n + '.json') for n in names): time.sleep(0.01)\n"
+        "    sys.exit(3)\n"
+        "signal = __import__('signal'); signal.signal(signal.SIGTERM, lambda *_: sys.exit())\n"
+        "signal.pause()\n"
+    )
+    start = port_range(4)
+    code = run(
+        package, distributed=True, worker_count=2, parameter_server_count=1, evaluator_count=1,
+        start_port=start,
+    )  # fmt: skip
+    assert code == 3
+    addresses = {
+        "chief": [f"localhost:{start}"],
+        "ps": [f"localhost:{start + 1}"],
+        "worker": [f"localhost:{start + 2}", f"localhost:{start + 3}"],
+    }
+    for name in ("chief0", "ps0", "worker0", "worker1", "evaluator0"):
+        found = report(package, name)
+        assert found["config"]["cluster"] == addresses
+        assert look(found["pid"]) is None
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_interrupted_it_leaves_nobody(package: Path, signum: int) -> None:
+    (package / "task.py").write_text(REPORT + WAIT)
+    start = port_range(3)
+    code = (
+        "import sys; from mlengine.training.local import run_local;"
+        f"sys.exit(run_local('trainer.task', {str(package)!r}, distributed=True, worker_count=1,"
+        f" parameter_server_count=1, start_port={start}, python=sys.executable))"
+    )
+    child = subprocess.Popen(
+        [sys.executable, "-c", code], start_new_session=True, stderr=subprocess.DEVNULL
+    )
+    names = ("chief0", "ps0", "worker0")
+    wait_until(lambda: all((package.parent / f"{n}.json").exists() for n in names), 20)
+    if signum == signal.SIGINT:
+        os.killpg(child.pid, signum)  # as the terminal does
+    else:
+        child.send_signal(signum)
+    child.wait(20)
+    pids = [report(package, name)["pid"] for name in names]
+    wait_until(lambda: not [p for p in pids if (row := look(p)) is not None and row.alive], 10)
+
+
+REFUSED: dict[str, tuple[str, str, type[EngineError], str]] = {
+    "no folder": ("nothing", "trainer.task", InvalidArgument, "does not exist"),
+    "no package": ("bare", "bare.task", InvalidArgument, "`__init__.py` file. Please create one"),
+    "a typo": ("trainer", "trainer.taks", InvalidArgument, "Did you mean 'trainer.task'"),
+    "a path": ("trainer", "trainer/task.py", InvalidArgument, "Write it with dots"),
+    "not there": ("trainer", "trianer.task", InvalidArgument, "nor is it installed"),
+}
+
+
+@pytest.mark.parametrize(
+    ("folder", "module", "kind", "text"), REFUSED.values(), ids=REFUSED.keys()
+)
+def test_a_wrong_package_or_module_is_refused_with_a_remedy(
+    package: Path, folder: str, module: str, kind: type[EngineError], text: str
+) -> None:
+    (package.parent / "bare").mkdir()
+    with pytest.raises(kind, match=re.escape(text)):
+        run(package.parent / folder, module=module)
+
+
+def test_a_module_that_is_installed_will_do(package: Path) -> None:
+    assert run(package, module="this", args=[]) == 0
+
+
+def test_a_package_with_a_main_will_do(package: Path) -> None:
+    (package / "__main__.py").write_text("raise SystemExit(4)")
+    assert run(package, module="trainer") == 4
+
+
+def test_an_interpreter_that_is_missing_is_refused(package: Path) -> None:
+    with pytest.raises(InvalidArgument, match="was not found"):
+        run_local("trainer.task", package, python="/no/such/python")
+
+
+def test_a_port_in_use_is_named(package: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(FailedPrecondition, match=f"Port {port} cannot be used"):
+            run(package, distributed=True, start_port=port)
+
+
+@pytest.mark.parametrize("options", [{"worker_count": -1}, {"start_port": 65535}, {"start_port": 0}])
+def test_impossible_clusters_are_refused(package: Path, options: dict[str, int]) -> None:
+    with pytest.raises((InvalidArgument, FailedPrecondition)):
+        run(package, distributed=True, **options)

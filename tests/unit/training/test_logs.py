@@ -1,0 +1,159 @@
+"""A job's log, read as one stream."""
+
+from __future__ import annotations
+
+import json
+import threading
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mlengine.core.errors import OutOfRange
+from mlengine.core.resources import LogEntry
+from mlengine.training import logs
+from mlengine.training.logs import ServiceLog
+
+
+def put(path: Path, *rows: tuple[str, str], end: str = "\n") -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as file:
+        for stamp, message in rows:
+            record = {"timestamp": stamp, "severity": "INFO", "message": message}
+            file.write(json.dumps(record) + end)
+
+
+def messages(entries: list[LogEntry]) -> list[str]:
+    return [e.message for e in entries]
+
+
+def read_all(job: Path, *, limit: int, task_name: str = "") -> list[LogEntry]:
+    found: list[LogEntry] = []
+    cursor = ""
+    while True:
+        entries, cursor = logs.read(job, cursor=cursor, limit=limit, task_name=task_name)
+        if not entries:
+            return found
+        found += entries
+
+
+def test_a_job_without_a_folder_has_an_empty_log(tmp_path: Path) -> None:
+    entries, cursor = logs.read(tmp_path / "none")
+    assert entries == []
+    assert logs.read(tmp_path / "none", cursor=cursor) == ([], cursor)
+
+
+def test_tasks_and_attempts_are_merged_by_time(tmp_path: Path) -> None:
+    put(tmp_path / "service.log.jsonl", ("1", "queued"), ("5", "done"))
+    put(tmp_path / "1" / "master-replica-0.log.jsonl", ("2", "first"))
+    put(tmp_path / "2" / "master-replica-0.log.jsonl", ("4", "second"))
+    put(tmp_path / "2" / "ps-replica-0.log.jsonl", ("3", "ps"))
+    entries, _cursor = logs.read(tmp_path)
+    assert messages(entries) == ["queued", "first", "ps", "second", "done"]
+    assert [e.task_name for e in entries][:3] == ["service", "master-replica-0", "ps-replica-0"]
+    assert len({e.insert_id for e in entries}) == 5
+
+
+def test_a_task_keeps_its_order_when_the_clock_goes_back(tmp_path: Path) -> None:
+    put(tmp_path / "service.log.jsonl", ("5", "a"), ("1", "b"), ("7", "c"))
+    put(tmp_path / "1" / "m.log.jsonl", ("6", "x"))
+    assert messages(logs.read(tmp_path)[0]) == ["a", "b", "x", "c"]
+
+
+def test_the_parts_of_a_flood_are_read_in_order(tmp_path: Path) -> None:
+    put(tmp_path / "1" / "m.log.jsonl", ("1", "head"))
+    put(tmp_path / "1" / "m.log.9.jsonl", ("2", "nine"))
+    put(tmp_path / "1" / "m.log.10.jsonl", ("3", "ten"))
+    assert messages(read_all(tmp_path, limit=1)) == ["head", "nine", "ten"]
+
+
+def test_half_a_line_is_left_for_later(tmp_path: Path) -> None:
+    file = tmp_path / "1" / "m.log.jsonl"
+    put(file, ("1", "whole"))
+    put(file, ("2", "half"), end="")
+    entries, cursor = logs.read(tmp_path)
+    assert messages(entries) == ["whole"]
+    with file.open("a") as out:
+        out.write("\n")
+    assert messages(logs.read(tmp_path, cursor=cursor)[0]) == ["half"]
+
+
+def test_one_task_alone(tmp_path: Path) -> None:
+    ServiceLog(tmp_path).write("queued")
+    put(tmp_path / "1" / "m.log.jsonl", ("1", "x"))
+    assert messages(logs.read(tmp_path, task_name="m")[0]) == ["x"]
+    assert messages(logs.read(tmp_path, task_name="service")[0]) == ["queued"]
+    assert logs.read(tmp_path, task_name="nobody")[0] == []
+
+
+def test_a_torn_line_is_shown_as_it_is(tmp_path: Path) -> None:
+    put(tmp_path / "1" / "m.log.jsonl", ("1", "a"))
+    with (tmp_path / "1" / "m.log.jsonl").open("a") as file:
+        file.write('{"timestamp": "2", "mess\n')
+    entries, _cursor = logs.read(tmp_path)
+    assert entries[1].message == '{"timestamp": "2", "mess'
+    assert (entries[1].timestamp, entries[1].severity) == ("1", "DEFAULT")
+
+
+def test_control_characters_are_kept(tmp_path: Path) -> None:
+    ServiceLog(tmp_path).write("\x1b[31mred\x00", "ERROR")
+    (entry,), _cursor = logs.read(tmp_path)
+    assert (entry.message, entry.severity) == ("\x1b[31mred\x00", "ERROR")
+    assert entry.timestamp.endswith("Z")
+
+
+@pytest.mark.parametrize("cursor", ["!", "é", "e30x", "W10", "eyJhIjotMX0", "eyJhIjoiYiJ9", "a" * 999])
+def test_a_foreign_cursor_is_refused(tmp_path: Path, cursor: str) -> None:
+    with pytest.raises(OutOfRange, match="no place in this job's log"):
+        logs.read(tmp_path, cursor=cursor)
+
+
+@pytest.mark.parametrize("offset", [3, 10_000])
+def test_a_cursor_inside_a_line_or_behind_the_end_is_refused(tmp_path: Path, offset: int) -> None:
+    put(tmp_path / "service.log.jsonl", ("1", "x"))
+    with pytest.raises(OutOfRange):
+        logs.read(tmp_path, cursor=logs._encode({"service.log.jsonl": offset}))
+
+
+def test_a_cursor_names_no_other_file(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("s\n")
+    assert logs.read(tmp_path / "job", cursor=logs._encode({"../secret": 1}))[0] == []
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 9)), max_size=40),
+    st.integers(1, 7),
+)
+def test_pages_of_any_size_give_every_line_once_in_order(
+    tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str, int]], limit: int
+) -> None:
+    job = tmp_path_factory.mktemp("job")
+    for number, (task, stamp) in enumerate(rows):
+        put(job / "1" / f"{task}.log.jsonl", (str(stamp), f"{task}{number}"))
+    found = messages(read_all(job, limit=limit))
+    assert sorted(found) == sorted(f"{task}{n}" for n, (task, _stamp) in enumerate(rows))
+    for task in "abc":
+        numbers = [int(m[1:]) for m in found if m[0] == task]
+        assert numbers == sorted(numbers)
+
+
+def test_lines_of_many_writers_never_mix(tmp_path: Path) -> None:
+    def write(name: int) -> None:
+        for _ in range(50):
+            ServiceLog(tmp_path).write(f"{name}" * 2000)
+
+    threads = [threading.Thread(target=write, args=(n,)) for n in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    entries, _cursor = logs.read(tmp_path)
+    assert len(entries) == 200
+    assert all(len(set(e.message)) == 1 for e in entries)
+
+
+def test_a_line_that_cannot_be_written_is_no_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    ServiceLog(tmp_path / "file").write("x")

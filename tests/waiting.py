@@ -1,0 +1,18 @@
+"""Waiting for something to become true, with a deadline; tests never sleep for a fixed time."""
+
+from __future__ import annotations
+
+import select
+import time
+from collections.abc import Callable
+
+__all__ = ["wait_until"]
+
+
+def wait_until(predicate: Callable[[], object], timeout_s: float = 10.0) -> None:
+    """Return as soon as the predicate is true; fail the test when it is not in time."""
+    until_s = time.monotonic() + timeout_s
+    while not predicate():
+        if time.monotonic() > until_s:
+            raise AssertionError(f"not true within {timeout_s:g} s: {predicate}")
+        select.select([], [], [], 0.005)
