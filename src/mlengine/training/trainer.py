@@ -8,7 +8,7 @@ from typing import Any
 
 from mlengine.core.errors import EngineError, FailedPrecondition, InvalidArgument
 from mlengine.core.resources import Job, TrainingInput, TrainingOutput
-from mlengine.environments import Environments, runtime_warning
+from mlengine.environments import Environments, check_archive_name, runtime_warning
 from mlengine.storage import Buckets
 from mlengine.storage.paths import is_uri, parse_uri
 from mlengine.store import JobRecord
@@ -16,7 +16,6 @@ from mlengine.training.checks import check_training_input, running_limit_s
 from mlengine.training.kinds import Preparation, hours_run
 from mlengine.training.launchers import AttemptSpec, ExitRecord, ReplicaSpec
 from mlengine.training.localise import localise
-from mlengine.training.packaging import check_archive_name
 from mlengine.training.tfconfig import replica_environment
 
 __all__ = ["TrainerJobs"]

@@ -1,0 +1,402 @@
+"""Jobs over a real store; the launcher, the kind of job and the clock are played."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mlengine.core.errors import (
+    Aborted,
+    AlreadyExists,
+    FailedPrecondition,
+    InvalidArgument,
+    NotFound,
+)
+from mlengine.core.resources import Job, Scheduling, TrainingInput, TrainingOutput
+from mlengine.core.states import JobState
+from mlengine.store import JobRecord, open_store
+from mlengine.training.jobs import Jobs, folder_of
+from mlengine.training.kinds import JobKind, Preparation
+from mlengine.training.launchers import AttemptSpec, ExitRecord, Outcome, Phase
+from mlengine.training.reconciler import JobReconciler
+from tests.fakes.clock import PlayedClock
+from tests.fakes.launcher import ScriptedLauncher
+from tests.waiting import wait_until
+
+P = "default"
+
+
+class PlayedKind:
+    """Prepares at once, or when its gate opens, or not at all."""
+
+    def __init__(self) -> None:
+        self.gate = threading.Event()
+        self.gate.set()
+        self.error: Exception | None = None
+        self.collect_error: Exception | None = None
+        self.prepared: list[str] = []
+        self.live: dict[str, Any] = {}
+
+    def check(self, project: str, job: Job) -> None:
+        assert job.training_input
+        if job.training_input.python_module == "bad":
+            raise InvalidArgument("No such module.", "Use another.", field="training_input.x")
+
+    def prepare(self, preparation: Preparation) -> AttemptSpec:
+        self.prepared.append(preparation.record.job_id)
+        preparation.log("Installing.")
+        assert self.gate.wait(30)
+        if self.error:
+            raise self.error
+        return AttemptSpec(job="j", attempt=preparation.record.attempt, replicas=[])
+
+    def collect(
+        self, record: JobRecord, attempt_dir: Path, exit_record: ExitRecord
+    ) -> dict[str, Any]:
+        if self.collect_error:
+            raise self.collect_error
+        return {"training_output": TrainingOutput(consumed_m_l_units=1.5)}
+
+    def progress(self, record: JobRecord, attempt_dir: Path) -> dict[str, Any]:
+        return self.live
+
+
+_: type[JobKind] = PlayedKind
+
+
+class World:
+    def __init__(self, home: Path, *, max_running: int = 2) -> None:
+        self.home = home
+        self.clock = PlayedClock()
+        self.kind = PlayedKind()
+        self.launcher = ScriptedLauncher()
+        self.store = open_store(f"sqlite:///{home / 'engine.db'}")
+        self.max_running = max_running
+        self.jobs = Jobs(
+            self.store, {"training": self.kind}, home / "jobs", clock=self.clock, wake=lambda: None
+        )
+        self.reconciler = self.engine()
+
+    def engine(self) -> JobReconciler:
+        """Another engine over the same records, as after a crash."""
+        return JobReconciler(
+            self.store,
+            self.launcher,
+            {"training": self.kind},
+            self.home / "jobs",
+            clock=self.clock,
+            max_running=self.max_running,
+        )
+
+    def submit(self, job_id: str, **scheduling: Any) -> Job:
+        spec = TrainingInput(
+            python_module="trainer.task", region="local", scheduling=Scheduling(**scheduling)
+        )
+        return self.jobs.create(P, Job(job_id=job_id, training_input=spec))
+
+    def state(self, job_id: str) -> str:
+        return self.store.job(P, job_id).job.state
+
+    def job(self, job_id: str) -> Job:
+        return self.store.job(P, job_id).job
+
+    def attempt_dir(self, job_id: str) -> Path:
+        record = self.store.job(P, job_id)
+        return folder_of(self.home / "jobs", record) / str(record.attempt)
+
+    def until(self, job_id: str, state: str) -> None:
+        def there() -> bool:
+            self.reconciler.tick()
+            return self.state(job_id) == state
+
+        wait_until(there, 20)
+
+    def until_started(self, job_id: str) -> None:
+        def there() -> bool:
+            self.reconciler.tick()
+            return self.launcher.poll(self.attempt_dir(job_id)).phase is not Phase.NOT_STARTED
+
+        wait_until(there, 20)
+
+    def run(self, job_id: str) -> None:
+        """Submit a job and bring it to RUNNING."""
+        self.submit(job_id)
+        self.until_started(job_id)
+        self.launcher.now(Phase.RUNNING)
+        self.until(job_id, "RUNNING")
+
+    def lines(self, job_id: str) -> list[str]:
+        entries, _cursor, _end = self.jobs.read_logs(
+            P, job_id, cursor="", task_name="", wait_s=0
+        )
+        return [entry.message for entry in entries]
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    world = World(tmp_path)
+    yield world
+    world.kind.gate.set()
+    world.reconciler.close()
+    world.jobs.close()
+    world.store.close()
+
+
+def test_a_job_goes_all_the_way(world: World) -> None:
+    job = world.submit("a")
+    assert (job.state, job.create_time) == ("QUEUED", "2018-03-02T06:50:06Z")
+    world.until_started("a")
+    assert world.state("a") == "PREPARING"
+    assert world.launcher.specs[world.attempt_dir("a")].attempt == 1
+    world.launcher.now(Phase.RUNNING)
+    world.until("a", "RUNNING")
+    world.launcher.ends(Outcome.SUCCEEDED)
+    world.until("a", "SUCCEEDED")
+    done = world.job("a")
+    assert done.start_time and done.end_time
+    assert done.training_output == TrainingOutput(consumed_m_l_units=1.5)
+    assert world.lines("a") == [
+        "Validating job requirements...",
+        "Job creation request has been successfully validated.",
+        "Job a is queued.",
+        "Waiting for job to be provisioned.",
+        "Installing.",
+        "Waiting for training program to start.",
+        "Job completed successfully.",
+    ]
+
+
+def test_a_trainer_faster_than_the_engine_was_running_all_the_same(world: World) -> None:
+    world.submit("a")
+    world.until_started("a")
+    world.launcher.ends(Outcome.SUCCEEDED)
+    world.until("a", "SUCCEEDED")
+    moves = [e.detail.get("to") for e in world.store.events(limit=1000) if e.kind == "job.moved"]
+    assert moves == ["PREPARING", "RUNNING", "SUCCEEDED"]
+
+
+def test_a_failure_says_what_the_supervisor_said(world: World) -> None:
+    world.run("a")
+    world.launcher.ends(Outcome.FAILED, "The replica master 0 exited with 1. ValueError: x (t.py:3)")
+    world.until("a", "FAILED")
+    assert world.job("a").error_message.endswith("ValueError: x (t.py:3)")
+    assert world.job("a").training_output is not None
+    assert world.lines("a")[-1].endswith("ValueError: x (t.py:3)")
+
+
+def test_a_package_that_does_not_install_fails_the_job(world: World) -> None:
+    world.kind.error = FailedPrecondition("trainer-0.0.0.tar.gz failed to install.", "See above.")
+    world.submit("a")
+    world.until("a", "FAILED")
+    assert "failed to install" in world.job("a").error_message
+    assert not world.job("a").start_time
+    assert world.launcher.specs == {}
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), RuntimeError("defect")])
+def test_an_unforeseen_error_while_preparing_ends_the_job(world: World, error: Exception) -> None:
+    world.kind.error = error
+    world.submit("a")
+    world.until("a", "FAILED")
+    assert "No space left" in world.job("a").error_message or "defect" in world.job(
+        "a"
+    ).error_message
+
+
+def test_outputs_that_cannot_be_collected_fail_the_job(world: World) -> None:
+    world.run("a")
+    world.kind.collect_error = FailedPrecondition("The bucket is gone.", "Make it again.")
+    world.launcher.ends(Outcome.SUCCEEDED)
+    world.until("a", "FAILED")
+    assert "bucket is gone" in world.job("a").error_message
+
+
+def test_a_dead_supervisor_fails_the_job_after_a_sweep(world: World) -> None:
+    world.run("a")
+    world.launcher.now(Phase.LOST)
+    world.until("a", "FAILED")
+    assert "supervisor" in world.job("a").error_message
+    assert world.launcher.swept == [world.attempt_dir("a")]
+
+
+def test_a_cancelled_job_never_succeeds(world: World) -> None:
+    world.run("a")
+    world.jobs.cancel(P, "a")
+    assert world.state("a") == "CANCELLING"
+    world.reconciler.tick()
+    assert world.launcher.cancelled == [world.attempt_dir("a")]
+    world.launcher.ends(Outcome.SUCCEEDED)  # it had ended before the signal came
+    world.until("a", "CANCELLED")
+    assert world.job("a").error_message == "The job was cancelled by its user."
+
+
+def test_a_queued_job_is_cancelled_without_a_start(world: World) -> None:
+    world.submit("a")
+    world.jobs.cancel(P, "a")
+    world.until("a", "CANCELLED")
+    assert world.launcher.specs == {}
+
+
+def test_a_job_cancelled_while_it_is_prepared_never_starts(world: World) -> None:
+    world.kind.gate.clear()
+    world.submit("a")
+    wait_until(lambda: (world.reconciler.tick(), bool(world.kind.prepared))[1], 20)
+    world.jobs.cancel(P, "a")
+    world.reconciler.tick()
+    assert world.state("a") == "CANCELLING"
+    world.kind.gate.set()
+    world.until("a", "CANCELLED")
+    assert world.launcher.specs == {}
+
+
+def test_cancelling_a_finished_job_changes_nothing(world: World) -> None:
+    world.run("a")
+    world.launcher.ends(Outcome.SUCCEEDED)
+    world.until("a", "SUCCEEDED")
+    world.jobs.cancel(P, "a")
+    assert world.state("a") == "SUCCEEDED"
+
+
+def test_a_time_limit_ends_as_cancelled(world: World) -> None:
+    world.run("a")
+    world.launcher.ends(Outcome.TIMED_OUT, "The job ran longer than its maxRunningTime.")
+    world.until("a", "CANCELLED")
+    assert "maxRunningTime" in world.job("a").error_message
+
+
+def test_waiting_too_long_ends_as_cancelled_on_the_monotonic_clock(world: World) -> None:
+    world.max_running = 0
+    world.reconciler.close()
+    world.reconciler = world.engine()
+    world.submit("a", max_wait_time="1800s")
+    world.reconciler.expire_waiting()
+    world.clock.jump_s(86_400)  # somebody set the clock: nothing may come of it
+    world.reconciler.expire_waiting()
+    assert world.state("a") == "QUEUED"
+    world.clock.pass_s(1801)
+    world.reconciler.expire_waiting()
+    world.until("a", "CANCELLED")
+    assert "maxWaitTime" in world.job("a").error_message
+
+
+def test_slots_are_kept_and_priority_goes_first(world: World) -> None:
+    world.kind.gate.clear()
+    for job_id, priority in (("low", 0), ("high", 9), ("middle", 5)):
+        world.submit(job_id, priority=priority)
+    wait_until(lambda: (world.reconciler.tick(), len(world.kind.prepared) == 2)[1], 20)
+    world.reconciler.tick()
+    assert sorted(world.kind.prepared) == ["high", "middle"]
+    assert world.state("low") == "QUEUED"
+    assert world.reconciler.running() == 2
+
+
+def test_an_engine_that_died_while_preparing_prepares_again(world: World) -> None:
+    world.submit("a")
+    record = world.store.job(P, "a")
+    assert world.store.move_job(record, JobState.PREPARING, attempt=1)
+    world.until_started("a")
+    assert world.kind.prepared == ["a"]
+    assert world.store.job(P, "a").attempt == 1
+
+
+def test_a_running_job_is_adopted_by_the_next_engine(world: World) -> None:
+    world.run("a")
+    world.reconciler.close()
+    world.reconciler = world.engine()
+    world.reconciler.tick()
+    assert world.state("a") == "RUNNING"
+    world.launcher.ends(Outcome.SUCCEEDED)
+    world.until("a", "SUCCEEDED")
+    assert world.kind.prepared == ["a"]
+
+
+def test_live_outputs_are_shown_while_a_job_runs(world: World) -> None:
+    world.run("a")
+    world.kind.live = {"training_output": TrainingOutput(completed_trial_count=3)}
+    world.reconciler.tick()
+    assert world.job("a").training_output == TrainingOutput(completed_trial_count=3)
+
+
+def test_an_id_is_used_up_for_ever_and_the_error_names_a_free_one(world: World) -> None:
+    world.submit("a")
+    world.submit("a_2")
+    with pytest.raises(AlreadyExists, match="'a_3'") as caught:
+        world.submit("a")
+    assert caught.value.field == "job.job_id"
+
+
+def test_fifty_creates_of_one_id_make_one_job(world: World) -> None:
+    made: list[Job] = []
+    refused: list[AlreadyExists] = []
+    start = threading.Barrier(50)
+
+    def create() -> None:
+        start.wait()
+        try:
+            made.append(world.submit("a"))
+        except AlreadyExists as error:
+            refused.append(error)
+
+    threads = [threading.Thread(target=create) for _ in range(50)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (len(made), len(refused)) == (1, 49)
+
+
+def test_a_bad_job_leaves_nothing_behind(world: World) -> None:
+    with pytest.raises(InvalidArgument, match="No such module"):
+        world.jobs.create(P, Job(job_id="a", training_input=TrainingInput(python_module="bad")))
+    with pytest.raises(NotFound):
+        world.store.job(P, "a")
+    assert not (world.home / "jobs").exists()
+
+
+def test_a_job_that_does_not_exist_is_named_with_its_neighbour(world: World) -> None:
+    world.submit("census_1")
+    with pytest.raises(NotFound, match="Did you mean 'census_1'"):
+        world.jobs.record(P, "census1")
+
+
+def test_labels_are_replaced_whole_and_the_etag_is_checked(world: World) -> None:
+    job = world.submit("a")
+    update = world.jobs.update
+    changed = update(P, "a", Job(labels={"x": "y"}), update_mask="labels")
+    assert changed.labels == {"x": "y"}
+    assert changed.etag != job.etag
+    with pytest.raises(Aborted, match="etag"):
+        update(P, "a", Job(etag=job.etag, labels={}), update_mask="labels,etag")
+    assert update(P, "a", Job(etag=changed.etag), update_mask="etag,labels").labels == {}
+    with pytest.raises(InvalidArgument, match="cannot be updated"):
+        update(P, "a", Job(), update_mask="state")
+
+
+def test_who_waits_for_log_lines_is_let_go_at_the_end(world: World) -> None:
+    world.run("a")
+    _entries, cursor, finished = world.jobs.read_logs(P, "a", cursor="", task_name="", wait_s=0)
+    assert not finished
+    world.launcher.ends(Outcome.SUCCEEDED)
+    world.until("a", "SUCCEEDED")
+    entries, cursor, finished = world.jobs.read_logs(
+        P, "a", cursor=cursor, task_name="", wait_s=30
+    )
+    assert [e.message for e in entries] == ["Job completed successfully."]
+    _entries, _cursor, finished = world.jobs.read_logs(
+        P, "a", cursor=cursor, task_name="", wait_s=30
+    )
+    assert finished
+
+
+def test_closing_lets_waiting_readers_go(world: World) -> None:
+    world.submit("a")
+    _entries, cursor, _finished = world.jobs.read_logs(P, "a", cursor="", task_name="", wait_s=0)
+    world.jobs.close()
+    entries, _cursor, finished = world.jobs.read_logs(
+        P, "a", cursor=cursor, task_name="", wait_s=30
+    )
+    assert (list(entries), finished) == ([], False)
