@@ -32,6 +32,7 @@ from mlengine.store import Store, VersionRecord
 __all__ = ["Serving", "ServingOptions"]
 
 _log = logging.getLogger(__name__)
+_PING_S = 5.0
 _SERVED = {VersionState.READY, VersionState.UPDATING}
 
 
@@ -70,7 +71,7 @@ class Serving:
         run = options.home / "run"
         self._run = run
         self._control = GatewayControl(run)
-        self._pool = WorkerPool(options.home)
+        self._pool = WorkerPool(options.home, max_body_bytes=options.limits.max_body_bytes)
         self._gateway: GatewayInfo | None = None
         self._pushed: Snapshot | None = None
         # Snapshots are made and pushed one at a time: an older one never follows a newer one.
@@ -97,6 +98,7 @@ class Serving:
     def start(self) -> None:
         """Adopt the workers and the gateway of an engine that died, or start a gateway."""
         self._pool.adopt()
+        self._pool.start_watching()
         self._control.save(self._snapshot())
         self._keep_gateway()
         self.publish()
@@ -107,8 +109,9 @@ class Serving:
             self._control.shutdown()
         except EngineError as error:
             _log.warning("stopping the gateway: %s", error)
-        for record in self._store.versions_in(_SERVED):
-            self._pool.stop(record.uid)
+        self._pool.close()
+        for uid in self._pool.uids():
+            self._pool.stop(uid)
 
     def tick(self) -> None:
         """Bring gateway, workers and routes to what the records say."""
@@ -117,8 +120,16 @@ class Serving:
         for uid, record in served.items():
             if not self._pool.wanted(uid):
                 self._start_worker(record, self._artifacts.path(uid))
+        self._stop_strays()
         self._pool.tick()
         self.publish()
+
+    def _stop_strays(self) -> None:
+        """Stop workers that no record wants: of an engine that died while it deleted a version."""
+        known = {record.uid for record in self._store.versions_in(set(VersionState))}
+        for uid in self._pool.uids():
+            if uid not in known:
+                self._pool.stop(uid)
 
     def _keep_gateway(self) -> None:
         known = self._gateway
@@ -138,6 +149,8 @@ class Serving:
         self._start_worker(record, artifact)
         try:
             self._pool.wait_ready(record.uid, self._options.load_timeout_s)
+            if not self._pool.ping(record.uid, timeout_s=_PING_S):
+                raise FailedPrecondition("The model was loaded, but its worker does not answer.")
         except FailedPrecondition as error:
             self._pool.stop(record.uid)
             raise FailedPrecondition(
@@ -168,7 +181,7 @@ class Serving:
             record.uid,
             artifact,
             record.version.framework,
-            max_body_bytes=self._options.limits.max_body_bytes,
+            artifact_uri=record.version.deployment_uri,
         )
 
     def _snapshot(self) -> Snapshot:
