@@ -136,7 +136,12 @@ class Transport:
 
     def upload(self, path: str, chunks: Iterable[bytes]) -> Reply:
         """Send a body in pieces with PUT; a failing `chunks` leaves nothing on the other side."""
-        connection = self._take(0.0)
+        try:
+            connection = self._take(0.0)
+        except TimeoutError:
+            raise self._silent() from None
+        except _NotConnectedError as error:
+            raise self._unreachable(error) from None
         done = False
         try:
             connection.putrequest("PUT", path)
@@ -178,9 +183,14 @@ class Transport:
     def _pieces(
         self, response: http.client.HTTPResponse, connection: http.client.HTTPConnection
     ) -> Iterator[bytes]:
+        import http.client
+
         try:
             while piece := response.read(_PIECE_BYTES):
                 yield piece
+            if response.length:
+                # `read` with a size takes a connection that ends early for the end of the body.
+                raise http.client.IncompleteRead(b"", response.length)
             self._keep(connection, response)
         except TimeoutError:
             raise self._silent() from None

@@ -356,6 +356,17 @@ def test_a_create_of_a_taken_id_fails_at_once_without_a_break() -> None:
             client.create_job("p", Job(job_id="a"))
 
 
+def test_uploads_and_downloads_that_break_off_are_told() -> None:
+    with _scripted(None, None, b"HTTP/1.1 200 X\r\nContent-Length: 9\r\n\r\nhalf") as (url, _seen):
+        with HttpEngine(url, "t", timeout_s=20) as client:
+            with pytest.raises(Unavailable, match="broke off"):
+                client.write_object("data", "x", [b"1"])
+            with pytest.raises(Unavailable, match="broke off"):
+                client.read_object("data", "x")
+            with pytest.raises(Unavailable, match="broke off"):
+                b"".join(client.read_object("data", "x"))
+
+
 def test_what_is_not_safe_is_sent_once() -> None:
     with _scripted(None) as (url, seen):
         with HttpEngine(url, "t", timeout_s=20) as client, pytest.raises(Unavailable):
@@ -372,11 +383,20 @@ def test_an_answer_that_is_no_engine_s_is_told_apart() -> None:
                 client.get_job("p", "a")
 
 
-def test_no_engine_is_said_with_the_next_step() -> None:
+@pytest.mark.parametrize(
+    "act",
+    [
+        lambda e: e.list_jobs("p"),
+        lambda e: e.create_version("p", "m", Version(name="v")),
+        lambda e: e.write_object("data", "x", [b"1"]),
+        lambda e: e.read_object("data", "x"),
+    ],
+)
+def test_no_engine_is_said_with_the_next_step(act: Callable[[Engine], Any]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
     with HttpEngine(url, "t") as client, pytest.raises(Unavailable, match="mlengine up"):
-        client.list_jobs("p")
+        act(client)
 
 
 def test_silence_has_an_end() -> None:
