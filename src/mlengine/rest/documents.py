@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 import mlengine
+from mlengine.core.errors import NotFound
 from mlengine.rest.calls import Answer, Call, Document
 from mlengine.rest.ml_v1 import METHODS, Method
 from mlengine.rest.query import SYSTEM_PARAMETERS
@@ -49,6 +50,9 @@ def routes(tables: Sequence[Route]) -> tuple[Route, ...]:
 
     def discovery(call: Call) -> Answer:
         """Describe the API to Google's client libraries."""
+        version = call.query.get("version", "v1")
+        if version != "v1":
+            raise NotFound(f"There is no version {version[:20]!r} of this API.", "Use v1.")
         body = msgspec.json.encode(discovery_document(call.base_url))
         return Document(msgspec.json.format(body, indent=2))
 

@@ -335,6 +335,7 @@ def test_a_cut_upload_leaves_nothing(app: Any, engine: FakeEngine) -> None:
 def test_the_descriptions_are_whole(app: Any) -> None:
     discovery = _send(app, "GET", "/$discovery/rest?version=v1").json
     assert discovery["rootUrl"] == "http://127.0.0.1:8470/"
+    assert _send(app, "GET", "/$discovery/rest?version=v2").status == 404
     openapi = _send(app, "GET", "/api/v1/openapi.json").json
     text = json.dumps(openapi)
     for name in {part.partition('"')[0] for part in text.split("#/components/schemas/")[1:]}:
