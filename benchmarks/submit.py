@@ -134,7 +134,9 @@ def _show(figures: dict[str, float], runs: int) -> None:
     for text, key in rows:
         print(f"{text:52} {figures[key] * 1000:8.0f} ms")
     ok = figures["command_first_line_s"] <= TARGET_S
-    print(f"medians of {runs} runs; target: {TARGET_S:g} s to the first line: {'met' if ok else 'MISSED'}")
+    print(
+        f"medians of {runs} runs; target: {TARGET_S:g} s to the first line: {'met' if ok else 'MISSED'}"
+    )
 
 
 if __name__ == "__main__":

@@ -98,8 +98,7 @@ def _announce(home: Home, wired: Wired) -> None:
     started = rfc3339(SystemClock().now())
     home.publish({"pid": os.getpid(), "url": url, "version": __version__, "started": started})
     print(
-        f"mlengine {__version__} is ready at {url} "
-        "(its token: mlengine auth print-access-token)",
+        f"mlengine {__version__} is ready at {url} (its token: mlengine auth print-access-token)",
         flush=True,
     )
 

@@ -110,9 +110,7 @@ def _starts_lower(text: str) -> bool:
 
 
 def _is_label(text: str) -> bool:
-    return len(text) <= 63 and all(
-        c in "_-" or (c.isalnum() and not c.isupper()) for c in text
-    )
+    return len(text) <= 63 and all(c in "_-" or (c.isalnum() and not c.isupper()) for c in text)
 
 
 def project_name(project: str) -> str:

@@ -294,7 +294,7 @@ class LocalEngine:
 
 
 def _object(info: ObjectInfo) -> Object:
-    return Object(bucket=info.bucket, name=info.name, size=info.size, updated=info.updated)
+    return Object(bucket=info.bucket, name=info.name, size=info.size, updated=rfc3339(info.updated))
 
 
 _: type[Engine] = LocalEngine

@@ -45,11 +45,19 @@ class Settings:
     project: str = _setting("default", "Project of commands that name none.")
     region: str = _setting("local", "Region of jobs that name none.")
     staging_bucket: str = _setting("", "Bucket that packages are uploaded to if none is named.")
-    polling_interval_s: float = _setting(60.0, "Longest wait of one look at a job's log, in seconds.")
-    database: str = _setting("", "SQLAlchemy URL of the store; empty: engine.db in the home folder.")
-    max_running_jobs: int = _setting(0, "Jobs that may run at one time; 0: one a CPU, at least two.")
+    polling_interval_s: float = _setting(
+        60.0, "Longest wait of one look at a job's log, in seconds."
+    )
+    database: str = _setting(
+        "", "SQLAlchemy URL of the store; empty: engine.db in the home folder."
+    )
+    max_running_jobs: int = _setting(
+        0, "Jobs that may run at one time; 0: one a CPU, at least two."
+    )
     grace_s: float = _setting(10.0, "Seconds between SIGTERM and SIGKILL for a cancelled job.")
-    install_timeout_s: float = _setting(600.0, "Longest installation of a job's packages, in seconds.")
+    install_timeout_s: float = _setting(
+        600.0, "Longest installation of a job's packages, in seconds."
+    )
     log_quota_bytes: int = _setting(256 << 20, "Most that one replica's log may hold, in bytes.")
     max_model_bytes: int = _setting(10 << 30, "Largest model directory of a version, in bytes.")
     max_predict_bytes: int = _setting(1_572_864, "Largest body of a prediction request, in bytes.")
@@ -131,7 +139,7 @@ def parse(name: str, value: Any, *, where: str) -> Any:
             f"There is no setting '{name}' ({where}).",
             f"{did_you_mean(name, list(_FIELDS))}See 'mlengine config list'.",
         )
-    kind = type(_FIELDS[name].default)
+    kind: type = type(_FIELDS[name].default)
     try:
         if kind is Path:
             return Path(value).expanduser().absolute()
@@ -144,7 +152,9 @@ def parse(name: str, value: Any, *, where: str) -> Any:
             f"The setting '{name}' is {value!r} ({where}).", f"It must be {noun}."
         ) from None
     if kind in (int, float) and number < 0:
-        raise InvalidArgument(f"The setting '{name}' is {value} ({where}).", "It cannot be negative.")
+        raise InvalidArgument(
+            f"The setting '{name}' is {value} ({where}).", "It cannot be negative."
+        )
     return number
 
 

@@ -87,9 +87,7 @@ class Artifacts:
         staging = target.parent / "staging"
         shutil.rmtree(target.parent, ignore_errors=True)
         staging.mkdir(parents=True, mode=0o700)
-        files = self._buckets.download(
-            uri, staging, max_files=MAX_FILES, max_bytes=self._max_bytes
-        )
+        files = self._buckets.download(uri, staging, max_files=MAX_FILES, max_bytes=self._max_bytes)
         rows = sorted((f.name, f.size, f.sha256) for f in files)
         digest = "sha256:" + hashlib.sha256(json.dumps(rows).encode()).hexdigest()
         staging.rename(target)

@@ -147,7 +147,9 @@ class Deployment:
             return
         newest = self._store.operation(operation.project, operation.operation_id)
         if newest.operation.metadata.get("isCancellationRequested"):
-            raise Cancelled("The operation was cancelled.", "Delete the version, or create another.")
+            raise Cancelled(
+                "The operation was cancelled.", "Delete the version, or create another."
+            )
 
     def _view(self, record: VersionRecord) -> Version:
         try:

@@ -73,7 +73,8 @@ class Models:
         except NotFound:
             raise NotFound(
                 f'The model resource: "{model_id}" was not found.',
-                f"Please create the model resource first by using 'mlengine models create {model_id}'.",
+                "Please create the model resource first by using "
+                f"'mlengine models create {model_id}'.",
                 field="name",
             ) from None
 
@@ -227,10 +228,10 @@ class Models:
         verb = kind.split("_")[0].lower()
         # Google's ids end in milliseconds; the tail keeps two of one millisecond apart.
         tail = uuid.uuid4().hex[:6]
-        operation_id = f"{verb}_{record.model_id}_{record.version_id}-{millis}{int(tail, 16) % 1000:03}"
-        return self._store.add_operation(
-            record.project, operation_id, metadata, subject=record.uid
+        operation_id = (
+            f"{verb}_{record.model_id}_{record.version_id}-{millis}{int(tail, 16) % 1000:03}"
         )
+        return self._store.add_operation(record.project, operation_id, metadata, subject=record.uid)
 
     def _done(
         self,

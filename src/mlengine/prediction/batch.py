@@ -164,9 +164,7 @@ class BatchJobs:
     def _inputs(self, spec: PredictionInput, folder: Path) -> list[str]:
         """Return local paths in the order of the patterns; what lies elsewhere is fetched first."""
         paths = []
-        found = self._buckets.expand_inputs(
-            spec.input_paths, field="prediction_input.input_paths"
-        )
+        found = self._buckets.expand_inputs(spec.input_paths, field="prediction_input.input_paths")
         for index, item in enumerate(found):
             uri = f"gs://{item.bucket}/{item.name}"
             try:

@@ -113,9 +113,7 @@ def _check_tier(spec: TrainingInput) -> None:
     tier = "" if spec.scale_tier == "SCALE_TIER_UNSPECIFIED" else spec.scale_tier
     if tier and tier not in SCALE_TIERS:
         hint = did_you_mean(tier.upper(), SCALE_TIERS)
-        raise _bad(
-            "scale_tier", f"{tier!r} is not a scale tier.", f"{hint}Use BASIC or CUSTOM."
-        )
+        raise _bad("scale_tier", f"{tier!r} is not a scale tier.", f"{hint}Use BASIC or CUSTOM.")
     if tier and tier not in _TIERS_THAT_RUN:
         raise _bad(
             "scale_tier",

@@ -120,9 +120,7 @@ class TrainerJobs:
             max_running_s=running_limit_s(spec),
             log_quota_bytes=self._log_quota_bytes,
             replicas=[
-                ReplicaSpec(
-                    task=_TASK, role="master", index=0, argv=argv, env=env, cwd=str(work)
-                )
+                ReplicaSpec(task=_TASK, role="master", index=0, argv=argv, env=env, cwd=str(work))
             ],
         )
 
@@ -163,4 +161,3 @@ def _input(job: Job) -> TrainingInput:
     if job.training_input is None:
         raise FailedPrecondition(f"The job {job.job_id} is not a training job.", "Submit it again.")
     return job.training_input
-

@@ -64,9 +64,7 @@ class World:
         self.buckets = Buckets(self.store, home / "buckets")
         self.artifacts = Artifacts(self.buckets, home / "models", max_bytes=1000)
         self.loader = PlayedLoader()
-        self.deployment = Deployment(
-            self.store, self.artifacts, self.loader, clock=SystemClock()
-        )
+        self.deployment = Deployment(self.store, self.artifacts, self.loader, clock=SystemClock())
         self.models = Models(
             self.store,
             self.artifacts,
@@ -215,7 +213,9 @@ def test_names_are_checked_and_used_once(world: World) -> None:
 
 def test_what_is_missing_is_named(world: World) -> None:
     with pytest.raises(NotFound, match='The model resource: "nope" was not found'):
-        world.models.create_version(P, "nope", Version(name="v1", deployment_uri="gs://mine/export"))
+        world.models.create_version(
+            P, "nope", Version(name="v1", deployment_uri="gs://mine/export")
+        )
     world.ended(world.version("v1"))
     with pytest.raises(NotFound, match="Did you mean 'v1'"):
         world.models.version(P, "census", "v11")
@@ -227,7 +227,7 @@ def test_updates_honour_mask_and_etag(world: World) -> None:
     done = update(P, "census", "v1", Version(description="new"), update_mask="description")
     assert done.done
     assert world.models.version(P, "census", "v1").description == "new"
-    with pytest.raises(InvalidArgument, match="autoScaling.minNodes|auto_scaling.min_nodes"):
+    with pytest.raises(InvalidArgument, match="auto_scaling"):
         update(P, "census", "v1", Version(), update_mask="autoScaling.minNodes")
     with pytest.raises(InvalidArgument, match="update mask is required"):
         update(P, "census", "v1", Version(), update_mask="")

@@ -50,7 +50,10 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "no region": ({"region": ""}, "training_input.region"),
     "a region that is none": ({"region": "mars"}, "training_input.region"),
     "no module": ({"python_module": ""}, "training_input.python_module"),
-    "a module that is a path": ({"python_module": "trainer/task.py"}, "training_input.python_module"),
+    "a module that is a path": (
+        {"python_module": "trainer/task.py"},
+        "training_input.python_module",
+    ),
     "a module that is a flag": ({"python_module": "-c"}, "training_input.python_module"),
     "no packages": ({"package_uris": []}, "training_input.package_uris"),
     "too many packages": ({"package_uris": ["gs://b/x"] * 101}, "training_input.package_uris"),
@@ -124,8 +127,12 @@ def test_every_field_is_honoured_or_refused() -> None:
         "scale_tier", "master_type", "master_config", "package_uris", "python_module", "args",
         "region", "job_dir", "runtime_version", "python_version", "scheduling",
     }  # fmt: skip
-    assert honoured | set(checks.REFUSED_FIELDS) == {f.name for f in msgspec.structs.fields(TrainingInput)}
-    assert set(checks.REFUSED_REPLICA_FIELDS) == {f.name for f in msgspec.structs.fields(ReplicaConfig)}
+    assert honoured | set(checks.REFUSED_FIELDS) == {
+        f.name for f in msgspec.structs.fields(TrainingInput)
+    }
+    assert set(checks.REFUSED_REPLICA_FIELDS) == {
+        f.name for f in msgspec.structs.fields(ReplicaConfig)
+    }
 
 
 def test_a_job_has_exactly_one_input() -> None:

@@ -130,9 +130,7 @@ class World:
         self.until(job_id, "RUNNING")
 
     def lines(self, job_id: str) -> list[str]:
-        entries, _cursor, _end = self.jobs.read_logs(
-            P, job_id, cursor="", task_name="", wait_s=0
-        )
+        entries, _cursor, _end = self.jobs.read_logs(P, job_id, cursor="", task_name="", wait_s=0)
         return [entry.message for entry in entries]
 
 
@@ -181,7 +179,9 @@ def test_a_trainer_faster_than_the_engine_was_running_all_the_same(world: World)
 
 def test_a_failure_says_what_the_supervisor_said(world: World) -> None:
     world.run("a")
-    world.launcher.ends(Outcome.FAILED, "The replica master 0 exited with 1. ValueError: x (t.py:3)")
+    world.launcher.ends(
+        Outcome.FAILED, "The replica master 0 exited with 1. ValueError: x (t.py:3)"
+    )
     world.until("a", "FAILED")
     assert world.job("a").error_message.endswith("ValueError: x (t.py:3)")
     assert world.job("a").training_output is not None
@@ -202,9 +202,9 @@ def test_an_unforeseen_error_while_preparing_ends_the_job(world: World, error: E
     world.kind.error = error
     world.submit("a")
     world.until("a", "FAILED")
-    assert "No space left" in world.job("a").error_message or "defect" in world.job(
-        "a"
-    ).error_message
+    assert (
+        "No space left" in world.job("a").error_message or "defect" in world.job("a").error_message
+    )
 
 
 def test_outputs_that_cannot_be_collected_fail_the_job(world: World) -> None:
@@ -382,9 +382,7 @@ def test_who_waits_for_log_lines_is_let_go_at_the_end(world: World) -> None:
     assert not finished
     world.launcher.ends(Outcome.SUCCEEDED)
     world.until("a", "SUCCEEDED")
-    entries, cursor, finished = world.jobs.read_logs(
-        P, "a", cursor=cursor, task_name="", wait_s=30
-    )
+    entries, cursor, finished = world.jobs.read_logs(P, "a", cursor=cursor, task_name="", wait_s=30)
     assert [e.message for e in entries] == ["Job completed successfully."]
     _entries, _cursor, finished = world.jobs.read_logs(
         P, "a", cursor=cursor, task_name="", wait_s=30
