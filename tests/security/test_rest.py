@@ -13,14 +13,14 @@ import time
 from typing import Any
 
 import pytest
-from tests.fakes.asgi import AUTHORIZED, HOST, JSON, TOKEN, call
-from tests.fakes.engine import FakeEngine
 
 from mlengine.core.access import token_digest
 from mlengine.rest import ml_v1, own
 from mlengine.rest.app import build_app
 from mlengine.rest.documents import routes as document_routes
 from mlengine.rest.routes import Access, Route
+from tests.fakes.asgi import AUTHORIZED, HOST, JSON, TOKEN, call
+from tests.fakes.engine import FakeEngine
 
 TABLES = (*ml_v1.ROUTES, *own.ROUTES)
 ROUTES = (*TABLES, *document_routes(TABLES))

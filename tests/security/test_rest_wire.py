@@ -7,15 +7,15 @@ import threading
 from collections.abc import Iterator
 
 import pytest
-from tests.fakes.asgi import TOKEN
-from tests.fakes.engine import FakeEngine
-from tests.fakes.server import served
 
 from mlengine.client.http import HttpEngine
 from mlengine.core.access import token_digest
 from mlengine.core.errors import InvalidArgument
 from mlengine.core.resources import Bucket, Job
 from mlengine.rest.app import build_app
+from tests.fakes.asgi import TOKEN
+from tests.fakes.engine import FakeEngine
+from tests.fakes.server import served
 
 
 @pytest.fixture

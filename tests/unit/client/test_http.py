@@ -11,9 +11,6 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from tests.fakes.asgi import TOKEN
-from tests.fakes.engine import FakeEngine
-from tests.fakes.server import served
 
 from mlengine.client.http import HttpEngine
 from mlengine.core.access import token_digest
@@ -34,6 +31,9 @@ from mlengine.core.errors import (
 from mlengine.core.resources import Bucket, Job, LogEntry, Model, TrainingInput, Version
 from mlengine.engine import Engine
 from mlengine.rest.app import build_app
+from tests.fakes.asgi import TOKEN
+from tests.fakes.engine import FakeEngine
+from tests.fakes.server import served
 
 JOB = Job(
     job_id="census_1",

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from tests.fakes.asgi import TOKEN
-from tests.fakes.engine import FakeEngine
 
 from mlengine.core.access import token_digest
 from mlengine.rest.app import build_app
+from tests.fakes.asgi import TOKEN
+from tests.fakes.engine import FakeEngine
 
 
 @pytest.fixture

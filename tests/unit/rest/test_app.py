@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.fakes.asgi import AUTHORIZED, JSON, call
-from tests.fakes.engine import FakeEngine
 
 from mlengine.core.errors import ResourceExhausted, Unavailable
 from mlengine.core.resources import LogEntry
 from mlengine.rest.ml_v1 import METHODS
+from tests.fakes.asgi import AUTHORIZED, JSON, call
+from tests.fakes.engine import FakeEngine
 
 P = "/v1/projects/p"
 JOB = {

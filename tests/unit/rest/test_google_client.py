@@ -9,12 +9,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from tests.fakes.asgi import TOKEN
-from tests.fakes.engine import FakeEngine
-from tests.fakes.server import served
 
 from mlengine.core.access import token_digest
 from mlengine.rest.app import build_app
+from tests.fakes.asgi import TOKEN
+from tests.fakes.engine import FakeEngine
+from tests.fakes.server import served
 
 discovery = pytest.importorskip("googleapiclient.discovery")
 
