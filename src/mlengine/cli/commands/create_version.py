@@ -1,0 +1,157 @@
+"""`mlengine versions create`: an artefact becomes a version that answers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from mlengine.cli.commands.versions import model_option, read_version_config
+from mlengine.cli.errors import CommandError
+from mlengine.cli.flags import ACCELERATOR, LABELS, LIST, Choice, merge, region
+from mlengine.cli.layering import Fields, layer_list
+from mlengine.cli.session import Session, pass_session
+from mlengine.cli.tree import Command
+from mlengine.cli.uploads import staging_bucket, upload_tree
+from mlengine.cli.waiting import wait_for
+from mlengine.core.resources import Version
+from mlengine.core.wire import decode, encode
+
+__all__ = ["create"]
+
+_CONFIGURABLE = (
+    "autoScaling", "container", "deploymentUri", "description", "framework", "labels",
+    "machineType", "manualScaling", "packageUris", "predictionClass", "pythonVersion", "routes",
+    "runtimeVersion", "serviceAccount",
+)  # fmt: skip
+_FRAMEWORKS = ("SCIKIT_LEARN", "TENSORFLOW", "XGBOOST", "KERAS", "ONNX")
+_CONTAINER = ("command", "args", "env_vars", "ports", "predict_route", "health_route")
+_METRICS = {"cpu-usage": "CPU_USAGE", "gpu-duty-cycle": "GPU_DUTY_CYCLE"}
+_FIELD_OF = {
+    "runtime_version": "runtimeVersion",
+    "python_version": "pythonVersion",
+    "framework": "framework",
+    "machine_type": "machineType",
+    "accelerator": "acceleratorConfig",
+    "description": "description",
+    "service_account": "serviceAccount",
+    "prediction_class": "predictionClass",
+    "min_nodes": "autoScaling.minNodes",
+    "max_nodes": "autoScaling.maxNodes",
+    "image": "container.image",
+    "predict_route": "routes.predict",
+    "health_route": "routes.health",
+}
+_METHODS = {
+    "INTEGRATED_GRADIENTS": ("integratedGradientsAttribution", "numIntegralSteps"),
+    "SAMPLED_SHAPLEY": ("sampledShapleyAttribution", "numPaths"),
+    "XRAI": ("xraiAttribution", "numIntegralSteps"),
+}
+
+
+@click.command(cls=Command)
+@click.argument("version")
+@model_option
+@click.option("--origin", metavar="DIR", help="Folder of the model: gs://... or here.")
+@click.option("--staging-bucket", metavar="gs://B", help="Where a local --origin is uploaded to.")
+@click.option("--framework", type=Choice(*_FRAMEWORKS), help="Default: seen from the files.")
+@click.option("--runtime-version", help="Recorded; 'local' is the engine's own.")
+@click.option("--python-version", help="Recorded.")
+@click.option("--machine-type", help="Recorded.")
+@click.option("--accelerator", type=ACCELERATOR, help="GPUs of a node.")
+@click.option("--min-nodes", type=click.IntRange(min=0), help="Fewest nodes.")
+@click.option("--max-nodes", type=click.IntRange(min=1), help="Most nodes.")
+@click.option("--metric-targets", type=LABELS, multiple=True, help="cpu-usage=60,...")
+@click.option("--description", help="What it is.")
+@click.option("--labels", type=LABELS, multiple=True, help="Labels of the version.")
+@click.option("--config", metavar="FILE", help="A Version as YAML or JSON; flags go over it.")
+@click.option("--service-account", help="Identity of the version.")
+@click.option("--prediction-class", help="Class of a custom prediction routine.")
+@click.option("--package-uris", type=LIST, multiple=True, help="Packages of that class.")
+@click.option("--explanation-method", type=Choice(*_METHODS), help="Kind of explanations.")
+@click.option("--num-integral-steps", type=int, default=50, hidden=True)
+@click.option("--num-paths", type=int, default=50, hidden=True)
+@click.option("--image", hidden=True)
+@click.option("--command", type=LIST, multiple=True, hidden=True)
+@click.option("--args", type=LIST, multiple=True, hidden=True)
+@click.option("--env-vars", type=LABELS, multiple=True, hidden=True)
+@click.option("--ports", type=LIST, multiple=True, hidden=True)
+@click.option("--predict-route", hidden=True)
+@click.option("--health-route", hidden=True)
+@click.option("--async", "async_", is_flag=True, help="Do not wait; print the operation.")
+@region
+@pass_session
+def create(session: Session, /, version: str, model: str, **given: Any) -> None:
+    """Deploy the model in --origin as VERSION, and wait until it answers."""
+    fields = _fields(given)
+    _set_origin(session, fields, given)
+    made = decode(Version, {**fields, "name": version}, at="version")
+    operation = session.engine.create_version(session.project, model, made)
+    if given["async_"]:
+        session.show(encode(operation))
+        return
+    wait_for(session, operation, "Creating version (this might take a few minutes)...")
+
+
+def _fields(given: dict[str, Any]) -> Fields:
+    if not given["image"] and any(given[name] for name in _CONTAINER):
+        raise CommandError(
+            "--image was not provided, but other container related flags were specified. "
+            "Please specify --image."
+        )
+    flags = {path: given[name] for name, path in _FIELD_OF.items()}
+    flags["labels"] = merge(given["labels"])
+    flags["packageUris"] = merge(given["package_uris"])
+    flags["container.command"] = merge(given["command"])
+    flags["container.args"] = merge(given["args"])
+    flags["container.env"] = _named(merge(given["env_vars"]))
+    flags["container.ports"] = _ports(merge(given["ports"]))
+    flags["autoScaling.metrics"] = _targets(merge(given["metric_targets"]))
+    if given["explanation_method"]:
+        attribution, setting = _METHODS[given["explanation_method"]]
+        steps = given["num_paths" if setting == "numPaths" else "num_integral_steps"]
+        flags[f"explanationConfig.{attribution}"] = {setting: steps}
+    return layer_list(read_version_config(given["config"], _CONFIGURABLE), flags)
+
+
+def _named(values: dict[str, str] | None) -> list[dict[str, str]] | None:
+    return None if values is None else [{"name": k, "value": v} for k, v in values.items()]
+
+
+def _ports(values: list[str] | None) -> list[dict[str, int]] | None:
+    if values is None:
+        return None
+    if not all(value.isdecimal() for value in values):
+        raise click.UsageError(f"argument --ports: {','.join(values)} are not numbers.")
+    return [{"containerPort": int(value)} for value in values]
+
+
+def _targets(values: dict[str, str] | None) -> list[dict[str, Any]] | None:
+    if values is None:
+        return None
+    for name, target in values.items():
+        if name not in _METRICS or not target.isdecimal():
+            raise click.UsageError(
+                f"argument --metric-targets: {name}={target}: write "
+                f"{' or '.join(_METRICS)}=PERCENT."
+            )
+    return [{"name": _METRICS[name], "target": int(target)} for name, target in values.items()]
+
+
+def _set_origin(session: Session, fields: Fields, given: dict[str, Any]) -> None:
+    """Find out where the artefact is; a folder of this machine is uploaded first."""
+    origin: str | None = given["origin"]
+    if origin is None:
+        if not fields.get("deploymentUri") and "container" not in fields:
+            raise CommandError(
+                "Either `--origin` must be provided or `deploymentUri` must be provided in the "
+                "file given by `--config`."
+            )
+        return
+    if not origin.startswith("gs://"):
+        if not Path(origin).is_dir():
+            raise CommandError(f"--origin [{origin}] is neither gs://BUCKET/... nor a folder here.")
+        bucket = staging_bucket(session, given["staging_bucket"])
+        origin = upload_tree(session, Path(origin), bucket)
+    fields["deploymentUri"] = origin

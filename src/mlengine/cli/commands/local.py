@@ -1,0 +1,122 @@
+"""`mlengine local`: train and predict on this machine, without an engine."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import click
+
+from mlengine.cli.errors import CommandError
+from mlengine.cli.flags import Choice
+from mlengine.cli.instances import instance_flags, read_instances
+from mlengine.cli.predictions import show_answer
+from mlengine.cli.session import Session, pass_session
+from mlengine.cli.tree import Group, command
+
+__all__ = ["local"]
+
+local = Group("local", help="Train and predict here, without an engine.")
+
+_FRAMEWORKS = ("TENSORFLOW", "SCIKIT_LEARN", "XGBOOST", "KERAS", "ONNX")
+_START_PORT = 27182
+
+
+@command(local, "train", takes_rest=True)
+@click.option("--module-name", required=True, help="Module that trains, such as trainer.task.")
+@click.option("--package-path", metavar="DIR", default=".", help="Its package (default: here).")
+@click.option("--job-dir", metavar="PATH", default="", help="Passed on to the trainer.")
+@click.option("--distributed", is_flag=True, help="Also start workers and parameter servers.")
+@click.option("--parameter-server-count", type=int, help="Default: 2.")
+@click.option("--worker-count", type=int, help="Default: 2.")
+@click.option("--evaluator-count", type=int, help="Default: 0.")
+@click.option("--start-port", type=int, default=_START_PORT, help=f"Default: {_START_PORT}.")
+@pass_session
+def train(session: Session, /, module_name: str, package_path: str, **given: Any) -> int:
+    """Run a trainer; what stands behind -- goes to it. The exit code is the trainer's."""
+    from mlengine.training.local import run_local
+
+    sys.stdout.flush()
+    return run_local(
+        module_name,
+        package_path,
+        job_dir=_job_dir(session, given["job_dir"]),
+        args=session.rest or (),
+        distributed=given["distributed"],
+        worker_count=given["worker_count"],
+        parameter_server_count=given["parameter_server_count"],
+        evaluator_count=given["evaluator_count"],
+        start_port=given["start_port"],
+        warn=session.warn,
+    )
+
+
+def _job_dir(session: Session, job_dir: str) -> str:
+    """Map ``gs://`` of a bucket that is a folder of this home to that folder, as a job has it."""
+    if not job_dir.startswith("gs://"):
+        return job_dir
+    from mlengine.storage.paths import parse_uri
+
+    place = parse_uri(job_dir, field="job_dir")
+    folder = session.settings.folder("buckets") / place.bucket
+    return str(folder / place.name).rstrip("/") if folder.is_dir() else job_dir
+
+
+@command(local, "predict")
+@click.option("--model-dir", metavar="DIR", required=True, help="Folder of the model, or gs://...")
+@click.option("--framework", type=Choice(*_FRAMEWORKS), help="Default: seen from the files.")
+@instance_flags
+@pass_session
+def predict(session: Session, /, model_dir: str, framework: str | None, **given: Any) -> None:
+    """Ask a model that is not deployed."""
+    instances = read_instances(
+        given["json_request"], given["json_instances"], given["text_instances"]
+    )
+    if not model_dir.startswith("gs://"):
+        answer = _ask(Path(model_dir), framework, given["signature_name"], instances)
+    else:
+        with tempfile.TemporaryDirectory(prefix="mlengine-model-") as folder:
+            copy = Path(folder) / "model"
+            _download(session, model_dir, copy)
+            answer = _ask(copy, framework, given["signature_name"], instances)
+    session.write(show_answer(answer, session.form))
+
+
+def _ask(model_dir: Path, framework: str | None, signature: str | None, instances: Any) -> bytes:
+    if not model_dir.is_dir():
+        raise CommandError(f"The folder [{model_dir}] of --model-dir does not exist.")
+    # `--flag=value`: a value that starts with a hyphen is no flag then.
+    argv = [sys.executable, "-P", "-m", "mlengine.runtime.predict", f"--model-dir={model_dir}"]
+    argv += [f"--framework={framework}"] if framework else []
+    argv += [f"--signature-name={signature}"] if signature else []
+    request: dict[str, Any] = {"instances": instances}
+    if signature:
+        request["signature_name"] = signature
+    done = subprocess.run(argv, input=json.dumps(request).encode(), stdout=subprocess.PIPE)
+    if done.returncode != 0:
+        raise CommandError(_reason(done.stdout, done.returncode))
+    return done.stdout
+
+
+def _reason(said: bytes, status: int) -> str:
+    """Find the model's own message in the answer."""
+    try:
+        error = json.loads(said)["error"]
+        return str(error["message"] if isinstance(error, dict) else error).strip()
+    except (ValueError, KeyError, TypeError):
+        if status < 0:
+            return f"The model's process was ended by signal {-status}."
+        return f"The model's process ended with status {status}."
+
+
+def _download(session: Session, uri: str, into: Path) -> None:
+    from mlengine.cli.objects import EngineObjects
+    from mlengine.storage.transfer import plan_copy, run_copy
+
+    store = EngineObjects(session.engine)
+    # A destination that does not exist yet becomes the folder itself.
+    run_copy(plan_copy([uri], str(into), recursive=True, store=store), store)

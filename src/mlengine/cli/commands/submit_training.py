@@ -1,0 +1,178 @@
+"""`mlengine jobs submit training`: a package, a configuration and flags become one job."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import click
+
+from mlengine.cli.after_submit import JOB_FORMAT, report
+from mlengine.cli.errors import CommandError
+from mlengine.cli.flags import merge
+from mlengine.cli.layering import Fields, layer, layer_list
+from mlengine.cli.session import Session, pass_session
+from mlengine.cli.training_flags import ROLES, training_flags
+from mlengine.cli.tree import Command
+from mlengine.cli.uploads import staging_bucket, upload
+from mlengine.core.errors import EngineError
+from mlengine.core.names import check_id
+from mlengine.core.resources import Job
+from mlengine.core.wire import decode, encode
+
+__all__ = ["training"]
+
+_FIELD_OF = {
+    "module_name": "pythonModule",
+    "job_dir": "jobDir",
+    "region": "region",
+    "scale_tier": "scaleTier",
+    "runtime_version": "runtimeVersion",
+    "python_version": "pythonVersion",
+    "service_account": "serviceAccount",
+    "use_chief_in_tf_config": "useChiefInTfConfig",
+    "network": "network",
+    "tpu_tf_version": "workerConfig.tpuTfVersion",
+}
+_FIELD_OF_ROLE = {"master": "master", "worker": "worker", "parameter_server": "parameterServer"}
+
+
+@click.command(cls=Command, form=JOB_FORMAT, takes_rest=True)
+@click.argument("job")
+@training_flags
+@pass_session
+def training(session: Session, /, job: str, **given: Any) -> None:
+    """Train a package as job JOB; what stands behind -- goes to the trainer."""
+    if given["stream_logs"] and given["async_"]:
+        raise click.UsageError(
+            "argument --async: At most one of --async | --stream-logs can be specified."
+        )
+    config = _config(given["config"])
+    fields = _fields(session, config, given)
+    _check(fields, given)
+    check_id(job, kind="job", field="job.job_id")
+    _find_packages(session, job, fields, given)
+    labels = merge(given["labels"])
+    whole = {**config, "trainingInput": fields, "jobId": job}
+    if labels is not None:
+        whole["labels"] = labels
+    created = session.engine.create_job(session.project, decode(Job, whole, at="job"))
+    report(session, created, stream_logs=given["stream_logs"])
+
+
+def _config(path: str | None) -> Fields:
+    """Read ``--config`` and check it against the API, in the API's words."""
+    if path is None:
+        return {}
+    from mlengine.cli.configfile import read_config
+
+    try:
+        return encode(decode(Job, read_config(path), at="job", own_fields_only=True))
+    except EngineError as error:
+        raise CommandError(f"The configuration file [{path}] is not a job: {error}") from None
+
+
+def _fields(session: Session, config: Fields, given: dict[str, Any]) -> Fields:
+    """Lay the flags over the file's ``trainingInput``."""
+    flags = {path: given[name] for name, path in _FIELD_OF.items()}
+    flags["enableWebAccess"] = True if given["enable_web_access"] else None
+    flags["encryptionConfig.kmsKeyName"] = _kms_key(session, given)
+    flags["args"] = list(session.rest) if session.rest else None
+    for role in ROLES:
+        name = _FIELD_OF_ROLE[role]
+        count = given.get(f"{role}_count")
+        flags |= {
+            f"{name}Type": given[f"{role}_machine_type"],
+            f"{name}Count": None if count is None else str(count),
+            f"{name}Config.acceleratorConfig": given[f"{role}_accelerator"],
+            f"{name}Config.imageUri": given[f"{role}_image_uri"],
+        }
+    below = config.get("trainingInput", {})
+    return layer({"region": session.settings.region}, layer_list(below, flags))
+
+
+def _kms_key(session: Session, given: dict[str, Any]) -> str | None:
+    key: str | None = given["kms_key"]
+    parts = [given["kms_keyring"], given["kms_location"]]
+    if key is None:
+        if any(parts) or given["kms_project"]:
+            raise click.UsageError("argument --kms-key: Must be specified.")
+        return None
+    if "/" in key:
+        return key
+    if not all(parts):
+        raise click.UsageError("argument --kms-keyring --kms-location: Must be specified.")
+    project = given["kms_project"] or session.project
+    return f"projects/{project}/locations/{parts[1]}/keyRings/{parts[0]}/cryptoKeys/{key}"
+
+
+def _check(fields: Fields, given: dict[str, Any]) -> None:
+    """Find what is wrong before anything is built or uploaded."""
+    if given["master_image_uri"] and given["runtime_version"]:
+        raise CommandError("Only one of --master-image-uri, --runtime-version can be set.")
+    if given["scale_tier"] == "CUSTOM" and not fields.get("masterType"):
+        raise CommandError("--master-machine-type is required if scale-tier is set to `CUSTOM`.")
+    for role in ("worker", "parameter_server"):
+        kind, count = given[f"{role}_machine_type"], given[f"{role}_count"]
+        if (kind is None) != (count is None):
+            flag = "--" + role.replace("_", "-")
+            there, absent = ("machine-type", "count") if kind else ("count", "machine-type")
+            raise click.UsageError(f"argument {flag}-{there}: {flag}-{absent} must go with it.")
+
+
+def _find_packages(session: Session, job: str, fields: Fields, given: dict[str, Any]) -> None:
+    """Build and upload what is local, and put the URIs of all packages into `fields`."""
+    named = merge(given["packages"]) or []
+    remote = [text for text in named if text.startswith("gs://")]
+    local = [text for text in named if not text.startswith("gs://")]
+    package_path: str | None = given["package_path"]
+    if named or package_path:
+        files = [_archive(text) for text in local]
+        with tempfile.TemporaryDirectory(prefix="mlengine-package-") as folder:
+            if package_path:
+                files = _build(package_path, fields, given, Path(folder)) + files
+            fields["packageUris"] = remote + _upload(session, job, fields, given, files)
+    elif not fields.get("packageUris") and not fields.get("masterConfig", {}).get("imageUri"):
+        raise CommandError(
+            "Non-custom jobs must have packages. Give the trainer's folder with --package-path, "
+            "or archives with --packages."
+        )
+
+
+def _archive(text: str) -> Path:
+    path = Path(text)
+    if not path.is_file():
+        raise CommandError(f"The package [{text}] of --packages is not a file.")
+    if not path.name.endswith((".tar.gz", ".whl")):
+        raise CommandError(f"The package [{text}] of --packages is neither a .tar.gz nor a .whl.")
+    return path
+
+
+def _build(package_path: str, fields: Fields, given: dict[str, Any], into: Path) -> list[Path]:
+    from mlengine.training.packaging import build_packages, find_module_problem
+
+    module = fields.get("pythonModule", "")
+    if module and not given["packages"] and (Path(package_path) / "__init__.py").is_file():
+        problem = find_module_problem(Path(package_path), module)
+        if problem:
+            raise CommandError(f"argument --module-name: {problem}")
+    return build_packages(Path(package_path), into)
+
+
+def _upload(
+    session: Session, job: str, fields: Fields, given: dict[str, Any], files: list[Path]
+) -> list[str]:
+    if not files:
+        return []
+    from mlengine.training.packaging import check_unique, package_digest
+
+    check_unique(files)
+    digest = package_digest(files)
+    job_dir = str(fields.get("jobDir", ""))
+    if not given["staging_bucket"] and job_dir.startswith("gs://"):
+        bucket, _slash, folder = job_dir.removeprefix("gs://").rstrip("/").partition("/")
+        place = f"{folder}/packages" if folder else "packages"
+        return upload(session, files, bucket, f"{place}/{digest}")
+    bucket = staging_bucket(session, given["staging_bucket"])
+    return upload(session, files, bucket, f"{job}/{digest}")

@@ -1,0 +1,121 @@
+"""Reading ``--config``: one YAML or JSON mapping, from a file or stdin."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from mlengine.cli.errors import CommandError
+
+__all__ = ["MAX_BYTES", "read_config"]
+
+MAX_BYTES = 1 << 20
+_MAX_VALUES = 100_000
+
+
+class _Number(float):
+    """A number that remembers its spelling, so that ``runtimeVersion: 1.10`` stays 1.10."""
+
+    text: str
+
+
+class _Loader(yaml.SafeLoader):
+    """Safe, refuses a key that is there twice, and leaves dates and versions as they are."""
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        keys = [str(self.construct_object(key, deep=True)) for key, _value in node.value]
+        for key in keys:
+            if keys.count(key) > 1 and key != "<<":
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key '{key}' is there twice", node.start_mark
+                )
+        return super().construct_mapping(node, deep)
+
+
+def _float(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> float:
+    number = _Number(loader.construct_yaml_float(node))
+    number.text = str(node.value)
+    return number
+
+
+def _text(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> str:
+    return str(loader.construct_scalar(node))
+
+
+_Loader.add_constructor("tag:yaml.org,2002:float", _float)
+_Loader.add_constructor("tag:yaml.org,2002:timestamp", _text)
+
+
+def read_config(path: str) -> dict[str, Any]:
+    """Read a configuration.
+
+    Args:
+        path: A file's name; ``-`` is stdin.
+
+    Raises:
+        CommandError: It cannot be read, is too large, or is no YAML mapping.
+    """
+    text = _read(path)
+    try:
+        value = yaml.load(text, Loader=_Loader)  # noqa: S506  # a SafeLoader
+        _check_size(value, path)
+        value = _restore_spelling(value)
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        problem = " ".join(str(error).split()) or type(error).__name__
+        raise CommandError(f"The configuration file [{path}] is not YAML: {problem}") from None
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise CommandError(
+            f"The configuration file [{path}] holds no mapping. Write 'key: value' lines."
+        )
+    return value
+
+
+def _read(path: str) -> str:
+    try:
+        if path == "-":
+            raw = sys.stdin.buffer.read(MAX_BYTES + 1)
+        else:
+            with Path(path).open("rb") as file:
+                raw = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise CommandError(f"Unable to read file [{path}]: {error.strerror}") from None
+    if len(raw) > MAX_BYTES:
+        raise CommandError(f"The configuration file [{path}] is larger than {MAX_BYTES} bytes.")
+    try:
+        return raw.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise CommandError(f"The configuration file [{path}] is not UTF-8 text.") from None
+
+
+def _check_size(value: Any, path: str) -> None:
+    """Refuse what a few lines of aliases expand to."""
+    count, left = 0, [value]
+    while left:
+        item = left.pop()
+        count += 1
+        if count > _MAX_VALUES:
+            raise CommandError(f"The configuration file [{path}] holds too many values.")
+        if isinstance(item, dict):
+            left.extend(item.values())
+        elif isinstance(item, list):
+            left.extend(item)
+
+
+def _restore_spelling(value: Any, key: str = "") -> Any:
+    if isinstance(value, dict):
+        return {str(k): _restore_spelling(v, str(k)) for k, v in value.items()}
+    if isinstance(value, list):
+        # Arguments go to a program as they were typed.
+        inner = "args" if key == "args" else ""
+        return [_restore_spelling(item, inner) for item in value]
+    is_version = key.lower().replace("_", "") in ("runtimeversion", "pythonversion")
+    if isinstance(value, _Number):
+        return value.text if is_version or key == "args" else float(value)
+    if isinstance(value, int) and not isinstance(value, bool) and (is_version or key == "args"):
+        return str(value)
+    return value

@@ -1,0 +1,143 @@
+"""The entry point: one line in, an exit code out, and never a traceback for a user's mistake.
+
+0 done · 1 the command or the engine says no · 2 the line was wrong · 130 Ctrl-C
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from mlengine.cli.argv import ArgvError, read_line
+from mlengine.cli.errors import CommandError, CommandFailed, error_text
+from mlengine.cli.output.escape import printable
+from mlengine.cli.root import main_words, root
+from mlengine.cli.session import Session
+from mlengine.cli.tree import dotted, missing
+from mlengine.core.errors import EngineError
+
+if TYPE_CHECKING:
+    from mlengine.engine import Engine
+    from mlengine.engine.settings import Settings
+
+__all__ = ["main"]
+
+EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED, EXIT_PIPE = 1, 2, 130, 141
+
+
+def main(
+    argv: Sequence[str] | None = None, *, connect: Callable[[Settings], Engine] | None = None
+) -> int:
+    """Run one command line and return its exit code.
+
+    Args:
+        argv: The words behind ``mlengine``; the process's own by default.
+        connect: Finds the engine; by default the one of the settings, or a local one.
+    """
+    try:
+        line = read_line(sys.argv[1:] if argv is None else argv)
+    except ArgvError as error:
+        _say(f"ERROR: (mlengine) {error}")
+        return EXIT_USAGE
+    session = Session(line, connect=connect)
+    try:
+        code = _run(session, main_words(line.words))
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        # Who read stdout has gone (`| head`). Python would complain once more at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return EXIT_PIPE
+
+
+def _run(session: Session, words: list[str]) -> int:
+    try:
+        result = root.main(args=words, prog_name="mlengine", standalone_mode=False, obj=session)
+        return result if isinstance(result, int) else 0
+    except click.exceptions.NoArgsIsHelpError as error:
+        _say(error.ctx.get_help() if error.ctx else "")
+        return EXIT_USAGE
+    except click.UsageError as error:
+        _usage_error(error)
+        return EXIT_USAGE
+    except click.ClickException as error:
+        return _failed(session, CommandError(error.format_message()))
+    except CommandFailed:
+        return EXIT_FAILED
+    except (KeyboardInterrupt, click.Abort):
+        _say("\n\nCommand killed by keyboard interrupt\n")
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        raise
+    except (CommandError, EngineError) as error:
+        return _failed(session, error)
+    except Exception as error:
+        return _defect(session, error)
+
+
+def _failed(session: Session, error: Exception) -> int:
+    sys.stdout.flush()
+    if session.verbosity <= 10:
+        import traceback
+
+        traceback.print_exception(error)
+    sys.stderr.write(error_text(session.command, error))
+    return EXIT_FAILED
+
+
+def _usage_error(error: click.UsageError) -> None:
+    """Say what is wrong with the line, and which command it was about."""
+    command = dotted(error.ctx) if error.ctx else "mlengine"
+    text = error.format_message()
+    if isinstance(error, click.NoSuchOption):
+        near = f" (did you mean '{error.possibilities[0]}'?)" if error.possibilities else ""
+        text = f"unrecognized arguments: {error.option_name}{near}"
+    elif isinstance(error, click.MissingParameter) and error.param is not None:
+        names = error.param.opts if error.param.param_type_name == "option" else [
+            (error.param.name or "").upper()
+        ]  # fmt: skip
+        text = missing(names[:1])
+    elif isinstance(error, click.BadParameter) and error.param is not None:
+        text = f"argument {error.param.opts[0]}: {error.message}"
+    elif text.startswith("Got unexpected extra argument"):
+        text = "unrecognized arguments: " + text.partition("(")[2].rstrip(")")
+    _say(f"ERROR: ({command}) {text}")
+    if error.ctx:
+        _say(error.ctx.get_usage())
+        _say(f"For more: {error.ctx.command_path} --help")
+
+
+def _defect(session: Session, error: Exception) -> int:
+    """Tell of our own defect in one line; the traceback goes to a file, or is asked for."""
+    import traceback
+
+    text = "".join(traceback.format_exception(error))
+    if session.verbosity <= 10:
+        sys.stderr.write(printable(text))
+        where = ""
+    else:
+        where = _keep(session, text)
+    summary = printable(f"{type(error).__name__}: {error}".strip(), newline=" ")
+    _say(f"ERROR: ({session.command}) mlengine has a defect: {summary[:500]}{where}")
+    return EXIT_FAILED
+
+
+def _keep(session: Session, text: str) -> str:
+    try:
+        logs: Path = session.settings.folder("logs")
+        logs.mkdir(parents=True, exist_ok=True, mode=0o700)
+        path = logs / "cli.log"
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "w") as out:
+            out.write(f"mlengine {session.command}\n{text}\n")
+    except (OSError, EngineError):
+        return " (run again with --verbosity debug to see where)"
+    return f" (see {path}, or run again with --verbosity debug)"
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(printable(text) + "\n")

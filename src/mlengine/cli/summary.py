@@ -1,0 +1,69 @@
+"""`jobs describe --summarize`: a job as boxed tables for people."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mlengine.cli.output import parse_format, render
+from mlengine.cli.output.escape import printable
+from mlengine.cli.output.tables import boxed_table
+
+__all__ = ["summary"]
+
+_OVERVIEW = ("jobId", "createTime", "startTime", "endTime", "state")
+_TRAINING_INPUT = (
+    "runtimeVersion", "region", "scaleTier", "pythonModule", "parameterServerType",
+    "parameterServerCount", "masterType", "workerType", "workerCount", "jobDir",
+)  # fmt: skip
+_PREDICTION_INPUT = (
+    "runtimeVersion", "region", "model", "versionName", "outputPath", "uri", "dataFormat",
+    "batchSize",
+)  # fmt: skip
+_PREDICTION_OUTPUT = ("errorCount", "nodeHours", "outputPath", "predictionCount")
+
+
+def summary(job: Mapping[str, Any]) -> str:
+    """Write a job, as JSON has it, as tables; a table without a value is left out."""
+    tables = [_table("Job Overview", job, _OVERVIEW)]
+    if training := job.get("trainingInput"):
+        tables.append(_table("Training Input Summary", training, _TRAINING_INPUT))
+    if output := job.get("trainingOutput"):
+        tables += _training_output(output)
+    if prediction := job.get("predictionInput"):
+        named = {**prediction, "model": prediction.get("modelName", "").rpartition("/")[2]}
+        tables.append(_table("Predict Input Summary", named, _PREDICTION_INPUT))
+    if output := job.get("predictionOutput"):
+        tables.append(_table("Predict Output Summary", output, _PREDICTION_OUTPUT))
+    return "".join(tables)
+
+
+def _table(title: str, values: Mapping[str, Any], fields: Sequence[str]) -> str:
+    present = [name for name in fields if values.get(name) not in (None, "")]
+    if not present:
+        return ""
+    text = f'table[box,title="{title}"]({",".join(present)})'
+    return render(parse_format(text), [values], single=True)
+
+
+def _training_output(output: Mapping[str, Any]) -> list[str]:
+    trials = output.get("trials") or []
+    row = [[[str(output.get("completedTrialCount", len(trials)))]]]
+    row[0].append([f"{float(output.get('consumedMLUnits', 0)):.2f}"])
+    tables = [boxed_table("Training Output Summary", ["TRIALS", "ML_UNITS"], row)]
+    if trials:
+        headings = ["TRIAL", "OBJECTIVE_VALUE", "STEP", "HYPERPARAMETERS"]
+        rows = [_trial(trial) for trial in trials]
+        tables.append(boxed_table("Training Output Trials", headings, rows))
+    return tables
+
+
+def _trial(trial: Mapping[str, Any]) -> list[list[str]]:
+    final = trial.get("finalMetric") or {}
+    parameters = trial.get("hyperparameters") or {}
+    return [
+        [printable(str(trial.get("trialId", "")))],
+        [str(final.get("objectiveValue", ""))],
+        [str(final.get("trainingStep", ""))],
+        [printable(f"{k}: {v}", newline="\\n") for k, v in sorted(parameters.items())] or [""],
+    ]

@@ -1,0 +1,66 @@
+"""The flags of `jobs submit training`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
+
+import click
+
+from mlengine.cli.flags import ACCELERATOR, BOOL, LABELS, LIST, Choice
+
+__all__ = ["ROLES", "training_flags"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+ROLES = ("master", "worker", "parameter_server")
+_TIERS = ("BASIC", "STANDARD_1", "PREMIUM_1", "BASIC_GPU", "BASIC_TPU", "CUSTOM")
+
+
+def training_flags(function: F) -> F:
+    """Add the flags to a command."""
+    for option in reversed([*_program(), *_place(), *_machines(), *_rest()]):
+        function = option(function)
+    return function
+
+
+def _program() -> Iterator[Callable[[F], F]]:
+    yield click.option("--package-path", metavar="DIR", help="Folder of the trainer package.")
+    yield click.option(
+        "--packages", type=LIST, multiple=True, help="More archives, local or gs://."
+    )
+    yield click.option("--module-name", help="Module that trains, such as trainer.task.")
+    yield click.option("--config", metavar="FILE", help="A Job as YAML or JSON; flags go over it.")
+    yield click.option("--runtime-version", help="Recorded; 'local' is the engine's own.")
+    yield click.option("--python-version", help="Recorded.")
+
+
+def _place() -> Iterator[Callable[[F], F]]:
+    yield click.option("--job-dir", metavar="URI", help="Where the job writes: gs://... or a path.")
+    yield click.option("--staging-bucket", metavar="gs://B", help="Where packages are uploaded to.")
+    yield click.option("--region", help="Default: the setting 'region'.")
+    yield click.option("--labels", type=LABELS, multiple=True, help="Labels of the job.")
+
+
+def _machines() -> Iterator[Callable[[F], F]]:
+    yield click.option("--scale-tier", type=Choice(*_TIERS), help="Default: basic.")
+    for role in ROLES:
+        flag = "--" + role.replace("_", "-")
+        noun = role.replace("_", " ")
+        yield click.option(f"{flag}-machine-type", help=f"Machine of the {noun}.")
+        if role != "master":
+            yield click.option(f"{flag}-count", type=click.IntRange(min=1), help="How many.")
+        yield click.option(f"{flag}-accelerator", type=ACCELERATOR, help=f"GPUs of the {noun}.")
+        yield click.option(f"{flag}-image-uri", help=f"Container of the {noun}.")
+    yield click.option("--use-chief-in-tf-config", type=BOOL, help="For containers.")
+    yield click.option("--tpu-tf-version", help="TensorFlow of TPU workers.")
+
+
+def _rest() -> Iterator[Callable[[F], F]]:
+    yield click.option("--service-account", help="Identity of the job.")
+    yield click.option("--enable-web-access", is_flag=True, help="Interactive shell.")
+    yield click.option("--network", help="Network of the job.")
+    for name in ("--kms-key", "--kms-keyring", "--kms-location", "--kms-project"):
+        yield click.option(name, hidden=True)
+    yield click.option("--stream-logs", is_flag=True, help="Wait for the end and show the log.")
+    yield click.option("--async", "async_", is_flag=True, hidden=True)

@@ -1,0 +1,287 @@
+"""The engine of this machine: found, started in the background when needed, stopped.
+
+Two commands that need it at once start one: who takes ``run/start.lock`` first starts it, the other
+waits for the lock and finds it running.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import select
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from mlengine.client.http import HttpEngine
+from mlengine.core.clock import SystemClock
+from mlengine.core.errors import EngineError, FailedPrecondition, Unauthenticated, Unavailable
+from mlengine.engine import Engine, EngineStatus
+from mlengine.engine.home import is_owned, read_engine_file, read_token
+from mlengine.engine.settings import Settings
+
+__all__ = ["LOG_NAME", "Stopped", "connect", "daemon_argv", "find", "start", "status", "stop"]
+
+LOG_NAME = "engine.log"
+_START_TIMEOUT_S = 60.0
+_STOP_TIMEOUT_S = 60.0
+_HEALTH_TIMEOUT_S = 10.0
+_LOOK_S = 0.02
+_SHOWN_LOG_LINES = 15
+_SHOWN_LOG_BYTES = 16 * 1024
+
+Say = Callable[[str], None]
+
+
+def say_to_stderr(text: str) -> None:
+    """Tell the person at the terminal."""
+    print(text, file=sys.stderr, flush=True)
+
+
+class Running(NamedTuple):
+    """An engine that runs on this machine."""
+
+    pid: int
+    url: str
+
+
+class Stopped(NamedTuple):
+    """What `stop` did: the engine's pid, and what it was looking after (None: not known)."""
+
+    pid: int
+    status: EngineStatus | None
+
+
+def connect(settings: Settings, *, start: bool = True, say: Say = say_to_stderr) -> Engine:
+    """Return the engine that commands talk to: the setting ``endpoint``, else the local one.
+
+    Args:
+        settings: Where it is.
+        start: Start the local engine when it does not run.
+        say: Told, in a line, that an engine is being started.
+
+    Raises:
+        FailedPrecondition: No engine runs and none was started.
+        Unavailable: It was started and did not come up; with the last lines of its log.
+        Unauthenticated: An endpoint without a token.
+    """
+    if settings.endpoint:
+        return HttpEngine(settings.endpoint, settings.token or _token_for(settings))
+    running = find(settings.home)
+    if running is None:
+        if not start:
+            raise FailedPrecondition(
+                f"No engine runs on {settings.home}.", "Start one with 'mlengine up'."
+            )
+        running = _start(settings, say)
+    return HttpEngine(running.url, settings.token or read_token(settings.home))
+
+
+def _token_for(settings: Settings) -> str:
+    """Return the home's own token if the endpoint is its engine; it goes to nobody else."""
+    facts = read_engine_file(settings.home) or {}
+    if str(facts.get("url", "")).rstrip("/") == settings.endpoint.rstrip("/"):
+        return read_token(settings.home)
+    raise Unauthenticated(
+        f"There is no token for {settings.endpoint}.", "Set MLENGINE_TOKEN to that engine's token."
+    )
+
+
+def find(home: Path) -> Running | None:
+    """Return the engine that runs on a home folder, or None."""
+    running = _published(home)
+    # The lock is looked at last: looking takes it for a moment, which a starting engine may meet.
+    return running if running and _is_alive(running.pid) and is_owned(home) else None
+
+
+def _published(home: Path) -> Running | None:
+    facts: dict[str, Any] = read_engine_file(home) or {}
+    pid, url = facts.get("pid"), facts.get("url")
+    return Running(pid, url) if isinstance(pid, int) and isinstance(url, str) else None
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+# --- starting -----------------------------------------------------------------------------------
+
+
+def daemon_argv(*flags: str) -> list[str]:
+    """Return the command of the engine's process; ``-P`` keeps the user's folder off its path."""
+    return [sys.executable, "-P", "-m", "mlengine.daemon", *flags]
+
+
+def start(settings: Settings, *, say: Say = say_to_stderr) -> Running:
+    """Start the local engine in the background, unless it runs; return once it answers."""
+    return find(settings.home) or _start(settings, say)
+
+
+def _start(settings: Settings, say: Say) -> Running:
+    home = settings.home
+    try:
+        for folder in (home, home / "run", home / "logs"):
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with _starting(home):
+            running = find(home)
+            if running is None:
+                say("Starting the engine (mlengine up) ...")
+                running = _launch(home)
+    except OSError as error:
+        raise FailedPrecondition(
+            f"The engine cannot use the folder {home}: {error.strerror}.",
+            "Choose another with MLENGINE_HOME or --home.",
+        ) from None
+    return running
+
+
+@contextlib.contextmanager
+def _starting(home: Path) -> Iterator[None]:
+    """Hold the right to start the engine of a home."""
+    with (home / "run" / "start.lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _launch(home: Path) -> Running:
+    before = _published(home)
+    log = home / "logs" / LOG_NAME
+    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    with os.fdopen(descriptor, "ab") as out:
+        process = subprocess.Popen(
+            daemon_argv("--home", str(home)),
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=out,
+            cwd=home,
+            start_new_session=True,
+        )
+    clock = SystemClock()
+    deadline_s = clock.monotonic_s() + _START_TIMEOUT_S
+    while clock.monotonic_s() < deadline_s:
+        running = _published(home)
+        if running and running != before and _is_healthy(running):
+            return running
+        if _ended(process) and not is_owned(home):
+            raise Unavailable(
+                f"The engine ended at once.{_tail(log)}", "Mend that, then try again."
+            )
+    raise Unavailable(
+        f"The engine did not answer within {_START_TIMEOUT_S:g} seconds.{_tail(log)}",
+        "Try 'mlengine up' in a terminal to see more.",
+    )
+
+
+def _ended(process: subprocess.Popen[bytes]) -> bool:
+    """Wait a moment for the process to end; this is what paces the look-out for its answer."""
+    try:
+        process.wait(_LOOK_S)
+    except subprocess.TimeoutExpired:
+        # It outlives this command on purpose, so nobody is to warn that it was not waited for.
+        process.returncode = None
+        return False
+    return True
+
+
+def _is_healthy(running: Running) -> bool:
+    import http.client
+    from urllib.parse import urlsplit
+
+    parts = urlsplit(running.url)
+    connection = http.client.HTTPConnection(
+        parts.hostname or "", parts.port, timeout=_HEALTH_TIMEOUT_S
+    )
+    try:
+        connection.request("GET", "/api/v1/health")
+        return connection.getresponse().status == 200
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+def _tail(log: Path) -> str:
+    try:
+        with log.open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - _SHOWN_LOG_BYTES))
+            lines = file.read().decode("utf-8", "replace").splitlines()[-_SHOWN_LOG_LINES:]
+    except OSError:
+        return ""
+    return f" The end of {log}:\n" + "".join(f"  {line}\n" for line in lines)
+
+
+# --- looking and stopping -----------------------------------------------------------------------
+
+
+def status(settings: Settings) -> EngineStatus:
+    """Return what the engine says of itself; never starts one.
+
+    Raises:
+        FailedPrecondition: No engine runs.
+    """
+    return connect(settings, start=False).status()
+
+
+def stop(settings: Settings, *, timeout_s: float = _STOP_TIMEOUT_S) -> Stopped:
+    """Stop the local engine; jobs and served versions go on, and the next engine takes them up.
+
+    Raises:
+        FailedPrecondition: No engine runs on this home, or what runs there is not an engine.
+        DeadlineExceeded: It did not end.
+    """
+    home = settings.home
+    running = find(home)
+    if running is None:
+        raise FailedPrecondition(f"No engine runs on {home}.", "There is nothing to stop.")
+    try:
+        # A descriptor of the process, not its number: the number may go to another one meanwhile.
+        process = os.pidfd_open(running.pid)
+    except ProcessLookupError:
+        return Stopped(running.pid, None)
+    try:
+        if not _is_engine(running.pid):
+            raise FailedPrecondition(
+                f"Process {running.pid} is not an engine.", f"Look at {home / 'run/engine.json'}."
+            )
+        last = _last_status(settings)
+        signal.pidfd_send_signal(process, signal.SIGTERM)
+        _wait(process, running.pid, timeout_s)
+    finally:
+        os.close(process)
+    return Stopped(running.pid, last)
+
+
+def _is_engine(pid: int) -> bool:
+    try:
+        return b"mlengine" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return False
+
+
+def _last_status(settings: Settings) -> EngineStatus | None:
+    try:
+        return status(settings)
+    except EngineError:
+        return None
+
+
+def _wait(process: int, pid: int, timeout_s: float) -> None:
+    from mlengine.core.errors import DeadlineExceeded
+
+    ended = select.poll()
+    ended.register(process, select.POLLIN)
+    if not ended.poll(timeout_s * 1000):
+        raise DeadlineExceeded(
+            f"The engine (process {pid}) did not end within {timeout_s:g} seconds.",
+            "It may be finishing an upload; look at its log, or try again.",
+        )
