@@ -152,14 +152,17 @@ class CallerConnection(asyncio.Protocol):
             return
         self._in_head = False
         exchange.method = self._parser.get_method()
-        exchange.http_1_0 = self._parser.get_http_version() == "1.0"
+        version = self._parser.get_http_version()
+        exchange.http_1_0 = version == "1.0"
         exchange.keep_alive = self._parser.should_keep_alive() and not exchange.http_1_0
         exchange.upgrade = self._parser.should_upgrade()
         self._queue.append(exchange)
         self._progress_bytes = self._window_from_bytes = 0
         self.deadline_s = _NEVER
         limits = self.server.limits
-        if len(exchange.headers) > limits.max_headers or (
+        if version not in ("1.1", "1.0"):
+            exchange.refused = InvalidArgument("The request is not HTTP/1.1.")
+        elif len(exchange.headers) > limits.max_headers or (
             exchange.head_bytes + len(exchange.target) > limits.max_header_bytes
         ):
             exchange.refused = _head_too_large()
