@@ -15,12 +15,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.waiting import wait_until
 
 from mlengine.runtime import processes
 from mlengine.training import logs
 from mlengine.training.launchers import AttemptSpec, ExitRecord, Outcome, Phase, ReplicaSpec
 from mlengine.training.launchers.process import ProcessLauncher
+from tests.waiting import wait_until
 
 RACES = int(os.environ.get("MLENGINE_RACES", "200"))
 
@@ -193,18 +193,26 @@ def test_a_job_that_runs_too_long_is_stopped(attempts: Attempts) -> None:
     assert "maxRunningTime of 0.2s" in record.message
 
 
+ENDED = "The replica master 0 exited with a non-zero status of "
+UNBORN = "The replica master 0 could not be started: "
 FAILURES = {
-    "silent exit": (sh("exit 7"), "The replica master 0 exited with a non-zero status of 7. "
-                    "Termination reason: Error. It printed nothing."),
-    "a signal": (sh("echo bye; kill -SEGV $$"), "The replica master 0 exited with a non-zero "
-                 "status of 11(SIGSEGV). Termination reason: Signal. Its last line: bye"),
-    "no such program": (["/no/such/python"], "The replica master 0 could not be started: "
-                        "FileNotFoundError: [Errno 2] No such file or directory: "
-                        "'/no/such/python'"),
-    "no such module": ([sys.executable, "-S", "-m", "no_such_thing"],
-                       "The replica master 0 exited with a non-zero status of 1. Termination "
-                       f"reason: Error. Its last line: {sys.executable}: "
-                       "No module named no_such_thing"),
+    "silent exit": (
+        sh("exit 7"),
+        ENDED + "7. Termination reason: Error. It printed nothing.",
+    ),
+    "a signal": (
+        sh("echo bye; kill -SEGV $$"),
+        ENDED + "11(SIGSEGV). Termination reason: Signal. Its last line: bye",
+    ),
+    "no such program": (
+        ["/no/such/python"],
+        UNBORN + "FileNotFoundError: [Errno 2] No such file or directory: '/no/such/python'",
+    ),
+    "no such module": (
+        [sys.executable, "-S", "-m", "no_such_thing"],
+        ENDED + "1. Termination reason: Error. "
+        + f"Its last line: {sys.executable}: No module named no_such_thing",
+    ),
 }  # fmt: skip
 
 

@@ -70,8 +70,17 @@ def failure_text(replica: Mapping[str, Any], *, last_line: str) -> str:
     """Say how one replica failed, as the service did, with the reason it gave itself.
 
     Example:
-        >>> failure_text({"role": "ps", "index": 0, "exit_code": 7, "signal": None,
-        ...     "oom": False, "last_error": ""}, last_line="")[-50:]
+        >>> failure_text(
+        ...     {
+        ...         "role": "ps",
+        ...         "index": 0,
+        ...         "exit_code": 7,
+        ...         "signal": None,
+        ...         "oom": False,
+        ...         "last_error": "",
+        ...     },
+        ...     last_line="",
+        ... )[-50:]
         ' 7. Termination reason: Error. It printed nothing.'
     """
     name = f"The replica {replica['role']} {replica['index']}"

@@ -31,6 +31,7 @@ _TICK_S = 0.25  # how late a `cancel` file without a signal may be seen
 _STOPPING_TICK_S = 0.02
 _STRAY_GRACE_S = 1.0
 _DRAIN_S = 2.0
+_UNKILLABLE_S = 10.0
 _OOM_WINDOW_S = 5.0
 
 
@@ -61,6 +62,7 @@ class Gang:
         self._began_s = time.monotonic()
         self._kill_at_s = float("inf")
         self._strays_only = False
+        self._complained = False
         self._oom_kills: deque[tuple[float, int]] = deque([(self._began_s, _oom_kills())])
 
     def start(self, tag: str) -> bool:
@@ -132,7 +134,11 @@ class Gang:
             self._strays_only = True
             self._kill_at_s = min(self._kill_at_s, now_s + _STRAY_GRACE_S)
         if now_s >= self._kill_at_s:
-            processes.freeze_and_kill(self._mine)
+            met = processes.freeze_and_kill(self._mine)
+            if met and now_s - self._kill_at_s > _UNKILLABLE_S and not self._complained:
+                self._complained = True
+                pids = ", ".join(f"{row.pid} (state {row.state})" for row in met)
+                self._replicas[0].say("ERROR", f"Killed processes hang in the kernel: {pids}.")
 
     def _over(self) -> bool:
         return bool(self._outcome) and not self._living() and not self._mine()

@@ -63,7 +63,7 @@ class Replica:
         A replica that cannot be started has `spawn_error` and counts as ended.
         """
         argv, cwd = [str(a) for a in self._spec["argv"]], str(self._spec["cwd"])
-        self._say("INFO", "Running command: " + " ".join(map(shlex.quote, argv)))
+        self.say("INFO", "Running command: " + " ".join(map(shlex.quote, argv)))
         supervisor = os.getpid()
 
         def prepare() -> None:
@@ -81,7 +81,7 @@ class Replica:
             )  # fmt: skip
         except (OSError, ValueError, subprocess.SubprocessError) as error:
             self.ended, self.spawn_error = True, f"{type(error).__name__}: {error}"
-            self._say("ERROR", f"The replica could not be started: {self.spawn_error}")
+            self.say("ERROR", f"The replica could not be started: {self.spawn_error}")
             return
         self.pid = self._process.pid
         row = processes.look(self.pid)
@@ -142,8 +142,8 @@ class Replica:
         for descriptor in list(self.streams):
             self.close_pipe(descriptor)
         if self.ended and self.exit_code == 0 and not self.stopped_by_us:
-            self._say("INFO", "Module completed; cleaning up.")
-            self._say("INFO", "Task completed successfully.")
+            self.say("INFO", "Module completed; cleaning up.")
+            self.say("INFO", "Task completed successfully.")
         self.log.close()
 
     def record(self) -> dict[str, Any]:
@@ -162,7 +162,8 @@ class Replica:
     def _last_error(self) -> str:
         return next((s.last_exception for s in reversed(self._heard) if s.last_exception), "")
 
-    def _say(self, severity: str, text: str) -> None:
+    def say(self, severity: str, text: str) -> None:
+        """Add a line of our own to its log."""
         self.log.write([Line(severity, text)])
 
 

@@ -53,8 +53,9 @@ def base_environment(environ: Mapping[str, str]) -> dict[str, str]:
     """Return the part of an environment that user code may see.
 
     Example:
-        >>> base_environment({"TZ": "UTC", "OMP_NUM_THREADS": "2", "MLENGINE_TOKEN": "t",
-        ...                   "NVIDIA_API_KEY": "k"})
+        >>> base_environment(
+        ...     {"TZ": "UTC", "OMP_NUM_THREADS": "2", "MLENGINE_TOKEN": "t", "NVIDIA_API_KEY": "k"}
+        ... )
         {'TZ': 'UTC', 'OMP_NUM_THREADS': '2', 'PYTHONUNBUFFERED': '1'}
     """
     passed = {name: value for name, value in environ.items() if _may_pass(name)}

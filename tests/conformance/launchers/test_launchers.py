@@ -10,7 +10,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.waiting import wait_until
 
 from mlengine.runtime.processes import TAG_VARIABLE
 from mlengine.training.launchers import (
@@ -22,6 +21,7 @@ from mlengine.training.launchers import (
     ReplicaSpec,
 )
 from mlengine.training.launchers.process import ProcessLauncher
+from tests.waiting import wait_until
 
 LAUNCHERS: dict[str, Callable[[], Launcher]] = {"process": ProcessLauncher}
 
@@ -136,5 +136,3 @@ def test_8_another_launcher_goes_on(make: Callable[[], Launcher], tmp_path: Path
     second.cancel(tmp_path / "1")
     assert end(second, tmp_path / "1").exit.outcome is Outcome.CANCELLED
     first.poll(tmp_path / "1")  # reaps
-
-

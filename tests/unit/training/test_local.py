@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.waiting import wait_until
 
 from mlengine.core.errors import EngineError, FailedPrecondition, InvalidArgument
 from mlengine.runtime.processes import look
 from mlengine.training.local import run_local
 from mlengine.training.tfconfig import free_ports
+from tests.waiting import wait_until
 
 REPORT = """
 import json, os, sys
@@ -150,9 +150,7 @@ REFUSED: dict[str, tuple[str, str, type[EngineError], str]] = {
 }
 
 
-@pytest.mark.parametrize(
-    ("folder", "module", "kind", "text"), REFUSED.values(), ids=REFUSED.keys()
-)
+@pytest.mark.parametrize(("folder", "module", "kind", "text"), REFUSED.values(), ids=REFUSED.keys())
 def test_a_wrong_package_or_module_is_refused_with_a_remedy(
     package: Path, folder: str, module: str, kind: type[EngineError], text: str
 ) -> None:
@@ -184,7 +182,9 @@ def test_a_port_in_use_is_named(package: Path) -> None:
             run(package, distributed=True, start_port=port)
 
 
-@pytest.mark.parametrize("options", [{"worker_count": -1}, {"start_port": 65535}, {"start_port": 0}])
+@pytest.mark.parametrize(
+    "options", [{"worker_count": -1}, {"start_port": 65535}, {"start_port": 0}]
+)
 def test_impossible_clusters_are_refused(package: Path, options: dict[str, int]) -> None:
     with pytest.raises((InvalidArgument, FailedPrecondition)):
         run(package, distributed=True, **options)

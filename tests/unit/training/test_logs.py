@@ -103,7 +103,7 @@ def test_control_characters_are_kept(tmp_path: Path) -> None:
     assert entry.timestamp.endswith("Z")
 
 
-@pytest.mark.parametrize("cursor", ["!", "é", "e30x", "W10", "eyJhIjotMX0", "eyJhIjoiYiJ9", "a" * 999])
+@pytest.mark.parametrize("cursor", ["!", "é", "e30x", "W10", "eyJhIjotMX0", "eyJhIjoiYiJ9"])
 def test_a_foreign_cursor_is_refused(tmp_path: Path, cursor: str) -> None:
     with pytest.raises(OutOfRange, match="no place in this job's log"):
         logs.read(tmp_path, cursor=cursor)

@@ -27,6 +27,7 @@ __all__ = [
     "ReplicaSpec",
 ]
 
+
 class Phase(enum.StrEnum):
     """Where an attempt is."""
 

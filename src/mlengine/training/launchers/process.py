@@ -87,14 +87,22 @@ class ProcessLauncher:
             return _ended(attempt_dir) or AttemptStatus(_without_record(attempt_dir))
 
     def cancel(self, attempt_dir: Path) -> None:
-        """Ask for the end; the supervisor then has its grace period."""
-        attempt_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-        (attempt_dir / attemptfiles.CANCEL).touch()
-        identity = _identity(attempt_dir)
-        if identity is not None and not (attempt_dir / attemptfiles.EXIT).exists():
-            supervising = processes.look(identity["pid"])
-            if supervising is not None and supervising.started == identity["started"]:
-                processes.send(supervising, signal.SIGTERM)  # the file alone would do, later
+        """Ask for the end; the replicas then have their grace period.
+
+        Raises:
+            Unavailable: Neither a file nor a signal can carry the request right now.
+        """
+        try:
+            attempt_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+            (attempt_dir / attemptfiles.CANCEL).touch()
+        except OSError as error:  # a full disk: the signal alone does it, if there is a supervisor
+            if not _nudge(attempt_dir):
+                raise Unavailable(
+                    f"The cancel request for {attempt_dir.name} could not be written: {error}.",
+                    "Free disk space; then cancel again.",
+                ) from error
+        else:
+            _nudge(attempt_dir)  # only makes it faster: the file alone is seen too
 
     def sweep(self, attempt_dir: Path) -> int:
         """Kill what a LOST attempt left behind; return how many processes that were.
@@ -201,6 +209,18 @@ def _identity(attempt_dir: Path) -> dict[str, Any] | None:
     except ValueError:
         return None  # a write cut short by a full disk or a power cut: no replica came after it
     return found if isinstance(found, dict) else None
+
+
+def _nudge(attempt_dir: Path) -> bool:
+    """Signal the supervisor; return whether there was one, or the attempt is over anyway."""
+    if (attempt_dir / attemptfiles.EXIT).exists():
+        return True
+    identity = _identity(attempt_dir)
+    if identity is None or identity["boot_id"] != processes.boot_id():
+        return False
+    row = processes.look(identity["pid"])
+    mine = row is not None and row.started == identity["started"]
+    return mine and row is not None and processes.send(row, signal.SIGTERM)
 
 
 def _kill_attempt(attempt_dir: Path, tag: str) -> int:

@@ -1,0 +1,100 @@
+"""Signals reach whom they are meant for, and nobody else."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from mlengine.runtime import processes
+from mlengine.runtime.processes import Process
+from tests.waiting import wait_until
+
+
+@pytest.fixture
+def sleeper() -> Iterator[subprocess.Popen[bytes]]:
+    child = subprocess.Popen(["sleep", "300"], start_new_session=True)
+    yield child
+    child.kill()
+    child.wait()
+
+
+def row(child: subprocess.Popen[bytes]) -> Process:
+    found = processes.look(child.pid)
+    assert found is not None
+    return found
+
+
+def test_a_process_is_its_pid_and_its_start(sleeper: subprocess.Popen[bytes]) -> None:
+    found = row(sleeper)
+    assert (found.parent, found.session, found.alive) == (os.getpid(), sleeper.pid, True)
+    assert found == processes.snapshot()[sleeper.pid]._replace(state=found.state)
+
+
+def test_a_recycled_pid_gets_no_signal(sleeper: subprocess.Popen[bytes]) -> None:
+    predecessor = row(sleeper)._replace(started=row(sleeper).started - 1)
+    assert processes.send(predecessor, signal.SIGKILL) is False
+    assert sleeper.poll() is None
+    assert processes.send(row(sleeper), signal.SIGKILL) is True
+    assert sleeper.wait() == -signal.SIGKILL
+
+
+def test_without_pidfds_a_recycled_pid_gets_no_signal_either(
+    sleeper: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(os, "pidfd_open")
+    predecessor = row(sleeper)._replace(started=row(sleeper).started - 1)
+    assert processes.send(predecessor, signal.SIGKILL) is False
+    assert processes.send(row(sleeper), 0) is True
+
+
+def test_who_is_gone_gets_no_signal(sleeper: subprocess.Popen[bytes]) -> None:
+    was = row(sleeper)
+    sleeper.kill()
+    wait_until(lambda: not row(sleeper).alive)
+    sleeper.wait()
+    assert processes.send(was, signal.SIGTERM) is False
+    assert processes.look(sleeper.pid) is None
+
+
+def test_a_name_with_parentheses_is_read(tmp_path: object) -> None:
+    code = "open('/proc/self/comm','w').write('a) R 1 (b'); print(flush=True); input()"
+    with subprocess.Popen(
+        [sys.executable, "-I", "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as child:
+        assert child.stdout is not None and child.stdin is not None
+        child.stdout.readline()
+        assert row(child).parent == os.getpid()
+        child.stdin.close()
+        child.wait()
+
+
+def a(pid: int, parent: int, state: str = "S") -> Process:
+    return Process(pid=pid, started=1, parent=parent, group=1, session=1, state=state)
+
+
+def test_descendants_are_found_through_zombies_and_without_their_ancestors() -> None:
+    rows = {r.pid: r for r in (a(1, 0), a(2, 1), a(3, 2, "Z"), a(4, 3), a(5, 1), a(9, 8))}
+    assert sorted(r.pid for r in processes.descendants([2], rows)) == [4]
+    assert sorted(r.pid for r in processes.descendants([1], rows)) == [2, 4, 5]
+    assert processes.descendants([7], rows) == []
+
+
+def test_an_attempt_is_found_by_its_tag_and_by_its_sessions() -> None:
+    environment = {**os.environ, processes.TAG_VARIABLE: "j/1/x"}
+    tagged = subprocess.Popen(["sleep", "300"], env=environment)
+    leader = subprocess.Popen(["sleep", "300"], start_new_session=True)
+    try:
+        wait_until(lambda: [r.pid for r in processes.of_attempt("j/1/x", {})] == [tagged.pid])
+        started = row(leader).started
+        found = processes.of_attempt("j/1/x", {leader.pid: started})
+        assert {r.pid for r in found} == {tagged.pid, leader.pid}
+        assert processes.of_attempt("j/1/y", {leader.pid: started - 1}) == []
+    finally:
+        for child in (tagged, leader):
+            child.kill()
+            child.wait()

@@ -1,0 +1,96 @@
+"""The launcher of one machine: what it makes of a supervisor that is missing or broken."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from mlengine.core.errors import Unavailable
+from mlengine.runtime import attemptfiles, processes
+from mlengine.training.launchers import AttemptSpec, Outcome, Phase, ReplicaSpec
+from mlengine.training.launchers.process import ProcessLauncher
+from tests.waiting import wait_until
+
+
+def spec(script: str, cwd: Path) -> AttemptSpec:
+    replica = ReplicaSpec(
+        task="master-replica-0",
+        role="master",
+        index=0,
+        argv=["sh", "-c", script],
+        env={"PATH": os.environ["PATH"]},
+        cwd=str(cwd),
+    )
+    return AttemptSpec(job="projects/p/jobs/j", attempt=1, replicas=[replica], grace_s=0.5)
+
+
+def ended(launcher: ProcessLauncher, attempt: Path) -> bool:
+    return launcher.poll(attempt).phase is Phase.EXITED
+
+
+def test_an_interpreter_that_is_missing_may_come_back(tmp_path: Path) -> None:
+    attempt = tmp_path / "1"
+    with pytest.raises(Unavailable, match="could not be started"):
+        ProcessLauncher(python="/no/such/python").start(attempt, spec("true", tmp_path))
+    launcher = ProcessLauncher()
+    assert launcher.poll(attempt).phase is Phase.NOT_STARTED
+    assert launcher.start(attempt, spec("true", tmp_path)).new
+    wait_until(lambda: ended(launcher, attempt))
+
+
+def test_a_supervisor_that_died_before_it_began_is_started_again(tmp_path: Path) -> None:
+    attempt = tmp_path / "1"
+    silent = ProcessLauncher(python="/bin/true")
+    silent.start(attempt, spec("true", tmp_path))
+    wait_until(lambda: silent.poll(attempt).phase is Phase.NOT_STARTED)
+    launcher = ProcessLauncher()
+    assert launcher.start(attempt, spec("true", tmp_path)).new
+    wait_until(lambda: ended(launcher, attempt))
+
+
+def test_a_supervisor_that_said_why_it_cannot_begin_is_lost(tmp_path: Path) -> None:
+    attempt = tmp_path / "1"
+    broken = tmp_path / "python"
+    broken.write_text("#!/bin/sh\necho no libpython >&2\nexit 127\n")
+    broken.chmod(0o700)
+    launcher = ProcessLauncher(python=str(broken))
+    launcher.start(attempt, spec("true", tmp_path))
+    wait_until(lambda: launcher.poll(attempt).phase is Phase.LOST)
+
+
+def test_a_half_written_identity_means_that_nothing_ran(tmp_path: Path) -> None:
+    (tmp_path / attemptfiles.LOCK).write_text('{"pid": 1')
+    assert ProcessLauncher().poll(tmp_path).phase is Phase.NOT_STARTED
+    assert ProcessLauncher().sweep(tmp_path) == 0
+
+
+def test_after_a_restart_of_the_machine_nobody_is_swept(tmp_path: Path) -> None:
+    me = processes.look(os.getpid())
+    assert me is not None
+    identity = {"pid": me.pid, "started": me.started, "boot_id": "another", "tag": "j/1/x"}
+    (tmp_path / attemptfiles.LOCK).write_text(json.dumps(identity))
+    launcher = ProcessLauncher()
+    assert launcher.poll(tmp_path).phase is Phase.LOST
+    assert launcher.sweep(tmp_path) == 0
+    launcher.cancel(tmp_path)  # signals nobody, least of all this test
+
+
+def test_on_a_full_disk_a_cancel_still_reaches_the_supervisor(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(self: Path, *_arguments: object, **_options: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    launcher, attempt = ProcessLauncher(), tmp_path / "1"
+    launcher.start(attempt, spec("exec sleep 300", tmp_path))
+    wait_until(lambda: launcher.poll(attempt).phase is Phase.RUNNING)
+    monkeypatch.setattr(Path, "touch", full)
+    launcher.cancel(attempt)
+    wait_until(lambda: ended(launcher, attempt))
+    record = launcher.poll(attempt).exit
+    assert record is not None and record.outcome is Outcome.CANCELLED
+    with pytest.raises(Unavailable, match="could not be written"):
+        launcher.cancel(tmp_path / "2")
