@@ -11,7 +11,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.fakes.bucket_table import BucketTableFake
 
 from mlengine.core.errors import AlreadyExists, EngineError, FailedPrecondition, InvalidArgument
 from mlengine.core.resources import Bucket
@@ -24,6 +23,7 @@ from mlengine.storage.paths import (
     parse_backing,
     parse_uri,
 )
+from tests.fakes.bucket_table import BucketTableFake
 
 # Each was a way into somebody's files: MLflow CVE-2023-1177, -2356, -2780, -6909, -6977, -30172,
 # CVE-2024-1483, -3848, CVE-2025-11201, CVE-2026-2033, and their relatives.
