@@ -9,10 +9,10 @@ from collections.abc import Callable
 __all__ = ["wait_until"]
 
 
-def wait_until(predicate: Callable[[], object], timeout_s: float = 10.0) -> None:
+def wait_until(predicate: Callable[[], object], timeout_s: float = 10.0, message: str = "") -> None:
     """Return as soon as the predicate is true; fail the test when it is not in time."""
     until_s = time.monotonic() + timeout_s
     while not predicate():
         if time.monotonic() > until_s:
-            raise AssertionError(f"not true within {timeout_s:g} s: {predicate}")
+            raise AssertionError(f"not true within {timeout_s:g} s: {message or predicate}")
         select.select([], [], [], 0.005)

@@ -41,7 +41,7 @@ class Transaction:
         """Insert a row; False, with nothing written, if its id is taken."""
         try:
             with self.connection.begin_nested():
-                self.connection.execute(sa.insert(table).values(**values))
+                self.connection.execute(sa.insert(table), values)
         except sa.exc.IntegrityError:
             return False
         return True
@@ -52,15 +52,14 @@ class Transaction:
 
     def event(self, project: str, resource: str, kind: str, **detail: Any) -> None:
         """Append what this transaction did; every write appends exactly one."""
-        self.connection.execute(
-            sa.insert(tables.events).values(
-                time=self.time,
-                project=project,
-                resource=resource,
-                kind=kind,
-                detail=msgspec.json.encode(detail).decode(),
-            )
-        )
+        row = {
+            "time": self.time,
+            "project": project,
+            "resource": resource,
+            "kind": kind,
+            "detail": msgspec.json.encode(detail).decode(),
+        }
+        self.connection.execute(sa.insert(tables.events), row)
 
 
 class Database:

@@ -54,13 +54,15 @@ def open_database(path: Path, *, clock: Clock, patience_s: float) -> Database:
         Unavailable: It is locked, or the disk is full.
     """
     journal = choose_journal(sqlite3.sqlite_version_info)
-    sqlite_files.ensure(path, lambda new: _open(new, journal, clock, patience_s).close())
+    sqlite_files.ensure(path, lambda new: _open(new, journal, clock, patience_s, new=True).close())
     database = _open(path, journal, clock, patience_s)
     _log.info("Store: %s", database.description)
     return database
 
 
-def _open(path: Path, journal: Journal, clock: Clock, patience_s: float) -> Database:
+def _open(
+    path: Path, journal: Journal, clock: Clock, patience_s: float, *, new: bool = False
+) -> Database:
     database = Database(
         _engine(path, journal, patience_s),
         clock=clock,
@@ -71,7 +73,7 @@ def _open(path: Path, journal: Journal, clock: Clock, patience_s: float) -> Data
         readers_wait=journal.mode != "WAL",
     )
     try:
-        _prepare(database, path)
+        _prepare(database, path, new=new)
     except BaseException:
         database.close()
         raise
@@ -104,17 +106,17 @@ def _engine(path: Path, journal: Journal, patience_s: float) -> sa.Engine:
     return engine
 
 
-def _prepare(database: Database, path: Path) -> None:
+def _prepare(database: Database, path: Path, *, new: bool) -> None:
     """Refuse what is not ours or not whole; migrate; bring the triggers up to this code."""
     try:
         with database.reading() as tx:
             if problem := sqlite_files.damage(tx.connection, path):
                 raise sqlite_files.damaged(path, problem)
-            ready = _revision(tx.connection, path) == migrations.HEAD
+            ready = _revision(tx.connection, path, new=new) == migrations.HEAD
             ready = ready and _triggers(tx.connection) == TRIGGERS
         if not ready:
             with database.writing() as tx:
-                if _revision(tx.connection, path) != migrations.HEAD:
+                if _revision(tx.connection, path, new=new) != migrations.HEAD:
                     migrations.upgrade(tx.connection)
                 _replace_triggers(tx.connection)
     except Unavailable as error:
@@ -123,10 +125,10 @@ def _prepare(database: Database, path: Path) -> None:
         raise
 
 
-def _revision(connection: sa.Connection, path: Path) -> str:
-    """Return the schema's revision, empty for a new file."""
+def _revision(connection: sa.Connection, path: Path, *, new: bool) -> str:
+    """Return the schema's revision; empty for a new file, and for that only."""
     names = connection.exec_driver_sql("SELECT name FROM sqlite_master").scalars().all()
-    if not names:
+    if new and not names:
         return ""
     if "alembic_version" not in names:
         raise FailedPrecondition(
