@@ -1,0 +1,115 @@
+"""Google's own Python client drives a real engine, with no code of ours in between."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.live.engines import LiveEngine
+from tests.waiting import wait_until
+
+discovery = pytest.importorskip("googleapiclient.discovery")
+credentials = pytest.importorskip("google.oauth2.credentials")
+
+PARENT = "projects/default"
+
+
+@pytest.fixture
+def ml(engine: LiveEngine) -> Iterator[Any]:
+    with discovery.build(
+        "ml",
+        "v1",
+        credentials=credentials.Credentials(engine.token),
+        client_options={"api_endpoint": engine.url},
+        static_discovery=True,
+    ) as service:
+        yield service.projects()
+
+
+def _done(ml: Any, operation: dict[str, Any]) -> dict[str, Any]:
+    def fetch() -> dict[str, Any]:
+        found: dict[str, Any] = ml.operations().get(name=operation["name"]).execute()
+        assert "done" not in found or found["done"] is True
+        return found
+
+    wait_until(lambda: fetch().get("done"), 60)
+    return fetch()
+
+
+def test_jobs(engine: LiveEngine, ml: Any) -> None:
+    package = engine.upload_package("print('trained')")
+    job = {
+        "jobId": "google_1",
+        "labels": {"owner": "alice"},
+        "trainingInput": {
+            "region": "us-central1",
+            "pythonModule": "trainer.task",
+            "packageUris": [package],
+            "scaleTier": "BASIC",
+        },
+    }
+    created = ml.jobs().create(parent=PARENT, body=job).execute()
+    assert (created["jobId"], created["state"]) == ("google_1", "QUEUED")
+    name = f"{PARENT}/jobs/google_1"
+    wait_until(lambda: ml.jobs().get(name=name).execute()["state"] == "SUCCEEDED", 60)
+    ended = ml.jobs().get(name=name).execute()
+    assert ended["startTime"] and ended["endTime"]
+    assert ended["trainingOutput"]["consumedMLUnits"] >= 0
+    with pytest.raises(Exception, match=r"A job with this id already exists"):
+        ml.jobs().create(parent=PARENT, body=job).execute()
+    patched = ml.jobs().patch(
+        name=name, updateMask="labels", body={"labels": {"owner": "bob"}}
+    )
+    assert patched.execute()["labels"] == {"owner": "bob"}
+    listed = ml.jobs().list(parent=PARENT, filter="labels.owner:bob AND state=SUCCEEDED").execute()
+    assert [j["jobId"] for j in listed["jobs"]] == ["google_1"]
+    assert ml.jobs().list(parent=PARENT, filter="jobId:nothing*").execute() == {}
+    assert ml.jobs().cancel(name=name, body={}).execute() == {}
+
+
+def test_a_running_job_is_cancelled(engine: LiveEngine, ml: Any) -> None:
+    package = engine.upload_package("import time\nprint('here')\ntime.sleep(600)")
+    engine.submit("google_2", package)
+    engine.lines("google_2", until="here")
+    name = f"{PARENT}/jobs/google_2"
+    assert ml.jobs().cancel(name=name, body={}).execute() == {}
+    assert engine.ended("google_2").state == "CANCELLED"
+
+
+def test_models_versions_and_predict(engine: LiveEngine, ml: Any, iris_model: bytes) -> None:
+    uri = engine.upload_model("google/model", model__pkl=iris_model)
+    model, models = f"{PARENT}/models/iris", ml.models()
+    assert models.create(parent=PARENT, body={"name": "iris"}).execute()["name"] == model
+    for version_id in ("v1", "v2"):
+        body = {"name": version_id, "deploymentUri": uri, "framework": "SCIKIT_LEARN",
+                "runtimeVersion": "1.15", "pythonVersion": "3.7"}  # fmt: skip
+        operation = models.versions().create(parent=model, body=body).execute()
+        assert operation["metadata"]["operationType"] == "CREATE_VERSION"
+        assert _done(ml, operation)["response"]["name"] == f"{model}/versions/{version_id}"
+    default = models.versions().setDefault(name=f"{model}/versions/v2", body={}).execute()
+    assert default["isDefault"] is True
+    assert models.get(name=model).execute()["defaultVersion"]["name"].endswith("/v2")
+    listed = models.versions().list(parent=model).execute()["versions"]
+    assert [v["name"].rpartition("/")[2] for v in listed] == ["v2", "v1"]
+    instances = {"instances": [[5.1, 3.5, 1.4, 0.2], [6.7, 3.0, 5.2, 2.3]]}
+    for name in (model, f"{model}/versions/v1"):
+        assert ml.predict(name=name, body=instances).execute() == {"predictions": [0, 2]}
+    with pytest.raises(Exception, match=r"Invalid inputs: .*expected 4"):
+        ml.predict(name=model, body={"instances": [[1.0]]}).execute()
+    patch = models.versions().patch(
+        name=f"{model}/versions/v1", updateMask="description", body={"description": "old"}
+    )
+    assert _done(ml, patch.execute())["response"]["description"] == "old"
+    for version_id in ("v1", "v2"):
+        deleted = models.versions().delete(name=f"{model}/versions/{version_id}").execute()
+        assert _done(ml, deleted)["response"]["@type"].endswith("protobuf.Empty")
+    assert _done(ml, models.delete(name=model).execute())["done"] is True
+    with pytest.raises(Exception, match=r"models create iris"):
+        models.get(name=model).execute()
+
+
+def test_what_is_not_built_says_so(ml: Any) -> None:
+    with pytest.raises(Exception, match=r"501"):
+        ml.models().getIamPolicy(resource=f"{PARENT}/models/iris").execute()
