@@ -18,6 +18,7 @@ import os
 import secrets
 import shutil
 import signal
+import stat
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -37,6 +38,8 @@ __all__ = ["Environment", "Environments"]
 _FORMAT = "1"  # part of every digest: raise it when environments are built differently
 _NAME_DIGITS = 32  # of the digest; keeps first lines of scripts below the kernel's limit
 _CHUNK_BYTES = 1 << 20
+_INSTALLER = "installer.json"  # the process group that is writing into a build
+_OTHERS_WRITE = 0o022  # archives and installers set this whatever the umask says
 
 
 def _never() -> bool:
@@ -55,7 +58,7 @@ class Environment:
         python: The interpreter to start replicas with.
         path: The environment's folder; without packages, the prefix of the engine's interpreter.
         digest: Of all that went into it, 64 hexadecimal digits.
-        hit: It was there already.
+        hit: It was there already, or somebody else was building it.
         seconds: What preparing it took.
     """
 
@@ -140,12 +143,12 @@ class Environments:
             return Environment(base.python, prefix, base.fingerprint(), hit=True, seconds=seconds)
         archives = [read_archive(path) for path in packages]
         digest = self._digest(base, packages)
-        path = self._complete(digest)
-        hit = path is not None
         try:
-            path = path or self._build(
-                base, archives, digest, runtime=runtime_version, log=tell, cancelled=cancelled
-            )
+            path, hit = self._complete(digest), True
+            if path is None:
+                path, hit = self._build(
+                    base, archives, digest, runtime=runtime_version, log=tell, cancelled=cancelled
+                )
         except OSError as error:
             if is_disk_full(error):
                 raise disk_full() from error
@@ -207,7 +210,8 @@ class Environments:
         runtime: str,
         log: Callable[[str], None],
         cancelled: Callable[[], bool],
-    ) -> Path:
+    ) -> tuple[Path, bool]:
+        """Build it under its lock; also says whether somebody else did so while we waited."""
         name = digest[:_NAME_DIGITS]
         for folder in (self._root, self._builds, self._locks):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -222,7 +226,7 @@ class Environments:
         ):
             path = self._complete(digest)
             if path is not None:
-                return path
+                return path, True
             after = failure.read()
             if after != before and after is not None:
                 # It failed while we waited for it; trying again would only fail again.
@@ -236,7 +240,7 @@ class Environments:
                 if isinstance(error, EngineError) and not isinstance(error, Cancelled):
                     failure.write(error)
                 raise
-            return path
+            return path, False
 
     def _fill(
         self,
@@ -262,7 +266,8 @@ class Environments:
             started=lambda pid: _note_installer(path, pid),
         ).build(archives)
         shutil.rmtree(scratch, ignore_errors=True)
-        (path / _INSTALLER).unlink(missing_ok=True)
+        for droppings in (_INSTALLER, ".lock"):  # the second is uv's
+            (path / droppings).unlink(missing_ok=True)
         facts = {
             "packages": [item.name for item in archives],
             "python": base.version,
@@ -293,10 +298,14 @@ def _commit(path: Path, link: Path) -> None:
 
 
 def _flush(path: Path) -> None:
+    """Write one file or folder through to the disk, and keep others from writing into it."""
     if path.is_symlink():
         return
     descriptor = os.open(path, os.O_RDONLY)
     try:
+        mode = stat.S_IMODE(os.fstat(descriptor).st_mode)
+        if mode & _OTHERS_WRITE:
+            os.fchmod(descriptor, mode & ~_OTHERS_WRITE)
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
@@ -337,9 +346,6 @@ class _Failure:
             self._path.write_text(json.dumps(facts))
         except OSError:
             pass  # those who wait then find out for themselves
-
-
-_INSTALLER = "installer.json"
 
 
 def _note_installer(folder: Path, pid: int) -> None:

@@ -1,0 +1,266 @@
+from __future__ import annotations
+
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tests.fakes.archives import sdist, wheel
+
+from mlengine.core.errors import FailedPrecondition, InvalidArgument
+from mlengine.environments import Environment, Environments, runtime_warning
+
+
+@pytest.fixture(params=["uv", "pip"])
+def environments(request: pytest.FixtureRequest, tmp_path: Path) -> Environments:
+    return Environments(tmp_path / "environments", installer=request.param, timeout_s=120)
+
+
+@pytest.fixture(autouse=True)
+def no_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """No test asks a package index: what a requirement can find lies in this folder."""
+    links = tmp_path / "links"
+    links.mkdir()
+    empty = tmp_path / "no-configuration"
+    empty.write_text("")
+    for name in ("UV_OFFLINE", "PIP_NO_INDEX", "UV_NO_INDEX"):
+        monkeypatch.setenv(name, "1")
+    for name in ("UV_FIND_LINKS", "PIP_FIND_LINKS"):
+        monkeypatch.setenv(name, str(links))
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    return links
+
+
+def says(environment: Environment, code: str) -> str:
+    done = subprocess.run(
+        [environment.python, "-c", code], capture_output=True, text=True, cwd="/", check=True
+    )
+    return done.stdout.strip()
+
+
+def test_a_package_is_installed_once_and_found_again(
+    environments: Environments, tmp_path: Path
+) -> None:
+    archive = sdist(tmp_path)
+    lines: list[str] = []
+    first = environments.prepare([archive], log=lines.append)
+    again = environments.prepare([archive])
+    assert (first.hit, again.hit) == (False, True)
+    assert (first.path, first.digest) == (again.path, again.digest)
+    assert again.seconds < 0.2
+    assert lines[0] == "Installing the package: trainer-0.0.0.tar.gz"
+    assert lines[1].startswith("Running command: ")
+    done = subprocess.run([first.python, "-m", "trainer.task"], capture_output=True, cwd="/")
+    assert done.stdout == b"hello\n"
+
+
+def test_the_engines_libraries_are_importable_and_never_copied(
+    environments: Environments, tmp_path: Path
+) -> None:
+    environment = environments.prepare([sdist(tmp_path)])
+    code = "import mlengine.runtime, msgspec, sys; print(msgspec.__file__, sys.prefix)"
+    where, prefix = says(environment, code).split()
+    assert not where.startswith(str(environment.path))
+    assert prefix == str(environment.path)
+    names = {path.name.lower() for path in environment.path.rglob("*")}
+    assert not names & {"msgspec", "setuptools", "pip", "scratch", "installer.json"}
+
+
+def test_a_subprocess_and_a_spawned_worker_see_the_package_too(
+    environments: Environments, tmp_path: Path
+) -> None:
+    task = (
+        "import subprocess, sys, multiprocessing\n"
+        "def work(x): return x + 1\n"
+        "if __name__ == '__main__':\n"
+        "    subprocess.run([sys.executable, '-c', 'import trainer; print(1)'], check=True)\n"
+        "    with multiprocessing.get_context('spawn').Pool(1) as pool:\n"
+        "        print(pool.map(work, [1]))\n"
+    )
+    environment = environments.prepare([sdist(tmp_path, files={"task.py": task})])
+    done = subprocess.run(
+        [environment.python, "-m", "trainer.task"], capture_output=True, text=True, cwd="/"
+    )
+    assert done.stdout.split() == ["1", "[2]"], done.stderr
+
+
+def test_a_console_script_of_the_package_runs(environments: Environments, tmp_path: Path) -> None:
+    environment = environments.prepare(
+        [wheel(tmp_path, name="census", version="1.0", script="census-train")]
+    )
+    variables = environment.variables({"PATH": os.environ["PATH"]})
+    done = subprocess.run(
+        ["/usr/bin/env", "census-train"], env=variables, capture_output=True, cwd="/"
+    )
+    assert done.stdout == b"census\n", done.stderr
+    assert variables["VIRTUAL_ENV"] == str(environment.path)
+
+
+def test_no_packages_need_no_environment(environments: Environments, tmp_path: Path) -> None:
+    environment = environments.prepare([])
+    assert environment.python == Path(sys.executable)
+    assert environment.hit
+    assert not (tmp_path / "environments").exists()
+
+
+def test_the_last_of_two_packages_of_one_name_wins(
+    environments: Environments, tmp_path: Path
+) -> None:
+    old = sdist(tmp_path / "a", files={"task.py": "print('old')"})
+    new = sdist(tmp_path / "b", files={"task.py": "print('new')"})
+    assert says(environments.prepare([old, new]), "import trainer.task") == "new"
+    assert says(environments.prepare([new, old]), "import trainer.task") == "old"
+
+
+def test_requirements_that_the_engine_has_are_not_installed_again(
+    environments: Environments, tmp_path: Path
+) -> None:
+    archive = sdist(tmp_path, requires=["msgspec>=0.1", "packaging", "tomli; python_version < '3'"])
+    lines: list[str] = []
+    environments.prepare([archive], log=lines.append)
+    assert len([line for line in lines if line.startswith("Running command: ")]) == 1
+
+
+def test_a_package_may_require_another_of_the_same_job(
+    environments: Environments, tmp_path: Path
+) -> None:
+    needs = sdist(tmp_path, requires=["census==1.0"])
+    environment = environments.prepare([needs, wheel(tmp_path, name="census", version="1.0")])
+    assert says(environment, "import census; print(census.__version__)") == "1.0"
+
+
+def test_a_missing_requirement_is_fetched_with_its_own(
+    environments: Environments, tmp_path: Path, no_index: Path
+) -> None:
+    wheel(no_index, name="flagsy", version="2.0", requires=["flagsy_core>=1"])
+    wheel(no_index, name="flagsy_core", version="1.5")
+    environment = environments.prepare([sdist(tmp_path, requires=["flagsy>=1"])])
+    code = "import flagsy, flagsy_core; print(flagsy.__version__, flagsy_core.__version__)"
+    assert says(environment, code) == "2.0 1.5"
+
+
+def test_a_requirement_on_another_version_than_the_engines_wins_in_the_environment(
+    environments: Environments, tmp_path: Path, no_index: Path
+) -> None:
+    wheel(no_index, name="packaging", version="1.0")
+    lines: list[str] = []
+    archive = sdist(tmp_path, requires=["packaging<2"])
+    environment = environments.prepare([archive], log=lines.append)
+    assert says(environment, "import packaging; print(packaging.__version__)") == "1.0"
+    assert any(line.startswith("packaging==1.0 is installed for this job;") for line in lines)
+    import packaging
+
+    assert packaging.__version__ != "1.0"
+
+
+def test_a_requirement_that_does_not_exist_names_itself_and_the_package(
+    environments: Environments, tmp_path: Path
+) -> None:
+    archive = sdist(tmp_path, requires=["no-such-library-of-anyone>=1"])
+    with pytest.raises(FailedPrecondition) as caught:
+        environments.prepare([archive])
+    start = "User-provided package trainer-0.0.0.tar.gz failed to install: "
+    assert str(caught.value).startswith(start)
+    assert "no-such-library-of-anyone" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "requirement", ["evil @ https://example.com/evil.whl", "evil @ file:///tmp/evil.whl"]
+)
+def test_a_requirement_that_leaves_the_index_is_refused_by_name(
+    environments: Environments, tmp_path: Path, requirement: str
+) -> None:
+    archive = sdist(tmp_path, requires=[requirement])
+    with pytest.raises(FailedPrecondition, match=r"requirement 'evil @ .*' is a direct URL"):
+        environments.prepare([archive])
+
+
+def test_a_build_requirement_that_leaves_the_index_is_refused_too(
+    environments: Environments, tmp_path: Path
+) -> None:
+    text = '[build-system]\nrequires = ["setuptools", "evil @ https://example.com/e.whl"]\n'
+    archive = sdist(tmp_path, extra={"pyproject.toml": text})
+    with pytest.raises(FailedPrecondition, match="is a direct URL"):
+        environments.prepare([archive])
+
+
+def test_a_pyproject_that_asks_for_setuptools_and_wheel_builds_offline(
+    environments: Environments, tmp_path: Path
+) -> None:
+    text = '[build-system]\nrequires = ["setuptools>=40", "wheel"]\n'
+    environment = environments.prepare([sdist(tmp_path, extra={"pyproject.toml": text})])
+    assert says(environment, "import trainer.task") == "hello"
+
+
+def test_a_setup_py_that_raises_shows_its_last_lines(
+    environments: Environments, tmp_path: Path
+) -> None:
+    archive = sdist(tmp_path, before="raise RuntimeError('the data file is missing')")
+    with pytest.raises(FailedPrecondition) as caught:
+        environments.prepare([archive])
+    assert str(caught.value).startswith("User-provided package trainer-0.0.0.tar.gz failed to")
+    assert "the data file is missing" in str(caught.value)
+    assert list((tmp_path / "environments" / ".builds").iterdir()) == []
+
+
+def test_old_python_in_one_module_does_not_stop_the_others(
+    environments: Environments, tmp_path: Path
+) -> None:
+    files = {"task.py": "print('hello')", "python2.py": "print 'hello'"}
+    assert says(environments.prepare([sdist(tmp_path, files=files)]), "import trainer.task")
+
+
+def test_modules_are_byte_compiled_for_the_place_where_they_are(
+    environments: Environments, tmp_path: Path
+) -> None:
+    environment = environments.prepare([sdist(tmp_path)])
+    assert list(environment.path.rglob("task.cpython-*.pyc"))
+
+
+def test_nobody_else_may_write_into_an_environment(
+    environments: Environments, tmp_path: Path
+) -> None:
+    environments.prepare([sdist(tmp_path)])
+    root = tmp_path / "environments"
+    for path in (root, *root.rglob("*")):
+        if not path.is_symlink():
+            assert not stat.S_IMODE(path.stat().st_mode) & 0o022, path
+
+
+def test_an_interpreter_that_vanished_means_a_new_environment(
+    environments: Environments, tmp_path: Path
+) -> None:
+    archive = sdist(tmp_path)
+    first = environments.prepare([archive])
+    (first.path / "bin" / "python").unlink()
+    again = environments.prepare([archive])
+    assert not again.hit
+    assert again.path != first.path
+    assert environments.sweep() == 1
+    assert not first.path.exists()
+    assert says(again, "import trainer.task") == "hello"
+
+
+@pytest.mark.parametrize("name", ["trainer.zip", "trainer.egg"])
+def test_other_files_are_refused(environments: Environments, tmp_path: Path, name: str) -> None:
+    with pytest.raises(InvalidArgument, match="is not a package archive"):
+        environments.prepare([tmp_path / name])
+
+
+def test_a_file_that_is_missing_or_cut_short_is_named(
+    environments: Environments, tmp_path: Path
+) -> None:
+    archive = sdist(tmp_path)
+    archive.write_bytes(archive.read_bytes()[:-30])
+    with pytest.raises(FailedPrecondition, match=r"trainer-0\.0\.0\.tar\.gz failed to install"):
+        environments.prepare([archive])
+    archive.unlink()
+    with pytest.raises(FailedPrecondition, match="the file is missing"):
+        environments.prepare([archive])
+
+
+def test_the_runtime_that_was_asked_for_is_answered_with_a_warning() -> None:
+    assert runtime_warning("") == runtime_warning("local") == ""
+    assert runtime_warning("1.15").startswith("runtime '1.15' is not built yet: running on ")
