@@ -7,10 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.fakes.archives import sdist, wheel
 
 from mlengine.core.errors import FailedPrecondition, InvalidArgument
 from mlengine.environments import Environment, Environments, runtime_warning
+from tests.fakes.archives import sdist, wheel
 
 
 @pytest.fixture(params=["uv", "pip"])
