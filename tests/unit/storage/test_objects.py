@@ -195,6 +195,12 @@ def test_a_tree_is_deleted_with_or_without_the_final_slash(buckets: Buckets) -> 
     assert names(buckets) == ["ab"]
 
 
+def test_a_bucket_that_was_emptied_is_still_a_folder_to_write_into(buckets: Buckets) -> None:
+    fill(buckets, "a/1")
+    buckets.delete_tree("gs://data")
+    assert [*buckets.local_path("gs://data").iterdir()] == []
+
+
 GLOBS = {
     "data/*.csv": ["data/a.csv", "data/b.csv"],
     "data/?.csv": ["data/a.csv", "data/b.csv"],

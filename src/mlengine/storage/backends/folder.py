@@ -95,6 +95,9 @@ class FolderBackend:
         with self._faults(prefix), contextlib.suppress(FileNotFoundError, NotADirectoryError):
             if where:
                 staging.move_away(self._root, where, staging=self._staging)
+                if not prefix:
+                    # An empty bucket is still a folder that a trainer may write into.
+                    (self._root / where).mkdir(mode=0o700, exist_ok=True)
                 return
             for path in self._root.iterdir():
                 if path.name != self._staging:
