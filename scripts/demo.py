@@ -37,13 +37,16 @@ class Demo:
     """Runs commands in a home folder of its own and shows what a user would see."""
 
     def __init__(self, home: Path) -> None:
+        bin_folder = Path(sys.executable).parent
         self._home = home
         self._env = {
             **{k: v for k, v in os.environ.items() if not k.startswith("MLENGINE_")},
             "MLENGINE_HOME": str(home / "engine"),
             "MLENGINE_PORT": "0",
+            # As an activated environment: `local train` runs the `python` that is on the PATH.
+            "PATH": f"{bin_folder}{os.pathsep}{os.environ.get('PATH', '')}",
         }
-        self._mlengine = Path(sys.executable).with_name("mlengine")
+        self._mlengine = bin_folder / "mlengine"
 
     def say(self, text: str) -> None:
         """Print a heading."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from mlengine.core.clock import Clock, SystemClock
+from mlengine.core.states import VersionState
 from mlengine.engine.local import LocalEngine
 from mlengine.engine.reconciler import Reconciler
 from mlengine.engine.settings import Settings
@@ -38,16 +39,20 @@ class Wired:
         engine: LocalEngine,
         reconciler: Reconciler,
         serving: Serving,
+        *,
+        openers: list[Callable[[], object]],
         closers: list[Callable[[], None]],
     ) -> None:
         self.engine = engine
         self.reconciler = reconciler
         self.serving = serving
+        self._openers = openers
         self._closers = closers
 
     def start(self) -> None:
         """Open the front door, then take up whatever the records say is unfinished."""
-        self.serving.start()
+        for step in self._openers:
+            step()
         self.reconciler.start()
 
     def stop(self) -> None:
@@ -86,7 +91,8 @@ def wire(
     models = Models(
         store, artifacts, clock=clock, deploy=deployment.submit, publish=serving.publish
     )
-    kinds = _kinds(settings, buckets, models, artifacts, notify)
+    environments = Environments(home / "environments", timeout_s=settings.install_timeout_s)
+    kinds = _kinds(settings, buckets, models, artifacts, environments, notify)
     launcher = ProcessLauncher()
     jobs_root = home / "jobs"
     runner = JobReconciler(
@@ -102,8 +108,13 @@ def wire(
     engine = LocalEngine(
         settings, store, buckets, jobs, models, serving, clock=clock, page_key=page_key
     )
+    openers: list[Callable[[], object]] = [
+        serving.start,
+        environments.sweep,
+        lambda: artifacts.sweep({v.uid for v in store.versions_in(set(VersionState))}),
+    ]
     closers = [jobs.close, runner.close, deployment.close, serving.stop, store.close]
-    return Wired(engine, reconciler, serving, closers)
+    return Wired(engine, reconciler, serving, openers=openers, closers=closers)
 
 
 def _serving_options(settings: Settings, open_paths: Mapping[str, str]) -> ServingOptions:
@@ -126,11 +137,9 @@ def _kinds(
     buckets: Buckets,
     models: Models,
     artifacts: Artifacts,
+    environments: Environments,
     notify: Path,
 ) -> dict[str, JobKind]:
-    environments = Environments(
-        settings.home / "environments", timeout_s=settings.install_timeout_s
-    )
     return {
         "training": TrainerJobs(
             buckets,
