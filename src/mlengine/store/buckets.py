@@ -14,12 +14,12 @@ __all__ = ["add", "get", "listed", "remove"]
 
 
 def add(tx: Transaction, bucket: Bucket) -> Bucket:
-    if not tx.insert(buckets, name=bucket.name, body=documents.text(bucket, name="")):
-        raise AlreadyExists(
-            "A bucket with this name already exists.",
-            f"Choose another name than '{bucket.name}'.",
-            field="bucket.name",
-        )
+    taken = AlreadyExists(
+        "A bucket with this name already exists.",
+        f"Choose another name than '{bucket.name}'.",
+        field="bucket.name",
+    )
+    tx.insert(buckets, taken=taken, name=bucket.name, body=documents.text(bucket, name=""))
     tx.event("", _name(bucket.name), "bucket.created", backing=bool(bucket.backing))
     return get(tx, bucket.name)
 

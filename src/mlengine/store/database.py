@@ -14,7 +14,7 @@ import msgspec
 import sqlalchemy as sa
 
 from mlengine.core.clock import Clock, rfc3339
-from mlengine.core.errors import EngineError, Unavailable
+from mlengine.core.errors import AlreadyExists, EngineError, Unavailable
 from mlengine.store import tables
 
 __all__ = ["WRITE_OPTION", "Database", "Transaction"]
@@ -37,14 +37,16 @@ class Transaction:
         """Return every row; none is left to be fetched, so the read lock can go."""
         return list(self.connection.execute(statement).all())
 
-    def insert(self, table: sa.Table, **values: Any) -> bool:
-        """Insert a row; False, with nothing written, if its id is taken."""
+    def insert(self, table: sa.Table, *, taken: AlreadyExists, **values: Any) -> None:
+        """Insert a row; raise `taken`, which undoes the transaction, if its id is.
+
+        Without a savepoint: when the disk is full SQLite drops the transaction with all of them,
+        and going back to one that is gone would hide why.
+        """
         try:
-            with self.connection.begin_nested():
-                self.connection.execute(sa.insert(table), values)
+            self.connection.execute(sa.insert(table), values)
         except sa.exc.IntegrityError:
-            return False
-        return True
+            raise taken from None
 
     def write(self, statement: sa.Executable) -> bool:
         """Run an UPDATE or DELETE; return whether it found its row."""

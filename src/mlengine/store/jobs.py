@@ -34,8 +34,14 @@ def may_take(frm: JobState, to: JobState, *, attempt: int, new_attempt: int) -> 
 
 
 def add(tx: Transaction, project: str, job: Job, *, uid: str, priority: int) -> JobRecord:
-    added = tx.insert(
+    taken = AlreadyExists(
+        "A job with this id already exists.",
+        f"Choose another id than '{job.job_id}': a job's id is used up, also if it failed.",
+        field="job.job_id",
+    )
+    tx.insert(
         jobs,
+        taken=taken,
         project=project,
         job_id=job.job_id,
         uid=uid,
@@ -46,12 +52,6 @@ def add(tx: Transaction, project: str, job: Job, *, uid: str, priority: int) -> 
         plan="{}",
         body=_text(job),
     )
-    if not added:
-        raise AlreadyExists(
-            "A job with this id already exists.",
-            f"Choose another id than '{job.job_id}': a job's id is used up, also if it failed.",
-            field="job.job_id",
-        )
     name = job_name(project, job.job_id)
     tx.event(project, name, "job.created", to=JobState.QUEUED, attempt=0)
     return get(tx, project, job.job_id)

@@ -24,13 +24,14 @@ _SELECT = sa.select(models, versions.c.version_id.label("default_version_id")).s
 
 def add(tx: Transaction, project: str, model: Model) -> ModelRecord:
     model_id = model.name
-    added = tx.insert(models, project=project, model_id=model_id, revision=1, body=_text(model))
-    if not added:
-        raise AlreadyExists(
-            "A model with the same name already exists.",
-            f"Choose another name than '{model_id}', or delete that model first.",
-            field="model.name",
-        )
+    taken = AlreadyExists(
+        "A model with the same name already exists.",
+        f"Choose another name than '{model_id}', or delete that model first.",
+        field="model.name",
+    )
+    tx.insert(
+        models, taken=taken, project=project, model_id=model_id, revision=1, body=_text(model)
+    )
     tx.event(project, model_name(project, model_id), "model.created")
     return get(tx, project, model_id)
 

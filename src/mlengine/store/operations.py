@@ -19,20 +19,20 @@ __all__ = ["add", "edit", "finish", "get", "listed", "unfinished"]
 def add(
     tx: Transaction, project: str, operation_id: str, metadata: dict[str, Any], *, subject: str
 ) -> OperationRecord:
-    added = tx.insert(
+    taken = AlreadyExists(
+        "An operation with this id already exists.",
+        f"Choose another id than '{operation_id}'.",
+        field="name",
+    )
+    tx.insert(
         operations,
+        taken=taken,
         project=project,
         operation_id=operation_id,
         subject=subject,
         done=False,
         body=_text(Operation(metadata=metadata)),
     )
-    if not added:
-        raise AlreadyExists(
-            "An operation with this id already exists.",
-            f"Choose another id than '{operation_id}'.",
-            field="name",
-        )
     tx.event(project, operation_name(project, operation_id), "operation.created", subject=subject)
     return get(tx, project, operation_id)
 

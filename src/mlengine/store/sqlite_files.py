@@ -17,6 +17,9 @@ __all__ = ["damage", "damaged", "ensure"]
 _QUICK_CHECK_MAX_BYTES = 32 * 1024 * 1024
 """Larger files are not walked at every start: that takes about a second per gigabyte."""
 
+_SMALLEST_BYTES = 512
+"""SQLite's smallest page; a database has at least one."""
+
 _SIDE_FILES = ("-journal", "-wal", "-shm")
 
 
@@ -77,8 +80,8 @@ def _locked(folder: Path) -> Iterator[None]:
 
 def _check(path: Path) -> None:
     status = path.stat()
-    if status.st_size == 0:
-        raise damaged(path, "it is empty.")
+    if status.st_size < _SMALLEST_BYTES:  # which SQLite would take for a new database
+        raise damaged(path, f"it has {status.st_size} bytes.")
     if status.st_mode & 0o077:
         path.chmod(0o600)
 

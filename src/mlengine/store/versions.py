@@ -39,8 +39,14 @@ def add(
     first = current is None or current.state is VersionState.DELETING
     if first and current is not None:
         _clear_default(tx, model)
-    added = tx.insert(
+    taken = AlreadyExists(
+        "A version with the same name already exists.",
+        f"Choose another name than '{version.name}', or delete that version first.",
+        field="version.name",
+    )
+    tx.insert(
         versions,
+        taken=taken,
         model_seq=model.seq,
         version_id=version.name,
         uid=uid,
@@ -50,12 +56,6 @@ def add(
         revision=1,
         body=_text(version),
     )
-    if not added:
-        raise AlreadyExists(
-            "A version with the same name already exists.",
-            f"Choose another name than '{version.name}', or delete that version first.",
-            field="version.name",
-        )
     if first:
         model_rows.touch(tx, model)
     detail = {"to": VersionState.CREATING, "default": first}
