@@ -11,6 +11,7 @@ from mlengine.storage.backends import ObjectInfo
 from mlengine.storage.paths import BucketPath, parse_uri
 from mlengine.storage.patterns import compile_pattern, has_wildcards, literal_prefix
 from mlengine.storage.sources import (
+    PAGE,
     ObjectStore,
     OnSkip,
     every_object,
@@ -99,17 +100,18 @@ def _beneath(
 
 def _children(bucket: str, folder: str, store: ObjectStore) -> Iterator[ObjectInfo | BucketPath]:
     """Yield the objects right in a folder and its subfolders, jumping over what these hold."""
-    after = ""
-    while True:
-        for info in every_object(store, bucket, folder, after=after):
+    after = shown = ""
+    while page := store.objects(bucket, prefix=folder, after=after, limit=PAGE):
+        for info in page:
             child, slash, _rest = info.name.removeprefix(folder).partition("/")
-            if slash:
-                after = f"{folder}{child}/{_LAST}"
-                yield BucketPath(bucket, f"{folder}{child}/")
-                break
-            yield info
-        else:
-            return
+            if not slash:
+                yield info
+            elif shown != f"{folder}{child}/":
+                shown = f"{folder}{child}/"
+                yield BucketPath(bucket, shown)
+        after = page[-1].name
+        if shown and after.startswith(shown):
+            after = shown + _LAST
 
 
 def _matching(

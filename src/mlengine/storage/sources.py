@@ -14,6 +14,7 @@ from mlengine.storage.paths import BucketPath, check_name, is_uri, local_path, p
 from mlengine.storage.patterns import compile_pattern, has_wildcards, literal_prefix
 
 __all__ = [
+    "PAGE",
     "File",
     "ObjectStore",
     "OnSkip",
@@ -25,7 +26,7 @@ __all__ = [
     "is_remote",
 ]
 
-_PAGE = 1000
+PAGE = 10_000
 
 OnSkip = Callable[[str, str], None]
 """Called with what was left out and why."""
@@ -34,7 +35,8 @@ OnSkip = Callable[[str, str], None]
 class ObjectStore(Protocol):
     """Where objects are, seen from a command: `Buckets` here, the client of a remote engine there.
 
-    1. `objects` returns at most `limit`, sorted by name, those behind `after` only.
+    1. `objects` returns at most `limit`, sorted by name, those behind `after` only, and none only
+       when there are none. It may return fewer than `limit`.
     2. `write` is whole or nothing.
     3. An unknown bucket or object is `NotFound`.
     """
@@ -82,10 +84,10 @@ def every_object(
 ) -> Iterator[ObjectInfo]:
     """Yield all objects with `prefix`, page by page."""
     while True:
-        page = store.objects(bucket, prefix=prefix, after=after, limit=_PAGE)
+        page = store.objects(bucket, prefix=prefix, after=after, limit=PAGE)
+        if not page:
+            return  # a page that is short may only mean that a server gives fewer at a time
         yield from page
-        if len(page) < _PAGE:
-            return
         after = page[-1].name
 
 

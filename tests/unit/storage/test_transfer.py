@@ -290,13 +290,27 @@ def test_ls_of_nothing_is_not_found(store: Buckets, uri: str) -> None:
         shown(store, uri)
 
 
-def test_ls_jumps_over_what_folders_hold(store: Buckets, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("page", [1, 2, 3, 100])
+def test_ls_shows_the_same_at_every_page_size(
+    store: Buckets, monkeypatch: pytest.MonkeyPatch, page: int
+) -> None:
     for number in range(7):
         store.write(f"gs://other/d/{number}", [b"x"])
         store.write(f"gs://other/e{number}", [b"x"])
-    monkeypatch.setattr("mlengine.storage.sources._PAGE", 2)
-    assert shown(store, "gs://other") == ["d/", *(f"e{n}" for n in range(7))]
-    assert len(shown(store, "gs://other", recursive=True)) == 14
+        store.write(f"gs://other/f/{number}/x", [b"x"])
+    monkeypatch.setattr("mlengine.storage.sources.PAGE", page)
+    monkeypatch.setattr("mlengine.storage.browse.PAGE", page)
+    assert shown(store, "gs://other") == ["d/", *(f"e{n}" for n in range(7)), "f/"]
+    assert len(shown(store, "gs://other", recursive=True)) == 21
+
+
+def test_ls_goes_on_when_a_server_gives_fewer_than_asked(store: Buckets) -> None:
+    class Stingy:
+        def objects(self, bucket: str, *, limit: int, **more: str) -> list[ObjectInfo]:
+            return store.objects(bucket, limit=min(limit, 1), **more)
+
+    names = [place.name for place in list_places("gs://data/**", store=Stingy())]  # type: ignore[arg-type]
+    assert names == ["old/x", "old/y/z", "top.csv", "top2.csv"]
 
 
 def test_du_adds_up(store: Buckets) -> None:

@@ -10,6 +10,7 @@ import contextlib
 import datetime
 import errno
 import os
+import re
 import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -25,6 +26,8 @@ from mlengine.storage.paths import check_name
 
 __all__ = ["FolderBackend"]
 
+_PLAIN = re.compile(r"[A-Za-z0-9_=+,@ -][A-Za-z0-9_.=+,@ -]{0,199}", re.ASCII)
+_SURELY_SHORT = 200  # characters, each at most four bytes of the 1024 a name may have
 _GONE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 
 
@@ -182,10 +185,12 @@ class _OpenFolder:
     def _key(self, entry: os.DirEntry[str]) -> str:
         is_folder = entry.is_dir(follow_symlinks=False)
         odd = "" if is_folder or entry.is_file(follow_symlinks=False) else "is not a regular file"
-        try:
-            check_name(self._name + entry.name)
-        except InvalidArgument:
-            odd = "has a name that no URI can say"
+        # Most names are plain at a glance, which matters in a folder of 100,000.
+        if not (_PLAIN.fullmatch(entry.name) and len(self._name) < _SURELY_SHORT):
+            try:
+                check_name(self._name + entry.name)
+            except InvalidArgument:
+                odd = "has a name that no URI can say"
         if odd and self._strict:
             raise FailedPrecondition(
                 f"{entry.name!a} in gs://{self._bucket}/{self._name} {odd}.",
