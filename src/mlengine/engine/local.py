@@ -73,14 +73,14 @@ class LocalEngine:
         return self._jobs.create(check_project(project), job)
 
     def get_job(self, project: str, job_id: str) -> Job:
-        return self._jobs.record(project, job_id).job
+        return self._jobs.view(self._jobs.record(project, job_id))
 
     def list_jobs(
         self, project: str, *, filter: str = "", page_size: int = 0, page_token: str = ""
     ) -> Page[Job]:
         return list_page(
             lambda before, limit: self._store.jobs(project, before_seq=before, limit=limit),
-            lambda record: record.job,
+            self._jobs.view,
             ("jobs", check_project(project)),
             filter=filter, page_size=page_size, page_token=page_token, key=self._page_key,
         )  # fmt: skip

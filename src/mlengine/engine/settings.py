@@ -45,6 +45,9 @@ class Settings:
     project: str = _setting("default", "Project of commands that name none.")
     region: str = _setting("local", "Region of jobs that name none.")
     staging_bucket: str = _setting("", "Bucket that packages are uploaded to if none is named.")
+    local_python: str = _setting(
+        "", "Interpreter that `local train` runs; empty: the `python` on the PATH."
+    )
     polling_interval_s: float = _setting(
         60.0, "Longest wait of one look at a job's log, in seconds."
     )

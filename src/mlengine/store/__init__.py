@@ -150,6 +150,10 @@ class Store(Protocol):
         """Return how many jobs of all projects are in these states, without reading them."""
         ...
 
+    def queue_position(self, record: JobRecord, *, priority: int) -> int:
+        """Return a queued job's place in the queue of all projects, from 1."""
+        ...
+
     def move_job(
         self,
         record: JobRecord,

@@ -16,7 +16,7 @@ from mlengine.store import JobRecord, documents
 from mlengine.store.database import Transaction
 from mlengine.store.tables import jobs
 
-__all__ = ["add", "count", "edit", "get", "in_states", "listed", "may_take", "move"]
+__all__ = ["add", "count", "edit", "get", "in_states", "listed", "may_take", "move", "queue_position"]
 
 # Attempts that have begun; a new attempt may take over in place.
 _BEGUN = frozenset({JobState.PREPARING, JobState.RUNNING})
@@ -73,6 +73,15 @@ def in_states(
     select = sa.select(jobs).where(jobs.c.state.in_(sorted(states)))
     rows = tx.rows(select.order_by(jobs.c.priority.desc(), jobs.c.seq).limit(limit))
     return [_record(row) for row in rows]
+
+
+def queue_position(tx: Transaction, record: JobRecord, priority: int) -> int:
+    ahead = sa.or_(
+        jobs.c.priority > priority,
+        sa.and_(jobs.c.priority == priority, jobs.c.seq <= record.seq),
+    )
+    select = sa.select(sa.func.count()).where(jobs.c.state == str(JobState.QUEUED), ahead)
+    return int(tx.connection.execute(select).scalar_one())
 
 
 def count(tx: Transaction, states: Collection[JobState]) -> int:

@@ -91,6 +91,10 @@ class SqlStore:
         with self._database.reading() as tx:
             return jobs.count(tx, states)
 
+    def queue_position(self, record: JobRecord, *, priority: int) -> int:
+        with self._database.reading() as tx:
+            return jobs.queue_position(tx, record, priority)
+
     def move_job(
         self,
         record: JobRecord,

@@ -71,11 +71,9 @@ class Jobs:
         kind.check(project, job)
         job.create_time = rfc3339(self._clock.now())
         job.state = JobState.QUEUED
-        spec = job.training_input
-        priority = spec.scheduling.priority if spec and spec.scheduling else 0
         uid = f"{job.job_id[:40]}-{uuid.uuid4().hex[:12]}"
         try:
-            record = self._store.add_job(project, job, uid=uid, priority=priority)
+            record = self._store.add_job(project, job, uid=uid, priority=_priority(job))
         except AlreadyExists:
             raise self._used(project, job.job_id) from None
         log = self.log(record)
@@ -83,7 +81,7 @@ class Jobs:
         log("Job creation request has been successfully validated.")
         log(f"Job {job.job_id} is queued.")
         self._wake()
-        return record.job
+        return self.view(record)
 
     def _refuse_used(self, project: str, job_id: str) -> None:
         """Say "taken" before anything else is looked at, as a repeated submit expects."""
@@ -117,6 +115,13 @@ class Jobs:
                 "job", job_id, known, "See 'mlengine jobs list'.", field="name"
             ) from None
 
+    def view(self, record: JobRecord) -> Job:
+        """Return a job as the API shows it: a queued one with its place in the queue."""
+        if record.state is not JobState.QUEUED:
+            return record.job
+        place = self._store.queue_position(record, priority=_priority(record.job))
+        return msgspec.structs.replace(record.job, job_position=place)
+
     def update(self, project: str, job_id: str, job: Job, *, update_mask: str) -> Job:
         """Replace a job's labels."""
         paths = apply_mask(update_mask, JOB_MASK)
@@ -132,7 +137,7 @@ class Jobs:
         def change(old: Job) -> Job:
             return msgspec.structs.replace(old, labels=job.labels) if "labels" in paths else old
 
-        return self._store.edit_job(project, job_id, change).job
+        return self.view(self._store.edit_job(project, job_id, change))
 
     def cancel(self, project: str, job_id: str) -> None:
         """Ask a job to stop. Once this returns it never succeeds, unless it had ended already."""
@@ -176,3 +181,8 @@ class Jobs:
     def close(self) -> None:
         """Let everybody who waits for log lines go."""
         self._closing.set()
+
+
+def _priority(job: Job) -> int:
+    spec = job.training_input
+    return spec.scheduling.priority if spec and spec.scheduling else 0

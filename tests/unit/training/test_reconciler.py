@@ -294,6 +294,16 @@ def test_slots_are_kept_and_priority_goes_first(world: World) -> None:
     assert world.reconciler.running() == 2
 
 
+def test_a_queued_job_knows_its_place(world: World) -> None:
+    for job_id, priority in (("low", 0), ("high", 9), ("low_too", 0)):
+        world.submit(job_id, priority=priority)
+    view = {j: world.jobs.view(world.store.job(P, j)) for j in ("high", "low", "low_too")}
+    assert [job.job_position for job in view.values()] == [1, 2, 3]
+    world.jobs.cancel(P, "high")
+    assert world.jobs.view(world.store.job(P, "low")).job_position == 1
+    assert world.jobs.view(world.store.job(P, "high")).job_position == 0
+
+
 def test_an_engine_that_died_while_preparing_prepares_again(world: World) -> None:
     world.submit("a")
     record = world.store.job(P, "a")

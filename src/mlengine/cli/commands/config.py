@@ -20,6 +20,7 @@ _PROPERTIES = {
     "api_endpoint_overrides/ml": "endpoint",
     "compute/region": "region",
     "core/project": "project",
+    "ml_engine/local_python": "local_python",
     "ml_engine/polling_interval": "polling_interval_s",
 }
 

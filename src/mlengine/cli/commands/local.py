@@ -51,6 +51,7 @@ def train(session: Session, /, module_name: str, package_path: str, **given: Any
         parameter_server_count=given["parameter_server_count"],
         evaluator_count=given["evaluator_count"],
         start_port=given["start_port"],
+        python=session.settings.local_python,
         warn=session.warn,
     )
 
