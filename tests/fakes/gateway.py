@@ -12,7 +12,7 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from mlengine.core.access import token_digest
 from mlengine.prediction.control import GatewayControl, GatewayInfo, ensure_gateway
@@ -38,9 +38,15 @@ class Answer(NamedTuple):
 class FakeWorker(asyncio.Protocol):
     """Echoes the instances as predictions; a body of ``slow`` is never answered."""
 
+    open: ClassVar[set[Any]] = set()
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport: Any = transport
+        self.open.add(transport)
         self.reader = FrameReader(max_payload_bytes=1 << 30)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.open.discard(self.transport)
 
     def data_received(self, data: bytes) -> None:
         for frame in self.reader.feed(data):
@@ -62,8 +68,10 @@ class FakeEngine:
 
     def __init__(self) -> None:
         self.seen: list[bytes] = []
+        self.writers: set[asyncio.StreamWriter] = set()
 
     async def talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.writers.add(writer)
         with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
             while True:
                 head = await reader.readuntil(b"\r\n\r\n")
@@ -132,6 +140,10 @@ class Backends:
     def stop(self, name: str) -> None:
         async def stop() -> None:
             self._servers.pop(name).close()
+            for writer in self.engine.writers if name == "engine" else ():
+                writer.transport.abort()
+            for transport in list(FakeWorker.open) if name == "worker" else ():
+                transport.abort()
 
         self._do(stop())
         Path(getattr(self, f"{name}_socket")).unlink(missing_ok=True)

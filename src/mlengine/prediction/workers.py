@@ -106,7 +106,8 @@ class WorkerLink(asyncio.Protocol):
         self._retired = True
         unsent = [entry.prediction for entry in self._waiting if not entry.prediction.gone]
         self._waiting.clear()
-        if self._connecting is not None:
+        if self._connecting is not None and self._transport is None:
+            # Once it is connected it may carry requests, and cancelling would cut them off.
             self._connecting.cancel()
         self._close_if_done()
         return unsent
