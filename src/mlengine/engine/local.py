@@ -30,7 +30,7 @@ from mlengine.engine.settings import Settings
 from mlengine.models.registry import Models
 from mlengine.models.views import operation_view
 from mlengine.prediction.serving import Serving
-from mlengine.storage import Buckets, ObjectInfo
+from mlengine.storage import Buckets
 from mlengine.storage.paths import BucketPath
 from mlengine.store import Store
 from mlengine.training.jobs import Jobs
@@ -251,13 +251,13 @@ class LocalEngine:
         size = min(page_size, 1000) if page_size > 100 else checked_page_size(page_size)
         after = position(page_token, *scope, key=self._page_key)
         found = self._buckets.objects(bucket, prefix=prefix, after=after, limit=size + 1)
-        items = [_object(info) for info in found[:size]]
+        items = [info.resource() for info in found[:size]]
         if len(found) <= size:
             return Page(items)
         return Page(items, sealed(items[-1].name, *scope, key=self._page_key))
 
     def stat_object(self, bucket: str, name: str) -> Object:
-        return _object(self._buckets.stat(BucketPath(bucket, name)))
+        return self._buckets.stat(BucketPath(bucket, name)).resource()
 
     def read_object(self, bucket: str, name: str) -> Iterator[bytes]:
         # Opened before the first byte is asked for: what cannot be read is an error, not a stream.
@@ -271,7 +271,7 @@ class LocalEngine:
         return chunks()
 
     def write_object(self, bucket: str, name: str, chunks: Iterable[bytes]) -> Object:
-        return _object(self._buckets.write(BucketPath(bucket, name), chunks))
+        return self._buckets.write(BucketPath(bucket, name), chunks).resource()
 
     def delete_object(self, bucket: str, name: str) -> None:
         self._buckets.delete_object(BucketPath(bucket, name))
@@ -291,10 +291,6 @@ class LocalEngine:
             ready_versions=len(self._store.versions_in({VersionState.READY})),
             store=Path(self._settings.database_url).name,
         )
-
-
-def _object(info: ObjectInfo) -> Object:
-    return Object(bucket=info.bucket, name=info.name, size=info.size, updated=rfc3339(info.updated))
 
 
 _: type[Engine] = LocalEngine

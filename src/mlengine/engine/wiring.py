@@ -83,7 +83,7 @@ def wire(
     clock = clock or SystemClock()
     home = settings.home
     store = open_store(settings.database_url)
-    buckets = Buckets(store, home / "buckets")
+    buckets = Buckets(store, home / "buckets", private=[home])
     artifacts = Artifacts(buckets, home / "models", max_bytes=settings.max_model_bytes)
     notify = socket_dir(settings.run) / "notify.sock"
     serving = Serving(_serving_options(settings, open_paths), store, artifacts, token=token)

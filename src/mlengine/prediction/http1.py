@@ -30,7 +30,7 @@ _log = logging.getLogger(__name__)
 
 _NEVER = float("inf")
 _LINGER_S = 1.0
-_LINGER_BYTES = 4 << 20
+_LINGER_BYTES = 32 << 20
 _MIN_PROGRESS_BYTES = 64 << 10
 
 
