@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["main"]
 
-EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED, EXIT_PIPE = 1, 2, 130, 141
+EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
 
 
 def main(
@@ -52,7 +52,7 @@ def main(
     except BrokenPipeError:
         # Who read stdout has gone (`| head`). Python would complain once more at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        return EXIT_PIPE
+        return EXIT_FAILED
 
 
 def _run(session: Session, words: list[str]) -> int:
@@ -97,6 +97,8 @@ def _usage_error(error: click.UsageError) -> None:
     if isinstance(error, click.NoSuchOption):
         near = f" (did you mean '{error.possibilities[0]}'?)" if error.possibilities else ""
         text = f"unrecognized arguments: {error.option_name}{near}"
+    elif isinstance(error, click.BadOptionUsage) and text.endswith("requires an argument."):
+        text = f"argument {error.option_name}: expected one argument"
     elif isinstance(error, click.MissingParameter) and error.param is not None:
         names = error.param.opts if error.param.param_type_name == "option" else [
             (error.param.name or "").upper()

@@ -60,11 +60,10 @@ _: type[ObjectStore] = EngineObjects
 
 
 class _Listing:
-    """One way through a bucket; `at` is the last name handed out."""
+    """One way through a bucket; it has gone by every name up to `at`."""
 
     def __init__(self, bucket: str, prefix: str, found: Iterator[ObjectInfo]) -> None:
         self._scope, self._found = (bucket, prefix), found
-        self._held: ObjectInfo | None = None
         self._at = ""
 
     def can_go_on(self, bucket: str, prefix: str, after: str) -> bool:
@@ -73,14 +72,12 @@ class _Listing:
     def take(self, after: str, limit: int) -> list[ObjectInfo]:
         taken: list[ObjectInfo] = []
         while len(taken) < limit:
-            info = self._held or next(self._found, None)
-            self._held = None
+            info = next(self._found, None)
             if info is None:
                 break
             if info.name > after:
                 taken.append(info)
-        if taken:
-            self._at = taken[-1].name
+        self._at = taken[-1].name if taken else after
         return taken
 
 

@@ -109,6 +109,14 @@ class Command(click.Command):
         super().__init__(*args, **named)
         self.form, self._lists, self._takes_rest = form, lists, takes_rest
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Read the flags; every usage error knows which command it is about."""
+        try:
+            return super().parse_args(ctx, args)
+        except click.UsageError as error:
+            error.ctx = error.ctx or ctx
+            raise
+
     def invoke(self, ctx: click.Context) -> Any:
         """Check the global flags before anything is done, then run."""
         session: Session = ctx.obj

@@ -99,7 +99,10 @@ def find(home: Path) -> Running | None:
 
 
 def _published(home: Path) -> Running | None:
-    facts: dict[str, Any] = read_engine_file(home) or {}
+    try:
+        facts: dict[str, Any] = read_engine_file(home) or {}
+    except OSError:
+        return None  # whoever wants to start an engine there is told why it cannot be
     pid, url = facts.get("pid"), facts.get("url")
     return Running(pid, url) if isinstance(pid, int) and isinstance(url, str) else None
 
@@ -171,11 +174,14 @@ def _launch(home: Path) -> Running:
     while clock.monotonic_s() < deadline_s:
         running = _published(home)
         if running and running != before and _is_healthy(running):
+            # It outlives this command on purpose: nobody is to warn that it was not waited for.
+            process.returncode = 0
             return running
         if _ended(process) and not is_owned(home):
             raise Unavailable(
                 f"The engine ended at once.{_tail(log)}", "Mend that, then try again."
             )
+    process.terminate()
     raise Unavailable(
         f"The engine did not answer within {_START_TIMEOUT_S:g} seconds.{_tail(log)}",
         "Try 'mlengine up' in a terminal to see more.",
@@ -187,8 +193,6 @@ def _ended(process: subprocess.Popen[bytes]) -> bool:
     try:
         process.wait(_LOOK_S)
     except subprocess.TimeoutExpired:
-        # It outlives this command on purpose, so nobody is to warn that it was not waited for.
-        process.returncode = None
         return False
     return True
 
@@ -233,7 +237,7 @@ def status(settings: Settings) -> EngineStatus:
 
 
 def stop(settings: Settings, *, timeout_s: float = _STOP_TIMEOUT_S) -> Stopped:
-    """Stop the local engine; jobs and served versions go on, and the next engine takes them up.
+    """Stop the local engine and what it serves; running jobs go on for the next engine.
 
     Raises:
         FailedPrecondition: No engine runs on this home, or what runs there is not an engine.

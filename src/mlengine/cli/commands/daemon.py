@@ -30,21 +30,13 @@ def up(session: Session, host: str | None, port: str | None) -> None:
 @click.command(cls=Command)
 @pass_session
 def down(session: Session) -> None:
-    """Stop the local engine; running jobs and served versions go on."""
+    """Stop the local engine and what it serves; running jobs go on."""
     stopped = local.stop(session.settings)
     session.say(f"Stopped the engine (process {stopped.pid}).")
-    if stopped.status:
-        left = [
-            _count(stopped.status.running_jobs, "running job"),
-            _count(stopped.status.ready_versions, "served version"),
-        ]
-        if any(left):
-            what = " and ".join(part for part in left if part)
-            session.say(f"Going on without it: {what}. The next engine takes over.")
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}" if number else ""
+    running = stopped.status.running_jobs if stopped.status else 0
+    if running:
+        noun = "job goes on without it" if running == 1 else "jobs go on without it"
+        session.say(f"{running} running {noun}; the next engine takes over.")
 
 
 @click.command(cls=Command)

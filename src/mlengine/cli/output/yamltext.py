@@ -11,6 +11,10 @@ __all__ = ["to_yaml"]
 
 # PyYAML writes these raw: they are legal YAML, but they turn a terminal's text around.
 _TURNING = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+# These PyYAML would write as themselves, or read back as line breaks.
+_NEEDS_QUOTES = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]"
+)
 
 
 class _Dumper(yaml.SafeDumper):
@@ -22,7 +26,7 @@ class _Dumper(yaml.SafeDumper):
 
 def _text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
     tag = "tag:yaml.org,2002:str"
-    if _TURNING.search(value):
+    if _NEEDS_QUOTES.search(value):
         return dumper.represent_scalar(tag, value, style='"')
     # A block keeps a traceback readable. One with control characters or with spaces at the end of
     # a line cannot be a block; PyYAML then falls back to double quotes by itself.

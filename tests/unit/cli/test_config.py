@@ -1,0 +1,57 @@
+"""`mlengine config`: the file of settings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.unit.cli.conftest import Run
+
+
+def test_a_setting_is_written_read_and_unset(run: Run, tmp_path: Path) -> None:
+    assert run("config", "set", "project", "demo") == (0, "", "Updated setting [project].\n")
+    assert (tmp_path / "home" / "mlengine.toml").read_text() == 'project = "demo"\n'
+    assert run("config", "get", "project") == (0, "demo\n", "")
+    assert run("config", "unset", "project") == (0, "", "Unset setting [project].\n")
+    assert run("config", "get", "project").out == "default\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "setting", "value"),
+    [("core/project", "project", "demo"), ("compute/region", "region", "us-east1"),
+     ("ai_platform/region", "region", "us-east1"), ("staging-bucket", "staging_bucket", "gs://b"),
+     ("ml_engine/polling_interval", "polling_interval_s", "7.0")],
+)  # fmt: skip
+def test_gclouds_names_are_understood(run: Run, name: str, setting: str, value: str) -> None:
+    assert run("config", "set", name, value).err == f"Updated setting [{setting}].\n"
+    assert run("config", "get", setting).out == f"{value}\n"
+
+
+def test_a_list_shows_what_differs_and_no_token(run: Run, tmp_path: Path) -> None:
+    run("config", "set", "token", "secret")
+    shown = run("config", "list").out
+    assert f"home = {tmp_path / 'home'}\n" in shown and "token = (set)\n" in shown
+    assert "secret" not in shown and "port" not in shown
+    assert "port = 8470\n" in run("config", "list", "--all").out
+
+
+def test_what_is_no_setting_says_which_was_meant(run: Run) -> None:
+    for words in (["set", "prject", "x"], ["get", "prject"], ["unset", "prject"]):
+        done = run("config", *words)
+        assert done.code == 1 and "Did you mean 'project'?" in done.err
+    assert "It must be a whole number." in run("config", "set", "port", "x").err
+    assert "Set MLENGINE_HOME." in run("config", "set", "home", "/x").err
+
+
+def test_a_variable_that_goes_before_the_file_is_mentioned(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLENGINE_PROJECT", "other")
+    assert "MLENGINE_PROJECT is set" in run("config", "set", "project", "demo").err
+
+
+def test_the_token_that_is_set_is_printed(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run("auth", "print-access-token").code == 1
+    monkeypatch.setenv("MLENGINE_TOKEN", "mine")
+    assert run("auth", "print-access-token") == (0, "mine\n", "")

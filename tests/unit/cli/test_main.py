@@ -1,0 +1,170 @@
+"""The entry point: exit codes, errors, what is never shown, what is never imported."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mlengine.cli.root import root
+from mlengine.cli.tree import Group
+from tests.fakes.engine import FakeEngine
+from tests.unit.cli.conftest import Run
+
+HEAVY = {"sqlalchemy", "starlette", "uvicorn", "fsspec", "numpy", "alembic", "anyio", "setuptools"}
+
+
+def test_help_is_a_result_and_needs_no_engine(run: Run) -> None:
+    done = run("--help")
+    assert done.code == 0 and "jobs" in done.out and not done.err
+
+
+def every_command(group: Group = root, path: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
+    found = []
+    for name in group.list_commands(None):  # type: ignore[arg-type]  # it is not looked at
+        member = group.get_command(None, name)  # type: ignore[arg-type]
+        inner = every_command(member, (*path, name)) if isinstance(member, Group) else []
+        found += [(*path, name), *inner]
+    return found
+
+
+@pytest.mark.parametrize("words", every_command(), ids=" ".join)
+def test_every_command_explains_itself(run: Run, words: tuple[str, ...]) -> None:
+    done = run(*words, "--help")
+    assert done.code == 0 and done.out.startswith(f"Usage: mlengine {' '.join(words)}")
+
+
+def test_a_group_alone_shows_its_help_and_is_a_usage_error(run: Run) -> None:
+    done = run("jobs")
+    assert (done.code, done.out) == (2, "") and "stream-logs" in done.err
+
+
+USAGE = {
+    "an unknown group": (["job", "list"], ("(mlengine) Invalid choice: 'job'.\nMaybe you meant:\n"
+                         "  mlengine jobs")),
+    "an unknown command": (["jobs", "lst"], ("(mlengine.jobs) Invalid choice: 'lst'.\nMaybe you "
+                           "meant:\n  mlengine jobs list")),
+    "an unknown flag": (["jobs", "list", "--limt=3"], "(mlengine.jobs.list) unrecognized argument"),
+    "an argument too many": (["jobs", "list", "x"], "unrecognized arguments: x"),
+    "an argument too few": (["jobs", "describe"], "(mlengine.jobs.describe) argument JOB: Must be"),
+    "a flag too few": (["versions", "list"], "(mlengine.versions.list) argument --model: Must be"),
+    "a list flag elsewhere": (["jobs", "describe", "x", "--limit=1"], "ments: --l"),
+    "a rest elsewhere": (["jobs", "list", "--", "x"], "unrecognized arguments: -- x"),
+    "a bad format": (["jobs", "list", "--format=jsn"], "Did you mean 'json'?"),
+    "a bad transform": (["jobs", "list", "--format=value(a.dte())"], "Did you mean 'date'?"),
+    "a bad sort": (["jobs", "list", "--sort-by=a("], "expected"),
+    "a refused flag": (["jobs", "list", "--account=me"], "(mlengine) --account is not supported"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("words", "text"), USAGE.values(), ids=USAGE)
+def test_a_wrong_line_is_exit_code_two_and_reaches_no_engine(
+    run: Run, engine: FakeEngine, words: list[str], text: str
+) -> None:
+    calls: list[str] = []
+    engine.before = calls.append
+    done = run(*words)
+    assert (done.code, done.out, calls) == (2, "", [])
+    assert done.err.startswith("ERROR: ") and text in done.err
+
+
+def test_old_names_of_the_tree_work_and_version_is_a_flag_too(run: Run) -> None:
+    shown = run("version").out
+    assert shown.startswith("mlengine: ")
+    assert run("ai-platform", "version").out == run("beta", "ml-engine", "version").out == shown
+    assert run("--version").out == shown
+
+
+def test_a_defect_is_one_line_and_a_file(run: Run, engine: FakeEngine, tmp_path: Path) -> None:
+    def before(_verb: str) -> None:
+        raise ZeroDivisionError("one\x1b[2J\ntwo")
+
+    engine.before = before
+    done = run("jobs", "list")
+    log = tmp_path / "home" / "logs" / "cli.log"
+    assert (done.code, done.out) == (1, "")
+    assert done.err == (
+        "ERROR: (mlengine.jobs.list) mlengine has a defect: ZeroDivisionError: one\\x1b[2J two "
+        f"(see {log}, or run again with --verbosity debug)\n"
+    )
+    assert "Traceback" in log.read_text() and log.stat().st_mode & 0o777 == 0o600
+    assert "Traceback" in run("jobs", "list", "--verbosity=debug").err
+
+
+def test_an_engines_words_cannot_steer_the_terminal(run: Run) -> None:
+    assert "\x1b" not in run("jobs", "describe", "\x1b[2J").err
+
+
+def test_ctrl_c_is_130(run: Run, engine: FakeEngine) -> None:
+    def before(_verb: str) -> None:
+        raise KeyboardInterrupt
+
+    engine.before = before
+    done = run("jobs", "list")
+    assert done.code == 130 and "keyboard interrupt" in done.err
+
+
+def test_every_call_can_be_watched(run: Run) -> None:
+    assert "engine call: list_jobs('default')\n" in run("jobs", "list", "--log-http").err
+
+
+def test_the_project_comes_from_the_flag_the_variable_or_the_file(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run("config", "set", "core/project", "file")
+    assert "projects/file/" in run("models", "create", "m").err
+    monkeypatch.setenv("MLENGINE_PROJECT", "variable")
+    assert "projects/variable/" in run("models", "create", "m").err
+    assert "projects/flag/" in run("models", "create", "m", "--project=flag").err
+
+
+def mlengine(*words: str, **environment: str) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "mlengine", *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, **environment},
+    )
+
+
+def test_a_reader_that_leaves_early_is_no_error(tmp_path: Path) -> None:
+    child = mlengine("--help", MLENGINE_HOME=str(tmp_path))
+    assert child.stdout and child.stderr
+    child.stdout.close()
+    error = child.stderr.read()
+    child.stderr.close()
+    assert (child.wait(), error) == (1, b"")
+
+
+@pytest.mark.parametrize(
+    "words", [["version"], ["jobs", "list"], ["jobs", "submit", "training", "j"]]
+)
+def test_a_command_imports_nothing_heavy(words: list[str], tmp_path: Path) -> None:
+    code = (
+        "import sys; from mlengine.cli.main import main; main(sys.argv[1:]);"
+        "print(*sorted({name.partition('.')[0] for name in sys.modules}))"
+    )
+    environment = {**os.environ, "MLENGINE_HOME": str(tmp_path), "MLENGINE_TOKEN": "t",
+                   "MLENGINE_ENDPOINT": f"unix:{tmp_path}/no.sock"}  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-c", code, *words], env=environment, capture_output=True, text=True
+    )
+    loaded = set(done.stdout.splitlines()[-1].split())
+    assert "click" in loaded and not loaded & HEAVY
+
+
+def test_up_takes_the_place_of_the_command(tmp_path: Path) -> None:
+    (tmp_path / "mlengine.toml").write_text("port = 0\n")
+    child = mlengine("up", MLENGINE_HOME=str(tmp_path))
+    assert child.stdout and child.stderr
+    ready = child.stdout.readline().decode()
+    assert "is ready at http://127.0.0.1:" in ready
+    shown = mlengine("status", "--format=value(pid)", MLENGINE_HOME=str(tmp_path))
+    assert int(shown.communicate()[0]) == child.pid
+    child.send_signal(signal.SIGINT)
+    child.communicate()
+    assert child.returncode == 0

@@ -1,0 +1,198 @@
+"""`mlengine models`, `versions`, `operations` and `locations`, byte for byte."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pytest
+
+from mlengine.core.resources import Model, Version
+from tests.fakes.engine import FakeEngine
+from tests.unit.cli.conftest import Run
+
+
+@pytest.fixture
+def model(engine: FakeEngine) -> FakeEngine:
+    engine.create_model("default", Model(name="census", labels={"a": "b"}))
+    return engine
+
+
+@pytest.fixture
+def artefact(tmp_path: Path) -> str:
+    (tmp_path / "model" / "assets").mkdir(parents=True)
+    (tmp_path / "model" / "model.joblib").write_bytes(b"trees")
+    (tmp_path / "model" / "assets" / "words").write_bytes(b"a b c")
+    return str(tmp_path / "model")
+
+
+def test_a_model_is_made_and_listed(run: Run) -> None:
+    assert run("models", "create", "census", "--regions=us-central1") == (
+        0, "", "Created ai platform model [projects/default/models/census].\n"
+    )  # fmt: skip
+    assert run("models", "list").out == "NAME    DEFAULT_VERSION_NAME\ncensus\n"
+    assert run("models", "list", "--uri").out == (
+        "http://engine.test:8470/v1/projects/default/models/census\n"
+    )
+
+
+def test_a_second_region_is_a_usage_error(run: Run) -> None:
+    assert run("models", "create", "m", "--regions=a,b").code == 2
+    assert run("models", "create", "m", "--regions=a", "--region=b").code == 2
+
+
+def test_a_model_is_updated_and_deleted(run: Run, model: FakeEngine) -> None:
+    assert run("models", "update", "census") == (0, "", "No update to perform.\n")
+    done = run("models", "update", "census", "--description=d", "--update-labels=c=d")
+    assert done.err.endswith("Updated ai platform model [census].\n")
+    assert model.get_model("default", "census").labels == {"a": "b", "c": "d"}
+    assert run("models", "delete", "census", "-q") == (
+        0, "", "This will delete model [census]...\n\nDeleting model [census]...done.\n"
+    )  # fmt: skip
+
+
+def test_a_local_folder_is_uploaded_under_its_digest(
+    run: Run, model: FakeEngine, artefact: str
+) -> None:
+    done = run("versions", "create", "v1", "--model=census", "--origin", artefact,
+               "--framework=scikit-learn", "--labels=x=y")  # fmt: skip
+    assert done == (
+        0,
+        "",
+        (
+            "Created the bucket gs://mlengine-staging/ to upload to.\n"
+            "Creating version (this might take a few minutes)......done.\n"
+        ),
+    )
+    version = model.get_version("default", "census", "v1")
+    folder = version.deployment_uri.removeprefix("gs://mlengine-staging/")
+    assert sorted(name for _bucket, name in model.objects) == [
+        f"{folder}assets/words", f"{folder}model.joblib"
+    ]  # fmt: skip
+    assert (version.framework, version.labels) == ("SCIKIT_LEARN", {"x": "y"})
+    shown = run("versions", "list", "--model=census").out
+    assert shown.splitlines()[0].split() == ["NAME", "DEPLOYMENT_URI", "STATE"]
+    assert run("models", "list").out == "NAME    DEFAULT_VERSION_NAME\ncensus  v1\n"
+
+
+def test_a_link_in_the_folder_is_refused(run: Run, model: FakeEngine, artefact: str) -> None:
+    (Path(artefact) / "passwd").symlink_to("/etc/passwd")
+    done = run("versions", "create", "v1", "--model=census", "--origin", artefact)
+    assert done.code == 1 and "is a link" in done.err and not model.objects
+
+
+def test_flags_go_over_the_file(run: Run, model: FakeEngine, tmp_path: Path) -> None:
+    path = tmp_path / "v.yaml"
+    path.write_text(
+        "deploymentUri: gs://b/m/\nruntimeVersion: 1.10\nautoScaling: {minNodes: 1}\n"
+        "description: from file\n"
+    )
+    flags = ["--config", str(path), "--description=flag", "--max-nodes=4",
+             "--metric-targets=cpu-usage=60", "--async"]  # fmt: skip
+    done = run("versions", "create", "v1", "--model=census", *flags)
+    assert done.code == 0 and "operationType: CREATE_VERSION" in done.out and not done.err
+    version = model.get_version("default", "census", "v1")
+    assert (version.deployment_uri, version.description) == ("gs://b/m/", "flag")
+    assert version.runtime_version == "1.10" and version.auto_scaling is not None
+    assert (version.auto_scaling.min_nodes, version.auto_scaling.max_nodes) == (1, 4)
+    assert version.auto_scaling.metrics == [{"name": "CPU_USAGE", "target": 60}]
+
+
+REFUSED = {
+    "no origin": ([], "Either `--origin` must be provided or `deploymentUri` must be provided"),
+    "container flags alone": (["--predict-route=/p"], "--image was not provided, but other"),
+    "an origin that is not there": (["--origin=/nowhere"], "is neither gs://BUCKET/... nor a"),
+    "a bad bucket": (["--origin=/tmp", "--staging-bucket=gs://b/c"], "write it as gs://BUCKET"),
+}
+
+
+@pytest.mark.parametrize(("flags", "text"), REFUSED.values(), ids=REFUSED)
+def test_what_cannot_be_a_version_is_refused(
+    run: Run, model: FakeEngine, flags: list[str], text: str
+) -> None:
+    done = run("versions", "create", "v1", "--model=census", *flags)
+    assert done.code == 1 and text in done.err and not model.versions
+
+
+def test_a_field_that_may_not_stand_in_the_file_is_named(
+    run: Run, model: FakeEngine, tmp_path: Path
+) -> None:
+    path = tmp_path / "v.yaml"
+    path.write_text("state: READY\n")
+    done = run("versions", "create", "v1", "--model=census", "--config", str(path))
+    assert done.err.startswith(
+        f"ERROR: (mlengine.versions.create) Invalid field [state] in configuration file [{path}]. "
+        "Allowed fields: [autoScaling, container, deploymentUri, description, "
+    )
+
+
+def test_a_deployment_that_fails_prints_the_operations_error(run: Run, model: FakeEngine) -> None:
+    def before(verb: str) -> None:
+        if verb == "get_operation":
+            (operation,) = model.operations.values()
+            message = 'Create Version failed. Bad model detected with error: "x"'
+            operation.done, operation.error = True, {"code": 9, "message": message}
+
+    def begin(project: str, model_id: str, version: Version) -> object:
+        return model.begin(project, "create_census_v1-1")
+
+    model.before = before
+    model.create_version = begin  # type: ignore[assignment, method-assign]
+    assert run("versions", "create", "v1", "--model=census", "--origin=gs://b/m") == (
+        1,
+        "",
+        (
+            "Creating version (this might take a few minutes)......failed.\n"
+            "ERROR: (mlengine.versions.create) Create Version failed. "
+            'Bad model detected with error: "x"\n'
+        ),
+    )
+
+
+def test_versions_are_described_chosen_updated_and_deleted(run: Run, model: FakeEngine) -> None:
+    for name in ("v1", "v2"):
+        model.create_version("default", "census", Version(name=name, deployment_uri="gs://b/m"))
+    assert "isDefault: true\n" in run("versions", "set-default", "v2", "--model=census").out
+    assert "isDefault" not in run("versions", "describe", "v1", "--model=census").out
+    done = run("versions", "update", "v1", "--model=census", "--description=d")
+    assert done.err.endswith("Updated AI Platform version [v1].\n")
+    assert run("versions", "update", "v1", "--model=census").err == "No update to perform.\n"
+    assert run("versions", "delete", "v1", "--model=census") == (
+        0, "", "This will delete version [v1]...\n\nDeleting version [v1]...done.\n"
+    )  # fmt: skip
+
+
+def test_operations_are_listed_and_waited_for(run: Run, model: FakeEngine) -> None:
+    model.begin("default", "create_census_v1-7")
+    assert run("operations", "list").out == (
+        "NAME                OPERATION_TYPE  DONE\ncreate_census_v1-7\n"
+    )
+
+    def end() -> None:
+        model.operations["default", "create_census_v1-7"].done = True
+
+    ending = threading.Timer(0.05, end)
+    ending.start()
+    name = "projects/default/operations/create_census_v1-7"
+    assert run("operations", "wait", name) == (
+        0, "", "Waiting for operation [create_census_v1-7]...done.\n"
+    )  # fmt: skip
+    ending.join()
+    assert "done: true" in run("operations", "describe", "create_census_v1-7").out
+    assert run("operations", "cancel", "create_census_v1-7") == (0, "", "")
+
+
+def test_locations_are_listed_and_described(run: Run, engine: FakeEngine) -> None:
+    assert run("locations", "list").out == (
+        "NAME         TYPE      AVAILABLE_ACCELERATORS\nus-central1  TRAINING\n"
+    )
+    assert run("locations", "describe", "us-central1").out.startswith("{\n")
+
+
+@pytest.mark.parametrize(
+    "words", [["models", "get-iam-policy", "m"], ["explain", "--model=m", "--json-instances=-"],
+              ["models", "add-iam-policy-binding", "m", "--member=x", "--role=y"]],
+)  # fmt: skip
+def test_what_does_not_exist_yet_says_so(run: Run, words: list[str]) -> None:
+    done = run(*words)
+    assert done.code == 1 and "UNIMPLEMENTED" in done.err and "not supported yet" in done.err

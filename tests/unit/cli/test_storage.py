@@ -1,0 +1,113 @@
+"""`mlengine storage`, over the verbs of an engine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mlengine.cli.objects import EngineObjects
+from mlengine.core.resources import Bucket
+from mlengine.storage.paths import BucketPath
+from tests.fakes.engine import FakeEngine
+from tests.unit.cli.conftest import Run
+
+NAMES = st.sets(st.text("ab/-", min_size=1, max_size=4), max_size=30)
+
+
+@pytest.fixture
+def bucket(engine: FakeEngine) -> FakeEngine:
+    engine.create_bucket(Bucket(name="data"))
+    for name in ("a.csv", "b.csv", "sub/c.csv", "sub/deep/d.csv"):
+        engine.objects["data", name] = name.encode()
+    return engine
+
+
+def test_buckets_are_made_listed_described_and_deleted(run: Run, engine: FakeEngine) -> None:
+    assert run("storage", "buckets", "create", "gs://data") == (0, "", "Created gs://data/\n")
+    assert run("storage", "buckets", "list").out == (
+        "NAME  CREATE_TIME\ndata  2018-03-02T06:50:06\n"
+    )
+    assert run("storage", "buckets", "describe", "data").out == (
+        "createTime: '2018-03-02T06:50:06Z'\nname: data\n"
+    )
+    assert run("storage", "ls").out == "gs://data/\n"
+    assert "Did you mean 'data'?" in run("storage", "buckets", "describe", "dat").err
+    engine.objects["data", "x"] = b""
+    assert run("storage", "buckets", "delete", "data").code == 1
+    assert run("storage", "buckets", "delete", "data", "--force").code == 0
+    assert run("storage", "buckets", "list").err == "Listed 0 items.\n"
+
+
+def test_ls_shows_folders_or_everything(run: Run, bucket: FakeEngine) -> None:
+    assert run("storage", "ls", "gs://data").out == (
+        "gs://data/a.csv\ngs://data/b.csv\ngs://data/sub/\n"
+    )
+    assert run("storage", "ls", "-r", "gs://data/sub").out == (
+        "gs://data/sub/c.csv\ngs://data/sub/deep/d.csv\n"
+    )
+    assert run("storage", "ls", "-l", "gs://data/a.csv").out == (
+        "           5  2018-03-02T06:50:06Z  gs://data/a.csv\n"
+    )
+    assert run("storage", "ls", "gs://data/*.csv", "--format=value(size)").out == "5\n5\n"
+
+
+def test_cp_copies_there_and_back(run: Run, bucket: FakeEngine, tmp_path: Path) -> None:
+    done = run("storage", "cp", "-r", "gs://data/sub", str(tmp_path / "new"))
+    assert done == (0, "", "Copied 2 files (23 B).\n")
+    assert (tmp_path / "new" / "deep" / "d.csv").read_bytes() == b"sub/deep/d.csv"
+    done = run("storage", "cp", str(tmp_path / "new" / "c.csv"), "gs://data/copy.csv")
+    assert done.code == 0 and bucket.objects["data", "copy.csv"] == b"sub/c.csv"
+
+
+def test_cat_prints_the_bytes(run: Run, bucket: FakeEngine) -> None:
+    assert run("storage", "cat", "gs://data/*.csv").out == "a.csvb.csv"
+    bucket.objects["data", "big"] = big = b"0123456789" * 40_000
+    assert run("storage", "cat", "gs://data/big").out == big.decode()
+
+
+def test_rm_removes_what_is_named(run: Run, bucket: FakeEngine) -> None:
+    assert run("storage", "rm", "gs://data/sub").code == 1
+    assert run("storage", "rm", "-r", "gs://data/sub").err.endswith("Removed 2 objects.\n")
+    assert sorted(bucket.objects) == [("data", "a.csv"), ("data", "b.csv")]
+
+
+def test_du_ends_with_the_total(run: Run, bucket: FakeEngine) -> None:
+    assert run("storage", "du", "gs://data").out == (
+        "5            gs://data/a.csv\n5            gs://data/b.csv\n"
+        "23           gs://data/sub/\n33           gs://data/\n"
+    )
+    assert run("storage", "du", "-s", "gs://data", "--readable-sizes").out == (
+        "33 B         gs://data/\n"
+    )
+
+
+@pytest.mark.parametrize("uri", ["gs://data/../x", "gs://nope/x", "s3://data/x", "gs://data/no"])
+def test_a_place_that_is_none_is_a_clear_error(run: Run, bucket: FakeEngine, uri: str) -> None:
+    done = run("storage", "cat", uri)
+    assert (done.code, done.out) == (1, "") and "Traceback" not in done.err
+    assert done.err.startswith("ERROR: (mlengine.storage.cat) ")
+
+
+@given(NAMES, st.lists(st.tuples(st.text("ab/-", max_size=4), st.integers(1, 5)), max_size=6))
+def test_any_walk_sees_what_a_fresh_listing_would(
+    names: set[str], looks: list[tuple[str, int]]
+) -> None:
+    engine = FakeEngine()
+    engine.create_bucket(Bucket(name="data"))
+    for name in names:
+        engine.objects["data", name] = b""
+    store = EngineObjects(engine)
+    for after, limit in looks:
+        seen = [info.name for info in store.objects("data", after=after, limit=limit)]
+        assert seen == [name for name in sorted(names) if name > after][:limit]
+
+
+def test_an_object_is_read_in_pieces_of_any_size() -> None:
+    engine = FakeEngine()
+    engine.create_bucket(Bucket(name="data"))
+    engine.objects["data", "x"] = body = bytes(range(256)) * 1000
+    with EngineObjects(engine).open_read(BucketPath("data", "x")) as file:
+        assert file.read(10) + file.read(100_000) + file.read() == body

@@ -1,0 +1,226 @@
+"""`mlengine jobs submit training`: packages, configuration, flags."""
+
+from __future__ import annotations
+
+import tarfile
+from io import BytesIO
+from pathlib import Path
+
+import pytest
+
+from mlengine.core.resources import TrainingInput
+from tests.fakes.engine import FakeEngine
+from tests.unit.cli.conftest import Outcome, Run
+
+SUBMIT = ["jobs", "submit", "training", "J"]
+CONFIG = """\
+labels: {team: blue}
+trainingInput:
+  scaleTier: CUSTOM
+  masterType: n1-standard-4
+  runtimeVersion: 1.10
+  args: [--epochs, 3, --lr, 1e-3]
+  packageUris: [gs://b/p.tar.gz]
+  pythonModule: trainer.task
+  region: us-east1
+  masterConfig: {acceleratorConfig: {type: NVIDIA_TESLA_K80, count: 2}}
+"""
+
+
+@pytest.fixture
+def package(tmp_path: Path) -> str:
+    folder = tmp_path / "code" / "trainer"
+    folder.mkdir(parents=True)
+    (folder / "__init__.py").touch()
+    (folder / "task.py").write_text("print('hello')\n")
+    return str(folder)
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> str:
+    path = tmp_path / "job.yaml"
+    path.write_text(CONFIG)
+    return str(path)
+
+
+def spec(engine: FakeEngine) -> TrainingInput:
+    found = engine.get_job("default", "J").training_input
+    assert found is not None
+    return found
+
+
+def test_a_folder_becomes_an_uploaded_package(run: Run, engine: FakeEngine, package: str) -> None:
+    done = run(*SUBMIT, "--package-path", package, "--module-name=trainer.task", "--", "--x", "1")
+    assert (done.code, done.out) == (0, "jobId: J\nstate: QUEUED\n")
+    assert done.err.startswith("Created the bucket gs://mlengine-staging/ to upload to.\nJob [J] ")
+    (uri,) = spec(engine).package_uris
+    bucket, job, digest, name = uri.removeprefix("gs://").split("/")
+    assert (bucket, job, len(digest), name) == (
+        "mlengine-staging", "J", 64, "trainer-0.0.0.tar.gz"
+    )  # fmt: skip
+    archive = engine.objects[bucket, f"{job}/{digest}/{name}"]
+    with tarfile.open(fileobj=BytesIO(archive)) as tar:
+        assert "trainer-0.0.0/trainer/task.py" in tar.getnames()
+    assert spec(engine).args == ["--x", "1"] and spec(engine).region == "local"
+
+
+def test_packages_go_below_the_job_dir_when_there_is_no_staging_bucket(
+    run: Run, engine: FakeEngine, package: str
+) -> None:
+    run("storage", "buckets", "create", "bucket", "stage")
+    flags = ["--package-path", package, "--module-name=trainer.task", "--job-dir=gs://bucket/out/"]
+    assert run(*SUBMIT, *flags).code == 0
+    assert spec(engine).package_uris[0].startswith("gs://bucket/out/packages/")
+    engine.jobs.clear()
+    assert run(*SUBMIT, *flags, "--staging-bucket=gs://stage").code == 0
+    assert spec(engine).package_uris[0].startswith("gs://stage/J/")
+
+
+def test_remote_packages_come_first_and_local_ones_are_uploaded(
+    run: Run, engine: FakeEngine, tmp_path: Path
+) -> None:
+    wheel = tmp_path / "x-1-py3-none-any.whl"
+    wheel.write_bytes(b"wheel")
+    flags = ["--module-name=m", f"--packages={wheel},gs://b/y.whl"]
+    assert run(*SUBMIT, *flags).code == 0
+    first, second = spec(engine).package_uris
+    assert first == "gs://b/y.whl" and second.endswith("/x-1-py3-none-any.whl")
+
+
+def test_the_file_alone_is_a_whole_job(run: Run, engine: FakeEngine, config: str) -> None:
+    assert run(*SUBMIT, "--config", config).code == 0
+    job = engine.get_job("default", "J")
+    assert job.labels == {"team": "blue"}
+    found = spec(engine)
+    assert found.package_uris == ["gs://b/p.tar.gz"]
+    assert found.args == ["--epochs", "3", "--lr", "1e-3"]
+    assert (found.runtime_version, found.region) == ("1.10", "us-east1")
+
+
+def test_a_flag_overwrites_its_field_and_no_other(
+    run: Run, engine: FakeEngine, config: str
+) -> None:
+    flags = ["--config", config, "--region=us-west1", "--labels=a=b", "--master-image-uri=gcr.io/x"]
+    assert run(*SUBMIT, *flags, "--", "--only", "this").code == 0
+    found = spec(engine)
+    assert (found.region, found.args, found.master_type) == (
+        "us-west1", ["--only", "this"], "n1-standard-4"
+    )  # fmt: skip
+    assert engine.get_job("default", "J").labels == {"a": "b"}
+    master = found.master_config
+    assert master and master.image_uri == "gcr.io/x"
+    assert master.accelerator_config and master.accelerator_config.count == 2
+
+
+def test_every_flag_reaches_its_field(run: Run, engine: FakeEngine) -> None:
+    assert run(
+        *SUBMIT, "--packages=gs://b/p.whl", "--module-name=m", "--scale-tier=custom",
+        "--master-machine-type=n1-standard-4", "--master-accelerator=type=nvidia-tesla-t4",
+        "--worker-machine-type=n1-standard-8", "--worker-count=3", "--worker-image-uri=w",
+        "--parameter-server-machine-type=n1-standard-2", "--parameter-server-count=2",
+        "--use-chief-in-tf-config=true", "--kms-key=k", "--kms-keyring=r", "--kms-location=l",
+        "--service-account=me", "--enable-web-access", "--network=n", "--tpu-tf-version=2",
+        "--python-version=3.11", "--job-dir=/tmp/out", "--async",
+    ).code == 0  # fmt: skip
+    found = spec(engine)
+    assert (found.scale_tier, found.worker_count, found.parameter_server_count) == ("CUSTOM", 3, 2)
+    assert found.master_config and found.master_config.accelerator_config
+    assert found.master_config.accelerator_config.type == "NVIDIA_TESLA_T4"
+    assert found.worker_config and found.worker_config.tpu_tf_version == "2"
+    assert found.encryption_config and found.encryption_config.kms_key_name == (
+        "projects/default/locations/l/keyRings/r/cryptoKeys/k"
+    )
+    assert found.use_chief_in_tf_config and found.enable_web_access
+    assert found.job_dir == "/tmp/out"
+
+
+REFUSED = {
+    "no package": (["--module-name=m"], 1, "Non-custom jobs must have packages."),
+    "an image and a runtime": (
+        ["--master-image-uri=x", "--runtime-version=2.1"], 1,
+        "Only one of --master-image-uri, --runtime-version can be set.",
+    ),
+    "custom without a machine": (
+        ["--scale-tier=custom", "--packages=gs://b/p.whl"], 1,
+        "--master-machine-type is required if scale-tier is set to `CUSTOM`.",
+    ),
+    "workers without a machine": (["--worker-count=2"], 2, "--worker-machine-type must go with it"),
+    "no workers": (["--worker-count=0", "--worker-machine-type=x"], 2, "--worker-count"),
+    "another tier": (["--scale-tier=huge"], 2, "Invalid choice: 'huge'"),
+    "half a label": (["--labels=a"], 2, "Bad syntax for dict arg: [a]"),
+    "two ways to end": (["--async", "--stream-logs"], 2, "At most one of"),
+    "a package that is not there": (["--packages=/nowhere/x.whl"], 1, "is not a file"),
+    "a misspelled flag": (["--regoin=x"], 2, "did you mean '--region'?"),
+    "a flag without a value": (["--scale-tier"], 2, "argument --scale-tier: expected one argument"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("flags", "code", "text"), REFUSED.values(), ids=REFUSED)
+def test_what_cannot_be_a_job_is_refused_before_anything_is_made(
+    run: Run, engine: FakeEngine, flags: list[str], code: int, text: str
+) -> None:
+    done: Outcome = run(*SUBMIT, *flags)
+    assert (done.code, done.out) == (code, "")
+    assert done.err.startswith("ERROR: (mlengine.jobs.submit.training) ") and text in done.err
+    assert not engine.jobs and not engine.objects and not engine.buckets
+
+
+MILLION = "a: &a [x,x,x,x,x,x,x,x,x,x]\n" + "".join(
+    f"{name}: &{name} [{','.join([f'*{below}'] * 10)}]\n"
+    for below, name in zip("abcde", "bcdef", strict=True)
+)
+CONFIGS = {
+    "an unknown field": ("trainingInput: {regoin: x}", "Unknown name \"regoin\" at 'job.training_"),
+    "no mapping": ("- a\n- b\n", "holds no mapping"),
+    "no YAML": ("a: [", "is not YAML"),
+    "a tag that builds objects": ("a: !!python/object/apply:os.system [id]", "is not YAML"),
+    "a key twice": ("labels: {}\nlabels: {}\n", "the key 'labels' is there twice"),
+    "a wrong type": ("trainingInput: {workerCount: many}", "This must be an integer"),
+    "ten lines that mean a million": (MILLION, "too many values"),
+    "a file too large": ("#" * (1 << 20) + "\n", "is larger than"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "message"), CONFIGS.values(), ids=CONFIGS)
+def test_a_bad_configuration_says_what_is_wrong(
+    run: Run, engine: FakeEngine, tmp_path: Path, text: str, message: str
+) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text(text)
+    done = run(*SUBMIT, "--config", str(path))
+    assert done.code == 1 and message in done.err and not engine.jobs
+
+
+def test_json_is_a_configuration_too_and_may_come_from_stdin(run: Run, engine: FakeEngine) -> None:
+    text = '{"training_input": {"package_uris": ["gs://b/p.whl"], "pythonModule": "m"}}'
+    assert run(*SUBMIT, "--config=-", stdin=text).code == 0
+    assert spec(engine).python_module == "m"
+
+
+def test_a_module_that_is_not_in_the_package_is_found_before_the_upload(
+    run: Run, engine: FakeEngine, package: str
+) -> None:
+    done = run(*SUBMIT, "--package-path", package, "--module-name=trainer.tsk")
+    assert done.code == 1 and "Did you mean 'trainer.task'?" in done.err
+    assert not engine.objects
+
+
+def test_a_folder_without_init_is_no_package(run: Run, tmp_path: Path) -> None:
+    done = run(*SUBMIT, "--package-path", str(tmp_path), "--module-name=x.y")
+    assert done.code == 1 and "does not contain an `__init__.py` file." in done.err
+
+
+def test_the_same_package_is_uploaded_once(run: Run, engine: FakeEngine, package: str) -> None:
+    writes: list[str] = []
+    engine.before = lambda verb: writes.append(verb) if verb == "write_object" else None
+    flags = ["--package-path", package, "--module-name=trainer.task"]
+    assert run(*SUBMIT, *flags).code == 0
+    again = run(*SUBMIT, *flags)
+    assert again.code == 1 and "ALREADY_EXISTS" in again.err
+    assert writes == ["write_object"]
+
+
+def test_arguments_that_look_dangerous_arrive_word_for_word(run: Run, engine: FakeEngine) -> None:
+    words = ["$(touch x)", "; rm -rf /", "-rf", "a\nb", "--project=other", ""]
+    assert run(*SUBMIT, "--packages=gs://b/p.whl", "--module-name=m", "--", *words).code == 0
+    assert spec(engine).args == words

@@ -1,0 +1,97 @@
+"""The engine of this machine, with real processes."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from mlengine.client import local
+from mlengine.core.errors import FailedPrecondition, Unauthenticated, Unavailable
+from mlengine.engine.home import is_owned, read_engine_file
+from mlengine.engine.settings import Settings
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Iterator[Settings]:
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "mlengine.toml").write_text("port = 0\n")
+    yield Settings(home=home)
+    if local.find(home):
+        local.stop(Settings(home=home))
+
+
+def test_commands_that_need_an_engine_at_once_start_one(settings: Settings) -> None:
+    said: list[str] = []
+    pids: list[int] = []
+
+    def command() -> None:
+        pids.append(local.connect(settings, say=said.append).status().pid)
+
+    threads = [threading.Thread(target=command) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(pids) == 4 and len(set(pids)) == 1
+    assert said == ["Starting the engine (mlengine up) ..."]
+    assert os.getsid(pids[0]) == pids[0]
+    log = settings.home / "logs" / local.LOG_NAME
+    assert "is ready at http://127.0.0.1:" in log.read_text()
+    assert log.stat().st_mode & 0o777 == 0o600
+
+    stopped = local.stop(settings)
+    assert stopped.pid == pids[0] and stopped.status is not None
+    assert not is_owned(settings.home) and read_engine_file(settings.home) is None
+    with pytest.raises(FailedPrecondition, match="No engine runs"):
+        local.stop(settings)
+
+
+def test_without_leave_to_start_it_nothing_is_started(settings: Settings) -> None:
+    with pytest.raises(FailedPrecondition, match="Start one with 'mlengine up'"):
+        local.connect(settings, start=False)
+    with pytest.raises(FailedPrecondition):
+        local.status(settings)
+    assert not (settings.home / "run").exists()
+
+
+def test_an_engine_that_cannot_start_shows_the_end_of_its_log(settings: Settings) -> None:
+    (settings.home / "engine.db").write_bytes(b"this is not a database" * 1000)
+    with pytest.raises(Unavailable) as caught:
+        local.connect(settings, say=lambda _text: None)
+    assert "The engine ended at once." in str(caught.value)
+    assert str(settings.home / "logs" / local.LOG_NAME) in str(caught.value)
+    assert "ERROR" in str(caught.value)
+
+
+def test_what_an_engine_that_died_left_behind_names_nobody(settings: Settings) -> None:
+    run = settings.home / "run"
+    run.mkdir()
+    for pid in (2**22 + 1, os.getpid()):
+        facts = {"pid": pid, "url": "http://127.0.0.1:9"}
+        (run / "engine.json").write_text(json.dumps(facts))
+        assert local.find(settings.home) is None
+
+
+def test_a_home_that_cannot_be_used_is_a_clear_error(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(FailedPrecondition, match="Choose another with MLENGINE_HOME"):
+        local.connect(Settings(home=tmp_path / "file" / "home"), say=lambda _text: None)
+
+
+def test_the_token_of_this_home_goes_to_no_other_engine(settings: Settings) -> None:
+    run = settings.home / "run"
+    run.mkdir()
+    (run / "token").write_text("secret\n")
+    (run / "engine.json").write_text(json.dumps({"pid": 1, "url": "http://127.0.0.1:9"}))
+    there = dataclasses.replace(settings, endpoint="http://elsewhere:9")
+    with pytest.raises(Unauthenticated, match="Set MLENGINE_TOKEN"):
+        local.connect(there)
+    local.connect(dataclasses.replace(there, token="theirs"))
+    local.connect(dataclasses.replace(settings, endpoint="http://127.0.0.1:9/"))
