@@ -195,7 +195,10 @@ def _read_scalar(kind: Any, int64: bool, value: object, at: str) -> Any:
         return _read_int(value, at, bits=64 if int64 else 32)
     if kind is float:
         if isinstance(value, int | float) and not isinstance(value, bool):
-            return float(value)
+            try:
+                return float(value)
+            except OverflowError:  # an integer that no double can hold
+                pass
         raise _wrong_type(value, "a number", at)
     return value
 

@@ -207,6 +207,12 @@ def test_the_default_stays_while_it_is_updating(store: Store) -> None:
     assert default(store) == "v1"
 
 
+def test_the_defaults_of_all_models_are_read_at_one_moment(store: Store) -> None:
+    add(store, "v1")
+    store.add_model("q", Model(name="empty"))
+    assert store.default_versions() == {("p", "census"): "v1", ("q", "empty"): ""}
+
+
 def test_only_a_ready_version_is_made_the_default(store: Store) -> None:
     add(store, "v1", READY)
     second = add(store, "v2")
