@@ -12,7 +12,7 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 from mlengine.core.access import token_digest
 from mlengine.prediction.control import GatewayControl, GatewayInfo, ensure_gateway
@@ -38,15 +38,16 @@ class Answer(NamedTuple):
 class FakeWorker(asyncio.Protocol):
     """Echoes the instances as predictions; a body of ``slow`` is never answered."""
 
-    open: ClassVar[set[Any]] = set()
+    def __init__(self, connected: set[Any]) -> None:
+        self.connected = connected
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport: Any = transport
-        self.open.add(transport)
+        self.connected.add(transport)
         self.reader = FrameReader(max_payload_bytes=1 << 30)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self.open.discard(self.transport)
+        self.connected.discard(self.transport)
 
     def data_received(self, data: bytes) -> None:
         for frame in self.reader.feed(data):
@@ -76,6 +77,10 @@ class FakeEngine:
             while True:
                 head = await reader.readuntil(b"\r\n\r\n")
                 self.seen.append(head)
+                if head.split(b" ")[1] == b"/early":
+                    writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nbegun")
+                    await reader.read()
+                    break
                 body = await self._body(reader, head)
                 path = head.split(b" ")[1]
                 if path == b"/close":
@@ -113,6 +118,7 @@ class Backends:
         self.worker_socket = str(folder / "worker.sock")
         self.engine_socket = str(folder / "engine.sock")
         self.engine = FakeEngine()
+        self._to_workers: set[Any] = set()
         self._loop = asyncio.new_event_loop()
         self._servers: dict[str, asyncio.AbstractServer] = {}
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
@@ -124,7 +130,7 @@ class Backends:
         async def start() -> None:
             Path(self.worker_socket).unlink(missing_ok=True)
             self._servers["worker"] = await self._loop.create_unix_server(
-                FakeWorker, self.worker_socket
+                lambda: FakeWorker(self._to_workers), self.worker_socket
             )
 
         self._do(start())
@@ -142,7 +148,7 @@ class Backends:
             self._servers.pop(name).close()
             for writer in self.engine.writers if name == "engine" else ():
                 writer.transport.abort()
-            for transport in list(FakeWorker.open) if name == "worker" else ():
+            for transport in list(self._to_workers) if name == "worker" else ():
                 transport.abort()
 
         self._do(stop())

@@ -124,6 +124,11 @@ class Exchange:
             self.keep_alive = False
         if not self.begun:
             return
+        if self._relay is not None and self._relay.answer_begun:
+            # Too late for a word of ours: all that can be said is that the answer is cut.
+            self.caller_gone()
+            self.connection.transport.abort()
+            return
         self._finish_relay()
         self._done = True
         self.body, self._chunks = b"", None

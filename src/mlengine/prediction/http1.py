@@ -111,14 +111,13 @@ class CallerConnection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         self._write_blocked = True
-        self.deadline_s = self.server.now_s() + self.server.limits.body_timeout_s
+        self._renew_deadline()
         if self._queue:
             self._queue[0].caller_slow()
 
     def resume_writing(self) -> None:
         self._write_blocked = False
-        self.deadline_s = _NEVER
-        self._watch_body()
+        self._renew_deadline()
         if self._queue:
             self._queue[0].caller_ready()
 
@@ -130,8 +129,7 @@ class CallerConnection(asyncio.Protocol):
         self._in_head = True
         self._head_bytes = 0
         self._reading = Exchange(self)
-        if not self._write_blocked:
-            self.deadline_s = self.server.now_s() + self.server.limits.header_timeout_s
+        self._renew_deadline()
 
     def on_url(self, url: bytes) -> None:
         if self._reading is not None:
@@ -158,7 +156,6 @@ class CallerConnection(asyncio.Protocol):
         exchange.upgrade = self._parser.should_upgrade()
         self._queue.append(exchange)
         self._progress_bytes = self._window_from_bytes = 0
-        self.deadline_s = _NEVER
         limits = self.server.limits
         if version not in ("1.1", "1.0"):
             exchange.refused = InvalidArgument("The request is not HTTP/1.1.")
@@ -170,7 +167,7 @@ class CallerConnection(asyncio.Protocol):
             exchange.refused = Unavailable("Too many connections are open.", "Try again.")
         else:
             exchange.judge()
-        self._watch_body()
+        self._renew_deadline()
         if exchange.refused is not None:
             # Whatever follows on this connection must not be taken for a request.
             self._stop_reading()
@@ -188,8 +185,7 @@ class CallerConnection(asyncio.Protocol):
         exchange, self._reading = self._reading, None
         if exchange is None or self._ended:
             return
-        if not self._write_blocked:
-            self.deadline_s = _NEVER
+        self._renew_deadline()
         exchange.body_ended()
 
     # --- for exchanges ---
@@ -247,8 +243,8 @@ class CallerConnection(asyncio.Protocol):
         if len(self._queue) <= 1:
             self.release("turn")
         if not self._queue:
-            if self._reading is None and not self._write_blocked:
-                self.deadline_s = self.server.now_s() + self.server.limits.idle_timeout_s
+            if self._reading is None:
+                self._renew_deadline()
             return
         if self._turning:
             return  # the loop below, further up the stack, goes on
@@ -299,9 +295,23 @@ class CallerConnection(asyncio.Protocol):
 
     # --- inner ---
 
-    def _watch_body(self) -> None:
-        if self._reading is not None and not self._in_head and not self._write_blocked:
-            self.deadline_s = self.server.now_s() + self.server.limits.body_timeout_s
+    def _renew_deadline(self) -> None:
+        """Give the caller the time for what is its turn to do; none when it is ours."""
+        limits = self.server.limits
+        if self._ended and not self._write_blocked:
+            self.deadline_s = _NEVER
+            return
+        if self._write_blocked:
+            allowed_s = limits.body_timeout_s
+        elif self._in_head:
+            allowed_s = limits.header_timeout_s
+        elif self._reading is not None:
+            allowed_s = limits.body_timeout_s
+        elif self._queue:
+            allowed_s = _NEVER
+        else:
+            allowed_s = limits.idle_timeout_s
+        self.deadline_s = self.server.now_s() + allowed_s
 
     def _stop_reading(self) -> None:
         self._ended = True

@@ -82,7 +82,7 @@ class Relay:
         self._chunked = False
         self._reused = False
         self._retriable = exchange.method in (b"GET", b"HEAD")
-        self._answer_begun = False
+        self.answer_begun = False
         self._answer_chunked = False
         self._abandoned = False
         self._keep = False
@@ -137,7 +137,7 @@ class Relay:
     def answer_head(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
         """Pass the answer's head on."""
         exchange = self._exchange
-        self._answer_begun = True
+        self.answer_begun = True
         dropped = _HOP_BY_HOP | _named_by_connection(headers)
         lines = [status_line(status)]
         has_length = False
@@ -193,7 +193,7 @@ class Relay:
         if self._abandoned:
             return
         self._exchange.connection.release("engine")
-        if self._answer_begun:
+        if self.answer_begun:
             # The caller must see that it is cut: no last chunk, no full length.
             self._exchange.connection.transport.close()
             self._exchange.relayed(keep=False)

@@ -48,8 +48,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
         worker_wait_s: How long a prediction waits for a worker that is being restarted.
         max_header_bytes: Longest head of a request.
         max_headers: Most header lines of a request.
-        max_connections: Connections served at one time; more are shed with 503. 0: as many as the
-            process's file descriptors allow.
+        max_connections: Connections served at one time; more are shed with 503. 0: 4096, or as
+            many as the process's file descriptors allow.
     """
 
     max_body_bytes: int = 1_572_864

@@ -21,6 +21,7 @@ __all__ = ["Server"]
 
 _TICK_S = 0.25
 _RESERVED_DESCRIPTORS = 48  # control, log, workers, listening, and connections that are shed
+_MOST_CONNECTIONS = 4096
 _EXTRA_CONNECTIONS = 16  # beyond the limit: told so, and asked for their health
 
 
@@ -40,7 +41,6 @@ class Server:
         self.stopping = False
         self.now_s = loop.time
         self.date_line = b""
-        self.served = 0
         self._loop = loop
         self._clock = SystemClock()
         self._connections: set[CallerConnection] = set()
@@ -51,13 +51,12 @@ class Server:
         """Return the protocol of a connection that was just accepted."""
         excess = len(self._connections) - self._max_connections
         if excess >= _EXTRA_CONNECTIONS:
-            return _ShedConnection(self)
+            return _ShedConnection()
         return CallerConnection(self, shed=excess >= 0)
 
     def opened(self, connection: CallerConnection) -> None:
         """Count a connection."""
         self._connections.add(connection)
-        self.served += 1
 
     def closed(self, connection: CallerConnection) -> None:
         """Forget a connection."""
@@ -106,9 +105,6 @@ class Server:
 class _ShedConnection(asyncio.Protocol):
     """A connection for which there is no room: it is told so and closed."""
 
-    def __init__(self, server: Server) -> None:
-        self._server = server
-
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         transport = cast("asyncio.Transport", transport)  # uvloop's are no subclasses
         status, lines, body = error_answer(
@@ -120,7 +116,6 @@ class _ShedConnection(asyncio.Protocol):
         )
         with contextlib.suppress(OSError, RuntimeError):
             transport.write_eof()
-        self._server.now_s()
         transport.close()
 
 
@@ -128,4 +123,4 @@ def _max_connections(limits: Limits) -> int:
     soft, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     # A relayed request holds two descriptors.
     affordable = max((soft - _RESERVED_DESCRIPTORS - _EXTRA_CONNECTIONS) // 2, 4)
-    return min(limits.max_connections or affordable, affordable)
+    return min(limits.max_connections or _MOST_CONNECTIONS, affordable)

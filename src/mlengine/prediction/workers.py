@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import collections
 import logging
-from collections.abc import Callable
 from typing import Protocol, cast
 
 from mlengine.core.errors import DeadlineExceeded, EngineError, Internal, Unavailable
@@ -192,9 +191,6 @@ class WorkerLink(asyncio.Protocol):
     def _close_if_done(self) -> None:
         if self._retired and self._transport is not None and not self._in_flight:
             self._transport.close()
-
-
-LinkFactory = Callable[[str, str], WorkerLink]
 
 
 def _no_worker(version: str) -> Unavailable:
