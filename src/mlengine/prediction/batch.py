@@ -120,12 +120,14 @@ class BatchJobs:
             artifact = folder / "model"
             if not artifact.exists():
                 self._buckets.download(spec.uri, artifact)
-            preparation.log(f"Model directory: {spec.uri}")
+            uri = spec.uri
+            preparation.log(f"Model directory: {uri}")
         else:
             version = self._record(record.project, spec)
             artifact, framework = self._artifacts.path(version.uid), version.version.framework
+            uri = version.version.deployment_uri
             preparation.log(f"Model version: {version.model_id}/{version.version_id}")
-        inputs = self._inputs(spec, folder)
+        names, inputs = self._inputs(spec, folder)
         preparation.log(f"Reading {len(inputs)} file(s).")
         work = folder / "work"
         work.mkdir(exist_ok=True)
@@ -133,7 +135,9 @@ class BatchJobs:
             "artifact": str(artifact),
             "framework": framework,
             "signature_name": spec.signature_name,
+            "artifact_uri": uri,
             "inputs": inputs,
+            "input_names": names,
             "data_format": _FORMATS[spec.data_format],
             "output_dir": str(folder / "output"),
             "output_format": "CSV" if spec.output_data_format == "CSV" else "JSON",
@@ -161,22 +165,25 @@ class BatchJobs:
             ],
         )
 
-    def _inputs(self, spec: PredictionInput, folder: Path) -> list[str]:
-        """Return local paths in the order of the patterns; what lies elsewhere is fetched first."""
-        paths = []
+    def _inputs(self, spec: PredictionInput, folder: Path) -> tuple[list[str], list[str]]:
+        """Return URIs in the order of the patterns, and a local path of each.
+
+        What does not lie on this machine is fetched first.
+        """
+        names, paths = [], []
         found = self._buckets.expand_inputs(spec.input_paths, field="prediction_input.input_paths")
         for index, item in enumerate(found):
-            uri = f"gs://{item.bucket}/{item.name}"
+            names.append(item.uri)
             try:
-                paths.append(str(self._buckets.local_path(uri)))
+                paths.append(str(self._buckets.local_path(item.uri)))
             except FailedPrecondition:  # its bucket is not a folder
                 copy = folder / "inputs" / f"{index:05d}-{Path(item.name).name}"
                 copy.parent.mkdir(exist_ok=True)
-                with self._buckets.open_read(uri) as data, copy.open("wb") as out:
+                with self._buckets.open_read(item.uri) as data, copy.open("wb") as out:
                     while chunk := data.read(1 << 20):
                         out.write(chunk)
                 paths.append(str(copy))
-        return paths
+        return names, paths
 
     def collect(
         self, record: JobRecord, attempt_dir: Path, exit_record: ExitRecord
@@ -185,6 +192,8 @@ class BatchJobs:
         spec = _input(record.job)
         if exit_record.outcome is Outcome.SUCCEEDED:
             self._buckets.upload_tree(attempt_dir / "output", spec.output_path)
+        elif load_error := _progress(attempt_dir).get("load_error"):
+            raise FailedPrecondition(str(load_error))
         output = self._output(record, attempt_dir)
         output.node_hours = hours_run(exit_record)
         return {"prediction_output": output}
@@ -194,14 +203,21 @@ class BatchJobs:
         return {"prediction_output": self._output(record, attempt_dir)}
 
     def _output(self, record: JobRecord, attempt_dir: Path) -> PredictionOutput:
-        output = PredictionOutput(output_path=_input(record.job).output_path)
-        try:
-            counts = json.loads((attempt_dir / "progress.json").read_text())
-        except (FileNotFoundError, ValueError):
-            return output
-        output.prediction_count = int(counts.get("prediction_count", 0))
-        output.error_count = int(counts.get("error_count", 0))
-        return output
+        counts = _progress(attempt_dir)
+        return PredictionOutput(
+            output_path=_input(record.job).output_path,
+            prediction_count=int(counts.get("prediction_count", 0)),
+            error_count=int(counts.get("error_count", 0)),
+        )
+
+
+def _progress(attempt_dir: Path) -> dict[str, Any]:
+    """Return what `runtime.batch` last wrote of itself; nothing before its first word."""
+    try:
+        counts: dict[str, Any] = json.loads((attempt_dir / "progress.json").read_text())
+    except (FileNotFoundError, ValueError):
+        return {}
+    return counts
 
 
 def _input(job: Job) -> PredictionInput:

@@ -40,7 +40,8 @@ def main(argv: list[str]) -> int:
     The specification is an object: ``artifact`` (directory), ``framework``, ``signature_name``,
     ``inputs`` (local paths), ``input_names`` (what error rows call them; default: the paths),
     ``data_format``, ``output_dir``, ``output_format`` (``JSON`` or ``CSV``), ``batch_size``,
-    ``progress`` (a JSON file with ``prediction_count`` and ``error_count``, written each second).
+    ``progress`` (a JSON file with ``prediction_count`` and ``error_count``, written each second;
+    with ``load_error`` instead when the model could not be loaded).
     """
     if len(argv) != 1:
         print("usage: python -m mlengine.runtime.batch SPEC.json", file=sys.stderr)
@@ -58,7 +59,10 @@ def main(argv: list[str]) -> int:
     except PredictionError as error:
         if error.__cause__ is not None:
             traceback.print_exception(error.__cause__)
-        print(" ".join(str(error).split()), file=sys.stderr)
+        message = " ".join(str(error).split())
+        print(message, file=sys.stderr)
+        if spec.get("progress"):
+            process.write_json(Path(spec["progress"]), {"load_error": message})
         return LOAD_FAILED
     for warning in model.describe()["warnings"]:
         print(f"WARNING: {warning}", file=sys.stderr)
