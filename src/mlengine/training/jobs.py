@@ -92,8 +92,8 @@ class Jobs:
         raise self._used(project, job_id)
 
     def _used(self, project: str, job_id: str) -> AlreadyExists:
-        for number in range(2, 1000):
-            free = f"{job_id}_{number}"
+        stem, number = _split_number(job_id)
+        for free in (f"{stem}_{n}" for n in range(number + 1, number + 1000)):
             try:
                 self._store.job(project, free)
             except NotFound:
@@ -181,6 +181,14 @@ class Jobs:
     def close(self) -> None:
         """Let everybody who waits for log lines go."""
         self._closing.set()
+
+
+def _split_number(job_id: str) -> tuple[str, int]:
+    """Take ``census_3`` apart into ``census`` and 3; an id without a number counts as 1."""
+    stem, _, number = job_id.rpartition("_")
+    if stem and number.isdecimal() and len(number) < 9:
+        return stem, int(number)
+    return job_id, 1
 
 
 def _priority(job: Job) -> int:

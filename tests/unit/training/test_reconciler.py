@@ -334,6 +334,8 @@ def test_live_outputs_are_shown_while_a_job_runs(world: World) -> None:
 def test_an_id_is_used_up_for_ever_and_the_error_names_a_free_one(world: World) -> None:
     world.submit("a")
     world.submit("a_2")
+    with pytest.raises(AlreadyExists, match="'a_3'"):
+        world.submit("a_2")
     with pytest.raises(AlreadyExists, match="'a_3'") as caught:
         world.submit("a")
     assert caught.value.field == "job.job_id"
