@@ -9,13 +9,14 @@ from __future__ import annotations
 import re
 import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import click
 from write_docs import DOCS, PAGES
 
-from mlengine.cli.main import command_at
+from mlengine.cli.argv import read_line
+from mlengine.cli.root import root
 
 ROOT = DOCS.parent
 _MAX_LINES = 600
@@ -61,22 +62,29 @@ def _unknown_commands() -> Iterator[str]:
 
 
 def _check_command(page: Path, line: str) -> Iterator[str]:
+    where = page.relative_to(ROOT)
     try:
-        words = shlex.split(line, comments=True)[1:]
-    except ValueError:
-        yield f"{page.relative_to(ROOT)}: cannot be typed: {line}"
+        typed = read_line(shlex.split(line, comments=True)[1:])
+    except ValueError as error:
+        yield f"{where}: cannot be typed ({error}): {line}"
         return
-    path = [w for w in words if not w.startswith("-")]
-    flags = [w.partition("=")[0] for w in words[: words.index("--") if "--" in words else None]
-             if w.startswith("--")]  # fmt: skip
-    command = command_at(path)
-    if not isinstance(command, click.Command) or isinstance(command, click.Group):
-        yield f"{page.relative_to(ROOT)}: no such command: {line}"
+    command, words = _command_at(typed.words)
+    if command is None or (isinstance(command, click.Group) and words):
+        yield f"{where}: no such command: {line}"
         return
     known = {name for p in command.params for name in (*p.opts, *p.secondary_opts)}
-    for flag in flags:
-        if flag not in known:
-            yield f"{page.relative_to(ROOT)}: {command.name} has no flag {flag}: {line}"
+    for flag in (w.partition("=")[0] for w in words if w.startswith("--")):
+        if flag not in {*known, "--help"}:
+            yield f"{where}: {command.name} has no flag {flag}: {line}"
+
+
+def _command_at(words: Sequence[str]) -> tuple[click.Command | None, list[str]]:
+    """Follow the words of a line to a command; return it and what is left of the line."""
+    command: click.Command | None = root
+    rest = list(words)
+    while isinstance(command, click.Group) and rest and not rest[0].startswith("-"):
+        command = command.get_command(click.Context(command), rest.pop(0))
+    return command, rest
 
 
 def _long_files() -> Iterator[str]:
