@@ -81,6 +81,9 @@ def read_line(argv: Sequence[str]) -> Line:
         ('jobs', 'list')
     """
     given = list(argv)
+    for word in given:
+        if not _is_text(word):
+            raise ArgvError(f"the argument {word!r} is not UTF-8 text")
     rest: tuple[str, ...] | None = None
     if "--" in given:
         at = given.index("--")
@@ -89,6 +92,15 @@ def read_line(argv: Sequence[str]) -> Line:
     flags = GlobalFlags(**found)  # type: ignore[arg-type]  # switches are bool, the others str
     _check(flags)
     return Line(tuple(_without_roots(words)), flags, rest)
+
+
+def _is_text(word: str) -> bool:
+    """Tell whether a word can be sent; bytes that are no UTF-8 arrive as lone surrogates."""
+    try:
+        word.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _take_flags(given: list[str]) -> tuple[list[str], dict[str, str | bool]]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from mlengine.cli.output.escape import printable
 from mlengine.core.errors import EngineError
 
-__all__ = ["CommandError", "CommandFailed", "error_text"]
+__all__ = ["CommandError", "CommandFailed", "answered", "error_text"]
 
 
 class CommandError(Exception):
@@ -14,6 +16,23 @@ class CommandError(Exception):
 
 class CommandFailed(Exception):
     """The command did what was asked and that failed; everything is already said (exit code 1)."""
+
+
+class _Answer(NamedTuple):
+    conflict_in: str
+
+
+_MARK = "_mlengine_answer"
+
+
+def answered(error: EngineError, *, conflict_in: str = "") -> None:
+    """Note that an error is what an engine answered, not what a command found by itself.
+
+    Args:
+        error: Shown with its status from now on.
+        conflict_in: The project in which a resource was being made; a conflict then says so.
+    """
+    setattr(error, _MARK, _Answer(conflict_in))
 
 
 def error_text(command: str, error: Exception) -> str:
@@ -25,8 +44,13 @@ def error_text(command: str, error: Exception) -> str:
     """
     message = str(error)
     details = ""
-    if isinstance(error, EngineError) and getattr(error, "from_engine", False):
-        message = f"{error.status}: {message}"
+    answer: _Answer | None = getattr(error, _MARK, None)
+    if isinstance(error, EngineError) and answer:
+        if error.http_status == 409 and answer.conflict_in:
+            place = f"projects [{answer.conflict_in}]"
+            message = f"Resource in {place} is the subject of a conflict: {message}"
+        else:
+            message = f"{error.status}: {message}"
         if error.field:
             from mlengine.cli.output.yamltext import to_yaml
 

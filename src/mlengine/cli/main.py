@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -44,6 +45,10 @@ def main(
     except ArgvError as error:
         _say(f"ERROR: (mlengine) {error}")
         return EXIT_USAGE
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal that cannot show a letter gets its code, not a traceback.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     session = Session(line, connect=connect)
     try:
         code = _run(session, main_words(line.words))
@@ -63,7 +68,7 @@ def _run(session: Session, words: list[str]) -> int:
         _say(error.ctx.get_help() if error.ctx else "")
         return EXIT_USAGE
     except click.UsageError as error:
-        _usage_error(error)
+        _usage_error(error, session.command)
         return EXIT_USAGE
     except click.ClickException as error:
         return _failed(session, CommandError(error.format_message()))
@@ -90,9 +95,9 @@ def _failed(session: Session, error: Exception) -> int:
     return EXIT_FAILED
 
 
-def _usage_error(error: click.UsageError) -> None:
+def _usage_error(error: click.UsageError, running: str) -> None:
     """Say what is wrong with the line, and which command it was about."""
-    command = dotted(error.ctx) if error.ctx else "mlengine"
+    command = dotted(error.ctx) if error.ctx else running
     text = error.format_message()
     if isinstance(error, click.NoSuchOption):
         near = f" (did you mean '{error.possibilities[0]}'?)" if error.possibilities else ""

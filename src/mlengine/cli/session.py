@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import click
 
 from mlengine.cli.argv import Line
-from mlengine.cli.errors import CommandError
+from mlengine.cli.errors import CommandError, answered
 from mlengine.cli.output.escape import printable
 from mlengine.core.errors import EngineError
 
@@ -25,6 +25,7 @@ __all__ = ["MAX_PAGE_SIZE", "Session", "pass_session"]
 
 T = TypeVar("T")
 MAX_PAGE_SIZE = 100
+_CREATED_IN_PROJECT = ("create_job", "create_model")
 LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50, "none": 60}
 
 
@@ -174,7 +175,7 @@ class Session:
             CommandError: The person said no.
         """
         self.say(message + "\n")
-        if self.flags.quiet or not sys.stdin.isatty():
+        if self.flags.quiet or not is_someone_there():
             return
         while True:
             self.say("Do you want to continue (Y/n)?  ", end="")
@@ -184,6 +185,11 @@ class Session:
             if answer.strip().lower() in ("n", "no"):
                 raise CommandError("Aborted by user.")
             self.say("Please enter 'y' or 'n':  ")
+
+
+def is_someone_there() -> bool:
+    """Tell whether somebody could answer a question."""
+    return sys.stdin is not None and sys.stdin.isatty()
 
 
 class _Marked:
@@ -200,7 +206,7 @@ class _Marked:
             try:
                 return verb(*args, **named)
             except EngineError as error:
-                error.from_engine = True  # type: ignore[attr-defined]
+                answered(error, conflict_in=str(args[0]) if name in _CREATED_IN_PROJECT else "")
                 raise
 
         return call

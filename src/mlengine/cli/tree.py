@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 __all__ = ["Branch", "Command", "Group", "command"]
 
 _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+_GLOBAL_FLAGS = ("--project", "--home", "--format", "--flatten", "--quiet", "--verbosity",
+                 "--log-http")  # fmt: skip
 _LIST_FLAGS = ("filter", "limit", "page_size", "sort_by", "uri")
 
 
@@ -108,6 +110,16 @@ class Command(click.Command):
         named.setdefault("context_settings", _CONTEXT)
         super().__init__(*args, **named)
         self.form, self._lists, self._takes_rest = form, lists, takes_rest
+
+    def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
+        """Show that something may stand behind ``--``."""
+        return [*super().collect_usage_pieces(ctx), *(["[-- ARGS...]"] if self._takes_rest else [])]
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Name the global flags that mean something here; `mlengine --help` explains them."""
+        flags = ["--" + name.replace("_", "-") for name in _LIST_FLAGS] if self._lists else []
+        formatter.write_paragraph()
+        formatter.write_text("Also: " + " ".join([*flags, *_GLOBAL_FLAGS]))
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Read the flags; every usage error knows which command it is about."""

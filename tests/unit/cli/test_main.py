@@ -12,6 +12,7 @@ import pytest
 
 from mlengine.cli.root import root
 from mlengine.cli.tree import Group
+from mlengine.core.resources import Model
 from tests.fakes.engine import FakeEngine
 from tests.unit.cli.conftest import Run
 
@@ -168,3 +169,43 @@ def test_up_takes_the_place_of_the_command(tmp_path: Path) -> None:
     child.send_signal(signal.SIGINT)
     child.communicate()
     assert child.returncode == 0
+
+
+def test_a_command_that_refuses_its_flags_is_named(run: Run) -> None:
+    assert run("predict", "--model=m").err.startswith("ERROR: (mlengine.predict) Exactly one of ")
+
+
+def test_bytes_that_are_no_text_are_refused(tmp_path: Path) -> None:
+    child = subprocess.run(
+        [sys.executable, "-m", "mlengine", "jobs", "describe", b"\xff"], capture_output=True
+    )
+    assert child.returncode == 2 and b"is not UTF-8 text" in child.stderr
+
+
+def test_a_terminal_that_lacks_a_letter_gets_its_code(tmp_path: Path) -> None:
+    variables = {"MLENGINE_HOME": str(tmp_path), "PYTHONIOENCODING": "ascii"}
+    child = mlengine("config", "get", "prøject", **variables)
+    out, error = child.communicate()
+    assert (child.returncode, out) == (1, b"") and b"setting 'pr\\xf8ject'" in error
+
+
+@pytest.mark.parametrize(("answer", "code", "left"), [("n\n", 1, 1), ("what\ny\n", 0, 0)])
+def test_a_person_is_asked_before_something_is_deleted(
+    run: Run,
+    engine: FakeEngine,
+    monkeypatch: pytest.MonkeyPatch,
+    answer: str,
+    code: int,
+    left: int,
+) -> None:
+    engine.create_model("default", Model(name="m"))
+    monkeypatch.setattr("mlengine.cli.session.is_someone_there", lambda: True)
+    done = run("models", "delete", "m", stdin=answer)
+    assert done.code == code and len(engine.models) == left
+    assert done.err.startswith("This will delete model [m]...\n\nDo you want to continue (Y/n)?  ")
+
+
+def test_help_names_the_global_flags_that_mean_something(run: Run) -> None:
+    assert "--limit" in run("jobs", "list", "--help").out
+    assert "--limit" not in run("jobs", "describe", "--help").out
+    assert "JOB [-- ARGS...]" in run("jobs", "submit", "training", "--help").out

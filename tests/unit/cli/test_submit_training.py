@@ -216,7 +216,10 @@ def test_the_same_package_is_uploaded_once(run: Run, engine: FakeEngine, package
     flags = ["--package-path", package, "--module-name=trainer.task"]
     assert run(*SUBMIT, *flags).code == 0
     again = run(*SUBMIT, *flags)
-    assert again.code == 1 and "ALREADY_EXISTS" in again.err
+    assert again.code == 1 and again.err.splitlines()[1] == (
+        "ERROR: (mlengine.jobs.submit.training) Resource in projects [default] is the subject of a "
+        "conflict: Field: job.job_id Error: A job with this id already exists."
+    )
     assert writes == ["write_object"]
 
 

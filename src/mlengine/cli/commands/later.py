@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from mlengine.cli.errors import answered
 from mlengine.cli.session import Session, pass_session
 from mlengine.cli.tree import Command
 from mlengine.core.errors import Unimplemented
@@ -21,7 +22,7 @@ _ANY = {"ignore_unknown_options": True, "help_option_names": ["-h", "--help"]}
 
 def _refuse(session: Session, what: str) -> None:
     error = Unimplemented(f"{what} not supported yet.", "It is on the list of what comes next.")
-    error.from_engine = True  # type: ignore[attr-defined]  # the API answers the same
+    answered(error)  # the API answers the same
     raise error
 
 

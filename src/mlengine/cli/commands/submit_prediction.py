@@ -8,7 +8,7 @@ import click
 
 from mlengine.cli.after_submit import JOB_FORMAT, report
 from mlengine.cli.errors import CommandError
-from mlengine.cli.flags import ACCELERATOR, LABELS, LIST, Choice, merge
+from mlengine.cli.flags import LABELS, LIST, Choice, merge
 from mlengine.cli.session import Session, pass_session
 from mlengine.cli.tree import Command
 from mlengine.core.names import model_name, version_name
@@ -38,12 +38,13 @@ _FORMATS = {"TEXT": "JSON", "JSON": "JSON", "TF_RECORD": "TF_RECORD",
 @click.option("--runtime-version", default="", help="Recorded.")
 @click.option("--labels", type=LABELS, multiple=True, help="Labels of the job.")
 @click.option("--stream-logs", is_flag=True, help="Wait for the end and show the log.")
-@click.option("--accelerator", type=ACCELERATOR, hidden=True)
+@click.option("--accelerator-type", hidden=True)
+@click.option("--accelerator-count", hidden=True)
 @pass_session
 def prediction(session: Session, /, job: str, **given: Any) -> None:
     """Predict over files as job JOB."""
-    if given["accelerator"]:
-        raise CommandError("--accelerator is not supported: predictions run on CPUs.")
+    if given["accelerator_type"] or given["accelerator_count"]:
+        raise CommandError("--accelerator-type is not supported: predictions run on CPUs.")
     made = Job(job_id=job, labels=merge(given["labels"]) or {})
     made.prediction_input = PredictionInput(
         **_source(session, given),
