@@ -35,6 +35,7 @@ CONTROL_SOCKET = "gateway.sock"
 GATEWAY_FILE = "gateway.json"
 ROUTING_FILE = "routing.json"
 _POLL_S = 0.01
+_ensuring = threading.Lock()  # two threads that see it dead start one gateway, not two
 _CALL_TIMEOUT_S = 5.0
 _TAIL_BYTES = 2000
 _KEPT_VARIABLES = ("PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "LD_LIBRARY_PATH",
@@ -130,18 +131,8 @@ def ensure_gateway(
     Raises:
         FailedPrecondition: It cannot listen, with its own words.
     """
-    last = read_gateway(run_dir)
-    if last is not None and gateway_process(run_dir) is not None:
-        if last.host == host and port in (0, last.port):
-            return last
-        GatewayControl(run_dir).shutdown()
-        last = None
-    if port == 0 and last is not None and last.host == host:
-        try:
-            return _start(run_dir, host, last.port, log, python, timeout_s)
-        except FailedPrecondition:
-            pass  # somebody took the port meanwhile
-    return _start(run_dir, host, port, log, python, timeout_s)
+    with _ensuring:
+        return _ensure(run_dir, host, port, log, python, timeout_s)
 
 
 def read_gateway(run_dir: Path) -> GatewayInfo | None:
@@ -159,6 +150,23 @@ def gateway_process(run_dir: Path) -> Process | None:
     if process is None or info is None or process.started != info.started or not process.alive:
         return None
     return process
+
+
+def _ensure(
+    run_dir: Path, host: str, port: int, log: Path | None, python: str, timeout_s: float
+) -> GatewayInfo:
+    last = read_gateway(run_dir)
+    if last is not None and gateway_process(run_dir) is not None:
+        if last.host == host and port in (0, last.port):
+            return last
+        GatewayControl(run_dir).shutdown()
+        last = None
+    if port == 0 and last is not None and last.host == host:
+        try:
+            return _start(run_dir, host, last.port, log, python, timeout_s)
+        except FailedPrecondition:
+            pass  # somebody took the port meanwhile
+    return _start(run_dir, host, port, log, python, timeout_s)
 
 
 def _start(

@@ -24,6 +24,7 @@ from mlengine.models import Loader
 from mlengine.models.artifacts import Artifacts
 from mlengine.prediction.call import predict_once
 from mlengine.prediction.control import GatewayControl, GatewayInfo, ensure_gateway
+from mlengine.prediction.deathwatch import DeathWatch
 from mlengine.prediction.pool import WorkerPool
 from mlengine.prediction.routing import Limits, Route, Snapshot
 from mlengine.prediction.sockets import socket_dir
@@ -74,6 +75,7 @@ class Serving:
         self._pool = WorkerPool(options.home, max_body_bytes=options.limits.max_body_bytes)
         self._gateway: GatewayInfo | None = None
         self._pushed: Snapshot | None = None
+        self._watch: DeathWatch | None = None
         # Snapshots are made and pushed one at a time: an older one never follows a newer one.
         self._publishing = threading.Lock()
         self._used: dict[str, float] = {}
@@ -102,9 +104,15 @@ class Serving:
         self._control.save(self._snapshot())
         self._keep_gateway()
         self.publish()
+        # A dead gateway is a dead service: its restart does not wait for the next round.
+        self._watch = DeathWatch(
+            lambda: [self.gateway_pid], self._keep_gateway, name="gateway-watch"
+        )
 
     def stop(self) -> None:
         """Stop the gateway, then every worker: nothing is left running."""
+        if self._watch is not None:
+            self._watch.close()
         try:
             self._control.shutdown()
         except EngineError as error:

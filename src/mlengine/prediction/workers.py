@@ -150,8 +150,9 @@ class WorkerLink(asyncio.Protocol):
             _log.warning("worker of %s died with %d predictions", self.version, len(lost))
         for entry in lost.values():
             self._fail(entry, _worker_died(self.version))
-        if self._waiting:
-            self._connect()
+        # The socket of a dying process still accepts for a moment, and whatever is sent to it then
+        # is lost; so the next connection waits a little, also for requests that come meanwhile.
+        self._connect(after_s=_RECONNECT_S)
 
     # --- inner ---
 
@@ -173,12 +174,14 @@ class WorkerLink(asyncio.Protocol):
         if not entry.prediction.gone:
             entry.prediction.failed(error)
 
-    def _connect(self) -> None:
+    def _connect(self, *, after_s: float = 0.0) -> None:
         if self._connecting is None and self._transport is None and not self._retired:
-            self._connecting = self._loop.create_task(self._keep_connecting())
+            self._connecting = self._loop.create_task(self._keep_connecting(after_s))
 
-    async def _keep_connecting(self) -> None:
+    async def _keep_connecting(self, after_s: float) -> None:
         try:
+            if after_s:
+                await asyncio.sleep(after_s)
             while self._waiting and self._transport is None:
                 try:
                     await self._loop.create_unix_connection(lambda: self, self.socket)
