@@ -10,7 +10,7 @@ import msgspec
 from mlengine.core.errors import AlreadyExists, FailedPrecondition
 from mlengine.core.resources import Job, Model, Version
 from mlengine.core.states import JobState, VersionState
-from mlengine.store import JobRecord, Store
+from mlengine.store import JobRecord, Store, open_store
 
 T = TypeVar("T")
 THREADS = 50
@@ -121,3 +121,19 @@ def test_readers_meanwhile_never_see_half_a_write(store: Store) -> None:
     for reader in readers:
         reader.join(30)
     assert set(seen) == {1}
+
+
+def test_two_stores_on_one_database_do_not_lose_each_others_edits(store: Store, url: str) -> None:
+    store.add_job("p", Job(job_id="census"), uid="u")
+    other = open_store(url)
+
+    def edit(number: int) -> Callable[[], JobRecord]:
+        def change(job: Job) -> Job:
+            return msgspec.structs.replace(job, labels={**job.labels, f"k{number}": "v"})
+
+        return lambda: (store, other)[number % 2].edit_job("p", "census", change)
+
+    results = at_once([edit(number) for number in range(20)])
+    other.close()
+    assert [result for result in results if isinstance(result, Exception)] == []
+    assert len(store.job("p", "census").job.labels) == 20
