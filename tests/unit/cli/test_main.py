@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -57,6 +56,7 @@ USAGE = {
     "a rest elsewhere": (["jobs", "list", "--", "x"], "unrecognized arguments: -- x"),
     "a bad format": (["jobs", "list", "--format=jsn"], "Did you mean 'json'?"),
     "a bad transform": (["jobs", "list", "--format=value(a.dte())"], "Did you mean 'date'?"),
+    "a bad zone": (["jobs", "list", "--format=value(a.date(tz=X/Y))"], "no time zone 'X/Y'"),
     "a bad sort": (["jobs", "list", "--sort-by=a("], "expected"),
     "a refused flag": (["jobs", "list", "--account=me"], "(mlengine) --account is not supported"),
 }  # fmt: skip
@@ -166,9 +166,13 @@ def test_up_takes_the_place_of_the_command(tmp_path: Path) -> None:
     assert "is ready at http://127.0.0.1:" in ready
     shown = mlengine("status", "--format=value(pid)", MLENGINE_HOME=str(tmp_path))
     assert int(shown.communicate()[0]) == child.pid
-    child.send_signal(signal.SIGINT)
+    twice = mlengine("up", MLENGINE_HOME=str(tmp_path))
+    assert b"already runs on" in twice.communicate()[1] and twice.returncode == 1
+    down = mlengine("down", MLENGINE_HOME=str(tmp_path))
+    assert down.communicate()[1].decode() == f"Stopped the engine (process {child.pid}).\n"
     child.communicate()
-    assert child.returncode == 0
+    assert (down.returncode, child.returncode) == (0, 0)
+    assert mlengine("down", MLENGINE_HOME=str(tmp_path)).wait() == 1
 
 
 def test_a_command_that_refuses_its_flags_is_named(run: Run) -> None:

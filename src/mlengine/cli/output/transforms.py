@@ -60,6 +60,8 @@ def check_transforms(columns: Sequence[Column]) -> None:
                     f"There is no transform '{transform.name}()'. {hint}"
                     f"Transforms: {', '.join(sorted(TRANSFORMS))}."
                 )
+            # A time zone or a number in its arguments may be wrong: any value shows it.
+            TRANSFORMS[transform.name]("2000-01-01T00:00:00Z", transform)
 
 
 def _basename(value: Any, _transform: Transform) -> Any:

@@ -1,0 +1,45 @@
+"""What --flatten, --filter, --sort-by and --limit leave of a list."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from mlengine.cli.argv import GlobalFlags
+from mlengine.cli.listing import select
+
+ROWS: list[dict[str, Any]] = [
+    {"jobId": "a", "n": "10", "out": {"trials": [{"id": "1"}, {"id": "2"}]}},
+    {"jobId": "b", "n": "9"},
+    {"jobId": "c"},
+]
+
+
+def test_a_list_inside_becomes_rows() -> None:
+    flat = select(ROWS, GlobalFlags(flatten="out.trials[]"))
+    assert [(row["jobId"], row.get("out")) for row in flat] == [
+        ("a", {"trials": {"id": "1"}}), ("a", {"trials": {"id": "2"}}), ("b", None), ("c", None),
+    ]  # fmt: skip
+    assert ROWS[0]["out"]["trials"] == [{"id": "1"}, {"id": "2"}]
+
+
+def test_numbers_sort_as_numbers_and_what_is_absent_comes_first() -> None:
+    assert [row["jobId"] for row in select(ROWS, GlobalFlags(sort_by="n"))] == ["c", "b", "a"]
+    assert [row["jobId"] for row in select(ROWS, GlobalFlags(sort_by="~n"))] == ["a", "b", "c"]
+
+
+def test_the_limit_counts_what_passed_the_filter() -> None:
+    kept = select(ROWS, GlobalFlags(filter="NOT jobId=a", limit="1"))
+    assert [row["jobId"] for row in kept] == ["b"]
+
+
+def test_no_more_is_read_than_the_limit_asks_for() -> None:
+    read: list[str] = []
+
+    def rows() -> Iterator[dict[str, Any]]:
+        for row in ROWS:
+            read.append(row["jobId"])
+            yield row
+
+    select(rows(), GlobalFlags(limit="2"))
+    assert read == ["a", "b"]

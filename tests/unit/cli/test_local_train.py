@@ -1,0 +1,64 @@
+"""`mlengine local train`: the trainer has the terminal, and its exit code is the command's."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+TASK = """\
+import json, os, sys
+print(sys.argv[1:], os.getcwd(), json.loads(os.environ["TF_CONFIG"])["environment"])
+sys.exit(7 if "--fail" in sys.argv else 0)
+"""
+
+
+@pytest.fixture
+def code(tmp_path: Path) -> Path:
+    (tmp_path / "code" / "trainer").mkdir(parents=True)
+    (tmp_path / "code" / "trainer" / "__init__.py").touch()
+    (tmp_path / "code" / "trainer" / "task.py").write_text(TASK)
+    return tmp_path / "code"
+
+
+def train(code: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    return subprocess.run(
+        [sys.executable, "-m", "mlengine", "local", "train", "--module-name=trainer.task", *words],
+        cwd=code,
+        env={**os.environ, "PATH": path, "MLENGINE_HOME": str(code / "home")},
+        capture_output=True,
+        text=True,
+    )
+
+
+def test_the_trainer_gets_its_arguments_and_then_the_job_dir(code: Path) -> None:
+    done = train(code, "--package-path=trainer/", "--job-dir=out", "--", "--a", "$(id)")
+    shown = f"['--a', '$(id)', '--job-dir', 'out'] {code} cloud\n"
+    assert (done.returncode, done.stdout, done.stderr) == (0, shown, "")
+
+
+def test_a_bucket_of_this_home_becomes_its_folder(code: Path) -> None:
+    (code / "home" / "buckets" / "data").mkdir(parents=True)
+    done = train(code, "--package-path=trainer", "--job-dir=gs://data/out")
+    assert f"'--job-dir', '{code}/home/buckets/data/out'" in done.stdout
+
+
+def test_the_exit_code_is_the_trainers(code: Path) -> None:
+    assert train(code, "--package-path=trainer", "--", "--fail").returncode == 7
+
+
+def test_counts_without_distributed_are_warned_about(code: Path) -> None:
+    done = train(code, "--package-path=trainer", "--worker-count=3")
+    assert done.returncode == 0 and done.stderr == (
+        "WARNING: --worker-count is ignored if --distributed is not provided.\n"
+        "Did you mean to run distributed training?\n"
+    )
+
+
+def test_a_module_that_is_not_there_is_an_error_of_the_command(code: Path) -> None:
+    done = train(code, "--package-path=nowhere")
+    assert done.returncode == 1 and done.stderr.startswith("ERROR: (mlengine.local.train) ")
