@@ -3,25 +3,15 @@
 from __future__ import annotations
 
 from http import HTTPStatus
-from typing import Any
 
-import msgspec
-
-from mlengine.core.errors import (
-    EngineError,
-    InvalidArgument,
-    PermissionDenied,
-    ResourceExhausted,
-    Unauthenticated,
-    Unavailable,
-)
+from mlengine.core.envelope import error_body, error_headers
+from mlengine.core.errors import EngineError, InvalidArgument, PermissionDenied
 
 __all__ = [
     "HeadersTooLarge",
     "MisdirectedMethod",
     "RequestTimeout",
     "error_answer",
-    "error_body",
     "json_head",
     "status_line",
 ]
@@ -79,25 +69,7 @@ def json_head(status: int, version: str = "") -> bytes:
     return head
 
 
-def error_body(error: EngineError) -> bytes:
-    """Return the envelope: ``{"error": {"code", "message", "status", "details"?}}``."""
-    content: dict[str, Any] = {
-        "code": error.http_status,
-        "message": str(error),
-        "status": error.status,
-    }
-    if error.field:
-        broken = {"field": error.field, "description": error.description}
-        kind = "type.googleapis.com/google.rpc.BadRequest"
-        content["details"] = [{"@type": kind, "fieldViolations": [broken]}]
-    return msgspec.json.format(msgspec.json.encode({"error": content}), indent=2) + b"\n"
-
-
 def error_answer(error: EngineError) -> tuple[int, bytes, bytes]:
     """Return status, further header lines and body."""
-    lines = b""
-    if isinstance(error, Unauthenticated):
-        lines = b'www-authenticate: Bearer realm="mlengine"\r\n'
-    elif isinstance(error, Unavailable | ResourceExhausted):
-        lines = b"retry-after: 1\r\n"
-    return error.http_status, lines, error_body(error)
+    lines = "".join(f"{k.lower()}: {v}\r\n" for k, v in error_headers(error).items())
+    return error.http_status, lines.encode(), error_body(error)

@@ -1,27 +1,14 @@
-"""Errors as Google's APIs write them, whoever raised them.
-
-    {"error": {"code": 409, "message": "Field: job.job_id Error: …", "status": "ALREADY_EXISTS",
-               "details": [{"@type": "…BadRequest", "fieldViolations": [{…}]}]}}
-
-What only HTTP knows (a wrong method, a body too large) is one of the classes here, so that one
-function writes every error there is.
-"""
+"""What only HTTP knows to go wrong (a wrong method, a large body), and how errors are answered."""
 
 from __future__ import annotations
 
-from typing import Any
-
-import msgspec
-
+from mlengine.core.envelope import error_body, error_headers
 from mlengine.core.errors import (
     DeadlineExceeded,
     EngineError,
     Internal,
     InvalidArgument,
     NotFound,
-    ResourceExhausted,
-    Unauthenticated,
-    Unavailable,
 )
 
 __all__ = [
@@ -33,8 +20,6 @@ __all__ = [
     "internal_error",
     "no_such_path",
 ]
-
-_RPC = "type.googleapis.com/google.rpc."
 
 
 class MethodNotAllowed(InvalidArgument):
@@ -79,43 +64,11 @@ def internal_error() -> Internal:
 
 
 def error_json(error: EngineError, *, subject: str = "") -> tuple[int, bytes, dict[str, str]]:
-    """Write an error as status, body and headers.
-
-    Args:
-        error: What happened.
-        subject: Whose quota it is, if it is one: the project.
-    """
-    content: dict[str, Any] = {
-        "code": error.http_status,
-        "message": str(error),
-        "status": error.status,
-    }
-    details = _details(error, subject)
-    if details:
-        content["details"] = details
-    body = msgspec.json.format(msgspec.json.encode({"error": content}), indent=2) + b"\n"
-    return error.http_status, body, _headers(error)
-
-
-def _details(error: EngineError, subject: str) -> list[dict[str, Any]]:
-    if isinstance(error, ResourceExhausted):
-        violation = {"subject": subject, "description": error.description}
-        return [{"@type": _RPC + "QuotaFailure", "violations": [violation]}]
-    if error.field:
-        broken = {"field": error.field, "description": error.description}
-        return [{"@type": _RPC + "BadRequest", "fieldViolations": [broken]}]
-    return []
-
-
-def _headers(error: EngineError) -> dict[str, str]:
-    headers: dict[str, str] = {}
+    """Write an error as status, body and headers; `subject` is the project, for quotas."""
+    headers = error_headers(error)
     if isinstance(error, MethodNotAllowed):
         headers["Allow"] = error.allowed
-    if isinstance(error, Unauthenticated):
-        headers["WWW-Authenticate"] = 'Bearer realm="mlengine"'
-    if isinstance(error, Unavailable):
-        headers["Retry-After"] = "1"
     if isinstance(error, BodyTooLarge | BodyTooSlow | UnsupportedMediaType):
         # What is left of the body must not be taken for the next request.
         headers["Connection"] = "close"
-    return headers
+    return error.http_status, error_body(error, subject=subject), headers

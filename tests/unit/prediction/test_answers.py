@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from mlengine.core.envelope import error_body
 from mlengine.core.errors import (
     EngineError,
     FailedPrecondition,
@@ -13,7 +14,7 @@ from mlengine.core.errors import (
     Unauthenticated,
     Unavailable,
 )
-from mlengine.prediction.answers import error_answer, error_body, json_head, status_line
+from mlengine.prediction.answers import error_answer, json_head, status_line
 
 
 def test_an_error_names_code_status_and_field() -> None:
