@@ -14,9 +14,9 @@ from typing import Any
 
 import joblib
 import pytest
-from tests.waiting import wait_until
 
 from mlengine.runtime.frames import PREDICT, FrameReader, pack
+from tests.waiting import wait_until
 
 IRIS_ROW = [5.1, 3.5, 1.4, 0.2]
 
