@@ -60,10 +60,10 @@ def follow(
     """Write a job's log until the job has ended; a restart of the engine only delays it.
 
     Args:
-        session: The command.
-        job_id: Whose log.
-        out: Where records go.
-        task_name: Only what this task said.
+        session: The command, which knows the engine.
+        job_id: Whose log it is.
+        out: Gets the records.
+        task_name: Only what this task said; empty is everything.
         multiline: See `records`.
         look_s: The longest that one question to the engine waits for lines, in seconds.
     """
@@ -86,6 +86,5 @@ def follow(
             threading.Event().wait(_ENGINE_AWAY_S)
             continue
         tries, cursor, finished = 0, page.cursor, page.finished
-        for entry in page.entries:
-            for record in records(entry, multiline=multiline):
-                out.add(record)
+        for record in (r for e in page.entries for r in records(e, multiline=multiline)):
+            out.add(record)
