@@ -34,7 +34,6 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
         uid: Safe as a folder name, unique for ever, also between ids that differ in case only.
         job: The API's view; `job.state` and `job.etag` are filled in.
         attempt: Number of the newest attempt; 0 before the first. It fences every write.
-        plan: What the newest attempt was started with, for re-adoption; free-form JSON.
     """
 
     seq: int
@@ -42,7 +41,6 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
     uid: str
     job: Job
     attempt: int
-    plan: dict[str, Any] = {}
 
     @property
     def state(self) -> JobState:
@@ -160,7 +158,6 @@ class Store(Protocol):
         to: JobState,
         *,
         attempt: int | None = None,
-        plan: dict[str, Any] | None = None,
         **changes: Any,
     ) -> JobRecord | None:
         """Move a job; `attempt` sets a new attempt number, `changes` are attributes of `Job`."""

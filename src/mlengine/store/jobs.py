@@ -16,7 +16,17 @@ from mlengine.store import JobRecord, documents
 from mlengine.store.database import Transaction
 from mlengine.store.tables import jobs
 
-__all__ = ["add", "count", "edit", "get", "in_states", "listed", "may_take", "move", "queue_position"]
+__all__ = [
+    "add",
+    "count",
+    "edit",
+    "get",
+    "in_states",
+    "listed",
+    "may_take",
+    "move",
+    "queue_position",
+]
 
 # Attempts that have begun; a new attempt may take over in place.
 _BEGUN = frozenset({JobState.PREPARING, JobState.RUNNING})
@@ -49,7 +59,6 @@ def add(tx: Transaction, project: str, job: Job, *, uid: str, priority: int) -> 
         attempt=0,
         priority=priority,
         revision=1,
-        plan="{}",
         body=_text(job),
     )
     name = job_name(project, job.job_id)
@@ -95,7 +104,6 @@ def move(
     to: JobState,
     *,
     attempt: int | None,
-    plan: dict[str, Any] | None,
     changes: dict[str, Any],
 ) -> JobRecord | None:
     new_attempt = record.attempt if attempt is None else attempt
@@ -107,8 +115,6 @@ def move(
     # The newest document, not the record's: labels may have been edited since it was read.
     job = msgspec.structs.replace(_record(row).job, **changes)
     values = {"state": to, "attempt": new_attempt, "body": _text(job)}
-    if plan is not None:
-        values["plan"] = msgspec.json.encode(plan).decode()
     moved = tx.write(
         sa.update(jobs)
         .where(
@@ -173,5 +179,4 @@ def _record(row: sa.Row[Any]) -> JobRecord:
         uid=row.uid,
         job=documents.read(Job, row.body, job_id=row.job_id, state=row.state, etag=etag),
         attempt=row.attempt,
-        plan=msgspec.json.decode(row.plan),
     )

@@ -101,11 +101,10 @@ class SqlStore:
         to: JobState,
         *,
         attempt: int | None = None,
-        plan: dict[str, Any] | None = None,
         **changes: Any,
     ) -> JobRecord | None:
         with self._database.writing() as tx:
-            return jobs.move(tx, record, to, attempt=attempt, plan=plan, changes=changes)
+            return jobs.move(tx, record, to, attempt=attempt, changes=changes)
 
     def edit_job(
         self, project: str, job_id: str, change: Callable[[Job], Job], *, attempt: int | None = None

@@ -40,7 +40,6 @@ jobs = sa.Table(
     sa.Column("attempt", sa.Integer, nullable=False),
     sa.Column("priority", sa.Integer, nullable=False),
     sa.Column("revision", sa.Integer, nullable=False),
-    sa.Column("plan", sa.Text, nullable=False),
     sa.Column("body", sa.Text, nullable=False),
     sa.UniqueConstraint("project", "job_id", name="jobs_id"),
     sqlite_autoincrement=True,

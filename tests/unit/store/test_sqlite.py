@@ -406,13 +406,13 @@ def test_a_hundred_thousand_jobs_do_not_slow_a_page_or_an_insert(
     store: SqlStore, path: Path
 ) -> None:
     with sqlite3.connect(path) as connection:
-        columns = "project, job_id, uid, state, attempt, priority, revision, plan, body"
+        columns = "project, job_id, uid, state, attempt, priority, revision, body"
         (body,) = connection.execute("SELECT body FROM jobs LIMIT 1").fetchone()
         rows = (
             ("p", f"old{n}", f"old{n}", "QUEUED" if n % 1000 == 0 else "SUCCEEDED", 1, n % 3, 1)
             for n in range(100_000)
         )
-        values = "?, ?, ?, ?, ?, ?, ?, '{}', ?"
+        values = "?, ?, ?, ?, ?, ?, ?, ?"
         connection.executemany(
             f"INSERT INTO jobs ({columns}) VALUES ({values})", ((*row, body) for row in rows)
         )

@@ -48,7 +48,7 @@ def _jobs() -> None:
         _seq(),
         *_text("project", "job_id", "uid", "state"),
         *_integer("attempt", "priority", "revision"),
-        *_text("plan", "body"),
+        *_text("body"),
         sa.UniqueConstraint("project", "job_id", name="jobs_id"),
         sqlite_autoincrement=True,
     )
