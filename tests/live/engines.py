@@ -38,7 +38,7 @@ class LiveEngine:
 
     def start(self) -> LiveEngine:
         """Start and return once it says that it is ready."""
-        self.home.mkdir(exist_ok=True)
+        self.home.mkdir(exist_ok=True, mode=0o700)
         log = (self.home / "daemon.log").open("a")
         argv = [sys.executable, "-m", "mlengine.daemon", "--home", str(self.home), "--port", "0"]
         self._process = subprocess.Popen(

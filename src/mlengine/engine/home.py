@@ -25,9 +25,9 @@ class Home:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        for name in ("", *_FOLDERS):
-            (path / name).mkdir(parents=True, exist_ok=True, mode=0o700)
-        (path / "run").chmod(0o700)
+        _open_home(path)
+        for name in _FOLDERS:
+            _make_private(path / name)
         self._lock = self._own()
 
     def _own(self) -> IO[str]:
@@ -70,6 +70,32 @@ class Home:
         """Give the folder back; commands no longer find an engine."""
         (self.path / "run" / "engine.json").unlink(missing_ok=True)
         self._lock.close()
+
+
+def _open_home(path: Path) -> None:
+    """Make the home, or close one of ours; a shared folder that holds other things is no home."""
+    is_ours = not path.exists() or (path / "run" / "token").exists() or not any(path.iterdir())
+    if is_ours:
+        _make_private(path)
+    elif path.stat().st_mode & 0o022:
+        # Closing it could shut others out of, say, /tmp; leaving it would let them swap our files.
+        raise FailedPrecondition(
+            f"Others may write in {path}, which holds more than an engine's home.",
+            "Choose a new folder in it, or close it with 'chmod go-w'.",
+        )
+
+
+def _make_private(folder: Path) -> None:
+    """Make a folder, or close one that was there before, to everybody but its owner."""
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if folder.stat().st_mode & 0o077:
+        try:
+            folder.chmod(0o700)
+        except PermissionError:
+            raise FailedPrecondition(
+                f"The folder {folder} is open to others and belongs to another user.",
+                "Choose a --home of your own: it holds the access token and everybody's data.",
+            ) from None
 
 
 def read_engine_file(home: Path) -> dict[str, Any] | None:

@@ -81,6 +81,7 @@ async def _serve(run_dir: Path, host: str, port: int) -> None:
     back = await asyncio.start_unix_server(
         control.talk, str(control_path), limit=_MAX_COMMAND_BYTES
     )
+    control_path.chmod(0o600)
     for signum in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signum, stop.set)
     ticks = loop.create_task(server.run_ticks())

@@ -42,3 +42,26 @@ def test_a_broken_engine_file_is_no_engine(tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "engine.json").write_text("{")
     assert read_engine_file(tmp_path) is None
+
+
+def test_a_home_open_to_others_is_closed(tmp_path: Path) -> None:
+    home = tmp_path / "h"
+    for folder in (home, home / "run", home / "buckets"):
+        folder.mkdir()
+        folder.chmod(0o777)
+    (home / "run" / "token").write_text("t")
+    Home(home).close()
+    for folder in (home, home / "run", home / "buckets", home / "jobs"):
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+
+
+def test_a_shared_folder_with_other_things_is_neither_closed_nor_used(tmp_path: Path) -> None:
+    (tmp_path / "somebody's").write_text("")
+    tmp_path.chmod(0o1777)
+    with pytest.raises(FailedPrecondition, match="chmod go-w"):
+        Home(tmp_path)
+    assert stat.S_IMODE(tmp_path.stat().st_mode) == 0o1777
+    tmp_path.chmod(0o755)
+    Home(tmp_path).close()
+    assert stat.S_IMODE(tmp_path.stat().st_mode) == 0o755
+    assert stat.S_IMODE((tmp_path / "run").stat().st_mode) == 0o700
