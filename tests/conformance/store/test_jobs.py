@@ -268,3 +268,16 @@ def test_every_write_of_a_job_appends_one_event(store: Store) -> None:
     expected: dict[str, Any] = {"from": "QUEUED", "to": "PREPARING", "attempt": 1}
     assert events[1].detail == expected
     assert store.events(after_seq=events[0].seq, limit=1) == events[1:2]
+
+
+def test_a_queued_job_knows_its_place_in_the_queue_of_all_projects(store: Store) -> None:
+    low = store.add_job("p", Job(job_id="low"), uid="u1", priority=0)
+    high = store.add_job("q", Job(job_id="high"), uid="u2", priority=9)
+    late = store.add_job("p", Job(job_id="late"), uid="u3", priority=0)
+    places = [
+        store.queue_position(record, priority=priority)
+        for record, priority in ((high, 9), (low, 0), (late, 0))
+    ]
+    assert places == [1, 2, 3]
+    store.move_job(high, JobState.PREPARING, attempt=1)
+    assert store.queue_position(late, priority=0) == 2

@@ -283,3 +283,12 @@ def test_every_write_of_models_and_versions_appends_one_event(store: Store) -> N
         "version.removed",
         "model.removed",
     ]
+
+
+def test_the_defaults_of_all_models_are_read_at_once(store: Store) -> None:
+    store.add_model("p", Model(name="empty"))
+    store.add_model("q", Model(name="census"))
+    store.add_version("q", "census", Version(name="v1"), uid="u1")
+    found = store.default_versions()
+    assert (found["p", "empty"], found["q", "census"]) == ("", "v1")
+    assert ("q", "empty") not in found

@@ -1,0 +1,174 @@
+"""Training jobs: what is checked before one is created, and what an attempt is started with."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from mlengine.core.errors import EngineError, FailedPrecondition, InvalidArgument
+from mlengine.core.resources import Bucket, Job, Scheduling, TrainingInput
+from mlengine.core.states import JobState
+from mlengine.environments import Environments
+from mlengine.storage import Buckets
+from mlengine.store import JobRecord, open_store
+from mlengine.training.kinds import Preparation, hours_run, kind_of
+from mlengine.training.launchers import AttemptSpec, ExitRecord, Outcome
+from mlengine.training.packaging import build_packages
+from mlengine.training.trainer import TrainerJobs
+
+SPEC = TrainingInput(
+    python_module="trainer.task",
+    package_uris=["gs://mine/p/trainer-0.0.0.tar.gz"],
+    region="local",
+    args=["--files=gs://mine/data/*.csv,gs://elsewhere/x", "--out", "gs://mine/out/"],
+    job_dir="gs://mine/jobs/a",
+)
+
+
+class World:
+    def __init__(self, home: Path) -> None:
+        self.store = open_store(f"sqlite:///{home / 'engine.db'}")
+        self.buckets = Buckets(self.store, home / "buckets")
+        self.buckets.create(Bucket(name="mine"))
+        package = home / "src" / "trainer"
+        package.mkdir(parents=True)
+        (package / "__init__.py").write_text("")
+        (package / "task.py").write_text("print('hello')")
+        (home / "dist").mkdir()
+        (archive,) = build_packages(package, home / "dist")
+        self.buckets.write(SPEC.package_uris[0], [archive.read_bytes()])
+        self.kind = TrainerJobs(
+            self.buckets,
+            Environments(home / "environments"),
+            grace_s=3.0,
+            log_quota_bytes=1000,
+            notify="/n",
+        )
+        self.lines: list[str] = []
+        self.attempt_dir = home / "attempt"
+        self.attempt_dir.mkdir()
+
+    def check(self, **changes: Any) -> None:
+        spec = msgspec.structs.replace(SPEC, **changes)
+        self.kind.check("p", Job(job_id="a", training_input=spec))
+
+    def prepare(self, **changes: Any) -> AttemptSpec:
+        spec = msgspec.structs.replace(SPEC, **changes)
+        job = Job(job_id="a", training_input=spec, state=JobState.PREPARING)
+        record = JobRecord(seq=1, project="p", uid="u", job=job, attempt=2)
+        return self.kind.prepare(
+            Preparation(record, self.attempt_dir, self.lines.append, lambda: False)
+        )
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    world = World(tmp_path)
+    yield world
+    world.store.close()
+
+
+def test_a_good_job_passes(world: World) -> None:
+    world.check()
+    world.check(job_dir="")
+    world.check(job_dir="/somewhere/absolute")
+
+
+BAD: dict[str, tuple[dict[str, Any], str]] = {
+    "a package that is not there": (
+        {"package_uris": ["gs://mine/none.tar.gz"]},
+        "training_input.package_uris[0]",
+    ),
+    "a package of a wrong kind": (
+        {"package_uris": ["gs://mine/p/trainer.exe"]},
+        "training_input.package_uris[0]",
+    ),
+    "a job dir in no bucket": ({"job_dir": "gs://nope/x"}, ""),
+    "a job dir that is relative": ({"job_dir": "out"}, "training_input.job_dir"),
+    "a job dir that climbs": ({"job_dir": "gs://mine/../x"}, "training_input.job_dir"),
+}
+
+
+@pytest.mark.parametrize(("changes", "field"), BAD.values(), ids=BAD.keys())
+def test_what_can_never_run_is_refused(world: World, changes: dict[str, Any], field: str) -> None:
+    world.buckets.write("gs://mine/p/trainer.exe", [b"MZ"])
+    with pytest.raises(EngineError) as caught:
+        world.check(**changes)
+    assert caught.value.field == field or not field
+
+
+def test_a_job_dir_in_a_bucket_that_is_no_folder_is_refused(world: World) -> None:
+    world.buckets.create(Bucket(name="memo", backing="memory://memo"))
+    with pytest.raises(FailedPrecondition, match="memory://memo"):
+        world.check(job_dir="gs://memo/out")
+
+
+def test_a_batch_job_is_none_of_its_business(world: World) -> None:
+    with pytest.raises((FailedPrecondition, InvalidArgument)):
+        world.kind.check("p", Job(job_id="a"))
+    assert kind_of(Job(training_input=SPEC)) == "training"
+    assert kind_of(Job()) == "prediction"
+
+
+def test_an_attempt_gets_module_arguments_and_job_dir(world: World, tmp_path: Path) -> None:
+    spec = world.prepare(scheduling=Scheduling(max_running_time="90s"))
+    (replica,) = spec.replicas
+    mine = tmp_path / "buckets" / "mine"
+    assert replica.argv[1:] == [
+        "-m",
+        "trainer.task",
+        f"--files={mine}/data/*.csv,gs://elsewhere/x",
+        "--out",
+        f"{mine}/out/",
+        "--job-dir",
+        f"{mine}/jobs/a",
+    ]
+    assert Path(replica.argv[0]).exists()
+    assert (mine / "jobs" / "a").is_dir()
+    assert Path(replica.cwd).is_dir()
+    assert (replica.task, replica.role) == ("master-replica-0", "master")
+    assert (spec.job, spec.attempt, spec.grace_s) == ("projects/p/jobs/a", 2, 3.0)
+    assert (spec.max_running_s, spec.log_quota_bytes, spec.notify) == (90.0, 1000, "/n")
+    config = json.loads(replica.env["TF_CONFIG"])
+    assert config["task"] == {"type": "master", "index": 0}
+    assert config["job"]["job_dir"] == "gs://mine/jobs/a"
+    assert replica.env["CLOUD_ML_JOB_ID"] == "a"
+    assert any("built" in line for line in world.lines)
+
+
+def test_preparing_again_after_a_crash_reuses_the_environment(world: World) -> None:
+    first = world.prepare()
+    world.lines.clear()
+    assert world.prepare().replicas[0].argv == first.replicas[0].argv
+    assert any("reused" in line for line in world.lines)
+
+
+def test_without_a_job_dir_none_is_passed(world: World) -> None:
+    (replica,) = world.prepare(job_dir="", args=[]).replicas
+    assert replica.argv[1:] == ["-m", "trainer.task"]
+
+
+def test_another_runtime_is_warned_about(world: World) -> None:
+    world.prepare(runtime_version="1.15")
+    assert any("1.15" in line for line in world.lines)
+
+
+def test_a_broken_package_is_an_error_that_names_it(world: World) -> None:
+    world.buckets.write(SPEC.package_uris[0], [b"no archive"])
+    with pytest.raises(EngineError, match=r"trainer-0\.0\.0\.tar\.gz"):
+        world.prepare()
+
+
+def test_the_bill_is_how_long_it_ran(world: World) -> None:
+    ended = ExitRecord(
+        outcome=Outcome.SUCCEEDED, replicas=[], message="", started=1000.0, ended=4600.0
+    )
+    record = JobRecord(seq=1, project="p", uid="u", job=Job(training_input=SPEC), attempt=1)
+    output = world.kind.collect(record, world.attempt_dir, ended)["training_output"]
+    assert output.consumed_m_l_units == hours_run(ended) == 1.0
+    assert world.kind.progress(record, world.attempt_dir) == {}
