@@ -12,16 +12,29 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 from mlengine.core.clock import Clock, rfc3339
-from mlengine.core.errors import Cancelled, EngineError, Internal, NotFound
+from mlengine.core.errors import (
+    Cancelled,
+    EngineError,
+    FailedPrecondition,
+    Internal,
+    NotFound,
+    Unavailable,
+)
 from mlengine.core.resources import Version
 from mlengine.core.states import VersionState
 from mlengine.models import Loader, views
 from mlengine.models.artifacts import Artifacts
+from mlengine.models.settling import outcome, response_of_noted
 from mlengine.store import OperationRecord, Store, VersionRecord
 
 __all__ = ["Deployment"]
 
 _log = logging.getLogger(__name__)
+_LET_GO_S = 0.05
+
+
+class _StoreAwayError(Exception):
+    """The store cannot be asked now; that says nothing against the version."""
 
 
 class Deployment:
@@ -37,6 +50,8 @@ class Deployment:
         self._pool = ThreadPoolExecutor(at_once, thread_name_prefix="deploy")
         self._busy: set[str] = set()
         self._lock = threading.Lock()
+        self._at_work: dict[str, VersionRecord] = {}
+        self._closing = False
 
     def submit(self, record: VersionRecord) -> None:
         """Work on a CREATING or DELETING version, unless that is going on already."""
@@ -45,77 +60,120 @@ class Deployment:
         if step is None:
             return
         with self._lock:
-            if record.uid in self._busy:
+            if record.uid in self._busy or self._closing:
                 return
             self._busy.add(record.uid)
-        self._pool.submit(self._guarded, step, record)
+            self._pool.submit(self._guarded, step, record)
 
     def resume(self) -> None:
-        """Take up every unfinished version; cheap when there is none."""
+        """Take up every unfinished version, end operations that are over; cheap without any."""
         for record in self._store.versions_in({VersionState.CREATING, VersionState.DELETING}):
             self.submit(record)
+        # Operations are read first: each was opened after its version was moved, so a version that
+        # is settled now was settled by the work that the operation stands for.
+        operations = self._store.open_operations()
+        if operations:
+            versions = {v.uid: v for v in self._store.versions_in(set(VersionState))}
+            for operation in operations:
+                self._settle(operation, versions.get(operation.subject))
 
     def close(self) -> None:
-        """Let the step at hand end and start no other."""
-        self._pool.shutdown(wait=True, cancel_futures=True)
+        """Let the steps at hand end and start no other; a model that is loading is let go of."""
+        with self._lock:
+            self._closing = True
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        pause = threading.Event()
+        while at_work := list(self._at_work.values()):
+            for record in at_work:
+                # It stays CREATING, and the next engine takes it up: loading may take minutes.
+                self._loader.unload(record)
+            pause.wait(_LET_GO_S)
+        self._pool.shutdown(wait=True)
 
     def _guarded(self, step: Callable[[VersionRecord], None], record: VersionRecord) -> None:
+        self._at_work[record.uid] = record
         try:
             step(record)
-        except EngineError as error:
+        except (EngineError, _StoreAwayError) as error:
             # The store or the disk is away: the reconciler comes back to it.
             _log.warning("version %s is left for later: %s", record.uid, error)
         except Exception:
             _log.exception("deploying %s", record.uid)
         finally:
+            del self._at_work[record.uid]
             with self._lock:
                 self._busy.discard(record.uid)
 
     def _create(self, record: VersionRecord) -> None:
-        operation = self._operation_of(record)
         try:
-            self._stop_if_cancelled(operation)
+            self._stop_if_cancelled(record)
             digest = self._artifacts.commit(record.uid, record.version.deployment_uri)
-            self._stop_if_cancelled(operation)
+            self._stop_if_cancelled(record)
             self._loader.load(record, self._artifacts.path(record.uid))
-            self._stop_if_cancelled(operation)
+            self._stop_if_cancelled(record)
+        except _StoreAwayError:
+            raise
         except Exception as error:
-            self._fail(record, operation, error)
+            if not self._closing:
+                self._fail(record, error)
+            return
+        if self._closing:
             return
         ready = self._store.move_version(record, VersionState.READY, digest=digest)
         self._loader.publish()
+        operation = self._operation_of(record, "CREATE_VERSION")
         if operation and ready:
             self._finish(operation, version=self._view(ready))
 
-    def _fail(
-        self, record: VersionRecord, operation: OperationRecord | None, error: Exception
-    ) -> None:
+    def _fail(self, record: VersionRecord, error: Exception) -> None:
+        if isinstance(error, OSError):
+            what = f"{error.strerror or error}: {error.filename or 'the home folder'}."
+            error = Unavailable(what, "Free some space or check the disk; then create it again.")
         if not isinstance(error, EngineError):
             _log.exception("creating version %s", record.uid, exc_info=error)
             error = Internal(f"{type(error).__name__}: {error}", "See the engine's log.")
         self._loader.unload(record)
+        self._artifacts.remove(record.uid)  # nothing can serve it any more; it may be large
         message = f"Create Version failed. {error}"
         failed = self._store.move_version(record, VersionState.FAILED, error_message=message)
+        operation = self._operation_of(record, "CREATE_VERSION")
         if operation and failed:
             code = error.rpc_code
             self._finish(operation, error={"code": code, "message": message})
 
     def _delete(self, record: VersionRecord) -> None:
-        operation = self._operation_of(record)
         self._loader.publish()
         self._loader.unload(record)
         self._artifacts.remove(record.uid)
         try:
             self._store.remove_version(record)
-        except EngineError as error:
+        except FailedPrecondition as error:
             # It became the default of others meanwhile; it has no artefact any more.
             self._store.move_version(record, VersionState.FAILED, error_message=str(error))
+            operation = self._operation_of(record, "DELETE_VERSION")
             if operation:
                 self._finish(operation, error={"code": error.rpc_code, "message": str(error)})
             return
         self._loader.publish()
+        operation = self._operation_of(record, "DELETE_VERSION")
         if operation:
             self._finish(operation, version=None)
+
+    def _settle(self, operation: OperationRecord, version: VersionRecord | None) -> None:
+        if not operation.subject:
+            self._store.finish_operation(
+                operation.project,
+                operation.operation_id,
+                response=response_of_noted(self._store, operation),
+            )
+            return
+        with self._lock:
+            if operation.subject in self._busy:
+                return
+        kind = str(operation.operation.metadata.get("operationType", ""))
+        ended = outcome(kind, self._view(version) if version else None)
+        if ended is not None:
+            self._finish(operation, version=ended.version, error=ended.error)
 
     def _finish(
         self,
@@ -136,17 +194,19 @@ class Deployment:
             error=error,
         )
 
-    def _operation_of(self, record: VersionRecord) -> OperationRecord | None:
+    def _operation_of(self, record: VersionRecord, kind: str) -> OperationRecord | None:
         for operation in self._store.open_operations():
-            if operation.subject == record.uid:
+            found = operation.operation.metadata.get("operationType")
+            if operation.subject == record.uid and found == kind:
                 return operation
         return None
 
-    def _stop_if_cancelled(self, operation: OperationRecord | None) -> None:
-        if operation is None:
-            return
-        newest = self._store.operation(operation.project, operation.operation_id)
-        if newest.operation.metadata.get("isCancellationRequested"):
+    def _stop_if_cancelled(self, record: VersionRecord) -> None:
+        try:
+            operation = self._operation_of(record, "CREATE_VERSION")
+        except EngineError as error:
+            raise _StoreAwayError(str(error)) from error
+        if operation and operation.operation.metadata.get("isCancellationRequested"):
             raise Cancelled(
                 "The operation was cancelled.", "Delete the version, or create another."
             )

@@ -209,13 +209,11 @@ class Models:
                 "Make another version the default first: 'mlengine versions set-default'.",
                 field="name",
             )
-        operation = self._open("DELETE_VERSION", record)
         moved = self._store.move_version(record, VersionState.DELETING)
         if moved is None:
-            self._store.finish_operation(
-                project, operation.operation_id, error=_error(Aborted("It was changed meanwhile."))
-            )
             raise Aborted("The version was changed by somebody else.", "Read it, then try again.")
+        # Opened after the move, so that a refused one leaves no operation that nobody ends.
+        operation = self._open("DELETE_VERSION", record)
         self._deploy(moved)
         return views.operation_view(operation)
 
@@ -251,8 +249,8 @@ class Models:
         finished = self._store.finish_operation(
             project, operation_id, response=views.tagged(response)
         )
-        assert finished is not None  # nobody else knows its id yet
-        return views.operation_view(finished)
+        # None: the reconciler saw it open and ended it, as it does for an engine that was killed.
+        return views.operation_view(finished or self._store.operation(project, operation_id))
 
     def _metadata(
         self, kind: str, project: str, model_id: str, version: Version | None
@@ -284,7 +282,3 @@ def _busy(record: VersionRecord) -> FailedPrecondition:
     return FailedPrecondition(
         f"{name} is {record.state}.", "Wait until its operation is done.", field="name"
     )
-
-
-def _error(error: Aborted) -> dict[str, Any]:
-    return {"code": error.rpc_code, "message": str(error)}

@@ -9,7 +9,7 @@ from mlengine.core.resources import Model, Operation, Version
 from mlengine.core.wire import encode
 from mlengine.store import ModelRecord, OperationRecord, VersionRecord
 
-__all__ = ["model_view", "operation_view", "tagged", "version_view"]
+__all__ = ["model_view", "operation_view", "tagged", "type_url", "version_view"]
 
 _TYPE_URL = "type.googleapis.com/google.cloud.ml.v1."
 
@@ -44,4 +44,9 @@ def tagged(resource: Model | Version | None) -> dict[str, object]:
     """Return a resource as the ``Any`` that an operation's response carries; None is ``Empty``."""
     if resource is None:
         return {"@type": "type.googleapis.com/google.protobuf.Empty"}
-    return {"@type": _TYPE_URL + type(resource).__name__, **encode(resource)}
+    return {"@type": type_url(type(resource)), **encode(resource)}
+
+
+def type_url(resource: type[Model | Version]) -> str:
+    """Return the ``@type`` of a resource in an ``Any``."""
+    return _TYPE_URL + resource.__name__
