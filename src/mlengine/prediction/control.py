@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 
 from mlengine.core.errors import FailedPrecondition, Unavailable
+from mlengine.prediction.launch import find_strays
 from mlengine.prediction.routing import Snapshot, encode_snapshot
 from mlengine.prediction.sockets import socket_dir
 from mlengine.runtime.processes import Process, look, send
@@ -176,6 +177,11 @@ def _start(
             "--host", host, "--port", str(port)]  # fmt: skip
     path = log or run_dir / "gateway.log"
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    # An engine that is killed between the start and the first word of a gateway leaves one that
+    # holds the port, and that nobody would ever stop.
+    for stray in find_strays(run_dir, known=None):
+        send(stray, signal.SIGKILL)
+        _wait_gone(stray, timeout_s)
     with open(path, "ab", opener=lambda p, flags: os.open(p, flags, 0o600)) as out:
         child = subprocess.Popen(
             argv, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True,
