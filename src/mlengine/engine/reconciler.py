@@ -12,6 +12,8 @@ import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from mlengine.core.errors import EngineError
+
 __all__ = ["Reconciler"]
 
 _log = logging.getLogger(__name__)
@@ -82,6 +84,8 @@ class Reconciler:
         for step in steps:
             try:
                 step()
+            except EngineError as error:  # the gateway or the store is away for a moment
+                _log.warning("%s waits: %s", getattr(step, "__qualname__", step), error)
             except Exception:
                 _log.exception("reconciling: %s", getattr(step, "__qualname__", step))
 

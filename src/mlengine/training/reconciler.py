@@ -96,10 +96,20 @@ class JobReconciler:
 
     def _step(self, record: JobRecord, *, slot_free: bool, wake: Callable[[], None]) -> bool:
         """Perform the next step of one job; return whether it took a free slot."""
-        status = self._launcher.poll(self._attempt_dir(record))
+        try:
+            # Looked at inside, too: a folder that cannot be read must not stop the other jobs.
+            status = self._launcher.poll(self._attempt_dir(record))
+            return self._perform(self._decide(record, status, slot_free), record, status, wake)
+        except (EngineError, OSError) as error:
+            _log.warning("job %s waits: %s", record.uid, error)
+        except Exception:
+            _log.exception("job %s", record.uid)
+        return False
+
+    def _decide(self, record: JobRecord, status: AttemptStatus, slot_free: bool) -> Step:
         with self._lock:
             working = record.uid in self._busy
-        step = decide(
+        return decide(
             Observation(
                 state=record.state,
                 phase=status.phase,
@@ -109,13 +119,6 @@ class JobReconciler:
                 wait_limit_s=wait_limit_s(record.job.training_input),
             )
         )
-        try:
-            return self._perform(step, record, status, wake)
-        except EngineError as error:
-            _log.warning("job %s waits: %s", record.uid, error)
-        except Exception:
-            _log.exception("job %s", record.uid)
-        return False
 
     def _perform(
         self, step: Step, record: JobRecord, status: AttemptStatus, wake: Callable[[], None]
@@ -164,7 +167,6 @@ class JobReconciler:
 
     def _prepare(self, record: JobRecord) -> None:
         attempt_dir = self._attempt_dir(record)
-        attempt_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         kind = self._kinds[kind_of(record.job)]
         preparation = Preparation(
             record=record,
@@ -173,6 +175,7 @@ class JobReconciler:
             cancelled=lambda: self._cancelled(record),
         )
         try:
+            attempt_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
             spec = kind.prepare(preparation)
         except EngineError as error:
             self._fail_preparing(record, str(error))
