@@ -1,0 +1,382 @@
+"""A small mixed load on a real engine, a hand that kills, and what must hold afterwards.
+
+`Load` calls the engine from a few threads and writes down every answer (the history). `Killer`
+ends processes of the engine with SIGKILL. `check` compares history, event table, logs and process
+table once all is quiet; every complaint is one line of what it returns.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import http.client
+import itertools
+import json
+import pickle
+import random
+import re
+import signal
+import sqlite3
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+from mlengine.core.errors import (
+    AlreadyExists,
+    DeadlineExceeded,
+    FailedPrecondition,
+    NotFound,
+    Unavailable,
+)
+from mlengine.core.resources import Version
+from mlengine.core.states import JobState, may_move
+from mlengine.runtime.processes import Process, look, send, snapshot
+from tests.live.engines import BUCKET, LiveEngine, P
+from tests.waiting import wait_until
+
+__all__ = ["LINES", "Killer", "Load", "Prediction", "check", "counting_trainer", "multiplier",
+           "predict", "replicas_of"]  # fmt: skip
+
+LINES = 12
+"""How many numbered lines the trainer of the load prints."""
+
+SLOWEST_S = 3.0
+"""The gateway answers 503 after two seconds without a worker; the rest is this busy machine."""
+
+_TERMINAL = {"SUCCEEDED", "FAILED", "CANCELLED"}
+
+
+def counting_trainer(lines: int, pause_s: float) -> str:
+    """Return a trainer that prints numbered lines, each after a pause."""
+    return (
+        f"import threading\n"
+        f"for number in range({lines}):\n"
+        f"    print('line', number, flush=True)\n"
+        f"    threading.Event().wait({pause_s})\n"
+    )
+
+
+def multiplier(factor: int) -> bytes:
+    """Return a scikit-learn model that multiplies by `factor`: every answer can be checked."""
+    import numpy as np
+    from sklearn.linear_model import LinearRegression
+
+    model = LinearRegression()
+    model.coef_, model.intercept_, model.n_features_in_ = np.array([float(factor)]), 0.0, 1
+    return pickle.dumps(model)
+
+
+class Prediction(NamedTuple):
+    """One answer of the gateway; status 0 means that nobody listened or the line broke."""
+
+    status: int
+    seconds: float
+    answer: Any
+
+
+def predict(engine: LiveEngine, number: int, *, version: str = "", model: str = "m") -> Prediction:
+    """Ask for one prediction with nothing of ours in between."""
+    path = f"/v1/projects/{P}/models/{model}" + (f"/versions/{version}" if version else "")
+    url = urlsplit(engine.url)
+    begun_s = time.monotonic()
+    line = http.client.HTTPConnection(url.hostname or "", url.port, timeout=30)
+    try:
+        body = json.dumps({"instances": [[number]]})
+        headers = {"Authorization": f"Bearer {engine.token}", "Content-Type": "application/json"}
+        line.request("POST", path + ":predict", body, headers)
+        reply = line.getresponse()
+        status, answer = reply.status, json.loads(reply.read())
+    except (OSError, http.client.HTTPException) as error:
+        status, answer = 0, repr(error)
+    finally:
+        line.close()
+    return Prediction(status, time.monotonic() - begun_s, answer)
+
+
+def replicas_of(engine: LiveEngine) -> list[tuple[Process, str]]:
+    """Return the live processes that work in a job's folder, each with the job's uid."""
+    root = str(engine.home / "jobs") + "/"
+    found = []
+    for pid, row in snapshot().items():
+        with contextlib.suppress(OSError):
+            folder = str(Path(f"/proc/{pid}/cwd").readlink())
+            if row.alive and folder.startswith(root):
+                found.append((row, folder.removeprefix(root).split("/")[0]))
+    return found
+
+
+class Killer:
+    """Kills one process of the engine at a time, chosen by a seeded generator."""
+
+    KINDS = ("daemon", "supervisor", "worker", "gateway", "replica")
+    _WEIGHTS = (4, 4, 3, 2, 4)
+    _MARKS = {
+        "supervisor": "runtime/supervisor.py",
+        "worker": "mlengine.runtime.worker",
+        "gateway": "mlengine.prediction.gateway",
+    }
+
+    def __init__(self, engine: LiveEngine, chance: random.Random) -> None:
+        self._engine, self._chance = engine, chance
+        self.kills = dict.fromkeys(self.KINDS, 0)
+        self.hit_jobs: set[str] = set()
+
+    def strike(self) -> str:
+        """Kill something that is alive; return what it was, or "" when there was none of it."""
+        kind = self._chance.choices(self.KINDS, self._WEIGHTS)[0]
+        if kind == "daemon":
+            self._engine.kill()
+        elif not (prey := self._prey(kind)):
+            return ""
+        else:
+            process, uid = self._chance.choice(prey)
+            # Noted first: the job may have ended before this thread runs again.
+            self.hit_jobs.add(uid)
+            if not send(process, signal.SIGKILL):
+                return ""
+        self.kills[kind] += 1
+        return kind
+
+    def _prey(self, kind: str) -> list[tuple[Process, str]]:
+        if kind == "replica":
+            return replicas_of(self._engine)
+        found = []
+        for pid in [int(p.name) for p in Path("/proc").iterdir() if p.name.isdigit()]:
+            with contextlib.suppress(OSError):
+                words = Path(f"/proc/{pid}/cmdline").read_text().split("\0")
+                of_this_home = [w for w in words if w.startswith(str(self._engine.home))]
+                row = look(pid)
+                if of_this_home and any(self._MARKS[kind] in w for w in words) and row:
+                    job = re.search(r"/jobs/([^/]+)", of_this_home[0])
+                    found.append((row, job[1] if job else ""))
+        return sorted(found)
+
+
+class Load:
+    """Clients that create, cancel, list, predict and deploy until told to stop.
+
+    Attributes:
+        created: Job ids whose create was answered 200, or 409 to a repeated create of ours.
+        cancelled: Job id → wall-clock second at which its cancel was answered.
+        broken: What no client should ever see, in words.
+        predictions: How many were answered, by status.
+    """
+
+    def __init__(self, engine: LiveEngine, package: str, chance: random.Random) -> None:
+        self._engine, self._package = engine, package
+        self._seeds = [chance.random() for _ in range(5)]
+        self._stop = threading.Event()
+        self._threads: list[threading.Thread] = []
+        self.created: list[str] = []
+        self.cancelled: dict[str, float] = {}
+        self.broken: list[str] = []
+        self.predictions: dict[int, int] = {}
+        self.slowest_s = 0.0
+        self._versions: dict[str, int] = {"v1": 1}
+        self._seen: dict[str, str] = {}
+        self._ended_s: dict[str, float] = {}
+
+    def start(self) -> None:
+        """Begin; one thread for each kind of call, predictions from two."""
+        calls = (self._create, self._cancel, self._look, self._predict, self._predict)
+        for call, seed in zip(calls, self._seeds, strict=True):
+            work = self._loop(call, random.Random(seed))
+            self._threads.append(threading.Thread(target=work, daemon=True))
+        deploys = self._loop(self._deploys(), random.Random(self._seeds[0]))
+        self._threads.append(threading.Thread(target=deploys, daemon=True))
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join(60)
+            assert not thread.is_alive(), "a client hangs"
+
+    def _loop(
+        self, call: Callable[[random.Random], float], chance: random.Random
+    ) -> Callable[[], None]:
+        def run() -> None:
+            pause_s = 0.0
+            while not self._stop.wait(pause_s):
+                try:
+                    pause_s = call(chance)
+                except (Unavailable, DeadlineExceeded, FileNotFoundError):
+                    pause_s = 0.1  # the engine is down: that is what clients are told, no other
+                except Exception as error:
+                    self.broken.append(f"{call}: {type(error).__name__}: {error}")
+                    pause_s = 0.1
+
+        return run
+
+    def _create(self, chance: random.Random) -> float:
+        unfinished = [j for j in self.created if self._seen.get(j) not in _TERMINAL]
+        if len(unfinished) >= 5:
+            return 0.05
+        job_id = f"job_{len(self.created)}"
+        try:
+            self._engine.submit(job_id, self._package)
+        except AlreadyExists:
+            pass  # an earlier try did it, and its answer was lost
+        self.created.append(job_id)
+        return chance.uniform(0, 0.3)
+
+    def _cancel(self, chance: random.Random) -> float:
+        live = [j for j in self.created if self._seen.get(j) not in _TERMINAL]
+        fresh = [j for j in live if j not in self.cancelled]
+        if fresh and chance.random() < 0.3:
+            job_id = chance.choice(fresh)
+            self._engine.client.cancel_job(P, job_id)
+            self.cancelled[job_id] = time.time()
+        return chance.uniform(0.05, 0.4)
+
+    def _look(self, chance: random.Random) -> float:
+        """Watch states from outside; a terminal job has no process a second later."""
+        for job in self._engine.client.list_jobs(P, page_size=50).items:
+            before, now = self._seen.get(job.job_id, "QUEUED"), str(job.state)
+            if before != now and before in _TERMINAL:
+                self.broken.append(f"{job.job_id} went from {before} to {now}")
+            self._seen[job.job_id] = now
+            if now in _TERMINAL:
+                self._ended_s.setdefault(job.job_id, time.monotonic())
+        now_s = time.monotonic()
+        for process, uid in replicas_of(self._engine):
+            job_id = uid.rpartition("-")[0]
+            if now_s - self._ended_s.get(job_id, now_s) > 1.0 and look(process.pid) == process:
+                self.broken.append(f"{job_id} has ended, but its process {process.pid} runs")
+        return 0.1
+
+    def _predict(self, chance: random.Random) -> float:
+        version, factor = chance.choice([("", 1), *self._versions.items()])
+        number = chance.randrange(10**6)
+        found = predict(self._engine, number, version=version)
+        self.predictions[found.status] = self.predictions.get(found.status, 0) + 1
+        if found.status:
+            self.slowest_s = max(self.slowest_s, found.seconds)
+        right = found.status == 200 and found.answer == {"predictions": [number * factor]}
+        # 404: its version was deleted while this was on its way.
+        gone = found.status in (400, 404) and version not in ("", *self._versions)
+        if not right and not gone and found.status not in (0, 503):
+            self.broken.append(f"{version or 'default'}({number}) = {found}")
+        if found.seconds > SLOWEST_S:
+            self.broken.append(f"a prediction took {found.seconds:.1f} s: {found}")
+        return 0.02
+
+    def _deploys(self) -> Callable[[random.Random], float]:
+        """Create a version, wait, use it for a while, delete it; then the next one."""
+        numbers = itertools.count(2)
+        steps: list[tuple[str, int]] = []
+
+        def deploy(chance: random.Random) -> float:
+            if not steps:
+                number = next(numbers)
+                steps.extend([("create", number), ("wait", number), ("delete", number)])
+            step, number = steps[0]
+            name = f"v{number}"
+            with contextlib.suppress(AlreadyExists):
+                self._deploy_step(step, name, number)
+            steps.pop(0)
+            return chance.uniform(0.2, 1.0)
+
+        return deploy
+
+    def _deploy_step(self, step: str, name: str, factor: int) -> None:
+        client = self._engine.client
+        if step == "create":
+            uri = f"gs://{BUCKET}/models/{factor % 2 + 1}"
+            client.create_version(P, "m", Version(name=name, deployment_uri=uri))
+        elif step == "wait":
+            with contextlib.suppress(AssertionError):
+                wait_until(lambda: self._state(name) in ("READY", "FAILED"), 10)
+            if self._state(name) == "READY":
+                self._versions[name] = factor % 2 + 1
+        else:
+            self._versions.pop(name, None)
+            with contextlib.suppress(FailedPrecondition, NotFound):  # still CREATING, or gone
+                client.delete_version(P, "m", name)
+
+    def _state(self, name: str) -> str:
+        try:
+            return str(self._engine.client.get_version(P, "m", name).state)
+        except Unavailable:
+            return ""
+
+
+def check(engine: LiveEngine, load: Load, hit_jobs: set[str]) -> list[str]:
+    """Return what does not hold once the engine is quiet."""
+    wrong = list(load.broken)
+    with contextlib.closing(sqlite3.connect(engine.home / "engine.db")) as database:
+        (sound,) = database.execute("PRAGMA integrity_check").fetchone()
+        wrong += [] if sound == "ok" else [f"integrity_check: {sound}"]
+        rows = database.execute("SELECT job_id, uid, state FROM jobs").fetchall()
+        wrong += _history(database)
+    states = {job_id: state for job_id, _uid, state in rows}
+    wrong += [f"{j} was acknowledged and is lost" for j in load.created if j not in states]
+    ghosts = set(states) - {f"job_{n}" for n in range(len(load.created) + 1)}
+    wrong += [f"{j} was never created" for j in ghosts]
+    folders = {path.name for path in (engine.home / "jobs").iterdir()}
+    wrong += [f"the folder {f} is of no job" for f in folders - {uid for _j, uid, _s in rows}]
+    for job_id, uid, state in rows:
+        wrong += _job(engine, load, job_id, state, hit=uid in hit_jobs)
+    wrong += [f"{uid}: process {p.pid} was left" for p, uid in replicas_of(engine)]
+    wrong += _models(engine)
+    return wrong
+
+
+def _job(engine: LiveEngine, load: Load, job_id: str, state: str, *, hit: bool) -> list[str]:
+    wrong = []
+    job = engine.job(job_id)
+    if state not in _TERMINAL:
+        return [f"{job_id} is stuck in {state}"]
+    if state == "FAILED" and not hit:
+        wrong.append(f"{job_id} failed, yet nothing of it was killed: {job.error_message}")
+    asked_s = load.cancelled.get(job_id)
+    if state == "CANCELLED" and asked_s is None and not hit:
+        wrong.append(f"{job_id} is CANCELLED, but nobody asked")
+    if asked_s is not None and state != "CANCELLED" and _seconds(job.end_time) > asked_s:
+        wrong.append(f"{job_id} was cancelled and ended {state} after that")
+    lines = [m for m in engine.lines(job_id) if m.startswith("line ")]
+    whole = [f"line {n}" for n in range(LINES)]
+    if lines != whole[: len(lines)] or (state == "SUCCEEDED" and lines != whole):
+        wrong.append(f"{job_id} ({state}) has the lines {lines}")
+    return wrong
+
+
+def _history(database: sqlite3.Connection) -> list[str]:
+    """Check the event table: every job starts QUEUED and moves by lawful steps only."""
+    wrong = []
+    at: dict[str, tuple[JobState, int]] = {}
+    query = "SELECT resource, kind, detail FROM events WHERE kind LIKE 'job.%' ORDER BY seq"
+    for name, kind, text in database.execute(query):
+        detail = json.loads(text)
+        if kind == "job.created":
+            wrong += [f"{name} was created twice"] if name in at else []
+            at[name] = (JobState.QUEUED, 0)
+        elif kind == "job.moved":
+            state, attempt = at[name]
+            to = JobState(detail["to"])
+            if detail["from"] != state or not may_move(state, to) or detail["attempt"] < attempt:
+                wrong.append(f"{name} was {state} of attempt {attempt}, then {detail}")
+            at[name] = (to, detail["attempt"])
+    return wrong
+
+
+def _models(engine: LiveEngine) -> list[str]:
+    wrong = []
+    for operation in engine.client.list_operations(P, page_size=100).items:
+        if not operation.done:
+            wrong.append(f"{operation.name} never ended")
+    versions = engine.client.list_versions(P, "m", page_size=100).items
+    if [v.state for v in versions if v.is_default] != ["READY"]:
+        wrong.append(f"defaults: {[(v.name, v.state, v.is_default) for v in versions]}")
+    for version in versions:
+        if version.state not in ("READY", "FAILED"):
+            wrong.append(f"{version.name} is stuck in {version.state}")
+    return wrong
+
+
+def _seconds(text: str) -> float:
+    return datetime.datetime.fromisoformat(text).timestamp()

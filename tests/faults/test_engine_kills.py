@@ -1,0 +1,158 @@
+"""What a user keeps when a process of the engine is killed: everything.
+
+`MLENGINE_KILLS=1000 pytest tests/faults/test_engine_kills.py` kills more; `MLENGINE_SEED` repeats a
+run. Zero failures in n kills show a rate below 3/n, not zero.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.faults.chaos import (
+    LINES,
+    SLOWEST_S,
+    Killer,
+    Load,
+    check,
+    counting_trainer,
+    multiplier,
+    predict,
+)
+from tests.live.engines import BUCKET, LiveEngine, P, live_engine
+from tests.waiting import wait_until
+
+pytest.importorskip("sklearn")
+
+KILLS = int(os.environ.get("MLENGINE_KILLS", "100"))
+SEED = int(os.environ.get("MLENGINE_SEED", "0")) or time.time_ns() % 10**6
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Iterator[LiveEngine]:
+    with live_engine(tmp_path / "home", max_running_jobs="3") as engine:
+        engine.make_bucket()
+        for factor in (1, 2):
+            uri = engine.upload_model(f"models/{factor}", model__pkl=multiplier(factor))
+        assert engine.deploy(f"gs://{BUCKET}/models/1", model_id="m").error is None, uri
+        yield engine
+
+
+def test_a_killed_daemon_costs_neither_job_nor_log_nor_prediction(engine: LiveEngine) -> None:
+    engine.submit("long", engine.upload_package(counting_trainer(40, 0.1)))
+    engine.lines("long", until="line 3")
+    stop = threading.Event()
+    answers = []
+
+    def ask() -> None:
+        while not stop.is_set():
+            number = len(answers)
+            answers.append((number, predict(engine, number)))
+
+    asker = threading.Thread(target=ask)
+    asker.start()
+    engine.kill()
+    seen = len(answers)
+    wait_until(lambda: len(answers) > seen + 20)  # without an engine
+    engine.start()
+    job = engine.ended("long")
+    stop.set()
+    asker.join()
+
+    assert job.state == "SUCCEEDED", job.error_message
+    lines = [line for line in engine.lines("long") if line.startswith("line ")]
+    assert lines == [f"line {n}" for n in range(40)]
+    for number, found in answers:
+        assert found.seconds < SLOWEST_S, found
+        assert found.status in (200, 503), found
+        assert found.status == 503 or found.answer == {"predictions": [number]}
+    good = sum(found.status == 200 for _number, found in answers)
+    print(f"{good} of {len(answers)} predictions were answered")
+    assert good == len(answers)  # its worker and the gateway never went away
+
+
+def test_a_job_goes_on_when_its_engine_is_stopped_and_is_taken_up_again(
+    engine: LiveEngine,
+) -> None:
+    engine.submit("stays", engine.upload_package(counting_trainer(30, 0.1)))
+    engine.lines("stays", until="line 3")
+    assert engine.stop() == 0
+    left = engine.processes()
+    assert any("runtime/supervisor.py" in words for words in left)
+    assert not any("worker" in words or "gateway" in words for words in left)
+    engine.start()
+    assert engine.job("stays").state == "RUNNING"
+    assert engine.ended("stays").state == "SUCCEEDED"
+    lines = [line for line in engine.lines("stays") if line.startswith("line ")]
+    assert lines == [f"line {n}" for n in range(30)]
+    wait_until(lambda: predict(engine, 7).answer == {"predictions": [7]}, 20)
+
+
+def test_a_job_that_ends_while_no_engine_runs_is_found_ended(engine: LiveEngine) -> None:
+    engine.submit("alone", engine.upload_package(counting_trainer(5, 0.1)))
+    engine.lines("alone", until="line 1")
+    engine.kill()
+    wait_until(lambda: not any("supervisor.py" in words for words in engine.processes()))
+    engine.start()
+    assert engine.ended("alone").state == "SUCCEEDED"
+    assert "line 4" in engine.lines("alone")
+
+
+@pytest.mark.timeout(120 + 3 * KILLS)
+def test_nothing_is_lost_whatever_is_killed_whenever(engine: LiveEngine) -> None:
+    print(f"seed {SEED} (MLENGINE_SEED), {KILLS} kills (MLENGINE_KILLS)")
+    chance = random.Random(SEED)
+    package = engine.upload_package(counting_trainer(LINES, 0.03))
+    engine.submit("job_0", package)  # its environment is built before anything is killed
+    assert engine.ended("job_0").state == "SUCCEEDED"
+    load, killer = Load(engine, package, random.Random(SEED)), Killer(engine, chance)
+    load.created.append("job_0")
+    load.start()
+    pause = threading.Event()
+    while sum(killer.kills.values()) < KILLS:
+        pause.wait(chance.uniform(0, 0.4))
+        if killer.strike() == "daemon":
+            pause.wait(chance.uniform(0, 0.2))
+            engine.start()
+    load.stop()
+    engine.kill()
+    engine.start()
+    _wait_for_quiet(engine)
+    wrong = check(engine, load, killer.hit_jobs)
+    print(
+        f"kills {killer.kills}; {len(load.created)} jobs, {len(load.cancelled)} cancels; "
+        f"predictions {load.predictions}, slowest {load.slowest_s:.2f} s"
+    )
+    assert not wrong, f"seed {SEED}:\n" + "\n".join(wrong)
+    assert load.predictions.get(200, 0) > 10 * load.predictions.get(500, 0)
+    for version in engine.client.list_versions(P, "m", page_size=100).items:
+        if version.state == "READY":
+            name = version.name.rpartition("/")[2]
+            factor = 1 if name == "v1" else int(name[1:]) % 2 + 1
+            wait_until(lambda n=name: predict(engine, 5, version=n).status == 200, 30)
+            assert predict(engine, 5, version=name).answer == {"predictions": [5 * factor]}
+
+
+def _wait_for_quiet(engine: LiveEngine) -> None:
+    """Wait until nothing is under way any more; what stays is found stuck by `check`."""
+
+    def quiet() -> bool:
+        jobs = engine.client.list_jobs(P, page_size=100).items
+        versions = engine.client.list_versions(P, "m", page_size=100).items
+        operations = engine.client.list_operations(P, page_size=100).items
+        return (
+            all(job.end_time for job in jobs)
+            and all(v.state in ("READY", "FAILED") for v in versions)
+            and all(o.done for o in operations)
+        )
+
+    try:
+        wait_until(quiet, 30)
+    except AssertionError:
+        print("not quiet after 30 s")
