@@ -74,7 +74,7 @@ class _Loader:
         pass
 
 
-class _World:
+class World:
     """What one engine process is, of models; the next one may be made on the same home."""
 
     def __init__(self, home: Path, wrap: Callable[[Store], Any] = lambda store: store) -> None:
@@ -121,7 +121,7 @@ class _World:
         self._bare.close()
 
 
-_VERBS: dict[str, Callable[[_World], object]] = {
+_VERBS: dict[str, Callable[[World], object]] = {
     "create": lambda w: w.create("v3"),
     "delete": lambda w: w.models.delete_version(P, "m", "v2"),
     "set default": lambda w: w.models.set_default(P, "m", "v2"),
@@ -135,10 +135,10 @@ _VERBS: dict[str, Callable[[_World], object]] = {
 
 
 def _cut_off(
-    home: Path, verb: Callable[[_World], object], *, at: int, after: bool, for_good: bool
+    home: Path, verb: Callable[[World], object], *, at: int, after: bool, for_good: bool
 ) -> bool:
     """Run a verb on a store that fails once; return whether it got that far."""
-    world = _World(home, lambda s: _FailingStore(s, at=at, after=after, for_good=for_good))
+    world = World(home, lambda s: _FailingStore(s, at=at, after=after, for_good=for_good))
     try:
         verb(world)
         if not for_good:
@@ -165,7 +165,7 @@ def test_a_verb_cut_off_at_any_write_is_made_whole(
     for at, after in _rounds():
         home = tmp_path / f"{at}{after}"
         home.mkdir()
-        world = _World(home)
+        world = World(home)
         world.prepare()
         world.close()
         if not _cut_off(home, _VERBS[verb], at=at, after=after, for_good=for_good):
@@ -177,7 +177,7 @@ def test_a_verb_cut_off_at_any_write_is_made_whole(
 
 
 def _check_next_engine(home: Path, *, where: str) -> None:
-    world = _World(home)
+    world = World(home)
     try:
         world.settle()
         versions = {v.version_id: v for v in world.store.versions(P, "m")}
