@@ -100,8 +100,7 @@ def _usage_error(error: click.UsageError, running: str) -> None:
     command = dotted(error.ctx) if error.ctx else running
     text = error.format_message()
     if isinstance(error, click.NoSuchOption):
-        near = f" (did you mean '{error.possibilities[0]}'?)" if error.possibilities else ""
-        text = f"unrecognized arguments: {error.option_name}{near}"
+        text = f"unrecognized arguments: {error.option_name}{_way_out(error)}"
     elif isinstance(error, click.BadOptionUsage) and text.endswith("requires an argument."):
         text = f"argument {error.option_name}: expected one argument"
     elif isinstance(error, click.MissingParameter) and error.param is not None:
@@ -117,6 +116,15 @@ def _usage_error(error: click.UsageError, running: str) -> None:
     if error.ctx:
         _say(error.ctx.get_usage())
         _say(f"For more: {error.ctx.command_path} --help")
+
+
+def _way_out(error: click.NoSuchOption) -> str:
+    """Guess what was meant by a flag that a command has not."""
+    near = [name for name in error.possibilities or () if name != "--help"]
+    if near:
+        return f" (did you mean '{near[0]}'?)"
+    takes_rest = error.ctx is not None and getattr(error.ctx.command, "takes_rest", False)
+    return " (flags of the trainer itself go behind --)" if takes_rest else ""
 
 
 def _defect(session: Session, error: Exception) -> int:

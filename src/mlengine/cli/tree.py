@@ -109,11 +109,11 @@ class Command(click.Command):
     ) -> None:
         named.setdefault("context_settings", _CONTEXT)
         super().__init__(*args, **named)
-        self.form, self._lists, self._takes_rest = form, lists, takes_rest
+        self.form, self._lists, self.takes_rest = form, lists, takes_rest
 
     def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
         """Show that something may stand behind ``--``."""
-        return [*super().collect_usage_pieces(ctx), *(["[-- ARGS...]"] if self._takes_rest else [])]
+        return [*super().collect_usage_pieces(ctx), *(["[-- ARGS...]"] if self.takes_rest else [])]
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Name the global flags that mean something here; `mlengine --help` explains them."""
@@ -138,7 +138,7 @@ class Command(click.Command):
         return super().invoke(ctx)
 
     def _check_flags(self, ctx: click.Context, session: Session) -> None:
-        if session.rest and not self._takes_rest:
+        if session.rest and not self.takes_rest:
             raise click.UsageError(f"unrecognized arguments: -- {' '.join(session.rest)}", ctx)
         given = [name for name in _LIST_FLAGS if getattr(session.flags, name)]
         if given and not self._lists:

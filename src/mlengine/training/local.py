@@ -56,7 +56,8 @@ def run_local(
     Args:
         module_name: Such as ``trainer.task``.
         package_path: The package's folder, such as ``trainer/``; its parent is the child's cwd.
-        job_dir: Passed on as ``--job-dir``, unchanged, after the other arguments; may be empty.
+        job_dir: Passed on as ``--job-dir``, unchanged, after the other arguments; may be empty. A
+            folder of this machine is made if it is missing.
         args: The trainer's own arguments.
         distributed: Also start parameter servers, workers and evaluators.
         worker_count: Default 2; None means "not given", as for the other counts.
@@ -80,6 +81,7 @@ def run_local(
     command = [interpreter, "-m", module_name, *user_args]
     given = {"worker": worker_count, "ps": parameter_server_count, "evaluator": evaluator_count}
     job = {"job_name": module_name, "args": user_args}
+    _make_job_dir(package.parent, job_dir)
     if not distributed:
         for role, count in given.items():
             if count is not None:
@@ -92,6 +94,13 @@ def run_local(
     primary = "master" if _has_tensorflow_1(interpreter) else "chief"
     configs = _configs({primary: 1, **counts}, start_port, job)
     return _run(command, package.parent, {"primary": configs.pop(primary), **configs})
+
+
+def _make_job_dir(cwd: Path, job_dir: str) -> None:
+    """Make the job directory, as a job finds it; if that fails the trainer will say so better."""
+    if job_dir and "://" not in job_dir:
+        with contextlib.suppress(OSError):
+            (cwd / job_dir).mkdir(parents=True, exist_ok=True)
 
 
 def _run(command: list[str], cwd: Path, configs: Mapping[str, Sequence[dict[str, Any]]]) -> int:
@@ -217,8 +226,9 @@ def _interpreter(python: str) -> str:
 def _check_package(package: Path, module_name: str, interpreter: str) -> None:
     if not (package / "__init__.py").is_file():
         if not package.is_dir():
+            what = "is not a folder" if package.exists() else "does not exist"
             raise InvalidArgument(
-                f"The package folder {package} does not exist.",
+                f"The package folder {package} {what}.",
                 "Pass --package-path the folder that holds your trainer's __init__.py.",
             )
         raise InvalidArgument(

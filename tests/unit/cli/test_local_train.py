@@ -47,6 +47,34 @@ def test_a_bucket_of_this_home_becomes_its_folder(code: Path) -> None:
     assert f"'--job-dir', '{code}/home/buckets/data/out'" in done.stdout
 
 
+def test_arguments_with_gs_reach_the_trainer_as_in_a_job(code: Path) -> None:
+    (code / "home" / "buckets" / "data").mkdir(parents=True)
+    words = (
+        "--files=gs://data/a.csv,gs://else/b",
+        "gs://data/*.cs?",
+        "gs://data/",
+        "say gs://data/x",
+    )
+    done = train(code, "--package-path=trainer", "--", *words)
+    data = f"{code}/home/buckets/data"
+    said = [f"--files={data}/a.csv,gs://else/b", f"{data}/*.cs?", f"{data}/", "say gs://data/x"]
+    assert done.stdout.startswith(str(said))
+
+
+def test_the_job_dir_is_there_when_the_trainer_starts(code: Path) -> None:
+    (code / "trainer" / "task.py").write_text("import os, sys; print(os.listdir(sys.argv[-1]))")
+    assert train(code, "--package-path=trainer", "--job-dir=new/out").stdout == "[]\n"
+    assert (code / "new" / "out").is_dir()
+    assert train(code, "--package-path=trainer", "--job-dir=gs://else/x").returncode == 1
+    assert not (code / "gs:").exists()
+
+
+def test_a_flag_of_the_trainer_in_front_of_the_dashes_is_told_its_place(code: Path) -> None:
+    done = train(code, "--package-path=trainer", "--epochs", "3")
+    assert done.returncode == 2
+    assert "--epochs (flags of the trainer itself go behind --)" in done.stderr
+
+
 def test_the_exit_code_is_the_trainers(code: Path) -> None:
     assert train(code, "--package-path=trainer", "--", "--fail").returncode == 7
 

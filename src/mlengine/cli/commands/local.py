@@ -17,6 +17,7 @@ from mlengine.cli.instances import instance_flags, read_instances
 from mlengine.cli.predictions import show_answer
 from mlengine.cli.session import Session, pass_session
 from mlengine.cli.tree import Group, command
+from mlengine.core.errors import EngineError
 
 __all__ = ["local"]
 
@@ -39,13 +40,17 @@ _START_PORT = 27182
 def train(session: Session, /, module_name: str, package_path: str, **given: Any) -> int:
     """Run a trainer; what stands behind -- goes to it. The exit code is the trainer's."""
     from mlengine.training.local import run_local
+    from mlengine.training.localise import localise
+
+    def folder(uri: str) -> str | None:
+        return _folder(session, uri)
 
     sys.stdout.flush()
     return run_local(
         module_name,
         package_path,
-        job_dir=_job_dir(session, given["job_dir"]),
-        args=session.rest or (),
+        job_dir=localise(given["job_dir"], folder),
+        args=[localise(argument, folder) for argument in session.rest or ()],
         distributed=given["distributed"],
         worker_count=given["worker_count"],
         parameter_server_count=given["parameter_server_count"],
@@ -56,15 +61,16 @@ def train(session: Session, /, module_name: str, package_path: str, **given: Any
     )
 
 
-def _job_dir(session: Session, job_dir: str) -> str:
+def _folder(session: Session, uri: str) -> str | None:
     """Map ``gs://`` of a bucket that is a folder of this home to that folder, as a job has it."""
-    if not job_dir.startswith("gs://"):
-        return job_dir
     from mlengine.storage.paths import parse_uri
 
-    place = parse_uri(job_dir, field="job_dir")
-    folder = session.settings.folder("buckets") / place.bucket
-    return str(folder / place.name).rstrip("/") if folder.is_dir() else job_dir
+    try:
+        place = parse_uri(uri, wildcards=True)
+    except EngineError:
+        return None  # a bucket elsewhere, or no URI of ours: the trainer may know what to do
+    bucket = session.settings.folder("buckets") / place.bucket
+    return f"{bucket}/{place.name}" if bucket.is_dir() else None
 
 
 @command(local, "predict")
