@@ -1,7 +1,8 @@
 """From a trainer's folder to the archives that `jobs submit training` uploads.
 
     ROOT/
-    ├── setup.py        if there is one, it says what is packaged (or a pyproject.toml does)
+    ├── setup.py        if there is one, it says what is packaged (or a pyproject.toml does);
+    │                   for src/trainer/ it is the one beside src/
     └── trainer/        --package-path
         ├── __init__.py
         └── task.py     --module-name trainer.task
@@ -86,7 +87,7 @@ def build_packages(package_path: Path, into: Path) -> list[Path]:
             "Please create one and try again. Also, please ensure that --package-path refers to "
             "a local directory.",
         )
-    root = package.parent
+    root = _project_root(package)
     backend = "" if (root / "setup.py").is_file() else _build_backend(root)
     if not backend and not (root / "setup.py").is_file():
         return [write_plain_sdist(package, into)]
@@ -177,6 +178,18 @@ def _modules(package: Path) -> Iterator[str]:
         if path.suffix == ".py" and path.name != "__init__.py":
             relative = path.relative_to(package.parent).with_suffix("")
             yield ".".join(relative.parts).removesuffix(".__main__")
+
+
+def _project_root(package: Path) -> Path:
+    """Return the folder that says how the package is built: its parent, or that of ``src``."""
+    parent = package.parent
+    if parent.name == "src" and not _is_project(parent) and _is_project(parent.parent):
+        return parent.parent
+    return parent
+
+
+def _is_project(folder: Path) -> bool:
+    return (folder / "setup.py").is_file() or bool(_build_backend(folder))
 
 
 def _build_backend(root: Path) -> str:

@@ -115,6 +115,22 @@ def test_a_pyproject_of_setuptools_is_built_without_a_network(trainer: Path, out
     assert "census-2.0/trainer/task.py" in names(archive)
 
 
+@pytest.mark.parametrize("project", ["pyproject.toml", "setup.py"])
+def test_a_package_below_src_is_built_by_the_project_beside_src(
+    tmp_path: Path, out: Path, project: str
+) -> None:
+    package = tmp_path / "project" / "src" / "digits"
+    package.mkdir(parents=True)
+    (package / "__init__.py").touch()
+    text = {
+        "pyproject.toml": "[project]\nname = 'digits'\nversion = '1.2.3'\n",
+        "setup.py": "from setuptools import setup\n"
+        "setup(name='digits', version='1.2.3', packages=['digits'], package_dir={'': 'src'})\n",
+    }
+    (tmp_path / "project" / project).write_text(text[project])
+    assert [path.name for path in build_packages(package, out)] == ["digits-1.2.3.tar.gz"]
+
+
 def test_a_setup_cfg_with_metadata_keeps_its_requirements(trainer: Path, out: Path) -> None:
     (trainer.parent / "setup.cfg").write_text(
         "[metadata]\nname = census\nversion = 3\n[options]\npackages = trainer\n"
