@@ -1,7 +1,7 @@
 """Checks the documentation against the code and itself.
 
 Generated pages are what the code says now; links lead somewhere; every `mlengine` command in a page
-exists; source files are short enough to be read.
+or in an error message exists; source files are short enough to be read.
 """
 
 from __future__ import annotations
@@ -21,12 +21,19 @@ from mlengine.cli.root import root
 ROOT = DOCS.parent
 _MAX_LINES = 600
 _LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")
+_REMEDY = re.compile(r"'(mlengine [a-z][^'{}\n]*(?:\{[^}\n]*\}[^'{}\n]*)*)'")
 _BLOCK = re.compile(r"^```[a-z]*\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
 def main() -> int:
     """Print what is wrong; return 1 if anything is."""
-    problems = [*_stale_pages(), *_dead_links(), *_unknown_commands(), *_long_files()]
+    problems = [
+        *_stale_pages(),
+        *_dead_links(),
+        *_unknown_commands(),
+        *_unknown_remedies(),
+        *_long_files(),
+    ]
     for problem in problems:
         print(problem, file=sys.stderr)
     print(f"docs: {len(problems)} problem(s) in {len(_pages())} pages")
@@ -59,6 +66,13 @@ def _unknown_commands() -> Iterator[str]:
                 words = line.strip().removeprefix("$ ")
                 if words.startswith("mlengine "):
                     yield from _check_command(page, words)
+
+
+def _unknown_remedies() -> Iterator[str]:
+    """Check what messages tell people to type: 'mlengine ...' in quotes."""
+    for path in sorted((ROOT / "src").rglob("*.py")):
+        for line in _REMEDY.findall(path.read_text()):
+            yield from _check_command(path, re.sub(r"\{[^}]*\}", "X", line))
 
 
 def _check_command(page: Path, line: str) -> Iterator[str]:

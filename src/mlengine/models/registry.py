@@ -206,7 +206,8 @@ class Models:
         if others and model.default_version_id == version_id:
             raise FailedPrecondition(
                 f"The version '{version_id}' is the default of model '{model_id}'.",
-                "Make another version the default first: 'mlengine versions set-default'.",
+                "Make another version the default first: "
+                f"'mlengine versions set-default VERSION --model {model_id}'.",
                 field="name",
             )
         moved = self._store.move_version(record, VersionState.DELETING)

@@ -159,8 +159,8 @@ def find_version(target: PredictTarget, snapshot: Snapshot) -> tuple[str, Route]
         FailedPrecondition: The model has no default version, or the version is not READY.
     """
     default = snapshot.models.get(target.model)
+    model_id = target.model.rpartition("/")[2]
     if default is None:
-        model_id = target.model.rpartition("/")[2]
         raise NotFound(
             f'The model resource: "{model_id}" was not found.',
             f"Please create the model resource first by using 'mlengine models create {model_id}'.",
@@ -177,13 +177,14 @@ def find_version(target: PredictTarget, snapshot: Snapshot) -> tuple[str, Route]
     if route is None:
         raise NotFound(
             f'The version resource: "{name}" was not found.',
-            "List those that exist with 'mlengine versions list'.",
+            f"List those that exist with 'mlengine versions list --model {model_id}'.",
             field="name",
         )
     if route.state not in _SERVING_STATES or not route.socket:
         raise FailedPrecondition(
             f'The version resource: "{name}" is {route.state or "not served"}, not READY.',
-            "Wait until it is READY, or see its errorMessage in 'mlengine versions describe'.",
+            "Wait until it is READY, or see its errorMessage in "
+            f"'mlengine versions describe {name.rpartition('/')[2]} --model {model_id}'.",
             field="name",
         )
     return name, route

@@ -28,7 +28,7 @@ def get(tx: Transaction, name: str) -> Bucket:
     row = tx.one(sa.select(buckets).where(buckets.c.name == name))
     if row is None:
         near = [bucket.name for bucket in listed(tx)]
-        remedy = f"Create it with 'mlengine buckets create gs://{name}'."
+        remedy = f"Create it with 'mlengine storage buckets create gs://{name}'."
         raise NotFound.among("bucket", name, near, remedy, field="name")
     return documents.read(Bucket, row.body, name=row.name)
 
