@@ -1,6 +1,6 @@
 """What an installer must know of a package archive before it runs: its kind and its build backend.
 
-Reads one member, never unpacks. (`storage.archives` unpacks; installers unpack for themselves.)
+Reads one member, never unpacks: `build` does, by `storage.archives`.
 """
 
 from __future__ import annotations

@@ -13,15 +13,22 @@ from __future__ import annotations
 
 import errno
 import shlex
+import shutil
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from mlengine.core.errors import Cancelled, EngineError, FailedPrecondition, Unavailable
+from mlengine.core.errors import (
+    Cancelled,
+    EngineError,
+    FailedPrecondition,
+    InvalidArgument,
+    Unavailable,
+)
 from mlengine.environments.archives import Archive
 from mlengine.environments.base import Base
 from mlengine.environments.installers import Command, Installer
@@ -39,6 +46,7 @@ from mlengine.environments.requirements import (
     new_pins,
 )
 from mlengine.environments.venv import make_venv, python_of, site_packages_of
+from mlengine.storage.archives import unpack
 
 __all__ = ["Builder", "disk_full", "is_disk_full"]
 
@@ -76,14 +84,37 @@ class Builder:
             Cancelled: `cancelled` said so.
         """
         make_venv(self.path, self.base)
-        for archive in archives:
+        for index, archive in enumerate(archives):
             self.log(f"Installing the package: {archive.name}")
+            opened = self._open(archive, self.scratch / f"package-{index}")
             command = self.installer.install_archive(
-                self._python, archive, isolated=self._needs_isolation(archive)
+                self._python, opened, isolated=self._needs_isolation(archive)
             )
             self._run(command, subject=archive.name)
         self._install_requirements(archives)
         self._compile()
+
+    def _open(self, archive: Archive, into: Path) -> Archive:
+        """Unpack a package by our own rules: installers follow links, and unpack any bomb.
+
+        A source distribution is installed from there. A wheel is installed as it is, for its file
+        name says what it is; what passed here cannot harm the installer either.
+        """
+        start = f"User-provided package {archive.name} failed to install: "
+        try:
+            unpack(archive.path, into)
+        except InvalidArgument as error:
+            raise FailedPrecondition(f"{start}{error.problem}", error.remedy) from None
+        if archive.wheel:
+            shutil.rmtree(into)
+            return archive
+        roots = list(into.iterdir())
+        if len(roots) != 1 or not roots[0].is_dir():
+            raise FailedPrecondition(
+                f"{start}it is no source distribution (one folder with everything in it).",
+                "Build it with 'python setup.py sdist'.",
+            )
+        return replace(archive, path=roots[0])
 
     @property
     def _python(self) -> Path:

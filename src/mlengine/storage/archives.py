@@ -11,51 +11,20 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO, NamedTuple, NoReturn
+from typing import BinaryIO
 
 from mlengine.core.errors import EngineError, InvalidArgument
 from mlengine.storage.faults import from_os_error
+from mlengine.storage.members import Limits, Member, refuse
 from mlengine.storage.paths import check_name, open_inside
+from mlengine.storage.tars import tar_members
+from mlengine.storage.zips import zip_members
 
-__all__ = ["Limits", "Member", "refuse", "unpack"]
+__all__ = ["unpack"]
 
 _MAX_DEPTH = 64
-_FREE_BYTES = 4 * 1024**2  # below this no ratio is a bomb: a small text may shrink 1000:1
-
-
-class Limits(NamedTuple):
-    """What an archive may grow to."""
-
-    max_files: int
-    max_bytes: int
-    max_ratio: int
-
-    def check_bytes(self, unpacked: int, packed: int, name: str) -> None:
-        """Raise unless `unpacked` bytes, made from `packed` bytes, are within the limits."""
-        if unpacked > self.max_bytes:
-            refuse(name, f"makes the archive larger than {self.max_bytes} bytes")
-        if unpacked > max(_FREE_BYTES, self.max_ratio * packed):
-            refuse(name, f"makes the archive grow more than {self.max_ratio} times")
-
-
-class Member(NamedTuple):
-    """One entry of an archive; `chunks` may be read once, before the next member is asked for."""
-
-    name: str
-    is_folder: bool
-    is_executable: bool
-    chunks: Iterable[bytes]
-
-
-def refuse(name: str, problem: str) -> NoReturn:
-    """Raise the error for one member of an archive."""
-    shown = name if len(name) <= 200 else name[:197] + "..."
-    raise InvalidArgument(
-        f"The archive's member {shown!a} {problem}.",
-        "Pack regular files and folders with plain relative names.",
-    )
 
 
 def unpack(
@@ -104,15 +73,11 @@ def _members(file: BinaryIO, limits: Limits) -> Iterator[Member]:
     magic = file.read(6)
     file.seek(0)
     if magic.startswith(b"PK"):
-        from mlengine.storage.zips import zip_members
-
         return zip_members(file, limits)
     if magic.startswith((b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd")):
         raise InvalidArgument(
             "The archive is compressed with bzip2, xz or zstd.", "Pack it as .tar.gz or .zip."
         )
-    from mlengine.storage.tars import tar_members
-
     return tar_members(file, limits, is_gzip=magic.startswith(b"\x1f\x8b"))
 
 

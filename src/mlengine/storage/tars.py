@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import IO, BinaryIO, NamedTuple, cast
 
 from mlengine.core.errors import InvalidArgument
-from mlengine.storage.archives import Limits, Member, refuse
+from mlengine.storage.members import Limits, Member, refuse
 
 __all__ = ["tar_members"]
 

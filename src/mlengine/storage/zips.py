@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 from mlengine.core.errors import InvalidArgument
-from mlengine.storage.archives import Limits, Member, refuse
+from mlengine.storage.members import Limits, Member, refuse
 
 __all__ = ["zip_members"]
 
