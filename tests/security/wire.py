@@ -69,8 +69,8 @@ def send(
         for name, value in sent.items():
             connection.putheader(name, value)
         connection.endheaders(body)
-        reply = connection.getresponse()
-        found = {name.lower(): value for name, value in reply.getheaders()}
-        return Reply(reply.status, found, reply.read())
+        with connection.getresponse() as reply:
+            found = {name.lower(): value for name, value in reply.getheaders()}
+            return Reply(reply.status, found, reply.read())
     finally:
         connection.close()

@@ -20,6 +20,7 @@ from mlengine.core.resources import Resource
 __all__ = ["apply_mask", "camel", "clear_output_only", "decode", "encode", "snake"]
 
 R = TypeVar("R", bound=Resource)
+_MAX_SHOWN_CHARS = 128  # of a name that the caller made up
 
 
 class _Field(NamedTuple):
@@ -54,10 +55,11 @@ def decode(cls: type[R], value: object, *, at: str, own_fields_only: bool = Fals
         field = fields.get(key)
         if field is None:
             known = {f.camel for f in fields.values()}
+            shown = str(key)[:_MAX_SHOWN_CHARS]
             raise InvalidArgument(
-                f"Invalid JSON payload received. Unknown name \"{key}\" at '{at}': "
+                f"Invalid JSON payload received. Unknown name \"{shown}\" at '{at}': "
                 "Cannot find field.",
-                did_you_mean(str(key), known).strip(),
+                did_you_mean(shown, known).strip(),
             )
         if field.attribute in found and key != field.camel:
             continue  # both spellings were sent: camelCase is the canonical one
@@ -164,6 +166,8 @@ def _read(kind: Any, int64: bool, value: object, at: str, own_fields_only: bool)
         if not isinstance(value, list):
             raise _wrong_type(value, "a list", at)
         (item_kind,) = typing.get_args(kind)
+        if item_kind is str and all(isinstance(item, str) for item in value):
+            return list(value)  # writing down where each stands is what costs
         return [
             _read(item_kind, False, item, f"{at}[{i}]", own_fields_only)
             for i, item in enumerate(value)
@@ -175,7 +179,8 @@ def _read(kind: Any, int64: bool, value: object, at: str, own_fields_only: bool)
         if item_kind is Any:
             return dict(value)
         return {
-            k: _read(item_kind, False, v, f"{at}.{k}", own_fields_only) for k, v in value.items()
+            k: _read(item_kind, False, v, f"{at}.{k[:_MAX_SHOWN_CHARS]}", own_fields_only)
+            for k, v in value.items()
         }
     if isinstance(kind, type) and issubclass(kind, Resource):
         return decode(kind, value, at=at, own_fields_only=own_fields_only)

@@ -7,7 +7,9 @@ never see a request whose end is doubtful. Nothing is added. Each side that is s
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import os
 from typing import TYPE_CHECKING, cast
 
 import httptools
@@ -329,6 +331,8 @@ class _EngineConnection(asyncio.Protocol):
             self.relay.engine_ready()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        if exc is not None and self.relay is not None:
+            self._hear_last_words()
         relay, self.relay = self.relay, None
         if relay is None:
             return
@@ -336,6 +340,13 @@ class _EngineConnection(asyncio.Protocol):
             relay.answer_ended(reusable=False)  # an answer that ends with its connection
         else:
             relay.engine_lost()
+
+    def _hear_last_words(self) -> None:
+        """Read why the engine hung up on a body: when a write fails, transports drop that."""
+        with contextlib.suppress(OSError, ValueError):
+            descriptor = self._transport.get_extra_info("socket").fileno()
+            while self.relay is not None and (data := os.read(descriptor, 65_536)):
+                self.data_received(data)
 
     # --- httptools ---
 
