@@ -66,4 +66,4 @@ def _ask(path: str, kind: int, payload: bytes, timeout_s: float) -> tuple[int, b
             f"The worker gave no answer within {timeout_s:g} s.", "Send fewer instances."
         ) from None
     except OSError as error:
-        raise Unavailable(f"No worker answers at {path}: {error.strerror}.", "Try again.") from None
+        raise Unavailable(f"No worker answers: {error.strerror}.", "Try again.") from None

@@ -175,13 +175,16 @@ _REASONS = {
 
 
 def explain(error: sa.exc.SQLAlchemyError, path: Path) -> EngineError:
-    """Say in our words what the driver said; what is nobody's fault but ours stays as it is."""
+    """Say in our words what the driver said; what is nobody's fault but ours stays as it is.
+
+    Callers elsewhere read it too, so it names the file and not this machine's folders.
+    """
     if isinstance(error, sa.exc.TimeoutError):
-        return Unavailable(f"No connection to {path} came free.", "Try again in a moment.")
+        return Unavailable(f"No connection to {path.name} came free.", "Try again in a moment.")
     if not isinstance(error, sa.exc.DBAPIError) or _code(error) not in _REASONS:
         raise error
     problem, remedy = _REASONS[_code(error)]
-    return Unavailable(f"The database {path} {problem}.", remedy)
+    return Unavailable(f"The database {path.name} {problem}.", remedy)
 
 
 def _code(error: sa.exc.DBAPIError) -> int:
