@@ -45,7 +45,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return run(settings)
     except EngineError as error:
         print(f"ERROR: (mlengine.up) {error}", file=sys.stderr)
-        return 1
+    except OSError as error:  # a home that cannot be made or written, a full disk
+        where = f": {error.filename}" if error.filename else ""
+        print(f"ERROR: (mlengine.up) {error.strerror or error}{where}", file=sys.stderr)
+    return 1
 
 
 def run(settings: Settings) -> int:
