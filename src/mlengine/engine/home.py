@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import threading
 from pathlib import Path
 from typing import IO, Any
 
@@ -13,6 +14,7 @@ from mlengine.core.errors import FailedPrecondition
 
 __all__ = ["Home", "is_owned", "read_engine_file", "read_token"]
 
+_OWN_TRIES, _OWN_PAUSE_S = 10, 0.02
 _FOLDERS = ("buckets", "environments", "jobs", "models", "logs", "run", "run/workers")
 
 
@@ -32,17 +34,21 @@ class Home:
 
     def _own(self) -> IO[str]:
         lock = (self.path / "run" / "lock").open("a+")
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            lock.close()
-            running = read_engine_file(self.path) or {}
-            where = f" at {running['url']}" if running.get("url") else ""
-            raise FailedPrecondition(
-                f"An engine{where} already runs on {self.path}.",
-                "Use it, stop it with 'mlengine down', or choose another --home.",
-            ) from None
-        return lock
+        pause = threading.Event()
+        for _try in range(_OWN_TRIES):
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return lock
+            except BlockingIOError:
+                # Perhaps it is only a command that looks whether an engine is there (`is_owned`).
+                pause.wait(_OWN_PAUSE_S)
+        lock.close()
+        running = read_engine_file(self.path) or {}
+        where = f" at {running['url']}" if running.get("url") else ""
+        raise FailedPrecondition(
+            f"An engine{where} already runs on {self.path}.",
+            "Use it, stop it with 'mlengine down', or choose another --home.",
+        )
 
     def token(self) -> str:
         """Return the access token; the first call of all makes it, readable by the owner only."""
