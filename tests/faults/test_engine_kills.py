@@ -7,7 +7,9 @@ run. Zero failures in n kills show a rate below 3/n, not zero.
 from __future__ import annotations
 
 import os
+import pickle
 import random
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -15,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from mlengine.core.resources import Version
 from tests.faults.chaos import (
     LINES,
     SLOWEST_S,
@@ -102,6 +105,24 @@ def test_a_job_that_ends_while_no_engine_runs_is_found_ended(engine: LiveEngine)
     engine.start()
     assert engine.ended("alone").state == "SUCCEEDED"
     assert "line 4" in engine.lines("alone")
+
+
+class _LoadsForAMinute:
+    def __reduce__(self) -> tuple[object, ...]:
+        return signal.sigtimedwait, ([signal.SIGUSR1], 60)
+
+
+def test_an_engine_stops_at_once_while_a_model_is_loading(engine: LiveEngine) -> None:
+    uri = engine.upload_model("slow", model__pkl=pickle.dumps(_LoadsForAMinute()))
+    engine.client.create_version(P, "m", Version(name="slow", deployment_uri=uri))
+    wait_until(lambda: sum("runtime.worker" in words for words in engine.processes()) == 2)
+    begun_s = time.monotonic()
+    assert engine.stop() == 0
+    assert time.monotonic() - begun_s < 20
+    assert not engine.processes()
+    engine.start()
+    assert engine.client.get_version(P, "m", "slow").state == "CREATING"  # it is taken up again
+    wait_until(lambda: predict(engine, 7).answer == {"predictions": [7]}, 20)
 
 
 @pytest.mark.timeout(120 + 3 * KILLS)
