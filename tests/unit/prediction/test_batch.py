@@ -1,0 +1,203 @@
+"""Batch jobs: what is checked before one is created, and what the runner is told."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mlengine.core.errors import EngineError, FailedPrecondition, InvalidArgument
+from mlengine.core.resources import Bucket, Job, Model, PredictionInput, Version
+from mlengine.core.states import JobState, VersionState
+from mlengine.models.artifacts import Artifacts
+from mlengine.models.registry import Models
+from mlengine.prediction.batch import BatchJobs
+from mlengine.storage import Buckets
+from mlengine.store import JobRecord, open_store
+from mlengine.training.kinds import Preparation
+from mlengine.training.launchers import AttemptSpec, ExitRecord, Outcome
+from tests.fakes.clock import PlayedClock
+
+MODEL = "projects/p/models/census"
+
+
+class World:
+    def __init__(self, home: Path) -> None:
+        self.store = open_store(f"sqlite:///{home / 'engine.db'}")
+        self.buckets = Buckets(self.store, home / "buckets")
+        self.buckets.create(Bucket(name="mine"))
+        self.buckets.write("gs://mine/in/a.jsonl", [b"1\n"])
+        self.buckets.write("gs://mine/in/b.jsonl", [b"2\n"])
+        self.buckets.write("gs://mine/model/model.joblib", [b"model"])
+        self.artifacts = Artifacts(self.buckets, home / "models", max_bytes=1000)
+        models = Models(
+            self.store, self.artifacts, clock=PlayedClock(),
+            deploy=lambda record: None, publish=lambda: None,
+        )  # fmt: skip
+        models.create_model("p", Model(name="census"))
+        self.kind = BatchJobs(
+            self.buckets, models, self.artifacts, grace_s=3.0, log_quota_bytes=9, notify="/n"
+        )
+        self.lines: list[str] = []
+        self.attempt_dir = home / "attempt"
+        self.attempt_dir.mkdir()
+
+    def deploy(self, version_id: str = "v1", *, ready: bool = True) -> str:
+        uid = f"u-{version_id}"
+        version = Version(name=version_id, deployment_uri="gs://mine/model", framework="XGBOOST")
+        record = self.store.add_version("p", "census", version, uid=uid)
+        if ready:
+            self.store.move_version(record, VersionState.READY)
+        return uid
+
+    def record(self, **fields: Any) -> JobRecord:
+        job = Job(job_id="b", prediction_input=_spec(**fields), state=JobState.PREPARING)
+        return JobRecord(seq=1, project="p", uid="u", job=job, attempt=1)
+
+    def prepare(self, **fields: Any) -> tuple[AttemptSpec, dict[str, Any]]:
+        preparation = Preparation(
+            self.record(**fields), self.attempt_dir, self.lines.append, lambda: False
+        )
+        spec = self.kind.prepare(preparation)
+        return spec, json.loads(Path(spec.replicas[0].argv[-1]).read_text())
+
+
+def _spec(**fields: Any) -> PredictionInput:
+    defaults: dict[str, Any] = {
+        "model_name": MODEL,
+        "data_format": "TEXT",
+        "input_paths": ["gs://mine/in/*"],
+        "output_path": "gs://mine/out",
+        "region": "local",
+    }
+    return PredictionInput(**{**defaults, **fields})
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    world = World(tmp_path)
+    yield world
+    world.store.close()
+
+
+BAD: dict[str, tuple[dict[str, Any], str]] = {
+    "two sources": ({"uri": "gs://mine/model"}, "prediction_input"),
+    "no source": ({"model_name": ""}, "prediction_input"),
+    "no region": ({"region": ""}, "prediction_input.region"),
+    "an input format that is none": ({"data_format": "AVRO"}, "prediction_input.data_format"),
+    "CSV as input": ({"data_format": "CSV"}, "prediction_input.data_format"),
+    "an output format that is none": (
+        {"output_data_format": "TF_RECORD"},
+        "prediction_input.output_data_format",
+    ),
+    "no inputs": ({"input_paths": []}, "prediction_input.input_paths"),
+    "inputs that match nothing": (
+        {"input_paths": ["gs://mine/none/*"]},
+        "prediction_input.input_paths",
+    ),
+    "no output": ({"output_path": ""}, "prediction_input.output_path"),
+    "an output that climbs": (
+        {"output_path": "gs://mine/../x"},
+        "prediction_input.output_path",
+    ),
+    "a negative batch": ({"batch_size": -1}, "prediction_input.batch_size"),
+    "a model directory with no model": (
+        {"model_name": "", "uri": "gs://mine/in"},
+        "prediction_input.uri",
+    ),
+    "a model without a version": ({}, "prediction_input.model_name"),
+    "a name that is none": ({"model_name": "models/census/x"}, "prediction_input.model_name"),
+    "a model as version name": (
+        {"model_name": "", "version_name": MODEL},
+        "prediction_input.version_name",
+    ),
+}
+
+
+@pytest.mark.parametrize(("fields", "field"), BAD.values(), ids=BAD.keys())
+def test_what_can_never_run_is_refused_by_field(
+    world: World, fields: dict[str, Any], field: str
+) -> None:
+    with pytest.raises(EngineError) as caught:
+        world.kind.check("p", Job(job_id="b", prediction_input=_spec(**fields)))
+    assert caught.value.field == field
+
+
+def test_a_version_that_is_not_ready_is_refused(world: World) -> None:
+    world.deploy(ready=False)
+    with pytest.raises(FailedPrecondition, match="CREATING"):
+        world.kind.check("p", Job(job_id="b", prediction_input=_spec()))
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        {"model_name": "census"},
+        {"model_name": "", "version_name": f"{MODEL}/versions/v1"},
+        {"model_name": "", "uri": "gs://mine/model/"},
+        {"data_format": "TF_RECORD_GZIP", "output_data_format": "CSV", "batch_size": 7},
+    ],
+)
+def test_what_can_run_passes(world: World, fields: dict[str, Any]) -> None:
+    world.deploy()
+    world.kind.check("p", Job(job_id="b", prediction_input=_spec(**fields)))
+
+
+def test_the_runner_is_told_model_files_and_formats(world: World, tmp_path: Path) -> None:
+    uid = world.deploy()
+    spec, plan = world.prepare(
+        signature_name="s", output_data_format="CSV", batch_size=7, runtime_version="1.15"
+    )
+    mine = tmp_path / "buckets" / "mine"
+    assert plan["artifact"] == str(world.artifacts.path(uid))
+    assert plan["framework"] == "XGBOOST"
+    assert plan["inputs"] == [f"{mine}/in/a.jsonl", f"{mine}/in/b.jsonl"]
+    assert plan["input_names"] == ["gs://mine/in/a.jsonl", "gs://mine/in/b.jsonl"]
+    assert (plan["data_format"], plan["output_format"]) == ("JSON", "CSV")
+    assert (plan["signature_name"], plan["batch_size"]) == ("s", 7)
+    assert (spec.job, spec.notify, spec.grace_s) == ("projects/p/jobs/b", "/n", 3.0)
+    assert "mlengine.runtime.batch" in spec.replicas[0].argv
+    assert any("1.15" in line for line in world.lines)
+
+
+def test_a_model_directory_is_copied_first(world: World) -> None:
+    _spec_, plan = world.prepare(model_name="", uri="gs://mine/model")
+    assert (Path(plan["artifact"]) / "model.joblib").read_bytes() == b"model"
+    assert plan["batch_size"] == 64
+
+
+def _exit(outcome: Outcome) -> ExitRecord:
+    return ExitRecord(outcome=outcome, replicas=[], message="m", started=0.0, ended=3600.0)
+
+
+def test_the_output_appears_when_the_run_succeeded(world: World) -> None:
+    output = world.attempt_dir / "output"
+    output.mkdir()
+    (output / "prediction.results-00000-of-00001").write_text("1\n")
+    progress = world.attempt_dir / "progress.json"
+    progress.write_text('{"prediction_count": 1, "error_count": 2}')
+    record = world.record()
+    live = world.kind.progress(record, world.attempt_dir)["prediction_output"]
+    assert (live.prediction_count, live.error_count) == (1, 2)
+    world.kind.collect(record, world.attempt_dir, _exit(Outcome.CANCELLED))
+    assert not world.buckets.glob("gs://mine/out/**")
+    done = world.kind.collect(record, world.attempt_dir, _exit(Outcome.SUCCEEDED))
+    assert done["prediction_output"].node_hours == 1.0
+    assert [i.name for i in world.buckets.glob("gs://mine/out/**")] == [
+        "out/prediction.results-00000-of-00001"
+    ]
+
+
+def test_a_model_that_does_not_load_is_quoted(world: World) -> None:
+    (world.attempt_dir / "progress.json").write_text('{"load_error": "Failed to load model: x"}')
+    with pytest.raises(FailedPrecondition, match="Failed to load model: x"):
+        world.kind.collect(world.record(), world.attempt_dir, _exit(Outcome.FAILED))
+
+
+def test_a_training_job_is_none_of_its_business(world: World) -> None:
+    with pytest.raises((FailedPrecondition, InvalidArgument)):
+        world.kind.check("p", Job(job_id="b"))
