@@ -133,10 +133,8 @@ def _show(figures: dict[str, float], runs: int) -> None:
     ]
     for text, key in rows:
         print(f"{text:52} {figures[key] * 1000:8.0f} ms")
-    ok = figures["command_first_line_s"] <= TARGET_S
-    print(
-        f"medians of {runs} runs; target: {TARGET_S:g} s to the first line: {'met' if ok else 'MISSED'}"
-    )
+    verdict = "met" if figures["command_first_line_s"] <= TARGET_S else "MISSED"
+    print(f"medians of {runs} runs; target: {TARGET_S:g} s to the first line: {verdict}")
 
 
 if __name__ == "__main__":

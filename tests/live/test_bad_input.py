@@ -37,9 +37,7 @@ def test_a_trainer_that_raises_is_quoted_with_file_and_line(engine: LiveEngine) 
     engine.submit("raises", package)
     job = engine.ended("raises")
     assert job.state == "FAILED"
-    assert job.error_message.startswith(
-        "The replica master 0 exited with a non-zero status of 1."
-    )
+    assert job.error_message.startswith("The replica master 0 exited with a non-zero status of 1.")
     assert "ValueError: no column agee" in job.error_message
     assert "task.py:2" in job.error_message
 
@@ -130,8 +128,8 @@ def test_nothing_of_a_cancelled_job_is_left(engine: LiveEngine) -> None:
     package = engine.upload_package(
         """
         import os, signal, subprocess, sys, time
-        code = "import signal, time; signal.signal(15, signal.SIG_IGN); print('deep', flush=True)" \\
-               "; time.sleep(600)"
+        code = "import signal, time; signal.signal(15, signal.SIG_IGN)"
+        code += "; print('deep', flush=True); time.sleep(600)"
         subprocess.Popen([sys.executable, "-c", code, "canary-of-cancel"], start_new_session=True)
         time.sleep(600)
         """
@@ -300,9 +298,7 @@ def iris(engine: LiveEngine, iris_model: bytes) -> LiveEngine:
     return engine
 
 
-@pytest.mark.parametrize(
-    ("body", "code", "text"), BAD_REQUESTS.values(), ids=BAD_REQUESTS.keys()
-)
+@pytest.mark.parametrize(("body", "code", "text"), BAD_REQUESTS.values(), ids=BAD_REQUESTS.keys())
 def test_a_bad_request_says_why_and_the_next_good_one_is_right(
     iris: LiveEngine, body: bytes, code: int, text: str
 ) -> None:

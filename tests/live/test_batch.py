@@ -51,7 +51,9 @@ def test_order_is_kept_and_a_bad_row_is_one_error_row(iris: LiveEngine) -> None:
     rows: list[Any] = [ROWS[i % 3] for i in range(500)]
     rows[137] = ["not", "a", "row"]
     iris.client.write_object("mine", "in/rows.jsonl", [_lines(rows)])
-    job = _run(iris, "one_bad", ["gs://mine/in/rows.jsonl"], model_name="projects/default/models/iris")
+    job = _run(
+        iris, "one_bad", ["gs://mine/in/rows.jsonl"], model_name="projects/default/models/iris"
+    )
     assert job.state == "SUCCEEDED"
     assert job.prediction_output is not None
     assert (job.prediction_output.prediction_count, job.prediction_output.error_count) == (499, 1)
@@ -92,7 +94,9 @@ def test_a_model_directory_needs_no_version(iris: LiveEngine) -> None:
 def test_inputs_of_a_bucket_that_is_no_folder_are_fetched(iris: LiveEngine, tmp_path: Path) -> None:
     iris.client.create_bucket(Bucket(name="memo", backing="memory://memo"))
     iris.client.write_object("memo", "rows.jsonl", [_lines(ROWS)])
-    job = _run(iris, "elsewhere", ["gs://memo/rows.jsonl"], model_name="projects/default/models/iris")
+    job = _run(
+        iris, "elsewhere", ["gs://memo/rows.jsonl"], model_name="projects/default/models/iris"
+    )
     assert job.state == "SUCCEEDED", job.error_message
     assert _output(iris, "elsewhere", RESULTS).split() == ["0", "2", "1"]
 

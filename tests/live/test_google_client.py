@@ -59,9 +59,7 @@ def test_jobs(engine: LiveEngine, ml: Any) -> None:
     assert ended["trainingOutput"]["consumedMLUnits"] >= 0
     with pytest.raises(Exception, match=r"A job with this id already exists"):
         ml.jobs().create(parent=PARENT, body=job).execute()
-    patched = ml.jobs().patch(
-        name=name, updateMask="labels", body={"labels": {"owner": "bob"}}
-    )
+    patched = ml.jobs().patch(name=name, updateMask="labels", body={"labels": {"owner": "bob"}})
     assert patched.execute()["labels"] == {"owner": "bob"}
     listed = ml.jobs().list(parent=PARENT, filter="labels.owner:bob AND state=SUCCEEDED").execute()
     assert [j["jobId"] for j in listed["jobs"]] == ["google_1"]

@@ -165,7 +165,7 @@ def test_the_runner_is_told_model_files_and_formats(world: World, tmp_path: Path
 
 
 def test_a_model_directory_is_copied_first(world: World) -> None:
-    _spec_, plan = world.prepare(model_name="", uri="gs://mine/model")
+    _started, plan = world.prepare(model_name="", uri="gs://mine/model")
     assert (Path(plan["artifact"]) / "model.joblib").read_bytes() == b"model"
     assert plan["batch_size"] == 64
 
