@@ -129,23 +129,29 @@ class BatchJobs:
             preparation.log(f"Model version: {version.model_id}/{version.version_id}")
         names, inputs = self._inputs(spec, folder)
         preparation.log(f"Reading {len(inputs)} file(s).")
-        work = folder / "work"
-        work.mkdir(exist_ok=True)
         plan = {
             "artifact": str(artifact),
             "framework": framework,
-            "signature_name": spec.signature_name,
             "artifact_uri": uri,
             "inputs": inputs,
             "input_names": names,
-            "data_format": _FORMATS[spec.data_format],
-            "output_dir": str(folder / "output"),
-            "output_format": "CSV" if spec.output_data_format == "CSV" else "JSON",
-            "batch_size": spec.batch_size or DEFAULT_BATCH_SIZE,
-            "progress": str(folder / "progress.json"),
+            **_fixed_plan(spec, folder),
         }
         (folder / "batch.json").write_text(json.dumps(plan))
-        argv = [sys.executable, "-m", "mlengine.runtime.batch", str(folder / "batch.json")]
+        return self._attempt(record, folder)
+
+    def _attempt(self, record: JobRecord, folder: Path) -> AttemptSpec:
+        """Say how `runtime.batch` is run on the plan in the attempt's folder."""
+        work = folder / "work"
+        work.mkdir(exist_ok=True)
+        replica = ReplicaSpec(
+            task=_TASK,
+            role="master",
+            index=0,
+            argv=[sys.executable, "-m", "mlengine.runtime.batch", str(folder / "batch.json")],
+            env=base_environment(os.environ),
+            cwd=str(work),
+        )
         return AttemptSpec(
             job=f"projects/{record.project}/jobs/{record.job_id}",
             attempt=record.attempt,
@@ -153,16 +159,7 @@ class BatchJobs:
             grace_s=self._grace_s,
             max_running_s=None,
             log_quota_bytes=self._log_quota_bytes,
-            replicas=[
-                ReplicaSpec(
-                    task=_TASK,
-                    role="master",
-                    index=0,
-                    argv=argv,
-                    env=base_environment(os.environ),
-                    cwd=str(work),
-                )
-            ],
+            replicas=[replica],
         )
 
     def _inputs(self, spec: PredictionInput, folder: Path) -> tuple[list[str], list[str]]:
@@ -251,3 +248,15 @@ def _check_formats(spec: PredictionInput) -> None:
 
 def _bad(attribute: str, problem: str, remedy: str) -> InvalidArgument:
     return InvalidArgument(problem, remedy, field=f"prediction_input.{attribute}")
+
+
+def _fixed_plan(spec: PredictionInput, folder: Path) -> dict[str, Any]:
+    """Return what of a plan needs no look at a model or a bucket."""
+    return {
+        "signature_name": spec.signature_name,
+        "data_format": _FORMATS[spec.data_format],
+        "output_dir": str(folder / "output"),
+        "output_format": "CSV" if spec.output_data_format == "CSV" else "JSON",
+        "batch_size": spec.batch_size or DEFAULT_BATCH_SIZE,
+        "progress": str(folder / "progress.json"),
+    }

@@ -1,0 +1,52 @@
+"""The engine's own source files, read and parsed once."""
+
+from __future__ import annotations
+
+import ast
+import functools
+from collections.abc import Iterator
+from pathlib import Path
+
+__all__ = ["ROOT", "SOURCE", "calls", "dotted", "files", "imports", "parsed"]
+
+ROOT = Path(__file__).resolve().parents[2]
+SOURCE = ROOT / "src" / "mlengine"
+
+
+@functools.cache
+def files() -> dict[str, Path]:
+    """Return every source file by its path beneath ``src/mlengine``."""
+    return {p.relative_to(SOURCE).as_posix(): p for p in sorted(SOURCE.rglob("*.py"))}
+
+
+@functools.cache
+def parsed(name: str) -> ast.Module:
+    return ast.parse(files()[name].read_text())
+
+
+def dotted(node: ast.AST) -> str:
+    """Return ``a.b.c`` for a chain of names, and an empty string for anything else."""
+    if isinstance(node, ast.Name):
+        return node.id
+    if isinstance(node, ast.Attribute):
+        head = dotted(node.value)
+        return f"{head}.{node.attr}" if head else ""
+    return ""
+
+
+def calls(name: str) -> Iterator[tuple[str, ast.Call]]:
+    """Yield each call in a file with the name that it calls."""
+    for node in ast.walk(parsed(name)):
+        if isinstance(node, ast.Call):
+            yield dotted(node.func), node
+
+
+def imports(name: str) -> set[str]:
+    """Return the modules that a file imports, anywhere in it."""
+    found: set[str] = set()
+    for node in ast.walk(parsed(name)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module)
+    return found
