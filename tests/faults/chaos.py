@@ -1,14 +1,12 @@
-"""A small mixed load on a real engine, a hand that kills, and what must hold afterwards.
+"""A small mixed load on a real engine, and a hand that kills.
 
 `Load` calls the engine from a few threads and writes down every answer (the history). `Killer`
-ends processes of the engine with SIGKILL. `check` compares history, event table, logs and process
-table once all is quiet; every complaint is one line of what it returns.
+ends processes of the engine with SIGKILL. `invariants.check` judges what came of it.
 """
 
 from __future__ import annotations
 
 import contextlib
-import datetime
 import http.client
 import itertools
 import json
@@ -16,7 +14,6 @@ import pickle
 import random
 import re
 import signal
-import sqlite3
 import threading
 import time
 from collections.abc import Callable
@@ -32,12 +29,11 @@ from mlengine.core.errors import (
     Unavailable,
 )
 from mlengine.core.resources import Version
-from mlengine.core.states import JobState, may_move
 from mlengine.runtime.processes import Process, look, send, snapshot
 from tests.live.engines import BUCKET, LiveEngine, P
 from tests.waiting import wait_until
 
-__all__ = ["LINES", "SLOWEST_S", "Answer", "Killer", "Load", "Predicting", "ask", "check",
+__all__ = ["LINES", "SLOWEST_S", "TERMINAL", "Answer", "Killer", "Load", "Predicting", "ask",
            "counting_trainer", "multiplier", "predict", "replicas_of"]  # fmt: skip
 
 LINES = 12
@@ -46,7 +42,7 @@ LINES = 12
 SLOWEST_S = 3.0
 """The gateway answers 503 after two seconds without a worker; the rest is this busy machine."""
 
-_TERMINAL = {"SUCCEEDED", "FAILED", "CANCELLED"}
+TERMINAL = {"SUCCEEDED", "FAILED", "CANCELLED"}
 
 
 def counting_trainer(lines: int, pause_s: float) -> str:
@@ -247,7 +243,7 @@ class Load:
         return run
 
     def _create(self, chance: random.Random) -> float:
-        unfinished = [j for j in self.created if self._seen.get(j) not in _TERMINAL]
+        unfinished = [j for j in self.created if self._seen.get(j) not in TERMINAL]
         if len(unfinished) >= 5:
             return 0.05
         job_id = f"job_{len(self.created)}"
@@ -259,7 +255,7 @@ class Load:
         return chance.uniform(0, 0.3)
 
     def _cancel(self, chance: random.Random) -> float:
-        live = [j for j in self.created if self._seen.get(j) not in _TERMINAL]
+        live = [j for j in self.created if self._seen.get(j) not in TERMINAL]
         fresh = [j for j in live if j not in self.cancelled]
         if fresh and chance.random() < 0.3:
             job_id = chance.choice(fresh)
@@ -272,10 +268,10 @@ class Load:
         """Watch states from outside; a terminal job has no process a second later."""
         for job in self._engine.client.list_jobs(P, page_size=50).items:
             before, now = self._seen.get(job.job_id, "QUEUED"), str(job.state)
-            if before != now and before in _TERMINAL:
+            if before != now and before in TERMINAL:
                 self.broken.append(f"{job.job_id} went from {before} to {now}")
             self._seen[job.job_id] = now
-            if now in _TERMINAL:
+            if now in TERMINAL:
                 self._ended_s.setdefault(job.job_id, time.monotonic())
         now_s = time.monotonic()
         for process, uid in replicas_of(self._engine):
@@ -338,80 +334,3 @@ class Load:
             return str(self._engine.client.get_version(P, "m", name).state)
         except Unavailable:
             return ""
-
-
-def check(engine: LiveEngine, load: Load, hit_jobs: set[str]) -> list[str]:
-    """Return what does not hold once the engine is quiet."""
-    wrong = list(load.broken)
-    with contextlib.closing(sqlite3.connect(engine.home / "engine.db")) as database:
-        (sound,) = database.execute("PRAGMA integrity_check").fetchone()
-        wrong += [] if sound == "ok" else [f"integrity_check: {sound}"]
-        rows = database.execute("SELECT job_id, uid, state FROM jobs").fetchall()
-        wrong += _history(database)
-    states = {job_id: state for job_id, _uid, state in rows}
-    wrong += [f"{j} was acknowledged and is lost" for j in load.created if j not in states]
-    ghosts = set(states) - {f"job_{n}" for n in range(len(load.created) + 1)}
-    wrong += [f"{j} was never created" for j in ghosts]
-    folders = {path.name for path in (engine.home / "jobs").iterdir()}
-    wrong += [f"the folder {f} is of no job" for f in folders - {uid for _j, uid, _s in rows}]
-    for job_id, uid, state in rows:
-        wrong += _job(engine, load, job_id, state, hit=uid in hit_jobs)
-    wrong += [f"{uid}: process {p.pid} was left" for p, uid in replicas_of(engine)]
-    wrong += _models(engine)
-    return wrong
-
-
-def _job(engine: LiveEngine, load: Load, job_id: str, state: str, *, hit: bool) -> list[str]:
-    wrong = []
-    job = engine.job(job_id)
-    if state not in _TERMINAL:
-        return [f"{job_id} is stuck in {state}"]
-    if state == "FAILED" and not hit:
-        wrong.append(f"{job_id} failed, yet nothing of it was killed: {job.error_message}")
-    asked_s = load.cancelled.get(job_id)
-    if state == "CANCELLED" and job_id not in load.asked and not hit:
-        wrong.append(f"{job_id} is CANCELLED, but nobody asked")
-    if asked_s is not None and state != "CANCELLED" and _seconds(job.end_time) > asked_s:
-        wrong.append(f"{job_id} was cancelled and ended {state} after that")
-    lines = [m for m in engine.lines(job_id) if m.startswith("line ")]
-    whole = [f"line {n}" for n in range(LINES)]
-    if lines != whole[: len(lines)] or (state == "SUCCEEDED" and lines != whole):
-        wrong.append(f"{job_id} ({state}) has the lines {lines}")
-    return wrong
-
-
-def _history(database: sqlite3.Connection) -> list[str]:
-    """Check the event table: every job starts QUEUED and moves by lawful steps only."""
-    wrong = []
-    at: dict[str, tuple[JobState, int]] = {}
-    query = "SELECT resource, kind, detail FROM events WHERE kind LIKE 'job.%' ORDER BY seq"
-    for name, kind, text in database.execute(query):
-        detail = json.loads(text)
-        if kind == "job.created":
-            wrong += [f"{name} was created twice"] if name in at else []
-            at[name] = (JobState.QUEUED, 0)
-        elif kind == "job.moved":
-            state, attempt = at[name]
-            to = JobState(detail["to"])
-            if detail["from"] != state or not may_move(state, to) or detail["attempt"] < attempt:
-                wrong.append(f"{name} was {state} of attempt {attempt}, then {detail}")
-            at[name] = (to, detail["attempt"])
-    return wrong
-
-
-def _models(engine: LiveEngine) -> list[str]:
-    wrong = []
-    for operation in engine.client.list_operations(P, page_size=100).items:
-        if not operation.done:
-            wrong.append(f"{operation.name} never ended")
-    versions = engine.client.list_versions(P, "m", page_size=100).items
-    if [v.state for v in versions if v.is_default] != ["READY"]:
-        wrong.append(f"defaults: {[(v.name, v.state, v.is_default) for v in versions]}")
-    for version in versions:
-        if version.state not in ("READY", "FAILED"):
-            wrong.append(f"{version.name} is stuck in {version.state}")
-    return wrong
-
-
-def _seconds(text: str) -> float:
-    return datetime.datetime.fromisoformat(text).timestamp()

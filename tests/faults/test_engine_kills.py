@@ -23,11 +23,11 @@ from tests.faults.chaos import (
     SLOWEST_S,
     Killer,
     Load,
-    check,
     counting_trainer,
     multiplier,
     predict,
 )
+from tests.faults.invariants import check
 from tests.live.engines import BUCKET, LiveEngine, P, live_engine
 from tests.waiting import wait_until
 
