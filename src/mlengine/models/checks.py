@@ -17,7 +17,7 @@ __all__ = [
     "check_version",
 ]
 
-FRAMEWORKS = ("TENSORFLOW", "SCIKIT_LEARN", "XGBOOST")
+FRAMEWORKS = ("TENSORFLOW", "SCIKIT_LEARN", "XGBOOST", "KERAS", "ONNX")
 DEFAULT_REGION = "us-central1"
 
 MODEL_MASK = {

@@ -52,6 +52,9 @@ _KINDS_OF = {
     "SCIKIT_LEARN": frozenset({Kind.PICKLE}),
     "XGBOOST": frozenset({Kind.PICKLE, Kind.BOOSTER}),
     "TENSORFLOW": frozenset({Kind.SAVED_MODEL, Kind.KERAS}),
+    # The old service had no words for these two.
+    "KERAS": frozenset({Kind.KERAS}),
+    "ONNX": frozenset({Kind.ONNX}),
 }
 _LOOKED_FOR = (
     "saved_model.pb, saved_model.pbtxt, model.keras, model.joblib, model.pkl, model.bst, "
@@ -64,7 +67,7 @@ def detect(file_names: Iterable[str], framework: str = "", *, where: str) -> Art
 
     Args:
         file_names: Paths relative to the directory, with ``/``; files only.
-        framework: ``SCIKIT_LEARN``, ``XGBOOST``, ``TENSORFLOW``; empty or
+        framework: ``SCIKIT_LEARN``, ``XGBOOST``, ``TENSORFLOW``, ``KERAS``, ``ONNX``; empty or
             ``FRAMEWORK_UNSPECIFIED`` for any.
         where: The directory, as the user named it; for messages.
 
@@ -112,6 +115,8 @@ def _missing(framework: str, names: Collection[str], where: str) -> str:
         f"model.json in {where}",
         "TENSORFLOW": f"Could not find either saved_model.pb, saved_model.pbtxt or model.keras "
         f"in {where}",
+        "KERAS": f"Could not find model.keras, nor one other *.keras, in {where}",
+        "ONNX": f"Could not find model.onnx, nor one other *.onnx, in {where}",
     }[framework]
     return f"{problem}. {_what_is_there(names)}"
 

@@ -53,6 +53,8 @@ REFUSED = {
     "no pickle": (
         ["model.bst"], "SCIKIT_LEARN",
         "Could not find either model.joblib or model.pkl in gs://b/m"),
+    "no Keras": (["model.pkl"], "KERAS", "Could not find model.keras"),
+    "no ONNX": (["a.onnx", "b.onnx"], "ONNX", "Could not find model.onnx"),
     "no SavedModel": (["model.pkl"], "TENSORFLOW", "Could not find either saved_model.pb"),
     "no booster": (["saved_model.pb"], "XGBOOST", "Could not find any of model.bst"),
     "two Keras files of other names": (["a.keras", "b.keras"], "", "Found: a.keras, b.keras"),
@@ -73,7 +75,7 @@ def test_refuses(names: list[str], framework: str, text: str) -> None:
 
 @given(
     st.lists(st.text(max_size=20)),
-    st.sampled_from(["", "SCIKIT_LEARN", "XGBOOST", "TENSORFLOW"]),
+    st.sampled_from(["", "SCIKIT_LEARN", "XGBOOST", "TENSORFLOW", "KERAS", "ONNX"]),
 )
 def test_any_names_give_one_of_them_or_a_load_error(names: list[str], framework: str) -> None:
     try:

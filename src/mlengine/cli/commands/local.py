@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -103,7 +104,11 @@ def _ask(model_dir: Path, framework: str | None, signature: str | None, instance
     request: dict[str, Any] = {"instances": instances}
     if signature:
         request["signature_name"] = signature
-    done = subprocess.run(argv, input=json.dumps(request).encode(), stdout=subprocess.PIPE)
+    # TensorFlow greets with the processor's features; its warnings still come through.
+    environment = {"TF_CPP_MIN_LOG_LEVEL": "1", **os.environ}
+    done = subprocess.run(
+        argv, input=json.dumps(request).encode(), stdout=subprocess.PIPE, env=environment
+    )
     if done.returncode != 0:
         raise CommandError(_reason(done.stdout, done.returncode))
     return done.stdout

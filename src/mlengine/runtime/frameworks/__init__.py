@@ -59,7 +59,8 @@ def load(
 
     Args:
         directory: The model directory on this machine.
-        framework: ``SCIKIT_LEARN``, ``XGBOOST``, ``TENSORFLOW``; empty to find out.
+        framework: ``SCIKIT_LEARN``, ``XGBOOST``, ``TENSORFLOW``, ``KERAS`` or ``ONNX``; empty to
+            find out.
         signature_name: TensorFlow's signature when a request names none.
         where: What messages call the directory; default: its path.
 
