@@ -145,3 +145,15 @@ def test_the_token_is_in_one_file_of_the_home(serving: LiveEngine) -> None:
         if path.is_file() and not path.is_symlink() and serving.token.encode() in path.read_bytes()
     ]
     assert holders == ["run/token"]
+
+
+def test_a_new_token_ends_the_old_one(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    with live_engine(home) as engine:
+        old = engine.token
+        assert send(engine, "GET", JOBS, token=old).status == 200
+    (home / "run" / "token").unlink()
+    with live_engine(home) as engine:
+        assert engine.token != old
+        assert send(engine, "GET", JOBS, token=old).status == 401
+        assert send(engine, "GET", JOBS).status == 200
