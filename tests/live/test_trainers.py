@@ -46,7 +46,8 @@ def test_a_trainer_leaves_the_same_at_home_and_as_a_job(
     job_id = f"old_{list(TRAINERS).index(name)}"
     mlengine(
         tables, "jobs", "submit", "training", job_id, *what, "--job-dir", f"gs://mine/out/{job_id}",
-        "--staging-bucket", "gs://mine", "--stream-logs", "--", *trainer.args, cwd=code,
+        "--staging-bucket", "gs://mine", "--runtime-version", "1.15", "--stream-logs",
+        "--", *trainer.args, cwd=code,
     )  # fmt: skip
     assert left_behind(tables.home / "buckets" / "mine" / "out" / job_id) == trainer.exports
     after = [path for path in sorted(code.rglob("*")) if "__pycache__" not in path.parts]
@@ -55,6 +56,12 @@ def test_a_trainer_leaves_the_same_at_home_and_as_a_job(
 
 def test_a_projects_script_and_version_are_installed_for_the_job(tables: LiveEngine) -> None:
     assert "installed as 1.2.3" in tables.lines("old_3")
+
+
+def test_a_runtime_that_is_not_there_is_a_warning(tables: LiveEngine, tmp_path: Path) -> None:
+    shown = ("--task-name", "service", "--format", "value(severity,message)")
+    done = mlengine(tables, "jobs", "stream-logs", "old_1", *shown, cwd=tmp_path)
+    assert "WARNING\truntime '1.15' is not built yet: running on" in done.stdout
 
 
 def test_a_loud_trainers_log_is_read_by_what_it_says(tables: LiveEngine, tmp_path: Path) -> None:

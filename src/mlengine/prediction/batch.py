@@ -114,7 +114,7 @@ class BatchJobs:
         record, folder = preparation.record, preparation.attempt_dir
         spec = _input(record.job)
         if warning := runtime_warning(spec.runtime_version):
-            preparation.log(warning)
+            preparation.warn(warning)
         framework = ""
         if spec.uri:
             artifact = folder / "model"

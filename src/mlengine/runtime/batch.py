@@ -120,12 +120,16 @@ class _Progress:
     def __init__(self, path: Path | None) -> None:
         self._path = path
         self._next_s = 0.0
+        self._told: dict[str, int] = {}
 
     def tell(self, output: BatchOutput, *, now: bool = False) -> None:
         if not now and time.monotonic() < self._next_s:
             return
         self._next_s = time.monotonic() + _PROGRESS_EVERY_S
         counts = {"prediction_count": output.prediction_count, "error_count": output.error_count}
+        if counts == self._told:
+            return
+        self._told = counts
         print(
             f"{output.prediction_count} predictions, {output.error_count} errors", file=sys.stderr
         )

@@ -23,12 +23,14 @@ class Preparation(msgspec.Struct, frozen=True):
         attempt_dir: The attempt's own folder, empty; the supervisor will run there.
         log: Writes one line into the job's log.
         cancelled: Whether to give up; asked between and during long steps.
+        warn: Like `log`, for what the user should see and may have to act on.
     """
 
     record: JobRecord
     attempt_dir: Path
     log: Callable[[str], None]
     cancelled: Callable[[], bool]
+    warn: Callable[[str], None]
 
 
 class JobKind(Protocol):

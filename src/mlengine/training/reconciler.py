@@ -173,6 +173,7 @@ class JobReconciler:
             attempt_dir=attempt_dir,
             log=lambda line: self._say(record, line),
             cancelled=lambda: self._cancelled(record),
+            warn=lambda line: self._say(record, line, "WARNING"),
         )
         try:
             attempt_dir.mkdir(parents=True, exist_ok=True, mode=0o700)

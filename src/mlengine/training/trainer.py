@@ -85,7 +85,7 @@ class TrainerJobs:
         record, log = preparation.record, preparation.log
         spec = _input(record.job)
         if warning := runtime_warning(spec.runtime_version):
-            log(warning)
+            preparation.warn(warning)
         packages = self._fetch(spec, preparation)
         environment = self._environments.prepare(
             packages, runtime_version=spec.runtime_version, log=log, cancelled=preparation.cancelled

@@ -59,8 +59,9 @@ class World:
 
     def prepare(self, **fields: Any) -> tuple[AttemptSpec, dict[str, Any]]:
         preparation = Preparation(
-            self.record(**fields), self.attempt_dir, self.lines.append, lambda: False
-        )
+            self.record(**fields), self.attempt_dir, self.lines.append, lambda: False,
+            self.lines.append,
+        )  # fmt: skip
         spec = self.kind.prepare(preparation)
         return spec, json.loads(Path(spec.replicas[0].argv[-1]).read_text())
 

@@ -62,7 +62,13 @@ class World:
         job = Job(job_id="a", training_input=spec, state=JobState.PREPARING)
         record = JobRecord(seq=1, project="p", uid="u", job=job, attempt=2)
         return self.kind.prepare(
-            Preparation(record, self.attempt_dir, self.lines.append, lambda: False)
+            Preparation(
+                record=record,
+                attempt_dir=self.attempt_dir,
+                log=self.lines.append,
+                cancelled=lambda: False,
+                warn=self.lines.append,
+            )
         )
 
 
