@@ -78,9 +78,7 @@ class Journey(pytest.Item):
             for each in (work, home, programs):
                 each.mkdir()
             (home / "mlengine.toml").write_text("port = 0\n")
-            command = shlex.join([sys.executable, "-m", "mlengine"])
-            (programs / "mlengine").write_text(f'#!/bin/sh\nexec {command} "$@"\n')
-            (programs / "mlengine").chmod(0o755)
+            write_program(programs)
             for name, text in page.files.items():
                 (work / name).parent.mkdir(parents=True, exist_ok=True)
                 # Empty lines in front of the next part are the page's layout.
@@ -100,6 +98,13 @@ class Journey(pytest.Item):
 
     def reportinfo(self) -> tuple[Path, int, str]:
         return self.path, 0, f"journey {self.name}"
+
+
+def write_program(programs: Path) -> None:
+    """Write the `mlengine` that a page's commands run."""
+    command = shlex.join([sys.executable, "-m", "mlengine"])
+    (programs / "mlengine").write_text(f'#!/bin/sh\nexec {command} "$@"\n')
+    (programs / "mlengine").chmod(0o755)
 
 
 def environment(home: Path, programs: Path) -> dict[str, str]:

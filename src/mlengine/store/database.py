@@ -46,7 +46,7 @@ class Transaction:
         try:
             self.connection.execute(sa.insert(table), values)
         except sa.exc.IntegrityError as error:
-            # A store of another version breaks other rules; SQLite and PostgreSQL both say "unique".
+            # Other broken rules are not the caller's. SQLite and PostgreSQL both say "unique".
             if "unique" not in str(error.orig).lower():
                 raise
             raise taken from None
