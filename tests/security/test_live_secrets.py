@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
+import sqlite3
 from pathlib import Path
 
 import psutil
@@ -95,6 +97,39 @@ def test_no_defect_writes_or_repeats_a_secret(tmp_path: Path) -> None:
             assert CANARY not in reply.text.replace(f"j_{CANARY}", "")
             _tells_nothing(engine, reply)
         assert _finds(engine, CANARY, engine.token) == []
+
+
+def test_no_unforeseen_defect_writes_or_repeats_a_secret(tmp_path: Path) -> None:
+    """A table is gone, which nothing explains: tracebacks are written, with what was asked."""
+    with live_engine(tmp_path / "home") as engine:
+        with contextlib.closing(sqlite3.connect(engine.home / "engine.db", timeout=30)) as store:
+            tables = {row[0] for row in store.execute("SELECT name FROM sqlite_master")}
+            assert "models" in tables
+            store.execute("ALTER TABLE models RENAME TO taken_away")
+            store.commit()
+        body = json.dumps({"name": "m", "description": CANARY}).encode()
+        replies = [
+            send(engine, "POST", "/v1/projects/default/models", body, Cookie=CANARY),
+            send(engine, "GET", f"/v1/projects/default/models?filter=name%3D{CANARY}"),
+            send(engine, "GET", f"/v1/projects/default/models/{CANARY}", X_Secret=CANARY),
+        ]
+        with contextlib.closing(sqlite3.connect(engine.home / "engine.db", timeout=30)) as store:
+            store.execute("ALTER TABLE taken_away RENAME TO models")
+            store.commit()
+        assert {reply.status for reply in replies} == {500}
+        for reply in replies:
+            assert reply.json["error"]["message"] == "Internal error encountered."
+            assert reply.headers["x-incident-id"] in (engine.home / "daemon.log").read_text()
+            _tells_nothing(engine, reply)
+        # The path is written down; what it names is no secret.
+        found = [
+            line
+            for data in _written(engine).values()
+            for line in data.decode(errors="replace").splitlines()
+            if CANARY in line and f"'/v1/projects/default/models/{CANARY}'" not in line
+        ]
+        assert found == []
+        assert _finds(engine, engine.token) == []
 
 
 def _tells_nothing(engine: LiveEngine, reply: Reply) -> None:

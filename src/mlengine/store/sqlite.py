@@ -86,6 +86,7 @@ def _engine(path: Path, journal: Journal, patience_s: float) -> sa.Engine:
         url,
         connect_args={"timeout": patience_s, "check_same_thread": False},
         pool_timeout=patience_s,
+        hide_parameters=True,  # a defect's traceback is logged; callers' values are not
     )
 
     @sa.event.listens_for(engine, "connect")
