@@ -174,9 +174,7 @@ def _report(floors: list[dict[str, float]], found: dict[tuple[str, int], list[di
         cells.append(cell)
     for cell in cells:
         rivals = [c for c in cells if c["server"] != "mlengine"]
-        best = max(
-            c["requests_per_s"] for c in rivals if c["connections"] == cell["connections"]
-        )
+        best = max(c["requests_per_s"] for c in rivals if c["connections"] == cell["connections"])
         cell["ratio_to_fastapi"] = cell["requests_per_s"] / best
     bare = {key: statistics.median(f[key] for f in floors) for key in keys}
     return {"cpus": os.cpu_count(), "rounds": options.rounds, "seconds": options.seconds,

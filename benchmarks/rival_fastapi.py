@@ -1,6 +1,6 @@
 """What a team writes by hand: the same model behind FastAPI and uvicorn, in its two usual shapes.
 
-    python -m benchmarks.rival_fastapi MODEL_FILE PORT
+python -m benchmarks.rival_fastapi MODEL_FILE PORT
 """
 
 import sys

@@ -22,7 +22,7 @@ from tests.fakes.gateway import MODEL, PREDICT, VERSION, Door, head, open_door
 from tests.waiting import wait_until
 
 # Doubles each number after a few milliseconds; speaks the frame protocol and nothing else.
-DOUBLING_WORKER = '''
+DOUBLING_WORKER = """
 import json, os, select, socket, struct, sys
 folder = sys.argv[1]
 spec = json.load(open(folder + "/spec.json"))
@@ -64,7 +64,7 @@ while True:
             except OSError:
                 del buffers[ready]
                 break
-'''
+"""
 
 
 @pytest.fixture
@@ -241,9 +241,7 @@ def test_a_new_default_version_loses_no_answer(door: Door) -> None:
             for turn in range(30):
                 before = load.right
                 other = turn % 2 == 0
-                door.control.push(
-                    _with_socket(door, pool.socket("u2")) if other else door.snapshot
-                )
+                door.control.push(_with_socket(door, pool.socket("u2")) if other else door.snapshot)
                 wait_until(lambda seen=before: load.right > seen + 20)
             load.stop()
             assert (load.wrong, load.refused, load.reconnects) == (0, 0, 0)

@@ -57,8 +57,13 @@ def run(
 ) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [str(word) for word in argv],
-        cwd=cwd, input=stdin, env={**os.environ, **(env or {})},
-        text=True, capture_output=True, timeout=300, check=False,
+        cwd=cwd,
+        input=stdin,
+        env={**os.environ, **(env or {})},
+        text=True,
+        capture_output=True,
+        timeout=300,
+        check=False,
     )
 
 

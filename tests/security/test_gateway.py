@@ -167,15 +167,15 @@ _SECOND = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
 _CHUNKED = _POST + b"Transfer-Encoding: chunked\r\n\r\n"
 SMUGGLED = {
     "both lengths": _POST + b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-    "both lengths, other order":
-        _POST + b"Transfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n",
+    "both lengths, other order": _POST
+    + b"Transfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n",
     "two lengths": _POST + b"Content-Length: 2\r\nContent-Length: 3\r\n\r\nabc",
     "the same length twice": _POST + b"Content-Length: 3\r\nContent-Length: 3\r\n\r\nabc",
     "a list of lengths": _POST + b"Content-Length: 3, 3\r\n\r\nabc",
     "a vertical tab": _POST + b"Transfer-Encoding: \x0bchunked\r\n\r\n0\r\n\r\n",
     "another coding": _POST + b"Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n",
-    "chunked twice":
-        _POST + b"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    "chunked twice": _POST
+    + b"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
     "chunked, then identity": _POST + b"Transfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n",
     "a space before the colon": _POST + b"Transfer-Encoding : chunked\r\n\r\n0\r\n\r\n",
     "bare LF": _POST.replace(b"\r\n", b"\n") + b"Content-Length: 3\n\nabc",

@@ -1,7 +1,7 @@
 """Errors as Google's APIs write them, for whoever answers HTTP: the gateway and the engine.
 
-    {"error": {"code": 409, "message": "Field: job.job_id Error: …", "status": "ALREADY_EXISTS",
-               "details": [{"@type": "…BadRequest", "fieldViolations": [{…}]}]}}
+{"error": {"code": 409, "message": "Field: job.job_id Error: …", "status": "ALREADY_EXISTS",
+           "details": [{"@type": "…BadRequest", "fieldViolations": [{…}]}]}}
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """How a gateway and a worker speak: many requests in flight on one stream, answered in any order.
 
-    little-endian  u32 payload length | u32 request id | u16 kind (request) or status (answer)
-    then the payload: the HTTP body of a predict request, or the JSON body of its answer.
+little-endian  u32 payload length | u32 request id | u16 kind (request) or status (answer)
+then the payload: the HTTP body of a predict request, or the JSON body of its answer.
 """
 
 from __future__ import annotations

@@ -48,7 +48,7 @@ def parse_request(body: bytes) -> Request:
         raise RequestError(f"Invalid JSON payload received. {error}") from None
     if not isinstance(value, dict):
         raise RequestError(
-            f"Invalid JSON request: expected an object with \"instances\", got {kind_of(value)}"
+            f'Invalid JSON request: expected an object with "instances", got {kind_of(value)}'
         )
     if "instances" not in value:
         raise RequestError('Invalid JSON request: missing "instances" attribute')

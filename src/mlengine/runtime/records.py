@@ -121,4 +121,3 @@ def _read_one(file: _Readable) -> bytes | None:
     if masked_crc(record) != _FOOTER.unpack(footer)[0]:
         raise EOFError("the checksum of the record is wrong")
     return record
-

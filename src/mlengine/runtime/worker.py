@@ -59,9 +59,12 @@ def main(argv: list[str]) -> int:
             signature_name=spec.get("signature_name", ""),
             where=spec.get("artifact_uri", ""),
         )
-        server = Server(model, Path(spec["socket"]),
-                        max_body_bytes=spec.get("max_body_bytes") or _DEFAULT_MAX_BODY_BYTES,
-                        max_answer_bytes=spec.get("max_answer_bytes") or _DEFAULT_MAX_ANSWER_BYTES)
+        server = Server(
+            model,
+            Path(spec["socket"]),
+            max_body_bytes=spec.get("max_body_bytes") or _DEFAULT_MAX_BODY_BYTES,
+            max_answer_bytes=spec.get("max_answer_bytes") or _DEFAULT_MAX_ANSWER_BYTES,
+        )
     except (PredictionError, OSError) as error:
         return _report_failure(worker_dir, error)
     gc.collect()
@@ -185,9 +188,7 @@ class _Connection:
 
     @property
     def is_idle(self) -> bool:
-        done_reading = self._ended or (
-            not self._may_have_more and self._reader.is_between_frames
-        )
+        done_reading = self._ended or (not self._may_have_more and self._reader.is_between_frames)
         return done_reading and not self._unsent
 
     def turn(self) -> None:

@@ -114,7 +114,7 @@ class Picky(BaseEstimator):  # type: ignore[misc]
         self.calls += 1
         if 13 in instances:
             raise RuntimeError("unlucky")
-        return [{"twice": 2 * value, "note": "a, \"b\""} for value in instances]
+        return [{"twice": 2 * value, "note": 'a, "b"'} for value in instances]
 
 
 def test_one_bad_row_costs_one_row_and_few_calls() -> None:

@@ -30,7 +30,9 @@ def load(path: Path) -> Model:
         text = str(error)
         remedy = (
             " Layers that hold Python code are not loaded; write the layer as a class of the "
-            "trainer package." if "safe_mode" in text or "Lambda" in text else ""
+            "trainer package."
+            if "safe_mode" in text or "Lambda" in text
+            else ""
         )
         raise load_error(f"{path.name} cannot be read as a Keras model: {text}{remedy}") from error
     if not getattr(model, "inputs", None):

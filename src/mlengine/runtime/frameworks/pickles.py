@@ -32,8 +32,10 @@ def load(path: Path, *, framework: str = "") -> Model:
         from mlengine.runtime.frameworks import xgboost
 
         return xgboost.wrap(model, warnings=notes[:5])
-    wanted = "an exported xgboost model" if framework == "XGBOOST" else (
-        "an exported sklearn model or pipeline"
+    wanted = (
+        "an exported xgboost model"
+        if framework == "XGBOOST"
+        else ("an exported sklearn model or pipeline")
     )
     raise load_error(
         f"Invalid model type detected: {type(model).__module__}.{type(model).__name__}. "

@@ -65,9 +65,7 @@ class SklearnModel:
             if problem := columns_problem(instances, self._names):
                 raise input_error(problem)
             instances = [[row[name] for name in self._names] for row in instances]
-        elif self._wants_table and (
-            problem := rows_problem(instances, self._width, numbers=False)
-        ):
+        elif self._wants_table and (problem := rows_problem(instances, self._width, numbers=False)):
             raise input_error(problem)
         if not self._wants_table:
             return instances

@@ -114,9 +114,7 @@ class BoosterModel:
             )
         # XGBoost takes a row that is too short without a word, and guesses.
         if array.shape[1] != self._width:
-            raise input_error(
-                f"each instance has {array.shape[1]} values, expected {self._width}"
-            )
+            raise input_error(f"each instance has {array.shape[1]} values, expected {self._width}")
         return array
 
 
