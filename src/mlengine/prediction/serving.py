@@ -75,9 +75,12 @@ class Serving:
         self._pool = WorkerPool(options.home, max_body_bytes=options.limits.max_body_bytes)
         self._gateway: GatewayInfo | None = None
         self._pushed: Snapshot | None = None
+        self._generation = 0
         self._watch: DeathWatch | None = None
         # Snapshots are made and pushed one at a time: an older one never follows a newer one.
         self._publishing = threading.Lock()
+        # The loop and the watch may both find the gateway gone: one of them starts it.
+        self._keeping = threading.Lock()
         self._used: dict[str, float] = {}
 
     # --- the engine's life ---
@@ -140,15 +143,16 @@ class Serving:
                 self._pool.stop(uid)
 
     def _keep_gateway(self) -> None:
-        known = self._gateway
-        self._gateway = ensure_gateway(
-            self._run,
-            host=self._options.host,
-            port=known.port if known else self._options.port,
-            log=self._options.home / "logs" / "gateway.log",
-        )
-        if known is None or known.pid != self._gateway.pid:
-            self._pushed = None  # a new one knows only what was saved: tell it again
+        with self._keeping:
+            known = self._gateway
+            self._gateway = ensure_gateway(
+                self._run,
+                host=self._options.host,
+                port=known.port if known else self._options.port,
+                log=self._options.home / "logs" / "gateway.log",
+            )
+            if known is None or known.pid != self._gateway.pid:
+                self._pushed = None  # a new one knows only what was saved: tell it again
 
     # --- what the models room asks for ---
 
@@ -175,9 +179,9 @@ class Serving:
             snapshot = self._snapshot()
             if snapshot == self._pushed:
                 return
-            generation = (self._pushed.generation if self._pushed else 0) + 1
+            self._generation += 1
             try:
-                self._control.push(msgspec.structs.replace(snapshot, generation=generation))
+                self._control.push(msgspec.structs.replace(snapshot, generation=self._generation))
             except EngineError as error:
                 _log.warning("the gateway takes no routes: %s", error)
                 return
