@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.live.engines import LiveEngine
+from tests.live.engines import LiveEngine, P
 from tests.live.old_trainers import TRAINERS, Trainer
 from tests.live.terminal import mlengine
 
@@ -31,6 +31,21 @@ def left_behind(folder: Path) -> dict[str, str]:
     return {path.relative_to(folder).as_posix(): path.read_text("utf-8") for path in files}
 
 
+def run_as_job(engine: LiveEngine, name: str, code: Path) -> str:
+    """Run a trainer as a job, once an engine; return the job's id."""
+    trainer = TRAINERS[name]
+    job_id = f"old_{list(TRAINERS).index(name)}"
+    if job_id not in [job.job_id for job in engine.client.list_jobs(P).items]:
+        write_package(trainer, code)
+        mlengine(
+            engine, "jobs", "submit", "training", job_id, "--module-name", trainer.module,
+            "--package-path", trainer.package, "--job-dir", f"gs://mine/out/{job_id}",
+            "--staging-bucket", "gs://mine", "--runtime-version", "1.15", "--stream-logs",
+            "--", *trainer.args, cwd=code,
+        )  # fmt: skip
+    return job_id
+
+
 @pytest.mark.parametrize("name", TRAINERS)
 def test_a_trainer_leaves_the_same_at_home_and_as_a_job(
     tables: LiveEngine, name: str, tmp_path: Path
@@ -43,30 +58,30 @@ def test_a_trainer_leaves_the_same_at_home_and_as_a_job(
     mlengine(tables, "local", "train", *what, "--job-dir", str(out), "--", *trainer.args, cwd=code)
     assert left_behind(out) == trainer.exports
 
-    job_id = f"old_{list(TRAINERS).index(name)}"
-    mlengine(
-        tables, "jobs", "submit", "training", job_id, *what, "--job-dir", f"gs://mine/out/{job_id}",
-        "--staging-bucket", "gs://mine", "--runtime-version", "1.15", "--stream-logs",
-        "--", *trainer.args, cwd=code,
-    )  # fmt: skip
+    job_id = run_as_job(tables, name, code)
     assert left_behind(tables.home / "buckets" / "mine" / "out" / job_id) == trainer.exports
     after = [path for path in sorted(code.rglob("*")) if "__pycache__" not in path.parts]
     assert after == before, "a run left something beside the sources"
 
 
-def test_a_projects_script_and_version_are_installed_for_the_job(tables: LiveEngine) -> None:
-    assert "installed as 1.2.3" in tables.lines("old_3")
+def test_a_projects_script_and_version_are_installed_for_the_job(
+    tables: LiveEngine, tmp_path: Path
+) -> None:
+    job_id = run_as_job(tables, "a pyproject.toml with its package below src", tmp_path)
+    assert "installed as 1.2.3" in tables.lines(job_id)
 
 
 def test_a_runtime_that_is_not_there_is_a_warning(tables: LiveEngine, tmp_path: Path) -> None:
+    job_id = run_as_job(tables, "TF_CONFIG read unchecked", tmp_path)
     shown = ("--task-name", "service", "--format", "value(severity,message)")
-    done = mlengine(tables, "jobs", "stream-logs", "old_1", *shown, cwd=tmp_path)
+    done = mlengine(tables, "jobs", "stream-logs", job_id, *shown, cwd=tmp_path)
     assert "WARNING\truntime '1.15' is not built yet: running on" in done.stdout
 
 
 def test_a_loud_trainers_log_is_read_by_what_it_says(tables: LiveEngine, tmp_path: Path) -> None:
+    job_id = run_as_job(tables, "progress bars, logging and a metric file", tmp_path)
     done = mlengine(
-        tables, "jobs", "stream-logs", "old_4", "--task-name", "master-replica-0", "--format",
+        tables, "jobs", "stream-logs", job_id, "--task-name", "master-replica-0", "--format",
         "value(severity,message)", cwd=tmp_path,
     )  # fmt: skip
     # Standard output and standard error are two pipes: between them there is no order.
@@ -78,5 +93,5 @@ def test_a_loud_trainers_log_is_read_by_what_it_says(tables: LiveEngine, tmp_pat
         "NOTICE\thalf way",
         "WARNING\tW1121 06:16:13.123456 139 task.py:12] learning rate is high",
     ]
-    (metrics,) = tables.home.glob("jobs/old_4-*/1/hypertune/*.metrics")
+    (metrics,) = tables.home.glob(f"jobs/{job_id}-*/1/hypertune/*.metrics")
     assert json.loads(metrics.read_text())["acc"] == "0.93"
