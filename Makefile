@@ -2,6 +2,8 @@
 # with only Python >= 3.11; a second run starts in seconds.
 
 PYTHON ?= python3
+# A worker for each core; a file stays on one, for its tests may share an engine.
+PYTEST_ARGS ?= -n logical --dist loadfile
 VENV := .venv
 BIN := $(VENV)/bin
 # uv is told nothing about indexes: it uses the machine's own configuration.
