@@ -57,6 +57,7 @@ def trapped(live: LiveEngine, tmp_path_factory: pytest.TempPathFactory) -> Itera
     secret = live.home.parent / "secret" / "model.pkl"
     secret.parent.mkdir(exist_ok=True)
     secret.write_text(SECRET)
+    secret.chmod(0o600)
     live.client.create_bucket(Bucket(name="theirs"))
     live.client.write_object("theirs", "private.txt", [SECRET.encode()])
     package = live.upload_package(LINKER)
