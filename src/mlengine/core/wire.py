@@ -17,7 +17,7 @@ import msgspec
 from mlengine.core.errors import InvalidArgument, did_you_mean
 from mlengine.core.resources import Resource
 
-__all__ = ["apply_mask", "camel", "clear_output_only", "decode", "encode", "snake"]
+__all__ = ["apply_mask", "camel", "decode", "encode", "snake"]
 
 R = TypeVar("R", bound=Resource)
 _MAX_SHOWN_CHARS = 128  # of a name that the caller made up
@@ -81,12 +81,6 @@ def encode(resource: Resource) -> dict[str, Any]:
             continue
         out[field.camel] = _write(value, field.int64)
     return out
-
-
-def clear_output_only(resource: R) -> R:
-    """Return the resource with every output-only field unset."""
-    zero = {f: _default(type(resource), f) for f in type(resource).OUTPUT_ONLY}
-    return msgspec.structs.replace(resource, **zero)
 
 
 def apply_mask(mask: str, allowed: Mapping[str, str], *, field: str = "update_mask") -> list[str]:
@@ -154,10 +148,6 @@ def _strip(hint: Any) -> Any:
     if typing.get_origin(hint) in (Union, types.UnionType):
         (hint,) = (a for a in typing.get_args(hint) if a is not type(None))
     return hint
-
-
-def _default(cls: type[Resource], attribute: str) -> Any:
-    return getattr(cls(), attribute)
 
 
 def _read(kind: Any, int64: bool, value: object, at: str, own_fields_only: bool) -> Any:

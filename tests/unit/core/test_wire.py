@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from mlengine.core import resources
 from mlengine.core.errors import InvalidArgument
 from mlengine.core.resources import Job, Operation, Resource, TrainingInput, TrainingOutput, Version
-from mlengine.core.wire import apply_mask, camel, clear_output_only, decode, encode, snake
+from mlengine.core.wire import apply_mask, camel, decode, encode, snake
 
 CLASSES: list[type[Resource]] = [
     found
@@ -187,11 +187,6 @@ def test_a_request_cannot_set_what_only_the_engine_says() -> None:
     sent = {"jobId": "census", "state": "SUCCEEDED", "trainingOutput": {"trials": []}}
     assert decode(Job, sent, at="job", own_fields_only=True) == Job(job_id="census")
     assert decode(Job, sent, at="job").state == "SUCCEEDED"
-
-
-def test_output_fields_can_be_cleared() -> None:
-    job = Job(job_id="census", state="FAILED", labels={"a": "b"}, job_position=3)
-    assert clear_output_only(job) == Job(job_id="census", labels={"a": "b"})
 
 
 ALLOWED = {"description": "free text", "auto_scaling.min_nodes": "nodes kept"}
