@@ -19,9 +19,12 @@ __all__ = [
     "GetConfigResponse",
     "Int64",
     "Job",
+    "JobDetails",
+    "JobOptions",
     "Location",
     "LogEntry",
     "ManualScaling",
+    "MetricSeries",
     "Model",
     "Object",
     "Operation",
@@ -31,6 +34,7 @@ __all__ = [
     "ReplicaConfig",
     "RequestLoggingConfig",
     "Resource",
+    "Runtime",
     "Scheduling",
     "TrainingInput",
     "TrainingOutput",
@@ -163,13 +167,50 @@ class PredictionOutput(Resource):
     node_hours: float = 0.0
 
 
+class JobOptions(Resource):
+    """What this engine can be asked for beyond ``ml.v1``; a client of Google's never sends it.
+
+    `allow` names the findings that may not fail the job (see `training.verdict`). `max_retries` is
+    how often the whole job is started again after a failure that may pass; -1 leaves it to the
+    engine's setting.
+    """
+
+    strict_runtime: bool = False
+    strict_resources: bool = False
+    legacy_keras: bool = False
+    max_retries: int = -1
+    allow: list[str] = []
+
+
+class JobDetails(Resource):
+    """What this engine can tell of a job beyond ``ml.v1``: all of it is output.
+
+    Times are seconds of the newest attempt: waiting for its turn, making its environment, starting
+    its replicas, running, and keeping what it made. `warnings` is everything a user should see.
+    """
+
+    runtime: str = ""
+    environment: str = ""
+    environment_hit: bool = False
+    attempt: int = 0
+    queue_seconds: float = 0.0
+    environment_seconds: float = 0.0
+    start_seconds: float = 0.0
+    run_seconds: float = 0.0
+    upload_seconds: float = 0.0
+    warnings: list[str] = []
+
+
 class Job(Resource):
-    """A training or batch prediction run; its id is used up for ever."""
+    """A training or batch prediction run; its id is used up for ever.
+
+    `options` and `details` are this engine's own; the rest is ``ml.v1``.
+    """
 
     OUTPUT_ONLY = frozenset(
         {
             "create_time", "start_time", "end_time", "state", "error_message",
-            "training_output", "prediction_output", "job_position",
+            "training_output", "prediction_output", "job_position", "details",
         }
     )  # fmt: skip
 
@@ -186,6 +227,8 @@ class Job(Resource):
     labels: dict[str, str] = {}
     etag: str = ""
     job_position: Int64 = 0
+    options: JobOptions | None = None
+    details: JobDetails | None = None
 
 
 # --- models and versions ------------------------------------------------------------------------
@@ -330,6 +373,49 @@ class Object(Resource):
     name: str = ""
     size: Int64 = 0
     updated: str = ""
+
+
+class Runtime(Resource):
+    """A named, pinned set of libraries that jobs can ask for as ``runtimeVersion``.
+
+    Attributes:
+        python: What interpreter it needs, such as ``>=3.10,<3.13``.
+        interpreter: The one found on this machine; empty when there is none, and then `problem`
+            says what to install.
+        built: It is on disk; `size_bytes` and `digest` are then those of its environment.
+    """
+
+    name: str = ""
+    description: str = ""
+    aliases: list[str] = []
+    python: str = ""
+    interpreter: str = ""
+    requirements: list[str] = []
+    built: bool = False
+    digest: str = ""
+    size_bytes: Int64 = 0
+    last_use_time: str = ""
+    problem: str = ""
+
+
+class MetricSeries(Resource):
+    """One metric of a job over time.
+
+    Attributes:
+        tag: Its name, as the trainer wrote it.
+        run: The folder below the job directory whose event files have it, or the replica's name.
+        source: ``tensorboard``, ``hypertune`` or ``log``.
+        steps: In increasing order; `values` and `times` (seconds since the epoch) go with them.
+            A value that JSON cannot carry is one of the strings ``NaN``, ``Infinity``,
+            ``-Infinity``, as in protocol buffers.
+    """
+
+    tag: str = ""
+    run: str = ""
+    source: str = ""
+    steps: list[int] = []
+    values: list[float | str] = []
+    times: list[float] = []
 
 
 class LogEntry(Resource):

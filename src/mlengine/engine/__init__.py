@@ -19,9 +19,11 @@ from mlengine.core.resources import (
     Job,
     Location,
     LogEntry,
+    MetricSeries,
     Model,
     Object,
     Operation,
+    Runtime,
     Version,
 )
 
@@ -167,6 +169,29 @@ class Engine(Protocol):
         ...
 
     def delete_object(self, bucket: str, name: str) -> None: ...
+
+    # runtimes
+    def list_runtimes(self) -> list[Runtime]: ...
+    def get_runtime(self, name: str) -> Runtime:
+        """Return a runtime by its name or one of its aliases."""
+        ...
+
+    def build_runtime(self, name: str) -> Runtime:
+        """Make a runtime's environment now, so that the first job need not wait for it."""
+        ...
+
+    def delete_runtime(self, name: str) -> None:
+        """Remove a runtime's environment from the disk; the next job builds it again."""
+        ...
+
+    def collect_environments(self, *, keep_bytes: int | None = None) -> int:
+        """Evict the environments used longest ago beyond a size; return the bytes freed."""
+        ...
+
+    # metrics
+    def job_metrics(self, project: str, job_id: str, *, tag: str = "") -> list[MetricSeries]:
+        """Return what a job reported so far, one series per tag, run and source."""
+        ...
 
     # the engine itself
     def status(self) -> EngineStatus: ...

@@ -25,6 +25,8 @@ __all__ = [
     "Phase",
     "ReplicaExit",
     "ReplicaSpec",
+    "SidecarSpec",
+    "WarmStart",
 ]
 
 
@@ -56,6 +58,8 @@ class ReplicaSpec(msgspec.Struct, frozen=True, kw_only=True):
         trial: The trial's id, or empty outside tuning jobs.
         env: The complete environment; nothing is inherited.
         cwd: An existing folder.
+        cpus: Most CPUs that it may use, where the machine lets us cap them; 0 is no limit.
+        memory_bytes: Most memory that all its processes may use together; 0 is no limit.
     """
 
     task: str
@@ -65,6 +69,42 @@ class ReplicaSpec(msgspec.Struct, frozen=True, kw_only=True):
     env: dict[str, str]
     cwd: str
     trial: str = ""
+    cpus: float = 0.0
+    memory_bytes: int = 0
+
+
+class WarmStart(msgspec.Struct, frozen=True, kw_only=True):
+    """What a launcher needs to fork replicas from an interpreter that has imported already.
+
+    Every replica of the attempt is then ``python -m MODULE ARGS`` in its environment.
+
+    Attributes:
+        base_python: The runtime's interpreter, which user packages are layered over.
+        python: The interpreter of the job's own environment: what ``sys.executable`` must say.
+        site_packages: The layer of user packages; empty when there is none.
+        modules: Heavy modules that the package imports, to be imported ahead.
+    """
+
+    base_python: str
+    python: str
+    site_packages: str = ""
+    modules: list[str] = []
+
+
+class SidecarSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """A helper process of an attempt, started by the first connection to its port.
+
+    The supervisor listens on one loopback port and adds `variables` to every replica's
+    environment, with ``{port}`` filled in; the helper inherits the listening socket.
+
+    Attributes:
+        argv: Its command; ``{fd}`` becomes the number of the inherited socket.
+        env: Its complete environment.
+    """
+
+    argv: list[str]
+    env: dict[str, str]
+    variables: dict[str, str]
 
 
 class AttemptSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -77,6 +117,8 @@ class AttemptSpec(msgspec.Struct, frozen=True, kw_only=True):
         grace_s: Seconds between SIGTERM and SIGKILL.
         max_running_s: Longest run in seconds, on a clock that cannot jump; None is no limit.
         log_quota_bytes: Most bytes that all logs of the attempt may take on disk.
+        warm: How its replicas may be forked instead of started; None starts each anew.
+        sidecars: Helpers of the replicas on this machine.
     """
 
     job: str
@@ -86,6 +128,8 @@ class AttemptSpec(msgspec.Struct, frozen=True, kw_only=True):
     grace_s: float = 10.0
     max_running_s: float | None = None
     log_quota_bytes: int = 256 * 1024 * 1024
+    warm: WarmStart | None = None
+    sidecars: list[SidecarSpec] = []
 
 
 class ReplicaExit(msgspec.Struct, frozen=True, kw_only=True):
