@@ -21,6 +21,7 @@ from starlette.responses import Response, StreamingResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from mlengine.core.errors import EngineError, InvalidArgument, Unimplemented
+from mlengine.core.fields import pick
 from mlengine.core.resources import Resource
 from mlengine.core.wire import encode
 from mlengine.engine import Engine, PredictReply
@@ -28,7 +29,6 @@ from mlengine.rest import documents, ml_v1, own
 from mlengine.rest.bodies import Bodies
 from mlengine.rest.calls import Answer, Call, Document
 from mlengine.rest.envelope import error_json, internal_error
-from mlengine.rest.fields import pick
 from mlengine.rest.guard import Guard
 from mlengine.rest.query import Query, parse_query
 from mlengine.rest.routes import Access, Match, Route, Router, Traffic

@@ -6,8 +6,8 @@ import urllib.parse
 from typing import NamedTuple
 
 from mlengine.core.errors import InvalidArgument
+from mlengine.core.fields import Mask, parse_fields
 from mlengine.core.wire import camel
-from mlengine.rest.fields import Mask, parse_fields
 
 __all__ = ["SYSTEM_PARAMETERS", "Query", "parse_query"]
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mlengine.core.errors import InvalidArgument
-from mlengine.rest.fields import parse_fields, pick
+from mlengine.core.fields import parse_fields, pick
 
 VALUE = {"jobs": [{"jobId": "a", "labels": {"x": "1", "y": "2"}}, {"jobId": "b"}], "n": "t"}
 
