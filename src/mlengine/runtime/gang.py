@@ -4,6 +4,10 @@
        │  the chief ended, another replica failed, cancelled, or out of time
        └─ in STOPPING: TERM to every group, after the grace period KILL to every process
 
+The chief speaks for the job: once it has ended well, whatever the others still do is only in the
+way, and they are given little time. Until then any other end than exit 0, of anybody, is the end of
+all.
+
 One thread, one selector. `run` returns only when no process of the attempt is left, whatever it
 did to get away: the supervisor is their subreaper, so every orphan becomes its child.
 
@@ -23,13 +27,16 @@ from typing import Any
 
 from mlengine.runtime import processes
 from mlengine.runtime.attemptfiles import CANCEL, failure_text
+from mlengine.runtime.endings import culprits, ending
 from mlengine.runtime.replica import Replica
+from mlengine.runtime.sidecar import Sidecars
 
 __all__ = ["Gang"]
 
 _TICK_S = 0.25  # how late a `cancel` file without a signal may be seen
 _STOPPING_TICK_S = 0.02
 _STRAY_GRACE_S = 1.0
+_LONGEST_GRACE_AFTER_SUCCESS_S = 5.0
 _DRAIN_S = 2.0
 _UNKILLABLE_S = 10.0
 _OOM_WINDOW_S = 5.0
@@ -44,17 +51,19 @@ class Gang:
         replicas: The chief first.
         wake_descriptor: Becomes readable when a signal arrives.
         cancel_signalled: Tells whether a signal asked for the end.
+        sidecars: Helpers of the replicas; they end last and are not waited for.
     """
 
     def __init__(
         self, spec: Mapping[str, Any], folder: Path, replicas: Sequence[Replica], *,
-        wake_descriptor: int, cancel_signalled: Callable[[], bool],
+        wake_descriptor: int, cancel_signalled: Callable[[], bool], sidecars: Sidecars,
     ) -> None:  # fmt: skip
         self._grace_s = float(spec.get("grace_s", 10))
         self._limit_s: float | None = spec.get("max_running_s")
         self._cancel_file = folder / CANCEL
         self._cancel_signalled = cancel_signalled
         self._replicas = list(replicas)
+        self._sidecars = sidecars
         self._selector = selectors.DefaultSelector()
         self._selector.register(wake_descriptor, selectors.EVENT_READ, None)
         self._outcome = ""
@@ -68,6 +77,9 @@ class Gang:
     def start(self, tag: str) -> bool:
         """Start all replicas; return False when one could not be, or all are unwanted already."""
         self._decide()
+        self._sidecars.attach(
+            self._selector, tag, lambda text: self._replicas[0].say("ERROR", text)
+        )
         for replica in self._replicas:
             if self._outcome:
                 break
@@ -88,7 +100,7 @@ class Gang:
                 self._press()
         self._drain()
         for replica in self._replicas:
-            replica.finish()
+            self._close(replica)
         return {
             "outcome": self._outcome,
             "replicas": [r.record() for r in self._replicas],
@@ -97,7 +109,7 @@ class Gang:
 
     def kill(self) -> None:
         """Kill everything at once; for a supervisor that cannot go on."""
-        while processes.freeze_and_kill(self._mine):
+        while processes.freeze_and_kill(self._mine) or not self._sidecars.end():
             self._reap()
 
     def _decide(self) -> None:
@@ -108,16 +120,20 @@ class Gang:
         # A request that came before the end was seen wins: who asked was told that it will be kept.
         if self._cancel_signalled() or self._cancel_file.exists():
             self._stop("cancelled", [])
+        elif chief.ended and not chief.failed:
+            # Before the failures: a peer of a chief that has gone often trips over its absence.
+            self._stop("succeeded", [])
         elif failed:
             self._stop("failed", failed)
-        elif chief.ended:
-            self._stop("succeeded", [])
         elif self._until_limit_s() <= 0:
             self._stop("timed_out", [])
 
     def _stop(self, outcome: str, blamed: list[Replica]) -> None:
         self._outcome, self._blamed = outcome, blamed
-        self._kill_at_s = time.monotonic() + self._grace_s
+        grace_s = self._grace_s
+        if outcome == "succeeded":
+            grace_s = min(grace_s, _LONGEST_GRACE_AFTER_SUCCESS_S)
+        self._kill_at_s = time.monotonic() + grace_s
         groups = {r.pid for r in self._replicas if not r.ended}
         for replica in self._replicas:
             if replica.pid:
@@ -140,14 +156,31 @@ class Gang:
                 pids = ", ".join(f"{row.pid} (state {row.state})" for row in met)
                 self._replicas[0].say("ERROR", f"Killed processes hang in the kernel: {pids}.")
 
+    def _close(self, replica: Replica) -> None:
+        """Take the rest of what it printed, say how it ended, and make its log durable."""
+        for descriptor in list(replica.streams):
+            replica.close_pipe(descriptor)
+        severity, text = ending(replica, self._outcome)
+        if text:
+            replica.say(severity, text)
+        replica.finish()
+
     def _over(self) -> bool:
-        return bool(self._outcome) and not self._living() and not self._mine()
+        # Helpers go last: until then a replica in its grace period may save through them.
+        over = bool(self._outcome) and not self._living() and not self._mine()
+        return over and self._sidecars.end()
 
     def _living(self) -> bool:
         return any(r.pid and not r.ended for r in self._replicas)
 
     def _mine(self) -> list[processes.Process]:
-        return processes.descendants([os.getpid()], processes.snapshot())
+        """Return every process of the attempt but its helpers."""
+        helpers = self._sidecars.pids
+        return [
+            row
+            for row in processes.descendants([os.getpid()], processes.snapshot())
+            if row.pid not in helpers
+        ]
 
     def _until_limit_s(self) -> float:
         if self._limit_s is None:
@@ -163,6 +196,7 @@ class Gang:
                 _empty(descriptor)
             elif not key.data.read(descriptor):
                 self._selector.unregister(descriptor)
+        self._sidecars.tend()
         return bool(ready)
 
     def _drain(self) -> None:
@@ -184,6 +218,7 @@ class Gang:
             for replica in self._replicas:
                 if replica.pid == pid and not replica.ended:
                     replica.note_exit(status, oom_suspected=self._oom_kill_seen())
+            self._sidecars.note_exit(pid)
 
     def _sample_oom_kills(self) -> None:
         now_s = time.monotonic()
@@ -201,7 +236,8 @@ class Gang:
         if self._outcome == "timed_out":
             limit = f"{self._limit_s:g}s"
             return f"The job ran longer than its maxRunningTime of {limit}; it was stopped."
-        texts = [failure_text(r.record(), last_line=r.last_line()) for r in self._blamed]
+        blamed = culprits(self._blamed, self._replicas)
+        texts = [failure_text(r.record(), last_line=r.last_line()) for r in blamed]
         return " ".join(texts)
 
 

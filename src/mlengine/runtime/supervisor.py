@@ -110,10 +110,14 @@ def _gang(spec: dict[str, Any], folder: Path, signals: _Signals) -> tuple[Gang, 
     from mlengine.runtime.gang import Gang
     from mlengine.runtime.logfile import LogFile
     from mlengine.runtime.replica import Replica
+    from mlengine.runtime.sidecar import Sidecars
 
     entries = spec["replicas"]
     if not entries:
         raise ValueError("the specification has no replicas")
+    sidecars = Sidecars(spec.get("sidecars") or [], folder)
+    for entry in entries:
+        entry["env"] = {**sidecars.variables, **entry["env"]}
     quota_bytes = int(spec.get("log_quota_bytes") or _DEFAULT_QUOTA_BYTES) // len(entries)
     replicas = [
         Replica(e, LogFile(
@@ -122,7 +126,7 @@ def _gang(spec: dict[str, Any], folder: Path, signals: _Signals) -> tuple[Gang, 
         for e in entries
     ]  # fmt: skip
     gang = Gang(
-        spec, folder, replicas,
+        spec, folder, replicas, sidecars=sidecars,
         wake_descriptor=signals.wake_descriptor, cancel_signalled=lambda: signals.cancelled,
     )  # fmt: skip
     return gang, replicas
