@@ -23,6 +23,7 @@ import numpy as np
 import tensorflow as tf
 
 from trainer.data import COLUMNS, LABELS, NUMERIC, Table, read
+from trainer.fitting import Replicas, fit, predict
 from trainer.model import Columns, build, export
 from trainer.report import report
 
@@ -32,27 +33,28 @@ __all__ = ["main"]
 def main(argv: Sequence[str] | None = None) -> None:
     """Run one training, from the command line's words to the exported model."""
     args = _parse(argv)
+    if args.threads:
+        tf.config.threading.set_intra_op_parallelism_threads(args.threads)
+        tf.config.threading.set_inter_op_parallelism_threads(args.threads)
     keras.utils.set_random_seed(args.seed)
     tf.config.experimental.enable_op_determinism()
+    replicas = Replicas()  # before anything is computed: TensorFlow insists
     training, held_out = read(args.train_files), read(args.eval_files)
     columns, earns_more = _columns(training), _earns_more(training)
-    print(f"training on {len(earns_more)} rows", flush=True)
+    print(f"training on {len(earns_more)} rows, {replicas.count} replicas", flush=True)
 
-    network = build(columns, dropout=args.dropout)
     steps = -(-len(earns_more) // args.batch_size) * args.num_epochs
-    network.classifier.compile(
-        optimizer=keras.optimizers.Adam(
-            keras.optimizers.schedules.CosineDecay(args.learning_rate, steps)
-        ),
-        loss="binary_crossentropy",
-    )
-    network.classifier.fit(
-        _encode(network.encoder, columns),
-        earns_more,
-        batch_size=args.batch_size,
-        epochs=args.num_epochs,
-        verbose=2,  # a line an epoch: a progress bar makes no sense in a log file
-    )
+    schedule = keras.optimizers.schedules.CosineDecay(args.learning_rate, steps)
+    with replicas.strategy.scope():
+        network = build(columns, dropout=args.dropout)
+        optimizer = keras.optimizers.Adam(schedule)
+    encoded = _encode(network.encoder, columns)
+    fit(
+        network.classifier, optimizer, encoded, earns_more, replicas=replicas,
+        batch_size=args.batch_size, epochs=args.num_epochs, seed=args.seed,
+    )  # fmt: skip
+    if not replicas.chief:
+        return
     args.job_dir.mkdir(parents=True, exist_ok=True)
     print(f"evaluating on {len(held_out.rows)} rows", flush=True)
     encoded = _encode(network.encoder, _columns(held_out))
@@ -66,7 +68,7 @@ def evaluate(
     classifier: keras.Model, encoded: Columns, earns_more: np.ndarray
 ) -> dict[str, float]:
     """Return accuracy, and the area under the ROC curve of the higher income."""
-    probability = classifier.predict(encoded, batch_size=4096, verbose=0).squeeze(-1)
+    probability = predict(classifier, encoded)
     auc = keras.metrics.AUC(num_thresholds=10_000)
     auc.update_state(earns_more, probability)
     accuracy = np.mean((probability > 0.5) == (earns_more == 1.0))
@@ -102,6 +104,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--batch-size", type=int, default=256)
     parser.add_argument("--learning-rate", type=float, default=0.002)
     parser.add_argument("--dropout", type=float, default=0.2)
+    parser.add_argument("--threads", type=int, default=0, help="of one replica; 0: all there are")
     return parser.parse_args(argv)
 
 
