@@ -23,6 +23,7 @@ from mlengine.core.resources import (
     Job,
     Location,
     LogEntry,
+    MetricSeries,
     Model,
     Object,
     Operation,
@@ -56,6 +57,7 @@ class FakeEngine:
         self.buckets: dict[str, Bucket] = {}
         self.objects: dict[tuple[str, str], bytes] = {}
         self.logs: dict[tuple[str, str], list[LogEntry]] = {}
+        self.metrics: dict[tuple[str, str], list[MetricSeries]] = {}
         self.before: Callable[[str], None] = lambda verb: None
         self._changed = threading.Condition()
         self._ids = itertools.count(1519973406339)
@@ -115,6 +117,11 @@ class FakeEngine:
             self._changed.wait_for(lambda: len(lines) > start or _ended(job), timeout=wait_s)
             new = [e for e in lines[start:] if task_name in ("", e.task_name)]
             return LogPage(new, str(len(lines)), _ended(job))
+
+    def job_metrics(self, project: str, job_id: str, *, tag: str = "") -> list[MetricSeries]:
+        self.before("job_metrics")
+        _found(self.jobs, (project, job_id), "job")
+        return [s for s in self.metrics.get((project, job_id), []) if tag in ("", s.tag)]
 
     def say(self, project: str, job_id: str, entry: LogEntry) -> None:
         """Log a line, as a replica of the job would."""

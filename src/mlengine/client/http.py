@@ -27,6 +27,7 @@ from mlengine.core.resources import (
     Job,
     Location,
     LogEntry,
+    MetricSeries,
     Model,
     Object,
     Operation,
@@ -116,6 +117,12 @@ class HttpEngine:
         found = self._call("GET", path, safe=True, extra_wait_s=wait_s)
         entries = [decode(LogEntry, entry, at="entry") for entry in found.get("entries", ())]
         return LogPage(entries, str(found["cursor"]), bool(found.get("finished")))
+
+    def job_metrics(self, project: str, job_id: str, *, tag: str = "") -> list[MetricSeries]:
+        """Return what a job reported so far, one series per tag, run and source."""
+        path = "/api" + _v1(job_name, project, job_id) + "/metrics" + _query(tag=tag)
+        found = self._call("GET", path, safe=True)
+        return [decode(MetricSeries, item, at="metric") for item in found.get("metrics", ())]
 
     # models
 

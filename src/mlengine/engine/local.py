@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mlengine import __version__
 from mlengine.core.clock import Clock, rfc3339
-from mlengine.core.errors import NotFound, OutOfRange
+from mlengine.core.errors import EngineError, NotFound, OutOfRange
 from mlengine.core.names import check_project, location_name
 from mlengine.core.paging import page_size as checked_page_size
 from mlengine.core.paging import page_token as sealed
@@ -18,6 +18,7 @@ from mlengine.core.resources import (
     GetConfigResponse,
     Job,
     Location,
+    MetricSeries,
     Model,
     Object,
     Operation,
@@ -31,9 +32,10 @@ from mlengine.models.registry import Models
 from mlengine.models.views import operation_view
 from mlengine.prediction.serving import Serving
 from mlengine.storage import Buckets
-from mlengine.storage.paths import BucketPath
+from mlengine.storage.paths import BucketPath, is_uri
 from mlengine.store import Store
 from mlengine.training.jobs import Jobs
+from mlengine.training.metrics import job_metrics
 
 __all__ = ["LOCATIONS", "LocalEngine"]
 
@@ -108,6 +110,21 @@ class LocalEngine:
             wait_s=min(max(wait_s, 0.0), _MAX_LOG_WAIT_S),
         )
         return LogPage(list(entries), after, finished)
+
+    def job_metrics(self, project: str, job_id: str, *, tag: str = "") -> list[MetricSeries]:
+        record = self._jobs.record(project, job_id)
+        job_dir = self._job_dir(record.job)
+        return job_metrics(job_dir, self._jobs.attempt_dirs(record), tag=tag)
+
+    def _job_dir(self, job: Job) -> Path | None:
+        """Return where a training job's directory lies, if that is on this machine."""
+        uri = job.training_input.job_dir if job.training_input else ""
+        if not is_uri(uri):
+            return Path(uri) if uri else None
+        try:
+            return self._buckets.local_path(uri)
+        except EngineError:  # a bucket that is no folder, or is deleted: the logs still tell
+            return None
 
     # --- models and versions ---
 

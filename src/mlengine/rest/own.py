@@ -1,4 +1,5 @@
-"""The engine's own routes, under ``/api/v1``: health, status, buckets, objects, job logs."""
+"""The engine's own routes, under ``/api/v1``: health, status, buckets, objects, jobs' logs
+and metrics."""
 
 from __future__ import annotations
 
@@ -86,6 +87,12 @@ def _read_logs(call: Call) -> Answer:
     )
     entries = [encode(entry) for entry in page.entries]
     return {"entries": entries, "cursor": page.cursor, "finished": page.finished}
+
+
+def _job_metrics(call: Call) -> Answer:
+    """Return what a job reported so far; ``tag`` keeps one metric (``acc`` also finds accuracy)."""
+    found = call.engine.job_metrics(call.project, call.ids["job"], tag=call.query.get("tag", ""))
+    return {"metrics": [encode(series) for series in found]} if found else {}
 
 
 ROUTES: tuple[Route, ...] = (
@@ -191,5 +198,15 @@ ROUTES: tuple[Route, ...] = (
         query=("cursor", "taskName", "wait_s"),
         response="LogPage",
         traffic=Traffic.LONG_POLL,
+    ),
+    Route(
+        id="engine.jobs.metrics",
+        method="GET",
+        path="/api/v1/projects/{project}/jobs/{job}/metrics",
+        access=Access.TOKEN,
+        verb="job_metrics",
+        run=_job_metrics,
+        query=("tag",),
+        response="MetricsResponse",
     ),
 )

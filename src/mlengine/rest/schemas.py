@@ -28,7 +28,9 @@ _LISTS = {
     "ListObjectsResponse": ("objects", "Object"),
     "ListBucketsResponse": ("buckets", "Bucket"),
 }
-_OWN = ("Bucket", "Object", "LogEntry", "ListObjectsResponse", "ListBucketsResponse")
+_OWN = (
+    "Bucket", "Object", "LogEntry", "MetricSeries", "ListObjectsResponse", "ListBucketsResponse",
+)  # fmt: skip
 # Google keeps these outside of the ml.v1 package.
 _PREFIXES = {
     "Operation": "GoogleLongrunning__",
@@ -83,6 +85,10 @@ def openapi_schemas(used: set[str]) -> dict[str, Any]:
             "cursor": {"type": "string"},
             "finished": {"type": "boolean"},
         },
+    }
+    described["MetricsResponse"] = {
+        "type": "object",
+        "properties": {"metrics": {"type": "array", "items": refer("MetricSeries")}},
     }
     described["Error"] = _ERROR
     return {

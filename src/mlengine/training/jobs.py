@@ -15,6 +15,7 @@ from mlengine.core.names import check_id, check_labels
 from mlengine.core.resources import Job, LogEntry
 from mlengine.core.states import JobState
 from mlengine.core.wire import apply_mask
+from mlengine.runtime import failpoints
 from mlengine.store import JobRecord, Store
 from mlengine.training import logs
 from mlengine.training.checks import check_job
@@ -41,6 +42,8 @@ class Jobs:
         root: The ``jobs`` folder of the engine's home.
         clock: For times that people read, and for how long a reader waits.
         wake: Called when there is something to do; returns at once.
+        admissible: Raises for a job that this machine could never run.
+        queued: Told of every new job.
     """
 
     def __init__(
@@ -51,12 +54,16 @@ class Jobs:
         *,
         clock: Clock,
         wake: Callable[[], None],
+        admissible: Callable[[str, Job], None],
+        queued: Callable[[JobRecord], None],
     ) -> None:
         self._store = store
         self._kinds = kinds
         self._root = root
         self._clock = clock
         self._wake = wake
+        self._admissible = admissible
+        self._queued = queued
         self._closing = threading.Event()
 
     def create(self, project: str, job: Job) -> Job:
@@ -64,23 +71,29 @@ class Jobs:
 
         Raises:
             AlreadyExists: The id was used before, also by a job that failed.
+            ResourceExhausted: This machine could never run it.
         """
         check_job(job)
         self._refuse_used(project, job.job_id)
         kind = self._kinds[kind_of(job)]
         kind.check(project, job)
+        self._admissible(project, job)
         job.create_time = rfc3339(self._clock.now())
         job.state = JobState.QUEUED
         uid = f"{job.job_id[:40]}-{uuid.uuid4().hex[:12]}"
+        failpoints.hit("job.create.before-insert")
         try:
             record = self._store.add_job(project, job, uid=uid, priority=_priority(job))
         except AlreadyExists:
             raise self._used(project, job.job_id) from None
+        failpoints.hit("job.create.after-insert")
+        self._queued(record)
         log = self.log(record)
         log("Validating job requirements...")
         log("Job creation request has been successfully validated.")
         log(f"Job {job.job_id} is queued.")
         self._wake()
+        failpoints.hit("job.create.before-reply")
         return self.view(record)
 
     def _refuse_used(self, project: str, job_id: str) -> None:
@@ -145,9 +158,11 @@ class Jobs:
             record = self.record(project, job_id)
             if record.state.terminal or record.state is JobState.CANCELLING:
                 return
+            failpoints.hit("job.cancel.before-move")
             moved = self._store.move_job(
                 record, JobState.CANCELLING, error_message="The job was cancelled by its user."
             )
+            failpoints.hit("job.cancel.after-move")
             if moved:
                 self.log(moved)("Job cancellation was requested.")
                 self._wake()
@@ -157,6 +172,12 @@ class Jobs:
     def log(self, record: JobRecord) -> Callable[[str], None]:
         """Return what writes a line of the engine into the job's log."""
         return logs.ServiceLog(folder_of(self._root, record)).write
+
+    def attempt_dirs(self, record: JobRecord) -> list[Path]:
+        """Return the folders of a job's attempts that are there, oldest first."""
+        folder = folder_of(self._root, record)
+        found = [folder / str(number) for number in range(1, record.attempt + 1)]
+        return [path for path in found if path.is_dir()]
 
     def read_logs(
         self, project: str, job_id: str, *, cursor: str, task_name: str, wait_s: float
