@@ -55,7 +55,18 @@ class Settings:
         "", "SQLAlchemy URL of the store; empty: engine.db in the home folder."
     )
     max_running_jobs: int = _setting(
-        0, "Jobs that may run at one time; 0: one a CPU, at least two."
+        0,
+        "Shares that the machine is divided into: jobs of one replica that may run at one time; "
+        "0: one a CPU, at least two.",
+    )
+    gpus: str = _setting(
+        "", "Ids of the GPUs that jobs may have, separated by commas; empty: look; `none`: none."
+    )
+    max_retries: int = _setting(
+        0, "How often a job is started again after a failure that may pass, if it does not say."
+    )
+    retry_backoff_s: float = _setting(
+        10.0, "Pause before the first retry, in seconds; it doubles, up to six minutes."
     )
     grace_s: float = _setting(10.0, "Seconds between SIGTERM and SIGKILL for a cancelled job.")
     install_timeout_s: float = _setting(
@@ -81,10 +92,9 @@ class Settings:
         """The further host names, one by one, in lower case."""
         return [h.strip().lower() for h in self.allowed_hosts.split(",") if h.strip()]
 
-    @property
-    def job_slots(self) -> int:
-        """How many jobs may run at one time."""
-        return self.max_running_jobs or max(os.cpu_count() or 1, 2)
+    def job_slots(self, cpus: float) -> int:
+        """Return into how many shares a machine of so many CPUs is divided among jobs."""
+        return self.max_running_jobs or max(int(cpus), 2)
 
     @property
     def database_url(self) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 
@@ -22,10 +23,13 @@ from mlengine.prediction.serving import Serving, ServingOptions
 from mlengine.prediction.sockets import socket_dir
 from mlengine.storage import Buckets
 from mlengine.store import open_store
-from mlengine.training.jobs import Jobs
-from mlengine.training.kinds import JobKind
+from mlengine.training.capacity import Capacity
+from mlengine.training.inventory import probe
+from mlengine.training.jobs import Jobs, folder_of
+from mlengine.training.kinds import JobKind, demand_of
 from mlengine.training.launchers.process import ProcessLauncher
 from mlengine.training.reconciler import JobReconciler
+from mlengine.training.retrying import Retrying
 from mlengine.training.trainer import TrainerJobs
 
 __all__ = ["Wired", "wire"]
@@ -95,15 +99,25 @@ def wire(
     kinds = _kinds(settings, buckets, models, artifacts, environments, notify)
     launcher = ProcessLauncher()
     jobs_root = home / "jobs"
+    capacity = _capacity(settings, jobs_root)
+    retrying = Retrying(clock, max_retries=settings.max_retries, backoff_s=settings.retry_backoff_s)
     runner = JobReconciler(
-        store, launcher, kinds, jobs_root, clock=clock, max_running=settings.job_slots
+        store, launcher, kinds, jobs_root, clock=clock, capacity=capacity, retrying=retrying
     )
     reconciler = Reconciler(
         [lambda: runner.tick(reconciler.wake), deployment.resume, serving.tick],
         [runner.expire_waiting, serving.record_use, lambda: _sweep(buckets)],
         notify_socket=notify,
     )
-    jobs = Jobs(store, kinds, jobs_root, clock=clock, wake=reconciler.wake)
+    jobs = Jobs(
+        store,
+        kinds,
+        jobs_root,
+        clock=clock,
+        wake=reconciler.wake,
+        admissible=capacity.refuse_impossible,
+        queued=runner.queued,
+    )
     page_key = hashlib.sha256(b"page tokens " + token.encode()).digest()
     engine = LocalEngine(
         settings, store, buckets, jobs, models, serving, clock=clock, page_key=page_key
@@ -115,6 +129,13 @@ def wire(
     ]
     closers = [jobs.close, runner.close, deployment.close, serving.stop, store.close]
     return Wired(engine, reconciler, serving, openers=openers, closers=closers)
+
+
+def _capacity(settings: Settings, jobs_root: Path) -> Capacity:
+    inventory = probe(gpus=settings.gpus)
+    slots = settings.job_slots(inventory.cpus)
+    folder = partial(folder_of, jobs_root)
+    return Capacity(inventory, slots, demand_of=demand_of, folder_of=folder)
 
 
 def _serving_options(settings: Settings, open_paths: Mapping[str, str]) -> ServingOptions:

@@ -10,9 +10,14 @@ import msgspec
 
 from mlengine.core.resources import Job
 from mlengine.store import JobRecord
+from mlengine.training.admission import Demand
 from mlengine.training.launchers import AttemptSpec, ExitRecord
 
-__all__ = ["JobKind", "Preparation", "hours_run", "kind_of"]
+__all__ = ["JobKind", "Preparation", "demand_of", "hours_run", "kind_of"]
+
+
+def _keep_nothing(**_details: Any) -> None:
+    """Let what is reported go."""
 
 
 class Preparation(msgspec.Struct, frozen=True):
@@ -24,6 +29,8 @@ class Preparation(msgspec.Struct, frozen=True):
         log: Writes one line into the job's log.
         cancelled: Whether to give up; asked between and during long steps.
         warn: Like `log`, for what the user should see and may have to act on.
+        report: Takes attributes of `JobDetails` by name, such as ``environment_seconds=1.2``.
+        gpus: Ids of the GPUs that are this job's alone, for all its replicas together.
     """
 
     record: JobRecord
@@ -31,6 +38,8 @@ class Preparation(msgspec.Struct, frozen=True):
     log: Callable[[str], None]
     cancelled: Callable[[], bool]
     warn: Callable[[str], None]
+    report: Callable[..., None] = _keep_nothing
+    gpus: tuple[str, ...] = ()
 
 
 class JobKind(Protocol):
@@ -57,6 +66,12 @@ class JobKind(Protocol):
 def kind_of(job: Job) -> str:
     """Return ``training`` or ``prediction``."""
     return "training" if job.training_input is not None else "prediction"
+
+
+def demand_of(job: Job) -> Demand:
+    """Return what a job asks for, all replicas together."""
+    strict = job.options is not None and job.options.strict_resources
+    return Demand(strict=strict)
 
 
 def hours_run(exit_record: ExitRecord) -> float:

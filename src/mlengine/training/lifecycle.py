@@ -6,6 +6,7 @@ a table test.
     QUEUED ──▶ PREPARING        a slot is free
     PREPARING ──▶ RUNNING       the supervisor started the replicas
     RUNNING ──▶ SUCCEEDED       the attempt ended well
+       ├──────▶ RUNNING          it ended in a way that may pass: the next attempt, after a pause
        └──────▶ FAILED          it ended badly, or its supervisor is gone without a record
     any ──▶ CANCELLING          somebody asked, or a time limit passed
     CANCELLING ──▶ CANCELLED    nothing of it runs any more, whatever its exit said
@@ -19,7 +20,7 @@ from typing import NamedTuple
 from mlengine.core.states import JobState
 from mlengine.training.launchers import Phase
 
-__all__ = ["Observation", "Step", "decide"]
+__all__ = ["Observation", "Retry", "Step", "decide"]
 
 
 class Step(enum.Enum):
@@ -29,14 +30,29 @@ class Step(enum.Enum):
     PREPARE = enum.auto()
     """Fetch, install and start; also again after a crash in the middle of it."""
     MARK_RUNNING = enum.auto()
+    """The replicas were started: say so, once an attempt."""
     COLLECT = enum.auto()
     """The attempt ended by itself: read its outcome, take its outputs."""
+    NOTE_RETRY = enum.auto()
+    """Sweep what the attempt left, and write down that another one follows."""
+    RETRY = enum.auto()
+    """The pause is over: begin the next attempt."""
     EXPIRE = enum.auto()
     """It waited longer than its `maxWaitTime`: cancel it."""
     STOP = enum.auto()
     END_CANCELLED = enum.auto()
     END_LOST = enum.auto()
     """The supervisor died without a record: sweep what it left, then fail."""
+
+
+class Retry(enum.Enum):
+    """Whether an attempt that is over is followed by another."""
+
+    NO = enum.auto()
+    UNNOTED = enum.auto()
+    """It is, and nobody has written that down yet."""
+    PAUSING = enum.auto()
+    DUE = enum.auto()
 
 
 class Observation(NamedTuple):
@@ -46,7 +62,9 @@ class Observation(NamedTuple):
         state: Of the job's record.
         phase: What the launcher says of the newest attempt.
         working: This engine is preparing or collecting it right now.
-        slot_free: One more job may run.
+        slot_free: It was admitted: it fits beside what runs.
+        begun: It is on record that the replicas of the newest attempt were started.
+        retry: Whether the newest attempt, if it is over, is followed by another.
         waited_s: Seconds since it was created.
         wait_limit_s: Its `maxWaitTime` in seconds, or None.
     """
@@ -55,6 +73,8 @@ class Observation(NamedTuple):
     phase: Phase = Phase.NOT_STARTED
     working: bool = False
     slot_free: bool = True
+    begun: bool = True
+    retry: Retry = Retry.NO
     waited_s: float = 0.0
     wait_limit_s: float | None = None
 
@@ -89,17 +109,30 @@ def _preparing(seen: Observation) -> Step:
             # A trainer may be faster than this engine: RUNNING is never skipped all the same.
             return Step.MARK_RUNNING
         case Phase.LOST:
-            return Step.END_LOST
+            return _over(seen, otherwise=Step.END_LOST)
 
 
 def _running(seen: Observation) -> Step:
     match seen.phase:
-        case Phase.STARTING | Phase.RUNNING:
+        case Phase.STARTING:
             return Step.WAIT
+        case Phase.RUNNING:
+            return Step.WAIT if seen.begun else Step.MARK_RUNNING
         case Phase.EXITED:
-            return Step.WAIT if seen.working else Step.COLLECT
-        case Phase.LOST | Phase.NOT_STARTED:  # not started: its folder was removed by somebody
-            return Step.END_LOST
+            if not seen.begun:
+                return Step.MARK_RUNNING
+            return Step.WAIT if seen.working else _over(seen, otherwise=Step.COLLECT)
+        case Phase.LOST:
+            return _over(seen, otherwise=Step.END_LOST)
+        case Phase.NOT_STARTED:
+            if seen.begun:  # its folder was removed by somebody
+                return Step.END_LOST
+            return Step.WAIT if seen.working else Step.PREPARE
+
+
+def _over(seen: Observation, *, otherwise: Step) -> Step:
+    steps = {Retry.UNNOTED: Step.NOTE_RETRY, Retry.PAUSING: Step.WAIT, Retry.DUE: Step.RETRY}
+    return steps.get(seen.retry, otherwise)
 
 
 def _cancelling(seen: Observation) -> Step:

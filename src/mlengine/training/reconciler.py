@@ -18,20 +18,29 @@ import msgspec
 
 from mlengine.core.clock import Clock, rfc3339
 from mlengine.core.errors import EngineError
+from mlengine.core.resources import JobDetails
 from mlengine.core.states import JobState
+from mlengine.runtime import failpoints
 from mlengine.store import JobRecord, Store
+from mlengine.training import notes
+from mlengine.training.admission import Admission
+from mlengine.training.capacity import Capacity
 from mlengine.training.checks import wait_limit_s
 from mlengine.training.jobs import folder_of
 from mlengine.training.kinds import JobKind, Preparation, kind_of
-from mlengine.training.launchers import AttemptStatus, Launcher, Outcome, Phase
+from mlengine.training.launchers import AttemptStatus, ExitRecord, Launcher, Outcome, Phase
 from mlengine.training.lifecycle import Observation, Step, decide
 from mlengine.training.logs import ServiceLog
+from mlengine.training.retrying import Retrying
 
 __all__ = ["JobReconciler"]
 
 _log = logging.getLogger(__name__)
 _STARTED = {JobState.PREPARING, JobState.RUNNING, JobState.CANCELLING}
+_ATTEMPTED = {JobState.PREPARING, JobState.RUNNING}
+_NOBODYS_CHOICE = ("", "SCALE_TIER_UNSPECIFIED", "BASIC")
 _THREADS = 4
+_LOOK_AHEAD = 32  # queued jobs that a tick looks at: more can hardly start at once
 
 
 class JobReconciler:
@@ -43,7 +52,8 @@ class JobReconciler:
         kinds: ``training`` and ``prediction`` to what prepares and collects them.
         root: The ``jobs`` folder of the engine's home.
         clock: For times that people read, and for time limits.
-        max_running: Most jobs that may be past QUEUED at one time.
+        capacity: The machine, and what jobs hold of it.
+        retrying: Whether and when a failed job is started again.
     """
 
     def __init__(
@@ -54,36 +64,63 @@ class JobReconciler:
         root: Path,
         *,
         clock: Clock,
-        max_running: int,
+        capacity: Capacity,
+        retrying: Retrying,
     ) -> None:
         self._store = store
         self._launcher = launcher
         self._kinds = kinds
         self._root = root
         self._clock = clock
-        self._max_running = max_running
+        self._capacity = capacity
+        self._retrying = retrying
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="jobs")
         self._busy: set[str] = set()
         self._lock = threading.Lock()
         self._created_s: dict[str, float] = {}
+        self._impatient: set[tuple[str, str]] | None = None
         self._closing = False
+
+    def queued(self, record: JobRecord) -> None:
+        """Take note of a job that was just created."""
+        with self._lock:
+            self._created_s[record.uid] = self._clock.monotonic_s()
+            if self._impatient is not None and _wait_limit_s(record) is not None:
+                self._impatient.add((record.project, record.job_id))
 
     def tick(self, wake: Callable[[], None] = lambda: None) -> None:
         """Bring every unfinished job one step further; `wake` is called when a slow step ended."""
         started = self._store.jobs_in(_STARTED)
-        free = self._max_running - len(started)
-        # A slot may become free by a step below: the next tick, a wake away, takes it.
-        queued = self._store.jobs_in({JobState.QUEUED}, limit=max(free, 0) or 1)
-        for record in [*started, *queued]:
-            slot_free = free > 0
-            if self._step(record, slot_free=slot_free, wake=wake) and record in queued:
-                free -= 1
+        for record in started:
+            self._step(record, wake=wake)
+        if len(started) >= self._capacity.slots:
+            return  # what became free by a step above is taken by the next tick, a wake away
+        queue = []
+        for record in self._store.jobs_in({JobState.QUEUED}, limit=_LOOK_AHEAD):
+            if why := self._capacity.why_impossible(record):
+                self._end(record, JobState.FAILED, error_message=why)
+            else:
+                queue.append(record)
+        waiting = {record.uid: record for record in queue}
+        for admission in self._capacity.admit(started, queue):
+            self._step(waiting[admission.uid], wake=wake, admission=admission)
 
     def expire_waiting(self) -> None:
-        """Cancel queued jobs beyond their `maxWaitTime`; looks at the whole queue, so seldom."""
-        for record in self._store.jobs_in({JobState.QUEUED}):
-            if wait_limit_s(record.job.training_input) is not None:
-                self._step(record, slot_free=False, wake=lambda: None)
+        """Cancel queued jobs beyond their `maxWaitTime`; all of the queue is read only once."""
+        if self._impatient is None:
+            queue = self._store.jobs_in({JobState.QUEUED})
+            limited = {(r.project, r.job_id) for r in queue if _wait_limit_s(r) is not None}
+            with self._lock:
+                self._impatient = limited
+        with self._lock:
+            names = sorted(self._impatient)
+        for project, job_id in names:
+            record = self._store.job(project, job_id)
+            if record.state is JobState.QUEUED:
+                self._step(record, wake=lambda: None)
+            else:
+                with self._lock:
+                    self._impatient.discard((project, job_id))
 
     def running(self) -> int:
         """Return how many jobs are past QUEUED and not ended."""
@@ -94,55 +131,69 @@ class JobReconciler:
         self._closing = True
         self._pool.shutdown(wait=True, cancel_futures=True)
 
-    def _step(self, record: JobRecord, *, slot_free: bool, wake: Callable[[], None]) -> bool:
-        """Perform the next step of one job; return whether it took a free slot."""
+    def _step(
+        self, record: JobRecord, *, wake: Callable[[], None], admission: Admission | None = None
+    ) -> None:
+        """Perform the next step of one job."""
         try:
             # Looked at inside, too: a folder that cannot be read must not stop the other jobs.
             status = self._launcher.poll(self._attempt_dir(record))
-            return self._perform(self._decide(record, status, slot_free), record, status, wake)
+            step = self._decide(record, status, admitted=admission is not None)
+            if admission is not None and step is Step.PREPARE:
+                self._dispatch(record, admission, wake)
+            else:
+                self._perform(step, record, status, wake)
         except (EngineError, OSError) as error:
             _log.warning("job %s waits: %s", record.uid, error)
         except Exception:
             _log.exception("job %s", record.uid)
-        return False
 
-    def _decide(self, record: JobRecord, status: AttemptStatus, slot_free: bool) -> Step:
+    def _decide(self, record: JobRecord, status: AttemptStatus, *, admitted: bool) -> Step:
         with self._lock:
             working = record.uid in self._busy
+        wait_limit = _wait_limit_s(record)
+        details = record.job.details
         return decide(
             Observation(
                 state=record.state,
                 phase=status.phase,
                 working=working,
-                slot_free=slot_free,
-                waited_s=self._waited_s(record),
-                wait_limit_s=wait_limit_s(record.job.training_input),
+                slot_free=admitted,
+                begun=record.attempt <= 1 or (details and details.attempt) == record.attempt,
+                retry=self._retrying.state(record, status, self._attempt_dir(record)),
+                waited_s=0.0 if wait_limit is None else self._age_s(record),
+                wait_limit_s=wait_limit,
             )
         )
 
     def _perform(
         self, step: Step, record: JobRecord, status: AttemptStatus, wake: Callable[[], None]
-    ) -> bool:
+    ) -> None:
         match step:
             case Step.WAIT:
                 self._report_progress(record, status)
             case Step.PREPARE:
-                return self._begin(record, wake)
+                self._aside(record, self._prepare, wake)
             case Step.MARK_RUNNING:
-                start_time = rfc3339(self._clock.now())
-                if self._store.move_job(record, JobState.RUNNING, start_time=start_time):
-                    wake()
+                self._mark_running(record, wake)
             case Step.COLLECT:
                 self._aside(record, self._collect, wake)
+            case Step.NOTE_RETRY:
+                self._note_retry(record, status)
+            case Step.RETRY:
+                self._retry(record, wake)
             case Step.EXPIRE:
-                limit = wait_limit_s(record.job.training_input)
-                message = f"The job waited longer than its maxWaitTime of {limit:g} s."
+                message = (
+                    f"The job waited longer than its maxWaitTime of {_wait_limit_s(record):g} s."
+                )
                 if self._store.move_job(record, JobState.CANCELLING, error_message=message):
                     wake()
             case Step.STOP:
                 self._launcher.cancel(self._attempt_dir(record))
             case Step.END_CANCELLED:
+                failpoints.hit("job.cancelled.before-sweep")
                 self._launcher.sweep(self._attempt_dir(record))
+                failpoints.hit("job.cancelled.before-end")
                 self._end(record, JobState.CANCELLED)
             case Step.END_LOST:
                 self._launcher.sweep(self._attempt_dir(record))
@@ -152,28 +203,85 @@ class JobReconciler:
                     error_message="The supervisor of the job died without a record (killed, or the "
                     "machine was restarted); its replicas were stopped. Submit the job again.",
                 )
-        return False
+
+    # --- attempts ---
+
+    def _dispatch(self, record: JobRecord, admission: Admission, wake: Callable[[], None]) -> None:
+        """Give a queued job what it was admitted with, and begin its first attempt."""
+        failpoints.hit("job.claim.before-write")
+        self._capacity.hold(record, admission)
+        failpoints.hit("job.claim.after-write")
+        details = JobDetails(queue_seconds=round(self._age_s(record), 3))
+        attempt = record.attempt + 1
+        moved = self._store.move_job(record, JobState.PREPARING, attempt=attempt, details=details)
+        if moved is None:
+            return
+        failpoints.hit("job.preparing.after-move")
+        self._say(moved, "Waiting for job to be provisioned.")
+        spec = record.job.training_input
+        if admission.over_committed and spec and spec.scale_tier not in _NOBODYS_CHOICE:
+            self._say(moved, self._capacity.over_commitment(record.job), "WARNING")
+        self._aside(moved, self._prepare, wake)
+
+    def _mark_running(self, record: JobRecord, wake: Callable[[], None]) -> None:
+        attempt_dir = self._attempt_dir(record)
+        prepared, started = notes.prepared_note(attempt_dir).prepared, notes.started_at(attempt_dir)
+        waited_s = max(started - prepared, 0.0) if prepared and started else 0.0
+        details = self._details(record, attempt=record.attempt, start_seconds=round(waited_s, 3))
+        failpoints.hit("job.running.before-move")
+        if record.state is JobState.RUNNING:  # a later attempt: the job never stopped running
+            self._store.edit_job(
+                record.project,
+                record.job_id,
+                lambda job: msgspec.structs.replace(job, details=details),
+                attempt=record.attempt,
+            )
+            wake()
+        elif self._store.move_job(
+            record, JobState.RUNNING, start_time=rfc3339(self._clock.now()), details=details
+        ):
+            wake()
+        failpoints.hit("job.running.after-move")
+
+    def _note_retry(self, record: JobRecord, status: AttemptStatus) -> None:
+        attempt_dir = self._attempt_dir(record)
+        self._launcher.sweep(attempt_dir)
+        failpoints.hit("job.retry.before-note")
+        line = self._retrying.note(record, status, attempt_dir)
+        failpoints.hit("job.retry.after-note")
+        self._say(record, line, "WARNING")
+
+    def _retry(self, record: JobRecord, wake: Callable[[], None]) -> None:
+        note = notes.retry_note(self._attempt_dir(record))
+        details = self._details(record)
+        if note and note.line not in details.warnings:
+            details.warnings = [*details.warnings, note.line]
+        moved = self._store.move_job(
+            record, record.state, attempt=record.attempt + 1, details=details
+        )
+        if moved is not None:
+            failpoints.hit("job.retry.after-move")
+            self._aside(moved, self._prepare, wake)
 
     # --- preparing ---
-
-    def _begin(self, record: JobRecord, wake: Callable[[], None]) -> bool:
-        if record.state is JobState.QUEUED:
-            moved = self._store.move_job(record, JobState.PREPARING, attempt=record.attempt + 1)
-            if moved is None:
-                return False
-            record = moved
-            self._say(record, "Waiting for job to be provisioned.")
-        return self._aside(record, self._prepare, wake)
 
     def _prepare(self, record: JobRecord) -> None:
         attempt_dir = self._attempt_dir(record)
         kind = self._kinds[kind_of(record.job)]
+        told: dict[str, Any] = {"warnings": []}
+
+        def warn(line: str) -> None:
+            told["warnings"].append(line)
+            self._say(record, line, "WARNING")
+
         preparation = Preparation(
             record=record,
             attempt_dir=attempt_dir,
             log=lambda line: self._say(record, line),
             cancelled=lambda: self._cancelled(record),
-            warn=lambda line: self._say(record, line, "WARNING"),
+            warn=warn,
+            report=told.update,
+            gpus=self._capacity.gpus_of(record),
         )
         try:
             attempt_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -184,6 +292,10 @@ class JobReconciler:
         except OSError as error:
             self._fail_preparing(record, f"{error.strerror or error}: {error.filename or ''}")
             return
+        finally:
+            now = self._clock.now().timestamp()
+            notes.write_prepared_note(attempt_dir, notes.PreparedNote(now, told))
+        failpoints.hit("job.prepared")
         if self._cancelled(record):
             return
         self._say(record, "Waiting for training program to start.")
@@ -205,7 +317,8 @@ class JobReconciler:
     def _cancelled(self, record: JobRecord) -> bool:
         if self._closing:
             return True
-        return self._store.job(record.project, record.job_id).state is not JobState.PREPARING
+        newest = self._store.job(record.project, record.job_id)
+        return newest.state not in _ATTEMPTED or newest.attempt != record.attempt
 
     # --- ending ---
 
@@ -214,15 +327,24 @@ class JobReconciler:
         exit_record = self._launcher.poll(attempt_dir).exit
         if exit_record is None:
             return
+        failpoints.hit("job.collect.before")
+        begun_s = self._clock.monotonic_s()
         try:
             outputs = self._kinds[kind_of(record.job)].collect(record, attempt_dir, exit_record)
         except EngineError as error:
             self._end(record, JobState.FAILED, error_message=str(error))
             return
+        failpoints.hit("job.collect.after")
+        outputs["details"] = self._details(
+            record,
+            run_seconds=round(max(exit_record.ended - exit_record.started, 0.0), 3),
+            upload_seconds=round(self._clock.monotonic_s() - begun_s, 3),
+        )
         if exit_record.outcome is Outcome.SUCCEEDED:
             self._end(record, JobState.SUCCEEDED, **outputs)
         elif exit_record.outcome is Outcome.FAILED:
-            self._end(record, JobState.FAILED, error_message=exit_record.message, **outputs)
+            message = self._numbered(record, exit_record)
+            self._end(record, JobState.FAILED, error_message=message, **outputs)
         else:
             # A time limit, or somebody signalled the supervisor: the API calls both cancelled.
             self._store.move_job(
@@ -241,8 +363,14 @@ class JobReconciler:
         if newest.state is not record.state or newest.attempt != record.attempt:
             return
         self._say(record, *lines[to])
-        self._created_s.pop(record.uid, None)
+        if record.attempt:
+            changes.setdefault("details", self._details(record))
+        failpoints.hit("job.end.before-move")
         self._store.move_job(record, to, end_time=rfc3339(self._clock.now()), **changes)
+        failpoints.hit("job.end.after-move")
+        self._retrying.forget(record)
+        with self._lock:
+            self._created_s.pop(record.uid, None)
 
     def _report_progress(self, record: JobRecord, status: AttemptStatus) -> None:
         if record.state is not JobState.RUNNING or status.phase is not Phase.RUNNING:
@@ -258,6 +386,21 @@ class JobReconciler:
             )
 
     # --- small things ---
+
+    def _details(self, record: JobRecord, **more: Any) -> JobDetails:
+        """Return a job's details with what preparing its newest attempt told, and more."""
+        details = record.job.details or JobDetails()
+        told = dict(notes.prepared_note(self._attempt_dir(record)).details)
+        fresh = [w for w in told.pop("warnings", []) if w not in details.warnings]
+        return msgspec.structs.replace(
+            details, **{"warnings": [*details.warnings, *fresh], **told, **more}
+        )
+
+    def _numbered(self, record: JobRecord, exit_record: ExitRecord) -> str:
+        """Return why the job failed; after retries it says that this was the last attempt."""
+        if record.attempt <= 1:
+            return exit_record.message
+        return f"{exit_record.message} This was attempt {record.attempt}."
 
     def _aside(
         self, record: JobRecord, work: Callable[[JobRecord], None], wake: Callable[[], None]
@@ -290,13 +433,16 @@ class JobReconciler:
     def _say(self, record: JobRecord, message: str, severity: str = "INFO") -> None:
         ServiceLog(folder_of(self._root, record)).write(message, severity)
 
-    def _waited_s(self, record: JobRecord) -> float:
+    def _age_s(self, record: JobRecord) -> float:
         """Return seconds since create; after its first sight a job ages by the monotonic clock."""
-        if wait_limit_s(record.job.training_input) is None:
-            return 0.0
         now_s = self._clock.monotonic_s()
-        if record.uid not in self._created_s:
-            created = datetime.fromisoformat(record.job.create_time)
-            age_s = max((self._clock.now() - created).total_seconds(), 0.0)
-            self._created_s[record.uid] = now_s - age_s
-        return now_s - self._created_s[record.uid]
+        with self._lock:
+            if record.uid not in self._created_s:
+                created = datetime.fromisoformat(record.job.create_time)
+                age_s = max((self._clock.now() - created).total_seconds(), 0.0)
+                self._created_s[record.uid] = now_s - age_s
+            return now_s - self._created_s[record.uid]
+
+
+def _wait_limit_s(record: JobRecord) -> float | None:
+    return wait_limit_s(record.job.training_input)

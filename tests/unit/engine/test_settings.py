@@ -71,8 +71,8 @@ def test_derived_places() -> None:
     made = Settings(home=Path("/h"), max_running_jobs=3)
     assert made.run == Path("/h/run")
     assert made.database_url == "sqlite:////h/engine.db"
-    assert made.job_slots == 3
-    assert Settings().job_slots >= 2
+    assert made.job_slots(8.0) == 3
+    assert [Settings().job_slots(cpus) for cpus in (0.5, 2.0, 8.0)] == [2, 2, 8]
     assert Settings(database="sqlite:////x.db").database_url == "sqlite:////x.db"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,14 @@ from mlengine.core.errors import (
 from mlengine.core.resources import Job, Scheduling, TrainingInput, TrainingOutput
 from mlengine.core.states import JobState
 from mlengine.store import JobRecord, open_store
+from mlengine.training.admission import Demand
+from mlengine.training.capacity import Capacity
+from mlengine.training.inventory import Inventory
 from mlengine.training.jobs import Jobs, folder_of
 from mlengine.training.kinds import JobKind, Preparation
 from mlengine.training.launchers import AttemptSpec, ExitRecord, Outcome, Phase
 from mlengine.training.reconciler import JobReconciler
+from mlengine.training.retrying import Retrying
 from tests.fakes.clock import PlayedClock
 from tests.fakes.launcher import ScriptedLauncher
 from tests.waiting import wait_until
@@ -76,21 +81,41 @@ class World:
         self.launcher = ScriptedLauncher()
         self.store = open_store(f"sqlite:///{home / 'engine.db'}")
         self.max_running = max_running
-        self.jobs = Jobs(
-            self.store, {"training": self.kind}, home / "jobs", clock=self.clock, wake=lambda: None
-        )
+        self.max_retries = 0
+        self.inventory = Inventory(cpus=2.0, memory_bytes=8 << 30)
+        self.demands: dict[str, Demand] = {}
         self.reconciler = self.engine()
+        self.jobs = Jobs(
+            self.store,
+            {"training": self.kind},
+            home / "jobs",
+            clock=self.clock,
+            wake=lambda: None,
+            admissible=lambda project, job: self.capacity.refuse_impossible(project, job),
+            queued=lambda record: self.reconciler.queued(record),
+        )
 
     def engine(self) -> JobReconciler:
         """Another engine over the same records, as after a crash."""
+        self.capacity = Capacity(
+            self.inventory,
+            self.max_running,
+            demand_of=lambda job: self.demands.get(job.job_id, Demand()),
+            folder_of=partial(folder_of, self.home / "jobs"),
+        )
         return JobReconciler(
             self.store,
             self.launcher,
             {"training": self.kind},
             self.home / "jobs",
             clock=self.clock,
-            max_running=self.max_running,
+            capacity=self.capacity,
+            retrying=Retrying(self.clock, max_retries=self.max_retries, backoff_s=10.0),
         )
+
+    def restart(self) -> None:
+        self.reconciler.close()
+        self.reconciler = self.engine()
 
     def submit(self, job_id: str, **scheduling: Any) -> Job:
         spec = TrainingInput(
@@ -270,8 +295,7 @@ def test_a_time_limit_ends_as_cancelled(world: World) -> None:
 
 def test_waiting_too_long_ends_as_cancelled_on_the_monotonic_clock(world: World) -> None:
     world.max_running = 0
-    world.reconciler.close()
-    world.reconciler = world.engine()
+    world.restart()
     world.submit("a", max_wait_time="1800s")
     world.reconciler.expire_waiting()
     world.clock.jump_s(86_400)  # somebody set the clock: nothing may come of it
@@ -315,8 +339,7 @@ def test_an_engine_that_died_while_preparing_prepares_again(world: World) -> Non
 
 def test_a_running_job_is_adopted_by_the_next_engine(world: World) -> None:
     world.run("a")
-    world.reconciler.close()
-    world.reconciler = world.engine()
+    world.restart()
     world.reconciler.tick()
     assert world.state("a") == "RUNNING"
     world.launcher.ends(Outcome.SUCCEEDED)

@@ -137,6 +137,7 @@ class ReplicaExit(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         oom: The kernel killed it because memory ran out.
+        stopped: It was asked to end, or killed, because the attempt was ending.
         last_error: The last exception it printed, with file and line; only when it failed.
         spawn_error: Why it could not be started (no such program, no processes left, ...).
     """
@@ -147,6 +148,7 @@ class ReplicaExit(msgspec.Struct, frozen=True, kw_only=True):
     exit_code: int | None = None
     signal: int | None = None
     oom: bool = False
+    stopped: bool = False
     last_error: str = ""
     spawn_error: str = ""
 

@@ -1,0 +1,103 @@
+"""What the engine itself writes down in a job's folder, to be found by the engine after it.
+
+    <job>/claim.json              the GPUs that are the job's alone, while it is not over
+    <job>/<attempt>/details.json  what preparing the attempt told (environment, warnings, when)
+    <job>/<attempt>/retry.json    the attempt is over and another follows: since when, what pause
+
+Whether a job runs is never here: that is the store's and the supervisor's to say.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from mlengine.runtime import attemptfiles
+
+__all__ = ["PreparedNote", "RetryNote", "claimed_gpus", "prepared_note", "retry_note", "started_at",
+           "write_claimed_gpus", "write_prepared_note", "write_retry_note"]  # fmt: skip
+
+_CLAIM, _DETAILS, _RETRY = "claim.json", "details.json", "retry.json"
+_Note = TypeVar("_Note")
+
+
+class PreparedNote(msgspec.Struct, frozen=True):
+    """What preparing an attempt told.
+
+    Attributes:
+        prepared: When it was ready to start, in wall-clock seconds since the epoch.
+        details: Attributes of `JobDetails`.
+    """
+
+    prepared: float = 0.0
+    details: dict[str, Any] = {}
+
+
+class RetryNote(msgspec.Struct, frozen=True):
+    """Another attempt follows this one.
+
+    Attributes:
+        since: When the attempt was seen to be over, in wall-clock seconds since the epoch.
+        pause_s: How long to wait from then on.
+        line: What was told about it.
+    """
+
+    since: float
+    pause_s: float
+    line: str
+
+
+def write_claimed_gpus(job_dir: Path, ids: tuple[str, ...]) -> None:
+    """Write down, durably, which GPUs a job has."""
+    job_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    attemptfiles.write_json(job_dir / _CLAIM, {"gpus": list(ids)})
+
+
+def claimed_gpus(job_dir: Path) -> tuple[str, ...]:
+    """Return the GPUs that a job was given; none if nothing was written."""
+    found = attemptfiles.read_json(job_dir / _CLAIM)
+    return tuple(found["gpus"]) if found else ()
+
+
+def write_prepared_note(attempt_dir: Path, note: PreparedNote) -> None:
+    """Write down what preparing told: whole or not, but not synced, for it is only told."""
+    aside = attempt_dir / (_DETAILS + ".tmp")
+    with contextlib.suppress(OSError):
+        descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(msgspec.json.encode(note))
+        aside.replace(attempt_dir / _DETAILS)
+
+
+def prepared_note(attempt_dir: Path) -> PreparedNote:
+    """Return what preparing told; an empty note if nothing was kept."""
+    return _read(attempt_dir / _DETAILS, PreparedNote) or PreparedNote()
+
+
+def write_retry_note(attempt_dir: Path, note: RetryNote) -> None:
+    """Decide, durably, that another attempt follows this one."""
+    attemptfiles.write_json(attempt_dir / _RETRY, msgspec.to_builtins(note))
+
+
+def retry_note(attempt_dir: Path) -> RetryNote | None:
+    """Return the decision that another attempt follows; None before it was taken."""
+    return _read(attempt_dir / _RETRY, RetryNote)
+
+
+def started_at(attempt_dir: Path) -> float:
+    """Return when the last replica of the attempt was started; 0 if that is not known."""
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        return float(attemptfiles.read_json(attempt_dir / attemptfiles.STARTED)["time"])
+    return 0.0
+
+
+def _read(path: Path, kind: type[_Note]) -> _Note | None:
+    try:
+        return msgspec.convert(attemptfiles.read_json(path), kind | None)
+    except (OSError, json.JSONDecodeError, msgspec.ValidationError):
+        return None  # cut short by a full disk or a power cut
