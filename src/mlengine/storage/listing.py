@@ -27,7 +27,11 @@ class Folder(Protocol):
 
 
 def walk(
-    open_folder: Callable[[str], Folder | None], *, prefix: str, after: str
+    open_folder: Callable[[str], Folder | None],
+    *,
+    prefix: str,
+    after: str,
+    is_shallow: bool = False,
 ) -> Iterator[ObjectInfo]:
     """Yield every object whose name starts with `prefix` and sorts behind `after`.
 
@@ -35,6 +39,8 @@ def walk(
         open_folder: Opens ``""`` or ``"a/b/"``; None when it is not there (any more).
         prefix: Any text, also one that ends in the middle of a segment.
         after: Exclusive; whole folders before it are not even opened.
+        is_shallow: Yield only the first object of each folder that the prefix's own folder has:
+            enough to know that the folder is there.
     """
     start = prefix[: prefix.rfind("/") + 1]
     # (open folder, its name, keys still to come in reverse order)
@@ -60,6 +66,8 @@ def walk(
                 enter(name + key)
             elif (info := folder.info(key)) is not None:
                 yield info
+                while is_shallow and len(stack) > 1:
+                    stack.pop()[0].close()
     finally:
         for folder, _name, _keys in stack:
             folder.close()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
+import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, Protocol
@@ -24,6 +26,7 @@ from mlengine.storage.backends.folder import FolderBackend
 from mlengine.storage.faults import from_os_error
 from mlengine.storage.paths import BucketPath, check_name, parse_backing, parse_uri
 from mlengine.storage.patterns import compile_pattern, has_wildcards, literal_prefix
+from mlengine.storage.records import Records
 from mlengine.storage.trees import TreeFile
 
 __all__ = ["BucketTable", "Buckets"]
@@ -33,6 +36,7 @@ Infos = list[ObjectInfo]
 TreeFiles = list[TreeFile]
 
 _STAGING = ".staging"  # a bucket's name cannot start with a dot
+_RECORDS = ".records"
 _OWN_STAGING = ".mlengine-staging"  # beneath a file:// backing, where it has to be hidden
 _COPY_BYTES = 1024 * 1024
 
@@ -145,6 +149,7 @@ class Buckets:
                 pass
             except OSError as error:
                 raise from_os_error(error, f"gs://{name}") from error
+        shutil.rmtree(self._root / _RECORDS / name, ignore_errors=True)
         self._store.remove_bucket(name)
 
     # --- objects --------------------------------------------------------------------------------
@@ -227,6 +232,24 @@ class Buckets:
                 found.setdefault(info.uri, info)
         return [*found.values()]
 
+    # --- folder-backed buckets ------------------------------------------------------------------
+
+    def folder(self, name: str) -> FolderBackend:
+        """Return the folder behind a bucket, for who needs more of it than every bucket can do.
+
+        Raises:
+            FailedPrecondition: The bucket's bytes are not files of this machine.
+        """
+        bucket = self._store.bucket(check_bucket_id(name))
+        backend = self._open(bucket)
+        if not isinstance(backend, FolderBackend):
+            raise _elsewhere(f"gs://{name}", bucket, field="")
+        return backend
+
+    def records(self, name: str) -> Records:
+        """Return what is remembered of the objects of a folder-backed bucket."""
+        return Records(self._root / _RECORDS / check_bucket_id(name), f"gs://{name}")
+
     # --- trees ----------------------------------------------------------------------------------
 
     def local_path(self, uri: BucketPath | str, *, field: str = "") -> Path:
@@ -240,11 +263,7 @@ class Buckets:
         bucket = self._store.bucket(where.bucket)
         path = self._open(bucket).local_path(where.name)
         if path is None:
-            raise FailedPrecondition(
-                f"{where} lies on '{bucket.backing}', not on this machine.",
-                "Use a folder-backed bucket, or download it first.",
-                field=field,
-            )
+            raise _elsewhere(str(where), bucket, field=field)
         return path
 
     def download(
@@ -282,15 +301,23 @@ class Buckets:
             self._root, staging=_STAGING, older_than_s=older_than_s, now_s=now_s
         )
         for bucket in self._store.buckets():
-            if bucket.backing:
-                removed += self._sweep_backed(bucket, older_than_s=older_than_s, now_s=now_s)
+            removed += self._sweep_bucket(bucket, older_than_s=older_than_s, now_s=now_s)
         return removed
 
-    def _sweep_backed(self, bucket: Bucket, *, older_than_s: float, now_s: float) -> int:
-        try:
-            return self._open(bucket).sweep(older_than_s=older_than_s, now_s=now_s)
-        except (EngineError, OSError):
-            return 0  # a backing that is away now is swept another time
+    def _sweep_bucket(self, bucket: Bucket, *, older_than_s: float, now_s: float) -> int:
+        def stat(name: str) -> ObjectInfo | None:
+            try:
+                return backend.stat(name)
+            except (NotFound, InvalidArgument, FailedPrecondition):
+                return None
+
+        removed = 0
+        with contextlib.suppress(EngineError, OSError):  # what is away now is swept another time
+            backend = self._open(bucket)
+            if bucket.backing:
+                removed = backend.sweep(older_than_s=older_than_s, now_s=now_s)
+            removed += self.records(bucket.name).sweep(stat, older_than_s=older_than_s, now_s=now_s)
+        return removed
 
     def _backend(self, name: str) -> Backend:
         return self._open(self._store.bucket(check_bucket_id(name)))
@@ -313,6 +340,14 @@ class Buckets:
 
 def _path(path: BucketPath | str) -> BucketPath:
     return parse_uri(path) if isinstance(path, str) else path
+
+
+def _elsewhere(what: str, bucket: Bucket, *, field: str) -> FailedPrecondition:
+    return FailedPrecondition(
+        f"{what} lies on '{bucket.backing}', not on this machine.",
+        "Use a folder-backed bucket, or download it first.",
+        field=field,
+    )
 
 
 def _object(path: BucketPath | str) -> BucketPath:

@@ -13,65 +13,95 @@ import os
 import secrets
 import shutil
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
 from mlengine.storage.beneath import folder_of, open_beneath, open_folder, opened
 
-__all__ = ["move_away", "sweep", "write_whole"]
+__all__ = ["Draft", "move_away", "sweep", "write_whole"]
 
-_CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
+_CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _RENAME_TURNS = 5
+
+
+class Draft:
+    """An unfinished file: it grows, then appears under its name whole, or never.
+
+    One thread at a time. Whoever opens it closes it; closing throws away what was not published.
+
+    Args:
+        root: The folder to stay in.
+        name: Where the file will appear, checked by `paths.check_name`. Its folder is made at once:
+            a name that cannot be is refused before the upload.
+        staging: Folder beneath `root` for the unfinished file; made when missing.
+        is_private: Modes 0600 and 0700; otherwise what the process's umask leaves.
+
+    Raises:
+        OSError: ``ENOSPC`` and the like; ``ENOTDIR`` when a folder of `name` is a file.
+    """
+
+    def __init__(self, root: Path, name: str, *, staging: str, is_private: bool = True) -> None:
+        self._root, self._staging = root, staging
+        self._folder, _slash, self._leaf = name.rpartition("/")
+        self._temporary = f".{os.getpid()}-{secrets.token_hex(8)}.part"
+        self._is_published = False
+        with opened(os.open(root, _FOLDER)) as root_fd:
+            os.close(folder_of(root_fd, self._folder, is_private=is_private))
+            with opened(folder_of(root_fd, staging, is_private=is_private)) as staging_fd:
+                mode = 0o600 if is_private else 0o666
+                self.fd = os.open(self._temporary, _CREATE, mode, dir_fd=staging_fd)
+        fcntl.flock(self.fd, fcntl.LOCK_EX)
+
+    def append(self, chunk: bytes) -> None:
+        """Write on at the end."""
+        rest = memoryview(chunk)
+        while rest:
+            rest = rest[os.write(self.fd, rest) :]
+
+    def settle(self) -> None:
+        """Make the bytes durable."""
+        os.fsync(self.fd)
+
+    def publish(self) -> os.stat_result:
+        """Let it appear; replaces a file or a link there, never what a link points to.
+
+        Raises:
+            OSError: ``EISDIR`` when a folder with something in it is there.
+        """
+        with (
+            opened(os.open(self._root, _FOLDER)) as root_fd,
+            opened(open_beneath(root_fd, self._staging, _FOLDER)) as staging_fd,
+        ):
+            _publish(root_fd, staging_fd, self._temporary, self._folder, self._leaf)
+        self._is_published = True
+        return os.fstat(self.fd)
+
+    def close(self) -> None:
+        """End it; an unfinished file goes."""
+        if self.fd < 0:
+            return
+        try:
+            if not self._is_published:
+                with (
+                    contextlib.suppress(FileNotFoundError),
+                    opened(open_folder(self._root, self._staging)) as staging_fd,
+                ):
+                    os.unlink(self._temporary, dir_fd=staging_fd)
+        finally:
+            os.close(self.fd)
+            self.fd = -1
 
 
 def write_whole(
     root: Path, name: str, chunks: Iterable[bytes], *, staging: str, is_private: bool = True
 ) -> os.stat_result:
-    """Write a file beneath `root`; replaces a file or a link there, never what a link points to.
-
-    Args:
-        root: The folder to stay in.
-        name: Where the file appears, checked by `paths.check_name`.
-        chunks: Its bytes. When they raise, nothing is left and nothing has changed.
-        staging: Folder beneath `root` for the unfinished file; made when missing.
-        is_private: Modes 0600 and 0700; otherwise what the process's umask leaves.
-
-    Raises:
-        OSError: ``ENOSPC`` and the like; ``EISDIR`` when a folder with something in it is there.
-    """
-    folder, _slash, leaf = name.rpartition("/")
-    with opened(os.open(root, _FOLDER)) as root_fd:
-        # The target's folder comes first: a name that cannot be is refused before the upload.
-        os.close(folder_of(root_fd, folder, is_private=is_private))
-        with (
-            opened(folder_of(root_fd, staging, is_private=is_private)) as staging_fd,
-            _unfinished(staging_fd, 0o600 if is_private else 0o666) as (temporary, fd),
-        ):
-            _write_all(fd, chunks)
-            os.fsync(fd)
-            _publish(root_fd, staging_fd, temporary, folder, leaf)
-            return os.fstat(fd)
-
-
-@contextlib.contextmanager
-def _unfinished(staging_fd: int, mode: int) -> Iterator[tuple[str, int]]:
-    name = f".{os.getpid()}-{secrets.token_hex(8)}.part"
-    with opened(os.open(name, _CREATE, mode, dir_fd=staging_fd)) as fd:
-        fcntl.flock(fd, fcntl.LOCK_EX)
-        try:
-            yield name, fd
-        except BaseException:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(name, dir_fd=staging_fd)
-            raise
-
-
-def _write_all(fd: int, chunks: Iterable[bytes]) -> None:
-    for chunk in chunks:
-        rest = memoryview(chunk)
-        while rest:
-            rest = rest[os.write(fd, rest) :]
+    """Write a file beneath `root` as a `Draft`; when `chunks` raise, nothing has changed."""
+    with contextlib.closing(Draft(root, name, staging=staging, is_private=is_private)) as draft:
+        for chunk in chunks:
+            draft.append(chunk)
+        draft.settle()
+        return draft.publish()
 
 
 def _publish(root_fd: int, staging_fd: int, temporary: str, folder: str, leaf: str) -> None:

@@ -19,12 +19,18 @@ __all__ = ["Backend", "ObjectInfo"]
 
 
 class ObjectInfo(NamedTuple):
-    """One object as it was seen; `size` is bytes, `updated` is aware UTC."""
+    """One object as it was seen; `size` is bytes, `updated` is aware UTC.
+
+    Of a file of this machine, `inode` and `changed_ns` (its own time, to the nanosecond) tell one
+    writing of it from the next; elsewhere they are 0.
+    """
 
     bucket: str
     name: str
     size: int
     updated: datetime.datetime
+    inode: int = 0
+    changed_ns: int = 0
 
     @property
     def uri(self) -> str:

@@ -7,7 +7,6 @@ and special files are not objects: listings skip them and opening one is refused
 from __future__ import annotations
 
 import contextlib
-import datetime
 import errno
 import os
 import re
@@ -19,7 +18,8 @@ from typing import BinaryIO
 from mlengine.core.errors import FailedPrecondition, InvalidArgument
 from mlengine.storage import staging
 from mlengine.storage.backends import Backend, ObjectInfo
-from mlengine.storage.beneath import open_file, open_folder, opened
+from mlengine.storage.backends.drafts import ObjectDraft, object_info, write_faults
+from mlengine.storage.beneath import folder_of, open_file, open_folder, opened
 from mlengine.storage.faults import from_os_error
 from mlengine.storage.listing import walk
 from mlengine.storage.paths import check_name
@@ -28,6 +28,7 @@ __all__ = ["FolderBackend"]
 
 _PLAIN = re.compile(r"[A-Za-z0-9_=+,@ -][A-Za-z0-9_.=+,@ -]{0,199}", re.ASCII)
 _SURELY_SHORT = 200  # characters, each at most four bytes of the 1024 a name may have
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _GONE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 
 
@@ -45,7 +46,12 @@ class FolderBackend:
         self._root, self._bucket, self._folder, self._staging = root, bucket, folder, staging
 
     def list(
-        self, prefix: str = "", *, after: str = "", strict: bool = False
+        self,
+        prefix: str = "",
+        *,
+        after: str = "",
+        strict: bool = False,
+        is_shallow: bool = False,
     ) -> Iterator[ObjectInfo]:
         hidden = "" if self._folder else self._staging + "/"
 
@@ -57,11 +63,11 @@ class FolderBackend:
                     self._root, self._beneath(name), self._bucket, name, strict=strict
                 )
 
-        return walk(enter, prefix=prefix, after=after)
+        return walk(enter, prefix=prefix, after=after, is_shallow=is_shallow)
 
     def stat(self, name: str) -> ObjectInfo:
         with self._faults(name), opened(open_file(self._root, self._file(name))) as fd:
-            return _info(self._bucket, name, os.fstat(fd))
+            return object_info(self._bucket, name, os.fstat(fd))
 
     def open_read(self, name: str, *, offset: int = 0, single_link: bool = False) -> BinaryIO:
         with self._faults(name):
@@ -70,21 +76,50 @@ class FolderBackend:
             file.seek(offset)
             return file
 
+    def open_object(self, name: str) -> tuple[BinaryIO, ObjectInfo]:
+        """Open an object together with what it is at this moment."""
+        file = self.open_read(name)
+        return file, object_info(self._bucket, name, os.fstat(file.fileno()))
+
     def write(self, name: str, chunks: Iterable[bytes]) -> ObjectInfo:
+        with contextlib.closing(self.draft(name)) as draft:
+            for chunk in chunks:
+                draft.append(chunk)
+            draft.settle()
+            return draft.publish()
+
+    def draft(self, name: str) -> ObjectDraft:
+        """Begin an object that appears when its writer publishes it."""
         where = self._file(name)
-        source = _Source(chunks)
+        with write_faults(self._uri(name)):
+            draft = staging.Draft(self._root, where, staging=self._staging)
+        return ObjectDraft(draft, self._bucket, name)
+
+    def make_folder(self, name: str) -> None:
+        """Make a folder and those above it; one that is there is no error."""
+        with write_faults(self._uri(name)), opened(os.open(self._root, _FOLDER)) as root_fd:
+            os.close(folder_of(root_fd, self._beneath(name)))
+
+    def has_folder(self, name: str) -> bool:
+        """Return whether a folder is there, with objects in it or without."""
+        with self._faults(name):
+            try:
+                os.close(open_folder(self._root, self._beneath(name)))
+            except OSError as error:
+                if error.errno in _GONE:
+                    return False
+                raise
+        return True
+
+    def remove_folder(self, name: str) -> None:
+        """Remove a folder if nothing is in it."""
+        folder, _slash, leaf = self._beneath(name).rpartition("/")
         try:
-            status = staging.write_whole(self._root, where, source, staging=self._staging)
-        except NotADirectoryError as error:
-            raise FailedPrecondition(
-                f"A folder of gs://{self._bucket}/{name} is an object.",
-                "Choose another name, or remove that object first.",
-            ) from error
+            with opened(open_folder(self._root, folder)) as fd:
+                os.rmdir(leaf, dir_fd=fd)
         except OSError as error:
-            if error is source.error:
-                raise  # the reader of the bytes failed, not this disk
-            raise from_os_error(error, self._uri(name)) from error
-        return _info(self._bucket, name, status)
+            if error.errno not in (*_GONE, errno.ENOTEMPTY, errno.EEXIST):
+                raise from_os_error(error, self._uri(name)) from error
 
     def delete(self, name: str) -> None:
         folder, _slash, leaf = self._file(name).rpartition("/")
@@ -146,21 +181,6 @@ class FolderBackend:
             raise from_os_error(error, self._uri(name)) from error
 
 
-class _Source:
-    """Remembers an `OSError` of the bytes' own source, to tell it from one of the disk."""
-
-    def __init__(self, chunks: Iterable[bytes]) -> None:
-        self._chunks = chunks
-        self.error: OSError | None = None
-
-    def __iter__(self) -> Iterator[bytes]:
-        try:
-            yield from self._chunks
-        except OSError as error:
-            self.error = error
-            raise
-
-
 class _OpenFolder:
     """A folder held by descriptor: its entries' status needs no path, so no link is followed."""
 
@@ -205,15 +225,10 @@ class _OpenFolder:
             return None
         if not stat.S_ISREG(status.st_mode):
             return None  # swapped since the folder was read
-        return _info(self._bucket, self._name + key, status)
+        return object_info(self._bucket, self._name + key, status)
 
     def close(self) -> None:
         os.close(self._fd)
-
-
-def _info(bucket: str, name: str, status: os.stat_result) -> ObjectInfo:
-    updated = datetime.datetime.fromtimestamp(status.st_mtime, datetime.UTC)
-    return ObjectInfo(bucket, name, status.st_size, updated)
 
 
 _: type[Backend] = FolderBackend
