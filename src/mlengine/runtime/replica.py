@@ -151,6 +151,7 @@ class Replica:
         return {
             "task": self.task, "role": self.role, "index": self.index,
             "exit_code": self.exit_code, "signal": self.signal, "oom": self.oom,
+            "stopped": self.stopped_by_us,
             "last_error": self._last_error() if self.failed else "",
             "spawn_error": self.spawn_error,
         }  # fmt: skip
