@@ -7,13 +7,15 @@ import re
 from mlengine.core.clock import parse_duration_s
 from mlengine.core.errors import InvalidArgument, did_you_mean
 from mlengine.core.names import check_id, check_labels
-from mlengine.core.resources import Job, ReplicaConfig, Scheduling, TrainingInput
+from mlengine.core.resources import Job, JobOptions, ReplicaConfig, Scheduling, TrainingInput
 from mlengine.core.wire import snake
+from mlengine.training.plan import ROLE_FIELDS, plan_replicas
 
 __all__ = [
+    "ALLOWABLE",
+    "MAX_RETRIES",
     "REFUSED_FIELDS",
     "REFUSED_REPLICA_FIELDS",
-    "SCALE_TIERS",
     "check_job",
     "check_region",
     "check_training_input",
@@ -21,19 +23,14 @@ __all__ = [
     "wait_limit_s",
 ]
 
-SCALE_TIERS = ("BASIC", "STANDARD_1", "PREMIUM_1", "BASIC_GPU", "BASIC_TPU", "CUSTOM")
-_TIERS_THAT_RUN = ("BASIC", "CUSTOM")
+ALLOWABLE = ("traceback", "non-finite", "export", "objective")
+"""Findings that `JobOptions.allow` may accept; `verdict` makes them."""
 
+MAX_RETRIES = 20
 MAX_PACKAGES = 100
 MIN_WAIT_S = 1800.0
 DEFAULT_RUNNING_S = 604_800.0
 _REGION = re.compile(r"local|[a-z]+-[a-z]+[0-9]+", re.ASCII)
-_MACHINE = re.compile(
-    r"(n1|n2|e2|c2|a2)-(standard|highmem|highcpu|ultramem|megamem|highgpu)-[0-9]+g?"
-    r"|standard|large_model|complex_model_[sml](_gpu|_p100|_v100)?|standard_(gpu|p100|v100)"
-    r"|large_model_v100",
-    re.ASCII,
-)
 _MODULE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
 
 # Fields that this engine cannot honour yet: accepting one silently would be a lie.
@@ -43,19 +40,8 @@ REFUSED_FIELDS = {
     "network": "Jobs run on this machine; leave it out.",
     "service_account": "Jobs run as the engine's own user; leave it out.",
     "enable_web_access": "Interactive shells are not supported; leave it out.",
-    "use_chief_in_tf_config": "It is for custom containers, which are not supported; leave it out.",
-    "worker_type": "Jobs of several replicas are not supported yet; leave it out.",
-    "worker_config": "Jobs of several replicas are not supported yet; leave it out.",
-    "worker_count": "Jobs of several replicas are not supported yet; leave it out.",
-    "parameter_server_type": "Jobs of several replicas are not supported yet; leave it out.",
-    "parameter_server_config": "Jobs of several replicas are not supported yet; leave it out.",
-    "parameter_server_count": "Jobs of several replicas are not supported yet; leave it out.",
-    "evaluator_type": "Jobs of several replicas are not supported yet; leave it out.",
-    "evaluator_config": "Jobs of several replicas are not supported yet; leave it out.",
-    "evaluator_count": "Jobs of several replicas are not supported yet; leave it out.",
 }
 REFUSED_REPLICA_FIELDS = {
-    "accelerator_config": "Jobs run on CPUs for now; leave it out.",
     "image_uri": "Custom containers are not supported; submit a Python package.",
     "container_command": "Custom containers are not supported; submit a Python package.",
     "container_args": "Custom containers are not supported; submit a Python package.",
@@ -68,10 +54,12 @@ def check_job(job: Job) -> None:
     """Check what training and prediction jobs have in common.
 
     Raises:
-        InvalidArgument: Bad id or labels, or not exactly one input.
+        InvalidArgument: Bad id, labels or options, or not exactly one input.
     """
     check_id(job.job_id, kind="job", field="job.job_id")
     check_labels(job.labels, field="job.labels")
+    if job.options is not None:
+        _check_options(job.options)
     if (job.training_input is None) == (job.prediction_input is None):
         raise InvalidArgument(
             "A job has exactly one of trainingInput and predictionInput.",
@@ -101,46 +89,37 @@ def check_training_input(spec: TrainingInput) -> None:
     for attribute, remedy in REFUSED_FIELDS.items():
         if getattr(spec, attribute):
             raise _bad(attribute, f"This engine does not support '{attribute}'.", remedy)
-    _check_tier(spec)
-    _check_master(spec.master_config)
+    for start in ROLE_FIELDS.values():
+        _check_config(f"{start}_config", getattr(spec, f"{start}_config"))
+    plan_replicas(spec)
     check_region(spec.region, field="training_input.region")
     _check_program(spec)
     if spec.scheduling:
         _check_scheduling(spec.scheduling)
 
 
-def _check_tier(spec: TrainingInput) -> None:
-    tier = "" if spec.scale_tier == "SCALE_TIER_UNSPECIFIED" else spec.scale_tier
-    if tier and tier not in SCALE_TIERS:
-        hint = did_you_mean(tier.upper(), SCALE_TIERS)
-        raise _bad("scale_tier", f"{tier!r} is not a scale tier.", f"{hint}Use BASIC or CUSTOM.")
-    if tier and tier not in _TIERS_THAT_RUN:
-        raise _bad(
-            "scale_tier",
-            f"The scale tier {tier} needs several replicas, a GPU or a TPU: not supported yet.",
-            "Use BASIC, or CUSTOM with a masterType.",
+def _check_options(options: JobOptions) -> None:
+    if not -1 <= options.max_retries <= MAX_RETRIES:
+        raise InvalidArgument(
+            f"maxRetries is {options.max_retries}.",
+            f"Use 0 to {MAX_RETRIES}, or -1 for the engine's setting.",
+            field="job.options.max_retries",
         )
-    if tier == "CUSTOM" and not spec.master_type:
-        raise _bad("master_type", "The scale tier CUSTOM needs a masterType.", "Set one, such as "
-                   "'n1-standard-4'.")  # fmt: skip
-    if tier != "CUSTOM" and spec.master_type:
-        raise _bad(
-            "master_type", f"masterType goes with scaleTier CUSTOM, not {tier or 'BASIC'}.",
-            "Set scaleTier to CUSTOM, or leave masterType out.",
-        )  # fmt: skip
-    if spec.master_type and not _MACHINE.fullmatch(spec.master_type):
-        raise _bad("master_type", f"{spec.master_type!r} is not a machine type.",
-                   "Use one such as 'n1-standard-4' or 'complex_model_m'.")  # fmt: skip
-    if any(gpu in spec.master_type for gpu in ("_gpu", "_p100", "_v100", "a2-")):
-        raise _bad("master_type", f"The machine type {spec.master_type} has GPUs: not supported "
-                   "yet.", "Use one without, such as 'n1-standard-8'.")  # fmt: skip
+    for word in options.allow:
+        if word not in ALLOWABLE:
+            hint = did_you_mean(word, ALLOWABLE)
+            raise InvalidArgument(
+                f"{word!r} is nothing that can be allowed.",
+                f"{hint}Use any of: {', '.join(ALLOWABLE)}.",
+                field="job.options.allow",
+            )
 
 
-def _check_master(config: ReplicaConfig | None) -> None:
+def _check_config(path: str, config: ReplicaConfig | None) -> None:
     for attribute, remedy in REFUSED_REPLICA_FIELDS.items():
         if config and getattr(config, attribute):
             raise _bad(
-                f"master_config.{attribute}", f"This engine does not support '{attribute}'.", remedy
+                f"{path}.{attribute}", f"This engine does not support '{attribute}'.", remedy
             )
 
 

@@ -12,16 +12,19 @@ from mlengine.core.resources import (
     AcceleratorConfig,
     EncryptionConfig,
     Job,
+    JobOptions,
     PredictionInput,
     ReplicaConfig,
     Scheduling,
     TrainingInput,
 )
 from mlengine.training import checks
+from mlengine.training.plan import ROLE_FIELDS
 
 GOOD = TrainingInput(
     python_module="trainer.task", package_uris=["gs://bucket/trainer-0.0.0.tar.gz"], region="local"
 )
+T4 = AcceleratorConfig(type="NVIDIA_TESLA_T4", count=2)
 
 
 def _with(**changes: Any) -> TrainingInput:
@@ -40,6 +43,25 @@ def _with(**changes: Any) -> TrainingInput:
         {"scheduling": Scheduling(priority=1000, max_running_time="1.5s", max_wait_time="1800s")},
         {"args": ["--lr", "0.1", "naïve", ""]},
         {"master_config": ReplicaConfig()},
+        {"scale_tier": "STANDARD_1"},
+        {"scale_tier": "PREMIUM_1"},
+        {"scale_tier": "BASIC_GPU"},
+        {"scale_tier": "STANDARD_1", "use_chief_in_tf_config": True},
+        {
+            "scale_tier": "CUSTOM",
+            "master_type": "standard",
+            "worker_type": "complex_model_s",
+            "worker_count": 3,
+            "parameter_server_type": "large_model",
+            "parameter_server_count": 1,
+            "evaluator_type": "standard_gpu",
+            "evaluator_count": 1,
+        },
+        {
+            "scale_tier": "CUSTOM",
+            "master_type": "n1-standard-8",
+            "master_config": ReplicaConfig(accelerator_config=T4),
+        },
     ],
 )
 def test_what_can_run_is_accepted(changes: dict[str, Any]) -> None:
@@ -58,21 +80,18 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "no packages": ({"package_uris": []}, "training_input.package_uris"),
     "too many packages": ({"package_uris": ["gs://b/x"] * 101}, "training_input.package_uris"),
     "a misspelled tier": ({"scale_tier": "BASICC"}, "training_input.scale_tier"),
-    "a tier that needs many replicas": ({"scale_tier": "STANDARD_1"}, "training_input.scale_tier"),
-    "a tier that needs a GPU": ({"scale_tier": "BASIC_GPU"}, "training_input.scale_tier"),
+    "a tier that needs a TPU": ({"scale_tier": "BASIC_TPU"}, "training_input.scale_tier"),
     "CUSTOM without a machine": ({"scale_tier": "CUSTOM"}, "training_input.master_type"),
     "a machine without CUSTOM": ({"master_type": "n1-standard-4"}, "training_input.master_type"),
     "an unknown machine": (
         {"scale_tier": "CUSTOM", "master_type": "big"},
         "training_input.master_type",
     ),
-    "a machine with GPUs": (
-        {"scale_tier": "CUSTOM", "master_type": "standard_gpu"},
-        "training_input.master_type",
+    "workers without CUSTOM": ({"worker_count": 2}, "training_input.worker_count"),
+    "workers without a type": (
+        {"scale_tier": "CUSTOM", "master_type": "standard", "worker_count": 1},
+        "training_input.worker_type",
     ),
-    "workers": ({"worker_count": 2}, "training_input.worker_count"),
-    "a worker type": ({"worker_type": "n1-standard-4"}, "training_input.worker_type"),
-    "evaluators": ({"evaluator_count": 1}, "training_input.evaluator_count"),
     "tuning": ({"hyperparameters": {"goal": "MAXIMIZE"}}, "training_input.hyperparameters"),
     "a key": (
         {"encryption_config": EncryptionConfig(kms_key_name="k")},
@@ -85,8 +104,16 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         {"master_config": ReplicaConfig(image_uri="gcr.io/x")},
         "training_input.master_config.image_uri",
     ),
-    "an accelerator": (
-        {"master_config": ReplicaConfig(accelerator_config=AcceleratorConfig(type="T4", count=1))},
+    "an image of workers": (
+        {"worker_config": ReplicaConfig(image_uri="gcr.io/x")},
+        "training_input.worker_config.image_uri",
+    ),
+    "a TPU version of evaluators": (
+        {"evaluator_config": ReplicaConfig(tpu_tf_version="2")},
+        "training_input.evaluator_config.tpu_tf_version",
+    ),
+    "an accelerator without CUSTOM": (
+        {"master_config": ReplicaConfig(accelerator_config=T4)},
         "training_input.master_config.accelerator_config",
     ),
     "a priority too high": (
@@ -124,13 +151,15 @@ def test_what_cannot_run_is_refused_by_name(changes: dict[str, Any], field: str)
 def test_every_field_is_honoured_or_refused() -> None:
     """A new field of the API must be thought of before it is let in."""
     honoured = {
-        "scale_tier", "master_type", "master_config", "package_uris", "python_module", "args",
-        "region", "job_dir", "runtime_version", "python_version", "scheduling",
+        "scale_tier", "package_uris", "python_module", "args", "region", "job_dir",
+        "runtime_version", "python_version", "scheduling", "use_chief_in_tf_config",
+        *(f"{start}_{end}" for start in ROLE_FIELDS.values() for end in ("type", "config")),
+        "worker_count", "parameter_server_count", "evaluator_count",
     }  # fmt: skip
     assert honoured | set(checks.REFUSED_FIELDS) == {
         f.name for f in msgspec.structs.fields(TrainingInput)
     }
-    assert set(checks.REFUSED_REPLICA_FIELDS) == {
+    assert {"accelerator_config"} | set(checks.REFUSED_REPLICA_FIELDS) == {
         f.name for f in msgspec.structs.fields(ReplicaConfig)
     }
 
@@ -152,3 +181,28 @@ def test_limits_are_read_in_seconds(seconds: int) -> None:
     assert checks.wait_limit_s(spec) == seconds
     assert checks.running_limit_s(GOOD) == 7 * 24 * 3600
     assert checks.wait_limit_s(GOOD) is None
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"max_retries": 0}, {"max_retries": 20}, {"allow": list(checks.ALLOWABLE)}],
+)
+def test_options_that_can_be_kept_are_accepted(options: dict[str, Any]) -> None:
+    checks.check_job(Job(job_id="a", training_input=GOOD, options=JobOptions(**options)))
+
+
+@pytest.mark.parametrize(
+    ("options", "field", "text"),
+    [
+        ({"max_retries": -2}, "max_retries", "maxRetries is -2"),
+        ({"max_retries": 21}, "max_retries", "maxRetries is 21"),
+        ({"allow": ["export", "tracebak"]}, "allow", "Did you mean 'traceback'"),
+    ],
+)
+def test_options_that_mean_nothing_are_refused(
+    options: dict[str, Any], field: str, text: str
+) -> None:
+    job = Job(job_id="a", training_input=GOOD, options=JobOptions(**options))
+    with pytest.raises(InvalidArgument, match=text) as caught:
+        checks.check_job(job)
+    assert caught.value.field == f"job.options.{field}"
