@@ -1,0 +1,242 @@
+"""Whether a job that ended well has done what it was for. SUCCEEDED must mean it.
+
+Exit code 0 is not enough: trainers catch what went wrong and return, train on after the loss has
+become NaN, and leave half a model behind. Each finding has a word, by which its user accepts it
+knowingly (``--allow WORD``), and a name, which its message begins with:
+
+    traceback    TRACEBACK_AT_EXIT        the chief's last words are a traceback
+    non-finite   NON_FINITE_OBJECTIVE     the last value of the objective, or of a loss
+    export       BROKEN_EXPORT            a model that it wrote is damaged, or does not load
+    objective    OBJECTIVE_NOT_REPORTED   the metric that was asked for never came
+
+A job that exports nothing and reports nothing is judged by its exit code alone, for free.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+from mlengine.core.errors import InvalidArgument, did_you_mean
+from mlengine.core.resources import Job, JobOptions
+from mlengine.runtime import attemptfiles
+from mlengine.store import JobRecord
+from mlengine.training.exports import Problem, damage, find_exports, unloadable
+from mlengine.training.lastwords import LastWords, last_words
+from mlengine.training.launchers import AttemptSpec, ExitRecord, Outcome
+from mlengine.training.metrics import DEFAULT_TAG, Metrics, Series, read_metrics, with_tag
+from mlengine.training.tfconfig import base_environment
+
+__all__ = ["FINDINGS", "Finding", "Verdict", "check_allow", "judge"]
+
+FINDINGS: Mapping[str, str] = {
+    "traceback": "TRACEBACK_AT_EXIT",
+    "non-finite": "NON_FINITE_OBJECTIVE",
+    "export": "BROKEN_EXPORT",
+    "objective": "OBJECTIVE_NOT_REPORTED",
+}
+"""Word for ``--allow`` → name in messages."""
+
+_LOSS = re.compile(r"(?:.*[/_ ])?loss(?:_\d+)?")
+_SLACK_S = 1.0  # how much coarser the clock of a file system may be than ours
+_MAX_EXPORTS = 50
+_SHOWN_TAGS = 20
+_OF_ONE_REPLICA = frozenset({
+    "TF_CONFIG", "CLUSTER_SPEC", "MASTER_ADDR", "MASTER_PORT", "RANK", "WORLD_SIZE", "LOCAL_RANK",
+})  # fmt: skip
+
+
+class Finding(NamedTuple):
+    """Something wrong with a job that exited 0; `word` is a key of `FINDINGS`."""
+
+    word: str
+    text: str
+
+    @property
+    def message(self) -> str:
+        """The job's error message, with how to accept it."""
+        return f"{FINDINGS[self.word]}: {self.text} '--allow {self.word}' accepts it."
+
+
+class Verdict(NamedTuple):
+    """What to make of a job; `failed` is its error message, or empty."""
+
+    failed: str
+    warnings: list[str]
+
+
+def check_allow(options: JobOptions | None) -> None:
+    """Refuse a word that names no finding.
+
+    Raises:
+        InvalidArgument: One of `JobOptions.allow` is unknown.
+    """
+    for word in options.allow if options else ():
+        if word not in FINDINGS:
+            raise InvalidArgument(
+                f"{word!r} names nothing that could be allowed.",
+                did_you_mean(word, FINDINGS) + f"Use {', '.join(FINDINGS)}.",
+                field="job.options.allow",
+            )
+
+
+def judge(
+    record: JobRecord,
+    attempt_dir: Path,
+    job_dir: Path | None,
+    exit_record: ExitRecord,
+    python: str = "",
+) -> Verdict:
+    """Judge an attempt that has ended; one that did not end well is not judged again.
+
+    Args:
+        record: The job.
+        attempt_dir: The attempt's folder.
+        job_dir: Where it wrote what it made; None when that is not on this machine.
+        exit_record: How it ended.
+        python: The job's interpreter; default: the one of the attempt's chief.
+    """
+    if exit_record.outcome is not Outcome.SUCCEEDED or not exit_record.replicas:
+        return Verdict("", [])
+    since_s = exit_record.started - _SLACK_S
+    words = last_words(attempt_dir, exit_record.replicas[0].task)
+    reported = read_metrics(job_dir, [attempt_dir], since_s=since_s)
+    findings, doubts = _exports(attempt_dir, job_dir, since_s, python)
+    findings = [
+        *_traceback(words),
+        *_non_finite(record.job, reported, words),
+        *_objective(record.job, reported),
+        *findings,
+    ]
+    return _weigh(findings, [*words.notes, *doubts, *_notes(record.job, reported)], record.job)
+
+
+def _weigh(findings: Iterable[Finding], notes: Sequence[str], job: Job) -> Verdict:
+    """Turn findings into a failure, or into warnings where the job allows them."""
+    allowed = set(job.options.allow) if job.options else set()
+    failing: list[str] = []
+    warnings = list(notes)
+    for finding in findings:
+        if finding.word in allowed:
+            name = FINDINGS[finding.word]
+            warnings.append(f"{name} (allowed): {finding.text}")
+        else:
+            failing.append(finding.message)
+    return Verdict(" ".join(failing), warnings)
+
+
+# --- findings -----------------------------------------------------------------------------------
+
+
+def _traceback(words: LastWords) -> list[Finding]:
+    if not words.error:
+        return []
+    return [
+        Finding(
+            "traceback",
+            f"The last that {words.task} printed is a traceback, although it exited with 0: "
+            f"{words.error}. Let the error end the program, or handle it without printing it so.",
+        )
+    ]
+
+
+def _non_finite(job: Job, reported: Metrics, words: LastWords) -> list[Finding]:
+    tag = _tag(job)
+    judged = with_tag(reported.series, tag) if tag else _losses(reported.series)
+    for series in judged:
+        if not math.isfinite(series.last.value) and not reported.incomplete:
+            where = f"run {series.run}" if series.source == "tensorboard" else series.run
+            text = (
+                f"The last value of {series.tag} ({series.source}, {where}) is "
+                f"{series.last.value} at step {series.last.step}."
+            )
+            return [Finding("non-finite", text)]
+    if words.non_finite and not judged:
+        text = f"The last loss that {words.task} printed is not finite: {words.non_finite!r}."
+        return [Finding("non-finite", text)]
+    return []
+
+
+def _objective(job: Job, reported: Metrics) -> list[Finding]:
+    tag = _tag(job)
+    if not tag or reported.incomplete or with_tag(reported.series, tag):
+        return []
+    shown = reported.tags[:_SHOWN_TAGS]
+    more = len(reported.tags) - len(shown)
+    seen = ", ".join(shown) + (f" and {more} more" if more else "")
+    return [
+        Finding(
+            "objective",
+            f"The objective {tag!r} was never reported. Reported were: {seen or 'no metrics'}.",
+        )
+    ]
+
+
+def _exports(
+    attempt_dir: Path, job_dir: Path | None, since_s: float, python: str
+) -> tuple[list[Finding], list[str]]:
+    if job_dir is None:
+        return [], []
+    exports = find_exports(job_dir, since_s=since_s)[:_MAX_EXPORTS]
+    problems = [Problem(e, text) for e in exports if (text := damage(e))]
+    damaged = {p.export for p in problems}
+    whole = [e for e in exports if e not in damaged]
+    if whole:
+        interpreter, environ, cwd = _surroundings(attempt_dir, python)
+        if interpreter:
+            problems += unloadable(whole, interpreter, environ, cwd)
+    findings, doubts = [], []
+    for problem in problems:
+        name = str(problem.export.path.relative_to(job_dir))
+        if problem.sure:
+            findings.append(Finding("export", f"{name} in the job directory: {problem.text}."))
+        else:
+            doubts.append(f"The export {name} may not load: {problem.text}.")
+    return findings, doubts
+
+
+def _notes(job: Job, reported: Metrics) -> list[str]:
+    tag = _tag(job)
+    found = with_tag(reported.series, tag) if tag else []
+    notes = []
+    if found and found[0].tag != tag:
+        notes.append(f"The objective {tag} was reported as {found[0].tag}; that is taken for it.")
+    if reported.incomplete:
+        notes.append(
+            "The event files are too large to be read whole; their metrics were not judged."
+        )
+    return notes
+
+
+# --- what they are judged by --------------------------------------------------------------------
+
+
+def _tag(job: Job) -> str:
+    """Return the objective's tag, or empty for a job that has none."""
+    spec = job.training_input.hyperparameters if job.training_input else None
+    if not spec:
+        return ""
+    return str(spec.get("hyperparameterMetricTag") or DEFAULT_TAG)
+
+
+def _losses(series: Iterable[Series]) -> list[Series]:
+    return [s for s in series if _LOSS.fullmatch(s.tag)]
+
+
+def _surroundings(attempt_dir: Path, python: str) -> tuple[str, dict[str, str], Path]:
+    """Return the chief's interpreter, environment and working directory, without its cluster."""
+    environ = {**base_environment(os.environ), "CUDA_VISIBLE_DEVICES": ""}
+    try:
+        data = (attempt_dir / attemptfiles.SPEC).read_bytes()
+        chief = msgspec.json.decode(data, type=AttemptSpec).replicas[0]
+    except (OSError, msgspec.MsgspecError, IndexError):
+        return python, environ, attempt_dir
+    mine = {k: v for k, v in chief.env.items() if k not in _OF_ONE_REPLICA}
+    cwd = Path(chief.cwd) if Path(chief.cwd).is_dir() else attempt_dir
+    return python or chief.argv[0], {**mine, "CUDA_VISIBLE_DEVICES": ""}, cwd
