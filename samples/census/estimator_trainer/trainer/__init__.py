@@ -1,0 +1,1 @@
+"""Trains a census income classifier with a canned Estimator, as in 2018."""

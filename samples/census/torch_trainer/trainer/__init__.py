@@ -1,0 +1,1 @@
+"""Trains a census income classifier with PyTorch, alone or with others."""
