@@ -335,12 +335,18 @@ class JobReconciler:
             self._end(record, JobState.FAILED, error_message=str(error))
             return
         failpoints.hit("job.collect.after")
+        wrong, warnings = outputs.pop("error_message", ""), outputs.pop("warnings", [])
+        for line in warnings:
+            self._say(record, line, "WARNING")
         outputs["details"] = self._details(
             record,
             run_seconds=round(max(exit_record.ended - exit_record.started, 0.0), 3),
             upload_seconds=round(self._clock.monotonic_s() - begun_s, 3),
         )
-        if exit_record.outcome is Outcome.SUCCEEDED:
+        outputs["details"].warnings += warnings
+        if exit_record.outcome is Outcome.SUCCEEDED and wrong:
+            self._end(record, JobState.FAILED, error_message=wrong, **outputs)
+        elif exit_record.outcome is Outcome.SUCCEEDED:
             self._end(record, JobState.SUCCEEDED, **outputs)
         elif exit_record.outcome is Outcome.FAILED:
             message = self._numbered(record, exit_record)

@@ -23,8 +23,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from mlengine.core.errors import InvalidArgument, did_you_mean
-from mlengine.core.resources import Job, JobOptions
+from mlengine.core.resources import Job
 from mlengine.runtime import attemptfiles
 from mlengine.store import JobRecord
 from mlengine.training.exports import Problem, damage, find_exports, unloadable
@@ -33,7 +32,7 @@ from mlengine.training.launchers import AttemptSpec, ExitRecord, Outcome
 from mlengine.training.metrics import DEFAULT_TAG, Metrics, Series, read_metrics, with_tag
 from mlengine.training.tfconfig import base_environment
 
-__all__ = ["FINDINGS", "Finding", "Verdict", "check_allow", "judge"]
+__all__ = ["FINDINGS", "Finding", "Verdict", "judge"]
 
 FINDINGS: Mapping[str, str] = {
     "traceback": "TRACEBACK_AT_EXIT",
@@ -69,21 +68,6 @@ class Verdict(NamedTuple):
 
     failed: str
     warnings: list[str]
-
-
-def check_allow(options: JobOptions | None) -> None:
-    """Refuse a word that names no finding.
-
-    Raises:
-        InvalidArgument: One of `JobOptions.allow` is unknown.
-    """
-    for word in options.allow if options else ():
-        if word not in FINDINGS:
-            raise InvalidArgument(
-                f"{word!r} names nothing that could be allowed.",
-                did_you_mean(word, FINDINGS) + f"Use {', '.join(FINDINGS)}.",
-                field="job.options.allow",
-            )
 
 
 def judge(
