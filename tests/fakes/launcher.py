@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from mlengine.training.launchers import (
@@ -29,15 +30,26 @@ class ScriptedLauncher:
         folder = attempt_dir or list(self.specs)[-1]
         self._status[folder] = AttemptStatus(phase)
 
-    def ends(self, outcome: Outcome, message: str = "", *, ran_s: float = 36.0) -> None:
+    def ends(
+        self,
+        outcome: Outcome,
+        message: str = "",
+        *,
+        ran_s: float = 36.0,
+        replicas: Sequence[ReplicaExit] = (),
+        attempt_dir: Path | None = None,
+    ) -> None:
+        code = 0 if outcome is Outcome.SUCCEEDED else 1
+        chief = ReplicaExit(task="master-replica-0", role="master", index=0, exit_code=code)
         record = ExitRecord(
             outcome=outcome,
-            replicas=[ReplicaExit(task="master-replica-0", role="master", index=0, exit_code=0)],
+            replicas=list(replicas) or [chief],
             message=message,
             started=1000.0,
             ended=1000.0 + ran_s,
         )
-        self._status[list(self.specs)[-1]] = AttemptStatus(Phase.EXITED, record)
+        folder = attempt_dir or list(self.specs)[-1]
+        self._status[folder] = AttemptStatus(Phase.EXITED, record)
 
     def start(self, attempt_dir: Path, spec: AttemptSpec) -> Handle:
         new = attempt_dir not in self.specs

@@ -28,6 +28,7 @@ class _Field(NamedTuple):
     camel: str
     type: Any
     int64: bool
+    unset: float
 
 
 def decode(cls: type[R], value: object, *, at: str, own_fields_only: bool = False) -> R:
@@ -77,7 +78,7 @@ def encode(resource: Resource) -> dict[str, Any]:
         value = getattr(resource, field.attribute)
         if value is None or value == "" or value is False or value == [] or value == {}:
             continue
-        if isinstance(value, int | float) and not isinstance(value, bool) and value == 0:
+        if isinstance(value, int | float) and not isinstance(value, bool) and value == field.unset:
             continue
         out[field.camel] = _write(value, field.int64)
     return out
@@ -129,7 +130,9 @@ def _fields_in_order(cls: type[Resource]) -> tuple[_Field, ...]:
     for info in msgspec.structs.fields(cls):
         hint = hints[info.name]
         int64 = bool(typing.get_origin(hint) is typing.Annotated)
-        found.append(_Field(info.name, info.encode_name, _strip(hint), int64))
+        # Zero but for the few of our own fields in which zero says something.
+        unset = info.default if isinstance(info.default, int | float) else 0
+        found.append(_Field(info.name, info.encode_name, _strip(hint), int64, unset))
     return tuple(found)
 
 

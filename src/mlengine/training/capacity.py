@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 
-from mlengine.core.errors import ResourceExhausted
+from mlengine.core.errors import EngineError
 from mlengine.core.resources import Job
 from mlengine.store import JobRecord
 from mlengine.training import notes
@@ -60,7 +60,7 @@ class Capacity:
         """Say why a job, queued when the machine was another, can never run; empty if it can."""
         try:
             self.refuse_impossible(record.project, record.job)
-        except ResourceExhausted as error:
+        except EngineError as error:
             return error.description
         return ""
 
@@ -91,5 +91,9 @@ class Capacity:
         )
 
     def _claim(self, record: JobRecord) -> Claim:
-        claim = claim_of(self._demand_of(record.job), self.inventory, max(self.slots, 1))
+        try:
+            demand = self._demand_of(record.job)
+        except EngineError:  # an older mlengine knew its machine type
+            demand = Demand()
+        claim = claim_of(demand, self.inventory, max(self.slots, 1))
         return msgspec.structs.replace(claim, gpu_ids=self.gpus_of(record))

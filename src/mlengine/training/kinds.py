@@ -8,12 +8,14 @@ from typing import Any, Protocol
 
 import msgspec
 
-from mlengine.core.resources import Job
+from mlengine.core.resources import Job, TrainingInput
 from mlengine.store import JobRecord
 from mlengine.training.admission import Demand
 from mlengine.training.launchers import AttemptSpec, ExitRecord
+from mlengine.training.plan import plan_replicas
 
-__all__ = ["JobKind", "Preparation", "demand_of", "hours_run", "kind_of"]
+__all__ = ["JobKind", "Preparation", "demand_of", "hours_run", "kind_of",
+           "ml_units"]  # fmt: skip
 
 
 def _keep_nothing(**_details: Any) -> None:
@@ -50,7 +52,9 @@ class JobKind(Protocol):
     2. `prepare` may be called again for the same attempt after a crash; it raises an `EngineError`
        that becomes the job's error message.
     3. `collect` is called once no process of the attempt is left; what it returns are the
-       attributes of `Job` to set at the end. It may be called again after a crash.
+       attributes of `Job` to set at the end: an `error_message` among them fails a job that
+       exited with 0, and `warnings` go to its log and details. It may be called again after a
+       crash.
     """
 
     def check(self, project: str, job: Job) -> None: ...
@@ -69,9 +73,41 @@ def kind_of(job: Job) -> str:
 
 
 def demand_of(job: Job) -> Demand:
-    """Return what a job asks for, all replicas together."""
+    """Return what a job asks for, all replicas together.
+
+    Raises:
+        InvalidArgument: Its training input asks for machines that do not exist.
+
+    Example:
+        >>> demand_of(Job(training_input=TrainingInput(scale_tier="STANDARD_1"))).replicas
+        8
+    """
     strict = job.options is not None and job.options.strict_resources
-    return Demand(strict=strict)
+    if job.training_input is None:
+        return Demand(strict=strict)
+    plan = plan_replicas(job.training_input)
+    return Demand(
+        replicas=plan.replicas,
+        cpus=float(plan.cpus),
+        memory_bytes=plan.memory_bytes,
+        gpus=plan.gpus,
+        strict=strict,
+    )
+
+
+def ml_units(job: Job, exit_record: ExitRecord) -> float:
+    """Return what an attempt consumed: hours, weighted by price, an hour of BASIC being one.
+
+    Example:
+        >>> hour = ExitRecord(outcome="succeeded", replicas=[], message="", started=0, ended=3600)
+        >>> ml_units(Job(training_input=TrainingInput(scale_tier="BASIC")), hour)
+        1.0
+    """
+    hours = hours_run(exit_record)
+    if job.training_input is None:
+        return hours
+    basic = plan_replicas(TrainingInput(scale_tier="BASIC")).usd_per_hour
+    return round(hours * plan_replicas(job.training_input).usd_per_hour / basic, 6)
 
 
 def hours_run(exit_record: ExitRecord) -> float:

@@ -78,7 +78,7 @@ class Retrying:
         return retry_reason(status.exit) if status.exit else ""
 
     def _left_s(self, record: JobRecord, note: notes.RetryNote) -> float:
-        """Return what is left of a pause; a jump of the wall clock neither cuts nor stretches it."""
+        """Return what is left of a pause; a jump of the wall clock changes nothing."""
         now_s = self._clock.monotonic_s()
         key = (record.uid, record.attempt)
         with self._lock:

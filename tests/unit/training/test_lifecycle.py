@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from mlengine.core.states import JobState
 from mlengine.training.launchers import Phase
-from mlengine.training.lifecycle import Observation, Step, decide
+from mlengine.training.lifecycle import Observation, Retry, Step, decide
 
 QUEUED, PREPARING, RUNNING = JobState.QUEUED, JobState.PREPARING, JobState.RUNNING
 CANCELLING = JobState.CANCELLING
@@ -65,6 +65,36 @@ RULES = {
         Step.WAIT,
     ),
     "a dead supervisor fails the job": (Observation(RUNNING, Phase.LOST), Step.END_LOST),
+    "a failure that may pass is noted first": (
+        Observation(RUNNING, Phase.EXITED, retry=Retry.UNNOTED),
+        Step.NOTE_RETRY,
+    ),
+    "a supervisor that died while starting may be retried": (
+        Observation(PREPARING, Phase.LOST, retry=Retry.UNNOTED),
+        Step.NOTE_RETRY,
+    ),
+    "a pause is kept": (Observation(RUNNING, Phase.EXITED, retry=Retry.PAUSING), Step.WAIT),
+    "a pause ends": (Observation(RUNNING, Phase.LOST, retry=Retry.DUE), Step.RETRY),
+    "a cancel ends a pause at once": (
+        Observation(CANCELLING, Phase.EXITED, retry=Retry.PAUSING),
+        Step.END_CANCELLED,
+    ),
+    "the next attempt of a running job is prepared": (
+        Observation(RUNNING, Phase.NOT_STARTED, begun=False),
+        Step.PREPARE,
+    ),
+    "by one thread": (
+        Observation(RUNNING, Phase.NOT_STARTED, begun=False, working=True),
+        Step.WAIT,
+    ),
+    "the next attempt's start is put on record": (
+        Observation(RUNNING, Phase.RUNNING, begun=False),
+        Step.MARK_RUNNING,
+    ),
+    "also when it was over at once": (
+        Observation(RUNNING, Phase.EXITED, begun=False, retry=Retry.UNNOTED),
+        Step.MARK_RUNNING,
+    ),
     "a running job whose folder is gone fails": (
         Observation(RUNNING, Phase.NOT_STARTED),
         Step.END_LOST,
@@ -104,6 +134,8 @@ OBSERVATIONS = st.builds(
     phase=st.sampled_from(Phase),
     working=st.booleans(),
     slot_free=st.booleans(),
+    begun=st.booleans(),
+    retry=st.sampled_from(Retry),
     waited_s=st.floats(0, 10),
     wait_limit_s=st.none() | st.floats(0, 10),
 )
@@ -117,7 +149,7 @@ def test_nothing_is_done_to_a_job_that_is_over(seen: Observation) -> None:
 
 @given(OBSERVATIONS)
 def test_a_job_never_ends_while_something_of_it_may_run(seen: Observation) -> None:
-    if decide(seen) in (Step.END_CANCELLED, Step.END_LOST, Step.COLLECT):
+    if decide(seen) in (Step.END_CANCELLED, Step.END_LOST, Step.COLLECT, Step.RETRY):
         assert seen.phase not in (Phase.STARTING, Phase.RUNNING)
 
 
@@ -135,4 +167,16 @@ def test_only_a_queued_job_without_a_slot_or_one_at_work_waits_for_ever(seen: Ob
             seen.working
             or seen.phase in (Phase.STARTING, Phase.RUNNING)
             or (seen.state is QUEUED and not seen.slot_free)
+            or seen.retry is Retry.PAUSING
         )
+
+
+@given(OBSERVATIONS)
+def test_no_attempt_follows_one_that_may_still_run(seen: Observation) -> None:
+    """And none follows without a decision on disk, however often an engine dies in between."""
+    step = decide(seen)
+    if step in (Step.NOTE_RETRY, Step.RETRY):
+        assert seen.phase in (Phase.EXITED, Phase.LOST)
+        assert (step is Step.RETRY) == (seen.retry is Retry.DUE)
+    if step is Step.PREPARE:
+        assert seen.phase is Phase.NOT_STARTED or seen.state is QUEUED

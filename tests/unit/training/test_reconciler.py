@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Iterator
 from functools import partial
@@ -16,8 +17,16 @@ from mlengine.core.errors import (
     FailedPrecondition,
     InvalidArgument,
     NotFound,
+    ResourceExhausted,
 )
-from mlengine.core.resources import Job, Scheduling, TrainingInput, TrainingOutput
+from mlengine.core.resources import (
+    Job,
+    JobDetails,
+    JobOptions,
+    Scheduling,
+    TrainingInput,
+    TrainingOutput,
+)
 from mlengine.core.states import JobState
 from mlengine.store import JobRecord, open_store
 from mlengine.training.admission import Demand
@@ -25,7 +34,7 @@ from mlengine.training.capacity import Capacity
 from mlengine.training.inventory import Inventory
 from mlengine.training.jobs import Jobs, folder_of
 from mlengine.training.kinds import JobKind, Preparation
-from mlengine.training.launchers import AttemptSpec, ExitRecord, Outcome, Phase
+from mlengine.training.launchers import AttemptSpec, ExitRecord, Outcome, Phase, ReplicaExit
 from mlengine.training.reconciler import JobReconciler
 from mlengine.training.retrying import Retrying
 from tests.fakes.clock import PlayedClock
@@ -45,6 +54,7 @@ class PlayedKind:
         self.collect_error: Exception | None = None
         self.prepared: list[str] = []
         self.live: dict[str, Any] = {}
+        self.gpus: dict[str, tuple[str, ...]] = {}
 
     def check(self, project: str, job: Job) -> None:
         assert job.training_input
@@ -53,7 +63,11 @@ class PlayedKind:
 
     def prepare(self, preparation: Preparation) -> AttemptSpec:
         self.prepared.append(preparation.record.job_id)
+        if preparation.gpus:
+            self.gpus[preparation.record.job_id] = preparation.gpus
         preparation.log("Installing.")
+        preparation.warn("Old.")
+        preparation.report(runtime="local", environment_seconds=1.25, environment_hit=True)
         assert self.gate.wait(30)
         if self.error:
             raise self.error
@@ -188,6 +202,7 @@ def test_a_job_goes_all_the_way(world: World) -> None:
         "Job a is queued.",
         "Waiting for job to be provisioned.",
         "Installing.",
+        "Old.",
         "Waiting for training program to start.",
         "Job completed successfully.",
     ]
@@ -433,3 +448,225 @@ def test_closing_lets_waiting_readers_go(world: World) -> None:
         P, "a", cursor=cursor, task_name="", wait_s=30
     )
     assert (list(entries), finished) == ([], False)
+
+
+# --- attempts ---
+
+
+def killed(world: World) -> None:
+    replica = ReplicaExit(task="master-replica-0", role="master", index=0, signal=9)
+    world.launcher.ends(Outcome.FAILED, "The replica master 0 was killed.", replicas=[replica])
+
+
+def until_retried(world: World, attempt: int) -> None:
+    def there() -> bool:
+        world.reconciler.tick()
+        return world.store.job(P, "a").attempt == attempt
+
+    wait_until(there, 20)
+    world.until_started("a")
+
+
+def test_nothing_is_started_again_unless_asked(world: World) -> None:
+    world.run("a")
+    killed(world)
+    world.until("a", "FAILED")
+    assert world.job("a").error_message == "The replica master 0 was killed."
+
+
+def test_a_killed_job_is_started_again_after_its_pause(world: World) -> None:
+    world.max_retries = 1
+    world.restart()
+    world.run("a")
+    killed(world)
+    world.reconciler.tick()
+    world.reconciler.tick()
+    world.clock.pass_s(9.9)
+    world.reconciler.tick()
+    assert (world.state("a"), world.store.job(P, "a").attempt) == ("RUNNING", 1)
+    world.clock.pass_s(0.2)
+    until_retried(world, 2)
+    assert world.launcher.specs[world.attempt_dir("a")].attempt == 2
+    world.launcher.now(Phase.RUNNING)
+    world.reconciler.tick()
+    details = world.job("a").details
+    line = "Attempt 1 of 2: master 0 was killed by SIGKILL; starting again in 10 s."
+    assert details and (details.attempt, details.warnings) == (2, ["Old.", line])
+    killed(world)
+    world.until("a", "FAILED")
+    assert world.job("a").error_message == "The replica master 0 was killed. This was attempt 2."
+    assert world.lines("a").count(line) == 1
+
+
+def test_a_dead_supervisor_is_retried_after_a_sweep(world: World) -> None:
+    world.max_retries = 1
+    world.restart()
+    world.run("a")
+    first = world.attempt_dir("a")
+    world.launcher.now(Phase.LOST)
+    world.reconciler.tick()
+    assert world.launcher.swept == [first]
+    world.reconciler.tick()
+    world.clock.pass_s(10.1)
+    until_retried(world, 2)
+    world.launcher.ends(Outcome.SUCCEEDED)
+    world.until("a", "SUCCEEDED")
+
+
+def test_a_job_may_say_itself_how_often(world: World) -> None:
+    world.max_retries = 5
+    world.restart()
+    spec = TrainingInput(python_module="trainer.task", region="local")
+    world.jobs.create(P, Job(job_id="a", training_input=spec, options=JobOptions(max_retries=0)))
+    world.until_started("a")
+    killed(world)
+    world.until("a", "FAILED")
+
+
+@pytest.mark.parametrize("jump_s", [-86_400.0, -3600.0, 3600.0, 86_400.0])
+def test_a_pause_is_deaf_to_a_wall_clock_that_jumps(world: World, jump_s: float) -> None:
+    world.max_retries = 1
+    world.restart()
+    world.run("a")
+    killed(world)
+    world.reconciler.tick()
+    world.reconciler.tick()
+    world.clock.jump_s(jump_s)
+    world.clock.pass_s(9.9)
+    world.reconciler.tick()
+    assert world.store.job(P, "a").attempt == 1
+    world.clock.pass_s(0.2)
+    until_retried(world, 2)
+
+
+def test_a_pause_outlives_the_engine(world: World) -> None:
+    world.max_retries = 1
+    world.restart()
+    world.run("a")
+    killed(world)
+    world.reconciler.tick()
+    world.clock.pass_s(6.0)
+    world.restart()
+    world.reconciler.tick()
+    world.clock.pass_s(3.9)
+    world.reconciler.tick()
+    assert world.store.job(P, "a").attempt == 1
+    world.clock.pass_s(0.2)
+    until_retried(world, 2)
+
+
+def test_a_cancel_during_the_pause_ends_the_job_at_once(world: World) -> None:
+    world.max_retries = 3
+    world.restart()
+    world.run("a")
+    killed(world)
+    world.reconciler.tick()
+    world.jobs.cancel(P, "a")
+    world.until("a", "CANCELLED")
+    assert len(world.launcher.specs) == 1
+
+
+def test_an_engine_that_died_between_attempts_prepares_the_next(world: World) -> None:
+    world.max_retries = 1
+    world.run("a")
+    record = world.store.job(P, "a")
+    assert world.store.move_job(record, JobState.RUNNING, attempt=2)
+    world.restart()
+    world.until_started("a")
+    assert world.kind.prepared == ["a", "a"]
+    world.launcher.now(Phase.RUNNING)
+    world.reconciler.tick()
+    details = world.job("a").details
+    assert details and details.attempt == 2
+
+
+# --- what the machine has ---
+
+
+def test_a_job_that_can_never_fit_is_refused_with_what_is_there(world: World) -> None:
+    world.demands["a"] = Demand(gpus=2)
+    with pytest.raises(ResourceExhausted, match=r"2 GPUs exceeds .*: 0 \(0 free") as caught:
+        world.submit("a")
+    assert caught.value.field == "job.training_input.scale_tier"
+    with pytest.raises(NotFound):
+        world.store.job(P, "a")
+
+
+def test_gpus_are_held_by_one_job_and_survive_the_engine(world: World) -> None:
+    world.inventory = Inventory(cpus=4.0, memory_bytes=8 << 30, gpus=("0", "1", "2"))
+    world.max_running = 4
+    world.restart()
+    world.demands = {"a": Demand(gpus=2), "b": Demand(gpus=1), "c": Demand(gpus=2)}
+    for job_id in ("a", "b"):
+        world.submit(job_id)
+        world.until_started(job_id)
+    assert world.kind.gpus == {"a": ("0", "1"), "b": ("2",)}
+    world.submit("c")
+    world.restart()
+    world.reconciler.tick()
+    assert world.state("c") == "QUEUED"
+    world.launcher.ends(Outcome.SUCCEEDED, attempt_dir=world.attempt_dir("a"))
+    world.until("a", "SUCCEEDED")
+    world.until_started("c")
+    assert world.kind.gpus["c"] == ("0", "1")
+
+
+def test_a_wide_job_is_not_overtaken(world: World) -> None:
+    world.demands["wide"] = Demand(replicas=8)
+    world.run("first")
+    world.submit("wide")
+    world.submit("small")
+    world.reconciler.tick()
+    assert [world.state(j) for j in ("wide", "small")] == ["QUEUED", "QUEUED"]
+    world.launcher.ends(Outcome.SUCCEEDED)
+    world.until("first", "SUCCEEDED")
+    world.until_started("wide")
+    assert world.state("small") == "QUEUED"
+
+
+def test_a_machine_that_shrank_fails_what_can_never_run_and_goes_on(world: World) -> None:
+    world.inventory = Inventory(cpus=4.0, memory_bytes=8 << 30)
+    world.restart()
+    world.demands["big"] = Demand(cpus=4.0, strict=True)
+    world.submit("big", priority=9)
+    world.submit("small")
+    world.inventory = Inventory(cpus=2.0, memory_bytes=8 << 30)
+    world.restart()
+    world.until("big", "FAILED")
+    assert "4 CPUs exceeds what this machine has: 2" in world.job("big").error_message
+    world.until_started("small")
+
+
+def test_an_over_committed_tier_says_so(world: World) -> None:
+    world.demands["a"] = Demand(replicas=8, cpus=52.0, memory_bytes=81 << 30)
+    spec = TrainingInput(python_module="t.task", region="local", scale_tier="STANDARD_1")
+    world.jobs.create(P, Job(job_id="a", training_input=spec))
+    world.until_started("a")
+    assert (
+        "The job asks for 52 CPUs, 81.0 GiB of memory and no GPU; this machine has 2 CPUs, "
+        "8.0 GiB of memory and no GPU: it is over-committed."
+    ) in world.lines("a")
+
+
+def test_a_job_tells_where_its_time_went(world: World) -> None:
+    world.submit("a")
+    world.clock.pass_s(3.5)
+    world.until_started("a")
+    folder = world.attempt_dir("a")
+    began = world.clock.now().timestamp()
+    (folder / "started.json").write_text(json.dumps({"time": began + 0.25, "replicas": []}))
+    world.launcher.now(Phase.RUNNING)
+    world.until("a", "RUNNING")
+    world.restart()
+    world.launcher.ends(Outcome.SUCCEEDED, ran_s=36.0)
+    world.until("a", "SUCCEEDED")
+    assert world.job("a").details == JobDetails(
+        runtime="local",
+        environment_hit=True,
+        environment_seconds=1.25,
+        attempt=1,
+        queue_seconds=3.5,
+        start_seconds=0.25,
+        run_seconds=36.0,
+        warnings=["Old."],
+    )
