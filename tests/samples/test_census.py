@@ -18,6 +18,7 @@ import pytest
 CENSUS = Path(__file__).resolve().parents[2] / "samples" / "census"
 TRAIN, TEST = CENSUS / "data/adult.data.csv.gz", CENSUS / "data/adult.test.csv.gz"
 SKLEARN, KERAS = CENSUS / "sklearn_trainer", CENSUS / "keras_trainer"
+TORCH = CENSUS / "torch_trainer"
 
 # What a serving process does: it has the libraries, and never heard of the trainer.
 PREDICT_SKLEARN = """
@@ -117,9 +118,9 @@ class TestData:
         readme = (CENSUS / "data/README.md").read_text()
         assert all(f"{count:,}" in readme for count in counts)
 
-    def test_both_trainers_carry_the_same_reader_and_report(self) -> None:
+    def test_the_trainers_carry_the_same_reader_and_report(self) -> None:
         for name in ("data.py", "report.py"):
-            copies = {(package / "trainer" / name).read_text() for package in (SKLEARN, KERAS)}
+            copies = {(package / "trainer" / name).read_text() for package in (SKLEARN, KERAS, TORCH)}
             assert len(copies) == 1, name
 
     def test_the_instance_files_are_the_same_rows_of_the_test_file(self) -> None:

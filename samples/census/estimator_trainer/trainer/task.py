@@ -53,7 +53,7 @@ def _device_filters():
     if task.get("type") in ("chief", "master"):
         return ["/job:ps", "/job:" + task["type"]]
     if task.get("type") == "worker":
-        return ["/job:ps", "/job:worker/task:%d" % task["index"]]
+        return ["/job:ps", "/job:worker/task:{}".format(task["index"])]
     return []
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -88,7 +89,7 @@ def auc(earns_more: np.ndarray, score: np.ndarray) -> float:
 def _ties(ordered: np.ndarray) -> list[slice]:
     edges = np.flatnonzero(np.diff(ordered)) + 1
     bounds = [0, *edges.tolist(), len(ordered)]
-    pairs = zip(bounds, bounds[1:], strict=False)
+    pairs = itertools.pairwise(bounds)
     return [slice(start, end) for start, end in pairs if end - start > 1]
 
 
