@@ -253,7 +253,7 @@ def test_the_package_builds_a_source_distribution(package: Path, tmp_path: Path)
     with tarfile.open(archive) as packed:
         names = {Path(name).relative_to(Path(name).parts[0]) for name in packed.getnames()}
     modules = {path.relative_to(copy) for path in (copy / "trainer").glob("*.py")}
-    assert len(modules) == 5
+    assert modules
     assert modules <= names
 
 
