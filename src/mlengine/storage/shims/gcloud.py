@@ -1,0 +1,103 @@
+"""The words of ``gcloud storage``, and of ``gcloud config get-value project``."""
+
+from __future__ import annotations
+
+import getopt
+from collections.abc import Callable, Mapping, Sequence
+
+from mlengine.core.errors import InvalidArgument, Unimplemented, did_you_mean
+from mlengine.storage.shims.commands import Commands
+
+__all__ = ["run"]
+
+_KNOWN = "gcloud storage cat|cp|du|ls|mv|rm|rsync, and gcloud config get-value project"
+# Flags that change nothing here, for every command; `=` takes a value.
+_GLOBAL_LONG = [
+    "quiet", "no-user-output-enabled", "user-output-enabled", "verbosity=", "project=", "account=",
+    "billing-project=", "impersonate-service-account=", "log-http", "configuration=",
+]  # fmt: skip
+_COPY = ("rRnc", [
+    "recursive", "no-clobber", "continue-on-error", "print-created-message", "preserve-acl",
+    "no-preserve-acl", "canned-acl=", "predefined-acl=", "cache-control=", "content-type=",
+    "custom-metadata=", "storage-class=", "preserve-posix", "do-not-decompress",
+])  # fmt: skip
+_FLAGS: dict[str, tuple[str, list[str]]] = {
+    "cp": _COPY,
+    "mv": _COPY,
+    "rm": ("rRac", ["recursive", "all-versions", "continue-on-error"]),
+    "ls": ("lLrRbae", ["long", "recursive", "buckets", "all-versions", "full", "etag"]),
+    "cat": ("d", ["display-url"]),
+    "du": ("sar", ["summarize", "all-versions", "readable-sizes", "total"]),
+    "rsync": ("rRc", [
+        "recursive", "delete-unmatched-destination-objects", "checksums-only", "continue-on-error",
+        "no-ignore-symlinks", "preserve-posix",
+    ]),
+}  # fmt: skip
+_RECURSIVE = {"-r", "-R", "--recursive"}
+
+
+def run(words: list[str], commands: Callable[[], Commands], environ: Mapping[str, str]) -> int:
+    """Run one command line; return the exit code.
+
+    Raises:
+        InvalidArgument: It makes no sense.
+        Unimplemented: It means something that is not done here.
+    """
+    flags, words = _parse("gcloud", words, "q", [], permute=False)
+    if words[:2] in (["config", "get-value"], ["config", "get"]) and words[2:3] in (
+        ["project"], ["core/project"],
+    ):  # fmt: skip
+        print(environ.get("CLOUD_ML_PROJECT_ID") or environ.get("GOOGLE_CLOUD_PROJECT", ""))
+        return 0
+    if words[:1] == ["alpha"] or words[:1] == ["beta"]:
+        words = words[1:]
+    if words[:1] != ["storage"] or words[1:2] == [] or words[1] not in _FLAGS:
+        hint = (
+            did_you_mean(words[1], list(_FLAGS)) if words[:1] == ["storage"] and words[1:] else ""
+        )
+        raise Unimplemented(
+            f"'gcloud {' '.join(words[:2])}' is not known in a job of mlengine.",
+            f"{hint}It knows {_KNOWN}.",
+        )
+    command = words[1]
+    short, long = _FLAGS[command]
+    more, words = _parse(command, words[2:], "q" + short, long, permute=True)
+    does = commands()
+    does.quiet = bool({"--no-user-output-enabled"} & (flags | more))
+    _run(does, command, more, words)
+    return 0
+
+
+def _run(does: Commands, command: str, flags: set[str], words: Sequence[str]) -> None:
+    recursive = bool(flags & _RECURSIVE)
+    if command in ("cp", "mv"):
+        does.copy(
+            words,
+            recursive=recursive or command == "mv",
+            no_clobber=bool(flags & {"-n", "--no-clobber"}),
+            move=command == "mv",
+        )
+    elif command == "rm":
+        does.remove(words, recursive=recursive)
+    elif command == "ls":
+        is_long = bool(flags & {"-l", "-L", "--long", "--full"})
+        does.list(words, recursive=recursive, long=is_long)
+    elif command == "rsync":
+        delete = "--delete-unmatched-destination-objects" in flags
+        does.sync(words, recursive=recursive, delete=delete)
+    elif command == "du":
+        does.usage(words, summary=bool(flags & {"-s", "--summarize"}))
+    else:
+        does.cat(words)
+
+
+def _parse(
+    name: str, words: Sequence[str], short: str, long: Sequence[str], *, permute: bool
+) -> tuple[set[str], list[str]]:
+    # gcloud writes a negation as a flag of its own, and takes `--flag VALUE` and `--flag=VALUE`.
+    try:
+        parse = getopt.gnu_getopt if permute else getopt.getopt
+        found, rest = parse(list(words), short, [*long, *_GLOBAL_LONG])
+    except getopt.GetoptError as error:
+        raise InvalidArgument(f"gcloud {name}: {error.msg}.", "See what it knows.") from None
+    return {flag for flag, _value in found}, rest

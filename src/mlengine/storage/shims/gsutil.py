@@ -1,0 +1,85 @@
+"""The words of ``gsutil``."""
+
+from __future__ import annotations
+
+import getopt
+from collections.abc import Callable, Mapping, Sequence
+
+from mlengine.core.errors import InvalidArgument, Unimplemented, did_you_mean
+from mlengine.storage.shims.commands import Commands
+
+__all__ = ["run"]
+
+_KNOWN = "cat, cp, du, ls, mv, rm, rsync, stat, version"
+# Flags that change nothing here: parallelism, progress, access lists, headers, checksums.
+_GLOBAL = "mqDdo:h:i:u:"
+_COPY = "rRnpPeUvcDa:j:J:L:t:s:"
+_FLAGS = {
+    "cp": _COPY, "mv": _COPY, "rm": "rRfa", "ls": "lLrRbdhap:", "cat": "h", "stat": "",
+    "du": "sach", "rsync": "rRdcCeinpPuUJa:j:", "version": "l",
+}  # fmt: skip
+_UNLIKE = {
+    ("cp", "-z"): "would store compressed bytes", ("cp", "-I"): "reads names from standard input",
+    ("rsync", "-n"): "only shows what it would do",
+}  # fmt: skip
+
+
+def run(words: list[str], commands: Callable[[], Commands], environ: Mapping[str, str]) -> int:
+    """Run one command line; return the exit code.
+
+    Raises:
+        InvalidArgument: It makes no sense.
+        Unimplemented: It means something that is not done here.
+    """
+    options, words = _parse("gsutil", words, _GLOBAL, permute=False)
+    quiet = "-q" in options
+    command, *words = words or ["help"]
+    if command not in _FLAGS:
+        raise Unimplemented(
+            f"'gsutil {command}' is not known in a job of mlengine.",
+            f"{did_you_mean(command, list(_FLAGS))}It knows {_KNOWN}.",
+        )
+    flags, words = _parse(command, words, _FLAGS[command], permute=True)
+    for flag in sorted(flags):
+        if (command, flag) in _UNLIKE:
+            why = _UNLIKE[command, flag]
+            raise Unimplemented(f"'gsutil {command} {flag}' {why}.", "Leave the flag away.")
+    if command == "version":
+        print("gsutil version: 5.0 (mlengine)")
+        return 0
+    does = commands()
+    does.quiet = quiet
+    _run(does, command, flags, words)
+    return 0
+
+
+def _run(does: Commands, command: str, flags: set[str], words: Sequence[str]) -> None:
+    recursive = bool(flags & {"-r", "-R"})
+    if command in ("cp", "mv"):
+        is_move = command == "mv"
+        does.copy(words, recursive=recursive or is_move, no_clobber="-n" in flags, move=is_move)
+    elif command == "rm":
+        does.remove(words, recursive=recursive, force="-f" in flags)
+    elif command == "ls":
+        does.list(words, recursive=recursive, long=bool(flags & {"-l", "-L"}))
+    elif command == "rsync":
+        does.sync(words, recursive=recursive, delete="-d" in flags)
+    elif command == "du":
+        does.usage(words, summary="-s" in flags)
+    else:
+        {"cat": does.cat, "stat": does.stat}[command](words)
+
+
+def _parse(
+    name: str, words: Sequence[str], flags: str, *, permute: bool
+) -> tuple[set[str], list[str]]:
+    # What is refused with a reason is parsed first, so that the reason can be given.
+    extra = "".join(
+        flag[1] for (command, flag) in _UNLIKE if command == name and flag[1] not in flags
+    )
+    try:
+        parse = getopt.gnu_getopt if permute else getopt.getopt
+        found, rest = parse(list(words), flags + extra)
+    except getopt.GetoptError as error:
+        raise InvalidArgument(f"gsutil {name}: {error.msg}.", "See what it knows.") from None
+    return {flag for flag, _value in found}, rest

@@ -1,0 +1,68 @@
+"""What the engine tells a sidecar, and the commands beside it: a file in the attempt's folder."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+
+import msgspec
+
+from mlengine.core.errors import FailedPrecondition
+from mlengine.core.resources import Bucket
+from mlengine.storage.sidecar.table import BucketSnapshot, JobBuckets
+
+__all__ = ["SidecarConfig", "new_secret", "open_buckets", "read_config", "write_config"]
+
+
+class SidecarConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """The file's content.
+
+    Attributes:
+        secret: What every caller has to show; of this attempt alone.
+        root: Folder of the folder-backed buckets.
+        buckets: Those that are backed elsewhere, as they were when the attempt was prepared.
+        certificate: PEM file for Google's host names; empty: these are not intercepted.
+        key: Its private key.
+    """
+
+    secret: str
+    root: str
+    buckets: list[Bucket]
+    certificate: str = ""
+    key: str = ""
+
+
+def new_secret() -> str:
+    """Return a secret that may stand in a URL."""
+    return secrets.token_urlsafe(24)
+
+
+def write_config(path: Path, config: SidecarConfig) -> None:
+    """Write the file for its owner only; whole or not at all."""
+    aside = path.with_name(path.name + ".new")
+    aside.unlink(missing_ok=True)
+    with os.fdopen(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as out:
+        out.write(msgspec.json.encode(config))
+    aside.rename(path)
+
+
+def read_config(path: Path) -> SidecarConfig:
+    """Read the file.
+
+    Raises:
+        FailedPrecondition: It is not there, or not of this version.
+    """
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=SidecarConfig)
+    except (OSError, msgspec.MsgspecError) as error:
+        raise FailedPrecondition(
+            f"The job's bucket access {path} cannot be read: {error}.",
+            "It is written when an attempt starts, and ends with it.",
+        ) from None
+
+
+def open_buckets(config: SidecarConfig) -> JobBuckets:
+    """Return the buckets that a file tells of."""
+    root = Path(config.root)
+    return JobBuckets(BucketSnapshot(root, config.buckets), root)

@@ -1,0 +1,201 @@
+"""gsutil and gcloud storage as trainers call them: what lands where, what is said, which exit."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from mlengine.core.resources import Bucket
+from mlengine.storage import Buckets
+from mlengine.storage.shims import CONFIG_VARIABLE, main
+from mlengine.storage.shims.programs import install_programs
+from mlengine.storage.sidecar.config import SidecarConfig, write_config
+from tests.fakes.bucket_table import BucketTableFake
+
+
+@pytest.fixture
+def buckets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Buckets:
+    """Buckets as the engine has them; the commands find them by the job's file."""
+    found = Buckets(BucketTableFake(), tmp_path / "buckets")
+    found.create(Bucket(name="mine"))
+    for name in ("a.csv", "data/b.csv", "data/deep/c.csv"):
+        found.write(f"gs://mine/{name}", [name.encode()])
+    config = tmp_path / "buckets.json"
+    write_config(config, SidecarConfig(secret="s" * 32, root=str(tmp_path / "buckets"), buckets=[]))
+    monkeypatch.setenv(CONFIG_VARIABLE, str(config))
+    monkeypatch.setenv("CLOUD_ML_PROJECT_ID", "census")
+    monkeypatch.chdir(tmp_path)
+    return found
+
+
+def names(buckets: Buckets, prefix: str = "") -> list[str]:
+    return [info.name for info in buckets.objects("mine", prefix=prefix)]
+
+
+def read(buckets: Buckets, name: str) -> bytes:
+    with buckets.open_read(f"gs://mine/{name}") as file:
+        return file.read()
+
+
+def gsutil(line: str) -> int:
+    return main("gsutil", line.split())
+
+
+def gcloud(line: str) -> int:
+    return main("gcloud", line.split())
+
+
+@pytest.mark.parametrize("tool", ["gsutil -q -m", "gcloud --quiet storage"])
+def test_cp_there_and_back(buckets: Buckets, tool: str, tmp_path: Path) -> None:
+    (tmp_path / "out" / "sub").mkdir(parents=True)
+    (tmp_path / "out" / "model.pkl").write_bytes(b"model")
+    (tmp_path / "out" / "sub" / "x").write_bytes(b"x")
+    program, *flags = tool.split()
+    run = lambda *words: main(program, [*flags, *words])  # noqa: E731
+    assert run("cp", "-r", "out", "gs://mine/jobs/1") == 0
+    assert names(buckets, "jobs/") == ["jobs/1/model.pkl", "jobs/1/sub/x"]
+    assert run("cp", "gs://mine/data/*.csv", ".") == 0
+    assert (tmp_path / "b.csv").read_bytes() == b"data/b.csv"
+    assert run("cp", "-r", "gs://mine/data", str(tmp_path / "got")) == 0
+    assert (tmp_path / "got" / "deep" / "c.csv").read_bytes() == b"data/deep/c.csv"
+    assert run("cp", "gs://mine/a.csv", "gs://mine/copy/") == 0
+    assert read(buckets, "copy/a.csv") == b"a.csv"
+
+
+@pytest.mark.parametrize("run", [gsutil, lambda line: gcloud(f"storage {line}")])
+def test_mv_rm_cat_ls_du(buckets: Buckets, run, capfdbinary) -> None:  # type: ignore[no-untyped-def]
+    assert run("mv gs://mine/a.csv gs://mine/b.csv") == 0
+    assert run("cat gs://mine/b.csv gs://mine/data/*.csv") == 0
+    assert capfdbinary.readouterr().out == b"a.csvdata/b.csv"
+    assert run("ls gs://mine") == 0
+    assert capfdbinary.readouterr().out == b"gs://mine/b.csv\ngs://mine/data/\n"
+    assert run("ls") == 0
+    assert capfdbinary.readouterr().out == b"gs://mine/\n"
+    assert run("ls -l gs://mine/b.csv") == 0
+    assert b"gs://mine/b.csv" in capfdbinary.readouterr().out
+    assert run("ls gs://mine/**") == 0
+    assert capfdbinary.readouterr().out.splitlines() == [
+        b"gs://mine/b.csv", b"gs://mine/data/b.csv", b"gs://mine/data/deep/c.csv"
+    ]  # fmt: skip
+    assert run("du -s gs://mine/data") == 0
+    assert capfdbinary.readouterr().out.split() == [b"25", b"gs://mine/data"]
+    assert run("rm gs://mine/b.csv") == 0
+    assert run("rm -r gs://mine/data") == 0
+    assert names(buckets) == []
+
+
+def test_a_recursive_listing_has_a_heading_for_each_folder(
+    buckets: Buckets, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert gsutil("ls -r gs://mine/data") == 0
+    assert capfd.readouterr().out.splitlines() == [
+        "gs://mine/data/:", "gs://mine/data/b.csv", "",
+        "gs://mine/data/deep/:", "gs://mine/data/deep/c.csv",
+    ]  # fmt: skip
+
+
+def test_stat_tells_by_its_exit_whether_an_object_is_there(
+    buckets: Buckets, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert gsutil("-q stat gs://mine/a.csv") == 0
+    assert capfd.readouterr() == ("", "")
+    assert gsutil("-q stat gs://mine/none.csv") == 1
+    assert gsutil("stat gs://mine/a.csv") == 0
+    assert "Content-Length:         5" in capfd.readouterr().out
+
+
+def test_no_clobber_leaves_what_is_there(
+    buckets: Buckets, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "a.csv").write_bytes(b"newer")
+    assert gsutil("cp -n a.csv gs://mine/a.csv") == 0
+    assert read(buckets, "a.csv") == b"a.csv"
+    assert "Skipping existing item: gs://mine/a.csv" in capfd.readouterr().err
+
+
+def test_rsync_copies_what_differs_and_deletes_only_when_told(
+    buckets: Buckets, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    tree = tmp_path / "data"
+    (tree / "deep").mkdir(parents=True)
+    (tree / "b.csv").write_bytes(b"data/b.csv")
+    (tree / "deep" / "c.csv").write_bytes(b"changed")
+    (tree / "new").write_bytes(b"new")
+    buckets.write("gs://mine/data/old", [b"old"])
+    assert gsutil("-m rsync -r data gs://mine/data") == 0
+    said = capfd.readouterr().err
+    assert "b.csv" not in said
+    assert read(buckets, "data/deep/c.csv") == b"changed"
+    assert names(buckets, "data/") == ["data/b.csv", "data/deep/c.csv", "data/new", "data/old"]
+    line = "storage rsync --recursive --delete-unmatched-destination-objects data gs://mine/data"
+    assert gcloud(line) == 0
+    assert "data/old" not in names(buckets)
+    assert gsutil("rsync gs://mine/data back") == 0
+    assert sorted(p.name for p in (tmp_path / "back").iterdir()) == ["b.csv", "new"]
+
+
+@pytest.mark.parametrize(
+    ("program", "line", "says"),
+    [
+        ("gsutil", "cp gs://mine/none.csv .", "matches no object"),
+        ("gsutil", "cp gs://public-data/x .", "'public-data' was not found"),
+        ("gsutil", "cp data.txt", "a source and a destination"),
+        ("gsutil", "cp gs://mine/data .", "Add -r"),
+        ("gsutil", "cp -Q x gs://mine/x", "option -Q not recognized"),
+        ("gsutil", "cp -z txt x gs://mine/x", "compressed"),
+        ("gsutil", "rsync -n a gs://mine/x", "only shows"),
+        ("gsutil", "mb gs://other", "'gsutil mb' is not known"),
+        ("gsutil", "rm -r gs://mine/../other", "gs://mine/../other"),
+        ("gcloud", "storage cpp a gs://mine/x", "Did you mean 'cp'?"),
+        ("gcloud", "ml-engine jobs list", "'gcloud ml-engine jobs' is not known"),
+        ("gcloud", "storage cp --gzip-in-flight=txt x gs://mine/x", "--gzip-in-flight"),
+        ("gcloud", "storage rm gs://mine/none", "matches no object"),
+    ],
+)
+def test_what_cannot_be_done_is_said(
+    buckets: Buckets, program: str, line: str, says: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    before = names(buckets)
+    assert main(program, line.split()) == 1
+    said = capfd.readouterr().err
+    assert says in said
+    assert "Traceback" not in said
+    assert names(buckets) == before
+
+
+def test_the_project_is_told(buckets: Buckets, capfd: pytest.CaptureFixture[str]) -> None:
+    assert gcloud("config get-value project") == 0
+    assert capfd.readouterr().out == "census\n"
+
+
+def test_the_programs_run_from_any_environment(buckets: Buckets, tmp_path: Path) -> None:
+    folder = install_programs(tmp_path / "a folder's programs")
+    hostile = tmp_path / "hostile"
+    hostile.mkdir()
+    (hostile / "msgspec.py").write_text("raise SystemExit('the trainer shadows a module')")
+    env = {
+        "PATH": f"{folder}:/usr/bin:/bin", "PYTHONPATH": str(hostile), "PYTHONHOME": "/nowhere",
+        CONFIG_VARIABLE: os.environ[CONFIG_VARIABLE],
+    }  # fmt: skip
+    words = ["gsutil", "cp", "-", "gs://mine/from stdin"]
+    subprocess.run(words, env=env, cwd=hostile, input=b"piped", check=True, capture_output=True)
+    assert read(buckets, "from stdin") == b"piped"
+    words = ["gcloud", "storage", "cp", "gs://mine/a.csv", "-"]
+    done = subprocess.run(words, env=env, cwd=hostile, check=True, capture_output=True)
+    assert done.stdout == b"a.csv"
+    done = subprocess.run(["gsutil", "ls"], env={"PATH": env["PATH"]}, capture_output=True)
+    assert done.returncode == 1
+    assert b"bucket access" in done.stderr
+
+
+def test_installing_again_changes_nothing(tmp_path: Path) -> None:
+    folder = install_programs(tmp_path)
+    before = [(p.name, p.stat().st_ino) for p in sorted(folder.iterdir())]
+    install_programs(tmp_path)
+    assert [(p.name, p.stat().st_ino) for p in sorted(folder.iterdir())] == before
+    (folder / "gsutil").write_text("an older one")
+    install_programs(tmp_path)
+    assert (folder / "gsutil").read_text().startswith("#!/bin/sh")
