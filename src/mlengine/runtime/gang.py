@@ -52,11 +52,13 @@ class Gang:
         wake_descriptor: Becomes readable when a signal arrives.
         cancel_signalled: Tells whether a signal asked for the end.
         sidecars: Helpers of the replicas; they end last and are not waited for.
+        note_started: Writes down the replicas' processes again, when there is a new one.
     """
 
     def __init__(
         self, spec: Mapping[str, Any], folder: Path, replicas: Sequence[Replica], *,
         wake_descriptor: int, cancel_signalled: Callable[[], bool], sidecars: Sidecars,
+        note_started: Callable[[], None],
     ) -> None:  # fmt: skip
         self._grace_s = float(spec.get("grace_s", 10))
         self._limit_s: float | None = spec.get("max_running_s")
@@ -64,6 +66,7 @@ class Gang:
         self._cancel_signalled = cancel_signalled
         self._replicas = list(replicas)
         self._sidecars = sidecars
+        self._note_started = note_started
         self._selector = selectors.DefaultSelector()
         self._selector.register(wake_descriptor, selectors.EVENT_READ, None)
         self._outcome = ""
@@ -84,8 +87,7 @@ class Gang:
             if self._outcome:
                 break
             replica.spawn(tag)
-            for descriptor in replica.streams:
-                self._selector.register(descriptor, selectors.EVENT_READ, replica)
+            self._watch(replica)
             if replica.spawn_error:
                 self._stop("failed", [replica])
         return not self._outcome
@@ -111,6 +113,12 @@ class Gang:
         """Kill everything at once; for a supervisor that cannot go on."""
         while processes.freeze_and_kill(self._mine) or not self._sidecars.end():
             self._reap()
+
+    def _watch(self, replica: Replica) -> None:
+        known = self._selector.get_map()
+        for descriptor in replica.streams:
+            if descriptor not in known:
+                self._selector.register(descriptor, selectors.EVENT_READ, replica)
 
     def _decide(self) -> None:
         if self._outcome:
@@ -217,7 +225,11 @@ class Gang:
                 return
             for replica in self._replicas:
                 if replica.pid == pid and not replica.ended:
-                    replica.note_exit(status, oom_suspected=self._oom_kill_seen())
+                    if not self._outcome and replica.respawn(status):
+                        self._watch(replica)
+                        self._note_started()
+                    else:
+                        replica.note_exit(status, oom_suspected=self._oom_kill_seen())
             self._sidecars.note_exit(pid)
 
     def _sample_oom_kills(self) -> None:

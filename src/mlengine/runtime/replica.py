@@ -10,12 +10,16 @@ import os
 import shlex
 import signal
 import subprocess
+import time
 from collections.abc import Mapping
-from typing import Any
+from typing import IO, TYPE_CHECKING, Any
 
 from mlengine.runtime import processes
 from mlengine.runtime.logfile import LogFile
 from mlengine.runtime.logline import Line, Stream
+
+if TYPE_CHECKING:
+    from mlengine.runtime.forkstart import ForkStart
 
 __all__ = ["Replica"]
 
@@ -23,6 +27,8 @@ _PR_SET_PDEATHSIG = 1
 _READ_BYTES = 256 * 1024
 _OOM_SCORE = b"500"
 _EXIT_OF_KILLED_CHILD = 128 + signal.SIGKILL
+_CRASHES = (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGILL)
+_FORK_TRIAL_S = 60.0  # what does not survive a fork shows soon; later, a crash is the trainer's own
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -33,9 +39,12 @@ class Replica:
     Args:
         spec: The replica's entry in ``spec.json``.
         log: Where its lines go.
+        fork: Forks it from an interpreter that has imported already; None executes it.
     """
 
-    def __init__(self, spec: Mapping[str, Any], log: LogFile) -> None:
+    def __init__(
+        self, spec: Mapping[str, Any], log: LogFile, *, fork: ForkStart | None = None
+    ) -> None:
         self.task = str(spec["task"])
         self.role, self.index = str(spec["role"]), int(spec["index"])
         self.pid = 0
@@ -49,7 +58,11 @@ class Replica:
         self.log = log
         self.streams: dict[int, Stream] = {}
         self._spec = spec
+        self._fork = fork
+        self._tag = ""
+        self._spawned_s = 0.0
         self._process: subprocess.Popen[bytes] | None = None
+        self._pipes: dict[int, IO[bytes]] = {}
         self._heard: list[Stream] = []
 
     @property
@@ -63,7 +76,40 @@ class Replica:
         A replica that cannot be started has `spawn_error` and counts as ended.
         """
         argv, cwd = [str(a) for a in self._spec["argv"]], str(self._spec["cwd"])
+        self._tag, self._spawned_s = tag, time.monotonic()
         self.say("INFO", "Running command: " + " ".join(map(shlex.quote, argv)))
+        try:
+            pipes = self._start(argv, {**self._spec["env"], processes.TAG_VARIABLE: tag}, cwd)
+        except (OSError, ValueError, subprocess.SubprocessError) as error:
+            self.ended, self.spawn_error = True, f"{type(error).__name__}: {error}"
+            self.say("ERROR", f"The replica could not be started: {self.spawn_error}")
+            return
+        row = processes.look(self.pid)
+        self.started = row.started if row is not None else 0
+        for pipe in pipes:
+            os.set_blocking(pipe.fileno(), False)
+            stream = Stream(cwd)
+            self._pipes[pipe.fileno()], self.streams[pipe.fileno()] = pipe, stream
+            self._heard.append(stream)
+
+    def respawn(self, status: int) -> bool:
+        """Start it once more, anew, if it crashed because it was forked; return whether it was."""
+        crashed = os.WIFSIGNALED(status) and os.WTERMSIG(status) in _CRASHES
+        early = time.monotonic() - self._spawned_s < _FORK_TRIAL_S
+        if self._fork is None or not crashed or not early or self.stopped_by_us:
+            return False
+        for row in processes.snapshot().values():  # what it left would be in the way
+            if row.session == self.pid:
+                processes.send(row, signal.SIGKILL)
+        self._fork.remember_crash()
+        self._fork = None
+        name = signal.Signals(os.WTERMSIG(status)).name
+        self.say("WARNING", f"It died of {name} after a warm start: it is started again, cold.")
+        self.spawn(self._tag)
+        return True
+
+    def _start(self, argv: list[str], env: dict[str, str], cwd: str) -> list[IO[bytes]]:
+        """Start the process; return our ends of its output."""
         supervisor = os.getpid()
 
         def prepare() -> None:
@@ -72,26 +118,18 @@ class Replica:
                 os._exit(1)
             _offer_to_oom_killer()
 
-        try:
-            self._process = subprocess.Popen(
-                argv, cwd=cwd, env={**self._spec["env"], processes.TAG_VARIABLE: tag},
-                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                bufsize=0, close_fds=True, start_new_session=True,
-                preexec_fn=prepare,  # safe: the supervisor has one thread
-            )  # fmt: skip
-        except (OSError, ValueError, subprocess.SubprocessError) as error:
-            self.ended, self.spawn_error = True, f"{type(error).__name__}: {error}"
-            self.say("ERROR", f"The replica could not be started: {self.spawn_error}")
-            return
+        if self._fork is not None:
+            forked = self._fork.start(argv, env=env, cwd=cwd, prepare=prepare)
+            self.pid = forked.pid
+            return [os.fdopen(end, "rb", 0) for end in (forked.stdout, forked.stderr)]
+        self._process = subprocess.Popen(
+            argv, cwd=cwd, env=env,
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            bufsize=0, close_fds=True, start_new_session=True,
+            preexec_fn=prepare,  # safe: the supervisor has one thread
+        )  # fmt: skip
         self.pid = self._process.pid
-        row = processes.look(self.pid)
-        self.started = row.started if row is not None else 0
-        for pipe in (self._process.stdout, self._process.stderr):
-            assert pipe is not None
-            os.set_blocking(pipe.fileno(), False)
-            stream = Stream(cwd)
-            self.streams[pipe.fileno()] = stream
-            self._heard.append(stream)
+        return [pipe for pipe in (self._process.stdout, self._process.stderr) if pipe is not None]
 
     def read(self, descriptor: int) -> bool:
         """Move what a pipe holds to the log; return False at its end."""
@@ -109,10 +147,7 @@ class Replica:
     def close_pipe(self, descriptor: int) -> None:
         """Take a pipe's unfinished last line and close it."""
         self.log.write(self.streams.pop(descriptor).finish())
-        assert self._process is not None
-        for pipe in (self._process.stdout, self._process.stderr):
-            if pipe is not None and not pipe.closed and pipe.fileno() == descriptor:
-                pipe.close()
+        self._pipes.pop(descriptor).close()
 
     def note_exit(self, status: int, *, oom_suspected: bool) -> None:
         """Keep how it ended, from the status that ``waitpid`` gave."""

@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from mlengine.runtime.forkstart import ForkStart
     from mlengine.runtime.gang import Gang
 
 __all__ = ["main"]
@@ -37,8 +38,12 @@ _DEFAULT_QUOTA_BYTES = 256 * 1024 * 1024
 EXIT_ALREADY_RUNNING = 4
 
 
-def main(arguments: list[str]) -> int:
-    """Run the attempt in the given folder; return the supervisor's own exit code."""
+def main(arguments: list[str], fork: ForkStart | None = None) -> int:
+    """Run the attempt in the given folder; return the supervisor's own exit code.
+
+    Args:
+        fork: Forks the replicas from this interpreter; default: they are executed.
+    """
     from mlengine.runtime import attemptfiles
 
     folder = Path(arguments[0]).resolve()
@@ -49,7 +54,7 @@ def main(arguments: list[str]) -> int:
     signals = _Signals()
     tag = _identify(lock, folder)
     started = time.time()
-    record, address = _supervise(folder, tag, signals)
+    record, address = _supervise(folder, tag, signals, fork)
     record["started"] = started
     record["ended"] = time.time()
     _insist(folder, record)
@@ -76,7 +81,9 @@ class _Signals:
         self.cancelled = True
 
 
-def _supervise(folder: Path, tag: str, signals: _Signals) -> tuple[dict[str, Any], str]:
+def _supervise(
+    folder: Path, tag: str, signals: _Signals, fork: ForkStart | None
+) -> tuple[dict[str, Any], str]:
     """Run the replicas; whatever goes wrong here becomes a record too."""
     from mlengine.runtime import attemptfiles
 
@@ -87,15 +94,9 @@ def _supervise(folder: Path, tag: str, signals: _Signals) -> tuple[dict[str, Any
         if spec is None:
             raise ValueError(f"{attemptfiles.SPEC} is missing")
         address = str(spec.get("notify", ""))
-        gang, replicas = _gang(spec, folder, signals)
+        gang, replicas = _gang(spec, folder, signals, fork)
         if gang.start(tag):
-            with contextlib.suppress(OSError):  # disk full: running matters more than saying so
-                attemptfiles.write_json(folder / attemptfiles.STARTED, {
-                    "pid": os.getpid(), "time": time.time(),
-                    "replicas": [
-                        {"task": r.task, "pid": r.pid, "started": r.started} for r in replicas
-                    ],
-                })  # fmt: skip
+            _note_started(folder, replicas)
             attemptfiles.notify(address, {"event": "started", "attempt_dir": str(folder)})
         return gang.run(), address
     except Exception as error:
@@ -106,7 +107,9 @@ def _supervise(folder: Path, tag: str, signals: _Signals) -> tuple[dict[str, Any
         return {"outcome": "failed", "replicas": [], "message": text}, address
 
 
-def _gang(spec: dict[str, Any], folder: Path, signals: _Signals) -> tuple[Gang, list[Any]]:
+def _gang(
+    spec: dict[str, Any], folder: Path, signals: _Signals, fork: ForkStart | None
+) -> tuple[Gang, list[Any]]:
     from mlengine.runtime.gang import Gang
     from mlengine.runtime.logfile import LogFile
     from mlengine.runtime.replica import Replica
@@ -118,18 +121,33 @@ def _gang(spec: dict[str, Any], folder: Path, signals: _Signals) -> tuple[Gang, 
     sidecars = Sidecars(spec.get("sidecars") or [], folder)
     for entry in entries:
         entry["env"] = {**sidecars.variables, **entry["env"]}
+    refusal = fork.refusal() if fork is not None else ""
     quota_bytes = int(spec.get("log_quota_bytes") or _DEFAULT_QUOTA_BYTES) // len(entries)
     replicas = [
         Replica(e, LogFile(
             folder, str(e["task"]), trial=str(e.get("trial", "")), quota_bytes=quota_bytes
-        ))
+        ), fork=None if refusal else fork)
         for e in entries
     ]  # fmt: skip
     gang = Gang(
         spec, folder, replicas, sidecars=sidecars,
         wake_descriptor=signals.wake_descriptor, cancel_signalled=lambda: signals.cancelled,
+        note_started=lambda: _note_started(folder, replicas),
     )  # fmt: skip
+    if refusal:
+        replicas[0].say("INFO", f"It is not started warm: {refusal}.")
     return gang, replicas
+
+
+def _note_started(folder: Path, replicas: list[Any]) -> None:
+    """Write down which processes lead the attempt's sessions."""
+    from mlengine.runtime import attemptfiles
+
+    with contextlib.suppress(OSError):  # disk full: running matters more than saying so
+        attemptfiles.write_json(folder / attemptfiles.STARTED, {
+            "pid": os.getpid(), "time": time.time(),
+            "replicas": [{"task": r.task, "pid": r.pid, "started": r.started} for r in replicas],
+        })  # fmt: skip
 
 
 def _lock(folder: Path, descriptor: int) -> int:

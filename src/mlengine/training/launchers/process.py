@@ -1,4 +1,4 @@
-"""Launcher for one machine: a supervisor process per attempt.
+"""Launcher for one machine: a supervisor process per attempt, executed or forked (see `warm`).
 
 The supervisor (`mlengine.runtime.supervisor`) outlives the engine. Whether it lives is asked of the
 kernel: it holds the lock on ``supervisor.lock``, from the moment the launcher asks for it, because
@@ -33,6 +33,7 @@ from mlengine.training.launchers import (
     Launcher,
     Phase,
 )
+from mlengine.training.launchers.warm import WarmInterpreters
 
 __all__ = ["ProcessLauncher"]
 
@@ -46,10 +47,12 @@ class ProcessLauncher:
 
     Args:
         python: Interpreter for the supervisor (not for the replicas); default: this one.
+        warm: Forks supervisors that need not import anything; default: every one is executed.
     """
 
-    def __init__(self, *, python: str = "") -> None:
+    def __init__(self, *, python: str = "", warm: WarmInterpreters | None = None) -> None:
         self._python = python or sys.executable
+        self._warm = warm
         self._children: list[subprocess.Popen[bytes]] = []
         self._guard = threading.Lock()
 
@@ -126,29 +129,40 @@ class ProcessLauncher:
             if os.fstat(lock).st_size or (attempt_dir / attemptfiles.EXIT).exists():
                 return False  # it ran already, whatever became of it
             attemptfiles.write_json(attempt_dir / attemptfiles.SPEC, msgspec.to_builtins(spec))
-            child = self._spawn(attempt_dir, lock)
+            self._supervise(attempt_dir, spec, lock)
         except BlockingIOError:
             return False
         finally:
             os.close(lock)
-        with self._guard:
-            self._children.append(child)
         return True
 
-    def _spawn(self, attempt_dir: Path, lock: int) -> subprocess.Popen[bytes]:
+    def _supervise(self, attempt_dir: Path, spec: AttemptSpec, lock: int) -> None:
+        """Get the attempt a supervisor: forked from a warm interpreter, else executed."""
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
         errors = os.open(attempt_dir / _SUPERVISOR_ERRORS, flags, 0o600)
         try:
-            return subprocess.Popen(
-                [self._python, "-I", "-S", supervisor.__file__, str(attempt_dir), str(lock)],
-                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=errors,
-                cwd="/", env=_supervisor_environment(), start_new_session=True, pass_fds=(lock,),
-            )  # fmt: skip
+            claim = self._warm.claim(spec) if self._warm is not None else None
+            if claim is not None:
+                with claim.connection:
+                    if claim.order(attempt_dir, lock, errors):
+                        return
+            child = self._spawn(attempt_dir, lock, errors)
         finally:
             os.close(errors)
+        with self._guard:
+            self._children.append(child)
+
+    def _spawn(self, attempt_dir: Path, lock: int, errors: int) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            [self._python, "-I", "-S", supervisor.__file__, str(attempt_dir), str(lock)],
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=errors,
+            cwd="/", env=_supervisor_environment(), start_new_session=True, pass_fds=(lock,),
+        )  # fmt: skip
 
     def _reap(self) -> None:
-        """Collect supervisors that have ended, so that none stays a zombie of the engine."""
+        """Collect what has ended, so that nothing stays a zombie of the engine."""
+        if self._warm is not None:
+            self._warm.reap()
         with self._guard:
             self._children = [c for c in self._children if c.poll() is None]
 
