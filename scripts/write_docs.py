@@ -1,4 +1,4 @@
-"""Writes the pages that are read off the code: `docs/api.md` and `docs/settings.md`.
+"""Writes the pages that are read off the code: `docs/api.md`, `docs/fields.md`, `docs/settings.md`.
 
 Run after a change of the route table, of a field's treatment or of a setting; `make check` fails
 until it was run.
@@ -14,19 +14,13 @@ from mlengine.engine.settings import describe
 from mlengine.models.checks import REFUSED_MODEL_FIELDS, REFUSED_VERSION_FIELDS
 from mlengine.rest.ml_v1 import METHODS
 from mlengine.rest.own import ROUTES as OWN_ROUTES
-from mlengine.training.checks import REFUSED_FIELDS, REFUSED_REPLICA_FIELDS
+from mlengine.training.fields import FIELDS
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 _NOTE = "<!-- Written by scripts/write_docs.py; change the code it is read off instead. -->\n\n"
 
 # What a field that is accepted does here, where that is less than its name promises.
 _RECORDED = {
-    "TrainingInput": {
-        "region": "recorded; there is one place, this machine",
-        "runtimeVersion": "recorded; the job runs on the engine's interpreter, its log says so",
-        "pythonVersion": "recorded, as runtimeVersion",
-        "masterType": "recorded; with scaleTier CUSTOM, which needs it",
-    },
     "PredictionInput": {
         "region": "recorded; there is one place, this machine",
         "runtimeVersion": "recorded; the job runs on the engine's interpreter, its log says so",
@@ -40,8 +34,6 @@ _RECORDED = {
     "Model": {"regions": "recorded; at most one"},
 }
 _REFUSED = {
-    "TrainingInput": REFUSED_FIELDS,
-    "TrainingInput.masterConfig": REFUSED_REPLICA_FIELDS,
     "Model": REFUSED_MODEL_FIELDS,
     "Version": REFUSED_VERSION_FIELDS,
 }
@@ -69,8 +61,9 @@ def api_page() -> str:
         call = route.run or route.upload or route.download
         what = ((call.__doc__ or "").strip().splitlines() or [""])[0] if call else ""
         lines.append(f"| {route.method} | `{route.path}` | {what} |")
-    lines += ["", "## Fields", "", "Every field of the API is honoured or refused by name. Those that "
-              "do less here than their name promises:", ""]  # fmt: skip
+    lines += ["", "## Fields", "", "Every field of the API is honoured or refused by name; for those of "
+              "training jobs see [fields](fields.md). Of the others, those that do less here than their "
+              "name promises:", ""]  # fmt: skip
     lines += _table(("field", "what it does here"), _rows(_RECORDED))
     lines += ["", "Refused, with `INVALID_ARGUMENT` naming the field:", ""]
     lines += _table(("field", "why, and what to do"), _rows(_REFUSED))
@@ -92,6 +85,26 @@ def settings_page() -> str:
     return _NOTE + "\n".join(lines) + "\n"
 
 
+def fields_page() -> str:
+    """Return `docs/fields.md`."""
+    lines = [
+        "# What each field of a training job does", "",
+        "For every backend: `local` is `mlengine local train`, where flags take the place of fields; "
+        "`process` is a job on the engine's own machine. A refused field is answered with "
+        "`INVALID_ARGUMENT`, its name, and the last column. `JobOptions` is the engine's own "
+        "(`Job.options`); the others are `ml.v1`.", "",
+    ]  # fmt: skip
+    for owner, rules in FIELDS.items():
+        lines += [f"## {owner}", ""]
+        rows = [
+            (f"`{_camel(name)}`", rule.local or "-", str(rule.process), rule.note)
+            for name, rule in rules.items()
+        ]
+        lines += [*_table(("field", "local", "process", "what it does, or what to do"), rows), ""]
+    lines += ["Recorded means kept and shown, without an effect.", ""]
+    return _NOTE + "\n".join(lines)
+
+
 def _rows(fields: dict[str, dict[str, str]]) -> list[tuple[str, str]]:
     return [
         (f"`{owner}.{_camel(name)}`", what)
@@ -110,11 +123,11 @@ def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> list[str]:
     return lines + ["| " + " | ".join(row) + " |" for row in rows]
 
 
-PAGES = {"api.md": api_page, "settings.md": settings_page}
+PAGES = {"api.md": api_page, "fields.md": fields_page, "settings.md": settings_page}
 
 
 def main() -> int:
-    """Write both pages."""
+    """Write the pages."""
     for name, page in PAGES.items():
         (DOCS / name).write_text(page())
     return 0

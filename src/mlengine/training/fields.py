@@ -1,0 +1,114 @@
+"""What every field of a training job does, on every backend: one table, for code and pages.
+
+`checks` refuses by it, `docs/fields.md` is written from it, and a test holds it against the
+resource types, so that a field is never silently ignored. A backend is a way to run a job:
+``local`` is `mlengine local train`, ``process`` the engine's launcher on its own machine.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from typing import NamedTuple
+
+__all__ = ["BACKENDS", "FIELDS", "Rule", "Treatment", "refused"]
+
+BACKENDS = ("local", "process")
+
+
+class Treatment(enum.StrEnum):
+    """What becomes of a field."""
+
+    HONOURED = "honoured"
+    RECORDED = "recorded"
+    """Kept and shown, without an effect: there is nothing here that it could change."""
+    REFUSED = "refused"
+
+
+class Rule(NamedTuple):
+    """How one field is treated.
+
+    Attributes:
+        process: What becomes of it in a job.
+        note: What it does; for a refused field what to do instead.
+        local: What `mlengine local train` makes of it: a flag's name, or nothing.
+    """
+
+    process: Treatment
+    note: str
+    local: str = ""
+
+
+_H, _R, _X = Treatment.HONOURED, Treatment.RECORDED, Treatment.REFUSED
+
+FIELDS: Mapping[str, Mapping[str, Rule]] = {
+    "TrainingInput": {
+        "scale_tier": Rule(_H, "how many replicas, on which machine types", "`--distributed`"),
+        "master_type": Rule(_H, "the master's CPUs, memory, GPUs and price"),
+        "master_config": Rule(_H, "see ReplicaConfig"),
+        "worker_type": Rule(_H, "as masterType"),
+        "worker_config": Rule(_H, "see ReplicaConfig"),
+        "worker_count": Rule(_H, "how many workers", "`--worker-count`"),
+        "parameter_server_type": Rule(_H, "as masterType"),
+        "parameter_server_config": Rule(_H, "see ReplicaConfig"),
+        "parameter_server_count": Rule(
+            _H, "how many parameter servers", "`--parameter-server-count`"
+        ),
+        "evaluator_type": Rule(_H, "as masterType"),
+        "evaluator_config": Rule(_H, "see ReplicaConfig"),
+        "evaluator_count": Rule(
+            _H, "how many evaluators; never part of the cluster", "`--evaluator-count`"
+        ),
+        "package_uris": Rule(_H, "installed, in this order, over the runtime", "`--package-path`"),
+        "python_module": Rule(_H, "run as `python -m`", "`--module-name`"),
+        "args": Rule(_H, "passed on in order; gs:// of a folder becomes its path", "after `--`"),
+        "hyperparameters": Rule(_X, "Tuning jobs are not supported yet; pass the values as args."),
+        "region": Rule(_R, "there is one place, this machine; shown to the trainer"),
+        "job_dir": Rule(_H, "passed as `--job-dir`, made if missing", "`--job-dir`"),
+        "runtime_version": Rule(_H, "the libraries; the nearest that can run it, with a warning"),
+        "python_version": Rule(_H, "checked against the runtime's, with a warning"),
+        "encryption_config": Rule(
+            _X, "Customer-managed keys are not supported; encrypt the engine's disk."
+        ),
+        "scheduling": Rule(_H, "see Scheduling"),
+        "network": Rule(_X, "Jobs run on this machine; leave it out."),
+        "service_account": Rule(_X, "Jobs run as the engine's own user; leave it out."),
+        "use_chief_in_tf_config": Rule(
+            _H, "`chief` instead of `master` in TF_CONFIG, whatever the runtime"
+        ),
+        "enable_web_access": Rule(_X, "Interactive shells are not supported; leave it out."),
+    },
+    "ReplicaConfig": {
+        "accelerator_config": Rule(_H, "GPUs of each replica of the role, its own alone"),
+        "image_uri": Rule(_X, "Custom containers are not supported; submit a Python package."),
+        "container_command": Rule(
+            _X, "Custom containers are not supported; submit a Python package."
+        ),
+        "container_args": Rule(_X, "Custom containers are not supported; submit a Python package."),
+        "disk_config": Rule(_X, "Replicas use the engine's own disk; leave it out."),
+        "tpu_tf_version": Rule(_X, "There are no TPUs here; leave it out."),
+    },
+    "Scheduling": {
+        "max_running_time": Rule(_H, "the job is cancelled after it; a week if not set"),
+        "max_wait_time": Rule(_H, "a job that has not started by then is cancelled"),
+        "priority": Rule(_H, "0 to 1000; higher goes first, then the older"),
+    },
+    "JobOptions": {
+        "strict_runtime": Rule(_H, "an unknown runtimeVersion is refused, not mapped"),
+        "strict_resources": Rule(_H, "the job waits for, and is held to, what it asks for"),
+        "legacy_keras": Rule(_H, "`tf.keras` is Keras 2 on runtime 2.21"),
+        "max_retries": Rule(_H, "how often the whole job starts again after a passing failure"),
+        "allow": Rule(_H, "findings that may not fail the job"),
+    },
+}
+
+
+def refused(owner: str) -> dict[str, str]:
+    """Return the refused fields of a message, and what to do instead.
+
+    Example:
+        >>> sorted(refused("ReplicaConfig"))[0]
+        'container_args'
+    """
+    rules = FIELDS[owner].items()
+    return {name: rule.note for name, rule in rules if rule.process is Treatment.REFUSED}
