@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from mlengine.cli.errors import CommandFailed
-from mlengine.cli.logs import LOG_FORMAT, follow
+from mlengine.cli.logs import LOG_FORMAT, show_log
 from mlengine.cli.output import Stream, parse_format
 from mlengine.cli.session import Session
 from mlengine.core.resources import Job
@@ -37,7 +37,7 @@ def report(session: Session, job: Job, *, stream_logs: bool) -> None:
         session.show(encode(job), form=JOB_FORMAT)
         return
     try:
-        follow(session, job.job_id, Stream(parse_format(LOG_FORMAT), _to_stderr))
+        show_log(session, job.job_id, Stream(parse_format(LOG_FORMAT), _to_stderr))
     except KeyboardInterrupt:
         session.say("Received keyboard interrupt.")
         session.say(_ACTIVE.format(job=job.job_id))

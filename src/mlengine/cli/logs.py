@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Iterator
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+import click
+
+from mlengine.core.clock import SystemClock
 from mlengine.core.errors import DeadlineExceeded, Unavailable
 
 if TYPE_CHECKING:
@@ -13,7 +18,7 @@ if TYPE_CHECKING:
     from mlengine.cli.session import Session
     from mlengine.core.resources import LogEntry
 
-__all__ = ["LOG_FORMAT", "follow", "records"]
+__all__ = ["LOG_FORMAT", "SINCE", "records", "show_log"]
 
 LOG_FORMAT = (
     'value(severity,timestamp.date("%Y-%m-%d %H:%M:%S %z",tz="LOCAL"),task_name,trial_id,message)'
@@ -21,6 +26,39 @@ LOG_FORMAT = (
 _LONGEST_LOOK_S = 20.0
 _ENGINE_AWAY_S = 1.0
 _ENGINE_AWAY_TRIES = 120
+
+
+_AGO = re.compile(r"(\d+)([smhd])")
+_UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+class _Since(click.ParamType[datetime]):
+    """``10m``: so long ago; or a timestamp, without a zone in the zone of this machine."""
+
+    name = "since"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> datetime:
+        """Return the moment."""
+        try:
+            if ago := _AGO.fullmatch(str(value)):
+                span = timedelta(seconds=int(ago[1]) * _UNITS_S[ago[2]])
+                return SystemClock().now() - span
+            return datetime.fromisoformat(str(value)).astimezone()
+        except (ValueError, OverflowError):
+            self.fail(
+                f"'{value}' is no time. Write 30s, 10m, 2h or 1d, or a timestamp such as "
+                "2018-03-02T06:50:06Z.",
+                param,
+                ctx,
+            )
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
+        return "10m|TIMESTAMP"
+
+
+SINCE = _Since()
 
 
 def records(entry: LogEntry, *, multiline: bool) -> Iterator[dict[str, Any]]:
@@ -48,13 +86,15 @@ def records(entry: LogEntry, *, multiline: bool) -> Iterator[dict[str, Any]]:
         yield {**record, "message": line}
 
 
-def follow(
+def show_log(
     session: Session,
     job_id: str,
     out: Stream,
     *,
     task_name: str = "",
+    since: datetime | None = None,
     multiline: bool = False,
+    wait: bool = True,
     look_s: float = _LONGEST_LOOK_S,
 ) -> None:
     """Write a job's log until the job has ended; a restart of the engine only delays it.
@@ -64,7 +104,9 @@ def follow(
         job_id: Whose log it is.
         out: Gets the records.
         task_name: Only what this task said; empty is everything.
+        since: Only what was said from then on; None is everything.
         multiline: See `records`.
+        wait: Wait for what is yet to be written; else end with what there is.
         look_s: The longest that one question to the engine waits for lines, in seconds.
     """
     cursor, finished, tries = "", False, 0
@@ -75,7 +117,7 @@ def follow(
                 job_id,
                 cursor=cursor,
                 task_name=task_name,
-                wait_s=min(look_s, _LONGEST_LOOK_S),
+                wait_s=min(look_s, _LONGEST_LOOK_S) if wait else 0.0,
             )
         except (Unavailable, DeadlineExceeded):
             tries += 1
@@ -85,6 +127,15 @@ def follow(
                 session.warn("The engine does not answer; the job goes on. Waiting for it ...")
             threading.Event().wait(_ENGINE_AWAY_S)
             continue
-        tries, cursor, finished = 0, page.cursor, page.finished
-        for record in (r for e in page.entries for r in records(e, multiline=multiline)):
-            out.add(record)
+        tries, cursor, finished = 0, page.cursor, page.finished or not (wait or page.entries)
+        for entry in page.entries:
+            if since is None or _is_since(entry, since):
+                for record in records(entry, multiline=multiline):
+                    out.add(record)
+
+
+def _is_since(entry: LogEntry, since: datetime) -> bool:
+    try:
+        return datetime.fromisoformat(entry.timestamp) >= since
+    except (ValueError, TypeError):
+        return True  # torn by a power cut: better shown than hidden

@@ -42,6 +42,7 @@ root = Group(
         "predict": Branch(_AT + "predict:predict", "Ask a deployed version for predictions."),
         "status": Branch(_AT + "daemon:status", "What runs."),
         "storage": Branch(_AT + "storage:storage", "Buckets and objects."),
+        "tensorboard": Branch(_AT + "tensorboard:tensorboard", "Look at jobs with TensorBoard."),
         "up": Branch(_AT + "daemon:up", "Run an engine in the foreground."),
         "version": Branch(_AT + "version:version", "The version of mlengine."),
         "versions": Branch(_AT + "versions:versions", "Versions: deployed artefacts of a model."),

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 import click
 
 from mlengine.cli.flags import label_updates, updated_labels
-from mlengine.cli.logs import LOG_FORMAT, follow
+from mlengine.cli.logs import LOG_FORMAT, SINCE, show_log
 from mlengine.cli.session import Session, pass_session
 from mlengine.cli.tree import Branch, Group, command
 from mlengine.core.resources import Job
@@ -16,7 +18,13 @@ __all__ = ["jobs", "submit"]
 jobs = Group(
     "jobs",
     help="Submit, watch and stop jobs.",
-    branches={"submit": Branch("mlengine.cli.commands.jobs:submit", "Submit a job.")},
+    branches={
+        "clone": Branch("mlengine.cli.commands.job_clone:clone", "Submit a job once more."),
+        "metrics": Branch(
+            "mlengine.cli.commands.job_metrics:metrics", "Show what a job has reported."
+        ),
+        "submit": Branch("mlengine.cli.commands.jobs:submit", "Submit a job."),
+    },
 )
 submit = Group(
     "submit",
@@ -112,6 +120,8 @@ def update(
 )
 @click.option("--allow-multiline-logs", is_flag=True, help="Keep messages of several lines whole.")
 @click.option("--task-name", default="", help="Only this task, such as master-replica-0.")
+@click.option("--since", type=SINCE, help="Only lines from then on: 10m ago, or a timestamp.")
+@click.option("--follow/--no-follow", default=True, help="Wait for what is yet to be written.")
 @pass_session
 def stream_logs(
     session: Session,
@@ -119,15 +129,19 @@ def stream_logs(
     polling_interval: float | None,
     allow_multiline_logs: bool,
     task_name: str,
+    since: datetime | None,
+    follow: bool,
 ) -> None:
     """Show the log of JOB as it is written, until the job has ended."""
     out = session.stream(LOG_FORMAT)
-    follow(
+    show_log(
         session,
         job,
         out,
         task_name=task_name,
+        since=since,
         multiline=allow_multiline_logs,
+        wait=follow,
         look_s=polling_interval or session.settings.polling_interval_s,
     )
     out.close()
