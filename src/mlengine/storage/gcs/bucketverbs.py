@@ -1,0 +1,117 @@
+"""Buckets: list, describe, make, remove; who may do what with them is always the same answer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mlengine.core.errors import FailedPrecondition, InvalidArgument
+from mlengine.core.paging import page_token, position
+from mlengine.core.resources import Bucket
+from mlengine.storage.gcs.conditions import whole_number
+from mlengine.storage.gcs.messages import (
+    Request,
+    Response,
+    Unsupported,
+    empty,
+    json_body,
+    json_response,
+)
+from mlengine.storage.gcs.resources import bucket_resource
+from mlengine.storage.gcs.shelves import Shelf
+from mlengine.storage.objects import Buckets
+
+__all__ = [
+    "create_bucket",
+    "delete_bucket",
+    "describe_bucket",
+    "granted_permissions",
+    "list_buckets",
+    "patch_bucket",
+]
+
+_MAX_PAGE = 1000
+_SAID = ("kind", "name", "location", "storageClass", "projectNumber", "locationType")
+_PERMITTED = (
+    "storage.buckets.delete",
+    "storage.buckets.get",
+    "storage.objects.create",
+    "storage.objects.delete",
+    "storage.objects.get",
+    "storage.objects.list",
+    "storage.objects.update",
+)
+
+
+def list_buckets(buckets: Buckets, request: Request) -> Response:
+    """Answer one page of the buckets whose bytes are files of this machine."""
+    prefix = request.query.get("prefix", "")
+    scope = ("gcs buckets", prefix)
+    after = position(request.query.get("pageToken", ""), *scope)
+    found = [b for b in buckets.list() if b.name.startswith(prefix) and b.name > after]
+    found = [b for b in found if not b.backing or b.backing.startswith("file:")]
+    room = min(whole_number(request.query, "maxResults") or _MAX_PAGE, _MAX_PAGE)
+    page: dict[str, Any] = {"kind": "storage#buckets"}
+    if found:
+        page["items"] = [bucket_resource(bucket, request.origin) for bucket in found[:room]]
+    if len(found) > room:
+        page["nextPageToken"] = page_token(found[room - 1].name, *scope)
+    return json_response(page, request)
+
+
+def describe_bucket(buckets: Buckets, name: str, request: Request) -> Response:
+    """Answer what a bucket is."""
+    Shelf(buckets, name)
+    return json_response(bucket_resource(buckets.get(name), request.origin), request)
+
+
+def create_bucket(buckets: Buckets, request: Request) -> Response:
+    """Make a bucket that is a folder of the engine."""
+    body = json_body(request)
+    name = body.get("name")
+    if not isinstance(name, str):
+        raise InvalidArgument("The bucket has no name.", 'Say {"name": …}.', field="name")
+    _refuse_others(body)
+    bucket = buckets.create(Bucket(name=name))
+    return json_response(bucket_resource(bucket, request.origin), request)
+
+
+def delete_bucket(buckets: Buckets, name: str) -> Response:
+    """Remove an empty bucket."""
+    Shelf(buckets, name)
+    try:
+        buckets.delete(name)
+    except FailedPrecondition as error:
+        raise NotEmpty(error.problem, error.remedy) from error
+    return empty()
+
+
+def patch_bucket(buckets: Buckets, name: str, request: Request) -> Response:
+    """Refuse by name what a bucket here cannot be; a patch that says nothing new is well."""
+    _refuse_others(json_body(request))
+    return describe_bucket(buckets, name, request)
+
+
+def granted_permissions(request: Request) -> Response:
+    """Answer which of the permissions asked for the caller has: all that there are here."""
+    asked = request.all_values.get("permissions", [])
+    granted = [permission for permission in asked if permission in _PERMITTED]
+    answer: dict[str, Any] = {"kind": "storage#testIamPermissionsResponse"}
+    if granted:
+        answer["permissions"] = granted
+    return json_response(answer, request)
+
+
+class NotEmpty(FailedPrecondition):
+    """The bucket has objects; Cloud Storage calls that a conflict."""
+
+    http_status = 409
+
+
+def _refuse_others(body: dict[str, Any]) -> None:
+    for field, value in body.items():
+        if field not in _SAID and value not in (None, {}, [], False, ""):
+            raise Unsupported(
+                f"A bucket here is a folder and has no {field}.", "Leave it out.", field=field
+            )
+    if body.get("storageClass") not in (None, "", "STANDARD"):
+        raise Unsupported("A bucket here is always STANDARD.", field="storageClass")
