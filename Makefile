@@ -65,7 +65,7 @@ format: $(STAMPS)/dev
 	@$(BIN)/ruff check --fix-only --quiet . ; $(BIN)/ruff format src tests scripts benchmarks
 
 bench: $(STAMPS)/dev
-	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m benchmarks.submit
+	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m benchmarks.training
 	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m benchmarks.predict
 
 clean:
