@@ -138,7 +138,7 @@ LISTENERS = {
     "prediction/gateway.py",  # the one TCP port, and its control socket
     "runtime/worker.py",  # a Unix socket per worker
     "training/local.py",  # the same, for `local train`
-    "training/tfconfig.py",  # finds free loopback ports for replicas
+    "training/ports.py",  # finds free loopback ports for replicas
 }
 
 

@@ -21,7 +21,9 @@ from pathlib import Path
 from typing import Any
 
 from mlengine.core.errors import FailedPrecondition, InvalidArgument, did_you_mean
-from mlengine.training.tfconfig import cluster
+from mlengine.training.cluster import Cluster
+from mlengine.training.ports import Ports
+from mlengine.training.tfconfig import thread_hints
 
 __all__ = ["DEFAULT_START_PORT", "run_local"]
 
@@ -35,6 +37,8 @@ _FLAGS = {
 _STOP_GRACE_S = 3.0
 _PR_SET_PDEATHSIG = 1
 _LAST_PORT = 65535
+
+_Environment = dict[str, str]
 
 
 def run_local(
@@ -89,11 +93,11 @@ def run_local(
                     f"{_FLAGS[role]} is ignored if --distributed is not provided.\n"
                     "Did you mean to run distributed training?"
                 )
-        return _run(command, package.parent, {"primary": [_config(job)]})
+        return _run(command, package.parent, _alone(job, job_dir))
     counts = {role: _DEFAULT_COUNTS[role] if n is None else n for role, n in given.items()}
     primary = "master" if _has_tensorflow_1(interpreter) else "chief"
-    configs = _configs({primary: 1, **counts}, start_port, job)
-    return _run(command, package.parent, {"primary": configs.pop(primary), **configs})
+    first, *others = _together({primary: 1, **counts}, start_port, job, job_dir)
+    return _run(command, package.parent, first, others)
 
 
 def _make_job_dir(cwd: Path, job_dir: str) -> None:
@@ -103,27 +107,25 @@ def _make_job_dir(cwd: Path, job_dir: str) -> None:
             (cwd / job_dir).mkdir(parents=True, exist_ok=True)
 
 
-def _run(command: list[str], cwd: Path, configs: Mapping[str, Sequence[dict[str, Any]]]) -> int:
+def _run(
+    command: list[str], cwd: Path, primary: _Environment, others: Sequence[_Environment] = ()
+) -> int:
     """Run the primary in the foreground, the rest behind it."""
     with contextlib.ExitStack() as running:
         running.enter_context(_termination_raises())
-        for role, group in configs.items():
-            if role != "primary":
-                for config in group:
-                    running.enter_context(_background(command, cwd, config))
+        for env in others:
+            running.enter_context(_background(command, cwd, env))
         # It shares our process group: Ctrl-C reaches it directly, and it may read the terminal.
-        primary = subprocess.Popen(
-            command, cwd=cwd, env=_environment(configs["primary"][0]), preexec_fn=_die_with_parent
-        )
-        running.callback(_stop, primary)
-        code = primary.wait()
+        child = subprocess.Popen(command, cwd=cwd, env=primary, preexec_fn=_die_with_parent)
+        running.callback(_stop, child)
+        code = child.wait()
     return code if code >= 0 else 128 - code
 
 
 @contextlib.contextmanager
-def _background(command: list[str], cwd: Path, config: dict[str, Any]) -> Iterator[None]:
+def _background(command: list[str], cwd: Path, env: _Environment) -> Iterator[None]:
     child = subprocess.Popen(
-        command, cwd=cwd, env=_environment(config), stdin=subprocess.DEVNULL,
+        command, cwd=cwd, env=env, stdin=subprocess.DEVNULL,
         start_new_session=True, preexec_fn=_die_with_parent,
     )  # fmt: skip
     try:
@@ -176,35 +178,41 @@ def _termination_raises() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _configs(
-    counts: Mapping[str, int], start_port: int, job: Mapping[str, Any]
-) -> dict[str, list[dict[str, Any]]]:
-    """Return every replica's ``TF_CONFIG`` by role."""
+def _alone(job: Mapping[str, Any], job_dir: str) -> _Environment:
+    """Return the environment of the only process; who set MASTER_ADDR meant it."""
+    cluster = Cluster.of({"master": 1}, Ports().take(3))
+    config = {"job": job, "task": {}, "cluster": {}, "environment": "cloud"}
+    plain = {**cluster.variables("master", 0), **_attempt(job_dir)}
+    return {**plain, **os.environ, "TF_CONFIG": json.dumps(config)}
+
+
+def _together(
+    counts: Mapping[str, int], start_port: int, job: Mapping[str, Any], job_dir: str
+) -> list[_Environment]:
+    """Return every process's environment, the primary's first."""
     for role, count in counts.items():
         if count < 0:
             raise InvalidArgument(f"{_FLAGS[role]} is {count}.", "Use 0 or more.")
     members = sum(count for role, count in counts.items() if role != "evaluator")
     ports = range(start_port, start_port + members)
     _check_ports(ports)
-    addresses = cluster(counts, ports, host="localhost")
-    return {
-        role: [_config(job, addresses, role, index) for index in range(count)]
-        for role, count in counts.items()
-    }
+    cluster = Cluster.of(counts, [*ports, *Ports().take(2, avoid=ports)], host="localhost")
+    share = max(len(os.sched_getaffinity(0)) // sum(counts.values()), 1)
+    common = {**os.environ, **thread_hints(os.environ, share), **_attempt(job_dir)}
+    environments = []
+    for role, count in cluster.counts.items():
+        for index in range(count):
+            task = {"type": role, "index": index}
+            config = {
+                "job": job, "task": task, "cluster": cluster.addresses, "environment": "cloud"
+            }  # fmt: skip
+            own = {"TF_CONFIG": json.dumps(config), **cluster.variables(role, index)}
+            environments.append({**common, **own})
+    return environments
 
 
-def _config(
-    job: Mapping[str, Any],
-    addresses: Mapping[str, Sequence[str]] | None = None,
-    role: str = "",
-    index: int = 0,
-) -> dict[str, Any]:
-    task = {"type": role, "index": index} if role else {}
-    return {"job": job, "task": task, "cluster": addresses or {}, "environment": "cloud"}
-
-
-def _environment(config: dict[str, Any]) -> dict[str, str]:
-    return {**os.environ, "TF_CONFIG": json.dumps(config)}
+def _attempt(job_dir: str) -> dict[str, str]:
+    return {"MLENGINE_ATTEMPT": "1", **({"MLENGINE_JOB_DIR": job_dir} if job_dir else {})}
 
 
 def _die_with_parent() -> None:

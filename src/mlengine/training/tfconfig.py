@@ -1,38 +1,39 @@
 """What a replica's environment tells it: its cluster, its job, its place in both.
 
-Values in, values out; only `free_ports` asks the machine. A replica gets an allow-list of the
-engine's own variables: whatever else the engine was started with (tokens, database addresses,
-cloud keys) stays with the engine.
+Values in, values out. A replica gets an allow-list of the engine's own variables: whatever else the
+engine was started with (tokens, database addresses, cloud keys) stays with the engine.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
-import socket
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from mlengine.core import wire
 from mlengine.core.resources import TrainingInput
+from mlengine.training.cluster import Cluster
 
 __all__ = [
+    "THREAD_VARIABLES",
     "base_environment",
     "chief_role",
-    "cluster",
-    "free_ports",
     "job_description",
     "replica_environment",
     "tf_config",
+    "thread_hints",
 ]
 
-SERVICE_PORT = 2222
-"""Port of every replica on the original service, where each had a machine of its own."""
+THREAD_VARIABLES = (
+    "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS",
+    "TF_NUM_INTRAOP_THREADS",
+)  # fmt: skip
+"""What numeric libraries read; TensorFlow's inter-op threads only wait, and are left alone."""
 
-CLUSTER_ROLES = ("master", "chief", "ps", "worker")
-"""Roles that are members of the cluster, in the order of their ports; an evaluator watches only."""
+NO_GPU = "-1"
+"""Hides every GPU; an empty value would do, but some programs take that for "not set"."""
 
 _PASSED = frozenset({
     "CUDA_VISIBLE_DEVICES", "HOME", "LANG", "LANGUAGE", "LD_LIBRARY_PATH", "LOGNAME", "PATH",
@@ -62,58 +63,36 @@ def base_environment(environ: Mapping[str, str]) -> dict[str, str]:
     return {**passed, "PYTHONUNBUFFERED": "1"}
 
 
-def chief_role(training_input: TrainingInput, *, alone: bool) -> str:
-    """Return ``master`` or ``chief``: what the replica that speaks for the job is called.
+def chief_role(runtime: str, *, alone: bool, use_chief: bool = False) -> str:
+    """Return ``master`` or ``chief``: what ``TF_CONFIG`` calls the replica that speaks for the job.
 
     Args:
-        training_input: A container says it itself, else the runtime version decides: ``chief``
-            from 2.1 on.
-        alone: Whether it is the job's only replica. Without a runtime version a lone replica is
+        runtime: The runtime that was resolved, not the version that was asked for. One that is
+            named after a version of TensorFlow says ``chief`` from 2.1 on.
+        alone: Whether it is the job's only replica. In any other runtime a lone replica is
             ``master``, which old trainers test for; in a cluster it is ``chief``, for TensorFlow 2
             refuses a cluster with a ``master``.
-    """
-    config = training_input.master_config
-    if config is not None and config.image_uri:
-        return "chief" if training_input.use_chief_in_tf_config else "master"
-    version = _version(training_input.runtime_version)
-    if version is None:
-        return "master" if alone else "chief"
-    return "chief" if version >= _FIRST_CHIEF_VERSION else "master"
-
-
-def cluster(
-    counts: Mapping[str, int], ports: Sequence[int], *, host: str = "127.0.0.1"
-) -> dict[str, list[str]]:
-    """Give every member of the cluster its address.
-
-    Args:
-        counts: Role → how many replicas; absent and evaluator roles get no address.
-        ports: At least one per member; taken in order: chief, parameter servers, workers.
+        use_chief: The job's `useChiefInTfConfig`: ``chief`` whatever the runtime.
 
     Example:
-        >>> cluster({"chief": 1, "ps": 1, "evaluator": 1}, [2222, 2223])
-        {'chief': ['127.0.0.1:2222'], 'ps': ['127.0.0.1:2223']}
+        >>> chief_role("1.15", alone=False), chief_role("2.15", alone=False)
+        ('master', 'chief')
     """
-    left = iter(ports)
-    return {
-        role: [f"{host}:{next(left)}" for _ in range(counts[role])]
-        for role in CLUSTER_ROLES
-        if counts.get(role, 0)
-    }
+    if use_chief:
+        return "chief"
+    version = re.fullmatch(r"(\d+)\.(\d+)", runtime)
+    if version is None:
+        return "master" if alone else "chief"
+    return "chief" if (int(version[1]), int(version[2])) >= _FIRST_CHIEF_VERSION else "master"
 
 
 def tf_config(
-    addresses: Mapping[str, Sequence[str]],
-    *,
-    role: str,
-    index: int,
-    job: Mapping[str, Any],
-    trial: str = "",
+    cluster: Cluster, *, role: str, index: int, job: Mapping[str, Any], trial: str = ""
 ) -> dict[str, Any]:
     """Return the value of ``TF_CONFIG`` for one replica.
 
     Args:
-        addresses: What `cluster` returned; the same for every replica of an attempt.
+        cluster: The same for every replica of an attempt.
         role: ``master``, ``chief``, ``worker``, ``ps`` or ``evaluator``.
         index: From 0 within the role.
         job: What `job_description` returned.
@@ -122,7 +101,7 @@ def tf_config(
     task: dict[str, Any] = {"type": role, "index": index}
     if trial:
         task["trial"] = trial  # always a string: old trainers join it to a path
-    members = {name: list(hosts) for name, hosts in addresses.items()}
+    members = {name: list(hosts) for name, hosts in cluster.addresses.items()}
     return {"cluster": members, "environment": "cloud", "job": dict(job), "task": task}
 
 
@@ -143,61 +122,65 @@ def replica_environment(
     project: str,
     job_id: str,
     training_input: TrainingInput,
+    attempt: int,
     attempt_dir: Path,
-    job_dir: str = "",
-    python: Path | None = None,
-    role: str = "",
+    cluster: Cluster,
+    role: str = "master",
     index: int = 0,
     trial: str = "",
-    addresses: Mapping[str, Sequence[str]] | None = None,
-    master_port: int = 0,
+    job_dir: str = "",
+    gpus: Sequence[str] = (),
+    threads: int = 0,
 ) -> dict[str, str]:
     """Return the complete environment of one replica of a training job.
 
     Args:
         environ: The engine's own environment, to pass the harmless part on.
         attempt_dir: Where the metric file of this attempt goes: parallel trials must not share one.
+        cluster: The whole attempt's.
+        role: As in a plan: ``master``, ``worker``, ``ps`` or ``evaluator``.
         job_dir: What the trainer gets as ``--job-dir``; may be empty.
-        python: Interpreter of the job's environment; its folder leads ``PATH``.
-        role: Default: the only replica.
-        addresses: What `cluster` returned for the whole attempt; default: the replica is alone.
-        master_port: Port at which distributed PyTorch may meet; default: one that is free.
+        gpus: Ids of this replica's GPUs. Without any it sees none: those of the machine belong to
+            the jobs that asked for them, and TensorFlow takes the memory of all that it sees.
+        threads: What `ReplicaPlan.threads` returned.
     """
-    role = role or chief_role(training_input, alone=True)
-    addresses = addresses or cluster({role: 1}, [SERVICE_PORT])
+    name = cluster.primary if role == "master" else role
     job = job_description(training_input)
-    config = tf_config(addresses, role=role, index=index, job=job, trial=trial)
-    name = "-".join(filter(None, (role, str(index), trial)))
+    config = tf_config(cluster, role=name, index=index, job=job, trial=trial)
+    metrics = "-".join(filter(None, (role, str(index), trial)))
+    passed = base_environment(environ)
     env = {
-        **base_environment(environ),
+        **passed,
+        **thread_hints(passed, threads),
+        "CUDA_VISIBLE_DEVICES": ",".join(gpus) or NO_GPU,
         "TF_CONFIG": json.dumps(config),
+        "CLUSTER_SPEC": json.dumps({**config, "job": json.dumps(job)}),
         "CLOUD_ML_JOB_ID": job_id,
         "CLOUD_ML_PROJECT_ID": project,
         "CLOUD_ML_REGION": training_input.region,
         "CLOUD_ML_JOB": json.dumps(job),
-        "CLOUD_ML_HP_METRIC_FILE": str(attempt_dir / "hypertune" / f"{name}.metrics"),
+        "CLOUD_ML_HP_METRIC_FILE": str(attempt_dir / "hypertune" / f"{metrics}.metrics"),
+        "MLENGINE_ATTEMPT": str(attempt),
+        **cluster.variables(name, index),
         **_tuning(training_input, trial),
-        **_rendezvous(addresses, role, index, master_port),
     }
     if job_dir:
+        env["MLENGINE_JOB_DIR"] = job_dir
         base = job_dir.rstrip("/")
         env["AIP_MODEL_DIR"] = f"{base}/model/"
         env["AIP_CHECKPOINT_DIR"] = f"{base}/checkpoints/"
         env["AIP_TENSORBOARD_LOG_DIR"] = f"{base}/logs/"
-    if python is not None:
-        env["PATH"] = os.pathsep.join(filter(None, (str(python.parent), env.get("PATH", ""))))
-        if (python.parent.parent / "pyvenv.cfg").exists():
-            env["VIRTUAL_ENV"] = str(python.parent.parent)
     return env
 
 
-def free_ports(count: int) -> list[int]:
-    """Return loopback ports that nobody listened on a moment ago, all different."""
-    with contextlib.ExitStack() as held:
-        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [int(one.getsockname()[1]) for one in sockets]
+def thread_hints(environ: Mapping[str, str], threads: int) -> dict[str, str]:
+    """Return variables that ask numeric libraries for so many threads.
+
+    None are returned for 0, nor when `environ` sets one of them: somebody has decided.
+    """
+    if not threads or any(name in environ for name in THREAD_VARIABLES):
+        return {}
+    return dict.fromkeys(THREAD_VARIABLES, str(threads))
 
 
 def _may_pass(name: str) -> bool:
@@ -214,28 +197,6 @@ def _tuning(training_input: TrainingInput, trial: str) -> dict[str, str]:
     spec = training_input.hyperparameters or {}
     tag = str(spec.get("hyperparameterMetricTag") or "training/hptuning/metric")
     return {"CLOUD_ML_TRIAL_ID": trial, "CLOUD_ML_HP_METRIC_TAG": tag}
-
-
-def _rendezvous(
-    addresses: Mapping[str, Sequence[str]], role: str, index: int, master_port: int
-) -> dict[str, str]:
-    """Return what PyTorch's ``env://`` wants; parameter servers and evaluators take no part."""
-    if role not in ("master", "chief", "worker"):
-        return {}
-    chiefs = len(addresses.get("master", ())) + len(addresses.get("chief", ()))
-    rank = index if role in ("master", "chief") else chiefs + index
-    return {
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(master_port or free_ports(1)[0]),
-        "RANK": str(rank),
-        "WORLD_SIZE": str(chiefs + len(addresses.get("worker", ()))),
-        "LOCAL_RANK": "0",
-    }
-
-
-def _version(text: str) -> tuple[int, int] | None:
-    major, _dot, minor = text.partition(".")
-    return (int(major), int(minor)) if major.isdecimal() and minor.isdecimal() else None
 
 
 def _snake_keys(value: Any) -> Any:

@@ -7,20 +7,23 @@ from pathlib import Path
 from typing import Any
 
 from mlengine.core.errors import EngineError, FailedPrecondition, InvalidArgument
-from mlengine.core.resources import Job, TrainingInput, TrainingOutput
-from mlengine.environments import Environments, check_archive_name, runtime_warning
+from mlengine.core.resources import Job, JobOptions, TrainingInput, TrainingOutput
+from mlengine.environments import Environment, Environments, check_archive_name
 from mlengine.storage import Buckets
 from mlengine.storage.paths import is_uri, parse_uri
 from mlengine.store import JobRecord
 from mlengine.training.checks import check_training_input, running_limit_s
+from mlengine.training.cluster import SERVICE_PORT, Cluster
 from mlengine.training.kinds import Preparation, hours_run
-from mlengine.training.launchers import AttemptSpec, ExitRecord, ReplicaSpec
+from mlengine.training.launchers import AttemptSpec, ExitRecord
 from mlengine.training.localise import localise
-from mlengine.training.tfconfig import replica_environment
+from mlengine.training.plan import ReplicaPlan, plan_replicas
+from mlengine.training.ports import Ports
+from mlengine.training.replicas import Program, replica_specs
+from mlengine.training.tfconfig import chief_role
+from mlengine.training.verdict import judge
 
 __all__ = ["TrainerJobs"]
-
-_TASK = "master-replica-0"
 
 
 class TrainerJobs:
@@ -32,6 +35,7 @@ class TrainerJobs:
         grace_s: Seconds between SIGTERM and SIGKILL.
         log_quota_bytes: Most that one replica's log may hold.
         notify: Socket on which supervisors say that something happened.
+        cpus: What this machine has, for replicas that share it; None counts.
     """
 
     def __init__(
@@ -42,12 +46,15 @@ class TrainerJobs:
         grace_s: float,
         log_quota_bytes: int,
         notify: str,
+        cpus: float | None = None,
     ) -> None:
         self._buckets = buckets
         self._environments = environments
         self._grace_s = grace_s
         self._log_quota_bytes = log_quota_bytes
         self._notify = notify
+        self._cpus = float(len(os.sched_getaffinity(0))) if cpus is None else cpus
+        self._ports = Ports()
 
     def check(self, project: str, job: Job) -> None:
         """Refuse what can never run: bad fields, missing packages, a job dir nobody can write."""
@@ -84,32 +91,20 @@ class TrainerJobs:
         """Fetch and install the packages; say what to run."""
         record, log = preparation.record, preparation.log
         spec = _input(record.job)
-        if warning := runtime_warning(spec.runtime_version):
-            preparation.warn(warning)
-        packages = self._fetch(spec, preparation)
-        environment = self._environments.prepare(
-            packages, runtime_version=spec.runtime_version, log=log, cancelled=preparation.cancelled
-        )
-        how = "reused" if environment.hit else "built"
-        log(f"Environment {environment.digest[:12]} {how} in {environment.seconds:.2f} s.")
-        argv = [str(environment.python), "-m", spec.python_module]
-        argv += [localise(a, self._resolve) for a in spec.args]
-        job_dir = ""
-        if spec.job_dir:
-            folder = self._job_dir(spec.job_dir)
-            folder.mkdir(parents=True, exist_ok=True)
-            job_dir = str(folder)
-            argv += ["--job-dir", job_dir]
-        work = preparation.attempt_dir / "work"
-        work.mkdir(exist_ok=True)
-        env = replica_environment(
-            os.environ,
-            project=record.project,
-            job_id=record.job_id,
+        plan = plan_replicas(spec)
+        if plan.replicas > 1:
+            for line in plan.describe():
+                log(line)
+        environment = self._environment(spec, preparation)
+        replicas = replica_specs(
+            self._program(spec, environment),
+            plan,
+            self._cluster(spec, plan, runtime=environment.runtime),
+            record=record,
             training_input=spec,
             attempt_dir=preparation.attempt_dir,
-            job_dir=job_dir,
-            python=environment.python,
+            machine_cpus=self._cpus,
+            gpus=preparation.gpus,
         )
         log(f"Running module {spec.python_module}.")
         return AttemptSpec(
@@ -119,10 +114,52 @@ class TrainerJobs:
             grace_s=self._grace_s,
             max_running_s=running_limit_s(spec),
             log_quota_bytes=self._log_quota_bytes,
-            replicas=[
-                ReplicaSpec(task=_TASK, role="master", index=0, argv=argv, env=env, cwd=str(work))
-            ],
+            replicas=replicas,
         )
+
+    def _environment(self, spec: TrainingInput, preparation: Preparation) -> Environment:
+        """Fetch the packages and make their environment; tell what it is and what it cost."""
+        options = preparation.record.job.options or JobOptions()
+        found = self._environments.prepare(
+            self._fetch(spec, preparation),
+            runtime_version=spec.runtime_version,
+            python_version=spec.python_version,
+            strict=options.strict_runtime,
+            legacy_keras=options.legacy_keras,
+            log=preparation.log,
+            cancelled=preparation.cancelled,
+        )
+        for warning in found.warnings:
+            preparation.warn(warning)
+        how = "reused" if found.hit else "built"
+        preparation.log(f"Environment {found.digest[:12]} {how} in {found.seconds:.2f} s.")
+        preparation.report(
+            runtime=found.runtime,
+            environment=found.digest,
+            environment_hit=found.hit,
+            environment_seconds=found.seconds,
+        )
+        return found
+
+    def _program(self, spec: TrainingInput, environment: Environment) -> Program:
+        """Return what all replicas run; the job directory exists then."""
+        argv = [str(environment.python), "-m", spec.python_module]
+        argv += [localise(a, self._resolve) for a in spec.args]
+        job_dir = ""
+        if spec.job_dir:
+            folder = self._job_dir(spec.job_dir)
+            folder.mkdir(parents=True, exist_ok=True)
+            job_dir = str(folder)
+            argv += ["--job-dir", job_dir]
+        return Program(argv=argv, environment=environment, job_dir=job_dir, environ=os.environ)
+
+    def _cluster(self, spec: TrainingInput, plan: ReplicaPlan, *, runtime: str) -> Cluster:
+        """Find ports for everybody."""
+        alone = plan.replicas == 1
+        primary = chief_role(runtime, alone=alone, use_chief=spec.use_chief_in_tf_config)
+        counts = plan.counts(primary)
+        ports = self._ports.take(Cluster.ports_needed(counts))
+        return Cluster.of(counts, [SERVICE_PORT, *ports[1:]] if alone else ports)
 
     def _fetch(self, spec: TrainingInput, preparation: Preparation) -> list[Path]:
         folder = preparation.attempt_dir / "packages"
@@ -148,9 +185,21 @@ class TrainerJobs:
     def collect(
         self, record: JobRecord, attempt_dir: Path, exit_record: ExitRecord
     ) -> dict[str, Any]:
-        """Fill in the training output; what the trainer exported is in its job dir already."""
+        """Fill in the training output, and judge what the trainer left in its job dir."""
         hours = hours_run(exit_record)
-        return {"training_output": TrainingOutput(consumed_m_l_units=hours)}
+        verdict = judge(record, attempt_dir, self._own_job_dir(record), exit_record)
+        return {
+            "training_output": TrainingOutput(consumed_m_l_units=hours),
+            "error_message": verdict.failed,
+            "warnings": verdict.warnings,
+        }
+
+    def _own_job_dir(self, record: JobRecord) -> Path | None:
+        uri = _input(record.job).job_dir
+        try:
+            return self._job_dir(uri) if uri else None
+        except EngineError:  # its bucket was deleted meanwhile
+            return None
 
     def progress(self, record: JobRecord, attempt_dir: Path) -> dict[str, Any]:
         """Return nothing: a trainer's progress is in its log."""

@@ -17,7 +17,7 @@ import pytest
 from mlengine.core.errors import EngineError, FailedPrecondition, InvalidArgument
 from mlengine.runtime.processes import look
 from mlengine.training.local import run_local
-from mlengine.training.tfconfig import free_ports
+from mlengine.training.ports import Ports
 from tests.waiting import wait_until
 
 REPORT = """
@@ -81,7 +81,7 @@ def test_counts_without_distributed_are_warned_about(package: Path) -> None:
 def port_range(count: int) -> int:
     """Find adjacent ports that nobody has."""
     while True:
-        (start,) = free_ports(1)
+        (start,) = Ports().take(1)
         try:
             for port in range(start, start + count):
                 with socket.socket() as probe:

@@ -1,8 +1,15 @@
-"""What a replica's environment tells it."""
+"""What a replica's environment tells it.
+
+The golden files hold complete environments, one per runtime and role, with the variables that are
+JSON spelled out. After a change that is meant, write them anew and read the difference:
+
+    MLENGINE_WRITE_GOLDEN=1 pytest tests/unit/training/test_tfconfig.py && git diff
+"""
 
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +18,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mlengine.core.resources import ReplicaConfig, Scheduling, TrainingInput
+from mlengine.training.cluster import SERVICE_PORT, Cluster
+from mlengine.training.plan import plan_replicas
 from mlengine.training.tfconfig import (
+    THREAD_VARIABLES,
     base_environment,
     chief_role,
-    cluster,
-    free_ports,
     job_description,
     replica_environment,
     tf_config,
+    thread_hints,
 )
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -37,58 +46,113 @@ INPUT = TrainingInput(
     hyperparameters={"goal": "MAXIMIZE", "hyperparameterMetricTag": "auc", "maxTrials": 4},
 )
 BASIC = TrainingInput(python_module="trainer.task", region="us-central1", scale_tier="BASIC")
+ALONE = Cluster.of({"master": 1}, [SERVICE_PORT, 3900, 3901])
 
 
 def environment(**changes: Any) -> dict[str, str]:
     options: dict[str, Any] = {
-        "project": "p", "job_id": "j", "training_input": BASIC, "attempt_dir": Path("/jobs/u/1"),
+        "project": "p", "job_id": "j", "training_input": BASIC, "attempt": 1,
+        "attempt_dir": Path("/jobs/u/1"), "cluster": ALONE,
     }  # fmt: skip
     return replica_environment({"PATH": "/bin"}, **{**options, **changes})
 
 
-def golden(name: str, value: Any) -> None:
-    assert value == json.loads((GOLDEN / f"{name}.json").read_text())
+def golden(name: str, env: dict[str, str]) -> None:
+    """Compare an environment with what was agreed on."""
+    found: dict[str, Any] = dict(env)
+    for variable in ("TF_CONFIG", "CLUSTER_SPEC", "CLOUD_ML_JOB"):
+        found[variable] = json.loads(env[variable])
+    path = GOLDEN / f"{name}.json"
+    if os.environ.get("MLENGINE_WRITE_GOLDEN"):
+        GOLDEN.mkdir(exist_ok=True)
+        path.write_text(json.dumps(found, indent=2, sort_keys=True) + "\n")
+    assert found == json.loads(path.read_text())
 
 
-def test_a_single_replica() -> None:
-    golden("tf_config_single", json.loads(environment()["TF_CONFIG"]))
+RUNTIMES = ("1.15", "2.15", "2.21", "local", "torch")
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+@pytest.mark.parametrize(
+    ("role", "index"), [("master", 0), ("worker", 1), ("ps", 0), ("evaluator", 0)]
+)
+def test_a_replica_of_many(runtime: str, role: str, index: int) -> None:
+    spec = TrainingInput(
+        scale_tier="CUSTOM",
+        master_type="n1-standard-8",
+        worker_type="n1-standard-4",
+        worker_count=2,
+        parameter_server_type="n1-standard-4",
+        parameter_server_count=1,
+        evaluator_type="n1-standard-4",
+        evaluator_count=1,
+        package_uris=["gs://b/trainer-0.1.tar.gz"],
+        python_module="trainer.task",
+        args=["--epochs", "1"],
+        region="us-central1",
+        job_dir="gs://b/out",
+        runtime_version="" if runtime == "local" else runtime,
+    )
+    plan = plan_replicas(spec)
+    counts = plan.counts(chief_role(runtime, alone=False))
+    env = environment(
+        training_input=spec,
+        attempt=2,
+        cluster=Cluster.of(counts, range(3000, 3000 + Cluster.ports_needed(counts))),
+        role=role,
+        index=index,
+        job_dir="/buckets/b/out",
+        gpus=["0", "1"] if role == "worker" else [],
+        threads=plan.threads(role, machine_cpus=12),
+    )
+    golden(f"environment-{runtime}-{role}", env)
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_a_replica_that_is_alone(runtime: str) -> None:
+    primary = chief_role(runtime, alone=True)
+    cluster = Cluster.of({primary: 1}, [SERVICE_PORT, 3900, 3901])
+    golden(f"environment-{runtime}-alone", environment(cluster=cluster))
 
 
 def test_one_worker_of_a_trial() -> None:
-    addresses = cluster({"chief": 1, "worker": 2, "ps": 1, "evaluator": 1}, range(3000, 3009))
-    env = environment(
-        training_input=INPUT, role="worker", index=1, trial="3", addresses=addresses, master_port=9
-    )
-    golden("tf_config_worker_of_trial", json.loads(env["TF_CONFIG"]))
-    golden("environment_worker_of_trial", {k: v for k, v in env.items() if k != "TF_CONFIG"})
-
-
-def test_an_evaluator_watches_from_outside_the_cluster() -> None:
-    addresses = cluster({"chief": 1, "evaluator": 1}, [3000])
-    env = environment(role="evaluator", addresses=addresses)
-    config = json.loads(env["TF_CONFIG"])
-    assert config["cluster"] == {"chief": ["127.0.0.1:3000"]}
-    assert config["task"] == {"type": "evaluator", "index": 0}
-    assert "RANK" not in env
+    cluster = Cluster.of({"chief": 1, "worker": 2, "ps": 1, "evaluator": 1}, range(3000, 3006))
+    env = environment(training_input=INPUT, role="worker", index=1, trial="3", cluster=cluster)
+    golden("environment-trial-worker", env)
 
 
 @pytest.mark.parametrize(
-    ("version", "alone", "role"),
+    ("runtime", "alone", "role"),
     [
-        ("1.15", False, "master"), ("2.0", False, "master"), ("2.1", False, "chief"),
-        ("2.11", True, "chief"), ("", True, "master"), ("", False, "chief"),
-        ("local", True, "master"), ("local", False, "chief"),
+        ("1.15", True, "master"), ("1.15", False, "master"), ("2.0", False, "master"),
+        ("2.1", False, "chief"), ("2.11", True, "chief"), ("2.21", True, "chief"),
+        ("local", True, "master"), ("local", False, "chief"), ("sklearn-1.x", True, "master"),
+        ("torch", True, "master"), ("torch", False, "chief"),
     ],
 )  # fmt: skip
-def test_who_speaks_for_the_job(version: str, alone: bool, role: str) -> None:
-    assert chief_role(TrainingInput(runtime_version=version), alone=alone) == role
+def test_who_speaks_for_the_job(runtime: str, alone: bool, role: str) -> None:
+    assert chief_role(runtime, alone=alone) == role
+    assert chief_role(runtime, alone=alone, use_chief=True) == "chief"
 
 
-@pytest.mark.parametrize(("use_chief", "role"), [(False, "master"), (True, "chief")])
-def test_a_container_says_who_speaks_for_the_job(use_chief: bool, role: str) -> None:
-    config = ReplicaConfig(image_uri="i")
-    spec = TrainingInput(master_config=config, use_chief_in_tf_config=use_chief)
-    assert chief_role(spec, alone=False) == role
+def test_without_gpus_of_its_own_a_replica_sees_none() -> None:
+    """Whatever the engine may see, the machine's GPUs belong to the jobs that asked for them."""
+    assert environment()["CUDA_VISIBLE_DEVICES"] == "-1"
+    assert environment(gpus=["2", "GPU-ab"])["CUDA_VISIBLE_DEVICES"] == "2,GPU-ab"
+
+
+def test_threads_are_asked_for_unless_somebody_has_decided() -> None:
+    env = environment(threads=3)
+    assert {env[name] for name in THREAD_VARIABLES} == {"3"}
+    assert not set(THREAD_VARIABLES) & set(environment(threads=0))
+    assert thread_hints({"OMP_NUM_THREADS": "8"}, 3) == {}
+
+
+def test_a_cluster_spec_is_a_tf_config_with_its_job_as_a_string() -> None:
+    env = environment()
+    config, spec = json.loads(env["TF_CONFIG"]), json.loads(env["CLUSTER_SPEC"])
+    assert json.loads(spec.pop("job")) == config.pop("job")
+    assert spec == config
 
 
 def test_the_job_is_described_in_snake_case_with_integers_as_strings() -> None:
@@ -113,15 +177,8 @@ def test_parallel_trials_have_their_own_metric_files() -> None:
 def test_a_job_dir_is_offered_under_the_newer_names_too() -> None:
     env = environment(job_dir="/b/out/")
     assert env["AIP_MODEL_DIR"] == "/b/out/model/"
-    assert "AIP_MODEL_DIR" not in environment()
-
-
-def test_the_environments_interpreter_comes_first(tmp_path: Path) -> None:
-    (tmp_path / "pyvenv.cfg").touch()
-    env = environment(python=tmp_path / "bin" / "python")
-    assert env["PATH"] == f"{tmp_path}/bin:/bin"
-    assert env["VIRTUAL_ENV"] == str(tmp_path)
-    assert "VIRTUAL_ENV" not in environment(python=Path("/usr/bin/python3"))
+    assert env["MLENGINE_JOB_DIR"] == "/b/out/"
+    assert not {"AIP_MODEL_DIR", "MLENGINE_JOB_DIR"} & set(environment())
 
 
 SECRETS = [
@@ -147,24 +204,8 @@ def test_what_user_code_needs_is_passed_on(name: str) -> None:
     assert base_environment({name: "x"}) == {name: "x", "PYTHONUNBUFFERED": "1"}
 
 
-@given(st.dictionaries(st.sampled_from(["master", "chief", "ps", "worker", "evaluator"]),
-                       st.integers(0, 5)))  # fmt: skip
-def test_every_member_has_an_address_of_its_own(counts: dict[str, int]) -> None:
-    found = cluster(counts, range(1, 100))
-    flat = [address for addresses in found.values() for address in addresses]
-    assert len(set(flat)) == len(flat)
-    assert "evaluator" not in found and [] not in found.values()
-    assert {role: len(a) for role, a in found.items()} == {
-        role: n for role, n in counts.items() if n and role != "evaluator"
-    }
-
-
 @given(st.integers(0, 3), st.sampled_from(["", "1"]))
 def test_a_trial_is_a_string_and_an_index_a_number(index: int, trial: str) -> None:
-    task = tf_config({}, role="worker", index=index, job={}, trial=trial)["task"]
+    task = tf_config(ALONE, role="worker", index=index, job={}, trial=trial)["task"]
     assert task["index"] == index
     assert task.get("trial", "") == trial
-
-
-def test_free_ports_differ() -> None:
-    assert len(set(free_ports(10))) == 10

@@ -147,6 +147,21 @@ def test_an_attempt_gets_module_arguments_and_job_dir(world: World, tmp_path: Pa
     assert any("built" in line for line in world.lines)
 
 
+def test_a_tier_starts_all_its_replicas_and_says_which(world: World) -> None:
+    spec = world.prepare(scale_tier="STANDARD_1", use_chief_in_tf_config=True)
+    tasks = [r.task for r in spec.replicas]
+    assert tasks[:2] == ["master-replica-0", "worker-replica-0"] and len(tasks) == 8
+    configs = [json.loads(r.env["TF_CONFIG"]) for r in spec.replicas]
+    assert [c["cluster"] for c in configs] == [configs[0]["cluster"]] * 8
+    assert {role: len(hosts) for role, hosts in configs[0]["cluster"].items()} == {
+        "chief": 1, "ps": 3, "worker": 4
+    }  # fmt: skip
+    assert len({r.env["MASTER_PORT"] for r in spec.replicas if "RANK" in r.env}) == 1
+    assert "Replicas: 1 master (n1-highcpu-8), 4 worker (n1-highcpu-8), 3 ps (n1-standard-4)." in (
+        world.lines
+    )
+
+
 def test_preparing_again_after_a_crash_reuses_the_environment(world: World) -> None:
     first = world.prepare()
     world.lines.clear()

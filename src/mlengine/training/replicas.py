@@ -1,0 +1,88 @@
+"""From a plan to the replicas of one attempt: each its own folder, environment, GPUs and limits.
+
+All run the same command. They have the names of the service's logs, ``master-replica-0`` first,
+also where ``TF_CONFIG`` calls that one ``chief``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import msgspec
+
+from mlengine.core.resources import TrainingInput
+from mlengine.environments import Environment
+from mlengine.store import JobRecord
+from mlengine.training.cluster import Cluster
+from mlengine.training.launchers import ReplicaSpec
+from mlengine.training.plan import ReplicaPlan
+from mlengine.training.tfconfig import replica_environment
+
+__all__ = ["Program", "replica_specs"]
+
+
+class Program(msgspec.Struct, frozen=True, kw_only=True):
+    """What every replica of an attempt runs.
+
+    Attributes:
+        argv: The command.
+        environment: Where its interpreter and packages are.
+        job_dir: What it gets as ``--job-dir``; may be empty.
+        environ: The engine's own environment.
+    """
+
+    argv: list[str]
+    environment: Environment
+    job_dir: str
+    environ: Mapping[str, str]
+
+
+def replica_specs(
+    program: Program,
+    plan: ReplicaPlan,
+    cluster: Cluster,
+    *,
+    record: JobRecord,
+    training_input: TrainingInput,
+    attempt_dir: Path,
+    machine_cpus: float,
+    gpus: Sequence[str] = (),
+) -> list[ReplicaSpec]:
+    """Return the replicas of an attempt, the master first; their folders exist then.
+
+    Args:
+        machine_cpus: What this machine has; several replicas share it.
+        gpus: Ids of the GPUs of all replicas together, given out in the order of the plan.
+    """
+    limited = record.job.options is not None and record.job.options.strict_resources
+    left = list(gpus)
+    specs = []
+    for role in plan.roles:
+        for index in range(role.count):
+            task = f"{role.role}-replica-{index}"
+            cwd = attempt_dir / "work" / task
+            cwd.mkdir(parents=True, exist_ok=True)
+            own, left = left[: role.gpus], left[role.gpus :]
+            env = replica_environment(
+                program.environ,
+                project=record.project,
+                job_id=record.job_id,
+                training_input=training_input,
+                attempt=record.attempt,
+                attempt_dir=attempt_dir,
+                cluster=cluster,
+                role=role.role,
+                index=index,
+                job_dir=program.job_dir,
+                gpus=own,
+                threads=plan.threads(role.role, machine_cpus=machine_cpus),
+            )
+            specs.append(ReplicaSpec(
+                task=task, role=role.role, index=index, argv=program.argv, cwd=str(cwd),
+                env=program.environment.variables(env),
+                # Who insists on the machine that was named gets it, and no more than it.
+                cpus=float(role.machine.cpus) if limited else 0.0,
+                memory_bytes=role.machine.memory_bytes if limited else 0,
+            ))  # fmt: skip
+    return specs
