@@ -1,0 +1,74 @@
+"""What TensorFlow, Keras and numpy get back once they are loaded."""
+
+from __future__ import annotations
+
+import builtins
+import importlib
+import logging
+import sys
+from types import ModuleType
+from typing import Any
+
+from . import paths
+
+__all__ = ["complete_numpy", "complete_tensorflow"]
+
+NUMPY_ALIASES = ("bool", "int", "float", "complex", "object", "str")
+
+
+def complete_numpy(numpy: ModuleType) -> None:
+    """Give numpy the names of Python's own types, which it had until 1.24."""
+    for name in NUMPY_ALIASES:
+        setattr(numpy, name, getattr(builtins, name))
+    numpy.long = int  # type: ignore[attr-defined]
+    numpy.unicode = str  # type: ignore[attr-defined]
+
+
+def complete_tensorflow(tensorflow: Any) -> None:
+    """Make `tensorflow` what `tensorflow.compat.v1` is, with v2 behaviour off and Keras 2.
+
+    The module is changed and not replaced: `tensorflow.python` and TensorFlow's own code go on as
+    they are, and what reads `tf.compat.v2` still finds it.
+    """
+    v1 = tensorflow.compat.v1
+    logger = logging.getLogger("tensorflow")
+    level = logger.level
+    logger.setLevel(logging.ERROR)  # it warns of what is wanted here
+    v1.disable_v2_behavior()
+    logger.setLevel(level)
+    for name in dir(v1):
+        if not name.startswith("_") and name != "compat":
+            setattr(tensorflow, name, getattr(v1, name))
+    tensorflow.contrib = importlib.import_module("mlengine_tf1.contrib")
+    tensorflow.python = sys.modules["tensorflow.python"]
+    _use_keras_v1(tensorflow)
+
+
+def _use_keras_v1(tensorflow: Any) -> None:
+    """Put the v1 face of Keras under its three roots, in place of what was loaded there.
+
+    Its optimizers take `lr` and `decay`; the newer ones train on with a default rate instead.
+    """
+    try:
+        face = importlib.import_module(paths.KERAS)
+    except ImportError:
+        return  # TensorFlow alone
+    tensorflow.keras = face
+    sys.modules["tensorflow.keras"] = face
+    for root in ("keras", "tensorflow.python.keras"):
+        top = sys.modules.get(root)
+        if top is None:
+            continue
+        for name, value in vars(face).items():
+            if not name.startswith("_"):
+                setattr(top, name, value)
+                if isinstance(value, ModuleType):
+                    _replace(f"{root}.{name}", f"{paths.KERAS}.{name}")
+
+
+def _replace(name: str, other: str) -> None:
+    """Put `other` where `name` and the modules below it are, as far as `other` has them."""
+    for loaded in [n for n in sys.modules if n == name or n.startswith(f"{name}.")]:
+        if paths.exists(other + loaded[len(name) :]):
+            sys.modules[loaded] = importlib.import_module(other + loaded[len(name) :])
+    sys.modules[name] = importlib.import_module(other)
