@@ -9,13 +9,12 @@ from mlengine.core.errors import InvalidArgument, did_you_mean
 from mlengine.core.names import check_id, check_labels
 from mlengine.core.resources import Job, JobOptions, ReplicaConfig, Scheduling, TrainingInput
 from mlengine.core.wire import snake
+from mlengine.training.fields import refused
 from mlengine.training.plan import ROLE_FIELDS, plan_replicas
 
 __all__ = [
     "ALLOWABLE",
     "MAX_RETRIES",
-    "REFUSED_FIELDS",
-    "REFUSED_REPLICA_FIELDS",
     "check_job",
     "check_region",
     "check_training_input",
@@ -33,21 +32,8 @@ DEFAULT_RUNNING_S = 604_800.0
 _REGION = re.compile(r"local|[a-z]+-[a-z]+[0-9]+", re.ASCII)
 _MODULE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
 
-# Fields that this engine cannot honour yet: accepting one silently would be a lie.
-REFUSED_FIELDS = {
-    "hyperparameters": "Tuning jobs are not supported yet; pass the values as args.",
-    "encryption_config": "Customer-managed keys are not supported; encrypt the engine's disk.",
-    "network": "Jobs run on this machine; leave it out.",
-    "service_account": "Jobs run as the engine's own user; leave it out.",
-    "enable_web_access": "Interactive shells are not supported; leave it out.",
-}
-REFUSED_REPLICA_FIELDS = {
-    "image_uri": "Custom containers are not supported; submit a Python package.",
-    "container_command": "Custom containers are not supported; submit a Python package.",
-    "container_args": "Custom containers are not supported; submit a Python package.",
-    "disk_config": "Replicas use the engine's own disk; leave it out.",
-    "tpu_tf_version": "There are no TPUs here; leave it out.",
-}
+_REFUSED = refused("TrainingInput")
+_REFUSED_OF_REPLICAS = refused("ReplicaConfig")
 
 
 def check_job(job: Job) -> None:
@@ -86,7 +72,7 @@ def check_training_input(spec: TrainingInput) -> None:
     Raises:
         InvalidArgument: The message names the field and what to write instead.
     """
-    for attribute, remedy in REFUSED_FIELDS.items():
+    for attribute, remedy in _REFUSED.items():
         if getattr(spec, attribute):
             raise _bad(attribute, f"This engine does not support '{attribute}'.", remedy)
     for start in ROLE_FIELDS.values():
@@ -116,7 +102,7 @@ def _check_options(options: JobOptions) -> None:
 
 
 def _check_config(path: str, config: ReplicaConfig | None) -> None:
-    for attribute, remedy in REFUSED_REPLICA_FIELDS.items():
+    for attribute, remedy in _REFUSED_OF_REPLICAS.items():
         if config and getattr(config, attribute):
             raise _bad(
                 f"{path}.{attribute}", f"This engine does not support '{attribute}'.", remedy
