@@ -47,7 +47,7 @@ jobs = sa.Table(
 # A uid names a folder, and some file systems take `A` and `a` for the same name.
 sa.Index("jobs_uid", sa.func.lower(jobs.c.uid), unique=True)
 sa.Index("jobs_newest", jobs.c.project, jobs.c.seq)
-sa.Index("jobs_queue", jobs.c.state, jobs.c.priority, jobs.c.seq)
+sa.Index("jobs_queue", jobs.c.state, jobs.c.priority.desc(), jobs.c.seq)
 
 models = sa.Table(
     "models",

@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 
 from mlengine.core.clock import Clock, rfc3339
-from mlengine.core.errors import Aborted, AlreadyExists, NotFound
+from mlengine.core.errors import Aborted, AlreadyExists, EngineError, NotFound
 from mlengine.core.names import check_id, check_labels
 from mlengine.core.resources import Job, LogEntry
 from mlengine.core.states import JobState
@@ -74,10 +74,14 @@ class Jobs:
             ResourceExhausted: This machine could never run it.
         """
         check_job(job)
-        self._refuse_used(project, job.job_id)
         kind = self._kinds[kind_of(job)]
-        kind.check(project, job)
-        self._admissible(project, job)
+        try:
+            kind.check(project, job)
+            self._admissible(project, job)
+        except EngineError:
+            # What a repeated submit expects to hear, whatever is wrong with it besides.
+            self._refuse_used(project, job.job_id)
+            raise
         job.create_time = rfc3339(self._clock.now())
         job.state = JobState.QUEUED
         uid = f"{job.job_id[:40]}-{uuid.uuid4().hex[:12]}"
@@ -97,7 +101,7 @@ class Jobs:
         return self.view(record)
 
     def _refuse_used(self, project: str, job_id: str) -> None:
-        """Say "taken" before anything else is looked at, as a repeated submit expects."""
+        """Raise if the id is taken."""
         try:
             self._store.job(project, job_id)
         except NotFound:
