@@ -89,7 +89,8 @@ def _headers(lines: list[bytes]) -> dict[str, str]:
 
 def _body_length(headers: Mapping[str, str]) -> int | None:
     length, coding = headers.get("content-length"), headers.get("transfer-encoding")
-    if coding is not None:
+    # TensorFlow says "identity", which is no coding at all, when it posts an empty body.
+    if coding is not None and coding.lower() != "identity":
         if coding.lower() != "chunked" or length is not None:
             raise InvalidArgument("The body's length is told in two ways, or in none we know.")
         return None

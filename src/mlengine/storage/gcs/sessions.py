@@ -4,8 +4,8 @@
                 └──delete, or a day of silence──▶ gone (404)
 
 What a broken request brought is kept; the caller asks how much that is (``Content-Range: bytes
-*/N`` is answered 308 with the range) and goes on from there. Sessions end with the process, as do their
-drafts: a caller then hears 404 and begins again, as Cloud Storage has it for expired ones.
+*/N`` is answered 308 with the range) and goes on from there. Sessions end with the process, as do
+their drafts: a caller then hears 404 and begins again, as Cloud Storage has it for expired ones.
 """
 
 from __future__ import annotations
