@@ -10,6 +10,7 @@ from pathlib import Path
 
 from mlengine.core.errors import FailedPrecondition, InvalidArgument
 from mlengine.runtime import artifact as formats
+from mlengine.runtime import failpoints
 from mlengine.runtime.prediction_error import PredictionError
 from mlengine.storage import Buckets
 
@@ -90,6 +91,7 @@ class Artifacts:
         files = self._buckets.download(uri, staging, max_files=MAX_FILES, max_bytes=self._max_bytes)
         rows = sorted((f.name, f.size, f.sha256) for f in files)
         digest = "sha256:" + hashlib.sha256(json.dumps(rows).encode()).hexdigest()
+        failpoints.hit("artifact.copied")
         staging.rename(target)
         aside = manifest.with_suffix(".new")
         with aside.open("w") as out:
@@ -97,6 +99,7 @@ class Artifacts:
             out.flush()
             os.fsync(out.fileno())
         aside.rename(manifest)
+        failpoints.hit("artifact.renamed")
         return digest
 
     def remove(self, uid: str) -> None:

@@ -25,6 +25,7 @@ from mlengine.core.states import VersionState
 from mlengine.models import Loader, views
 from mlengine.models.artifacts import Artifacts
 from mlengine.models.settling import outcome, response_of_noted
+from mlengine.runtime import failpoints
 from mlengine.store import OperationRecord, Store, VersionRecord
 
 __all__ = ["Deployment"]
@@ -119,7 +120,9 @@ class Deployment:
             return
         if self._closing:
             return
+        failpoints.hit("version.before-ready")
         ready = self._store.move_version(record, VersionState.READY, digest=digest)
+        failpoints.hit("version.after-ready")
         self._loader.publish()
         operation = self._operation_of(record, "CREATE_VERSION")
         if operation and ready:

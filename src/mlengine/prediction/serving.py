@@ -28,6 +28,7 @@ from mlengine.prediction.deathwatch import DeathWatch
 from mlengine.prediction.pool import WorkerPool
 from mlengine.prediction.routing import Limits, Route, Snapshot
 from mlengine.prediction.sockets import socket_dir
+from mlengine.runtime import failpoints
 from mlengine.store import Store, VersionRecord
 
 __all__ = ["Serving", "ServingOptions"]
@@ -180,6 +181,7 @@ class Serving:
             if snapshot == self._pushed:
                 return
             self._generation += 1
+            failpoints.hit("routing.before-push")
             try:
                 self._control.push(msgspec.structs.replace(snapshot, generation=self._generation))
             except EngineError as error:

@@ -20,6 +20,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from mlengine.runtime import failpoints
+
 __all__ = ["CANCEL", "EXIT", "LOCK", "SPEC", "STARTED", "failure_text", "notify", "read_json",
            "write_json"]  # fmt: skip
 
@@ -48,7 +50,9 @@ def write_json(path: Path, value: Any) -> None:
         file.write(json.dumps(value).encode("ascii"))
         file.flush()
         os.fsync(file.fileno())
+    failpoints.hit("file.written")
     aside.replace(path)
+    failpoints.hit("file.renamed")
     folder = os.open(str(path.parent), os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(folder)

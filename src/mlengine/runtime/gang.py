@@ -25,7 +25,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mlengine.runtime import processes
+from mlengine.runtime import failpoints, processes
 from mlengine.runtime.attemptfiles import CANCEL, failure_text
 from mlengine.runtime.endings import culprits, ending
 from mlengine.runtime.replica import Replica
@@ -137,6 +137,7 @@ class Gang:
             self._stop("timed_out", [])
 
     def _stop(self, outcome: str, blamed: list[Replica]) -> None:
+        failpoints.hit("gang.before-stop")
         self._outcome, self._blamed = outcome, blamed
         grace_s = self._grace_s
         if outcome == "succeeded":
@@ -158,6 +159,7 @@ class Gang:
             self._strays_only = True
             self._kill_at_s = min(self._kill_at_s, now_s + _STRAY_GRACE_S)
         if now_s >= self._kill_at_s:
+            failpoints.hit("gang.before-kill")
             met = processes.freeze_and_kill(self._mine)
             if met and now_s - self._kill_at_s > _UNKILLABLE_S and not self._complained:
                 self._complained = True

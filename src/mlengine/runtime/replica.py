@@ -14,7 +14,7 @@ import time
 from collections.abc import Mapping
 from typing import IO, TYPE_CHECKING, Any
 
-from mlengine.runtime import processes
+from mlengine.runtime import failpoints, processes
 from mlengine.runtime.logfile import LogFile
 from mlengine.runtime.logline import Line, Stream
 
@@ -79,11 +79,13 @@ class Replica:
         self._tag, self._spawned_s = tag, time.monotonic()
         self.say("INFO", "Running command: " + " ".join(map(shlex.quote, argv)))
         try:
+            failpoints.hit("replica.before-spawn")
             pipes = self._start(argv, {**self._spec["env"], processes.TAG_VARIABLE: tag}, cwd)
         except (OSError, ValueError, subprocess.SubprocessError) as error:
             self.ended, self.spawn_error = True, f"{type(error).__name__}: {error}"
             self.say("ERROR", f"The replica could not be started: {self.spawn_error}")
             return
+        failpoints.hit("replica.after-spawn")
         row = processes.look(self.pid)
         self.started = row.started if row is not None else 0
         for pipe in pipes:

@@ -44,7 +44,7 @@ def main(arguments: list[str], fork: ForkStart | None = None) -> int:
     Args:
         fork: Forks the replicas from this interpreter; default: they are executed.
     """
-    from mlengine.runtime import attemptfiles
+    from mlengine.runtime import attemptfiles, failpoints
 
     folder = Path(arguments[0]).resolve()
     lock = _lock(folder, int(arguments[1]) if len(arguments) > 1 else -1)
@@ -52,12 +52,16 @@ def main(arguments: list[str], fork: ForkStart | None = None) -> int:
         return EXIT_ALREADY_RUNNING  # another supervisor has, or had, this attempt
     _become_reaper()
     signals = _Signals()
+    failpoints.hit("supervisor.before-identity")
     tag = _identify(lock, folder)
+    failpoints.hit("supervisor.after-identity")
     started = time.time()
     record, address = _supervise(folder, tag, signals, fork)
     record["started"] = started
     record["ended"] = time.time()
+    failpoints.hit("supervisor.before-exit")
     _insist(folder, record)
+    failpoints.hit("supervisor.after-exit")
     attemptfiles.notify(address, {"event": "exited", "attempt_dir": str(folder)})
     return 0
 
@@ -141,13 +145,15 @@ def _gang(
 
 def _note_started(folder: Path, replicas: list[Any]) -> None:
     """Write down which processes lead the attempt's sessions."""
-    from mlengine.runtime import attemptfiles
+    from mlengine.runtime import attemptfiles, failpoints
 
+    failpoints.hit("supervisor.before-started")
     with contextlib.suppress(OSError):  # disk full: running matters more than saying so
         attemptfiles.write_json(folder / attemptfiles.STARTED, {
             "pid": os.getpid(), "time": time.time(),
             "replicas": [{"task": r.task, "pid": r.pid, "started": r.started} for r in replicas],
         })  # fmt: skip
+    failpoints.hit("supervisor.after-started")
 
 
 def _lock(folder: Path, descriptor: int) -> int:

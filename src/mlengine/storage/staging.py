@@ -16,6 +16,7 @@ import stat
 from collections.abc import Iterable
 from pathlib import Path
 
+from mlengine.runtime import failpoints
 from mlengine.storage.beneath import folder_of, open_beneath, open_folder, opened
 
 __all__ = ["Draft", "move_away", "sweep", "write_whole"]
@@ -109,6 +110,7 @@ def _publish(root_fd: int, staging_fd: int, temporary: str, folder: str, leaf: s
     for turn in range(_RENAME_TURNS):
         with opened(folder_of(root_fd, folder)) as folder_fd:
             try:
+                failpoints.hit("object.before-commit")
                 os.rename(temporary, leaf, src_dir_fd=staging_fd, dst_dir_fd=folder_fd)
             except FileNotFoundError:
                 if turn + 1 == _RENAME_TURNS:
@@ -118,6 +120,7 @@ def _publish(root_fd: int, staging_fd: int, temporary: str, folder: str, leaf: s
                 _remove_hollow(folder_fd, leaf)
                 continue
             os.fsync(folder_fd)
+            failpoints.hit("object.after-commit")
             return
     raise OSError(errno.EISDIR, os.strerror(errno.EISDIR))
 

@@ -24,7 +24,7 @@ from typing import Any
 import msgspec
 
 from mlengine.core.errors import Internal, Unavailable
-from mlengine.runtime import attemptfiles, processes, supervisor
+from mlengine.runtime import attemptfiles, failpoints, processes, supervisor
 from mlengine.training.launchers import (
     AttemptSpec,
     AttemptStatus,
@@ -98,6 +98,7 @@ class ProcessLauncher:
         try:
             attempt_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
             (attempt_dir / attemptfiles.CANCEL).touch()
+            failpoints.hit("launch.cancel-written")
         except OSError as error:  # a full disk: the signal alone does it, if there is a supervisor
             if not _nudge(attempt_dir):
                 raise Unavailable(
@@ -128,8 +129,11 @@ class ProcessLauncher:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if os.fstat(lock).st_size or (attempt_dir / attemptfiles.EXIT).exists():
                 return False  # it ran already, whatever became of it
+            failpoints.hit("launch.locked")
             attemptfiles.write_json(attempt_dir / attemptfiles.SPEC, msgspec.to_builtins(spec))
+            failpoints.hit("launch.spec-written")
             self._supervise(attempt_dir, spec, lock)
+            failpoints.hit("launch.spawned")
         except BlockingIOError:
             return False
         finally:
@@ -258,5 +262,5 @@ def _kill_attempt(attempt_dir: Path, tag: str) -> int:
 
 def _supervisor_environment() -> dict[str, str]:
     """Next to nothing: a replica can read its parent's environment in /proc."""
-    names = ("PATH", "LD_LIBRARY_PATH", "TZ")
+    names = ("PATH", "LD_LIBRARY_PATH", "TZ", failpoints.VARIABLE, failpoints.HITS_VARIABLE)
     return {name: os.environ[name] for name in names if name in os.environ}
