@@ -28,6 +28,7 @@ def summary(job: Mapping[str, Any]) -> str:
     tables = [_table("Job Overview", job, _OVERVIEW)]
     if training := job.get("trainingInput"):
         tables.append(_table("Training Input Summary", training, _TRAINING_INPUT))
+        tables.append(_replicas(training))
     if output := job.get("trainingOutput"):
         tables += _training_output(output)
     if prediction := job.get("predictionInput"):
@@ -44,6 +45,32 @@ def _table(title: str, values: Mapping[str, Any], fields: Sequence[str]) -> str:
         return ""
     text = f'table[box,title="{title}"]({",".join(present)})'
     return render(parse_format(text), [values], single=True)
+
+
+def _replicas(training: Mapping[str, Any]) -> str:
+    """Draw who runs, one row a role, unless the master is alone."""
+    from mlengine.core.errors import EngineError
+    from mlengine.core.resources import TrainingInput
+    from mlengine.core.wire import decode
+    from mlengine.training.plan import plan_replicas
+
+    try:
+        plan = plan_replicas(decode(TrainingInput, training, at="training_input"))
+    except EngineError:  # the engine is newer than this client
+        return ""
+    if plan.replicas == 1:
+        return ""
+    headings = ["ROLE", "COUNT", "MACHINE_TYPE", "CPUS", "MEMORY_GIB", "GPUS", "USD_PER_HOUR"]
+    rows = [
+        [
+            [role.role], [str(role.count)], [role.machine.name], [str(role.machine.cpus)],
+            [f"{role.machine.memory_bytes / (1 << 30):g}"],
+            [f"{role.gpus} {role.gpu_type}" if role.gpus else "0"],
+            [f"{role.usd_per_hour:.2f}"],
+        ]
+        for role in plan.roles
+    ]  # fmt: skip
+    return boxed_table("Replicas", headings, rows)
 
 
 def _training_output(output: Mapping[str, Any]) -> list[str]:

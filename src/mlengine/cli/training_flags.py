@@ -15,11 +15,12 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 ROLES = ("master", "worker", "parameter_server")
 _TIERS = ("BASIC", "STANDARD_1", "PREMIUM_1", "BASIC_GPU", "BASIC_TPU", "CUSTOM")
+_FINDINGS = ("traceback", "non-finite", "export", "objective")
 
 
 def training_flags(function: F) -> F:
     """Add the flags to a command."""
-    for option in reversed([*_program(), *_place(), *_machines(), *_rest()]):
+    for option in reversed([*_program(), *_place(), *_machines(), *_own(), *_rest()]):
         function = option(function)
     return function
 
@@ -31,8 +32,10 @@ def _program() -> Iterator[Callable[[F], F]]:
     )
     yield click.option("--module-name", help="Module that trains, such as trainer.task.")
     yield click.option("--config", metavar="FILE", help="A Job as YAML or JSON; flags go over it.")
-    yield click.option("--runtime-version", help="Recorded; 'local' is the engine's own.")
-    yield click.option("--python-version", help="Recorded.")
+    yield click.option(
+        "--runtime-version", help="Libraries, such as 2.15; see 'mlengine runtimes list'."
+    )
+    yield click.option("--python-version", help="Checked against the runtime's.")
 
 
 def _place() -> Iterator[Callable[[F], F]]:
@@ -52,8 +55,30 @@ def _machines() -> Iterator[Callable[[F], F]]:
             yield click.option(f"{flag}-count", type=click.IntRange(min=1), help="How many.")
         yield click.option(f"{flag}-accelerator", type=ACCELERATOR, help=f"GPUs of the {noun}.")
         yield click.option(f"{flag}-image-uri", help=f"Container of the {noun}.")
-    yield click.option("--use-chief-in-tf-config", type=BOOL, help="For containers.")
+    yield click.option(
+        "--use-chief-in-tf-config",
+        type=BOOL,
+        help="The first replica is the chief, whatever the runtime.",
+    )
     yield click.option("--tpu-tf-version", help="TensorFlow of TPU workers.")
+
+
+def _own() -> Iterator[Callable[[F], F]]:
+    """Give what Google's API has no field for: `Job.options`."""
+    yield click.option(
+        "--strict-runtime", is_flag=True, help="Refuse a runtime version that is only near."
+    )
+    yield click.option(
+        "--strict-resources", is_flag=True, help="Wait for all CPUs and memory that are asked for."
+    )
+    yield click.option("--legacy-keras", is_flag=True, help="Keras 2 on a runtime of Keras 3.")
+    yield click.option(
+        "--max-retries", type=click.IntRange(0, 20), help="Start again after a passing failure."
+    )
+    yield click.option(
+        "--allow", type=click.Choice(_FINDINGS), multiple=True,
+        help="Succeed in spite of this finding; may be repeated.",
+    )  # fmt: skip
 
 
 def _rest() -> Iterator[Callable[[F], F]]:

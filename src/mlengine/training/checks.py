@@ -11,9 +11,9 @@ from mlengine.core.resources import Job, JobOptions, ReplicaConfig, Scheduling, 
 from mlengine.core.wire import snake
 from mlengine.training.fields import refused
 from mlengine.training.plan import ROLE_FIELDS, plan_replicas
+from mlengine.training.verdict import FINDINGS
 
 __all__ = [
-    "ALLOWABLE",
     "MAX_RETRIES",
     "check_job",
     "check_region",
@@ -21,9 +21,6 @@ __all__ = [
     "running_limit_s",
     "wait_limit_s",
 ]
-
-ALLOWABLE = ("traceback", "non-finite", "export", "objective")
-"""Findings that `JobOptions.allow` may accept; `verdict` makes them."""
 
 MAX_RETRIES = 20
 MAX_PACKAGES = 100
@@ -92,11 +89,11 @@ def _check_options(options: JobOptions) -> None:
             field="job.options.max_retries",
         )
     for word in options.allow:
-        if word not in ALLOWABLE:
-            hint = did_you_mean(word, ALLOWABLE)
+        if word not in FINDINGS:
+            hint = did_you_mean(word, FINDINGS)
             raise InvalidArgument(
                 f"{word!r} is nothing that can be allowed.",
-                f"{hint}Use any of: {', '.join(ALLOWABLE)}.",
+                f"{hint}Use any of: {', '.join(FINDINGS)}.",
                 field="job.options.allow",
             )
 

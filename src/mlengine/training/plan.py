@@ -129,7 +129,11 @@ class ReplicaPlan(msgspec.Struct, frozen=True, kw_only=True):
 
     def describe(self) -> list[str]:
         """Return the plan as lines for the job's log."""
-        return [f"Replicas: {', '.join(map(str, self.roles))}.", f"Together: {self.totals()}."]
+        return [f"Replicas: {self.members()}.", f"Together: {self.totals()}."]
+
+    def members(self) -> str:
+        """Return who there is, in one phrase."""
+        return ", ".join(map(str, self.roles))
 
     def totals(self) -> str:
         """Return what it comes to, in one phrase."""

@@ -6,9 +6,12 @@ import tarfile
 from io import BytesIO
 from pathlib import Path
 
+import click
 import pytest
 
-from mlengine.core.resources import TrainingInput
+from mlengine.cli.commands.submit_training import training
+from mlengine.core.resources import JobOptions, Scheduling, TrainingInput
+from mlengine.training.verdict import FINDINGS
 from tests.fakes.engine import FakeEngine
 from tests.unit.cli.conftest import Outcome, Run
 
@@ -134,6 +137,74 @@ def test_every_flag_reaches_its_field(run: Run, engine: FakeEngine) -> None:
     assert found.job_dir == "/tmp/out"
 
 
+def test_the_engines_own_options_have_flags(run: Run, engine: FakeEngine) -> None:
+    base = [*SUBMIT, "--packages=gs://b/p.whl", "--module-name=m"]
+    assert run(*base).code == 0
+    assert engine.get_job("default", "J").options is None
+    engine.jobs.clear()
+    assert run(
+        *base, "--strict-runtime", "--strict-resources", "--legacy-keras", "--max-retries=0",
+        "--allow=export", "--allow", "non-finite",
+    ).code == 0  # fmt: skip
+    assert engine.get_job("default", "J").options == JobOptions(
+        strict_runtime=True, strict_resources=True, legacy_keras=True, max_retries=0,
+        allow=["export", "non-finite"],
+    )  # fmt: skip
+
+
+def test_what_may_be_allowed_is_what_is_found() -> None:
+    (flag,) = [o for o in training.params if o.name == "allow"]
+    assert isinstance(flag.type, click.Choice)
+    assert set(flag.type.choices) == set(FINDINGS)
+
+
+CLUSTER = """\
+options: {maxRetries: 3, strictResources: true, allow: [export]}
+trainingInput:
+  scaleTier: CUSTOM
+  masterType: n1-standard-4
+  workerType: n1-standard-4
+  workerCount: 2
+  evaluatorType: n1-highmem-2
+  evaluatorCount: 1
+  evaluatorConfig: {acceleratorConfig: {type: NVIDIA_TESLA_T4, count: 1}}
+  scheduling: {maxRunningTime: 7200s, maxWaitTime: 3600s, priority: 7}
+  packageUris: [gs://b/p.tar.gz]
+  pythonModule: trainer.task
+"""
+
+
+def test_what_has_no_flag_of_gclouds_comes_from_the_file(
+    run: Run, engine: FakeEngine, tmp_path: Path
+) -> None:
+    (tmp_path / "job.yaml").write_text(CLUSTER)
+    flags = ["--config", str(tmp_path / "job.yaml"), "--max-retries=0", "--worker-count=3"]
+    done = run(*SUBMIT, *flags, "--worker-machine-type=n1-standard-8")
+    assert done.code == 0
+    assert done.err.splitlines()[0] == (
+        "Replicas: 1 master (n1-standard-4), 3 worker (n1-standard-8), 1 evaluator (n1-highmem-2 + "
+        "1 NVIDIA_TESLA_T4): 5 replicas, 30 CPUs, 118 GiB of memory, 1 GPU; in the cloud about "
+        "$1.80 an hour."
+    )
+    job = engine.get_job("default", "J")
+    found = spec(engine)
+    assert (found.evaluator_count, found.evaluator_type) == (1, "n1-highmem-2")
+    assert found.scheduling == Scheduling(
+        max_running_time="7200s", max_wait_time="3600s", priority=7
+    )
+    assert job.options == JobOptions(strict_resources=True, max_retries=0, allow=["export"])
+
+
+def test_the_summary_of_a_job_of_many_replicas_shows_them(run: Run, engine: FakeEngine) -> None:
+    flags = ["--packages=gs://b/p.whl", "--module-name=m"]
+    assert run(*SUBMIT, *flags, "--scale-tier=standard-1").code == 0
+    text = run("jobs", "describe", "J", "--summarize").out
+    assert " Replicas " in text
+    rows = [line.split() for line in text.splitlines()]
+    assert ["|", "ps", "|", "3", "|", "n1-standard-4", "|", "4", "|", "15", "|", "0", "|", "0.19",
+            "|"] in rows  # fmt: skip
+
+
 REFUSED = {
     "no package": (["--module-name=m"], 1, "Non-custom jobs must have packages."),
     "an image and a runtime": (
@@ -147,6 +218,8 @@ REFUSED = {
     "workers without a machine": (["--worker-count=2"], 2, "--worker-machine-type must go with it"),
     "no workers": (["--worker-count=0", "--worker-machine-type=x"], 2, "--worker-count"),
     "another tier": (["--scale-tier=huge"], 2, "Invalid choice: 'huge'"),
+    "too many retries": (["--max-retries=21"], 2, "--max-retries"),
+    "nothing that is found": (["--allow=anything"], 2, "--allow"),
     "half a label": (["--labels=a"], 2, "Bad syntax for dict arg: [a]"),
     "two ways to end": (["--async", "--stream-logs"], 2, "At most one of"),
     "a package that is not there": (["--packages=/nowhere/x.whl"], 1, "is not a file"),

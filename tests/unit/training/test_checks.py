@@ -19,6 +19,7 @@ from mlengine.core.resources import (
     TrainingInput,
 )
 from mlengine.training import checks
+from mlengine.training.verdict import FINDINGS
 
 GOOD = TrainingInput(
     python_module="trainer.task", package_uris=["gs://bucket/trainer-0.0.0.tar.gz"], region="local"
@@ -168,7 +169,7 @@ def test_limits_are_read_in_seconds(seconds: int) -> None:
 
 @pytest.mark.parametrize(
     "options",
-    [{}, {"max_retries": 0}, {"max_retries": 20}, {"allow": list(checks.ALLOWABLE)}],
+    [{}, {"max_retries": 0}, {"max_retries": 20}, {"allow": list(FINDINGS)}],
 )
 def test_options_that_can_be_kept_are_accepted(options: dict[str, Any]) -> None:
     checks.check_job(Job(job_id="a", training_input=GOOD, options=JobOptions(**options)))

@@ -18,8 +18,8 @@ from mlengine.cli.tree import Command
 from mlengine.cli.uploads import staging_bucket, upload
 from mlengine.core.errors import EngineError
 from mlengine.core.names import check_id
-from mlengine.core.resources import Job
-from mlengine.core.wire import decode, encode
+from mlengine.core.resources import Job, TrainingInput
+from mlengine.core.wire import camel, decode, encode
 
 __all__ = ["training"]
 
@@ -35,6 +35,7 @@ _FIELD_OF = {
     "network": "network",
     "tpu_tf_version": "workerConfig.tpuTfVersion",
 }
+_OPTION_FLAGS = ("strict_runtime", "strict_resources", "legacy_keras")
 _FIELD_OF_ROLE = {"master": "master", "worker": "worker", "parameter_server": "parameterServer"}
 
 
@@ -57,7 +58,11 @@ def training(session: Session, /, job: str, **given: Any) -> None:
     whole = {**config, "trainingInput": fields, "jobId": job}
     if labels is not None:
         whole["labels"] = labels
-    created = session.engine.create_job(session.project, decode(Job, whole, at="job"))
+    if options := layer_list(config.get("options", {}), _options(given)):
+        whole["options"] = options
+    asked = decode(Job, whole, at="job")
+    created = session.engine.create_job(session.project, asked)
+    _say_plan(session, asked)
     report(session, created, stream_logs=given["stream_logs"])
 
 
@@ -90,6 +95,26 @@ def _fields(session: Session, config: Fields, given: dict[str, Any]) -> Fields:
         }
     below = config.get("trainingInput", {})
     return layer({"region": session.settings.region}, layer_list(below, flags))
+
+
+def _options(given: dict[str, Any]) -> dict[str, Any]:
+    """Return the flags of `Job.options` that were given."""
+    options: dict[str, Any] = {camel(name): given[name] or None for name in _OPTION_FLAGS}
+    options["maxRetries"] = given["max_retries"]
+    options["allow"] = list(given["allow"]) or None
+    return options
+
+
+def _say_plan(session: Session, job: Job) -> None:
+    """Say what a job of many replicas comes to."""
+    from mlengine.training.plan import plan_replicas
+
+    try:
+        plan = plan_replicas(job.training_input or TrainingInput())
+    except EngineError:  # the engine, which has taken the job, is newer than this client
+        return
+    if plan.replicas > 1:
+        session.say(f"Replicas: {plan.members()}: {plan.totals()}.")
 
 
 def _kms_key(session: Session, given: dict[str, Any]) -> str | None:
