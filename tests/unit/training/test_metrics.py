@@ -1,0 +1,196 @@
+"""What a job reported: three sources, one list of series."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mlengine.training.eventfiles import Budget, Scalar
+from mlengine.training.hypertune import read_reports
+from mlengine.training.metrics import (
+    MAX_POINTS,
+    Series,
+    aliases,
+    job_metrics,
+    read_metrics,
+    with_tag,
+)
+from tests.unit.training.test_eventfiles import event, framed, simple
+
+
+def events(path: Path, *rows: tuple[str, float, int, float]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(
+        b"".join(framed(event(simple(t, v), step=s, time_s=at)) for t, v, s, at in rows)
+    )
+
+
+def report(path: Path, *rows: dict[str, Any], end: str = "\n") -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps(row) + end for row in rows))
+
+
+def said(path: Path, *messages: str, payload: dict[str, Any] | None = None) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as file:
+        for message in messages:
+            row: dict[str, Any] = {"timestamp": "2018-03-02T06:50:06.5Z", "message": message}
+            file.write(json.dumps(row | ({"json_payload": payload} if payload else {})) + "\n")
+
+
+def test_a_job_that_reported_nothing_has_no_metrics(tmp_path: Path) -> None:
+    assert job_metrics(None, []) == []
+    assert job_metrics(tmp_path / "none", [tmp_path / "1"]) == []
+
+
+def test_a_series_is_a_tag_of_a_run_by_step(tmp_path: Path) -> None:
+    events(tmp_path / "eval" / "e.tfevents.1", ("loss", 0.5, 20, 3.0), ("loss", 0.75, 10, 2.0))
+    events(tmp_path / "e.tfevents.1", ("loss", 1.0, 1, 1.0))
+    root, run = job_metrics(tmp_path, [])
+    assert (root.run, root.tag, root.source, root.steps) == (".", "loss", "tensorboard", [1])
+    assert (run.run, run.steps, run.values, run.times) == ("eval", [10, 20], [0.75, 0.5], [2, 3])
+
+
+def test_a_step_that_ran_again_after_a_restart_counts_once(tmp_path: Path) -> None:
+    events(tmp_path / "e.tfevents.1", ("loss", 1.0, 1, 1.0), ("loss", 0.9, 2, 2.0))
+    events(tmp_path / "e.tfevents.2", ("loss", 0.8, 2, 5.0), ("loss", 0.7, 3, 6.0))
+    (series,) = job_metrics(tmp_path, [])
+    assert series.steps == [1, 2, 3]
+    assert series.values == pytest.approx([1.0, 0.8, 0.7])
+
+
+def test_a_trainer_that_gives_no_steps_keeps_all_its_values(tmp_path: Path) -> None:
+    rows = [{"loss": str(n), "global_step": "0", "timestamp": float(n)} for n in (3, 1, 2)]
+    report(tmp_path / "hypertune" / "master-0.metrics", *rows)
+    (series,) = job_metrics(None, [tmp_path])
+    assert (series.steps, series.values) == ([0, 0, 0], [1.0, 2.0, 3.0])
+
+
+def test_values_that_json_cannot_carry_are_words(tmp_path: Path) -> None:
+    values = (math.nan, math.inf, -math.inf)
+    events(tmp_path / "e.tfevents", *[("loss", v, i, 1.0) for i, v in enumerate(values)])
+    assert job_metrics(tmp_path, [])[0].values == ["NaN", "Infinity", "-Infinity"]
+
+
+def test_a_long_series_is_thinned_and_keeps_its_ends() -> None:
+    from mlengine.training import metrics
+
+    points = [Scalar("x", i, float(i), 1.0) for i in range(MAX_POINTS * 3)]
+    steps = [p.step for p in metrics._thinned(points)]
+    assert (len(steps), steps[0], steps[-1]) == (MAX_POINTS, 0, MAX_POINTS * 3 - 1)
+    assert steps == sorted(set(steps))
+
+
+def test_what_is_too_large_is_said(tmp_path: Path) -> None:
+    events(tmp_path / "e.tfevents", *[("loss", 1.0, i, 1.0) for i in range(10)])
+    assert not read_metrics(tmp_path, []).incomplete
+    found = read_metrics(tmp_path, [], budget=Budget(records=4))
+    assert found.incomplete and found.series[0].last.step == 3
+
+
+def test_what_is_older_than_the_attempt_is_left_out(tmp_path: Path) -> None:
+    events(tmp_path / "e.tfevents", ("loss", 1.0, 1, 10.0), ("loss", 2.0, 2, 20.0))
+    assert [s.last.step for s in read_metrics(tmp_path, [], since_s=15.0).series] == [2]
+    future_s = (tmp_path / "e.tfevents").stat().st_mtime + 5
+    assert read_metrics(tmp_path, [], since_s=future_s).series == []
+
+
+# --- hypertune ---
+
+
+def test_reports_of_every_replica_and_trial_are_runs_of_their_own(tmp_path: Path) -> None:
+    row = {"checkpoint_path": "", "global_step": "1000", "accuracy": "0.98",
+           "timestamp": 1525851440.5, "trial": "2"}  # fmt: skip
+    for name in ("master-0", "worker-1", "master-0-2"):
+        report(tmp_path / "hypertune" / f"{name}.metrics", row)
+    report(tmp_path / "hypertune" / "notes.txt", row)
+    found = job_metrics(None, [tmp_path])
+    assert [s.run for s in found] == [
+        "master-replica-0", "master-replica-0/2", "worker-replica-1",
+    ]  # fmt: skip
+    assert {(s.tag, s.source, s.steps[0], s.values[0]) for s in found} == {
+        ("accuracy", "hypertune", 1000, 0.98)
+    }
+
+
+def test_the_real_library_s_file_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hypertune = pytest.importorskip("hypertune")
+    monkeypatch.setenv("CLOUD_ML_HP_METRIC_FILE", str(tmp_path / "hypertune" / "master-0.metrics"))
+    tuner = hypertune.HyperTune()
+    for step in range(150):
+        tuner.report_hyperparameter_tuning_metric("", 1.0 / (step + 1), global_step=step)
+    (series,) = job_metrics(None, [tmp_path])
+    assert series.tag == "training/hptuning/metric"
+    assert (series.steps[0], series.steps[-1], len(series.steps)) == (50, 149, 100)
+
+
+def test_half_a_line_and_other_lines_are_left_out(tmp_path: Path) -> None:
+    path = tmp_path / "m"
+    good = json.dumps({"loss": "0.5", "global_step": "3", "timestamp": 2.0})
+    lines = [good, good, "[1]", '{"loss": "much"}', '{"loss": {}}', '{"global_step": "1e999"}',
+             '{"loss": "1", "global_step": "x"}', good[:20]]  # fmt: skip
+    path.write_text("\n".join(lines))
+    assert read_reports(path) == [Scalar("loss", 3, 0.5, 2.0)]
+    assert read_reports(tmp_path / "none") == []
+
+
+@given(st.binary(max_size=300))
+def test_no_bytes_of_a_report_raise(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
+    path = tmp_path_factory.getbasetemp() / "noise.metrics"
+    path.write_bytes(data)
+    assert isinstance(read_reports(path), list)
+
+
+# --- printed lines ---
+
+
+def test_printed_metric_lines_are_a_source(tmp_path: Path) -> None:
+    log = tmp_path / "1" / "worker-replica-0.log.jsonl"
+    said(log, '{"metric": "loss", "value": 0.5, "step": 1}', "epoch 2", '{"metric": "loss"}')
+    said(log, '{"metric": "loss", "value": NaN, "step": 2}', '{"metric": 3, "value": 1}')
+    said(log, "progress", payload={"metric": "acc", "value": "0.9", "step": 7})
+    said(log, '{"metric": "flag", "value": true}', '"metric"', '{"metric": "x", "value": []}')
+    accuracy, loss = job_metrics(None, [tmp_path / "1"])
+    assert (loss.run, loss.source, loss.steps) == ("worker-replica-0", "log", [1, 2])
+    assert loss.values == [0.5, "NaN"]
+    assert (accuracy.tag, accuracy.values, accuracy.steps) == ("acc", [0.9], [7])
+    assert loss.times == [1519973406.5, 1519973406.5]
+
+
+def test_attempts_continue_one_series(tmp_path: Path) -> None:
+    for attempt, steps in ((1, (1, 2)), (2, (2, 3))):
+        lines = [json.dumps({"metric": "loss", "value": attempt, "step": s}) for s in steps]
+        said(tmp_path / str(attempt) / "master-replica-0.log.jsonl", *lines)
+    (series,) = job_metrics(None, [tmp_path / "1", tmp_path / "2"])
+    assert series.steps == [1, 2, 3]
+
+
+# --- tags ---
+
+
+@pytest.mark.parametrize(
+    ("tag", "other"),
+    [
+        ("acc", "accuracy"), ("epoch_acc", "epoch_accuracy"), ("val_accuracy", "val_acc"),
+        ("epoch_val_acc", "epoch_val_accuracy"), ("metrics/accuracy", "metrics/acc"),
+        ("accuracy_1", "acc_1"),
+    ],
+)  # fmt: skip
+def test_accuracy_is_found_by_its_other_name(tag: str, other: str) -> None:
+    assert aliases(tag) == [other]
+    assert aliases(other) == [tag]
+    mine, theirs = Series(tag, ".", "log", []), Series(other, ".", "log", [])
+    assert with_tag([theirs], tag) == [theirs]
+    assert with_tag([theirs, mine], tag) == [mine]
+
+
+@pytest.mark.parametrize("tag", ["loss", "vacc", "accurate", "accuracy/baseline", "accumulator"])
+def test_other_tags_have_one_name(tag: str) -> None:
+    assert aliases(tag) == []
+    assert with_tag([Series("other", ".", "log", [])], tag) == []
