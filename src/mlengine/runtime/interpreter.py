@@ -108,15 +108,19 @@ def run_module(name: str) -> NoReturn:
 
     sys.modules["__main__"] = _fresh_main()
     status = 0
+    uncaught: BaseException | None = None
     try:
         runpy._run_module_as_main(name)  # type: ignore[attr-defined]
     except SystemExit as request:
         status = _status(request.code)
     except BaseException as error:
-        _show(error)
+        uncaught = error  # shown outside, where it is no other exception's context
+    if uncaught is not None:
+        _show(uncaught)
         status = 1
-        if isinstance(error, KeyboardInterrupt) and sys.version_info >= (3, 8):
+        if isinstance(uncaught, KeyboardInterrupt) and sys.version_info >= (3, 8):
             _die_interrupted()
+        del uncaught
     ctypes.pythonapi.Py_Exit(ctypes.c_int(status))
     raise AssertionError("Py_Exit returned")
 
@@ -253,9 +257,13 @@ def _show(error: BaseException) -> None:
         ctypes.pythonapi.Py_Exit(ctypes.c_int(_status(request.code)))
     except BaseException as another:
         sys.stderr.write("Error in sys.excepthook:\n")
-        sys.__excepthook__(type(another), another, another.__traceback__)
+        _show_plainly(another, another.__traceback__ and another.__traceback__.tb_next)
         sys.stderr.write("\nOriginal exception was:\n")
-        sys.__excepthook__(type(error), error, traceback)
+        _show_plainly(error, traceback)
+
+
+def _show_plainly(error: BaseException, traceback: types.TracebackType | None) -> None:
+    sys.__excepthook__(type(error), error.with_traceback(traceback), traceback)
 
 
 def _die_interrupted() -> None:

@@ -69,8 +69,8 @@ def command(python: str, config: dict[str, Any]) -> list[str]:
 
 
 def spare_environment() -> dict[str, str]:
-    """Return the variable that a zygote needs besides those of its replicas."""
-    return {ROOM_VARIABLE: TAG_ROOM}
+    """Return the variables that a zygote needs besides those of its replicas."""
+    return {ROOM_VARIABLE: TAG_ROOM, **failpoints.environment()}
 
 
 def main(text: str) -> NoReturn:

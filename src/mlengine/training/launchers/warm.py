@@ -156,10 +156,11 @@ class WarmInterpreters:
         with self._guard:
             return [z.process.pid for z in self._zygotes.values() if z.alive]
 
-    def reap(self) -> None:
-        """Collect zygotes that have ended, so that none stays a zombie of the engine."""
+    def reap(self) -> bool:
+        """Collect zygotes that have ended; return whether none that was let go is left."""
         with self._guard:
             self._reap()
+            return not self._leaving
 
     def close(self) -> None:
         """End all zygotes."""
