@@ -1,8 +1,8 @@
-"""Fills one environment: every package as it is, then what they require and nobody has yet.
+"""Fills the layer of a job's packages: each as it is, then what they require and nobody has yet.
 
     archives ──▶ installed without dependencies, in order, each over what was there before
-             ──▶ Requires-Dist of them all, less what engine + environment satisfy
-             ──▶ resolved under the engine's own versions, new pins installed
+             ──▶ Requires-Dist of them all, less what base + layer satisfy
+             ──▶ resolved under the base's own versions, new pins installed
              ──▶ byte-compiled
 
 That is the order in which the original service ran pip: a rebuilt package of the same version wins,
@@ -11,88 +11,85 @@ and a package never fetches from an index what another one of the same job bring
 
 from __future__ import annotations
 
-import errno
-import shlex
 import shutil
-import time
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from mlengine.core.errors import (
-    Cancelled,
-    EngineError,
-    FailedPrecondition,
-    InvalidArgument,
-    Unavailable,
-)
+from mlengine.core.errors import FailedPrecondition, InvalidArgument
 from mlengine.environments.archives import Archive
 from mlengine.environments.base import Base
-from mlengine.environments.installers import Command, Installer
-from mlengine.environments.process import (
-    Outcome,
-    network_variables,
-    plain_variables,
-    run_command,
-)
+from mlengine.environments.catalogue import LOCAL_RUNTIME
+from mlengine.environments.installers import Installer
+from mlengine.environments.process import Outcome
 from mlengine.environments.requirements import (
     Distribution,
     constraints,
     installed,
     missing,
     new_pins,
+    older_framework,
 )
-from mlengine.environments.venv import make_venv, python_of, site_packages_of
+from mlengine.environments.venv import make_venv, site_packages_of
+from mlengine.environments.workshop import Workshop
 from mlengine.storage.archives import unpack
 
-__all__ = ["Builder", "disk_full", "is_disk_full"]
-
-_SHOWN_LINES = 15
-_DISK_FULL = ("No space left on device", "Disk quota exceeded", "os error 28")
+__all__ = ["LayerBuilder"]
 
 
 @dataclass(frozen=True, slots=True)
-class Builder:
-    """Builds one environment in the folder where it will stay.
+class LayerBuilder:
+    """Builds one layer.
 
     Attributes:
-        path: The environment's folder.
-        scratch: HOME, TMPDIR and working directory of the installer; must exist.
-        deadline_s: On the monotonic clock.
-        cancelled: Polled; once true the installer is killed.
-        started: Told the process group of each command, for whoever cleans up after a crash.
+        runtime: The runtime's name; on the engine's own, a job may have any framework it asks for.
+        direct: Take requirements of the form ``name @ URL``.
     """
 
-    path: Path
+    workshop: Workshop
     base: Base
     installer: Installer
-    scratch: Path
-    deadline_s: float
-    log: Callable[[str], None]
-    cancelled: Callable[[], bool]
-    started: Callable[[int], None]
+    runtime: str
+    direct: bool = False
+    _warnings: list[str] = field(default_factory=list)
 
-    def build(self, archives: Sequence[Archive]) -> None:
-        """Make the environment and install into it.
+    def build(self, archives: Sequence[Archive]) -> dict[str, Any]:
+        """Make the environment and install into it; return what to note about it.
 
         Raises:
             FailedPrecondition: A package or a requirement cannot be installed.
             Unavailable: The disk is full.
-            Cancelled: `cancelled` said so.
+            Cancelled: It was cancelled.
         """
-        make_venv(self.path, self.base)
+        shop = self.workshop
+        make_venv(shop.path, self.base)
         for index, archive in enumerate(archives):
-            self.log(f"Installing the package: {archive.name}")
-            opened = self._open(archive, self.scratch / f"package-{index}")
+            shop.log(f"Installing the package: {archive.name}")
+            opened = self._open(archive, shop.scratch / f"package-{index}")
             command = self.installer.install_archive(
-                self._python, opened, isolated=self._needs_isolation(archive)
+                shop.python, opened, isolated=self._needs_isolation(archive)
             )
-            self._run(command, subject=archive.name)
+            shop.run(command, subject=_of_package(archive.name))
         self._install_requirements(archives)
-        self._compile()
+        shop.compile(self._site_packages)
+        mine = installed([self._site_packages])
+        return {
+            "kind": "layer",
+            "runtime": self.runtime,
+            "python": self.base.version,
+            "base": self.base.prefix,
+            "packages": [item.name for item in archives],
+            "shadowed": sorted(set(mine) & set(installed(self.base.site_dirs))),
+            "warnings": self._warnings,
+        }
+
+    @property
+    def _site_packages(self) -> Path:
+        return site_packages_of(self.workshop.path, self.base)
 
     def _open(self, archive: Archive, into: Path) -> Archive:
         """Unpack a package by our own rules: installers follow links, and unpack any bomb.
@@ -100,7 +97,7 @@ class Builder:
         A source distribution is installed from there. A wheel is installed as it is, for its file
         name says what it is; what passed here cannot harm the installer either.
         """
-        start = f"User-provided package {archive.name} failed to install: "
+        start = f"{_of_package(archive.name)}: "
         try:
             unpack(archive.path, into)
         except InvalidArgument as error:
@@ -116,122 +113,90 @@ class Builder:
             )
         return replace(archive, path=roots[0])
 
-    @property
-    def _python(self) -> Path:
-        return python_of(self.path)
-
     def _needs_isolation(self, archive: Archive) -> bool:
-        """Whether the build needs tools that the engine lacks, hence a package index."""
-        if archive.wheel or (archive.setuptools and not archive.build_requires):
+        """Whether the build needs tools that the base lacks, hence a package index."""
+        if archive.wheel:
             return False
         wanted = Distribution(archive.name, "0", archive.build_requires)
         base = installed(self.base.site_dirs)
         # Refuses URLs among them too. Old projects ask for 'wheel', which setuptools now has.
         base.setdefault("wheel", Distribution("wheel", "1"))
-        return bool(missing([wanted], base)) or not archive.setuptools
+        absent = missing([wanted], base, markers=self.base.markers(), direct=self.direct)
+        return bool(absent) or not archive.setuptools or "setuptools" not in base
 
     def _install_requirements(self, archives: Sequence[Archive]) -> None:
-        mine = installed([site_packages_of(self.path, self.base)])
+        mine = installed([self._site_packages])
         if not any(item.requires for item in mine.values()):
             return
         base = installed(self.base.site_dirs)
-        absent = missing(mine.values(), base | mine)
+        found = missing(mine.values(), base | mine, markers=self.base.markers(), direct=self.direct)
+        absent = [(asker, wanted) for asker, wanted in found if not self._stays(wanted, base)]
         if not absent:
             return
         wanted = [requirement for _, requirement in absent]
-        askers = _named(archives, {asker.name for asker, _ in absent})
-        self.log(f"Installing the requirements: {', '.join(sorted(map(_plain, wanted)))}")
-        resolved = self._resolve(wanted, base, subject=askers)
-        pins = new_pins(resolved, base | mine, own=[*mine, "mlengine"])
+        subject = _of_package(_named(archives, {asker.name for asker, _ in absent}))
+        self.workshop.log(f"Installing the requirements: {', '.join(sorted(map(_plain, wanted)))}")
+        resolved = self._resolve(wanted, base, subject=subject)
+        pins = new_pins(resolved, base | mine, own=[*mine, "mlengine"], direct=self.direct)
         for pin in pins:
             there = base.get(canonicalize_name(pin.name))
             if there is not None:
-                self.log(f"{pin} is installed for this job; the engine's own is {there.version}.")
+                self.workshop.log(
+                    f"{pin} is installed for this job; the runtime's own is {there.version}."
+                )
         if pins:
-            command = self.installer.install_pins(self._python, [str(pin) for pin in pins])
-            self._run(command, subject=askers)
+            command = self.installer.install_pins(self.workshop.python, [str(pin) for pin in pins])
+            self.workshop.run(command, subject=subject)
+
+    def _stays(self, requirement: Requirement, base: dict[str, Distribution]) -> bool:
+        """Whether the runtime's framework serves a requirement on an older one; says so."""
+        if self.runtime == LOCAL_RUNTIME:
+            return False
+        version = older_framework(requirement, base)
+        if version:
+            self._warnings.append(
+                f"The package requires {_plain(requirement)}; it runs with {version}, which is "
+                f"what the runtime '{self.runtime}' has."
+            )
+            self.workshop.log(self._warnings[-1])
+        return bool(version)
 
     def _resolve(
         self, wanted: Sequence[Requirement], base: dict[str, Distribution], *, subject: str
     ) -> list[str]:
-        """Resolve under the engine's versions if that is possible, freely if not."""
-        asked, pinned = self.scratch / "requirements.in", self.scratch / "constraints.txt"
-        report = self.scratch / "resolution"
+        """Resolve under the base's versions if that is possible, freely if not."""
+        shop = self.workshop
+        asked, pinned = shop.scratch / "requirements.in", shop.scratch / "constraints.txt"
+        report = shop.scratch / "resolution"
         asked.write_text("".join(f"{_plain(requirement)}\n" for requirement in wanted))
         pinned.write_text("".join(f"{line}\n" for line in constraints(base, wanted)))
-        command = self.installer.resolve(self._python, asked, constraints=pinned, report=report)
-        outcome = self._attempt(command)
+        command = self.installer.resolve(shop.python, asked, constraints=pinned, report=report)
+        outcome = shop.attempt(command)
         if outcome.status != 0 and not (outcome.timed_out or outcome.cancelled):
-            self.log("The requirements do not fit the engine's own libraries: resolving freely.")
+            shop.log("The requirements do not fit the runtime's own libraries: resolving freely.")
             pinned.write_text("")
-            outcome = self._attempt(command)
-        self._check(outcome, subject=subject)
+            outcome = shop.attempt(command)
+        shop.check(outcome, subject=subject + _culprits(outcome, wanted))
         return self.installer.read_report(report)
 
-    def _compile(self) -> None:
-        """Byte-compile in a process of its own: sources are untrusted, and may not even parse."""
-        site_packages = str(site_packages_of(self.path, self.base))
-        options = ("-I", "-S", "-m", "compileall", "-q", "-j", "0")
-        outcome = self._attempt(Command((str(self._python), *options, site_packages)), quiet=True)
-        if outcome.cancelled or any(text in "\n".join(outcome.tail) for text in _DISK_FULL):
-            self._check(outcome, subject="archive")
 
-    def _run(self, command: Command, *, subject: str) -> None:
-        self._check(self._attempt(command), subject=subject)
-
-    def _attempt(self, command: Command, *, quiet: bool = False) -> Outcome:
-        if not quiet:
-            shown = (Path(command.argv[0]).name, *command.argv[1:])
-            self.log(f"Running command: {shlex.join(shown)}")
-        network = network_variables() if command.network else {}
-        return run_command(
-            command.argv,
-            env={**plain_variables(self.scratch), **network, **command.variables},
-            cwd=self.scratch,
-            timeout_s=max(0.0, self.deadline_s - time.monotonic()),
-            log=(lambda line: None) if quiet else self.log,
-            cancelled=self.cancelled,
-            started=self.started,
-        )
-
-    def _check(self, outcome: Outcome, *, subject: str) -> None:
-        if not outcome.ok:
-            raise _failure(outcome, subject)
+def _of_package(names: str) -> str:
+    return f"User-provided package {names} failed to install"
 
 
-def _failure(outcome: Outcome, subject: str) -> EngineError:
-    if outcome.cancelled:
-        return Cancelled(f"The installation of {subject} was cancelled.", "Submit it again.")
-    tail = "\n".join(outcome.tail[-_SHOWN_LINES:])
-    if any(text in tail for text in _DISK_FULL):
-        return disk_full()
-    start = f"User-provided package {subject} failed to install: "
-    if outcome.timed_out:
-        return FailedPrecondition(
-            f"{start}install timed out. Its last lines were:\n{tail}\n",
-            "Look for a setup.py that waits, or for an index that does not answer.",
-        )
-    return FailedPrecondition(
-        f"{start}the installer ended with status {outcome.status}:\n{tail}\n",
-        "Mend the package, try it with 'pip install' on your own machine, and submit again.",
-    )
-
-
-def is_disk_full(error: OSError) -> bool:
-    """Whether the cause is a full disk or an exhausted quota."""
-    return error.errno in (errno.ENOSPC, errno.EDQUOT)
-
-
-def disk_full() -> Unavailable:
-    """Return the error that says what to do about a full disk."""
-    return Unavailable(
-        "No space is left on the disk that holds the environments.",
-        "Free some, for example by deleting old jobs, and submit again.",
-    )
+def _culprits(outcome: Outcome, wanted: Sequence[Requirement]) -> str:
+    """Word which of the requirements the installer complains of, as far as it names them."""
+    said = " ".join(outcome.tail).lower()
+    named = [_plain(item) for item in wanted if canonicalize_name(item.name) in said]
+    if not named or outcome.ok:
+        return ""
+    return f": its requirement {', '.join(repr(item) for item in named)} cannot be had"
 
 
 def _plain(requirement: Requirement) -> str:
     """Word a requirement without its marker, which has been judged already."""
+    if requirement.url:
+        return f"{requirement.name} @ {requirement.url}"
     extras = f"[{','.join(sorted(requirement.extras))}]" if requirement.extras else ""
     return f"{requirement.name}{extras}{requirement.specifier}"
 

@@ -1,45 +1,40 @@
-"""Environments on disk: found by what they contain, built once, never seen half-built.
+"""Environments: a runtime, and over it a layer of one job's packages; each found by its content.
 
-    ROOT/<digest>             a link: the environment is complete
-    ROOT/.builds/<name>/      where environments are built, and stay
-    ROOT/.locks/<digest>      held by the one who builds it
+    runtimeVersion ──▶ choice (`resolution`) ──▶ the runtime's own environment (`runtime_build`)
+    packages       ──────────────────────────▶ a layer over it (`build`)
 
-An environment is built in the place where it stays, because installers write absolute paths into
-it (the first line of every console script). What commits it is one rename, of the link. A builder
-that dies leaves a folder that no link names; the next builder takes a fresh one, so an orphaned
-installer that is still writing can harm nobody. `sweep` removes such folders, and such installers.
+Both are kept on one shelf (`shelf`), which sees to it that each is built once. The engine's own
+runtime is its own interpreter: nothing is built for it but layers.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 import os
-import secrets
-import shutil
-import signal
-import stat
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from mlengine.core.errors import Cancelled, EngineError, from_status
+from mlengine.core.errors import FailedPrecondition
 from mlengine.environments.archives import Archive, read_archive
 from mlengine.environments.base import Base, describe_base
-from mlengine.environments.build import Builder, disk_full, is_disk_full
+from mlengine.environments.build import LayerBuilder
+from mlengine.environments.catalogue import OVERLAYS_FOLDER, Catalogue, Recipe, read_catalogue
+from mlengine.environments.eviction import GRACE_S, delete_all, evict_oldest
 from mlengine.environments.installers import find_installer
-from mlengine.environments.locks import held, try_held
-from mlengine.environments.venv import python_of
+from mlengine.environments.interpreters import find_interpreter
+from mlengine.environments.resolution import Choice, Wish, choose
+from mlengine.environments.runtime_build import RuntimeBuilder, runtime_digest
+from mlengine.environments.shelf import Entry, Log, Shelf
+from mlengine.environments.venv import python_of, site_packages_of
+from mlengine.environments.workshop import disk_full, is_disk_full, opened_workshop
 
-__all__ = ["Environment", "Environments"]
+__all__ = ["Environment", "Environments", "RuntimeOnDisk"]
 
-_FORMAT = "1"  # part of every digest: raise it when environments are built differently
-_NAME_DIGITS = 32  # of the digest; keeps first lines of scripts below the kernel's limit
 _CHUNK_BYTES = 1 << 20
-_INSTALLER = "installer.json"  # the process group that is writing into a build
-_OTHERS_WRITE = 0o022  # archives and installers set this whatever the umask says
 
 
 def _never() -> bool:
@@ -56,10 +51,16 @@ class Environment:
 
     Attributes:
         python: The interpreter to start replicas with.
-        path: The environment's folder; without packages, the prefix of the engine's interpreter.
+        path: The environment's folder; without packages, the prefix of the runtime's interpreter.
         digest: Of all that went into it, 64 hexadecimal digits.
-        hit: It was there already, or somebody else was building it.
+        hit: Nothing had to be built, or somebody else was building it.
         seconds: What preparing it took.
+        runtime: The runtime's name.
+        warnings: What the user should be told about it.
+        base_python: The runtime's interpreter, which the packages are layered over.
+        site_packages: The layer's folder of modules; None without packages.
+        shadowed: Canonical names of distributions that both the layer and the runtime have.
+        extra_environment: Variables that replicas need besides.
     """
 
     python: Path
@@ -67,16 +68,48 @@ class Environment:
     digest: str
     hit: bool
     seconds: float
+    runtime: str
+    base_python: Path
+    warnings: tuple[str, ...] = ()
+    site_packages: Path | None = None
+    shadowed: frozenset[str] = frozenset()
+    extra_environment: dict[str, str] = field(default_factory=dict)
 
     def variables(self, inherited: Mapping[str, str]) -> dict[str, str]:
         """Return `inherited` with what makes console scripts and subprocesses find it.
 
         A trainer that starts ``python`` or a script of its own package gets this environment's,
-        and the engine's own scripts (``tensorboard``) behind them.
+        and the runtime's own scripts (``tensorboard``) behind them.
         """
-        binaries = (str(self.python.parent), str(Path(sys.executable).parent))
+        binaries = (str(self.python.parent), str(self.base_python.parent))
         search = [*dict.fromkeys(binaries), inherited.get("PATH", os.defpath)]
-        return {**inherited, "PATH": os.pathsep.join(search), "VIRTUAL_ENV": str(self.path)}
+        return {
+            **inherited,
+            **self.extra_environment,
+            "PATH": os.pathsep.join(search),
+            "VIRTUAL_ENV": str(self.path),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class RuntimeOnDisk:
+    """What there is of a runtime here.
+
+    Attributes:
+        recipe: What it is made of; where its interpreter is missing, of what stands in for it.
+        interpreter: The one that it is built over; empty when there is none.
+        digest: Of its environment, built or not.
+        entry: Its environment; None when it is not built.
+        problem: What is to be known before using it, such as that something stands in for it.
+        log: Where its build's log is; None when there is none.
+    """
+
+    recipe: Recipe
+    interpreter: str = ""
+    digest: str = ""
+    entry: Entry | None = None
+    problem: str = ""
+    log: Path | None = None
 
 
 class Environments:
@@ -84,10 +117,13 @@ class Environments:
 
     Args:
         root: Their folder; made, with mode 0700, when it does not exist.
-        python: The interpreter they are built over.
+        python: The engine's own interpreter.
         installer: ``uv``, ``pip``, or ``auto`` for uv where there is one.
         timeout_s: Longest time to build one, in seconds.
         on_log: Told what a `prepare` without a `log` of its own has to say.
+        catalogue: The runtimes; those of the package when None.
+        overlays: The folder of overlays.
+        allow_direct: Take requirements of the form ``name @ URL``.
 
     Example:
         >>> environments = Environments(home / "environments")  # doctest: +SKIP
@@ -102,178 +138,225 @@ class Environments:
         python: str = sys.executable,
         installer: str = "auto",
         timeout_s: float = 600.0,
-        on_log: Callable[[str], None] = _silent,
+        on_log: Log = _silent,
+        catalogue: Catalogue | None = None,
+        overlays: Path = OVERLAYS_FOLDER,
+        allow_direct: bool = False,
     ) -> None:
-        self._root = root.absolute()
+        self._shelf = Shelf(root, timeout_s=timeout_s)
         self._python = python
         self._prefer = installer
         self._timeout_s = timeout_s
         self._on_log = on_log
+        self.catalogue = catalogue or read_catalogue()
+        self._overlays = overlays
+        self._allow_direct = allow_direct
+
+    @property
+    def builds(self) -> Path:
+        """The folder in which every environment is; the paths of a job's files name it."""
+        return self._shelf.builds
+
+    def check(
+        self,
+        runtime_version: str,
+        python_version: str = "",
+        *,
+        strict: bool = False,
+        legacy_keras: bool = False,
+    ) -> tuple[str, ...]:
+        """Return what a job that asks for this runtime must be told. Builds nothing.
+
+        Raises:
+            InvalidArgument: There is no such runtime, or not as it was asked for.
+            FailedPrecondition: This machine has no interpreter for it.
+        """
+        return self._choose(Wish(runtime_version, python_version, strict, legacy_keras)).warnings
 
     def prepare(
         self,
         packages: Sequence[Path],
         *,
         runtime_version: str = "",
-        log: Callable[[str], None] | None = None,
+        python_version: str = "",
+        strict: bool = False,
+        legacy_keras: bool = False,
+        log: Log | None = None,
         cancelled: Callable[[], bool] = _never,
     ) -> Environment:
         """Return the environment that holds exactly these packages, building it if need be.
 
         Args:
             packages: Archives, in the order in which they are installed.
-            runtime_version: What the job asked for. It is noted beside what is built; every
-                runtime is the engine's own for now, which `runtime_warning` words for the user.
+            runtime_version: What the job asked for; see `resolution`.
+            python_version: Honoured where the runtime allows it.
+            strict: Refuse what would otherwise be a warning.
+            legacy_keras: Keras 2 on a runtime of Keras 3.
             log: Receives a line for each step, and what the installer prints; may be called
                 from another thread.
             cancelled: Polled; once true, the installer is killed.
 
         Raises:
-            InvalidArgument: A package has a name that no installer understands.
-            FailedPrecondition: A package cannot be installed; with the installer's last lines.
+            InvalidArgument: A package has a name that no installer understands, or there is no
+                such runtime.
+            FailedPrecondition: A package cannot be installed (with the installer's last lines),
+                or the runtime's interpreter is missing.
             Unavailable: The disk is full. Nothing half-built is left to be used.
             Cancelled: `cancelled` said so.
         """
         started_s = time.monotonic()
         tell = log or self._on_log
-        base = describe_base(self._python)
-        if not packages:
-            seconds = time.monotonic() - started_s
-            prefix = Path(base.prefix)
-            return Environment(base.python, prefix, base.fingerprint(), hit=True, seconds=seconds)
+        choice = self._choose(Wish(runtime_version, python_version, strict, legacy_keras))
         archives = [read_archive(path) for path in packages]
-        digest = self._digest(base, packages)
         try:
-            path, hit = self._complete(digest), True
-            if path is None:
-                path, hit = self._build(
-                    base, archives, digest, runtime=runtime_version, log=tell, cancelled=cancelled
-                )
+            below, was_there = self._runtime(choice, log=tell, cancelled=cancelled)
+            base = describe_base(str(python_of(below.path)) if below else self._python)
+            if not packages:
+                digest = below.facts["digest"] if below else base.fingerprint()
+                path, facts, hit = Path(base.prefix), {}, True
+            else:
+                digest = self._layer_digest(base, packages)
+                layer, hit = self._layer(choice, base, archives, digest, tell, cancelled)
+                path, facts = layer.path, layer.facts
         except OSError as error:
             if is_disk_full(error):
                 raise disk_full() from error
             raise
-        seconds = time.monotonic() - started_s
-        return Environment(python_of(path), path, digest, hit=hit, seconds=seconds)
+        return Environment(
+            python=python_of(path) if packages else base.python,
+            path=path,
+            digest=digest,
+            hit=hit and was_there,
+            seconds=time.monotonic() - started_s,
+            runtime=choice.recipe.name,
+            base_python=base.python,
+            warnings=(*choice.warnings, *facts.get("warnings", ())),
+            site_packages=site_packages_of(path, base) if packages else None,
+            shadowed=frozenset(facts.get("shadowed", ())),
+            extra_environment=dict(choice.recipe.variables),
+        )
+
+    def build(self, name: str, *, log: Log | None = None) -> RuntimeOnDisk:
+        """Build a runtime's environment, so that the first job need not wait for it.
+
+        Raises:
+            NotFound: There is no such runtime.
+            FailedPrecondition: It cannot be built.
+        """
+        recipe = self.catalogue.get(name)
+        self.prepare([], runtime_version=recipe.name, log=log)
+        return self.describe(name)
+
+    def describe(self, name: str) -> RuntimeOnDisk:
+        """Say what there is of a runtime here, by its name or an alias.
+
+        Raises:
+            NotFound: There is no such runtime.
+        """
+        recipe = self.catalogue.get(name)
+        if recipe.is_local:
+            base = describe_base(self._python)
+            return RuntimeOnDisk(recipe, str(base.python), base.fingerprint())
+        try:
+            choice = self._choose(Wish(recipe.name))
+        except FailedPrecondition as error:
+            return RuntimeOnDisk(recipe, problem=f"{error.problem} {error.remedy}")
+        assert choice.interpreter is not None
+        digest = self._runtime_digest(choice)
+        log = self._shelf.log_of(digest)
+        return RuntimeOnDisk(
+            choice.recipe,
+            str(choice.interpreter.path),
+            digest,
+            self._shelf.find(digest),
+            " ".join(choice.warnings),
+            log if log.exists() else None,
+        )
+
+    def delete(self, name: str, *, in_use: Collection[Path] = ()) -> None:
+        """Remove a runtime's environments, and every layer over them.
+
+        Raises:
+            NotFound: There is no such runtime, or it is not built.
+            FailedPrecondition: It is the engine's own, or a job is using it.
+        """
+        recipe = self.catalogue.get(name)
+        if recipe.is_local:
+            raise FailedPrecondition(
+                "The runtime 'local' is the engine's own interpreter.", "It cannot be deleted."
+            )
+        delete_all(self._shelf, recipe.name, in_use=in_use)
+
+    def collect(
+        self, keep_bytes: int, *, in_use: Collection[Path] = (), grace_s: float = GRACE_S
+    ) -> int:
+        """Remove those used longest ago until the rest fits; return the bytes freed.
+
+        Args:
+            keep_bytes: What may stay.
+            in_use: Folders that running jobs need: neither they nor their runtimes are removed.
+            grace_s: Nor is one that was asked for within so many seconds.
+        """
+        return evict_oldest(self._shelf, keep_bytes, in_use=in_use, grace_s=grace_s)
 
     def sweep(self) -> int:
         """Remove what dead builders left behind; safe while others build. Returns how many."""
-        removed = 0
-        if not self._builds.is_dir():
-            return 0
-        linked = {link.readlink().name for link in self._root.iterdir() if link.is_symlink()}
-        for folder in list(self._builds.iterdir()):
-            if folder.name in linked:
-                continue
-            digest = folder.name.split("-", 1)[0]
-            with try_held(self._locks / digest) as ours:
-                # Asked again under the lock: its builder may have committed it just now.
-                link = self._root / digest
-                committed = link.is_symlink() and link.readlink().name == folder.name
-                if ours and not committed:
-                    _kill_orphan(folder)
-                    shutil.rmtree(folder, ignore_errors=True)
-                    removed += 1
-        return removed
+        return self._shelf.sweep()
 
-    @property
-    def _builds(self) -> Path:
-        return self._root / ".builds"
+    def _choose(self, wish: Wish) -> Choice:
+        own = describe_base(self._python).version
+        return choose(self.catalogue, wish, find=find_interpreter, own_version=own)
 
-    @property
-    def _locks(self) -> Path:
-        return self._root / ".locks"
+    def _runtime(
+        self, choice: Choice, *, log: Log, cancelled: Callable[[], bool]
+    ) -> tuple[Entry | None, bool]:
+        """Return the runtime's environment (None: the engine's own), and whether it was there."""
+        if choice.interpreter is None:
+            return None, True
+        base = describe_base(str(choice.interpreter.path))
+        builder = RuntimeBuilder(choice.recipe, base, prefer=self._prefer, overlays=self._overlays)
+        digest = self._runtime_digest(choice)
 
-    def _digest(self, base: Base, packages: Sequence[Path]) -> str:
-        # The root is part of it: a home that was copied elsewhere holds scripts whose first
-        # line names the old place.
-        total = hashlib.sha256(f"{_FORMAT}\n{self._root}\n{base.fingerprint()}\n".encode())
-        for path in packages:
-            total.update(f"{path.name}\n{_file_digest(path)}\n".encode())
-        return total.hexdigest()
+        def fill(path: Path, tell: Log) -> dict[str, Any]:
+            with self._workshop(path, tell, cancelled) as workshop:
+                return {**builder.build(workshop), "digest": digest}
 
-    def _complete(self, digest: str) -> Path | None:
-        """Return the finished environment, if there is one whose interpreter still exists."""
-        link = self._root / digest[:_NAME_DIGITS]
-        try:
-            path = self._builds / link.readlink().name
-        except OSError:
-            return None
-        return path if python_of(path).exists() else None
+        return self._shelf.obtain(digest, fill, log=log, cancelled=cancelled)
 
-    def _build(
+    def _runtime_digest(self, choice: Choice) -> str:
+        assert choice.interpreter is not None
+        base = describe_base(str(choice.interpreter.path))
+        return runtime_digest(choice.recipe, base, root=self._shelf.root, overlays=self._overlays)
+
+    def _layer(
         self,
+        choice: Choice,
         base: Base,
         archives: Sequence[Archive],
         digest: str,
-        *,
-        runtime: str,
-        log: Callable[[str], None],
+        log: Log,
         cancelled: Callable[[], bool],
-    ) -> tuple[Path, bool]:
-        """Build it under its lock; also says whether somebody else did so while we waited."""
-        name = digest[:_NAME_DIGITS]
-        for folder in (self._root, self._builds, self._locks):
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock = self._locks / name
-        failure = _Failure(self._locks / f"{name}.failed")
-        before = failure.read()
-        with held(
-            lock,
-            timeout_s=self._timeout_s + 30.0,
-            cancelled=cancelled,
-            waiting=lambda: log("Waiting: the same environment is being built already."),
-        ):
-            path = self._complete(digest)
-            if path is not None:
-                return path, True
-            after = failure.read()
-            if after != before and after is not None:
-                # It failed while we waited for it; trying again would only fail again.
-                raise after.error
-            path = self._builds / f"{name}-{secrets.token_hex(4)}"
-            try:
-                self._fill(path, base, archives, runtime=runtime, log=log, cancelled=cancelled)
-                _commit(path, self._root / name)
-            except BaseException as error:
-                shutil.rmtree(path, ignore_errors=True)
-                if isinstance(error, EngineError) and not isinstance(error, Cancelled):
-                    failure.write(error)
-                raise
-            return path, False
+    ) -> tuple[Entry, bool]:
+        def fill(path: Path, tell: Log) -> dict[str, Any]:
+            with self._workshop(path, tell, cancelled) as workshop:
+                installer = find_installer(self._prefer, base)
+                builder = LayerBuilder(
+                    workshop, base, installer, choice.recipe.name, self._allow_direct
+                )
+                return {**builder.build(archives), "digest": digest}
 
-    def _fill(
-        self,
-        path: Path,
-        base: Base,
-        archives: Sequence[Archive],
-        *,
-        runtime: str,
-        log: Callable[[str], None],
-        cancelled: Callable[[], bool],
-    ) -> None:
-        path.mkdir(mode=0o700)
-        scratch = path / "scratch"
-        scratch.mkdir(mode=0o700)
-        Builder(
-            path=path,
-            base=base,
-            installer=find_installer(self._prefer, base),
-            scratch=scratch,
-            deadline_s=time.monotonic() + self._timeout_s,
-            log=log,
-            cancelled=cancelled,
-            started=lambda pid: _note_installer(path, pid),
-        ).build(archives)
-        shutil.rmtree(scratch, ignore_errors=True)
-        for droppings in (_INSTALLER, ".lock"):  # the second is uv's
-            (path / droppings).unlink(missing_ok=True)
-        facts = {
-            "packages": [item.name for item in archives],
-            "python": base.version,
-            "runtime_version": runtime,
-        }
-        (path / "environment.json").write_text(json.dumps(facts, indent=2) + "\n")
+        return self._shelf.obtain(digest, fill, log=log, cancelled=cancelled)
+
+    def _workshop(self, path: Path, log: Log, cancelled: Callable[[], bool]) -> Any:
+        return opened_workshop(path, timeout_s=self._timeout_s, log=log, cancelled=cancelled)
+
+    def _layer_digest(self, base: Base, packages: Sequence[Path]) -> str:
+        # The root is part of it: a home that was copied elsewhere holds scripts whose first
+        # line names the old place.
+        total = hashlib.sha256(f"layer 2\n{self._shelf.root}\n{base.fingerprint()}\n".encode())
+        for path in packages:
+            total.update(f"{path.name}\n{_file_digest(path)}\n".encode())
+        return total.hexdigest()
 
 
 def _file_digest(path: Path) -> str:
@@ -282,92 +365,3 @@ def _file_digest(path: Path) -> str:
         while chunk := file.read(_CHUNK_BYTES):
             total.update(chunk)
     return total.hexdigest()
-
-
-def _commit(path: Path, link: Path) -> None:
-    """Name the environment, once all of it would survive a power cut."""
-    for folder, _folders, names in os.walk(path):
-        _flush(Path(folder))
-        for name in names:
-            _flush(Path(folder, name))
-    fresh = link.with_name(f".{path.name}.link")
-    fresh.unlink(missing_ok=True)
-    fresh.symlink_to(Path(path.parent.name, path.name))
-    fresh.replace(link)
-    _flush(link.parent)
-
-
-def _flush(path: Path) -> None:
-    """Write one file or folder through to the disk, and keep others from writing into it."""
-    if path.is_symlink():
-        return
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        mode = stat.S_IMODE(os.fstat(descriptor).st_mode)
-        if mode & _OTHERS_WRITE:
-            os.fchmod(descriptor, mode & ~_OTHERS_WRITE)
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-class _Failure:
-    """How the last build of an environment failed, for those who waited for it."""
-
-    @dataclass(frozen=True, slots=True)
-    class Record:
-        token: str
-        status: str
-        problem: str
-        remedy: str
-
-        @property
-        def error(self) -> EngineError:
-            error = from_status(self.status, self.problem)
-            return type(error)(self.problem, self.remedy)
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def read(self) -> Record | None:
-        try:
-            return self.Record(**json.loads(self._path.read_text()))
-        except (OSError, ValueError, TypeError):
-            return None
-
-    def write(self, error: EngineError) -> None:
-        facts = {
-            "token": secrets.token_hex(8),
-            "status": error.status,
-            "problem": error.problem,
-            "remedy": error.remedy,
-        }
-        try:
-            self._path.write_text(json.dumps(facts))
-        except OSError:
-            pass  # those who wait then find out for themselves
-
-
-def _note_installer(folder: Path, pid: int) -> None:
-    facts = {"pid": pid, "started": _start_ticks(pid)}
-    (folder / _INSTALLER).write_text(json.dumps(facts))
-
-
-def _kill_orphan(folder: Path) -> None:
-    """Kill the installer of a builder that died, unless its number is somebody else's by now."""
-    try:
-        facts = json.loads((folder / _INSTALLER).read_text())
-        pid, started = int(facts["pid"]), str(facts["started"])
-        if started and _start_ticks(pid) == started:
-            os.killpg(pid, signal.SIGKILL)
-    except (OSError, ValueError, KeyError, TypeError):
-        pass
-
-
-def _start_ticks(pid: int) -> str:
-    """Return when a process started, in kernel ticks since boot; empty where that is unknown."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return ""
-    return stat.rpartition(")")[2].split()[19]

@@ -1,14 +1,14 @@
 """What a user's packages require, and what of that is still missing. Pure but for reading metadata.
 
 Requires-Dist lines ──▶ parse_requirement ──▶ missing ──▶ pins the installer must add
-                        (refuses what leaves             (constrained by what the engine
+                        (refuses what leaves             (constrained by what the base
                          the package index)               already has)
 """
 
 from __future__ import annotations
 
 import importlib.metadata
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,8 +24,22 @@ __all__ = [
     "installed",
     "missing",
     "new_pins",
+    "older_framework",
     "parse_requirement",
 ]
+
+_STANDS_FOR = {
+    "tensorflow-cpu": ("tensorflow", "tensorflow-gpu"),
+    "tensorflow": ("tensorflow-cpu", "tensorflow-gpu"),
+    "xgboost-cpu": ("xgboost",),
+    "xgboost": ("xgboost-cpu",),
+    "scikit-learn": ("sklearn",),
+}
+"""Distribution → names under which trainers require the same modules."""
+
+_FRAMEWORKS = frozenset(
+    {"tensorflow", "tensorflow-cpu", "tensorflow-gpu", "tensorflow-estimator", "keras", "torch"}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,17 +52,30 @@ class Distribution:
 
 
 def installed(folders: Sequence[Path]) -> dict[str, Distribution]:
-    """Read what is installed in these folders; the first that has a name wins, as in an import."""
+    """Read what is installed in these folders; the first that has a name wins, as in an import.
+
+    What brings the modules of a distribution of another name is found under that name too.
+    """
     found: dict[str, Distribution] = {}
+    name: str
     for item in importlib.metadata.distributions(path=[str(folder) for folder in folders]):
         name = canonicalize_name(str(item.metadata["Name"] or ""))
         if name and name not in found:
             found[name] = Distribution(name, item.version, tuple(item.requires or ()))
+    for name, others in _STANDS_FOR.items():
+        if name in found:
+            for other in others:
+                found.setdefault(other, Distribution(other, found[name].version))
     return found
 
 
-def parse_requirement(line: str, *, package: str) -> Requirement:
+def parse_requirement(line: str, *, package: str, direct: bool = False) -> Requirement:
     """Read one requirement of `package`, refusing those that do not come from the package index.
+
+    Args:
+        line: A requirement as in ``install_requires``.
+        package: Who requires it, for the error.
+        direct: Take ``name @ URL`` too.
 
     Raises:
         FailedPrecondition: The line is an installer's option (``-e``, ``--index-url``), a URL or
@@ -68,7 +95,7 @@ def parse_requirement(line: str, *, package: str) -> Requirement:
             raise _refused(text, package, "a URL or a path") from None
         reason = str(error).splitlines()[0]
         raise _refused(text, package, f"not a requirement ({reason})") from None
-    if requirement.url:
+    if requirement.url and not direct:
         raise _refused(text, package, "a direct URL")
     return requirement
 
@@ -76,16 +103,27 @@ def parse_requirement(line: str, *, package: str) -> Requirement:
 def _refused(text: str, package: str, what: str) -> FailedPrecondition:
     return FailedPrecondition(
         f"User-provided package {package} failed to install: its requirement '{text}' is {what}.",
-        "Name a package of the index, such as 'numpy>=1.20', or pass the archive with --packages.",
+        "Name a package of the index, such as 'numpy>=1.20', or pass the archive with --packages; "
+        "the setting allow_direct_requirements allows 'name @ URL'.",
     )
 
 
 def missing(
-    distributions: Iterable[Distribution], present: Mapping[str, Distribution]
+    distributions: Iterable[Distribution],
+    present: Mapping[str, Distribution],
+    *,
+    markers: Mapping[str, str],
+    direct: bool = False,
 ) -> list[tuple[Distribution, Requirement]]:
     """Return what `distributions` require and `present` does not satisfy, with who asks for it.
 
     Extras are followed: ``pandas[gcp]`` is satisfied only when what the extra adds is there too.
+
+    Args:
+        distributions: Whose requirements are looked at.
+        present: What there is.
+        markers: The interpreter and machine that environment markers are judged by.
+        direct: Take requirements of the form ``name @ URL``, which nothing present satisfies.
 
     Raises:
         FailedPrecondition: A requirement is refused by `parse_requirement`.
@@ -95,41 +133,67 @@ def missing(
     waiting = [(item, item, frozenset[str]()) for item in distributions]
     while waiting:
         asker, holder, extras = waiting.pop()
-        for requirement in _applicable(holder, extras, package=asker.name):
+        for line in holder.requires:
+            requirement = parse_requirement(line, package=asker.name, direct=direct)
             key = (asker.name, str(requirement))
-            if key in seen:
+            if key in seen or not _applies(requirement, extras, markers):
                 continue
             seen.add(key)
             answer = present.get(canonicalize_name(requirement.name))
-            if answer is None or not requirement.specifier.contains(
-                answer.version, prereleases=True
-            ):
+            if answer is None or requirement.url or not _satisfies(answer, requirement):
                 found.append((asker, requirement))
             elif requirement.extras:
                 waiting.append((asker, answer, frozenset(requirement.extras)))
     return found
 
 
-def _applicable(
-    holder: Distribution, extras: frozenset[str], *, package: str
-) -> Iterator[Requirement]:
-    """Yield the requirements that apply here; with `extras`, only what those extras add."""
-    for line in holder.requires:
-        requirement = parse_requirement(line, package=package)
-        marker = requirement.marker
-        plainly = marker is None or marker.evaluate({"extra": ""})
-        if plainly:
-            if not extras:
-                yield requirement
-        elif marker is not None and any(marker.evaluate({"extra": extra}) for extra in extras):
-            yield requirement
+def _satisfies(answer: Distribution, requirement: Requirement) -> bool:
+    return requirement.specifier.contains(answer.version, prereleases=True)
+
+
+def _applies(requirement: Requirement, extras: frozenset[str], markers: Mapping[str, str]) -> bool:
+    """Say whether a requirement applies here; with `extras`, whether one of them adds it."""
+    marker = requirement.marker
+    if marker is None or marker.evaluate({**markers, "extra": ""}):
+        return not extras
+    return any(marker.evaluate({**markers, "extra": extra}) for extra in extras)
+
+
+def older_framework(requirement: Requirement, present: Mapping[str, Distribution]) -> str:
+    """Return the version of the framework that stays although an older one is required.
+
+    A runtime stands for all the older ones of its framework, so a trainer that pins
+    ``tensorflow==1.8`` gets the runtime's, with a warning. Empty when this is no such case.
+
+    Example:
+        >>> older_framework(
+        ...     Requirement("tensorflow==1.8.0"),
+        ...     {"tensorflow": Distribution("tensorflow", "1.15.5")},
+        ... )
+        '1.15.5'
+    """
+    name = canonicalize_name(requirement.name)
+    there = present.get(name)
+    if name not in _FRAMEWORKS or there is None or requirement.url:
+        return ""
+    bounds = [
+        specifier.version.removesuffix(".*")
+        for specifier in requirement.specifier
+        if specifier.operator in ("==", "===", "~=", "<", "<=")
+    ]
+    has = Version(there.version)
+    try:
+        older = any(Version(bound) <= has for bound in bounds)
+    except InvalidVersion:
+        return ""
+    return there.version if older and not _satisfies(there, requirement) else ""
 
 
 def constraints(base: Mapping[str, Distribution], wanted: Iterable[Requirement]) -> list[str]:
-    """Return the pins that keep a resolution on the engine's own versions.
+    """Return the pins that keep a resolution on the base's own versions.
 
     Without them, a requirement on a small library could pull in a second numpy. What is asked
-    for itself is left free: it is missing because the engine's version does not do.
+    for itself is left free: it is missing because the base's version does not do.
 
     Example:
         >>> constraints({"numpy": Distribution("numpy", "2.1+local")}, [])
@@ -141,7 +205,11 @@ def constraints(base: Mapping[str, Distribution], wanted: Iterable[Requirement])
 
 
 def new_pins(
-    resolved: Iterable[str], present: Mapping[str, Distribution], *, own: Iterable[str]
+    resolved: Iterable[str],
+    present: Mapping[str, Distribution],
+    *,
+    own: Iterable[str],
+    direct: bool = False,
 ) -> list[Requirement]:
     """Return those pins of a resolution that must be installed.
 
@@ -154,7 +222,7 @@ def new_pins(
         text = line.split("#", 1)[0].strip()
         if not text or text.startswith("-"):
             continue
-        pin = parse_requirement(text, package=text)
+        pin = parse_requirement(text, package=text, direct=direct)
         name = canonicalize_name(pin.name)
         there = present.get(name)
         same = there is not None and str(pin.specifier) == f"=={_public(there.version)}"

@@ -2,7 +2,7 @@
 
 The standard library's `venv` copies activation scripts and runs `ensurepip` (seconds). A job needs
 three things only: an interpreter that knows where its prefix is, a site-packages of its own, and
-sight of the engine's libraries behind it.
+sight of the libraries behind it: the engine's, or a runtime's.
 """
 
 from __future__ import annotations
@@ -27,11 +27,16 @@ def site_packages_of(path: Path, base: Base) -> Path:
     return path / "lib" / f"python{base.short_version}" / "site-packages"
 
 
-def make_venv(path: Path, base: Base) -> None:
+def make_venv(path: Path, base: Base, *, linked: bool = True) -> None:
     """Write an environment over `base` into `path`, which holds none yet.
 
+    Args:
+        path: Its folder; made when it does not exist.
+        base: The interpreter.
+        linked: Whether what the base has installed is importable in it too.
+
     Its own site-packages come first on ``sys.path``, so a job's newer library wins over the
-    engine's; the engine's follow through `site.addsitedir`, which, unlike a plain path line,
+    base's; the base's follow through `site.addsitedir`, which, unlike a plain path line,
     also honours *their* ``.pth`` files. That is what makes editable installs importable.
 
     Raises:
@@ -51,6 +56,8 @@ def make_venv(path: Path, base: Base) -> None:
     (binaries / "python").symlink_to(base.executable)
     for alias in ("python3", f"python{base.short_version}"):
         (binaries / alias).symlink_to("python")
+    if not linked:
+        return
     lines = [f"import site; site.addsitedir({str(folder)!r})" for folder in base.site_dirs]
     lines += [str(folder) for folder in base.extra_paths]
     (site_packages / _LINK_FILE).write_text("\n".join(lines) + "\n")

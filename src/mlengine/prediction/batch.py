@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import sys
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from mlengine.core.errors import FailedPrecondition, InvalidArgument, did_you_me
 from mlengine.core.names import parse_model_or_version, parse_version
 from mlengine.core.resources import Job, PredictionInput, PredictionOutput
 from mlengine.core.states import VersionState
-from mlengine.environments import runtime_warning
+from mlengine.environments import unused_runtime_warning
 from mlengine.models.artifacts import Artifacts
 from mlengine.models.registry import Models
 from mlengine.storage import Buckets
@@ -113,7 +114,8 @@ class BatchJobs:
         """Find the model and the input files; say what to run."""
         record, folder = preparation.record, preparation.attempt_dir
         spec = _input(record.job)
-        if warning := runtime_warning(spec.runtime_version):
+        own = platform.python_version()
+        if warning := unused_runtime_warning(spec.runtime_version, own_version=own):
             preparation.warn(warning)
         framework = ""
         if spec.uri:

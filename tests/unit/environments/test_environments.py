@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from mlengine.core.errors import FailedPrecondition, InvalidArgument
-from mlengine.environments import Environment, Environments, runtime_warning
+from mlengine.environments import Environment, Environments
 from tests.fakes.archives import sdist, wheel
 
 
@@ -259,8 +259,3 @@ def test_a_file_that_is_missing_or_cut_short_is_named(
     archive.unlink()
     with pytest.raises(FailedPrecondition, match="the file is missing"):
         environments.prepare([archive])
-
-
-def test_the_runtime_that_was_asked_for_is_answered_with_a_warning() -> None:
-    assert runtime_warning("") == runtime_warning("local") == ""
-    assert runtime_warning("1.15").startswith("runtime '1.15' is not built yet: running on ")

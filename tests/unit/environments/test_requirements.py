@@ -6,11 +6,13 @@ from hypothesis import strategies as st
 from packaging.requirements import Requirement
 
 from mlengine.core.errors import FailedPrecondition
+from mlengine.environments.base import describe_base
 from mlengine.environments.requirements import (
     Distribution,
     constraints,
     missing,
     new_pins,
+    older_framework,
     parse_requirement,
 )
 
@@ -47,6 +49,8 @@ def dist(name: str, version: str, *requires: str) -> Distribution:
     return Distribution(name, version, requires)
 
 
+MARKERS = describe_base().markers()
+
 PRESENT = {
     item.name: item
     for item in (dist("numpy", "2.1.0"), dist("pandas", "2.2", "numpy", "gcsfs; extra == 'gcp'"))
@@ -66,7 +70,7 @@ MISSING = {
 
 @pytest.mark.parametrize(("requires", "left"), MISSING.values(), ids=MISSING.keys())
 def test_what_is_missing(requires: list[str], left: list[str]) -> None:
-    found = missing([dist("trainer", "0", *requires)], PRESENT)
+    found = missing([dist("trainer", "0", *requires)], PRESENT, markers=MARKERS)
     assert [requirement.name + str(requirement.specifier) for _, requirement in found] == left
 
 
@@ -75,7 +79,7 @@ def test_extras_that_ask_for_each_other_end() -> None:
         "a": dist("a", "1", "b[x]; extra == 'x'"),
         "b": dist("b", "1", "a[x]; extra == 'x'"),
     }
-    assert missing([dist("trainer", "0", "a[x]")], ring) == []
+    assert missing([dist("trainer", "0", "a[x]")], ring, markers=MARKERS) == []
 
 
 def test_the_engines_versions_hold_but_for_what_is_asked_for() -> None:
@@ -87,3 +91,42 @@ def test_only_new_pins_are_installed_and_never_over_the_users_own() -> None:
     resolved = ["# by uv", "numpy==2.1.0", "pandas==1.5", "trainer==9.9", "", "torch==2.0  # x"]
     pins = new_pins(resolved, PRESENT, own=["Trainer"])
     assert [str(pin) for pin in pins] == ["pandas==1.5", "torch==2.0"]
+
+
+def test_markers_are_judged_for_the_interpreter_that_the_job_gets() -> None:
+    old = {**MARKERS, "python_version": "3.7", "python_full_version": "3.7.16"}
+    trainer = dist("trainer", "0", "typing_extensions; python_version < '3.8'")
+    assert missing([trainer], PRESENT, markers=MARKERS) == []
+    (found,) = missing([trainer], PRESENT, markers=old)
+    assert found[1].name == "typing_extensions"
+
+
+def test_a_url_is_taken_only_where_that_is_allowed() -> None:
+    line = "numpy @ https://example.com/numpy.whl"
+    trainer = dist("trainer", "0", line)
+    with pytest.raises(FailedPrecondition, match="allow_direct_requirements"):
+        missing([trainer], PRESENT, markers=MARKERS)
+    (found,) = missing([trainer], PRESENT, markers=MARKERS, direct=True)
+    assert found[1].url == "https://example.com/numpy.whl"
+    (pin,) = new_pins([line], PRESENT, own=[], direct=True)
+    assert str(pin) == line
+    with pytest.raises(FailedPrecondition, match="an option of the installer"):
+        parse_requirement("--index-url https://example.com", package="trainer", direct=True)
+
+
+FRAMEWORKS = {
+    "an older pin": ("tensorflow==1.8.0", "2.15.1"),
+    "an older series": ("tensorflow==2.11.*", "2.15.1"),
+    "an upper bound": ("tensorflow<2", "2.15.1"),
+    "a range below": ("tensorflow>=1.8,<=1.15", "2.15.1"),
+    "one that it satisfies": ("tensorflow>=2", ""),
+    "a newer pin": ("tensorflow==2.20", ""),
+    "another library": ("numpy<1", ""),
+    "a framework that is not there": ("torch<1", ""),
+}
+
+
+@pytest.mark.parametrize(("line", "stays"), FRAMEWORKS.values(), ids=FRAMEWORKS.keys())
+def test_a_runtime_stands_for_older_versions_of_its_framework(line: str, stays: str) -> None:
+    present = {**PRESENT, "tensorflow": dist("tensorflow", "2.15.1")}
+    assert older_framework(Requirement(line), present) == stays

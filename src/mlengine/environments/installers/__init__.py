@@ -43,7 +43,9 @@ class Installer(Protocol):
        all of `requirements`; `read_report` returns it as ``name==version`` lines. What only
        the engine has may be among them or not.
     3. `install_pins` installs exactly those pins, without dependencies.
-    4. Every command ends by itself without asking a question, and with a status other than 0
+    4. `install_lock` installs exactly what a requirements file pins, without dependencies, into
+       an environment that sees nothing of the machine's.
+    5. Every command ends by itself without asking a question, and with a status other than 0
        when it failed.
     """
 
@@ -55,6 +57,7 @@ class Installer(Protocol):
     ) -> Command: ...
     def read_report(self, report: Path) -> list[str]: ...
     def install_pins(self, python: Path, pins: Sequence[str]) -> Command: ...
+    def install_lock(self, python: Path, lock: Path, base: Base, *, scratch: Path) -> Command: ...
 
 
 def find_installer(prefer: str, base: Base) -> Installer:

@@ -13,10 +13,20 @@ from mlengine.environments.installers import Command, Installer
 
 __all__ = ["PipInstaller", "has_pip"]
 
+_OPTIONS = (
+    "--quiet", "--no-input", "--disable-pip-version-check", "--no-warn-script-location",
+    "--progress-bar", "off",
+)  # fmt: skip
+
 
 def has_pip(base: Base) -> bool:
-    """Say whether the engine's interpreter has pip; environments see it from there."""
-    return any((folder / "pip" / "__main__.py").is_file() for folder in base.site_dirs)
+    """Say whether the interpreter has pip; environments see it from there."""
+    return _folder_of_pip(base) is not None
+
+
+def _folder_of_pip(base: Base) -> Path | None:
+    places = (folder / "pip" for folder in base.site_dirs)
+    return next((place for place in places if (place / "__main__.py").is_file()), None)
 
 
 class PipInstaller:
@@ -46,17 +56,37 @@ class PipInstaller:
     def read_report(self, report: Path) -> list[str]:
         """See `Installer`; pip writes JSON."""
         found = json.loads(report.read_text())["install"]
-        return [f"{item['metadata']['name']}=={item['metadata']['version']}" for item in found]
+        return [
+            f"{item['metadata']['name']} @ {item['download_info']['url']}"
+            if item.get("is_direct")
+            else f"{item['metadata']['name']}=={item['metadata']['version']}"
+            for item in found
+        ]
 
     def install_pins(self, python: Path, pins: Sequence[str]) -> Command:
         """See `Installer`."""
         argv = (*_pip(python), "--no-deps", "--no-compile", *pins)
         return Command(argv, network=True, variables=_cache())
 
+    def install_lock(self, python: Path, lock: Path, base: Base, *, scratch: Path) -> Command:
+        """See `Installer`. The environment sees no pip: it is lent the base's, and that alone."""
+        lent = scratch / "pip-alone"
+        lent.mkdir()
+        found = _folder_of_pip(base)
+        assert found is not None
+        (lent / "pip").symlink_to(found)
+        program = (
+            f"import sys, runpy; sys.path.insert(0, {str(lent)!r}); "
+            "runpy.run_module('pip', run_name='__main__')"
+        )
+        argv = (str(python), "-I", "-c", program, "install", *_OPTIONS)
+        return Command(
+            (*argv, "--no-deps", "--no-compile", "-r", str(lock)), network=True, variables=_cache()
+        )
+
 
 def _pip(python: Path) -> tuple[str, ...]:
-    options = ("--quiet", "--no-input", "--disable-pip-version-check", "--no-warn-script-location")
-    return (str(python), "-I", "-m", "pip", "install", *options, "--progress-bar", "off")
+    return (str(python), "-I", "-m", "pip", "install", *_OPTIONS)
 
 
 def _cache() -> dict[str, str]:

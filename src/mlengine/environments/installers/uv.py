@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mlengine.environments.archives import Archive
+from mlengine.environments.base import Base
 from mlengine.environments.installers import Command, Installer
 
 __all__ = ["UvInstaller", "find_uv"]
@@ -71,6 +72,11 @@ class UvInstaller:
         return Command(
             (*self._pip("install", python), "--no-deps", *pins), network=True, variables=_cache()
         )
+
+    def install_lock(self, python: Path, lock: Path, base: Base, *, scratch: Path) -> Command:
+        """See `Installer`."""
+        argv = (*self._pip("install", python), "--no-deps", "-r", str(lock))
+        return Command(argv, network=True, variables=_cache())
 
     def _pip(self, verb: str, python: Path) -> tuple[str, ...]:
         return (self._program, "pip", verb, "--quiet", "--color=never", "--python", str(python))

@@ -1,0 +1,225 @@
+"""Which runtime a job means by its `runtimeVersion`, and what has to be said about it.
+
+    "" or local        the engine's own interpreter
+    a name, an alias   that runtime
+    1.8, 2.1, 2.16     the nearest of the same major version that can run it, with a warning
+    anything else      refused, naming what there is
+
+Told to be strict, it refuses whatever it would have warned of. Nothing here touches a disk: what
+interpreters the machine has, `find` knows.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from packaging.specifiers import SpecifierSet
+
+from mlengine.core.errors import FailedPrecondition, InvalidArgument, did_you_mean
+from mlengine.environments.catalogue import Catalogue, Recipe
+from mlengine.environments.interpreters import Interpreter
+
+__all__ = ["Choice", "Finder", "Wish", "choose", "match_runtime", "unused_runtime_warning"]
+
+Finder = Callable[[SpecifierSet], Interpreter | None]
+
+_RUNTIME_FIELD = "training_input.runtime_version"
+_PYTHON_FIELD = "training_input.python_version"
+_LEGACY_FIELD = "options.legacy_keras"
+_NUMBERED = re.compile(r"([0-9]{1,4})\.([0-9]{1,4})(?:\.[0-9]{1,4})?")
+_PYTHON = re.compile(r"[23](?:\.[0-9]{1,2}){0,2}")
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What a job asks for; empty is no wish.
+
+    Attributes:
+        strict: Rather refuse than run on anything else.
+        legacy_keras: Keras 2 where the runtime has Keras 3.
+    """
+
+    runtime_version: str = ""
+    python_version: str = ""
+    strict: bool = False
+    legacy_keras: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What it gets: a runtime, the interpreter to build it over, and what to tell the user.
+
+    Attributes:
+        interpreter: None for the engine's own runtime.
+    """
+
+    recipe: Recipe
+    interpreter: Interpreter | None = None
+    warnings: tuple[str, ...] = ()
+
+
+def match_runtime(catalogue: Catalogue, text: str) -> tuple[Recipe, str]:
+    """Return the runtime that a `runtimeVersion` means, and a warning if it is not that itself.
+
+    Raises:
+        InvalidArgument: It names nothing that any runtime could stand for.
+    """
+    text = text.strip()
+    found = catalogue.find(text or "local")
+    if found is not None:
+        return found, ""
+    numbered = _NUMBERED.fullmatch(text)
+    if numbered:
+        wanted = (int(numbered[1]), int(numbered[2]))
+        nearest = _nearest(catalogue, wanted)
+        if nearest is not None:
+            if nearest.series == wanted:
+                return nearest, ""
+            warning = (
+                f"There is no runtime '{text}': the job runs on '{nearest.name}' "
+                f"({nearest.description}), the nearest that can run it."
+            )
+            return nearest, warning
+    raise InvalidArgument(
+        f"There is no runtime '{text}'.",
+        f"{did_you_mean(text.lower(), catalogue.known)}"
+        f"The runtimes are: {', '.join(catalogue.names)}.",
+        field=_RUNTIME_FIELD,
+    )
+
+
+def _nearest(catalogue: Catalogue, wanted: tuple[int, int]) -> Recipe | None:
+    """Return the oldest runtime that is new enough, else the newest of that major version."""
+    major = max(wanted[0], 1)  # 0.12 was replaced by 1.0
+    same = [r for r in catalogue if r.series is not None and r.series[0] == major]
+    same.sort(key=lambda recipe: recipe.series or (0, 0))
+    return next((r for r in same if r.series and r.series >= wanted), same[-1] if same else None)
+
+
+def choose(catalogue: Catalogue, wish: Wish, *, find: Finder, own_version: str) -> Choice:
+    """Decide what a job runs on.
+
+    Args:
+        catalogue: The runtimes.
+        wish: What the job asks for.
+        find: Looks for an interpreter on this machine.
+        own_version: The version of the engine's own Python.
+
+    Raises:
+        InvalidArgument: There is no such runtime, or it cannot be had as it was asked for.
+        FailedPrecondition: No interpreter for it is on this machine.
+    """
+    recipe, warning = match_runtime(catalogue, wish.runtime_version)
+    if warning and wish.strict:
+        raise InvalidArgument(
+            f"There is no runtime '{wish.runtime_version.strip()}'.",
+            f"The runtimes are: {', '.join(catalogue.names)}. Name one of them, or do without "
+            f"--strict-runtime: '{recipe.name}' is the nearest.",
+            field=_RUNTIME_FIELD,
+        )
+    warnings = [warning]
+    interpreter: Interpreter | None = None
+    if recipe.is_local:
+        warnings.append(_compare(recipe, wish, own_version))
+    else:
+        interpreter = _interpreter(recipe, wish.python_version, find)
+        if interpreter is None:
+            asked = recipe
+            recipe, interpreter = _stand_in(catalogue, recipe, wish, find)
+            warnings.append(
+                f"The runtime '{asked.name}' needs Python {asked.python}, which this machine does "
+                f"not have: the job runs on '{recipe.name}'{_beneath(recipe)} instead."
+            )
+        warnings.append(_compare(recipe, wish, interpreter.version))
+    if wish.legacy_keras:
+        recipe, warning = _legacy_keras(catalogue, recipe)
+        warnings.append(warning)
+    return Choice(recipe, interpreter, tuple(filter(None, warnings)))
+
+
+def _interpreter(recipe: Recipe, python_version: str, find: Finder) -> Interpreter | None:
+    """Find one of the version that was asked for, if it will do for the runtime, else any."""
+    if _PYTHON.fullmatch(python_version):
+        exactly = recipe.python & SpecifierSet(f"=={python_version}.*")
+        return find(exactly) or find(recipe.python)
+    return find(recipe.python)
+
+
+def _stand_in(
+    catalogue: Catalogue, recipe: Recipe, wish: Wish, find: Finder
+) -> tuple[Recipe, Interpreter]:
+    if recipe.fallback is not None and not wish.strict:
+        other = catalogue.get(recipe.fallback.runtime)
+        interpreter = _interpreter(other, wish.python_version, find)
+        if interpreter is not None:
+            return other.with_overlay(recipe.fallback.overlay), interpreter
+    raise no_interpreter(recipe)
+
+
+def no_interpreter(recipe: Recipe) -> FailedPrecondition:
+    """Return the error of a runtime for which this machine has no interpreter."""
+    minor = max((n for n in range(40) if recipe.python.contains(f"3.{n}")), default=0)
+    return FailedPrecondition(
+        f"The runtime '{recipe.name}' needs Python {recipe.python}, and there is none on PATH, "
+        "among pyenv's versions or uv's.",
+        f"Install one, for example with 'pyenv install 3.{minor}' or 'uv python install "
+        f"3.{minor}', or choose another runtime.",
+        field=_RUNTIME_FIELD,
+    )
+
+
+def _beneath(recipe: Recipe) -> str:
+    return f" with the overlay '{recipe.overlay}'" if recipe.overlay else ""
+
+
+def _compare(recipe: Recipe, wish: Wish, version: str) -> str:
+    """Return the warning about a Python version that the job does not get; empty if it does."""
+    wanted = wish.python_version.strip()
+    if not wanted:
+        return ""
+    if not _PYTHON.fullmatch(wanted):
+        raise InvalidArgument(
+            f"'{wanted}' is not a version of Python.", "Write one such as 3.11.",
+            field=_PYTHON_FIELD,
+        )  # fmt: skip
+    if SpecifierSet(f"=={wanted}.*").contains(version):
+        return ""
+    problem = f"Python {wanted} was asked for; the runtime '{recipe.name}' has Python {version}"
+    if wish.strict:
+        raise InvalidArgument(
+            f"{problem}.", "Leave it out, or do without --strict-runtime.", field=_PYTHON_FIELD
+        )
+    return f"{problem}, on which the job runs."
+
+
+def _legacy_keras(catalogue: Catalogue, recipe: Recipe) -> tuple[Recipe, str]:
+    if recipe.legacy_keras is not None:
+        return recipe.with_legacy_keras(), ""
+    if recipe.keras == 2:
+        return recipe, f"The runtime '{recipe.name}' has Keras 2 in any case: legacyKeras is moot."
+    names = [r.name for r in catalogue if r.legacy_keras is not None]
+    raise InvalidArgument(
+        f"The runtime '{recipe.name}' cannot be had with legacyKeras.",
+        f"Those that can: {', '.join(names) or 'none'}.",
+        field=_LEGACY_FIELD,
+    )
+
+
+def unused_runtime_warning(version: str, *, own_version: str) -> str:
+    """Return what to say where only the engine's own interpreter is used; empty if it was meant.
+
+    Example:
+        >>> unused_runtime_warning("local", own_version="3.11.7")
+        ''
+        >>> unused_runtime_warning("1.15", own_version="3.11.7")  # doctest: +ELLIPSIS
+        "runtime '1.15' is not used here: this runs on the engine's own Python 3.11.7..."
+    """
+    if version.strip().lower() in ("", "local"):
+        return ""
+    return (
+        f"runtime '{version}' is not used here: this runs on the engine's own Python "
+        f"{own_version} and its libraries. "
+        "Use runtimeVersion 'local' to ask for that without this warning."
+    )
