@@ -223,9 +223,9 @@ def _fresh_main() -> types.ModuleType:
     main = types.ModuleType("__main__")
     main.__loader__ = importlib.machinery.BuiltinImporter
     names = vars(main)
-    names["__builtins__"] = sys.modules["builtins"]
     if sys.version_info < (3, 14):
         names["__annotations__"] = {}
+    names["__builtins__"] = sys.modules["builtins"]
     return main
 
 

@@ -33,7 +33,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 # All that a supervisor needs is imported before the first fork, and in a replica it is gone.
-from mlengine.runtime import gang, logfile, replica, sidecar, supervisor
+from mlengine.runtime import failpoints, gang, logfile, replica, sidecar, supervisor
 from mlengine.runtime.forkstart import ForkStart, close_descriptors
 from mlengine.runtime.interpreter import Interpreter
 from mlengine.runtime.procarea import ARGUMENT_ROOM, ROOM_VARIABLE, TAG_ROOM, ProcArea, set_name

@@ -6,7 +6,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -19,16 +19,37 @@ from mlengine.training.launchers import (
     Outcome,
     Phase,
     ReplicaSpec,
+    WarmStart,
 )
 from mlengine.training.launchers.process import ProcessLauncher
+from tests.fakes.warm import WarmLauncher
 from tests.waiting import wait_until
 
-LAUNCHERS: dict[str, Callable[[], Launcher]] = {"process": ProcessLauncher}
+LAUNCHERS = ("process", "process, warm")
 
 
-@pytest.fixture(params=LAUNCHERS.values(), ids=LAUNCHERS.keys())
+@pytest.fixture(scope="module")
+def warm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], WarmLauncher]]:
+    """Make launchers whose zygote is ready."""
+    made: list[WarmLauncher] = []
+
+    def another() -> WarmLauncher:
+        launcher = WarmLauncher(tmp_path_factory.mktemp("run"))
+        launcher.heat(shell("true", cwd=Path("/")))
+        made.append(launcher)
+        return launcher
+
+    yield another
+    assert sum(launcher.interpreters.claimed for launcher in made) > 0
+    for launcher in made:
+        launcher.close()
+
+
+@pytest.fixture(params=LAUNCHERS)
 def make(request: pytest.FixtureRequest) -> Callable[[], Launcher]:
-    factory: Callable[[], Launcher] = request.param
+    if request.param == "process":
+        return ProcessLauncher
+    factory: Callable[[], Launcher] = request.getfixturevalue("warm")
     return factory
 
 
@@ -37,12 +58,24 @@ def launcher(make: Callable[[], Launcher]) -> Launcher:
     return make()
 
 
-def shell(script: str, *, cwd: Path, grace_s: float = 5.0) -> AttemptSpec:
+def python(code: str, *, cwd: Path, grace_s: float = 5.0) -> AttemptSpec:
+    """Run code as a module, which is what can be started warm."""
+    name = f"task_{abs(hash(code))}"
+    if cwd != Path("/"):
+        (cwd / f"{name}.py").write_text(code)
     replica = ReplicaSpec(
-        task="master-replica-0", role="master", index=0, argv=["sh", "-c", script],
+        task="master-replica-0", role="master", index=0, argv=[sys.executable, "-m", name],
         env={"PATH": os.environ["PATH"]}, cwd=str(cwd),
     )  # fmt: skip
-    return AttemptSpec(job="projects/p/jobs/j", attempt=1, replicas=[replica], grace_s=grace_s)
+    return AttemptSpec(
+        job="projects/p/jobs/j", attempt=1, replicas=[replica], grace_s=grace_s,
+        warm=WarmStart(base_python=sys.executable, python=sys.executable),
+    )  # fmt: skip
+
+
+def shell(script: str, *, cwd: Path, grace_s: float = 5.0) -> AttemptSpec:
+    code = f"import os; os.execvp('sh', ['sh', '-c', {script!r}])"
+    return python(code, cwd=cwd, grace_s=grace_s)
 
 
 def end(launcher: Launcher, attempt: Path) -> AttemptStatus:
@@ -81,18 +114,19 @@ def test_2_twenty_concurrent_starts_run_the_replica_once(
 
 
 def test_3_a_replica_gets_its_own_environment_session_and_no_other_file(
-    launcher: Launcher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    make: Callable[[], Launcher], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLENGINE_TOKEN", "secret")
-    code = (
-        "import os;e={k for k in os.environ if k not in('LC_CTYPE','_','PWD','SHLVL','OLDPWD')};"
-        "print(sorted(e), os.getsid(0)==os.getpid(),"
-        " sorted(int(f) for f in os.listdir('/proc/self/fd'))[:3],"
-        " len(os.listdir('/proc/self/fd')),"
-        " b'secret' in open(f'/proc/{os.getppid()}/environ','rb').read())"
-    )
-    spec = shell(f'exec {sys.executable} -I -c "{code}"', cwd=tmp_path)
-    launcher.start(tmp_path / "1", spec)
+    launcher = make()
+    code = """if True:
+        import os
+        shown = sorted(n for n in os.environ if n != "LC_CTYPE")
+        parent = open(f"/proc/{os.getppid()}/environ", "rb").read()
+        own = open("/proc/self/environ", "rb").read()
+        files = sorted(int(f) for f in os.listdir("/proc/self/fd"))
+        print(shown, os.getsid(0) == os.getpid(), files[:3], len(files), b"secret" in parent + own)
+    """
+    launcher.start(tmp_path / "1", python(code, cwd=tmp_path))
     assert end(launcher, tmp_path / "1").exit.outcome is Outcome.SUCCEEDED
     log = (tmp_path / "1" / "master-replica-0.log.jsonl").read_text()
     # The fourth descriptor is the one that lists the folder.

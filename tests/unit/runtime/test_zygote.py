@@ -31,7 +31,8 @@ def link(fd):
 def signals():
     return {n: repr(signal.getsignal(n)) for n in signal.Signals if n not in (9, 19)}
 
-status = dict(line.rstrip("\n").split(":\t", 1) for line in open("/proc/self/status") if ":\t" in line)
+lines = [line.rstrip("\n") for line in open("/proc/self/status")]
+status = dict(line.split(":\t", 1) for line in lines if ":\t" in line)
 libc = ctypes.CDLL(None)
 death = ctypes.c_int()
 libc.prctl(2, ctypes.byref(death), 0, 0, 0)
@@ -64,7 +65,8 @@ facts = {
     "tmp": tempfile.gettempdir(), "filters": [str(f) for f in warnings.filters],
     "gc": [gc.isenabled(), gc.get_threshold()], "hook": sys.excepthook is sys.__excepthook__,
     "tag": [v for v in open("/proc/self/environ").read().split("\0") if "ATTEMPT_TAG" in v],
-    "foreign": [n for n in sys.modules if n.startswith("mlengine")], "bytes": sys.dont_write_bytecode,
+    "foreign": [n for n in sys.modules if n.startswith("mlengine")],
+    "bytes": sys.dont_write_bytecode,
     "meta": [getattr(f, "__name__", type(f).__name__) for f in sys.meta_path],
     "layered": __import__("layered").__file__, "spawn": sys.executable,
     "command": open("/proc/self/cmdline").read().replace("\0", " ").strip(),
@@ -157,7 +159,9 @@ ENDS = {
     "destructor": "class C:\n    def __del__(self): print('gone')\nc = C()",
     "unflushed": "import sys; f = open('left', 'w'); f.write('x'); print('y', end='')",
     "hook": "import sys\nsys.excepthook = lambda *a: print('hook', a[0])\nraise ValueError",
-    "bad hook": "import sys\ndef h(*a): raise KeyError('in hook')\nsys.excepthook = h\nraise ValueError",
+    "bad hook": (
+        "import sys\ndef h(*a): raise KeyError('in hook')\nsys.excepthook = h\nraise ValueError"
+    ),
     "closed output": "import sys; sys.stdout.close()",
     "no output": "import sys; sys.stdout = sys.stderr = None; raise ValueError",
     "at once": "import os; os._exit(5)",
@@ -167,7 +171,10 @@ ENDS = {
         "import subprocess, sys\n"
         "print(subprocess.check_output([sys.executable, '-c', 'import layered; print(1)']))"
     ),
-    "fork": "import os\nif os.fork() == 0:\n    print('child'); raise SystemExit\nos.wait()\nprint('p')",
+    "fork": (
+        "import os\nif os.fork() == 0:\n    print('child'); raise SystemExit\n"
+        "os.wait()\nprint('p')"
+    ),
     "spawn": (
         "import multiprocessing as m, sys\ndef f(x): return x * x, sys.argv, __name__\n"
         "if __name__ == '__main__':\n    print(m.get_context('spawn').Pool(1).map(f, [3]))"
@@ -176,8 +183,10 @@ ENDS = {
         "import multiprocessing as m\ndef f(x): return x * x\n"
         "if __name__ == '__main__':\n    print(m.get_context('forkserver').Pool(1).map(f, [3]))"
     ),
-    "pickle of main": "import pickle\nclass A: pass\nprint(pickle.loads(pickle.dumps(A())).__module__)",
-    "resource": "from importlib import resources, metadata; import sys; print(sys.modules['__main__'])",
+    "pickle of main": (
+        "import pickle\nclass A: pass\nprint(pickle.loads(pickle.dumps(A())).__module__)"
+    ),
+    "main": "import sys; print(sys.modules['__main__'], __import__('__main__').__dict__.keys())",
     "recursion": "def f(): f()\ntry:\n    f()\nexcept RecursionError as e: print(e)",
 }  # fmt: skip
 
