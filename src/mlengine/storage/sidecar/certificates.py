@@ -91,7 +91,6 @@ def _make(files: Certificate) -> None:
         "-subj", "/O=mlengine/CN=buckets of a local mlengine",
         "-addext", f"subjectAltName=critical,{names}",
         "-addext", "basicConstraints=critical,CA:FALSE",
-        "-addext", "keyUsage=critical,digitalSignature",
         "-addext", "extendedKeyUsage=serverAuth",
         "-keyout", str(files.key), "-out", str(files.certificate),
     )  # fmt: skip

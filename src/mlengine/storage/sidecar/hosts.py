@@ -1,0 +1,71 @@
+"""Who answers a request: our buckets, or the host that the caller believes to talk to."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import urllib.parse
+
+from mlengine.core.errors import EngineError
+from mlengine.storage.gcs import GcsApi, Request, Response
+from mlengine.storage.gcs.messages import error_response
+from mlengine.storage.objects import Buckets
+from mlengine.storage.sidecar.certificates import INTERCEPTED
+from mlengine.storage.sidecar.foreign import forward
+
+__all__ = ["HostApi"]
+
+_STORAGE, _APIS = INTERCEPTED
+_VERB = "(?:upload|download|resumable|resumable/upload|batch)"
+_OF_A_BUCKET = re.compile(rf"/(?:{_VERB}/)?storage/v1/b/([^/]+)")
+_OF_STORAGE = re.compile(rf"/(?:{_VERB}/)?storage/v1(?:/|$)|/batch$")
+
+
+class HostApi:
+    """The API as one host name shows it.
+
+    Args:
+        api: Our buckets.
+        buckets: Which there are.
+        host: The name that the caller connected to.
+    """
+
+    def __init__(self, api: GcsApi, buckets: Buckets, host: str = _STORAGE) -> None:
+        self._api, self._buckets, self._host = api, buckets, host
+
+    def handle(self, request: Request) -> Response:
+        """Answer a request, or have it answered."""
+        bucket = self._bucket(request.path)
+        if bucket == "" or (bucket and self._is_ours(bucket)):
+            return self._api.handle(self._in_path(request))
+        what = f"gs://{bucket}/" if bucket else f"https://{self._host}{request.path}"
+        try:
+            return forward(request, self._host, what=what)
+        except EngineError as error:
+            return error_response(error)
+
+    def _bucket(self, path: str) -> str | None:
+        """Return the bucket that a path names; empty: of no single one; None: not storage."""
+        if self._host not in INTERCEPTED:
+            return self._host.partition(".")[0]
+        if match := _OF_A_BUCKET.match(path):
+            return urllib.parse.unquote(match.group(1))
+        if _OF_STORAGE.match(path):
+            return ""
+        if self._host == _APIS:
+            return None
+        return urllib.parse.unquote(path.split("/")[1])
+
+    def _in_path(self, request: Request) -> Request:
+        """Move a bucket that the host's name says to where the API looks for it."""
+        if self._host in INTERCEPTED:
+            return request
+        bucket = self._host.partition(".")[0]
+        return dataclasses.replace(request, path=f"/{bucket}{request.path}")
+
+    def _is_ours(self, bucket: str) -> bool:
+        try:
+            self._buckets.get(bucket)
+        except EngineError:
+            return False
+        return True
