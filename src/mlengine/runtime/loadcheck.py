@@ -81,7 +81,7 @@ def _problem(kind: str, path: str) -> Any:
 def _brief(error: BaseException) -> str:
     text = " ".join(str(error).split())
     if len(text) > _SHOWN:
-        text = text[:_SHOWN] + "..."
+        text = text[: _SHOWN // 2] + " ... " + text[-_SHOWN // 2 :]  # Keras says why at the end
     return "%s: %s" % (type(error).__name__, text) if text else type(error).__name__  # noqa: UP031
 
 

@@ -40,7 +40,8 @@ _THREAD = re.compile(r"Exception in thread (?P<name>.+?):?$")
 _NUMBER = r"[-+]?(?:nan|inf(?:inity)?|\d[\d.]*(?:e[-+]?\d+)?)"
 _LOSS = re.compile(
     r"(?<![\w-])(?:train(?:ing)?|val(?:id(?:ation)?)?|eval|test|total|avg|average|mean|epoch)?"
-    rf"[ _]?loss['\"]?(?: for final step)?\s*(?:[:=]|is)\s*(?:\w+\(|array\()?(?P<number>{_NUMBER})(?![\w.])",
+    rf"[ _]?loss['\"]?(?: for final step)?\s*(?:[:=]|is)\s*"
+    rf"(?:\w+\()?(?P<number>{_NUMBER})(?!\w|\.\d)",
     re.IGNORECASE,
 )
 _SAID = re.compile(

@@ -1,0 +1,226 @@
+"""Whether exit code 0 means that a job has done its work."""
+
+from __future__ import annotations
+
+import json
+import math
+import pickle
+import sys
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from mlengine.cli import training_flags
+from mlengine.core.resources import Job, JobOptions, TrainingInput
+from mlengine.runtime import attemptfiles
+from mlengine.store import JobRecord
+from mlengine.training import verdict
+from mlengine.training.launchers import AttemptSpec, ExitRecord, Outcome, ReplicaExit, ReplicaSpec
+from mlengine.training.verdict import FINDINGS, Verdict, judge
+from tests.unit.training.test_metrics import events
+
+TASK = "master-replica-0"
+TRACEBACK = "Traceback (most recent call last):\n  File 'x', line 1\nValueError: bad"
+
+
+class World:
+    def __init__(self, root: Path) -> None:
+        self.job_dir, self.attempt_dir = root / "job", root / "1"
+        self.job_dir.mkdir()
+        self.attempt_dir.mkdir()
+        self.now_s = self.job_dir.stat().st_ctime
+
+    def say(self, *lines: str) -> None:
+        with (self.attempt_dir / f"{TASK}.log.jsonl").open("a") as file:
+            for line in "\n".join(lines).split("\n"):
+                row = {"timestamp": "2099-03-02T06:50:06.5Z", "message": line}
+                file.write(json.dumps(row) + "\n")
+
+    def judge(
+        self,
+        *allow: str,
+        tag: str | None = None,
+        outcome: Outcome = Outcome.SUCCEEDED,
+        job_dir: Path | None = None,
+    ) -> Verdict:
+        hyperparameters = None if tag is None else {"hyperparameterMetricTag": tag, "goal": "X"}
+        job = Job(
+            job_id="a",
+            training_input=TrainingInput(hyperparameters=hyperparameters),
+            options=JobOptions(allow=list(allow)),
+        )
+        record = JobRecord(seq=1, project="p", uid="u", job=job, attempt=1)
+        exit_record = ExitRecord(
+            outcome=outcome,
+            replicas=[ReplicaExit(task=TASK, role="master", index=0, exit_code=0)],
+            message="",
+            started=self.now_s - 1,
+            ended=self.now_s + 1,
+        )
+        return judge(record, self.attempt_dir, job_dir or self.job_dir, exit_record, sys.executable)
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return World(tmp_path)
+
+
+def events_now(world: World, run: str, *rows: tuple[str, float, int]) -> None:
+    path = world.job_dir / run / "e.tfevents.1"
+    events(path, *[(tag, value, step, world.now_s + step) for tag, value, step in rows])
+
+
+def test_the_words_are_those_that_the_flag_takes() -> None:
+    assert tuple(FINDINGS) == training_flags._FINDINGS
+
+
+def test_a_job_with_no_model_and_no_metric_succeeds_and_costs_no_process(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(verdict, "unloadable", None)
+    world.say("trained", "done")
+    assert world.judge() == Verdict("", [])
+
+
+def test_a_finding_fails_the_job_with_its_name_and_how_to_accept_it(world: World) -> None:
+    world.say(TRACEBACK)
+    found = world.judge()
+    assert found.failed.startswith("TRACEBACK_AT_EXIT: ")
+    assert "ValueError: bad" in found.failed
+    assert found.failed.endswith("'--allow traceback' accepts it.")
+
+
+def test_what_is_allowed_is_a_warning(world: World) -> None:
+    world.say(TRACEBACK)
+    failed, (warning,) = world.judge("traceback", "export")
+    assert failed == ""
+    assert warning.startswith("TRACEBACK_AT_EXIT (allowed): ")
+    assert world.judge("export").failed
+
+
+@pytest.mark.parametrize("outcome", [Outcome.FAILED, Outcome.CANCELLED, Outcome.TIMED_OUT])
+def test_what_did_not_end_well_is_not_judged_again(world: World, outcome: Outcome) -> None:
+    world.say(TRACEBACK)
+    assert world.judge(outcome=outcome) == Verdict("", [])
+
+
+def test_several_findings_are_all_told(world: World) -> None:
+    world.say("loss: nan", TRACEBACK)
+    (world.job_dir / "model.pkl").write_bytes(b"")
+    failed = world.judge().failed
+    assert [name for name in FINDINGS.values() if name in failed] == [
+        "TRACEBACK_AT_EXIT", "NON_FINITE_OBJECTIVE", "BROKEN_EXPORT",
+    ]  # fmt: skip
+
+
+# --- metrics ---
+
+
+def test_a_loss_that_ends_as_nan_fails(world: World) -> None:
+    events_now(world, "train", ("epoch_loss", 0.5, 1), ("epoch_loss", math.nan, 2))
+    failed = world.judge().failed
+    assert failed.startswith("NON_FINITE_OBJECTIVE: The last value of epoch_loss (tensorboard")
+    assert "run train" in failed and "nan at step 2" in failed
+
+
+def test_a_loss_that_recovered_is_fine_whatever_the_log_says(world: World) -> None:
+    events_now(world, "train", ("loss", math.nan, 1), ("loss", 0.5, 2), ("grad/norm", math.inf, 2))
+    world.say("restored; loss: nan")
+    assert world.judge() == Verdict("", [])
+
+
+def test_a_printed_loss_counts_when_no_loss_was_reported(world: World) -> None:
+    world.say("epoch 9 - loss: nan")
+    failed = world.judge().failed
+    assert "The last loss that master-replica-0 printed is not finite: 'epoch 9" in failed
+
+
+def test_an_earlier_job_s_nan_in_the_same_folder_is_not_this_one_s(world: World) -> None:
+    events(world.job_dir / "e.tfevents.1", ("loss", math.nan, 1, world.now_s - 3600))
+    assert world.judge() == Verdict("", [])
+
+
+def test_only_the_objective_counts_when_there_is_one(world: World) -> None:
+    events_now(world, "eval", ("accuracy", 0.5, 1), ("loss", math.nan, 1))
+    assert world.judge(tag="accuracy") == Verdict("", [])
+    events_now(world, "eval", ("accuracy", math.inf, 1))
+    assert "accuracy" in world.judge(tag="accuracy").failed
+
+
+def test_an_objective_that_never_came_lists_what_did(world: World) -> None:
+    events_now(world, "eval", *[(f"m{i:02}", 0.5, 1) for i in range(25)])
+    failed = world.judge(tag="auc").failed
+    assert failed.startswith("OBJECTIVE_NOT_REPORTED: The objective 'auc' was never reported.")
+    assert "m00, m01, " in failed and "m19 and 5 more." in failed
+    assert world.judge("objective", tag="auc").failed == ""
+
+
+def test_an_objective_under_its_other_name_is_taken_with_a_warning(world: World) -> None:
+    events_now(world, "eval", ("epoch_accuracy", 0.5, 1))
+    failed, (warning,) = world.judge(tag="epoch_acc")
+    assert failed == ""
+    assert "epoch_accuracy" in warning
+
+
+def test_the_default_objective_is_hypertune_s(world: World) -> None:
+    assert "'training/hptuning/metric' was never" in world.judge(tag="").failed
+
+
+def test_metrics_that_were_not_read_whole_are_not_judged(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events_now(world, "train", ("loss", math.nan, 1))
+    whole = verdict.read_metrics
+
+    def cut(*args: Any, **named: Any) -> Any:
+        return whole(*args, **named)._replace(incomplete=True)
+
+    monkeypatch.setattr(verdict, "read_metrics", cut)
+    failed, (warning,) = world.judge(tag="auc")
+    assert failed == ""
+    assert "too large" in warning
+
+
+# --- exports ---
+
+
+def test_an_export_that_does_not_load_names_its_place(world: World) -> None:
+    path = world.job_dir / "export" / "model.joblib"
+    path.parent.mkdir()
+    path.write_bytes(pickle.dumps(list(range(100)))[:50])
+    failed = world.judge().failed
+    assert failed.startswith("BROKEN_EXPORT: export/model.joblib in the job directory: ")
+    assert world.judge("export").failed == ""
+
+
+def test_a_doubtful_export_is_a_warning(world: World) -> None:
+    (world.job_dir / "vocabulary.pkl").write_bytes(b"cnowhere\nThing\n.")
+    failed, (warning,) = world.judge()
+    assert failed == ""
+    assert warning.startswith("The export vocabulary.pkl may not load: ModuleNotFoundError")
+
+
+class _Reads:
+    def __init__(self, code: str) -> None:
+        self.code = code
+
+    def __reduce__(self) -> object:
+        return exec, (self.code,)
+
+
+def test_an_export_is_loaded_with_the_chief_s_environment_but_not_its_cluster(
+    world: World, tmp_path: Path
+) -> None:
+    seen = tmp_path / "seen"
+    code = f"import json, os; open({str(seen)!r}, 'w').write(json.dumps(dict(os.environ)))"
+    (world.job_dir / "model.pkl").write_bytes(pickle.dumps(_Reads(code)))
+    env = {"KERAS_BACKEND": "jax", "TF_CONFIG": "{}", "RANK": "0"}
+    chief = ReplicaSpec(task=TASK, role="master", index=0, argv=["python"], env=env, cwd="/")
+    spec = AttemptSpec(job="projects/p/jobs/a", attempt=1, replicas=[chief])
+    attemptfiles.write_json(world.attempt_dir / attemptfiles.SPEC, msgspec.to_builtins(spec))
+    assert world.judge() == Verdict("", [])
+    environ = json.loads(seen.read_text())
+    assert environ["KERAS_BACKEND"] == "jax"
+    assert not {"TF_CONFIG", "RANK", "HOME", "PYTEST_CURRENT_TEST"} & set(environ)
