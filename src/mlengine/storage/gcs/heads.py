@@ -88,12 +88,15 @@ def _headers(lines: list[bytes]) -> dict[str, str]:
 
 
 def _body_length(headers: Mapping[str, str]) -> int | None:
-    length, coding = headers.get("content-length"), headers.get("transfer-encoding")
-    # TensorFlow says "identity", which is no coding at all, when it posts an empty body.
-    if coding is not None and coding.lower() != "identity":
-        if coding.lower() != "chunked" or length is not None:
-            raise InvalidArgument("The body's length is told in two ways, or in none we know.")
+    """Return the body's length; chunks go before a number, as RFC 9112 has it.
+
+    TensorFlow sends both, and "identity", which is no coding at all, with an empty body.
+    """
+    length, coding = headers.get("content-length"), headers.get("transfer-encoding", "identity")
+    if coding.lower() == "chunked":
         return None
+    if coding.lower() != "identity":
+        raise InvalidArgument(f"The transfer-encoding {coding[:40]!a} is not known.")
     if length is None:
         return 0
     if not (length.isascii() and length.isdigit() and len(length) < 19):

@@ -18,6 +18,7 @@ __all__ = ["list_objects"]
 
 _MAX_PAGE = 1000
 _LAST = "\U0010ffff"  # sorts behind every character a name can go on with
+_PENDING = "\x01"  # no name begins with it
 _REFUSED = ("softDeleted", "includeFoldersAsPrefixes", "filter")
 
 
@@ -51,15 +52,14 @@ class _Wanted(NamedTuple):
 
 
 class _Row(NamedTuple):
-    """What a page counts: an item, or a prefix that stands for many."""
+    """What a page counts: an item, or a prefix (with nothing to load) that stands for many.
+
+    `end` is where the list goes on behind it.
+    """
 
     name: str
     load: Callable[[], Stored] | None
-
-    @property
-    def end(self) -> str:
-        """Where the list goes on behind it."""
-        return self.name if self.load else self.name + _LAST
+    end: str
 
 
 def list_objects(shelf: Shelf, request: Request) -> Response:
@@ -97,20 +97,24 @@ def _add(page: dict[str, Any], row: _Row, origin: str) -> bool:
 
 
 def _rows(shelf: Shelf, wanted: _Wanted, after: str) -> Iterator[_Row]:
+    seen = ""
+    if after.startswith(_PENDING):  # the prefix was told, the item of the same name was not
+        seen = after.removeprefix(_PENDING)
+        after = _just_before(seen)
     start = max(after, _just_before(wanted.start))
     is_shallow = wanted.delimiter == "/" and wanted.pattern is None
-    seen = ""
     for name, load in shelf.each(wanted.prefix, after=start, is_shallow=is_shallow):
         if wanted.end and name >= wanted.end:
             return
         if wanted.pattern is not None and not wanted.pattern.fullmatch(name):
             continue
         group = _group(name, wanted)
-        if group and group + _LAST > after and group != seen:
+        is_item_too = wanted.has_folder_items and name == group
+        if group and group != seen:
             seen = group
-            yield _Row(group, None)
-        if not group or (wanted.has_folder_items and name == group):
-            yield _Row(name, load)
+            yield _Row(group, None, _PENDING + group if is_item_too else group + _LAST)
+        if not group or is_item_too:
+            yield _Row(name, load, group + _LAST if group else name)
 
 
 def _group(name: str, wanted: _Wanted) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import functools
 from collections.abc import Iterable, Mapping
@@ -32,6 +33,7 @@ __all__ = [
 Query = Mapping[str, str]
 
 _MAX_JSON_BYTES = 4 << 20
+_MAX_QUOTED_BYTES = 16 << 10
 _REASONS = {
     401: "required", 403: "forbidden", 404: "notFound", 408: "requestTimeout", 409: "conflict",
     412: "conditionNotMet", 416: "requestedRangeNotSatisfiable", 429: "rateLimitExceeded",
@@ -155,4 +157,17 @@ def decode_object(content: bytes) -> dict[str, Any]:
     try:
         return msgspec.json.decode(content, type=dict[str, Any])
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        if content.startswith(b"{'") and len(content) <= _MAX_QUOTED_BYTES:
+            return _single_quoted(content)
         raise InvalidArgument(f"The request's JSON cannot be read: {error}.") from error
+
+
+def _single_quoted(content: bytes) -> dict[str, Any]:
+    """Read what TensorFlow composes objects with; Google's own parser takes such quotes."""
+    try:
+        value = ast.literal_eval(content.decode())
+    except (ValueError, SyntaxError, RecursionError, MemoryError) as error:
+        raise InvalidArgument("The request's JSON cannot be read.") from error
+    if not isinstance(value, dict):
+        raise InvalidArgument("The request's JSON is no object.")
+    return value

@@ -156,7 +156,8 @@ def _component(
     file, stored = shelf.open(part["name"], generation=whole_number(part, "generation"))
     if file is not None:
         stack.enter_context(file)
-    conditions = part.get("objectPreconditions")
+    # TensorFlow leaves out the last letter, and Google does not mind.
+    conditions = part.get("objectPreconditions") or part.get("objectPrecondition")
     if isinstance(conditions, dict):
         Conditions(generation=whole_number(conditions, "ifGenerationMatch")).check(stored.facts)
     return file, stored

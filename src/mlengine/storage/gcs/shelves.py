@@ -201,11 +201,11 @@ class Shelf:
 
     def check(self, name: str, conditions: Conditions) -> None:
         """Raise `ConditionNotMet` unless the conditions hold now; a change checks them again."""
-        try:
-            facts = self.find(name).facts
-        except NotFound:
-            facts = Facts()
-        conditions.check(facts)
+        if name.endswith("/"):
+            made = self._made_folder(name)
+            conditions.check(made.facts if made else Facts())
+        else:
+            conditions.check(self._known(self._peek(name)))
 
     # --- inner ----------------------------------------------------------------------------------
 

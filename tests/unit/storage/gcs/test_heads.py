@@ -26,6 +26,13 @@ def test_a_chunked_body_has_no_length_and_none_has_zero() -> None:
     assert parse_head(head("PUT / HTTP/1.1")).length == 0
 
 
+def test_tensorflow_tells_the_length_in_two_ways_and_chunks_go_first() -> None:
+    both = head("PUT / HTTP/1.1", "Content-Length: 1", "Transfer-Encoding: chunked")
+    assert parse_head(both).length is None
+    identity = head("POST / HTTP/1.1", "Content-Length: 0", "Transfer-Encoding: identity")
+    assert parse_head(identity).length == 0
+
+
 def test_who_closes_says_so() -> None:
     assert not parse_head(head("GET / HTTP/1.1", "Connection: x, Close")).keep_alive
     assert not parse_head(head("GET / HTTP/1.0")).keep_alive
@@ -46,7 +53,6 @@ def test_who_closes_says_so() -> None:
         ("GET / HTTP/1.1", "Host: a", "Host: b"),
         ("GET / HTTP/1.1", "Host: a/b"),
         ("PUT / HTTP/1.1", "Content-Length: 1", "Content-Length: 1"),
-        ("PUT / HTTP/1.1", "Content-Length: 1", "Transfer-Encoding: chunked"),
         ("PUT / HTTP/1.1", "Content-Length: +1"),
         ("PUT / HTTP/1.1", "Content-Length: 1, 1"),
         ("PUT / HTTP/1.1", "Transfer-Encoding: gzip, chunked"),

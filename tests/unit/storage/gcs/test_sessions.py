@@ -1,0 +1,138 @@
+"""Resumable uploads, cut anywhere."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from mlengine.storage import Buckets
+from mlengine.storage.gcs import Response
+from mlengine.storage.gcs.crc32c import crc32c_text
+from mlengine.storage.gcs.messages import BrokenBody
+from tests.unit.storage.gcs.conftest import Caller, answered, content_of, refused
+
+CONTENT = random.Random(1).randbytes(5000)
+
+
+def begin(call: Caller, query: str = "name=x", body: object = b"", **headers: str) -> str:
+    response = call(
+        "POST", f"/upload/storage/v1/b/data/o?uploadType=resumable&{query}", body, **headers
+    )
+    assert response.status == 200, content_of(response)
+    return response.headers["Location"].removeprefix("http://o")
+
+
+def so_far(response: Response) -> int:
+    assert response.status == 308
+    line = response.headers.get("Range", "bytes=0--1")
+    assert line.startswith("bytes=0-")
+    return int(line.removeprefix("bytes=0-")) + 1
+
+
+def cut_after(data: bytes, sent: int, piece: int) -> Iterator[bytes]:
+    for at in range(0, sent, piece):
+        yield data[at : min(at + piece, sent)]
+    if sent < len(data):
+        raise BrokenBody
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_cut_at_any_offset_and_resumed_it_is_equal(call: Caller, seed: int) -> None:
+    chance = random.Random(seed)
+    where = begin(call)
+    at, total = 0, len(CONTENT)
+    while at < total:
+        end = chance.randint(at + 1, total)
+        sent = chance.choice([0, end - at, chance.randint(0, end - at)])
+        first = chance.choice([at, chance.randint(0, at)])
+        told = total if end == total or chance.random() < 0.5 else "*"
+        body = cut_after(CONTENT[first:end], at - first + sent, chance.randint(1, 999))
+        try:
+            response = call(
+                "PUT", where, chunks=body, content_range=f"bytes {first}-{end - 1}/{told}"
+            )
+        except BrokenBody:
+            response = call("PUT", where, content_range=f"bytes */{total}")
+        at += sent
+        if response.status == 200:
+            assert at == total
+            break
+        assert call.names() == []
+        assert so_far(response) == at
+    again = call("PUT", where, content_range=f"bytes */{total}")
+    assert answered(again)["size"] == str(total)
+    assert content_of(call("GET", "/data/x")) == CONTENT
+
+
+def test_a_request_without_range_brings_everything(call: Caller) -> None:
+    where = begin(call, body={"contentType": "text/x"}, x_upload_content_length="5")
+    assert answered(call("PUT", where, b"hello"))["contentType"] == "text/x"
+
+
+def test_nothing_is_an_object_too(call: Caller) -> None:
+    assert answered(call("PUT", begin(call), content_range="bytes */0"))["size"] == "0"
+    assert answered(call("PUT", begin(call, "name=run/"), b""))["name"] == "run/"
+
+
+def test_a_gap_is_not_taken_and_the_caller_hears_how_far_it_is(call: Caller) -> None:
+    where = begin(call)
+    assert so_far(call("PUT", where, CONTENT[:10], content_range="bytes 0-9/*")) == 10
+    assert so_far(call("PUT", where, CONTENT[20:30], content_range="bytes 20-29/*")) == 10
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["bytes 10-5/20", "bytes 10-20/20", "bytes 0-9", "lines 0-9/10", "bytes 10-19/30", "bytes */5"],
+)
+def test_a_range_that_cannot_be_is_refused_and_changes_nothing(call: Caller, line: str) -> None:
+    where = begin(call)
+    call("PUT", where, CONTENT[:10], content_range="bytes 0-9/20")
+    assert refused(call("PUT", where, CONTENT[10:20], content_range=line))[0] == 400
+    assert so_far(call("PUT", where, content_range="bytes */20")) == 10
+
+
+def test_more_bytes_than_announced_are_refused(call: Caller) -> None:
+    where = begin(call)
+    assert refused(call("PUT", where, b"0123456789", content_range="bytes 0-4/*"))[0] == 400
+
+
+def test_the_checksum_of_the_whole_decides(call: Caller) -> None:
+    last = {"content_range": f"bytes 0-{len(CONTENT) - 1}/{len(CONTENT)}"}
+    good = crc32c_text([CONTENT])
+    where = begin(call)
+    wrong = call("PUT", where, CONTENT, x_goog_hash="crc32c=AAAAAA==", **last)
+    assert refused(wrong)[0] == 400
+    assert call.names() == []
+    assert refused(call("PUT", where, content_range="bytes */*"))[0] == 404
+    made = call("PUT", begin(call), CONTENT, x_goog_hash=f"crc32c={good}", **last)
+    assert answered(made)["crc32c"] == good
+
+
+def test_conditions_hold_at_the_beginning_and_at_the_end(call: Caller) -> None:
+    where = begin(call, "name=x&ifGenerationMatch=0")
+    call.upload("x", b"first")
+    assert refused(call("PUT", where, b"second")) == (412, "conditionNotMet")
+    target = "/upload/storage/v1/b/data/o?uploadType=resumable&name=x&ifGenerationMatch=0"
+    assert refused(call("POST", target))[0] == 412
+    assert content_of(call("GET", "/data/x")) == b"first"
+
+
+def test_cancelled_and_closed_uploads_leave_nothing(call: Caller, buckets: Buckets) -> None:
+    unfinished = Path(buckets.local_path("gs://data/")).parent / ".staging"
+    where, other = begin(call), begin(call)
+    call("PUT", where, CONTENT[:10], content_range="bytes 0-9/*")
+    assert call("DELETE", where).status == 499
+    assert refused(call("PUT", where, content_range="bytes */*"))[0] == 404
+    assert len([*unfinished.iterdir()]) == 1
+    call.api.close()
+    assert [*unfinished.iterdir()] == []
+    assert refused(call("PUT", other, b"x"))[0] == 404
+
+
+def test_a_name_that_cannot_be_is_refused_at_once(call: Caller) -> None:
+    call.upload("a", b"1")
+    target = "/upload/storage/v1/b/data/o?uploadType=resumable&name=a/b"
+    assert refused(call("POST", target))[0] == 400
