@@ -124,6 +124,7 @@ def end(launcher: Launcher, attempt: Path, timeout_s: float = 20.0) -> AttemptSt
 
 
 def log_of(attempt: Path, task: str = "master-replica-0") -> list[str]:
-    """Return the messages in a replica's log, those of the supervisor included."""
-    lines = (attempt / f"{task}.log.jsonl").read_text().splitlines()
+    """Return the messages that are in a replica's log by now, those of the supervisor included."""
+    path = attempt / f"{task}.log.jsonl"
+    lines = path.read_text().splitlines() if path.exists() else []
     return [json.loads(line)["message"] for line in lines]

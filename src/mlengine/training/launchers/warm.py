@@ -40,6 +40,7 @@ _MATTERS_AT_IMPORT = (
     "TORCH_", "XDG_", "XLA_",
 )  # fmt: skip
 _MATTER_AT_IMPORT_TOO = frozenset({"HOME", "LANG", "LANGUAGE", "USER"})
+_METADATA = (".dist-info", ".egg-info", ".egg-link", ".pth")
 _READ_LATER = frozenset({"CUDA_VISIBLE_DEVICES", "TF_CONFIG"})
 _PYTHON_SETTINGS = frozenset({
     "PYTHONDONTWRITEBYTECODE", "PYTHONFAULTHANDLER", "PYTHONHASHSEED", "PYTHONIOENCODING",
@@ -263,14 +264,12 @@ def _settled(env: Mapping[str, str]) -> dict[str, str]:
 def _identity(python: Path) -> list[object]:
     """Tell an interpreter and its libraries from what lies there after an upgrade."""
     folders = sorted(python.parent.parent.glob("lib*/python*/site-packages"))
-    return [str(python), *[(str(p), _mtime_ns(p)) for p in (python.resolve(), *folders)]]
-
-
-def _mtime_ns(path: Path) -> int:
+    libraries = sorted(str(e) for f in folders for e in f.iterdir() if e.suffix in _METADATA)
     try:
-        return path.stat().st_mtime_ns
+        changed = python.stat().st_mtime_ns
     except OSError:
-        return 0
+        changed = 0
+    return [str(python), changed, libraries]
 
 
 def _digest(facts: object) -> str:
