@@ -10,6 +10,7 @@ import contextlib
 import http.client
 import itertools
 import json
+import os
 import pickle
 import random
 import re
@@ -33,8 +34,11 @@ from mlengine.runtime.processes import Process, look, send, snapshot
 from tests.live.engines import BUCKET, LiveEngine, P
 from tests.waiting import wait_until
 
-__all__ = ["LINES", "SLOWEST_S", "TERMINAL", "Answer", "Killer", "Load", "Predicting", "ask",
-           "counting_trainer", "multiplier", "predict", "replicas_of"]  # fmt: skip
+__all__ = ["KILLS", "LINES", "SLOWEST_S", "TERMINAL", "Answer", "Killer", "Load", "Predicting",
+           "ask", "counting_trainer", "multiplier", "predict", "replicas_of"]  # fmt: skip
+
+KILLS = int(os.environ.get("MLENGINE_KILLS", "300"))
+"""How many processes are killed; `make chaos` sets more."""
 
 LINES = 12
 """How many numbered lines the trainer of the load prints."""

@@ -11,11 +11,12 @@ import datetime
 import json
 import sqlite3
 
-from mlengine.core.states import JobState, may_move
+from mlengine.core.states import JobState
+from mlengine.store.jobs import may_take
 from tests.faults.chaos import LINES, TERMINAL, Load, replicas_of
 from tests.live.engines import LiveEngine, P
 
-__all__ = ["check"]
+__all__ = ["check", "history"]
 
 
 def check(engine: LiveEngine, load: Load, hit_jobs: set[str]) -> list[str]:
@@ -25,7 +26,7 @@ def check(engine: LiveEngine, load: Load, hit_jobs: set[str]) -> list[str]:
         (sound,) = database.execute("PRAGMA integrity_check").fetchone()
         wrong += [] if sound == "ok" else [f"integrity_check: {sound}"]
         rows = database.execute("SELECT job_id, uid, state FROM jobs").fetchall()
-        wrong += _history(database)
+        wrong += history(database)
     states = {job_id: state for job_id, _uid, state in rows}
     wrong += [f"{j} was acknowledged and is lost" for j in load.created if j not in states]
     ghosts = set(states) - {f"job_{n}" for n in range(len(load.created) + 1)}
@@ -58,7 +59,7 @@ def _job(engine: LiveEngine, load: Load, job_id: str, state: str, *, hit: bool) 
     return wrong
 
 
-def _history(database: sqlite3.Connection) -> list[str]:
+def history(database: sqlite3.Connection) -> list[str]:
     """Check the event table: every job starts QUEUED and moves by lawful steps only."""
     wrong = []
     at: dict[str, tuple[JobState, int]] = {}
@@ -71,7 +72,8 @@ def _history(database: sqlite3.Connection) -> list[str]:
         elif kind == "job.moved":
             state, attempt = at[name]
             to = JobState(detail["to"])
-            if detail["from"] != state or not may_move(state, to) or detail["attempt"] < attempt:
+            lawful = may_take(state, to, attempt=attempt, new_attempt=detail["attempt"])
+            if detail["from"] != state or not lawful:
                 wrong.append(f"{name} was {state} of attempt {attempt}, then {detail}")
             at[name] = (to, detail["attempt"])
     return wrong

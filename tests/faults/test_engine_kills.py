@@ -19,6 +19,7 @@ import pytest
 
 from mlengine.core.resources import Version
 from tests.faults.chaos import (
+    KILLS,
     LINES,
     SLOWEST_S,
     Killer,
@@ -33,7 +34,6 @@ from tests.waiting import wait_until
 
 pytest.importorskip("sklearn")
 
-KILLS = int(os.environ.get("MLENGINE_KILLS", "100"))
 SEED = int(os.environ.get("MLENGINE_SEED", "0")) or time.time_ns() % 10**6
 
 

@@ -16,7 +16,7 @@ import errno
 import os
 import signal
 
-__all__ = ["ACTIONS", "HITS_VARIABLE", "NAMES", "VARIABLE", "hit"]
+__all__ = ["ACTIONS", "HITS_VARIABLE", "NAMES", "VARIABLE", "environment", "hit"]
 
 VARIABLE = "MLENGINE_FAILPOINT"
 HITS_VARIABLE = "MLENGINE_FAILPOINT_HITS"
@@ -79,14 +79,20 @@ ACTIONS = ("exit", "kill", "stop", "enospc", "eio", "emfile")
 """End at once, be killed, be stopped (SIGSTOP), or an `OSError` of that number."""
 
 _EXIT_CODE = 99
-_armed = {}  # type: dict[str, list[tuple[str, int]]]
-_counts = {}  # type: dict[str, int]
+_armed: dict[str, list[tuple[str, int]]] = {}
+_counts: dict[str, int] = {}
 
 
 def hit(name: str) -> None:
     """Fail here if the environment of this process says so."""
     if _armed and name in _armed:
         _act(name)
+
+
+def environment() -> dict[str, str]:
+    """Return the variables that a process needs to be armed as this one is."""
+    names = (VARIABLE, HITS_VARIABLE)
+    return {name: os.environ[name] for name in names if name in os.environ}
 
 
 def _act(name: str) -> None:

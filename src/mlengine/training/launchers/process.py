@@ -262,5 +262,6 @@ def _kill_attempt(attempt_dir: Path, tag: str) -> int:
 
 def _supervisor_environment() -> dict[str, str]:
     """Next to nothing: a replica can read its parent's environment in /proc."""
-    names = ("PATH", "LD_LIBRARY_PATH", "TZ", failpoints.VARIABLE, failpoints.HITS_VARIABLE)
-    return {name: os.environ[name] for name in names if name in os.environ}
+    names = ("PATH", "LD_LIBRARY_PATH", "TZ")
+    kept = {name: os.environ[name] for name in names if name in os.environ}
+    return {**kept, **failpoints.environment()}
