@@ -30,6 +30,7 @@ from mlengine.core.resources import (
     OperationMetadata,
     PredictionOutput,
     Resource,
+    Runtime,
     Version,
 )
 from mlengine.core.wire import apply_mask, encode
@@ -58,6 +59,11 @@ class FakeEngine:
         self.objects: dict[tuple[str, str], bytes] = {}
         self.logs: dict[tuple[str, str], list[LogEntry]] = {}
         self.metrics: dict[tuple[str, str], list[MetricSeries]] = {}
+        self.runtimes: dict[str, Runtime] = {
+            name: Runtime(name=name, description=f"{name} libraries", aliases=[f"my-{name}"],
+                          python=python, built=name == "local")
+            for name, python in (("local", ""), ("2.15", ">=3.10,<3.12"))
+        }  # fmt: skip
         self.before: Callable[[str], None] = lambda verb: None
         self._changed = threading.Condition()
         self._ids = itertools.count(1519973406339)
@@ -369,6 +375,34 @@ class FakeEngine:
         self.before("delete_object")
         _found(self.objects, (bucket, name), "object")
         del self.objects[bucket, name]
+
+    # runtimes
+
+    def list_runtimes(self) -> list[Runtime]:
+        self.before("list_runtimes")
+        return list(self.runtimes.values())
+
+    def get_runtime(self, name: str) -> Runtime:
+        self.before("get_runtime")
+        return _found(self.runtimes, name.removeprefix("my-"), "runtime")
+
+    def build_runtime(self, name: str) -> Runtime:
+        self.before("build_runtime")
+        found = self.get_runtime(name)
+        found.built, found.size_bytes, found.last_use_time = True, 1_300_000_000, NOW
+        return found
+
+    def delete_runtime(self, name: str) -> None:
+        self.before("delete_runtime")
+        found = self.get_runtime(name)
+        if not found.built:
+            raise NotFound(f"The runtime {name!r} is not built.", "Build it.", field="name")
+        found.built, found.size_bytes = False, 0
+
+    def collect_environments(self, *, keep_bytes: int | None = None) -> int:
+        self.before("collect_environments")
+        held = sum(runtime.size_bytes for runtime in self.runtimes.values())
+        return max(held - (20 << 30 if keep_bytes is None else keep_bytes), 0)
 
     def status(self) -> EngineStatus:
         self.before("status")

@@ -32,12 +32,16 @@ from mlengine.core.resources import (
     Object,
     Operation,
     Resource,
+    Runtime,
     Version,
 )
 from mlengine.core.wire import decode, encode
 from mlengine.engine import Engine, EngineStatus, LogPage, Page, PredictReply
 
 __all__ = ["HttpEngine"]
+
+_BUILD_WAIT_S = 1800.0
+"""How long building a runtime may take: it is fetched, and may wait for another who builds it."""
 
 R = TypeVar("R", bound=Resource)
 
@@ -282,6 +286,33 @@ class HttpEngine:
         """Delete an object."""
         self._call("DELETE", f"{_bucket(bucket)}/objects/{quote(name)}")
 
+    # runtimes
+
+    def list_runtimes(self) -> list[Runtime]:
+        """List runtimes."""
+        found = self._call("GET", "/api/v1/runtimes", safe=True)
+        return [decode(Runtime, item, at="runtime") for item in found.get("runtimes", ())]
+
+    def get_runtime(self, name: str) -> Runtime:
+        """Describe a runtime."""
+        return self._get(Runtime, _runtime(name))
+
+    def build_runtime(self, name: str) -> Runtime:
+        """Build a runtime's environment; returns when it is there."""
+        path = _runtime(name) + ":build"
+        found = self._call("POST", path, safe=True, extra_wait_s=_BUILD_WAIT_S)
+        return decode(Runtime, found, at="runtime")
+
+    def delete_runtime(self, name: str) -> None:
+        """Remove a runtime's environment from the disk."""
+        self._call("DELETE", _runtime(name))
+
+    def collect_environments(self, *, keep_bytes: int | None = None) -> int:
+        """Evict the environments used longest ago; return the bytes freed."""
+        query = _query(keepBytes="" if keep_bytes is None else str(keep_bytes))
+        found = self._call("POST", "/api/v1/environments:collect" + query, safe=True)
+        return int(found.get("freedBytes", 0))
+
     # the engine itself
 
     def status(self) -> EngineStatus:
@@ -358,6 +389,10 @@ def _v1(name: Callable[..., str], *ids: str) -> str:
 
 def _bucket(name: str) -> str:
     return f"/api/v1/buckets/{quote(name, safe='')}"
+
+
+def _runtime(name: str) -> str:
+    return f"/api/v1/runtimes/{quote(name, safe='')}"
 
 
 def _query(**parameters: str) -> str:

@@ -383,6 +383,8 @@ class Runtime(Resource):
         interpreter: The one found on this machine; empty when there is none, and then `problem`
             says what to install.
         built: It is on disk; `size_bytes` and `digest` are then those of its environment.
+        problem: Why it cannot be had as it is, or what stands in for it.
+        log: File on the engine's machine that holds what its last build said.
     """
 
     name: str = ""
@@ -396,6 +398,7 @@ class Runtime(Resource):
     size_bytes: Int64 = 0
     last_use_time: str = ""
     problem: str = ""
+    log: str = ""
 
 
 class MetricSeries(Resource):

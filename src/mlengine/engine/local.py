@@ -22,11 +22,13 @@ from mlengine.core.resources import (
     Model,
     Object,
     Operation,
+    Runtime,
     Version,
 )
 from mlengine.core.states import JobState, VersionState
 from mlengine.engine import Engine, EngineStatus, LogPage, Page, PredictReply
 from mlengine.engine.listing import list_page
+from mlengine.engine.runtimes import Runtimes
 from mlengine.engine.settings import Settings
 from mlengine.models.registry import Models
 from mlengine.models.views import operation_view
@@ -56,6 +58,7 @@ class LocalEngine:
         jobs: Jobs,
         models: Models,
         serving: Serving,
+        runtimes: Runtimes,
         *,
         clock: Clock,
         page_key: bytes,
@@ -66,6 +69,7 @@ class LocalEngine:
         self._jobs = jobs
         self._models = models
         self._serving = serving
+        self._runtimes = runtimes
         self._page_key = page_key
         self._started = rfc3339(clock.now())
 
@@ -292,6 +296,23 @@ class LocalEngine:
 
     def delete_object(self, bucket: str, name: str) -> None:
         self._buckets.delete_object(BucketPath(bucket, name))
+
+    # --- runtimes ---
+
+    def list_runtimes(self) -> list[Runtime]:
+        return self._runtimes.list()
+
+    def get_runtime(self, name: str) -> Runtime:
+        return self._runtimes.get(name)
+
+    def build_runtime(self, name: str) -> Runtime:
+        return self._runtimes.build(name)
+
+    def delete_runtime(self, name: str) -> None:
+        self._runtimes.delete(name)
+
+    def collect_environments(self, *, keep_bytes: int | None = None) -> int:
+        return self._runtimes.collect(keep_bytes)
 
     # --- the engine itself ---
 

@@ -19,6 +19,7 @@ __all__ = ["SETTINGS_FILE", "Settings", "describe", "home_folder", "load", "writ
 
 SETTINGS_FILE = "mlengine.toml"
 _PREFIX = "MLENGINE_"
+_BOOLS = {"true": True, "false": False}
 
 
 def _setting(default: Any, what: str) -> Any:
@@ -71,6 +72,12 @@ class Settings:
     grace_s: float = _setting(10.0, "Seconds between SIGTERM and SIGKILL for a cancelled job.")
     install_timeout_s: float = _setting(
         600.0, "Longest installation of a job's packages, in seconds."
+    )
+    environments_max_bytes: int = _setting(
+        20 << 30, "Most that runtimes and jobs' environments may hold, in bytes; 0: no limit."
+    )
+    allow_direct_requirements: bool = _setting(
+        False, "Whether a package may require 'name @ URL', which is not on the index."
     )
     log_quota_bytes: int = _setting(256 << 20, "Most that one replica's log may hold, in bytes.")
     max_model_bytes: int = _setting(10 << 30, "Largest model directory of a version, in bytes.")
@@ -158,9 +165,12 @@ def parse(name: str, value: Any, *, where: str) -> Any:
             return Path(value).expanduser().absolute()
         if kind is str and not isinstance(value, str):
             raise ValueError
+        if kind is bool:
+            return _BOOLS[str(value).lower()]
         number = kind(value)
-    except (TypeError, ValueError):
-        noun = {int: "a whole number", float: "a number", str: "a string"}[kind]
+    except (TypeError, ValueError, KeyError):
+        nouns = {int: "a whole number", float: "a number", str: "a string", bool: "true or false"}
+        noun = nouns[kind]
         raise InvalidArgument(
             f"The setting '{name}' is {value!r} ({where}).", f"It must be {noun}."
         ) from None
@@ -195,6 +205,8 @@ def describe() -> list[tuple[str, Any, str]]:
 
 
 def _toml(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
     if isinstance(value, int | float):
         return str(value)
     escaped = "".join(

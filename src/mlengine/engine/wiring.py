@@ -12,6 +12,7 @@ from mlengine.core.clock import Clock, SystemClock
 from mlengine.core.states import VersionState
 from mlengine.engine.local import LocalEngine
 from mlengine.engine.reconciler import Reconciler
+from mlengine.engine.runtimes import Runtimes
 from mlengine.engine.settings import Settings
 from mlengine.environments import Environments
 from mlengine.models.artifacts import Artifacts
@@ -95,7 +96,7 @@ def wire(
     models = Models(
         store, artifacts, clock=clock, deploy=deployment.submit, publish=serving.publish
     )
-    environments = Environments(home / "environments", timeout_s=settings.install_timeout_s)
+    environments = _environments(settings)
     kinds = _kinds(settings, buckets, models, artifacts, environments, notify)
     launcher = ProcessLauncher()
     jobs_root = home / "jobs"
@@ -104,9 +105,10 @@ def wire(
     runner = JobReconciler(
         store, launcher, kinds, jobs_root, clock=clock, capacity=capacity, retrying=retrying
     )
+    runtimes = Runtimes(environments, store, jobs_root, max_bytes=settings.environments_max_bytes)
     reconciler = Reconciler(
         [lambda: runner.tick(reconciler.wake), deployment.resume, serving.tick],
-        [runner.expire_waiting, serving.record_use, lambda: _sweep(buckets)],
+        [runner.expire_waiting, serving.record_use, lambda: _sweep(buckets), runtimes.tidy],
         notify_socket=notify,
     )
     jobs = Jobs(
@@ -120,7 +122,7 @@ def wire(
     )
     page_key = hashlib.sha256(b"page tokens " + token.encode()).digest()
     engine = LocalEngine(
-        settings, store, buckets, jobs, models, serving, clock=clock, page_key=page_key
+        settings, store, buckets, jobs, models, serving, runtimes, clock=clock, page_key=page_key
     )
     openers: list[Callable[[], object]] = [
         serving.start,
@@ -129,6 +131,14 @@ def wire(
     ]
     closers = [jobs.close, runner.close, deployment.close, serving.stop, store.close]
     return Wired(engine, reconciler, serving, openers=openers, closers=closers)
+
+
+def _environments(settings: Settings) -> Environments:
+    return Environments(
+        settings.home / "environments",
+        timeout_s=settings.install_timeout_s,
+        allow_direct=settings.allow_direct_requirements,
+    )
 
 
 def _capacity(settings: Settings, jobs_root: Path) -> Capacity:

@@ -85,6 +85,15 @@ class Call(NamedTuple):
                 return number
         raise _bad_query(key, text, "an integer of 32 bits")
 
+    def whole(self, key: str) -> int | None:
+        """Read a size of the query; None when it is not given."""
+        text = self.query.get(key, "")
+        if not text:
+            return None
+        if text.isascii() and text.isdigit() and len(text) <= 18:
+            return int(text)
+        raise _bad_query(key, text, "a whole number, not negative")
+
     def boolean(self, key: str) -> bool:
         """Read a flag of the query; false when it is not given."""
         text = self.query.get(key, "") or "false"

@@ -1,5 +1,4 @@
-"""The engine's own routes, under ``/api/v1``: health, status, buckets, objects, jobs' logs
-and metrics."""
+"""The engine's own routes, under ``/api/v1``: status, buckets, objects, runtimes, what jobs say."""
 
 from __future__ import annotations
 
@@ -18,6 +17,7 @@ MAX_WAIT_S = 30.0
 """How long one request for logs waits at most, in seconds; proxies cut idle answers at 60."""
 
 _BUCKET = "/api/v1/buckets/{bucket}"
+_RUNTIME = "/api/v1/runtimes/{runtime}"
 
 
 def _health(call: Call) -> Answer:
@@ -93,6 +93,34 @@ def _job_metrics(call: Call) -> Answer:
     """Return what a job reported so far; ``tag`` keeps one metric (``acc`` also finds accuracy)."""
     found = call.engine.job_metrics(call.project, call.ids["job"], tag=call.query.get("tag", ""))
     return {"metrics": [encode(series) for series in found]} if found else {}
+
+
+def _list_runtimes(call: Call) -> Answer:
+    """List the runtimes that jobs may ask for, with what is built of them here."""
+    found = [encode(runtime) for runtime in call.engine.list_runtimes()]
+    return {"runtimes": found} if found else {}
+
+
+def _get_runtime(call: Call) -> Answer:
+    """Describe a runtime, by its name or an alias."""
+    return call.engine.get_runtime(call.ids["runtime"])
+
+
+def _build_runtime(call: Call) -> Answer:
+    """Build a runtime's environment now; answers when it is there, which may take minutes."""
+    return call.engine.build_runtime(call.ids["runtime"])
+
+
+def _delete_runtime(call: Call) -> Answer:
+    """Remove a runtime's environments from the disk, unless a job is using one."""
+    call.engine.delete_runtime(call.ids["runtime"])
+    return {}
+
+
+def _collect_environments(call: Call) -> Answer:
+    """Remove the environments used longest ago until ``keepBytes`` (the setting) are left."""
+    freed = call.engine.collect_environments(keep_bytes=call.whole("keepBytes"))
+    return {"freedBytes": str(freed)}
 
 
 ROUTES: tuple[Route, ...] = (
@@ -208,5 +236,51 @@ ROUTES: tuple[Route, ...] = (
         run=_job_metrics,
         query=("tag",),
         response="MetricsResponse",
+    ),
+    Route(
+        id="engine.runtimes.list",
+        method="GET",
+        path="/api/v1/runtimes",
+        access=Access.TOKEN,
+        verb="list_runtimes",
+        run=_list_runtimes,
+        response="ListRuntimesResponse",
+    ),
+    Route(
+        id="engine.runtimes.get",
+        method="GET",
+        path=_RUNTIME,
+        access=Access.TOKEN,
+        verb="get_runtime",
+        run=_get_runtime,
+        response="Runtime",
+    ),
+    Route(
+        id="engine.runtimes.build",
+        method="POST",
+        path=_RUNTIME + ":build",
+        access=Access.TOKEN,
+        verb="build_runtime",
+        run=_build_runtime,
+        response="Runtime",
+        traffic=Traffic.TRANSFER,
+    ),
+    Route(
+        id="engine.runtimes.delete",
+        method="DELETE",
+        path=_RUNTIME,
+        access=Access.TOKEN,
+        verb="delete_runtime",
+        run=_delete_runtime,
+    ),
+    Route(
+        id="engine.environments.collect",
+        method="POST",
+        path="/api/v1/environments:collect",
+        access=Access.TOKEN,
+        verb="collect_environments",
+        run=_collect_environments,
+        query=("keepBytes",),
+        response="CollectEnvironmentsResponse",
     ),
 )

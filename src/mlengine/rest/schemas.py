@@ -27,9 +27,11 @@ _LISTS = {
     "ListLocationsResponse": ("locations", "Location"),
     "ListObjectsResponse": ("objects", "Object"),
     "ListBucketsResponse": ("buckets", "Bucket"),
+    "ListRuntimesResponse": ("runtimes", "Runtime"),
 }
 _OWN = (
     "Bucket", "Object", "LogEntry", "MetricSeries", "ListObjectsResponse", "ListBucketsResponse",
+    "Runtime", "ListRuntimesResponse",
 )  # fmt: skip
 # Google keeps these outside of the ml.v1 package.
 _PREFIXES = {
@@ -89,6 +91,10 @@ def openapi_schemas(used: set[str]) -> dict[str, Any]:
     described["MetricsResponse"] = {
         "type": "object",
         "properties": {"metrics": {"type": "array", "items": refer("MetricSeries")}},
+    }
+    described["CollectEnvironmentsResponse"] = {
+        "type": "object",
+        "properties": {"freedBytes": {"type": "string", "format": "int64"}},
     }
     described["Error"] = _ERROR
     return {

@@ -171,6 +171,19 @@ def test_objects_go_in_and_come_out_whole(engine: Engine, size: int) -> None:
     assert engine.list_buckets() == []
 
 
+def test_runtimes_are_built_and_removed(engine: Engine) -> None:
+    assert [(runtime.name, runtime.built) for runtime in engine.list_runtimes()] == [
+        ("local", True), ("2.15", False),
+    ]  # fmt: skip
+    assert engine.build_runtime("my-2.15") == engine.get_runtime("2.15")
+    assert engine.collect_environments() == 0
+    assert engine.collect_environments(keep_bytes=0) == 1_300_000_000
+    engine.delete_runtime("2.15")
+    assert not engine.get_runtime("2.15").built
+    with pytest.raises(NotFound):
+        engine.get_runtime("9/../x")
+
+
 def test_a_bucket_with_objects_goes_only_by_force(engine: Engine) -> None:
     engine.create_bucket(Bucket(name="data"))
     engine.write_object("data", "x", [b"1"])

@@ -24,6 +24,15 @@ def test_the_order_is_flag_variable_file_default(tmp_path: Path) -> None:
     assert load(environ).port == Settings().port
 
 
+def test_a_switch_is_true_or_false_wherever_it_is_set(tmp_path: Path) -> None:
+    environ = {"MLENGINE_HOME": str(tmp_path)}
+    assert not load(environ).allow_direct_requirements
+    write(tmp_path, "allow_direct_requirements", "true")
+    assert load(environ).allow_direct_requirements is True
+    off = {**environ, "MLENGINE_ALLOW_DIRECT_REQUIREMENTS": "False"}
+    assert load(off).allow_direct_requirements is False
+
+
 def test_the_home_is_made_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert load({}, home="here").home == tmp_path / "here"
@@ -38,6 +47,7 @@ def test_the_home_is_made_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         ("port", "many", "whole number"),
         ("port", "-1", "negative"),
         ("grace_s", "soon", "a number"),
+        ("allow_direct_requirements", "1", "true or false"),
     ],
 )
 def test_a_bad_setting_is_refused(tmp_path: Path, name: str, value: str, text: str) -> None:

@@ -132,6 +132,19 @@ def _length(value: Any, _transform: Transform) -> Any:
     return len(value) if isinstance(value, list | dict | str) else 0
 
 
+def _size(value: Any, _transform: Transform) -> Any:
+    """Write bytes in the largest unit that leaves a number of one or more; nothing for zero."""
+    try:
+        number = float(value or 0)
+    except (TypeError, ValueError):
+        return value
+    units = ["bytes", "KiB", "MiB", "GiB", "TiB"]
+    while abs(number) >= 1024 and len(units) > 1:
+        number /= 1024
+        units.pop(0)
+    return f"{number:.1f} {units[0]}" if number else None
+
+
 def _yesno(value: Any, transform: Transform) -> Any:
     named = dict(transform.named)
     yes, no, *_ = *transform.args, *("Yes", "No")[len(transform.args) :], ""
@@ -146,6 +159,7 @@ TRANSFORMS: Mapping[str, Callable[[Any, Transform], Any]] = {
     "list": lambda value, transform: _join(value, transform, ","),
     "lower": lambda value, _: value.lower() if isinstance(value, str) else value,
     "segment": _segment,
+    "size": _size,
     "upper": lambda value, _: value.upper() if isinstance(value, str) else value,
     "yesno": _yesno,
 }

@@ -1,0 +1,114 @@
+"""The engine's runtimes: what there is, building and removing them, and who still needs what."""
+
+from __future__ import annotations
+
+import datetime
+import logging
+import re
+from pathlib import Path
+
+from mlengine.core.clock import rfc3339
+from mlengine.core.errors import FailedPrecondition
+from mlengine.core.resources import Runtime
+from mlengine.core.states import JobState
+from mlengine.environments import Environments, RuntimeOnDisk
+from mlengine.store import JobRecord, Store
+from mlengine.training.jobs import folder_of
+
+__all__ = ["Runtimes"]
+
+_log = logging.getLogger(__name__)
+_STARTED = {JobState.PREPARING, JobState.RUNNING, JobState.CANCELLING}
+
+
+class Runtimes:
+    """Runtimes as resources, over the environments on disk.
+
+    Args:
+        environments: Where they are built.
+        store: Which jobs have not ended.
+        jobs_root: The folder of all jobs; their attempts' files name what they run in.
+        max_bytes: What may stay on disk; 0 is no limit.
+    """
+
+    def __init__(
+        self, environments: Environments, store: Store, jobs_root: Path, *, max_bytes: int
+    ) -> None:
+        self._environments = environments
+        self._store = store
+        self._jobs_root = jobs_root
+        self._max_bytes = max_bytes
+
+    def list(self) -> list[Runtime]:
+        """Return every runtime, the engine's own first."""
+        return [self.get(recipe.name) for recipe in self._environments.catalogue]
+
+    def get(self, name: str) -> Runtime:
+        """Return a runtime by its name or an alias."""
+        recipe = self._environments.catalogue.get(name)
+        found = self._environments.describe(name)
+        entry = found.entry
+        return Runtime(
+            name=recipe.name,
+            description=recipe.description,
+            aliases=list(recipe.aliases),
+            python=str(recipe.python),
+            interpreter=found.interpreter,
+            requirements=list(recipe.lock),
+            built=recipe.is_local or entry is not None,
+            digest=found.digest,
+            size_bytes=entry.size_bytes if entry else 0,
+            last_use_time=_time(entry.used_s) if entry else "",
+            problem=found.problem,
+            log=str(found.log or ""),
+        )
+
+    def build(self, name: str) -> Runtime:
+        """Build a runtime, and return it."""
+        found: RuntimeOnDisk = self._environments.describe(name)
+        if not found.interpreter:
+            raise FailedPrecondition(found.problem)
+        self._environments.build(name)
+        return self.get(name)
+
+    def delete(self, name: str) -> None:
+        """Remove a runtime's environments, unless a job is using one."""
+        self._environments.delete(name, in_use=self.in_use())
+
+    def collect(self, keep_bytes: int | None = None) -> int:
+        """Remove what was used longest ago beyond a size; return the bytes freed."""
+        limit = self._max_bytes if keep_bytes is None else keep_bytes
+        if keep_bytes is None and not limit:
+            return 0
+        return self._environments.collect(limit, in_use=self.in_use())
+
+    def tidy(self) -> None:
+        """Keep to the limit; a step of the reconciler."""
+        freed = self.collect()
+        if freed:
+            _log.info("removed environments that nobody used: %d MB", freed >> 20)
+
+    def in_use(self) -> set[Path]:
+        """Return the environments that the files of unfinished attempts name.
+
+        An attempt outlives the engine that started it, so no lock that the engine holds could
+        speak for it: its own specification does.
+        """
+        found: set[Path] = set()
+        for record in self._store.jobs_in(_STARTED):
+            found |= self._named(record)
+        return found
+
+    def _named(self, record: JobRecord) -> set[Path]:
+        builds = self._environments.builds
+        spec = folder_of(self._jobs_root, record) / str(record.attempt) / "spec.json"
+        try:
+            text = spec.read_text()
+        except OSError:
+            return set()  # not that far yet: what it has prepared was asked for just now
+        names = re.findall(re.escape(f"{builds}/") + r"([0-9a-f]+-[0-9a-f]+)", text)
+        return {builds / name for name in names}
+
+
+def _time(seconds: float) -> str:
+    return rfc3339(datetime.datetime.fromtimestamp(seconds, datetime.UTC))
