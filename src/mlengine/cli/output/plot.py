@@ -60,7 +60,8 @@ def _framed(points: Sequence[Point], width: int, height: int, ascii: bool) -> li
     ]
     lines.append(" " * (margin + 1) + corner + rule * columns)
     first, last = f"{points[0][0]:.6g}", f"{points[-1][0]:.6g}"
-    ends = first + last.rjust(columns - len(first)) if last != first else first
+    gap = " " * max(columns - len(first) - len(last), 1)
+    ends = first + gap + last if last != first else first
     return [*lines, " " * (margin + 2) + ends]
 
 
@@ -90,11 +91,18 @@ def _pixels(points: Sequence[Point], width: int, height: int) -> Iterator[tuple[
     """Yield the dots of the curve, from the upper left corner."""
     left, right = min(x for x, _y in points), max(x for x, _y in points)
     low, high = _span([y for _x, y in points])
-    across = (width - 1) / ((right - left) or 1.0)
-    down = (height - 1) / (high - low)
-    scaled = [(round((x - left) * across), round((high - y) * down)) for x, y in points]
+    scaled = [
+        (round(_share(x, left, right) * (width - 1)), round(_share(y, high, low) * (height - 1)))
+        for x, y in points
+    ]
     yield scaled[0]
     for (x1, y1), (x2, y2) in itertools.pairwise(scaled):
         steps = max(abs(x2 - x1), abs(y2 - y1), 1)
         for i in range(1, steps + 1):
             yield round(x1 + (x2 - x1) * i / steps), round(y1 + (y2 - y1) * i / steps)
+
+
+def _share(value: float, start: float, end: float) -> float:
+    """Return how far a value is on the way; by halves, because the whole way may overflow."""
+    way = end / 2 - start / 2
+    return (value / 2 - start / 2) / way if way else 0.0
