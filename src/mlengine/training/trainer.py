@@ -15,7 +15,8 @@ from mlengine.store import JobRecord
 from mlengine.training.checks import check_training_input, running_limit_s
 from mlengine.training.cluster import SERVICE_PORT, Cluster
 from mlengine.training.kinds import Preparation, hours_run
-from mlengine.training.launchers import AttemptSpec, ExitRecord
+from mlengine.training.imports import heavy_modules
+from mlengine.training.launchers import AttemptSpec, ExitRecord, WarmStart
 from mlengine.training.localise import localise
 from mlengine.training.plan import ReplicaPlan, plan_replicas
 from mlengine.training.ports import Ports
@@ -60,6 +61,13 @@ class TrainerJobs:
         """Refuse what can never run: bad fields, missing packages, a job dir nobody can write."""
         spec = _input(job)
         check_training_input(spec)
+        options = job.options or JobOptions()
+        self._environments.check(
+            spec.runtime_version,
+            spec.python_version,
+            strict=options.strict_runtime,
+            legacy_keras=options.legacy_keras,
+        )
         for index, uri in enumerate(spec.package_uris):
             field = f"training_input.package_uris[{index}]"
             try:
@@ -115,6 +123,7 @@ class TrainerJobs:
             max_running_s=running_limit_s(spec),
             log_quota_bytes=self._log_quota_bytes,
             replicas=replicas,
+            warm=_warm_start(environment),
         )
 
     def _environment(self, spec: TrainingInput, preparation: Preparation) -> Environment:
@@ -204,6 +213,19 @@ class TrainerJobs:
     def progress(self, record: JobRecord, attempt_dir: Path) -> dict[str, Any]:
         """Return nothing: a trainer's progress is in its log."""
         return {}
+
+
+def _warm_start(environment: Environment) -> WarmStart | None:
+    """Say how replicas may be forked, unless the packages replace a library of the runtime."""
+    layer = environment.site_packages
+    if layer is None or environment.shadowed:
+        return None
+    return WarmStart(
+        base_python=str(environment.base_python),
+        python=str(environment.python),
+        site_packages=str(layer),
+        modules=heavy_modules(layer),
+    )
 
 
 def _input(job: Job) -> TrainingInput:
