@@ -79,6 +79,12 @@ class Settings:
     allow_direct_requirements: bool = _setting(
         False, "Whether a package may require 'name @ URL', which is not on the index."
     )
+    warm_interpreters: int = _setting(
+        2, "Interpreters kept with a trainer's libraries imported; 0 starts every job anew."
+    )
+    warm_idle_s: float = _setting(
+        900.0, "Seconds without a job after which a warm interpreter ends."
+    )
     log_quota_bytes: int = _setting(256 << 20, "Most that one replica's log may hold, in bytes.")
     max_model_bytes: int = _setting(10 << 30, "Largest model directory of a version, in bytes.")
     max_predict_bytes: int = _setting(1_572_864, "Largest body of a prediction request, in bytes.")

@@ -29,6 +29,7 @@ from mlengine.training.inventory import probe
 from mlengine.training.jobs import Jobs, folder_of
 from mlengine.training.kinds import JobKind, demand_of
 from mlengine.training.launchers.process import ProcessLauncher
+from mlengine.training.launchers.warm import WarmInterpreters
 from mlengine.training.reconciler import JobReconciler
 from mlengine.training.retrying import Retrying
 from mlengine.training.trainer import TrainerJobs
@@ -98,7 +99,10 @@ def wire(
     )
     environments = _environments(settings)
     kinds = _kinds(settings, buckets, models, artifacts, environments, notify)
-    launcher = ProcessLauncher()
+    warm = WarmInterpreters(
+        settings.run / "warm", limit=settings.warm_interpreters, idle_s=settings.warm_idle_s
+    )
+    launcher = ProcessLauncher(warm=warm)
     jobs_root = home / "jobs"
     capacity = _capacity(settings, jobs_root)
     retrying = Retrying(clock, max_retries=settings.max_retries, backoff_s=settings.retry_backoff_s)
@@ -129,7 +133,7 @@ def wire(
         environments.sweep,
         lambda: artifacts.sweep({v.uid for v in store.versions_in(set(VersionState))}),
     ]
-    closers = [jobs.close, runner.close, deployment.close, serving.stop, store.close]
+    closers = [jobs.close, runner.close, warm.close, deployment.close, serving.stop, store.close]
     return Wired(engine, reconciler, serving, openers=openers, closers=closers)
 
 
