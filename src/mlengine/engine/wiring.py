@@ -99,9 +99,7 @@ def wire(
     )
     environments = _environments(settings)
     kinds = _kinds(settings, buckets, models, artifacts, environments, notify)
-    warm = WarmInterpreters(
-        settings.run / "warm", limit=settings.warm_interpreters, idle_s=settings.warm_idle_s
-    )
+    warm = _warm(settings)
     launcher = ProcessLauncher(warm=warm)
     jobs_root = home / "jobs"
     capacity = _capacity(settings, jobs_root)
@@ -142,6 +140,12 @@ def _environments(settings: Settings) -> Environments:
         settings.home / "environments",
         timeout_s=settings.install_timeout_s,
         allow_direct=settings.allow_direct_requirements,
+    )
+
+
+def _warm(settings: Settings) -> WarmInterpreters:
+    return WarmInterpreters(
+        settings.run / "warm", limit=settings.warm_interpreters, idle_s=settings.warm_idle_s
     )
 
 

@@ -128,7 +128,6 @@ def _be_supervisor(
     try:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         os.setsid()
-        os.chdir("/")
         claim.send(READY)
         data, descriptors = receive(claim)
         if not data:
