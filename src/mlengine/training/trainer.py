@@ -14,8 +14,8 @@ from mlengine.storage.paths import is_uri, parse_uri
 from mlengine.store import JobRecord
 from mlengine.training.checks import check_training_input, running_limit_s
 from mlengine.training.cluster import SERVICE_PORT, Cluster
-from mlengine.training.kinds import Preparation, hours_run
 from mlengine.training.imports import heavy_modules
+from mlengine.training.kinds import Preparation, hours_run
 from mlengine.training.launchers import AttemptSpec, ExitRecord, WarmStart
 from mlengine.training.localise import localise
 from mlengine.training.plan import ReplicaPlan, plan_replicas
