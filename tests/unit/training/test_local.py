@@ -26,7 +26,9 @@ config = json.loads(os.environ["TF_CONFIG"])
 task = config["task"]
 name = f"{task.get('type', 'alone')}{task.get('index', '')}"
 with open(name + ".tmp", "w") as file:
-    json.dump({"argv": sys.argv[1:], "config": config, "pid": os.getpid()}, file)
+    json.dump({
+        "argv": sys.argv[1:], "config": config, "pid": os.getpid(), "env": dict(os.environ),
+    }, file)
 os.rename(name + ".tmp", name + ".json")
 """
 WAIT = "import signal; signal.pause()\n"
@@ -116,6 +118,35 @@ def test_a_cluster_lives_as_long_as_its_chief(package: Path) -> None:
         found = report(package, name)
         assert found["config"]["cluster"] == addresses
         assert look(found["pid"]) is None
+        assert found["env"]["MLENGINE_WORLD_SIZE"] == "5"
+    envs = {name: report(package, name)["env"] for name in ("chief0", "worker0", "worker1")}
+    assert [env["RANK"] for env in envs.values()] == ["0", "1", "2"]
+    assert len({env["MASTER_PORT"] for env in envs.values()}) == 1
+    assert "RANK" not in report(package, "ps0")["env"]
+
+
+def test_a_process_that_is_alone_may_be_part_of_somebody_elses_gang(
+    package: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(package)
+    env = report(package, "alone")["env"]
+    assert (env["RANK"], env["WORLD_SIZE"], env["MLENGINE_ROLE"]) == ("0", "1", "master")
+    monkeypatch.setenv("RANK", "3")
+    run(package)
+    assert report(package, "alone")["env"]["RANK"] == "3"
+
+
+def test_processes_that_share_the_machine_share_its_cpus(
+    package: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda _pid: set(range(8)))
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    options = {"distributed": True, "parameter_server_count": 0, "worker_count": 1}
+    run(package, start_port=port_range(2), **options)
+    assert report(package, "chief0")["env"]["OMP_NUM_THREADS"] == "4"
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    run(package, start_port=port_range(2), **options)
+    assert report(package, "chief0")["env"]["OMP_NUM_THREADS"] == "1"
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
