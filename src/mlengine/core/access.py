@@ -22,6 +22,7 @@ from mlengine.core.errors import PermissionDenied, Unauthenticated
 
 __all__ = [
     "LOOPBACK_HOSTS",
+    "beneath_secret",
     "check_bearer",
     "check_host",
     "check_no_token_in_query",
@@ -135,6 +136,25 @@ def check_bearer(authorization: Sequence[str], digest: str) -> None:
     # With an empty digest nothing can be equal: an engine without a token is closed, not open.
     if not hmac.compare_digest(given, digest):
         raise _unauthenticated("The request's token is not this engine's.")
+
+
+def beneath_secret(path: str, prefix: str) -> str | None:
+    """Return what follows a secret that paths must begin with, in a time that says nothing.
+
+    Args:
+        path: As it was asked for.
+        prefix: ``/SECRET``; empty where none is asked for.
+
+    Returns:
+        The rest, from its slash on; None for a path without the secret.
+
+    Example:
+        >>> beneath_secret("/s3cret/b/data", "/s3cret"), beneath_secret("/b/data", "/s3cret")
+        ('/b/data', None)
+    """
+    own, rest = path[: len(prefix)], path[len(prefix) :]
+    is_right = hmac.compare_digest(own.encode(), prefix.encode())
+    return rest if is_right and rest.startswith("/") else None
 
 
 def check_no_token_in_query(query: str) -> None:

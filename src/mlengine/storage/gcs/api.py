@@ -27,10 +27,6 @@ class GcsApi:
 
     Args:
         buckets: The buckets to show. All are shown: whoever reaches the API may do anything.
-
-    Example:
-        >>> api.handle(Request("GET", "/storage/v1/b/data")).status
-        200
     """
 
     def __init__(self, buckets: Buckets) -> None:

@@ -11,11 +11,11 @@ import asyncio
 import concurrent.futures
 import contextlib
 import email.utils
-import hmac
 import http
 from collections.abc import AsyncIterator, Iterator
 from typing import NamedTuple, Protocol
 
+from mlengine.core.access import beneath_secret
 from mlengine.core.errors import EngineError, NotFound
 from mlengine.storage.gcs.bodies import RequestBody
 from mlengine.storage.gcs.heads import Head, parse_head
@@ -122,7 +122,7 @@ class _Connection:
             raise HeadTooLarge("The request's head is too long.", "Send fewer headers.") from error
 
     async def _answer(self, head: Head, body: RequestBody) -> Response:
-        inner = _without_prefix(head.path, self._prefix)
+        inner = beneath_secret(head.path, self._prefix)
         if inner is None:
             return error_response(NotFound("Not found."))
         origin = f"{self._scheme}://{head.host}{self._prefix}"
@@ -164,14 +164,6 @@ class HeadTooLarge(EngineError):
     """Cloud Storage has no word for it; HTTP has."""
 
     status, http_status, rpc_code = "INVALID_ARGUMENT", 431, 3
-
-
-def _without_prefix(path: str, prefix: str) -> str | None:
-    """Return what follows the secret prefix, or None when the path does not begin with it."""
-    own, rest = path[: len(prefix)], path[len(prefix) :]
-    if hmac.compare_digest(own.encode(), prefix.encode()) and rest.startswith("/"):
-        return rest
-    return None
 
 
 def _response_head(response: Response, *, keep_alive: bool, is_chunked: bool) -> bytes:

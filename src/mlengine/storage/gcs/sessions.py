@@ -63,7 +63,7 @@ class Sessions:
     def begin(self, plan: UploadPlan) -> str:
         """Begin an upload and return its key."""
         self._expire()
-        session, key = _Session(plan), secrets.token_urlsafe(32)
+        session, key = _Session(plan), secrets.token_hex(16)
         with self._lock:
             self._open[key] = session
         return key
