@@ -25,7 +25,6 @@ NATIVE = frozenset(
 """Children of `tensorflow` that are files on disk and no part of its public face."""
 
 PREFIXES = (
-    ("tensorflow.python.keras", KERAS),
     ("tensorflow.keras", KERAS),
     ("tensorflow.estimator", ESTIMATOR),
     ("keras", KERAS),
@@ -46,8 +45,12 @@ KERAS_GONE = (
 )
 """Parts of Keras whose files below were private: `keras.layers.core` is `keras.layers` now."""
 
-KERAS_OWN = frozenset({"src", "api", "protobuf", "engine", "legacy_tf_layers", "distribute"})
-"""Parts that stay what they are, with `tensorflow.python.keras`'s own for TensorFlow's own use."""
+KERAS_OWN = frozenset({"src", "api", "protobuf"})
+"""Parts of Keras that stay what they are."""
+
+PYTHON_KERAS = "tensorflow.python.keras"
+PYTHON_KERAS_OWN = frozenset({"distribute", "engine", "legacy_tf_layers", "mixed_precision"})
+"""Parts of the copy inside TensorFlow that TensorFlow itself imports when it is needed."""
 
 
 def other_name(fullname: str) -> str:
@@ -59,6 +62,9 @@ def other_name(fullname: str) -> str:
     for prefix in ("tensorflow.contrib", CONTRIB):
         if fullname == prefix or fullname.startswith(f"{prefix}."):
             return contrib_name(fullname, fullname[len(prefix) + 1 :])
+    if fullname.startswith(f"{PYTHON_KERAS}."):
+        rest = fullname[len(PYTHON_KERAS) + 1 :]
+        return "" if rest.partition(".")[0] in PYTHON_KERAS_OWN else _keras_name(rest)
     for prefix, other in PREFIXES:
         if fullname == prefix or fullname.startswith(f"{prefix}."):
             return _below(other, fullname[len(prefix) + 1 :])

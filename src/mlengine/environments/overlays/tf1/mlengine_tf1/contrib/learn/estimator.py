@@ -29,6 +29,7 @@ __all__ = [
 ]
 
 api = tf.compat.v1.estimator
+train = tf.compat.v1.train
 DNNEstimator = api.DNNEstimator
 
 
@@ -200,7 +201,7 @@ def _canned(modern_class: Any, name: str, order: Sequence[str]) -> Any:
     def __init__(self: Any, *positional: Any, **named: Any) -> None:
         given = dict(zip(order, positional))
         given.update(named)
-        super(made, self).__init__(**_modern_arguments(given))
+        super(made, self).__init__(**_as_contrib_trained(_modern_arguments(given)))
 
     made: Any = type(
         name, (_Methods, modern_class), {"__init__": __init__, "__doc__": modern_class.__doc__}
@@ -230,11 +231,44 @@ def _modern_arguments(given: dict[str, Any]) -> dict[str, Any]:
                     f"{name}= of a tf.contrib.learn estimator is not in the TensorFlow "
                     f"1 overlay; runtime 1.15 on Python 3.7 has it"
                 )
-        elif name == "optimizer" and isinstance(value, str):
-            arguments[name] = value.capitalize() if value.islower() else value
         elif name not in DROPPED:
             arguments[RENAMED.get(name, name)] = value
     return {name: value for name, value in arguments.items() if value is not None}
+
+
+OPTIMIZERS = {
+    "Adagrad": train.AdagradOptimizer,
+    "Adam": train.AdamOptimizer,
+    "Ftrl": train.FtrlOptimizer,
+    "Momentum": lambda rate: train.MomentumOptimizer(rate, 0.9),
+    "RMSProp": train.RMSPropOptimizer,
+    "SGD": train.GradientDescentOptimizer,
+}
+DEEP_RATE = 0.05
+WIDE_RATE = 0.2
+
+
+def _as_contrib_trained(arguments: dict[str, Any]) -> dict[str, Any]:
+    """Set what contrib had other defaults for: the mean of a batch's losses, and its rates."""
+    arguments.setdefault("loss_reduction", tf.compat.v1.losses.Reduction.SUM_OVER_BATCH_SIZE)
+    wide = arguments.get("linear_feature_columns") or arguments.get("feature_columns") or ()
+    wide_rate = min(WIDE_RATE, 1 / len(list(wide)) ** 0.5) if wide else WIDE_RATE
+    if "dnn_feature_columns" in arguments:
+        _set_optimizer(arguments, "dnn_optimizer", "Adagrad", DEEP_RATE)
+    if "linear_feature_columns" in arguments:
+        _set_optimizer(arguments, "linear_optimizer", "Ftrl", wide_rate)
+    if "feature_columns" in arguments:
+        deep = "hidden_units" in arguments
+        rate = DEEP_RATE if deep else wide_rate
+        _set_optimizer(arguments, "optimizer", "Adagrad" if deep else "Ftrl", rate)
+    return arguments
+
+
+def _set_optimizer(arguments: dict[str, Any], name: str, usual: str, rate: float) -> None:
+    """Make the optimizer where it was left out or named; called where its graph is."""
+    chosen = arguments.get(name, usual)
+    if isinstance(chosen, str):
+        arguments[name] = lambda: OPTIMIZERS[chosen](rate)
 
 
 DNN = ("hidden_units", "feature_columns", "model_dir")
