@@ -72,7 +72,8 @@ class Shelf:
     """The folders of one root; threads and processes may share it."""
 
     def __init__(self, root: Path, *, timeout_s: float) -> None:
-        self.root = root.absolute()
+        # Resolved: several homes may share a root by a link, and digests have its path in them.
+        self.root = root.resolve()
         self._timeout_s = timeout_s
 
     @property
