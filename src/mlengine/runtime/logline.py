@@ -29,6 +29,8 @@ _LEVELS = {
     "NOTICE": "NOTICE", "WARN": "WARNING", "WARNING": "WARNING", "ERROR": "ERROR",
     "FATAL": "CRITICAL", "CRITICAL": "CRITICAL", "ALERT": "ALERT", "EMERGENCY": "EMERGENCY",
 }  # fmt: skip
+_LEVEL_KEYS = ("severity", "levelname", "level")
+_MESSAGE_KEYS = ("message", "msg", "event")  # of Python's formatters, zap and structlog
 _LETTERS = {"I": "INFO", "W": "WARNING", "E": "ERROR", "F": "CRITICAL"}
 _WORDS = "|".join(sorted(_LEVELS, key=len, reverse=True))
 
@@ -223,11 +225,12 @@ def _structured(text: str) -> Line | None:
     """Read a line that is a JSON object with a message and a severity, or return None."""
     try:
         found = json.loads(text, parse_constant=_refuse)
-        if not isinstance(found, dict) or not isinstance(found.get("message"), str):
+        if not isinstance(found, dict):
             return None
-        key = next(k for k in ("severity", "levelname", "level") if isinstance(found.get(k), str))
-        severity = _LEVELS[found.pop(key).upper()]
-        message = found.pop("message")
+        text = next(key for key in _MESSAGE_KEYS if isinstance(found.get(key), str))
+        level = next(key for key in _LEVEL_KEYS if isinstance(found.get(key), str))
+        severity = _LEVELS[found.pop(level).upper()]
+        message = found.pop(text)
         json.dumps(found, allow_nan=False)
     except (ValueError, KeyError, StopIteration, RecursionError):
         return None

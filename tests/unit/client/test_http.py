@@ -28,7 +28,15 @@ from mlengine.core.errors import (
     Unauthenticated,
     Unavailable,
 )
-from mlengine.core.resources import Bucket, Job, LogEntry, Model, TrainingInput, Version
+from mlengine.core.resources import (
+    Bucket,
+    Job,
+    LogEntry,
+    MetricSeries,
+    Model,
+    TrainingInput,
+    Version,
+)
 from mlengine.engine import Engine
 from mlengine.rest.app import build_app
 from tests.fakes.asgi import TOKEN
@@ -153,6 +161,19 @@ def test_logs_are_followed(engine: Engine, fake: FakeEngine) -> None:
     assert [e.message for e in page.entries] == ["two"]
     engine.cancel_job("p", "census_1")
     assert engine.read_logs("p", "census_1", cursor=page.cursor).finished
+
+
+def test_metrics_come_with_what_json_has_no_number_for(engine: Engine, fake: FakeEngine) -> None:
+    engine.create_job("p", JOB)
+    series = MetricSeries(
+        tag="a/b&c", run=".", source="log", steps=[1], values=["NaN"], times=[0.5]
+    )
+    fake.metrics["p", "census_1"] = [series, MetricSeries(tag="other", source="log")]
+    assert engine.job_metrics("p", "census_1", tag="a/b&c") == [series]
+    assert len(engine.job_metrics("p", "census_1")) == 2
+    assert engine.job_metrics("p", "census_1", tag="none") == []
+    with pytest.raises(NotFound):
+        engine.job_metrics("p", "nobody")
 
 
 @pytest.mark.parametrize("size", [0, 1, 65536, 1_000_003])

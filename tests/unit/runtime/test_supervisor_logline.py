@@ -183,3 +183,11 @@ def test_a_traceback_inside_a_json_message_counts() -> None:
 
 def test_the_last_line_that_shows_something_is_remembered() -> None:
     assert heard("one\ntwo\n\n  \n").last_line == "two"
+
+
+@pytest.mark.parametrize("key", ["message", "msg", "event"])
+@pytest.mark.parametrize("level", ["severity", "levelname", "level"])
+def test_json_lines_of_every_common_logger_are_taken_apart(key: str, level: str) -> None:
+    row = json.dumps({key: "no column", level: "error", "step": 3}) + "\n"
+    (line,) = Stream().feed(row.encode())
+    assert line == Line("ERROR", "no column", {"step": 3})
