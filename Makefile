@@ -10,11 +10,12 @@ BIN := $(VENV)/bin
 UV := $(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python
 STAMPS := $(VENV)/.stamps
 
-.PHONY: help setup demo test check coverage bench format clean
+.PHONY: help setup demo test chaos check coverage bench format clean
 
 help:
 	@echo "make demo    the whole loop on real data: train, deploy, predict (about a minute)"
 	@echo "make test    every test"
+	@echo "make chaos   kill processes of an engine 10,000 times (MLENGINE_KILLS, MLENGINE_SEED)"
 	@echo "make check   linter, types, layers, docs"
 	@echo "make coverage  branch coverage of core, store, storage and training, at least 95 %"
 	@echo "make bench   the benchmarks, each against a peer or a floor in the same run"
@@ -45,6 +46,12 @@ demo: $(STAMPS)/demo
 
 test: $(STAMPS)/dev
 	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -q $(PYTEST_ARGS)
+
+# Hours. The seed is printed; MLENGINE_SEED repeats it.
+MLENGINE_KILLS ?= 10000
+chaos: $(STAMPS)/dev
+	@PYTHONDONTWRITEBYTECODE= MLENGINE_KILLS=$(MLENGINE_KILLS) $(BIN)/python -m pytest -q -s \
+		tests/faults/test_engine_kills.py tests/faults/test_failpoints.py
 
 check: $(STAMPS)/dev
 	@$(BIN)/ruff check .

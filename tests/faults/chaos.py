@@ -29,7 +29,7 @@ from mlengine.core.errors import (
     NotFound,
     Unavailable,
 )
-from mlengine.core.resources import Version
+from mlengine.core.resources import Job, JobOptions, TrainingInput, Version
 from mlengine.runtime.processes import Process, look, send, snapshot
 from tests.live.engines import BUCKET, LiveEngine, P
 from tests.waiting import wait_until
@@ -114,12 +114,14 @@ def replicas_of(engine: LiveEngine) -> list[tuple[Process, str]]:
 
 
 class Killer:
-    """Kills one process of the engine at a time, chosen by a seeded generator."""
+    """Kills one process of the engine at a time, or stops it for a while, as a generator says."""
 
-    KINDS = ("daemon", "supervisor", "worker", "gateway", "replica")
-    _WEIGHTS = (4, 4, 3, 2, 4)
+    KINDS = ("daemon", "supervisor", "worker", "gateway", "replica", "zygote")
+    _WEIGHTS = (2, 4, 3, 2, 5, 1)
+    _STOPPED = ("daemon", "supervisor", "replica")
     _MARKS = {
         "supervisor": "runtime/supervisor.py",
+        "zygote": "mlengine.runtime.zygote",
         "worker": "mlengine.runtime.worker",
         "gateway": "mlengine.prediction.gateway",
     }
@@ -127,12 +129,15 @@ class Killer:
     def __init__(self, engine: LiveEngine, chance: random.Random) -> None:
         self._engine, self._chance = engine, chance
         self.kills = dict.fromkeys(self.KINDS, 0)
+        self.stops = 0
         self.hit_jobs: set[str] = set()
 
     def strike(self) -> str:
         """Kill something that is alive; return what it was, or "" when there was none of it."""
         kind = self._chance.choices(self.KINDS, self._WEIGHTS)[0]
         if kind == "daemon":
+            if not self._engine.running:
+                return ""
             self._engine.kill()
         elif not (prey := self._prey(kind)):
             return ""
@@ -145,14 +150,27 @@ class Killer:
         self.kills[kind] += 1
         return kind
 
+    def stop_something(self) -> None:
+        """Stop a process (SIGSTOP) and let it go on after a moment: nobody may notice."""
+        kind = self._chance.choice(self._STOPPED)
+        pause_s = self._chance.uniform(0.05, 1.0)
+        here = look(self._engine.pid) if kind == "daemon" else None
+        prey = [(here, "")] if here else [] if kind == "daemon" else self._prey(kind)
+        if prey:
+            process, _uid = self._chance.choice(prey)
+            if send(process, signal.SIGSTOP):
+                self.stops += 1
+                threading.Timer(pause_s, send, (process, signal.SIGCONT)).start()
+
     def _prey(self, kind: str) -> list[tuple[Process, str]]:
         if kind == "replica":
             return replicas_of(self._engine)
+        home = str(self._engine.home)
         found = []
         for pid in [int(p.name) for p in Path("/proc").iterdir() if p.name.isdigit()]:
             with contextlib.suppress(OSError):
                 words = Path(f"/proc/{pid}/cmdline").read_text().split("\0")
-                of_this_home = [w for w in words if w.startswith(str(self._engine.home))]
+                of_this_home = [w for w in words if home in w]
                 row = look(pid)
                 if of_this_home and any(self._MARKS[kind] in w for w in words) and row:
                     job = re.search(r"/jobs/([^/]+)", of_this_home[0])
@@ -251,8 +269,16 @@ class Load:
         if len(unfinished) >= 5:
             return 0.05
         job_id = f"job_{len(self.created)}"
+        spec = TrainingInput(
+            python_module="trainer.task", package_uris=[self._package], region="local"
+        )
+        if chance.random() < 0.3:
+            spec.scale_tier, spec.master_type = "CUSTOM", "n1-standard-4"
+            spec.worker_type, spec.worker_count = "n1-standard-4", 1
+        options = JobOptions(max_retries=2) if chance.random() < 0.4 else None
         try:
-            self._engine.submit(job_id, self._package)
+            job = Job(job_id=job_id, training_input=spec, options=options)
+            self._engine.client.create_job(P, job)
         except AlreadyExists:
             pass  # an earlier try did it, and its answer was lost
         self.created.append(job_id)

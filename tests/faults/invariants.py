@@ -52,11 +52,30 @@ def _job(engine: LiveEngine, load: Load, job_id: str, state: str, *, hit: bool) 
         wrong.append(f"{job_id} is CANCELLED, but nobody asked")
     if asked_s is not None and state != "CANCELLED" and _seconds(job.end_time) > asked_s:
         wrong.append(f"{job_id} was cancelled and ended {state} after that")
-    lines = [m for m in engine.lines(job_id) if m.startswith("line ")]
     whole = [f"line {n}" for n in range(LINES)]
-    if lines != whole[: len(lines)] or (state == "SUCCEEDED" and lines != whole):
-        wrong.append(f"{job_id} ({state}) has the lines {lines}")
+    runs = _runs(engine, job_id)
+    if any(run != whole[: len(run)] for run in runs) or (
+        state == "SUCCEEDED" and whole not in runs
+    ):
+        wrong.append(f"{job_id} ({state}) has the lines {runs}")
+    if len(runs) > 1 and not (hit and job.options and len(runs) <= job.options.max_retries + 1):
+        wrong.append(f"{job_id} was started {len(runs)} times")
     return wrong
+
+
+def _runs(engine: LiveEngine, job_id: str) -> list[list[str]]:
+    """Return what the master printed, attempt by attempt."""
+    runs: list[list[str]] = []
+    cursor, finished = "", False
+    while not finished:
+        page = engine.client.read_logs(P, job_id, cursor=cursor, task_name="master-replica-0")
+        cursor, finished = page.cursor, page.finished
+        for line in (entry.message for entry in page.entries):
+            if line == "line 0" or (line.startswith("line ") and not runs):
+                runs.append([])
+            if line.startswith("line "):
+                runs[-1].append(line)
+    return runs
 
 
 def history(database: sqlite3.Connection) -> list[str]:

@@ -75,6 +75,7 @@ class World:
 
     def start(self, armed: str = "") -> bool:
         """Start an engine; return False if it died of its failpoint before it was ready."""
+        self.kill()
         engine = self.engine = LiveEngine(
             self.home, grace_s="0.3", max_running_jobs="8", retry_backoff_s="0.1",
             failpoint=armed, failpoint_hits=str(self.hits) if armed else "",
@@ -88,9 +89,8 @@ class World:
         return True
 
     def kill(self) -> None:
-        if not self.engine.running:
-            return
-        self.engine.kill()
+        if self.engine.running:
+            self.engine.kill()
 
     def was_hit(self, name: str) -> bool:
         return name in self.hits.read_text().split()
@@ -219,9 +219,10 @@ ROUNDS = [
 ]
 
 
-@pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    world = World(tmp_path / "home")
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """One home for every test: what one of them broke, the next one finds mended."""
+    world = World(tmp_path_factory.mktemp("world") / "home")
     world.start()
     world.engine.make_bucket()
     world.package = world.engine.upload_package(TRAINER)
@@ -231,8 +232,7 @@ def world(tmp_path: Path) -> Iterator[World]:
     _deploys(world, lambda: False)
     world.kill()
     yield world
-    if world.engine.running:
-        world.engine.kill()
+    world.kill()
     for process, _uid in replicas_of(world.engine):
         send(process, signal.SIGKILL)  # only a test that failed leaves any
     LiveEngine(world.home).start().stop()
@@ -385,6 +385,7 @@ def _models(world: World) -> list[str]:
     wrong = []
     if [v.state for v in versions if v.is_default] != ["READY"]:
         wrong.append(f"defaults: {[(v.name, v.state, v.is_default) for v in versions]}")
-    wrong += [f"{v.name} failed: {v.error_message}" for v in versions if v.state == "FAILED"]
+    failed = {v.name: v.error_message for v in versions if v.state == "FAILED"}
+    wrong += [f"{n} failed: {why}" for n, why in failed.items() if "failpoint" not in why]
     wait_until(lambda: predict(world.engine, 4).answer == {"predictions": [12]}, 30)
     return wrong
