@@ -110,6 +110,8 @@ class BucketAccess:
             proxy = f"http://{USER}:{secret}@127.0.0.1:{{port}}"
             variables |= dict.fromkeys(_PROXY_VARIABLES, proxy)
             env |= dict.fromkeys(_BUNDLE_VARIABLES, str(certificate.bundle))
+            if not _has_credentials(self._environ):
+                env["GOOGLE_APPLICATION_CREDENTIALS"] = str(certificate.account)
         return Access([self._helper(config, variables)], env, programs, problem)
 
     def _shared(self) -> tuple[Certificate | None, str, Path]:
@@ -130,6 +132,13 @@ class BucketAccess:
             env["PYTHONPATH"] = self._environ["PYTHONPATH"]
         argv = [sys.executable, "-P", "-m", "mlengine.storage.sidecar", "{fd}", str(config)]
         return SidecarSpec(argv=argv, env=env, variables=variables)
+
+
+def _has_credentials(environ: Mapping[str, str]) -> bool:
+    """Return whether programs of this user find credentials for Google that are real."""
+    home = Path(environ.get("HOME") or "/")
+    folder = Path(environ.get("CLOUDSDK_CONFIG") or home / ".config" / "gcloud")
+    return (folder / "application_default_credentials.json").exists()
 
 
 def _exceptions(env: Mapping[str, str]) -> list[str]:

@@ -9,6 +9,7 @@ machine's own authorities and this certificate. It is installed nowhere.
 from __future__ import annotations
 
 import os
+import secrets
 import ssl
 import subprocess
 import tempfile
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mlengine.core.errors import FailedPrecondition
+from mlengine.storage.sidecar.accounts import account_file
 
 __all__ = ["INTERCEPTED", "Certificate", "ensure_certificate", "is_intercepted"]
 
@@ -34,11 +36,15 @@ _SYSTEM_BUNDLES = (
 
 
 class Certificate(NamedTuple):
-    """Files of a certificate: itself, its key (owner only), and the bundle that trusts it."""
+    """Files of a certificate: itself, its key (owner only), and the bundle that trusts it.
+
+    Beside them lies `account`, the credentials for clients that want some (see `accounts`).
+    """
 
     certificate: Path
     key: Path
     bundle: Path
+    account: Path
 
 
 def is_intercepted(host: str) -> bool:
@@ -80,21 +86,27 @@ def ensure_certificate(folder: Path, environ: Mapping[str, str]) -> Certificate:
 
 
 def _files(folder: Path) -> Certificate:
-    return Certificate(folder / "cert.pem", folder / "key.pem", folder / "bundle.pem")
+    names = ("cert.pem", "key.pem", "bundle.pem", "account.json")
+    return Certificate(*(folder / name for name in names))
 
 
 def _make(files: Certificate) -> None:
+    # The subject is new each time: of two with one subject in a bundle, the first alone is tried.
     names = ",".join([*(f"DNS:{h}" for h in INTERCEPTED), f"DNS:*.{INTERCEPTED[0]}"])
     _openssl(
         "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
         "-sha256", "-days", str(_DAYS), "-config", os.devnull,
-        "-subj", "/O=mlengine/CN=buckets of a local mlengine",
+        "-subj", f"/O=mlengine/CN=buckets of mlengine {secrets.token_hex(8)}",
         "-addext", f"subjectAltName=critical,{names}",
         "-addext", "basicConstraints=critical,CA:FALSE",
         "-addext", "extendedKeyUsage=serverAuth",
         "-keyout", str(files.key), "-out", str(files.certificate),
     )  # fmt: skip
     files.key.chmod(0o600)
+    # Short, for it is quick to make and protects nothing.
+    key = _openssl("genpkey", "-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:1024")
+    files.account.touch(mode=0o600)
+    files.account.write_bytes(account_file(key.decode("ascii")))
 
 
 def _lasts(certificate: Path) -> bool:
@@ -105,16 +117,16 @@ def _lasts(certificate: Path) -> bool:
     return True
 
 
-def _openssl(*words: str) -> None:
+def _openssl(*words: str) -> bytes:
     remedy = (
         "Install OpenSSL's 'openssl'; without it TensorFlow's own gs:// file system "
         "cannot reach buckets of this engine."
     )
     try:
-        subprocess.run(
+        return subprocess.run(
             ["openssl", *words], check=True, capture_output=True, timeout=_LIMIT_S, umask=0o077,
             stdin=subprocess.DEVNULL,
-        )  # fmt: skip
+        ).stdout  # fmt: skip
     except FileNotFoundError:
         raise FailedPrecondition("There is no program 'openssl'.", remedy) from None
     except subprocess.CalledProcessError as error:

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 
 from mlengine.core.errors import NotFound, Unavailable
 from mlengine.storage.gcs import Request, Response
+from mlengine.storage.sidecar.accounts import without_token
 from mlengine.storage.sidecar.outward import dial
 
 __all__ = ["forward"]
@@ -38,6 +39,7 @@ def forward(request: Request, host: str, *, what: str) -> Response:
     connection = _Connection(host, timeout=_TIMEOUT_S)
     target = request.path + (f"?{request.raw_query}" if request.raw_query else "")
     headers = {k: v for k, v in request.headers.items() if k not in _HOP_BY_HOP}
+    headers = without_token(headers)
     is_chunked = "transfer-encoding" in request.headers
     if is_chunked:
         headers["transfer-encoding"] = "chunked"

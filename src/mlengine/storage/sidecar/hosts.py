@@ -10,6 +10,7 @@ from mlengine.core.errors import EngineError
 from mlengine.storage.gcs import GcsApi, Request, Response
 from mlengine.storage.gcs.messages import error_response
 from mlengine.storage.objects import Buckets
+from mlengine.storage.sidecar.accounts import TOKEN_PATH, answer_token
 from mlengine.storage.sidecar.certificates import INTERCEPTED
 from mlengine.storage.sidecar.foreign import forward
 
@@ -40,6 +41,10 @@ class HostApi:
             return self._api.handle(self._in_path(request))
         what = f"gs://{bucket}/" if bucket else f"https://{self._host}{request.path}"
         try:
+            if self._host == _APIS and request.path == TOKEN_PATH:
+                answer, request = answer_token(request)
+                if answer is not None:
+                    return answer
             return forward(request, self._host, what=what)
         except EngineError as error:
             return error_response(error)
