@@ -125,8 +125,7 @@ class HttpEngine:
     def job_metrics(self, project: str, job_id: str, *, tag: str = "") -> list[MetricSeries]:
         """Return what a job reported so far, one series per tag, run and source."""
         path = "/api" + _v1(job_name, project, job_id) + "/metrics" + _query(tag=tag)
-        found = self._call("GET", path, safe=True)
-        return [decode(MetricSeries, item, at="metric") for item in found.get("metrics", ())]
+        return self._list(MetricSeries, "metrics", path).items
 
     # models
 
@@ -209,9 +208,8 @@ class HttpEngine:
     ) -> Page[Operation]:
         """List operations."""
         query = _paging(page_size, page_token, filter=filter)
-        return self._list(
-            Operation, "operations", _v1(project_name, project) + "/operations" + query
-        )
+        path = _v1(project_name, project) + "/operations" + query
+        return self._list(Operation, "operations", path)
 
     def cancel_operation(self, project: str, operation_id: str) -> None:
         """Ask an operation to stop."""
@@ -252,8 +250,7 @@ class HttpEngine:
 
     def list_buckets(self) -> list[Bucket]:
         """List buckets."""
-        found = self._call("GET", "/api/v1/buckets", safe=True)
-        return [decode(Bucket, item, at="bucket") for item in found.get("buckets", ())]
+        return self._list(Bucket, "buckets", "/api/v1/buckets").items
 
     def delete_bucket(self, name: str, *, force: bool = False) -> None:
         """Delete a bucket; one that holds objects only with `force`."""
@@ -290,8 +287,7 @@ class HttpEngine:
 
     def list_runtimes(self) -> list[Runtime]:
         """List runtimes."""
-        found = self._call("GET", "/api/v1/runtimes", safe=True)
-        return [decode(Runtime, item, at="runtime") for item in found.get("runtimes", ())]
+        return self._list(Runtime, "runtimes", "/api/v1/runtimes").items
 
     def get_runtime(self, name: str) -> Runtime:
         """Describe a runtime."""
@@ -299,8 +295,7 @@ class HttpEngine:
 
     def build_runtime(self, name: str) -> Runtime:
         """Build a runtime's environment; returns when it is there."""
-        path = _runtime(name) + ":build"
-        found = self._call("POST", path, safe=True, extra_wait_s=_BUILD_WAIT_S)
+        found = self._call("POST", _runtime(name) + ":build", safe=True, extra_wait_s=_BUILD_WAIT_S)
         return decode(Runtime, found, at="runtime")
 
     def delete_runtime(self, name: str) -> None:
