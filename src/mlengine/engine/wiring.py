@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -24,6 +25,7 @@ from mlengine.prediction.serving import Serving, ServingOptions
 from mlengine.prediction.sockets import socket_dir
 from mlengine.storage import Buckets
 from mlengine.store import open_store
+from mlengine.training.access import BucketAccess
 from mlengine.training.capacity import Capacity
 from mlengine.training.inventory import probe
 from mlengine.training.jobs import Jobs, folder_of
@@ -184,8 +186,10 @@ def _kinds(
             buckets,
             environments,
             grace_s=settings.grace_s,
+            evaluator_grace_s=settings.evaluator_grace_s,
             log_quota_bytes=settings.log_quota_bytes,
             notify=str(notify),
+            access=BucketAccess(buckets, settings.folder("buckets"), settings.run, os.environ),
         ),
         "prediction": BatchJobs(
             buckets,

@@ -6,17 +6,26 @@ import os
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from mlengine.core.errors import EngineError, FailedPrecondition, InvalidArgument
 from mlengine.core.resources import Job, JobOptions, TrainingInput, TrainingOutput
 from mlengine.environments import Environment, Environments, check_archive_name
 from mlengine.storage import Buckets
 from mlengine.storage.paths import is_uri, parse_uri
 from mlengine.store import JobRecord
+from mlengine.training.access import BucketAccess
 from mlengine.training.checks import check_training_input, running_limit_s
 from mlengine.training.cluster import SERVICE_PORT, Cluster
 from mlengine.training.imports import heavy_modules
 from mlengine.training.kinds import Preparation, hours_run
-from mlengine.training.launchers import AttemptSpec, ExitRecord, WarmStart
+from mlengine.training.launchers import (
+    AttemptSpec,
+    ExitRecord,
+    ReplicaSpec,
+    SidecarSpec,
+    WarmStart,
+)
 from mlengine.training.localise import localise
 from mlengine.training.plan import ReplicaPlan, plan_replicas
 from mlengine.training.ports import Ports
@@ -34,9 +43,11 @@ class TrainerJobs:
         buckets: Where packages are read and job directories lie.
         environments: Where packages are installed.
         grace_s: Seconds between SIGTERM and SIGKILL.
+        evaluator_grace_s: Seconds that evaluators have to end by themselves after the chief.
         log_quota_bytes: Most that one replica's log may hold.
         notify: Socket on which supervisors say that something happened.
         cpus: What this machine has, for replicas that share it; None counts.
+        access: How replicas' own programs reach buckets; None: only by the paths they are given.
     """
 
     def __init__(
@@ -45,17 +56,21 @@ class TrainerJobs:
         environments: Environments,
         *,
         grace_s: float,
+        evaluator_grace_s: float = 120.0,
         log_quota_bytes: int,
         notify: str,
         cpus: float | None = None,
+        access: BucketAccess | None = None,
     ) -> None:
         self._buckets = buckets
         self._environments = environments
         self._grace_s = grace_s
+        self._evaluator_grace_s = evaluator_grace_s
         self._log_quota_bytes = log_quota_bytes
         self._notify = notify
         self._cpus = float(len(os.sched_getaffinity(0))) if cpus is None else cpus
         self._ports = Ports()
+        self._access = access
 
     def check(self, project: str, job: Job) -> None:
         """Refuse what can never run: bad fields, missing packages, a job dir nobody can write."""
@@ -114,17 +129,32 @@ class TrainerJobs:
             machine_cpus=self._cpus,
             gpus=preparation.gpus,
         )
+        replicas, sidecars = self._give_access(replicas, preparation)
         log(f"Running module {spec.python_module}.")
         return AttemptSpec(
             job=f"projects/{record.project}/jobs/{record.job_id}",
             attempt=record.attempt,
             notify=self._notify,
             grace_s=self._grace_s,
+            evaluator_grace_s=self._evaluator_grace_s,
             max_running_s=running_limit_s(spec),
             log_quota_bytes=self._log_quota_bytes,
             replicas=replicas,
             warm=_warm_start(environment),
+            sidecars=sidecars,
         )
+
+    def _give_access(
+        self, replicas: list[ReplicaSpec], preparation: Preparation
+    ) -> tuple[list[ReplicaSpec], list[SidecarSpec]]:
+        """Let the replicas' own programs reach the buckets; warn of what cannot."""
+        if self._access is None:
+            return replicas, []
+        access = self._access.prepare(preparation.attempt_dir, project=preparation.record.project)
+        if access.problem:
+            preparation.warn(access.problem)
+        given = [msgspec.structs.replace(r, env=access.apply(r.env)) for r in replicas]
+        return given, access.sidecars
 
     def _environment(self, spec: TrainingInput, preparation: Preparation) -> Environment:
         """Fetch the packages and make their environment; tell what it is and what it cost."""
