@@ -95,7 +95,9 @@ def failure_text(replica: Mapping[str, Any], *, last_line: str) -> str:
     if number is not None:
         status = f"{number}({_signal_name(number)})"
     if replica["oom"]:
-        return f"{name} ran out-of-memory and exited with a non-zero status of {status}."
+        text = f"{name} ran out-of-memory and exited with a non-zero status of {status}."
+        limit = replica.get("memory_limit_bytes", 0)
+        return f"{text} Its limit was {limit / (1 << 30):.1f} GiB." if limit else text
     kind = "Error" if number is None else "Signal"
     text = f"{name} exited with a non-zero status of {status}. Termination reason: {kind}."
     if replica["last_error"]:

@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from typing import IO, TYPE_CHECKING, Any
 
 from mlengine.runtime import failpoints, processes
+from mlengine.runtime.limits import Limits
 from mlengine.runtime.logfile import LogFile
 from mlengine.runtime.logline import Line, Stream
 
@@ -59,6 +60,7 @@ class Replica:
         self.streams: dict[int, Stream] = {}
         self._spec = spec
         self._fork = fork
+        self._limits = Limits(float(spec.get("cpus", 0)), int(spec.get("memory_bytes", 0)))
         self._tag = ""
         self._spawned_s = 0.0
         self._process: subprocess.Popen[bytes] | None = None
@@ -78,6 +80,9 @@ class Replica:
         argv, cwd = [str(a) for a in self._spec["argv"]], str(self._spec["cwd"])
         self._tag, self._spawned_s = tag, time.monotonic()
         self.say("INFO", "Running command: " + " ".join(map(shlex.quote, argv)))
+        unlimited = self._limits.make(tag, self.task)
+        if unlimited:
+            self.say("WARNING", f"The replica runs without its limits: {unlimited}.")
         try:
             failpoints.hit("replica.before-spawn")
             pipes = self._start(argv, {**self._spec["env"], processes.TAG_VARIABLE: tag}, cwd)
@@ -119,6 +124,7 @@ class Replica:
             if os.getppid() != supervisor:  # it died before the line above
                 os._exit(1)
             _offer_to_oom_killer()
+            self._limits.enter()
 
         if self._fork is not None:
             forked = self._fork.start(argv, env=env, cwd=cwd, prepare=prepare)
@@ -159,7 +165,8 @@ class Replica:
         else:
             self.exit_code = os.WEXITSTATUS(status)
         killed = self.signal == signal.SIGKILL or self.exit_code == _EXIT_OF_KILLED_CHILD
-        self.oom = killed and oom_suspected and not self.stopped_by_us
+        out_of_limit = self.exit_code != 0 and self._limits.oom_killed()
+        self.oom = (out_of_limit or (killed and oom_suspected)) and not self.stopped_by_us
         if self._process is not None:  # reaped elsewhere: Popen must not wait for a recycled pid
             self._process.returncode = -self.signal if self.signal else self.exit_code
 
@@ -181,6 +188,7 @@ class Replica:
         if self.ended and self.exit_code == 0 and not self.stopped_by_us:
             self.say("INFO", "Module completed; cleaning up.")
             self.say("INFO", "Task completed successfully.")
+        self._limits.close()
         self.log.close()
 
     def record(self) -> dict[str, Any]:
@@ -188,7 +196,7 @@ class Replica:
         return {
             "task": self.task, "role": self.role, "index": self.index,
             "exit_code": self.exit_code, "signal": self.signal, "oom": self.oom,
-            "stopped": self.stopped_by_us,
+            "stopped": self.stopped_by_us, "memory_limit_bytes": self._limits.memory_bytes,
             "last_error": self._last_error() if self.failed else "",
             "spawn_error": self.spawn_error,
         }  # fmt: skip
