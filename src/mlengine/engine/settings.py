@@ -70,6 +70,9 @@ class Settings:
         10.0, "Pause before the first retry, in seconds; it doubles, up to six minutes."
     )
     grace_s: float = _setting(10.0, "Seconds between SIGTERM and SIGKILL for a cancelled job.")
+    evaluator_grace_s: float = _setting(
+        120.0, "Seconds that evaluators have to end by themselves after their job's chief."
+    )
     install_timeout_s: float = _setting(
         600.0, "Longest installation of a job's packages, in seconds."
     )

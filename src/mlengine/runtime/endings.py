@@ -53,9 +53,10 @@ def ending(replica: Replica, outcome: str) -> tuple[str, str]:
     if replica.exit_code == 0:
         return "INFO", ""
     silent = "" if replica.last_line() else " It printed nothing."
+    severity = "WARNING" if outcome == "succeeded" else "ERROR"  # it harmed nobody
     if replica.oom:
-        return "ERROR", f"The replica was killed because memory ran out.{silent}"
-    return "ERROR", f"The replica ended with {_status(replica)}.{silent}"
+        return severity, f"The replica was killed because memory ran out.{silent}"
+    return severity, f"The replica ended with {_status(replica)}.{silent}"
 
 
 _WHY_STOPPED = {

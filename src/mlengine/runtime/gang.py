@@ -1,12 +1,14 @@
 """All replicas of one attempt: started together, watched, stopped together.
 
-    RUNNING ──▶ STOPPING ──▶ (nothing is left)
+    RUNNING ──▶ (EVALUATING) ──▶ STOPPING ──▶ (nothing is left)
+       │             └─ the chief ended well and evaluators live: only the others are stopped
        │  the chief ended, another replica failed, cancelled, or out of time
        └─ in STOPPING: TERM to every group, after the grace period KILL to every process
 
 The chief speaks for the job: once it has ended well, whatever the others still do is only in the
-way, and they are given little time. Until then any other end than exit 0, of anybody, is the end of
-all.
+way, and they are given little time; but evaluators, who evaluate and export the chief's last
+checkpoint, are given the time to end by themselves. Until then any other end than exit 0, of
+anybody, is the end of all.
 
 One thread, one selector. `run` returns only when no process of the attempt is left, whatever it
 did to get away: the supervisor is their subreaper, so every orphan becomes its child.
@@ -61,6 +63,7 @@ class Gang:
         note_started: Callable[[], None],
     ) -> None:  # fmt: skip
         self._grace_s = float(spec.get("grace_s", 10))
+        self._evaluator_grace_s = float(spec.get("evaluator_grace_s", 120))
         self._limit_s: float | None = spec.get("max_running_s")
         self._cancel_file = folder / CANCEL
         self._cancel_signalled = cancel_signalled
@@ -73,6 +76,8 @@ class Gang:
         self._blamed: list[Replica] = []
         self._began_s = time.monotonic()
         self._kill_at_s = float("inf")
+        self._evaluate_until_s: float | None = None
+        self._kill_others_at_s = float("inf")
         self._strays_only = False
         self._complained = False
         self._oom_kills: deque[tuple[float, int]] = deque([(self._began_s, _oom_kills())])
@@ -130,11 +135,32 @@ class Gang:
             self._stop("cancelled", [])
         elif chief.ended and not chief.failed:
             # Before the failures: a peer of a chief that has gone often trips over its absence.
-            self._stop("succeeded", [])
+            self._let_evaluators_end()
         elif failed:
             self._stop("failed", failed)
         elif self._until_limit_s() <= 0:
             self._stop("timed_out", [])
+
+    def _let_evaluators_end(self) -> None:
+        """Stop everybody else; once no evaluator is left, or its time is over, the attempt."""
+        now_s = time.monotonic()
+        evaluators = [r for r in self._replicas if r.role == "evaluator" and not r.ended]
+        others = [r for r in self._replicas if r not in evaluators]
+        if self._evaluate_until_s is None:
+            self._evaluator_grace_s = max(self._until_limit_s(self._evaluator_grace_s), 0.0)
+            self._evaluate_until_s = now_s + self._evaluator_grace_s
+            self._kill_others_at_s = now_s + min(self._grace_s, _LONGEST_GRACE_AFTER_SUCCESS_S)
+            for replica in others:
+                if replica.pid and evaluators and self._evaluator_grace_s:
+                    replica.terminate()
+        if not evaluators or now_s >= self._evaluate_until_s:
+            for evaluator in evaluators:
+                grace = f"evaluator_grace_s or maxRunningTime gave it {self._evaluator_grace_s:g} s"
+                evaluator.say("WARNING", f"The chief ended well before this evaluator: {grace}.")
+            self._stop("succeeded", [])
+        elif now_s >= self._kill_others_at_s:
+            sessions = {r.pid for r in others}
+            processes.freeze_and_kill(lambda: [p for p in self._mine() if p.session in sessions])
 
     def _stop(self, outcome: str, blamed: list[Replica]) -> None:
         failpoints.hit("gang.before-stop")
@@ -192,10 +218,10 @@ class Gang:
             if row.pid not in helpers
         ]
 
-    def _until_limit_s(self) -> float:
+    def _until_limit_s(self, longest_s: float = _TICK_S) -> float:
         if self._limit_s is None:
-            return _TICK_S
-        return min(_TICK_S, self._began_s + self._limit_s - time.monotonic())
+            return longest_s
+        return min(longest_s, self._began_s + self._limit_s - time.monotonic())
 
     def _listen(self, timeout_s: float) -> bool:
         """Move what the replicas print to their logs; return whether anything came."""

@@ -98,7 +98,8 @@ def judge(
         *_objective(record.job, reported),
         *findings,
     ]
-    return _weigh(findings, [*words.notes, *doubts, *_notes(record.job, reported)], record.job)
+    notes = [*words.notes, *doubts, *_notes(record.job, reported), *_evaluators(exit_record)]
+    return _weigh(findings, notes, record.job)
 
 
 def _weigh(findings: Iterable[Finding], notes: Sequence[str], job: Job) -> Verdict:
@@ -195,6 +196,17 @@ def _notes(job: Job, reported: Metrics) -> list[str]:
         notes.append(
             "The event files are too large to be read whole; their metrics were not judged."
         )
+    return notes
+
+
+def _evaluators(exit_record: ExitRecord) -> list[str]:
+    """Tell who did not finish: the job is what its chief made, but an evaluation may be missing."""
+    notes = []
+    for replica in exit_record.replicas:
+        if replica.role == "evaluator" and (replica.stopped or replica.exit_code != 0):
+            how = "did not end in time and was stopped" if replica.stopped else "failed"
+            why = f": {replica.last_error}" if replica.last_error and not replica.stopped else ""
+            notes.append(f"{replica.task} {how} after the chief had succeeded{why}.")
     return notes
 
 

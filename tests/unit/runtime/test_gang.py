@@ -39,10 +39,14 @@ def replica(role: str, index: int, script: str, cwd: Path) -> ReplicaSpec:
 def run(tmp_path: Path) -> Run:
     """Give what runs scripts by role, ``worker=[...]``, and returns how the attempt ended."""
 
-    def call(*, grace_s: float = 0.3, **scripts: list[str]) -> ExitRecord:
+    def call(
+        *, grace_s: float = 0.3, evaluator_grace_s: float = 120, limit_s: float | None = None,
+        **scripts: list[str],
+    ) -> ExitRecord:  # fmt: skip
         launcher, attempt = ProcessLauncher(), tmp_path / "1"
         spec = AttemptSpec(
             job="projects/p/jobs/j", attempt=1, grace_s=grace_s,
+            evaluator_grace_s=evaluator_grace_s, max_running_s=limit_s,
             replicas=[
                 replica(role, index, script, tmp_path)
                 for role, texts in scripts.items()
@@ -142,6 +146,67 @@ def test_a_chief_that_succeeded_is_not_overruled_by_who_misses_it(run: Run) -> N
     )
     assert (record.outcome, record.message) == (Outcome.SUCCEEDED, "")
     assert [r.exit_code for r in record.replicas] == [0, 9, 9]
+
+
+def test_an_evaluator_ends_by_itself_while_the_others_are_stopped(run: Run, tmp_path: Path) -> None:
+    """It waits until a server that will not go has gone: killed while it evaluates."""
+    record = run(
+        grace_s=0.3,
+        master=["until [ -e deaf ] && [ -e here ]; do sleep 0.02; done"],
+        worker=[FOREVER],
+        ps=[DEAF.replace("touch deaf", "echo $$ > deaf")],
+        evaluator=["touch here; until [ -s deaf ] && ! kill -0 $(cat deaf); do sleep 0.02; done"],
+    )
+    assert (record.outcome, record.message) == (Outcome.SUCCEEDED, "")
+    ended = {r.task: (r.exit_code, r.signal) for r in record.replicas}
+    assert ended["evaluator-replica-0"] == (0, None)
+    assert ended["worker-replica-0"] == (None, signal.SIGTERM)
+    assert ended["ps-replica-0"] == (None, signal.SIGKILL)
+    assert lines(tmp_path, "evaluator-replica-0")[-1] == ("INFO", "Task completed successfully.")
+
+
+def test_an_evaluator_that_fails_after_the_chief_fails_nobody(run: Run, tmp_path: Path) -> None:
+    wait_for_the_end = "until ! kill -0 $(cat chief); do sleep 0.02; done; exit 3"
+    record = run(
+        master=["echo $$ > chief; until [ -e here ]; do sleep 0.02; done"],
+        evaluator=[f"until [ -s chief ]; do sleep 0.02; done; touch here; {wait_for_the_end}"],
+    )
+    assert (record.outcome, record.message) == (Outcome.SUCCEEDED, "")
+    assert record.replicas[1].exit_code == 3
+    assert lines(tmp_path, "evaluator-replica-0")[-1][0] == "WARNING"
+
+
+@pytest.mark.parametrize("limits", [{"evaluator_grace_s": 0.4}, {"limit_s": 1.0}])
+def test_an_evaluator_has_its_time_and_no_more(
+    run: Run, tmp_path: Path, limits: dict[str, float]
+) -> None:
+    record = run(master=["exit 0"], evaluator=[FOREVER], **limits)
+    assert record.outcome is Outcome.SUCCEEDED
+    assert (record.replicas[1].signal, record.replicas[1].stopped) == (signal.SIGTERM, True)
+    (severity, said), _stopped = lines(tmp_path, "evaluator-replica-0")[-2:]
+    assert severity == "WARNING"
+    assert said.startswith("The chief ended well before this evaluator: evaluator_grace_s or")
+
+
+def test_a_request_to_cancel_ends_evaluators_at_once(tmp_path: Path) -> None:
+    launcher, attempt = ProcessLauncher(), tmp_path / "1"
+    chief = "echo $$ > chief; until [ -e here ]; do sleep 0.02; done"
+    evaluator = (
+        "until [ -s chief ]; do sleep 0.02; done; touch here;"
+        f"until ! kill -0 $(cat chief); do sleep 0.02; done; echo alone; {FOREVER}"
+    )
+    scripts = {"master": chief, "evaluator": evaluator}
+    spec = AttemptSpec(
+        job="projects/p/jobs/j", attempt=1, grace_s=0.3, evaluator_grace_s=3600,
+        replicas=[replica(role, 0, text, tmp_path) for role, text in scripts.items()],
+    )  # fmt: skip
+    launcher.start(attempt, spec)
+    heard = ("INFO", "alone")
+    wait_until(lambda: heard in lines(tmp_path, "evaluator-replica-0"), 30)
+    launcher.cancel(attempt)
+    wait_until(lambda: launcher.poll(attempt).exit is not None, 30)
+    record = launcher.poll(attempt).exit
+    assert record is not None and record.outcome is Outcome.CANCELLED
 
 
 def test_all_or_none(run: Run) -> None:

@@ -6,6 +6,7 @@ import json
 import math
 import pickle
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,7 @@ class World:
         tag: str | None = None,
         outcome: Outcome = Outcome.SUCCEEDED,
         job_dir: Path | None = None,
+        others: Sequence[ReplicaExit] = (),
     ) -> Verdict:
         hyperparameters = None if tag is None else {"hyperparameterMetricTag": tag, "goal": "X"}
         job = Job(
@@ -54,7 +56,7 @@ class World:
         record = JobRecord(seq=1, project="p", uid="u", job=job, attempt=1)
         exit_record = ExitRecord(
             outcome=outcome,
-            replicas=[ReplicaExit(task=TASK, role="master", index=0, exit_code=0)],
+            replicas=[ReplicaExit(task=TASK, role="master", index=0, exit_code=0), *others],
             message="",
             started=self.now_s - 1,
             ended=self.now_s + 1,
@@ -104,6 +106,26 @@ def test_what_is_allowed_is_a_warning(world: World) -> None:
 def test_what_did_not_end_well_is_not_judged_again(world: World, outcome: Outcome) -> None:
     world.say(TRACEBACK)
     assert world.judge(outcome=outcome) == Verdict("", [])
+
+
+def test_an_evaluator_that_did_not_finish_is_a_warning(world: World) -> None:
+    ends: list[dict[str, Any]] = [
+        {"exit_code": 0},
+        {"exit_code": 1, "last_error": "OSError: disk full"},
+        {"signal": 15, "stopped": True},
+    ]
+    evaluators = [
+        ReplicaExit(task=f"evaluator-replica-{i}", role="evaluator", index=i, **end)
+        for i, end in enumerate(ends)
+    ]
+    worker = ReplicaExit(task="worker-replica-0", role="worker", index=0, signal=15, stopped=True)
+    assert world.judge(others=[worker, *evaluators]) == Verdict(
+        "",
+        [
+            "evaluator-replica-1 failed after the chief had succeeded: OSError: disk full.",
+            "evaluator-replica-2 did not end in time and was stopped after the chief had succeeded.",
+        ],
+    )
 
 
 def test_several_findings_are_all_told(world: World) -> None:

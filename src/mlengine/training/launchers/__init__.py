@@ -115,6 +115,7 @@ class AttemptSpec(msgspec.Struct, frozen=True, kw_only=True):
         attempt: Number of the attempt, from 1.
         notify: Unix datagram socket that is told "started" and "exited"; may be empty.
         grace_s: Seconds between SIGTERM and SIGKILL.
+        evaluator_grace_s: Seconds that evaluators have to end by themselves after the chief.
         max_running_s: Longest run in seconds, on a clock that cannot jump; None is no limit.
         log_quota_bytes: Most bytes that all logs of the attempt may take on disk.
         warm: How its replicas may be forked instead of started; None starts each anew.
@@ -126,6 +127,7 @@ class AttemptSpec(msgspec.Struct, frozen=True, kw_only=True):
     replicas: list[ReplicaSpec]
     notify: str = ""
     grace_s: float = 10.0
+    evaluator_grace_s: float = 120.0
     max_running_s: float | None = None
     log_quota_bytes: int = 256 * 1024 * 1024
     warm: WarmStart | None = None
