@@ -86,7 +86,7 @@ class LocalEngine:
     ) -> Page[Job]:
         return list_page(
             lambda before, limit: self._store.jobs(project, before_seq=before, limit=limit),
-            self._jobs.view,
+            self._jobs.list_view(),
             ("jobs", check_project(project)),
             filter=filter, page_size=page_size, page_token=page_token, key=self._page_key,
         )  # fmt: skip

@@ -152,6 +152,10 @@ class Store(Protocol):
         """Return a queued job's place in the queue of all projects, from 1."""
         ...
 
+    def queue(self) -> Sequence[int]:
+        """Return the `seq` of every queued job, the head of the queue first."""
+        ...
+
     def move_job(
         self,
         record: JobRecord,

@@ -25,6 +25,7 @@ __all__ = [
     "listed",
     "may_take",
     "move",
+    "queue",
     "queue_position",
 ]
 
@@ -91,6 +92,11 @@ def queue_position(tx: Transaction, record: JobRecord, priority: int) -> int:
     )
     select = sa.select(sa.func.count()).where(jobs.c.state == str(JobState.QUEUED), ahead)
     return int(tx.connection.execute(select).scalar_one())
+
+
+def queue(tx: Transaction) -> list[int]:
+    select = sa.select(jobs.c.seq).where(jobs.c.state == str(JobState.QUEUED))
+    return [row.seq for row in tx.rows(select.order_by(jobs.c.priority.desc(), jobs.c.seq))]
 
 
 def count(tx: Transaction, states: Collection[JobState]) -> int:

@@ -95,6 +95,10 @@ class SqlStore:
         with self._database.reading() as tx:
             return jobs.queue_position(tx, record, priority)
 
+    def queue(self) -> Sequence[int]:
+        with self._database.reading() as tx:
+            return jobs.queue(tx)
+
     def move_job(
         self,
         record: JobRecord,

@@ -139,6 +139,20 @@ class Jobs:
         place = self._store.queue_position(record, priority=_priority(record.job))
         return msgspec.structs.replace(record.job, job_position=place)
 
+    def list_view(self) -> Callable[[JobRecord], Job]:
+        """Return a `view` for many records at one moment: the queue is read once for all."""
+        places: dict[int, int] = {}
+
+        def view(record: JobRecord) -> Job:
+            if record.state is not JobState.QUEUED:
+                return record.job
+            if not places:
+                places.update((seq, place) for place, seq in enumerate(self._store.queue(), 1))
+            place = places.get(record.seq, 0)  # 0: it has left the queue meanwhile
+            return msgspec.structs.replace(record.job, job_position=place)
+
+        return view
+
     def update(self, project: str, job_id: str, job: Job, *, update_mask: str) -> Job:
         """Replace a job's labels."""
         paths = apply_mask(update_mask, JOB_MASK)

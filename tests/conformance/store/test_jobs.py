@@ -281,3 +281,12 @@ def test_a_queued_job_knows_its_place_in_the_queue_of_all_projects(store: Store)
     assert places == [1, 2, 3]
     store.move_job(high, JobState.PREPARING, attempt=1)
     assert store.queue_position(late, priority=0) == 2
+
+
+def test_the_queue_is_listed_by_priority_then_age(store: Store) -> None:
+    names = {"low": 0, "high": 9, "low_too": 0, "middle": 5}
+    made = {name: add(store, name, priority=priority) for name, priority in names.items()}
+    order = [made[name].seq for name in ("high", "middle", "low", "low_too")]
+    assert list(store.queue()) == order
+    assert store.move_job(made["high"], JobState.PREPARING, attempt=1)
+    assert list(store.queue()) == order[1:]

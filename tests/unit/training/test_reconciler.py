@@ -338,7 +338,10 @@ def test_a_queued_job_knows_its_place(world: World) -> None:
         world.submit(job_id, priority=priority)
     view = {j: world.jobs.view(world.store.job(P, j)) for j in ("high", "low", "low_too")}
     assert [job.job_position for job in view.values()] == [1, 2, 3]
+    listed = world.jobs.list_view()
+    assert [listed(world.store.job(P, j)).job_position for j in view] == [1, 2, 3]
     world.jobs.cancel(P, "high")
+    assert world.jobs.list_view()(world.store.job(P, "high")).job_position == 0
     assert world.jobs.view(world.store.job(P, "low")).job_position == 1
     assert world.jobs.view(world.store.job(P, "high")).job_position == 0
 
