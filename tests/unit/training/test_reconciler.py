@@ -673,3 +673,22 @@ def test_a_job_tells_where_its_time_went(world: World) -> None:
         run_seconds=36.0,
         warnings=["Old."],
     )
+
+
+@pytest.mark.parametrize("jump_s", [-86_400.0, -3600.0, 3600.0, 86_400.0])
+def test_a_clock_that_jumps_neither_ends_nor_keeps_a_job(world: World, jump_s: float) -> None:
+    world.run("runs")
+    world.submit("waits", max_wait_time="1800s", priority=0)
+    world.until_started("waits")
+    world.submit("queued", max_wait_time="1800s")
+    world.reconciler.expire_waiting()
+    world.clock.jump_s(jump_s)
+    world.reconciler.tick()
+    world.reconciler.expire_waiting()
+    states = [world.state(job_id) for job_id in ("runs", "waits", "queued")]
+    assert states == ["RUNNING", "PREPARING", "QUEUED"]
+    world.clock.pass_s(1801.0)
+    world.reconciler.tick()
+    world.reconciler.expire_waiting()
+    states = [world.state(job_id) for job_id in ("runs", "waits", "queued")]
+    assert states == ["RUNNING", "CANCELLING", "CANCELLING"]
