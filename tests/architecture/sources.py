@@ -7,16 +7,30 @@ import functools
 from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["ROOT", "SOURCE", "calls", "dotted", "files", "imports", "parsed"]
+__all__ = ["OVERLAYS", "ROOT", "SOURCE", "calls", "data", "dotted", "files", "imports", "parsed"]
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCE = ROOT / "src" / "mlengine"
+OVERLAYS = "environments/overlays/"
+"""No modules of mlengine: they are copied into environments, and run on other interpreters."""
 
 
 @functools.cache
 def files() -> dict[str, Path]:
     """Return every source file by its path beneath ``src/mlengine``."""
-    return {p.relative_to(SOURCE).as_posix(): p for p in sorted(SOURCE.rglob("*.py"))}
+    return {name: path for name, path in _everything(".py") if not name.startswith(OVERLAYS)}
+
+
+@functools.cache
+def data() -> dict[str, Path]:
+    """Return what is shipped beside: runtimes, and what is copied into environments."""
+    overlays = {name: path for name, path in _everything(".py", ".pth") if name.startswith(OVERLAYS)}
+    return overlays | dict(_everything(".toml"))
+
+
+def _everything(*suffixes: str) -> list[tuple[str, Path]]:
+    found = sorted(path for path in SOURCE.rglob("*") if path.suffix in suffixes)
+    return [(path.relative_to(SOURCE).as_posix(), path) for path in found]
 
 
 @functools.cache

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 import mlengine
-from tests.architecture.sources import ROOT, files, parsed
+from tests.architecture.sources import ROOT, data, files, parsed
 
 PUBLIC_API = Path(__file__).parent / "public_api.txt"
 # Rooms' own modules are theirs; of these the names are for everybody.
@@ -47,7 +47,7 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
     for name in (*files(), "py.typed"):
         assert f"mlengine/{name}" in names, name
     others = {name for name in names if not name.startswith(f"mlengine-{mlengine.__version__}")}
-    assert others == {f"mlengine/{name}" for name in (*files(), "py.typed")}
+    assert others == {f"mlengine/{name}" for name in (*files(), *data(), "py.typed")}
     (licence,) = (name for name in names if name.endswith("/LICENSE"))
     assert "dist-info" in licence
 

@@ -55,6 +55,7 @@ class LegacyKeras:
 
     lock: tuple[str, ...]
     variables: Mapping[str, str]
+    overlay: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +104,7 @@ class Recipe:
             self,
             lock=(*self.lock, *self.legacy_keras.lock),
             variables={**self.variables, **self.legacy_keras.variables},
+            overlay=self.legacy_keras.overlay,
             keras=2,
         )
 
@@ -184,7 +186,7 @@ def _read(path: Path) -> Recipe:
         facts["fallback"] = Fallback(**facts["fallback"])
     if "legacy_keras" in facts:
         legacy = facts["legacy_keras"]
-        facts["legacy_keras"] = LegacyKeras(tuple(legacy["lock"]), legacy["variables"])
+        facts["legacy_keras"] = LegacyKeras(**{**legacy, "lock": tuple(legacy["lock"])})
     try:
         return Recipe(**facts)
     except TypeError as error:

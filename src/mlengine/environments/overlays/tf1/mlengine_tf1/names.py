@@ -77,8 +77,7 @@ def _use_keras_v1(tensorflow: Any) -> None:
             setattr(face.experimental, name, _of_contrib("saved_model", name))
     tensorflow.keras = face
     sys.modules["tensorflow.keras"] = face
-    for late in PYTHON_KERAS_LATE:  # they import private names that are about to be replaced
-        importlib.import_module(f"{paths.PYTHON_KERAS}.{late}")
+    _load_late_modules()
     for root in ("keras", paths.PYTHON_KERAS):
         top = sys.modules.get(root)
         if top is None:
@@ -89,6 +88,18 @@ def _use_keras_v1(tensorflow: Any) -> None:
                 setattr(top, name, value)
                 if isinstance(value, ModuleType):
                     _replace(f"{root}.{name}", f"{paths.KERAS}.{name}")
+
+
+def _load_late_modules() -> None:
+    """Load what imports private names of Keras, which are about to be replaced.
+
+    One layer TensorFlow 2.15 looks for in the distribution `tf_keras`, which it does not require:
+    Keras 2 has it as well.
+    """
+    for late in PYTHON_KERAS_LATE:
+        importlib.import_module(f"{paths.PYTHON_KERAS}.{late}")
+    layers: Any = importlib.import_module("tensorflow.python.layers.normalization")
+    layers.normalization = importlib.import_module("keras.src.legacy_tf_layers.normalization")
 
 
 def _of_contrib(part: str, name: str) -> Callable[..., Any]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import gzip
 import sys
-import urllib.request
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,9 +23,6 @@ __all__ = [
 ]
 
 __path__: list[str] = []
-
-MNIST_SOURCE = "https://storage.googleapis.com/cvdf-datasets/mnist/"
-"""Where TensorFlow 1.15 has it from."""
 
 
 class Dataset(NamedTuple):
@@ -90,16 +86,14 @@ def read_data_sets(
     reshape: bool = True,
     validation_size: int = 5000,
     seed: int | None = None,
-    source_url: str = MNIST_SOURCE,
+    source_url: str = "",
 ) -> Datasets:
-    """Read MNIST's four files from a folder; fetch those that are missing, as 1.15 does."""
-    parts = []
-    for kind in ("train", "t10k"):
-        images = _idx(train_dir, f"{kind}-images-idx3-ubyte.gz", source_url, 16)
-        labels = _idx(train_dir, f"{kind}-labels-idx1-ubyte.gz", source_url, 8)
-        images = images.reshape(-1, 28, 28, 1)
-        parts.append((images, np.eye(10)[labels] if one_hot else labels))
-    (images, labels), test = parts
+    """Read MNIST's four files from a folder; where they are not, have Keras fetch it."""
+    parts = _mnist_files(Path(train_dir)) or tf.keras.datasets.mnist.load_data()
+    (images, labels), test = [
+        (pixels.reshape(-1, 28, 28, 1), np.eye(10)[digits] if one_hot else digits)
+        for pixels, digits in parts
+    ]
     cut = validation_size
     rest, held = (images[cut:], labels[cut:]), (images[:cut], labels[:cut])
     made = [DataSet(*pair, dtype=dtype, reshape=reshape, seed=seed) for pair in (rest, held, test)]
@@ -147,11 +141,19 @@ def _table(rows: list[list[str]], target_type: Any, feature_type: Any, column: i
     return Dataset(np.asarray(rows, dtype=feature_type), np.asarray(targets, dtype=target_type))
 
 
-def _idx(folder: str, name: str, source: str, header: int) -> Any:
-    path = Path(folder) / name
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        urllib.request.urlretrieve(source + name, path)
+def _mnist_files(folder: Path) -> list[tuple[Any, Any]]:
+    """Read the idx files of a folder; empty unless all four are there."""
+    parts = []
+    for kind in ("train", "t10k"):
+        images = folder / f"{kind}-images-idx3-ubyte.gz"
+        labels = folder / f"{kind}-labels-idx1-ubyte.gz"
+        if not (images.exists() and labels.exists()):
+            return []
+        parts.append((_idx(images, 16), _idx(labels, 8)))
+    return parts
+
+
+def _idx(path: Path, header: int) -> Any:
     return np.frombuffer(gzip.decompress(path.read_bytes()), np.uint8, offset=header)
 
 

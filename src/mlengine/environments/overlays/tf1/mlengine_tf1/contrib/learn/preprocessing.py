@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import collections
-import pickle
+import json
 import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -68,12 +68,12 @@ class VocabularyProcessor:
 
     def save(self, filename: str) -> None:
         """Write the vocabulary to a file."""
-        with tf.io.gfile.GFile(filename, "wb") as file:
-            file.write(pickle.dumps((self.max_document_length, self.vocabulary_)))
+        with tf.io.gfile.GFile(filename, "w") as file:
+            json.dump([self.max_document_length, self.vocabulary_], file)
 
     @classmethod
     def restore(cls, filename: str) -> VocabularyProcessor:
         """Read what `save` wrote."""
-        with tf.io.gfile.GFile(filename, "rb") as file:
-            length, words = pickle.loads(file.read())  # noqa: S301 - the trainer's own file
+        with tf.io.gfile.GFile(filename) as file:
+            length, words = json.load(file)
         return cls(length, vocabulary=words)
