@@ -16,6 +16,10 @@ from mlengine.training.access import BucketAccess
 from tests.fakes.bucket_table import BucketTableFake
 
 BUCKET = "mine"
+# What is not ours is asked of the real host: tests ask a port at which nobody is.
+OFFLINE = {
+    "PATH": os.environ["PATH"], "HTTPS_PROXY": "http://127.0.0.1:9", "NO_PROXY": "127.0.0.1",
+}  # fmt: skip
 
 
 class RunningSidecar:
@@ -70,7 +74,7 @@ class RunningSidecar:
 @pytest.fixture(scope="module")
 def sidecar(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSidecar]:
     """One for a module; its tests use names of their own."""
-    running = RunningSidecar(tmp_path_factory.mktemp("sidecar"), {"PATH": os.environ["PATH"]})
+    running = RunningSidecar(tmp_path_factory.mktemp("sidecar"), OFFLINE)
     yield running
     running.close()
     assert "Traceback" not in running.errors.read_text()

@@ -69,7 +69,7 @@ def trusting(bundle: str | Path) -> ssl.SSLContext:
 
 
 def test_another_host_is_reached_untouched(sidecar: RunningSidecar, world: Upstream) -> None:
-    plain = tunnel(sidecar, f"localhost:{world.port}")
+    plain = tunnel(sidecar, f"127.0.0.1:{world.port}")
     context = trusting(world.files.bundle)
     with context.wrap_socket(plain, server_hostname="www.googleapis.com") as connection:
         seen = connection.getpeercert(binary_form=True)
