@@ -117,7 +117,7 @@ class Killer:
     """Kills one process of the engine at a time, or stops it for a while, as a generator says."""
 
     KINDS = ("daemon", "supervisor", "worker", "gateway", "replica", "zygote")
-    _WEIGHTS = (2, 4, 3, 2, 5, 1)
+    _WEIGHTS = (4, 8, 3, 2, 10, 2)
     _STOPPED = ("daemon", "supervisor", "replica")
     _MARKS = {
         "supervisor": "runtime/supervisor.py",

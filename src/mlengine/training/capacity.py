@@ -24,6 +24,7 @@ from mlengine.training.inventory import Inventory
 
 __all__ = ["Capacity"]
 
+_REMEMBERED = 1000
 _FIELDS = {True: "job.training_input.scale_tier", False: "job"}
 
 
@@ -50,6 +51,7 @@ class Capacity:
         self._demand_of = demand_of
         self._folder_of = folder_of
         self._free = free_of(inventory, slots, [])
+        self._demands: dict[str, Demand] = {}
 
     def refuse_impossible(self, project: str, job: Job) -> None:
         """Raise `ResourceExhausted` for a job that this machine could never run."""
@@ -58,8 +60,10 @@ class Capacity:
 
     def why_impossible(self, record: JobRecord) -> str:
         """Say why a job, queued when the machine was another, can never run; empty if it can."""
+        field = _FIELDS[record.job.training_input is not None]
         try:
-            self.refuse_impossible(record.project, record.job)
+            demand = self._demand(record)
+            refuse_impossible(record.project, demand, self.inventory, self._free, field=field)
         except EngineError as error:
             return error.description
         return ""
@@ -68,12 +72,12 @@ class Capacity:
         """Return which of the queued jobs start now; `started` are those past QUEUED."""
         running = [self._claim(record) for record in started if record.attempt]
         self._free = free_of(self.inventory, self.slots, running)
-        waiting = [(record.uid, self._demand_of(record.job)) for record in queue]
+        waiting = [(record.uid, self._demand(record)) for record in queue]
         return choose(self.inventory, self.slots, running, waiting)
 
     def gpus_of(self, record: JobRecord) -> tuple[str, ...]:
         """Return the ids of the GPUs that a started job holds."""
-        if not self._demand_of(record.job).gpus:
+        if not self._demand(record).gpus:
             return ()
         return notes.claimed_gpus(self._folder_of(record))
 
@@ -90,9 +94,18 @@ class Capacity:
             f"The job asks for {wanted}; this machine has {self.inventory}: it is over-committed."
         )
 
+    def _demand(self, record: JobRecord) -> Demand:
+        """Return what a job asks for, worked out once: every turn looks at the same records."""
+        found = self._demands.get(record.uid)
+        if found is None:
+            if len(self._demands) >= _REMEMBERED:
+                self._demands.clear()
+            found = self._demands[record.uid] = self._demand_of(record.job)
+        return found
+
     def _claim(self, record: JobRecord) -> Claim:
         try:
-            demand = self._demand_of(record.job)
+            demand = self._demand(record)
         except EngineError:  # an older mlengine knew its machine type
             demand = Demand()
         claim = claim_of(demand, self.inventory, max(self.slots, 1))
