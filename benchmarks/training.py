@@ -149,6 +149,15 @@ class Bench:
             cursor, finished = page.cursor, page.finished
         return self.engine.get_job("default", name).state
 
+    def lines(self, name: str, task: str) -> list[str]:
+        """Return what one replica of a job that has ended printed."""
+        found, cursor, finished = [], "", False
+        while not finished:
+            page = self.engine.read_logs("default", name, cursor=cursor, task_name=task)
+            found += [entry.message for entry in page.entries]
+            cursor, finished = page.cursor, page.finished
+        return found
+
     def engine_rss_mb(self) -> float:
         """Return the resident memory of the engine process itself."""
         facts = read_engine_file(self.work / "home")

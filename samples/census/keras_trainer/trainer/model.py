@@ -12,7 +12,7 @@ training, and travels inside the exported model.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -47,7 +47,6 @@ _CROSSES = (
 )
 _CROSS_BINS = 1_000
 _EMBEDDING_WIDTH = 8
-_HIDDEN_UNITS = (100, 70, 50, 25)
 
 Columns = Mapping[str, np.ndarray]
 
@@ -66,10 +65,10 @@ class Network(NamedTuple):
     classifier: keras.Model
 
 
-def build(columns: Columns, *, dropout: float) -> Network:
+def build(columns: Columns, *, hidden_units: Sequence[int], dropout: float) -> Network:
     """Learn words and scales from the training columns; return the untrained network."""
     encoder, sizes = _build_encoder(columns)
-    return Network(encoder, _build_classifier(sizes, dropout=dropout))
+    return Network(encoder, _build_classifier(sizes, hidden_units, dropout=dropout))
 
 
 def export(network: Network, directory: Path) -> None:
@@ -142,7 +141,9 @@ def _scaled(
     return scale(number)
 
 
-def _build_classifier(sizes: Mapping[str, int], *, dropout: float) -> keras.Model:
+def _build_classifier(
+    sizes: Mapping[str, int], hidden_units: Sequence[int], *, dropout: float
+) -> keras.Model:
     codes = {name: keras.Input((), name=name, dtype="int64") for name in sizes}
     numbers = {name: keras.Input((), name=name, dtype="float32") for name in _NUMBERS}
 
@@ -156,7 +157,7 @@ def _build_classifier(sizes: Mapping[str, int], *, dropout: float) -> keras.Mode
         [keras.layers.Embedding(sizes[name], _EMBEDDING_WIDTH)(codes[name]) for name in _WORDS]
         + [keras.ops.expand_dims(number, -1) for number in numbers.values()]
     )
-    for units in _HIDDEN_UNITS:
+    for units in hidden_units:
         deep = keras.layers.Dense(units, activation="relu")(deep)
         deep = keras.layers.Dropout(dropout)(deep)
     deep = keras.layers.Dense(1, name="deep")(deep)

@@ -46,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     steps = -(-len(earns_more) // args.batch_size) * args.num_epochs
     schedule = keras.optimizers.schedules.CosineDecay(args.learning_rate, steps)
     with replicas.strategy.scope():
-        network = build(columns, dropout=args.dropout)
+        network = build(columns, hidden_units=args.hidden_units, dropout=args.dropout)
         optimizer = keras.optimizers.Adam(schedule)
     encoded = _encode(network.encoder, columns)
     fit(
@@ -104,6 +104,8 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--batch-size", type=int, default=256)
     parser.add_argument("--learning-rate", type=float, default=0.002)
     parser.add_argument("--dropout", type=float, default=0.2)
+    parser.add_argument("--hidden-units", type=int, nargs="+", default=[100, 70, 50, 25],
+                        help="of the deep part, layer by layer")
     parser.add_argument("--threads", type=int, default=0, help="of one replica; 0: all there are")
     return parser.parse_args(argv)
 

@@ -9,6 +9,7 @@ leaves ``model/model.joblib`` and ``metrics.json`` in the job directory.
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -26,6 +27,8 @@ __all__ = ["main"]
 def main(argv: Sequence[str] | None = None) -> None:
     """Run one training, from the command line's words to the exported file."""
     args = _parse(argv)
+    if os.environ.get("RANK", "0") != "0":
+        return  # one process grows all trees: further replicas of a job have nothing to do
     training, held_out = read(args.train_files), read(args.eval_files)
     print(f"training on {len(training.rows)} rows", flush=True)
     model = build(
