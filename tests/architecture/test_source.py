@@ -85,9 +85,9 @@ def test_a_folder_is_a_package_with_a_docstring() -> None:
 
 
 def test_long_files_are_few() -> None:
-    """Over 400 lines a file says at its top why it is one; none needs to at the moment."""
+    """Over 400 lines a file says at its top why it is one."""
     long = [n for n, p in files().items() if len(p.read_text().splitlines()) > EXPLAIN_FROM_LINES]
-    assert long == []
+    assert [n for n in long if "Long because" not in (ast.get_docstring(parsed(n)) or "")] == []
 
 
 def test_no_function_is_longer_than_a_screen() -> None:

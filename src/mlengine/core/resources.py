@@ -3,7 +3,9 @@
 Every class is one message of the public discovery document (revision 20251213). As in protocol
 buffers, an unset field has its zero value and is left out of answers; `core.wire` reads and writes
 them. Attributes are snake_case here and camelCase on the wire. `OUTPUT_ONLY` lists what a request
-may carry but never sets.
+may carry but never sets. What is the engine's own, beyond that document, says so.
+
+Long because it is a list: a message more is no reason for another file.
 """
 
 from __future__ import annotations
