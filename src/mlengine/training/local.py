@@ -1,7 +1,8 @@
 """``local train``: run a trainer package here and now, as the shell's own child.
 
 No engine, no job, no log: the trainer has the terminal. A distributed run is one primary in the
-foreground; its parameter servers, workers and evaluators live as long as it does.
+foreground; its parameter servers and workers live as long as it does, and its evaluators until they
+have evaluated what it left, as in a job.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -35,6 +37,7 @@ _FLAGS = {
     "evaluator": "--evaluator-count",
 }
 _STOP_GRACE_S = 3.0
+_EVALUATOR_GRACE_S = 120.0
 _PR_SET_PDEATHSIG = 1
 _LAST_PORT = 65535
 
@@ -111,25 +114,35 @@ def _run(
     command: list[str], cwd: Path, primary: _Environment, others: Sequence[_Environment] = ()
 ) -> int:
     """Run the primary in the foreground, the rest behind it."""
-    with contextlib.ExitStack() as running:
-        running.enter_context(_termination_raises())
+    with contextlib.ExitStack() as evaluating, contextlib.ExitStack() as running:
+        evaluating.enter_context(_termination_raises())
+        evaluators = []
         for env in others:
-            running.enter_context(_background(command, cwd, env))
+            if env["MLENGINE_ROLE"] == "evaluator":
+                evaluators.append(evaluating.enter_context(_background(command, cwd, env)))
+            else:
+                running.enter_context(_background(command, cwd, env))
         # It shares our process group: Ctrl-C reaches it directly, and it may read the terminal.
         child = subprocess.Popen(command, cwd=cwd, env=primary, preexec_fn=_die_with_parent)
         running.callback(_stop, child)
         code = child.wait()
+        if code == 0:
+            running.close()
+            until_s = time.monotonic() + _EVALUATOR_GRACE_S
+            for pid in evaluators:
+                _wait_unreaped(pid, max(until_s - time.monotonic(), 0.0))
     return code if code >= 0 else 128 - code
 
 
 @contextlib.contextmanager
-def _background(command: list[str], cwd: Path, env: _Environment) -> Iterator[None]:
+def _background(command: list[str], cwd: Path, env: _Environment) -> Iterator[int]:
+    """Run a process behind the primary; yield its pid."""
     child = subprocess.Popen(
         command, cwd=cwd, env=env, stdin=subprocess.DEVNULL,
         start_new_session=True, preexec_fn=_die_with_parent,
     )  # fmt: skip
     try:
-        yield
+        yield child.pid
     finally:
         # The group outlives its leader when that left children: kill before the leader is reaped.
         for signum in (signal.SIGTERM, signal.SIGKILL):

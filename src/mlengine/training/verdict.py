@@ -204,8 +204,8 @@ def _evaluators(exit_record: ExitRecord) -> list[str]:
     notes = []
     for replica in exit_record.replicas:
         if replica.role == "evaluator" and (replica.stopped or replica.exit_code != 0):
-            how = "did not end in time and was stopped" if replica.stopped else "failed"
-            why = f": {replica.last_error}" if replica.last_error and not replica.stopped else ""
+            why = f": {replica.last_error}" if replica.last_error else ""
+            how = "was stopped, some time" if replica.stopped else "failed"
             notes.append(f"{replica.task} {how} after the chief had succeeded{why}.")
     return notes
 

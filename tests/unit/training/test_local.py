@@ -125,6 +125,30 @@ def test_a_cluster_lives_as_long_as_its_chief(package: Path) -> None:
     assert "RANK" not in report(package, "ps0")["env"]
 
 
+def test_an_evaluator_ends_by_itself_once_all_others_have_gone(package: Path) -> None:
+    (package / "task.py").write_text(
+        REPORT + "import time\n"
+        "role = task['type']\n"
+        "if role == 'chief':\n"
+        "    names = ['ps0', 'evaluator0']\n"
+        "    while not all(os.path.exists(n + '.json') for n in names): time.sleep(0.01)\n"
+        "elif role == 'evaluator':\n"
+        "    server = lambda: json.load(open('ps0.json'))['pid']\n"
+        "    while not os.path.exists('ps0.json') or os.path.exists(f'/proc/{server()}'):\n"
+        "        time.sleep(0.01)\n"
+        "    open('evaluated', 'w')\n"
+        "else:\n"
+        "    time.sleep(300)\n"
+    )
+    code = run(
+        package, distributed=True, worker_count=0, parameter_server_count=1, evaluator_count=1,
+        start_port=port_range(2),
+    )  # fmt: skip
+    assert code == 0
+    assert (package.parent / "evaluated").exists()
+    assert look(report(package, "evaluator0")["pid"]) is None
+
+
 def test_a_process_that_is_alone_may_be_part_of_somebody_elses_gang(
     package: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
