@@ -74,6 +74,7 @@ format: $(STAMPS)/dev
 bench: $(STAMPS)/dev
 	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m benchmarks.training
 	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m benchmarks.predict
+	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m benchmarks.distributed
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage htmlcov
