@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
-from tests.live.engines import LiveEngine, P
+from mlengine.core.errors import FailedPrecondition
+from tests.live.engines import LiveEngine, P, live_engine
+from tests.live.runtimes import prepared, share_runtimes
 from tests.waiting import wait_until
 
 TRAINER = """
@@ -89,3 +92,24 @@ def test_a_running_job_keeps_its_buckets_while_the_engine_is_away(data: LiveEngi
     assert data.ended("alone").state == "SUCCEEDED", data.lines("alone")
     assert read(data, "out/alone") == "alone"
     wait_until(lambda: not any("mlengine.storage.sidecar" in p for p in data.processes()), 10)
+
+
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("runtime", ["1.15", "2.15"])
+def test_an_older_tensorflow_reaches_buckets_by_itself(runtime: str, tmp_path: Path) -> None:
+    try:
+        prepared(runtime, strict=True)
+    except FailedPrecondition as error:
+        if "needs Python" in str(error):
+            pytest.skip(str(error))
+        raise
+    share_runtimes(tmp_path / "home")
+    with live_engine(tmp_path / "home") as engine:
+        engine.make_bucket()
+        engine.client.write_object("mine", "data/a.csv", [b"x,y\n1,2\n"])
+        package = engine.upload_package(TENSORFLOW)
+        for job_id in ("first", "second"):  # the second may be forked from what the first warmed
+            engine.submit(job_id, package, "mine", runtime_version=runtime)
+            assert engine.ended(job_id, timeout_s=200).state == "SUCCEEDED", engine.lines(job_id)
+            assert read(engine, "out/tensorflow") == "x,y\n1,2\nby tensorflow"
+            engine.client.delete_object("mine", "out/tensorflow")

@@ -179,7 +179,9 @@ def _forget_own_modules() -> None:
 
 def _refresh_modules() -> None:
     """Redo what modules that were imported ahead have worked out for the zygote."""
-    for refresh in (_multiprocessing, _sysconfig, _pkg_resources, _random_numbers, _temporary):
+    for refresh in (
+        _multiprocessing, _sysconfig, _pkg_resources, _random_numbers, _temporary, _authorities,
+    ):  # fmt: skip
         refresh(sys.modules)
 
 
@@ -217,6 +219,11 @@ def _random_numbers(modules: Mapping[str, Any]) -> None:
 def _temporary(modules: Mapping[str, Any]) -> None:
     if "tempfile" in modules:
         modules["tempfile"].tempdir = None
+
+
+def _authorities(modules: Mapping[str, Any]) -> None:
+    if "mlengine_gs1" in modules:  # of the runtime 1.15: see its overlay
+        modules["mlengine_gs1"].trust()
 
 
 def _fresh_main() -> types.ModuleType:
