@@ -13,7 +13,7 @@ __all__ = ["mlengine"]
 
 
 def mlengine(
-    engine: LiveEngine, *words: str, cwd: Path, code: int = 0
+    engine: LiveEngine, *words: str, cwd: Path, code: int = 0, timeout_s: float = 120
 ) -> subprocess.CompletedProcess[str]:
     """Run a command in the engine's home; it must end with this exit code."""
     programs = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
@@ -25,7 +25,7 @@ def mlengine(
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=timeout_s,
     )
     assert done.returncode == code, done.stderr
     return done

@@ -29,7 +29,7 @@ pytestmark = pytest.mark.timeout(1200)
 CENSUS = Path(__file__).resolve().parents[2] / "samples" / "census"
 TRAINERS = Path(__file__).resolve().parent / "trainers"
 ROWS = {"data": 1500, "test": 600}
-LONGEST_JOB_S = 300
+LONGEST_RUN_S = 300
 ESTIMATOR = ("--train-steps", "60", "--batch-size", "64", "--hidden-units", "16", "--threads", "1")
 
 
@@ -173,7 +173,7 @@ def _train_here(engine: LiveEngine, case: Case, python: str, rows: Path, out: Pa
             engine, "local", "train", "--module-name", "trainer.task",
             "--package-path", str(case.package / "trainer"), "--job-dir", str(out), "--",
             "--train-files", str(rows / "data.csv"), "--eval-files", str(rows / "test.csv"),
-            *case.args, cwd=rows,
+            *case.args, cwd=rows, timeout_s=LONGEST_RUN_S,
         )  # fmt: skip
     finally:
         mlengine(engine, "config", "unset", "local_python", cwd=rows)
@@ -198,7 +198,7 @@ def _train_as_job(
         "--train-files", f"gs://{BUCKET}/census/data.csv",
         "--eval-files", f"gs://{BUCKET}/census/test.csv", *case.args, cwd=folder,
     )  # fmt: skip
-    job = engine.ended(job_id, timeout_s=LONGEST_JOB_S)
+    job = engine.ended(job_id, timeout_s=LONGEST_RUN_S)
     assert job.state == "SUCCEEDED", "\n".join([job.error_message, *engine.lines(job_id)[-60:]])
     return job
 
