@@ -82,10 +82,10 @@ def _measure(work: Path, count: int) -> dict[str, float]:
         daemon.terminate()
         daemon.wait(60)
         ticks = _ticks(home)
-        _release(home)
     finally:
-        daemon.kill()
-        daemon.wait()
+        daemon.terminate()  # its gateway goes with it
+        daemon.wait(60)
+        _release(home)
     body = (home / "engine.db").stat().st_size // (count + 2)
     floor = _floor(work / "floor.db", min(count, 2000), body)
     return {
