@@ -28,6 +28,8 @@ __all__ = [
     "check_no_token_in_query",
     "check_origin",
     "is_loopback",
+    "is_secret",
+    "new_secret",
     "new_token",
     "token_digest",
 ]
@@ -138,6 +140,16 @@ def check_bearer(authorization: Sequence[str], digest: str) -> None:
         raise _unauthenticated("The request's token is not this engine's.")
 
 
+def new_secret() -> str:
+    """Return a fresh secret of 192 random bits that may stand in a URL's path."""
+    return secrets.token_urlsafe(24)
+
+
+def is_secret(given: bytes, secret: bytes) -> bool:
+    """Tell whether somebody knows a secret, in a time that says nothing about it."""
+    return hmac.compare_digest(given, secret)
+
+
 def beneath_secret(path: str, prefix: str) -> str | None:
     """Return what follows a secret that paths must begin with, in a time that says nothing.
 
@@ -153,8 +165,7 @@ def beneath_secret(path: str, prefix: str) -> str | None:
         ('/b/data', None)
     """
     own, rest = path[: len(prefix)], path[len(prefix) :]
-    is_right = hmac.compare_digest(own.encode(), prefix.encode())
-    return rest if is_right and rest.startswith("/") else None
+    return rest if is_secret(own.encode(), prefix.encode()) and rest.startswith("/") else None
 
 
 def check_no_token_in_query(query: str) -> None:

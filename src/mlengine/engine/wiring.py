@@ -24,7 +24,7 @@ from mlengine.prediction.routing import Limits
 from mlengine.prediction.serving import Serving, ServingOptions
 from mlengine.prediction.sockets import socket_dir
 from mlengine.storage import Buckets
-from mlengine.store import open_store
+from mlengine.store import Store, open_store
 from mlengine.training.access import BucketAccess
 from mlengine.training.capacity import Capacity
 from mlengine.training.inventory import probe
@@ -102,37 +102,28 @@ def wire(
     environments = _environments(settings)
     kinds = _kinds(settings, buckets, models, artifacts, environments, notify)
     warm = _warm(settings)
-    launcher = ProcessLauncher(warm=warm)
     jobs_root = home / "jobs"
     capacity = _capacity(settings, jobs_root)
     retrying = Retrying(clock, max_retries=settings.max_retries, backoff_s=settings.retry_backoff_s)
     runner = JobReconciler(
-        store, launcher, kinds, jobs_root, clock=clock, capacity=capacity, retrying=retrying
-    )
+        store, ProcessLauncher(warm=warm), kinds, jobs_root,
+        clock=clock, capacity=capacity, retrying=retrying,
+    )  # fmt: skip
     runtimes = Runtimes(environments, store, jobs_root, max_bytes=settings.environments_max_bytes)
     reconciler = Reconciler(
         [lambda: runner.tick(reconciler.wake), deployment.resume, serving.tick],
-        [runner.expire_waiting, serving.record_use, lambda: _sweep(buckets), runtimes.tidy],
+        [runner.expire_waiting, serving.record_use, partial(_sweep, buckets), runtimes.tidy],
         notify_socket=notify,
     )
     jobs = Jobs(
-        store,
-        kinds,
-        jobs_root,
-        clock=clock,
-        wake=reconciler.wake,
-        admissible=capacity.refuse_impossible,
-        queued=runner.queued,
-    )
+        store, kinds, jobs_root, clock=clock, wake=reconciler.wake,
+        admissible=capacity.refuse_impossible, queued=runner.queued,
+    )  # fmt: skip
     page_key = hashlib.sha256(b"page tokens " + token.encode()).digest()
     engine = LocalEngine(
         settings, store, buckets, jobs, models, serving, runtimes, clock=clock, page_key=page_key
     )
-    openers: list[Callable[[], object]] = [
-        serving.start,
-        environments.sweep,
-        lambda: artifacts.sweep({v.uid for v in store.versions_in(set(VersionState))}),
-    ]
+    openers = [serving.start, environments.sweep, partial(_sweep_artifacts, store, artifacts)]
     closers = [jobs.close, runner.close, warm.close, deployment.close, serving.stop, store.close]
     return Wired(engine, reconciler, serving, openers=openers, closers=closers)
 
@@ -200,6 +191,10 @@ def _kinds(
             notify=str(notify),
         ),
     }
+
+
+def _sweep_artifacts(store: Store, artifacts: Artifacts) -> None:
+    artifacts.sweep({version.uid for version in store.versions_in(set(VersionState))})
 
 
 def _sweep(buckets: Buckets) -> None:

@@ -19,12 +19,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from mlengine.core.access import new_secret
 from mlengine.core.errors import EngineError
 from mlengine.storage import Buckets
 from mlengine.storage.shims import CONFIG_VARIABLE
 from mlengine.storage.shims.programs import install_programs
 from mlengine.storage.sidecar.certificates import INTERCEPTED, Certificate, ensure_certificate
-from mlengine.storage.sidecar.config import SidecarConfig, new_secret, write_config
+from mlengine.storage.sidecar.config import SidecarConfig, write_config
 from mlengine.storage.sidecar.connect import USER
 from mlengine.training.launchers import SidecarSpec
 from mlengine.training.tfconfig import base_environment

@@ -40,8 +40,8 @@ OBJECTS = st.dictionaries(st.text(max_size=6), JSON, min_size=1, max_size=3)
 def values(hint: Any) -> st.SearchStrategy[Any]:
     """Every value that an attribute of this type may have once it has been read."""
     if typing.get_origin(hint) in (typing.Union, types.UnionType):
-        (inner,) = (kind for kind in typing.get_args(hint) if kind is not type(None))
-        return st.none() | values(inner)
+        kinds = typing.get_args(hint)
+        return st.one_of(*(st.none() if kind is type(None) else values(kind) for kind in kinds))
     if typing.get_origin(hint) is typing.Annotated:
         return st.integers(-(2**63), 2**63 - 1)
     if typing.get_origin(hint) is list:

@@ -40,6 +40,10 @@ def test_there_are_46_methods_with_google_s_paths_parameters_and_schemas() -> No
                 assert ours[id]["parameters"][name].get(key) == parameter.get(key), (id, name)
 
 
+# What this engine says beyond ml.v1 (ADR 8).
+OURS = {("GoogleCloudMlV1__Job", "options"), ("GoogleCloudMlV1__Job", "details")}
+
+
 def test_every_field_of_a_described_resource_is_google_s() -> None:
     theirs = _google()["schemas"]
     for name, schema in discovery_document("http://localhost/")["schemas"].items():
@@ -47,6 +51,8 @@ def test_every_field_of_a_described_resource_is_google_s() -> None:
             continue
         known = theirs[name].get("properties", {})
         for field, described in schema["properties"].items():
+            if (name, field) in OURS:
+                continue
             assert field in known, (name, field)
             if "type" in known[field] and described["type"] != "object":
                 assert described["type"] == known[field]["type"], (name, field)
@@ -55,7 +61,8 @@ def test_every_field_of_a_described_resource_is_google_s() -> None:
     main = ("Job", "TrainingInput", "TrainingOutput", "PredictionInput", "Model", "Version")
     ours = discovery_document("http://localhost/")["schemas"]
     for name in (f"GoogleCloudMlV1__{short}" for short in main):
-        assert theirs[name]["properties"].keys() == ours[name]["properties"].keys(), name
+        own = {field for owner, field in OURS if owner == name}
+        assert theirs[name]["properties"].keys() | own == ours[name]["properties"].keys(), name
 
 
 def test_a_built_method_names_a_verb_of_the_engine() -> None:

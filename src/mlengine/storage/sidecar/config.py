@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 from pathlib import Path
 
 import msgspec
@@ -12,7 +11,7 @@ from mlengine.core.errors import FailedPrecondition
 from mlengine.core.resources import Bucket
 from mlengine.storage.sidecar.table import BucketSnapshot, JobBuckets
 
-__all__ = ["SidecarConfig", "new_secret", "open_buckets", "read_config", "write_config"]
+__all__ = ["SidecarConfig", "open_buckets", "read_config", "write_config"]
 
 
 class SidecarConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -31,11 +30,6 @@ class SidecarConfig(msgspec.Struct, frozen=True, kw_only=True):
     buckets: list[Bucket]
     certificate: str = ""
     key: str = ""
-
-
-def new_secret() -> str:
-    """Return a secret that may stand in a URL."""
-    return secrets.token_urlsafe(24)
 
 
 def write_config(path: Path, config: SidecarConfig) -> None:

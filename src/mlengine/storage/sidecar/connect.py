@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import hmac
 import re
 import socket
 from typing import NamedTuple
 
+from mlengine.core.access import is_secret
 from mlengine.core.errors import EngineError, InvalidArgument, Unauthenticated
 
 __all__ = ["USER", "Target", "read_target", "refuse"]
@@ -77,4 +77,4 @@ def _shows(line: bytes, secret: str) -> bool:
     if name.strip().lower() != b"proxy-authorization" or kind.lower() != b"basic":
         return False
     wanted = base64.b64encode(f"{USER}:{secret}".encode())
-    return hmac.compare_digest(token.strip(), wanted)
+    return is_secret(token.strip(), wanted)
