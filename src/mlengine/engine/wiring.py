@@ -123,7 +123,9 @@ def wire(
     engine = LocalEngine(
         settings, store, buckets, jobs, models, serving, runtimes, clock=clock, page_key=page_key
     )
-    openers = [serving.start, environments.sweep, partial(_sweep_artifacts, store, artifacts)]
+    openers: list[Callable[[], object]] = [
+        serving.start, environments.sweep, partial(_sweep_artifacts, store, artifacts),
+    ]  # fmt: skip
     closers = [jobs.close, runner.close, warm.close, deployment.close, serving.stop, store.close]
     return Wired(engine, reconciler, serving, openers=openers, closers=closers)
 
