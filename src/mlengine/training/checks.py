@@ -27,7 +27,8 @@ MAX_PACKAGES = 100
 MIN_WAIT_S = 1800.0
 DEFAULT_RUNNING_S = 604_800.0
 _REGION = re.compile(r"local|[a-z]+-[a-z]+[0-9]+", re.ASCII)
-_MODULE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
+# What `python -m` takes: its parts name files, and `trainer.2-input` is one.
+_MODULE = re.compile(r"\w[\w-]*(\.\w[\w-]*)*")
 
 _REFUSED = refused("TrainingInput")
 _REFUSED_OF_REPLICAS = refused("ReplicaConfig")

@@ -10,10 +10,10 @@ from __future__ import annotations
 import ast
 import functools
 import re
-import warnings
 from collections.abc import Iterator
-from importlib.metadata import Distribution, PathDistribution
 from pathlib import Path
+
+from mlengine.training.sources import own_sources
 
 __all__ = ["heavy_modules"]
 
@@ -41,8 +41,6 @@ _READ_AT_IMPORT = re.compile(
     r"(BLIS|GOTO|KERAS|KMP|MKL|NUMEXPR|OMP|OPENBLAS|TF|TF2|TORCH|PYTORCH|JAX|XLA|XGBOOST)_[A-Z0-9_]+"
 )
 _HARMLESS = re.compile(r"TF_(CONFIG|CPP_[A-Z_]+)|XLA_PYTHON_CLIENT_[A-Z_]+")
-_MOST_FILES = 500
-_MOST_BYTES = 8 << 20
 
 
 def heavy_modules(layer: Path) -> list[str]:
@@ -63,15 +61,7 @@ def heavy_modules(layer: Path) -> list[str]:
 @functools.lru_cache(maxsize=256)
 def _scan(layer: Path, _changed: int) -> tuple[str, ...]:
     found: set[str] = set()
-    bytes_left = _MOST_BYTES
-    for path in _sources(layer)[:_MOST_FILES]:
-        data = path.read_bytes()
-        bytes_left -= len(data)
-        if bytes_left < 0:
-            break
-        tree = _parse(data)
-        if tree is None:
-            continue
+    for tree in own_sources(layer):
         visitor = _Imports()
         visitor.visit(tree)
         if visitor.sets_variables:
@@ -87,30 +77,6 @@ def _in_order(found: set[str]) -> Iterator[str]:
             yield from _PARTS.get(name, ())
             yield from sorted(m for m in found if m.startswith(f"{name}."))
     yield from (_PARTS["google.cloud.storage"] if "google.cloud.storage" in found else ())
-
-
-def _sources(layer: Path) -> list[Path]:
-    """Return the Python files of the user's own packages."""
-    files: list[Path] = []
-    for folder in sorted(layer.glob("*.dist-info")):
-        distribution = PathDistribution(folder)
-        if distribution.read_text("direct_url.json"):  # installed from a file, not from an index
-            files += _python_files(layer, distribution)
-    return files
-
-
-def _python_files(layer: Path, distribution: Distribution) -> list[Path]:
-    listed = (layer / str(file) for file in distribution.files or () if file.suffix == ".py")
-    return sorted(path for path in listed if path.is_file())
-
-
-def _parse(data: bytes) -> ast.AST | None:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about the user's escapes, not ours
-            return ast.parse(data)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return None  # Python 2, most likely
 
 
 class _Imports(ast.NodeVisitor):

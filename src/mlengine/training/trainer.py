@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +33,7 @@ from mlengine.training.plan import ReplicaPlan, plan_replicas
 from mlengine.training.ports import Ports
 from mlengine.training.replicas import Program, replica_specs
 from mlengine.training.tfconfig import chief_role
+from mlengine.training.uris import ensure_folder, takes_uris_apart
 from mlengine.training.verdict import judge
 
 __all__ = ["TrainerJobs"]
@@ -120,7 +123,7 @@ class TrainerJobs:
                 log(line)
         environment = self._environment(spec, preparation)
         replicas = replica_specs(
-            self._program(spec, environment),
+            self._program(spec, environment, preparation),
             plan,
             self._cluster(spec, plan, runtime=environment.runtime),
             record=record,
@@ -180,16 +183,26 @@ class TrainerJobs:
         )
         return found
 
-    def _program(self, spec: TrainingInput, environment: Environment) -> Program:
-        """Return what all replicas run; the job directory exists then."""
+    def _program(
+        self, spec: TrainingInput, environment: Environment, preparation: Preparation
+    ) -> Program:
+        """Return what all replicas run; the folders that they write to exist then."""
+        layer = environment.site_packages
+        verbatim = self._access is not None and layer is not None and takes_uris_apart(layer)
         argv = [str(environment.python), "-m", spec.python_module]
-        argv += [localise(a, self._resolve) for a in spec.args]
+        if verbatim:
+            argv += spec.args
+        else:
+            resolve = functools.partial(self._resolve, log=preparation.log)
+            argv += [localise(a, resolve) for a in spec.args]
         job_dir = ""
         if spec.job_dir:
             folder = self._job_dir(spec.job_dir)
             folder.mkdir(parents=True, exist_ok=True)
             job_dir = str(folder)
-            argv += ["--job-dir", job_dir]
+            argv += ["--job-dir", spec.job_dir if verbatim else job_dir]
+        if verbatim and any("gs://" in argument for argument in argv):
+            preparation.log("The trainer reads gs:// by itself: its arguments are as written.")
         return Program(argv=argv, environment=environment, job_dir=job_dir, environ=os.environ)
 
     def _cluster(self, spec: TrainingInput, plan: ReplicaPlan, *, runtime: str) -> Cluster:
@@ -214,11 +227,13 @@ class TrainerJobs:
             paths.append(path)
         return paths
 
-    def _resolve(self, uri: str) -> str | None:
+    def _resolve(self, uri: str, *, log: Callable[[str], None]) -> str | None:
         try:
             path = self._buckets.local_path(uri, field="training_input.args")
         except EngineError:
             return None  # a public bucket, or one that is not a folder: the trainer may know how
+        if ensure_folder(path):
+            log(f"Made the folder {uri}, for there was nothing of that name.")
         return f"{path}/" if uri.endswith("/") else str(path)
 
     def collect(

@@ -68,6 +68,11 @@ def test_what_can_run_is_accepted(changes: dict[str, Any]) -> None:
     checks.check_training_input(_with(**changes))
 
 
+@pytest.mark.parametrize("module", ["task", "a.b_c", "trainer.2-input", "my-trainer.task"])
+def test_what_python_runs_is_a_module(module: str) -> None:
+    checks.check_training_input(_with(python_module=module))
+
+
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "no region": ({"region": ""}, "training_input.region"),
     "a region that is none": ({"region": "mars"}, "training_input.region"),
@@ -77,6 +82,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         "training_input.python_module",
     ),
     "a module that is a flag": ({"python_module": "-c"}, "training_input.python_module"),
+    "a part that is a flag": ({"python_module": "trainer.-c"}, "training_input.python_module"),
     "no packages": ({"package_uris": []}, "training_input.package_uris"),
     "too many packages": ({"package_uris": ["gs://b/x"] * 101}, "training_input.package_uris"),
     "a misspelled tier": ({"scale_tier": "BASICC"}, "training_input.scale_tier"),

@@ -16,6 +16,7 @@ from mlengine.core.states import JobState
 from mlengine.environments import Environments
 from mlengine.storage import Buckets
 from mlengine.store import JobRecord, open_store
+from mlengine.training.access import BucketAccess
 from mlengine.training.kinds import Preparation, hours_run, kind_of
 from mlengine.training.launchers import AttemptSpec, ExitRecord, Outcome
 from mlengine.training.packaging import build_packages
@@ -172,6 +173,35 @@ def test_preparing_again_after_a_crash_reuses_the_environment(world: World) -> N
 def test_without_a_job_dir_none_is_passed(world: World) -> None:
     (replica,) = world.prepare(job_dir="", args=[]).replicas
     assert replica.argv[1:] == ["-m", "trainer.task"]
+
+
+def test_folders_to_write_to_are_made(world: World, tmp_path: Path) -> None:
+    world.prepare(args=["--out", "gs://mine/new/out", "--read", "gs://mine/a.csv"])
+    mine = tmp_path / "buckets" / "mine"
+    assert (mine / "new" / "out").is_dir() and not (mine / "a.csv").exists()
+    assert any("gs://mine/new/out" in line for line in world.lines)
+
+
+def test_a_trainer_that_reads_uris_gets_them_as_written(world: World, tmp_path: Path) -> None:
+    package = tmp_path / "apart" / "trainer"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("")
+    (package / "task.py").write_text("import sys\nb = sys.argv[1].replace('gs://', '')")
+    (archive,) = build_packages(package, tmp_path / "dist")
+    world.buckets.write(SPEC.package_uris[0], [archive.read_bytes()])
+    by_path = world.prepare().replicas[0]
+    world.kind = TrainerJobs(
+        world.buckets,
+        Environments(tmp_path / "environments"),
+        grace_s=3.0,
+        log_quota_bytes=1000,
+        notify="/n",
+        access=BucketAccess(world.buckets, tmp_path / "buckets", tmp_path / "run", {}),
+    )
+    (replica,) = world.prepare().replicas
+    assert replica.argv[3:] == [*SPEC.args, "--job-dir", "gs://mine/jobs/a"]
+    assert replica.env["MLENGINE_JOB_DIR"] == by_path.env["MLENGINE_JOB_DIR"]
+    assert "gs://mine" not in " ".join(by_path.argv), "there is no other way to the bucket"
 
 
 def test_another_runtime_is_warned_about(world: World) -> None:

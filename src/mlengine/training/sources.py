@@ -1,0 +1,59 @@
+"""The source of a job's own packages, read without running it."""
+
+from __future__ import annotations
+
+import ast
+import warnings
+from collections.abc import Iterator
+from importlib.metadata import Distribution, PathDistribution
+from pathlib import Path
+
+__all__ = ["own_sources"]
+
+_MOST_FILES = 500
+_MOST_BYTES = 8 << 20
+
+
+def own_sources(layer: Path) -> Iterator[ast.AST]:
+    """Yield the parsed files of packages that were installed from a file, not what they require.
+
+    A source that cannot be parsed says nothing.
+
+    Args:
+        layer: Site-packages of an environment.
+
+    Raises:
+        OSError: A file is gone meanwhile.
+    """
+    bytes_left = _MOST_BYTES
+    for path in _files(layer)[:_MOST_FILES]:
+        data = path.read_bytes()
+        bytes_left -= len(data)
+        if bytes_left < 0:
+            return
+        tree = _parse(data)
+        if tree is not None:
+            yield tree
+
+
+def _files(layer: Path) -> list[Path]:
+    files: list[Path] = []
+    for folder in sorted(layer.glob("*.dist-info")):
+        distribution = PathDistribution(folder)
+        if distribution.read_text("direct_url.json"):  # installed from a file, not from an index
+            files += _python_files(layer, distribution)
+    return files
+
+
+def _python_files(layer: Path, distribution: Distribution) -> list[Path]:
+    listed = (layer / str(file) for file in distribution.files or () if file.suffix == ".py")
+    return sorted(path for path in listed if path.is_file())
+
+
+def _parse(data: bytes) -> ast.AST | None:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about the user's escapes, not ours
+            return ast.parse(data)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None  # Python 2, most likely

@@ -1,0 +1,80 @@
+"""How ``gs://`` in arguments reaches a trainer: as a real path, or as it was written.
+
+A real path can be opened by any library, so that is the rule. But a trainer that takes URIs apart
+by itself (``args.job_dir.replace("gs://", "").split("/")[0]`` is its bucket), or hands them to
+Google's own client, can do nothing with a path: it gets what it would get in the cloud, and
+reaches the bucket through the attempt's sidecar. Which of the two it is, its source says.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import re
+from pathlib import Path
+
+from mlengine.training.sources import own_sources
+
+__all__ = ["ensure_folder", "takes_uris_apart"]
+
+_SCHEME = "gs://"
+_TAKES_APART = frozenset({
+    "startswith", "replace", "strip", "lstrip", "removeprefix", "split", "rsplit", "partition",
+    "find", "index", "match", "search", "fullmatch", "findall", "sub", "compile",
+})  # fmt: skip
+_GLOB = re.compile(r"[*?\[]")
+_SUFFIX = re.compile(r"\.[A-Za-z]\w*")
+
+
+def takes_uris_apart(layer: Path) -> bool:
+    """Say whether a package of an environment does something with ``gs://`` but open it.
+
+    Args:
+        layer: Site-packages of an environment.
+    """
+    try:
+        return _scan(layer, layer.stat().st_mtime_ns)
+    except OSError:
+        return False
+
+
+@functools.lru_cache(maxsize=256)
+def _scan(layer: Path, _changed: int) -> bool:
+    return any(_takes_apart(node) for tree in own_sources(layer) for node in ast.walk(tree))
+
+
+def _takes_apart(node: ast.AST) -> bool:
+    if isinstance(node, ast.Import):
+        return any(alias.name.startswith("google.cloud.storage") for alias in node.names)
+    if isinstance(node, ast.ImportFrom):
+        names = [f"{node.module}.{alias.name}" for alias in node.names]
+        return any(name.startswith("google.cloud.storage") for name in names)
+    if isinstance(node, ast.Compare):
+        return any(_names_scheme(part) for part in [node.left, *node.comparators])
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+        return node.func.attr in _TAKES_APART and any(_names_scheme(part) for part in node.args)
+    return False
+
+
+def _names_scheme(node: ast.AST) -> bool:
+    return isinstance(node, ast.Constant) and isinstance(node.value, str) and _SCHEME in node.value
+
+
+def ensure_folder(path: Path) -> bool:
+    """Make the folder that an argument names, if it can only be one to write to.
+
+    Buckets have no folders: a trainer that writes ``gs://bucket/new/model.joblib`` makes none
+    before. Patterns, names with a suffix, and beginnings of the names of files that are there
+    are left alone.
+
+    Returns:
+        Whether there is a new folder.
+    """
+    name = path.name
+    if path.exists() or _GLOB.search(str(path)) or _SUFFIX.search(name):
+        return False
+    folder = path.parent
+    if folder.is_dir() and any(p.name.startswith(name) and p.is_file() for p in folder.iterdir()):
+        return False
+    path.mkdir(parents=True, exist_ok=True)
+    return True

@@ -1,0 +1,60 @@
+"""A trainer gets ``gs://`` as it is written if it reads URIs by itself, and folders to write to."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from mlengine.training.uris import ensure_folder, takes_uris_apart
+from tests.unit.training.test_imports import layer
+
+SOURCES = {
+    "cuts off the scheme": ("bucket = d.replace('gs://', '').split('/')[0]", True),
+    "asks for it": ("if d.startswith('gs://'):\n    copy(d)", True),
+    "compares": ("on_cloud = 'gs://' in d", True),
+    "compares a part": ("on_cloud = d[:5] == 'gs://'", True),
+    "matches": ("import re\nb = re.match(r'gs://(.*?)/(.*)', d)", True),
+    "the client, from its package": ("from google.cloud import storage", True),
+    "the client, by its name": ("import google.cloud.storage as gcs", True),
+    "the client, from within": ("from google.cloud.storage import Client", True),
+    "another client": ("from google.cloud import bigquery", False),
+    "a relative module": ("from . import storage", False),
+    "a help text": ("p.add_argument('--out', help='a gs:// path', default='gs://b/o')", False),
+    "a docstring": ('"""Reads gs://b/x."""', False),
+    "builds one": ("import os\np = os.path.join('gs://', b, 'model')", False),
+    "formats one": ("p = 'gs://{}/train*'.format(b)", False),
+    "opens one": ("f = tf.io.gfile.GFile('gs://b/x')", False),
+    "Python 2": ("print 'gs://'.startswith('gs://')", False),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("source", "expected"), SOURCES.values(), ids=SOURCES.keys())
+def test_who_takes_uris_apart(tmp_path: Path, source: str, expected: bool) -> None:
+    assert takes_uris_apart(layer(tmp_path, "import os", source)) is expected
+
+
+def test_what_a_package_requires_says_nothing(tmp_path: Path) -> None:
+    assert not takes_uris_apart(layer(tmp_path, "x.startswith('gs://')", own=False))
+    assert not takes_uris_apart(tmp_path / "gone")
+
+
+@pytest.mark.parametrize("name", ["new", "a/b/c", "v1.2", "model-2026.05"])
+def test_a_folder_to_write_to_is_made(tmp_path: Path, name: str) -> None:
+    assert ensure_folder(tmp_path / name)
+    assert (tmp_path / name).is_dir()
+    assert not ensure_folder(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["model.joblib", "train*", "a?b", "x[0-9]", "train", "there"])
+def test_what_is_no_folder_is_left_alone(tmp_path: Path, name: str) -> None:
+    (tmp_path / "train-00000-of-00002").write_text("x")
+    (tmp_path / "there").write_text("x")
+    before = sorted(tmp_path.iterdir())
+    assert not ensure_folder(tmp_path / name)
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_folder_of_a_longer_name_is_no_reason(tmp_path: Path) -> None:
+    (tmp_path / "run10").mkdir()
+    assert ensure_folder(tmp_path / "run1")
