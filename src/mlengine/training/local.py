@@ -98,7 +98,9 @@ def run_local(
                 )
         return _run(command, package.parent, _alone(job, job_dir))
     counts = {role: _DEFAULT_COUNTS[role] if n is None else n for role, n in given.items()}
-    primary = "master" if _has_tensorflow_1(interpreter) else "chief"
+    # TensorFlow 1 refuses an evaluator beside a master, who evaluates by itself.
+    is_old = not counts["evaluator"] and _has_tensorflow_1(interpreter)
+    primary = "master" if is_old else "chief"
     first, *others = _together({primary: 1, **counts}, start_port, job, job_dir)
     return _run(command, package.parent, first, others)
 

@@ -63,7 +63,7 @@ def base_environment(environ: Mapping[str, str]) -> dict[str, str]:
     return {**passed, "PYTHONUNBUFFERED": "1"}
 
 
-def chief_role(runtime: str, *, alone: bool, use_chief: bool = False) -> str:
+def chief_role(runtime: str, *, alone: bool, evaluators: int = 0, use_chief: bool = False) -> str:
     """Return ``master`` or ``chief``: what ``TF_CONFIG`` calls the replica that speaks for the job.
 
     Args:
@@ -72,13 +72,15 @@ def chief_role(runtime: str, *, alone: bool, use_chief: bool = False) -> str:
         alone: Whether it is the job's only replica. In any other runtime a lone replica is
             ``master``, which old trainers test for; in a cluster it is ``chief``, for TensorFlow 2
             refuses a cluster with a ``master``.
+        evaluators: How many there are. TensorFlow 1 refuses an evaluator beside a ``master``, who
+            evaluates by itself; beside a ``chief`` it may be.
         use_chief: The job's `useChiefInTfConfig`: ``chief`` whatever the runtime.
 
     Example:
         >>> chief_role("1.15", alone=False), chief_role("2.15", alone=False)
         ('master', 'chief')
     """
-    if use_chief:
+    if use_chief or evaluators:
         return "chief"
     version = re.fullmatch(r"(\d+)\.(\d+)", runtime)
     if version is None:

@@ -133,6 +133,7 @@ def test_one_worker_of_a_trial() -> None:
 def test_who_speaks_for_the_job(runtime: str, alone: bool, role: str) -> None:
     assert chief_role(runtime, alone=alone) == role
     assert chief_role(runtime, alone=alone, use_chief=True) == "chief"
+    assert chief_role(runtime, alone=False, evaluators=1) == "chief"
 
 
 def test_without_gpus_of_its_own_a_replica_sees_none() -> None:
