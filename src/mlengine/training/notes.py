@@ -17,9 +17,10 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from mlengine.core.resources import Job, JobDetails
 from mlengine.runtime import attemptfiles
 
-__all__ = ["PreparedNote", "RetryNote", "claimed_gpus", "prepared_note", "retry_note", "started_at",
+__all__ = ["PreparedNote", "RetryNote", "claimed_gpus", "details_of", "prepared_note", "retry_note", "started_at",
            "write_claimed_gpus", "write_prepared_note", "write_retry_note"]  # fmt: skip
 
 _CLAIM, _DETAILS, _RETRY = "claim.json", "details.json", "retry.json"
@@ -72,6 +73,16 @@ def write_prepared_note(attempt_dir: Path, note: PreparedNote) -> None:
         with os.fdopen(descriptor, "wb") as file:
             file.write(msgspec.json.encode(note))
         aside.replace(attempt_dir / _DETAILS)
+
+
+def details_of(job: Job, attempt_dir: Path, **more: Any) -> JobDetails:
+    """Return a job's details with what preparing an attempt told, and more."""
+    details = job.details or JobDetails()
+    told = dict(prepared_note(attempt_dir).details)
+    fresh = [w for w in told.pop("warnings", []) if w not in details.warnings]
+    return msgspec.structs.replace(
+        details, **{"warnings": [*details.warnings, *fresh], **told, **more}
+    )
 
 
 def prepared_note(attempt_dir: Path) -> PreparedNote:

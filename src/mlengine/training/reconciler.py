@@ -7,10 +7,7 @@ woken early only makes it faster. Slow steps run on a few threads, one per job a
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +21,11 @@ from mlengine.runtime import failpoints
 from mlengine.store import JobRecord, Store
 from mlengine.training import notes
 from mlengine.training.admission import Admission
+from mlengine.training.ages import Ages
+from mlengine.training.background import Background
 from mlengine.training.capacity import Capacity
 from mlengine.training.checks import wait_limit_s
+from mlengine.training.impatient import Impatient
 from mlengine.training.jobs import folder_of
 from mlengine.training.kinds import JobKind, Preparation, kind_of
 from mlengine.training.launchers import AttemptStatus, ExitRecord, Launcher, Outcome, Phase
@@ -39,7 +39,6 @@ _log = logging.getLogger(__name__)
 _STARTED = {JobState.PREPARING, JobState.RUNNING, JobState.CANCELLING}
 _ATTEMPTED = {JobState.PREPARING, JobState.RUNNING}
 _NOBODYS_CHOICE = ("", "SCALE_TIER_UNSPECIFIED", "BASIC")
-_THREADS = 4
 _LOOK_AHEAD = 32  # queued jobs that a tick looks at: more can hardly start at once
 
 
@@ -74,19 +73,14 @@ class JobReconciler:
         self._clock = clock
         self._capacity = capacity
         self._retrying = retrying
-        self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="jobs")
-        self._busy: set[str] = set()
-        self._lock = threading.Lock()
-        self._created_s: dict[str, float] = {}
-        self._impatient: set[tuple[str, str]] | None = None
-        self._closing = False
+        self._ages = Ages(clock)
+        self._background = Background()
+        self._impatient = Impatient(store)
 
     def queued(self, record: JobRecord) -> None:
         """Take note of a job that was just created."""
-        with self._lock:
-            self._created_s[record.uid] = self._clock.monotonic_s()
-            if self._impatient is not None and _wait_limit_s(record) is not None:
-                self._impatient.add((record.project, record.job_id))
+        self._ages.born(record)
+        self._impatient.queued(record)
 
     def tick(self, wake: Callable[[], None] = lambda: None) -> None:
         """Bring every unfinished job one step further; `wake` is called when a slow step ended."""
@@ -107,20 +101,8 @@ class JobReconciler:
 
     def expire_waiting(self) -> None:
         """Cancel queued jobs beyond their `maxWaitTime`; all of the queue is read only once."""
-        if self._impatient is None:
-            queue = self._store.jobs_in({JobState.QUEUED})
-            limited = {(r.project, r.job_id) for r in queue if _wait_limit_s(r) is not None}
-            with self._lock:
-                self._impatient = limited
-        with self._lock:
-            names = sorted(self._impatient)
-        for project, job_id in names:
-            record = self._store.job(project, job_id)
-            if record.state is JobState.QUEUED:
-                self._step(record, wake=lambda: None)
-            else:
-                with self._lock:
-                    self._impatient.discard((project, job_id))
+        for record in self._impatient.waiting():
+            self._step(record, wake=lambda: None)
 
     def running(self) -> int:
         """Return how many jobs are past QUEUED and not ended."""
@@ -128,8 +110,7 @@ class JobReconciler:
 
     def close(self) -> None:
         """Let the slow steps at hand end and start no other; attempts run on."""
-        self._closing = True
-        self._pool.shutdown(wait=True, cancel_futures=True)
+        self._background.close()
 
     def _step(
         self, record: JobRecord, *, wake: Callable[[], None], admission: Admission | None = None
@@ -149,19 +130,17 @@ class JobReconciler:
             _log.exception("job %s", record.uid)
 
     def _decide(self, record: JobRecord, status: AttemptStatus, *, admitted: bool) -> Step:
-        with self._lock:
-            working = record.uid in self._busy
         wait_limit = _wait_limit_s(record)
         details = record.job.details
         return decide(
             Observation(
                 state=record.state,
                 phase=status.phase,
-                working=working,
+                working=self._background.working(record.uid),
                 slot_free=admitted,
                 begun=record.attempt <= 1 or (details and details.attempt) == record.attempt,
                 retry=self._retrying.state(record, status, self._attempt_dir(record)),
-                waited_s=0.0 if wait_limit is None else self._age_s(record),
+                waited_s=0.0 if wait_limit is None else self._ages.of(record),
                 wait_limit_s=wait_limit,
             )
         )
@@ -211,7 +190,7 @@ class JobReconciler:
         failpoints.hit("job.claim.before-write")
         self._capacity.hold(record, admission)
         failpoints.hit("job.claim.after-write")
-        details = JobDetails(queue_seconds=round(self._age_s(record), 3))
+        details = JobDetails(queue_seconds=round(self._ages.of(record), 3))
         attempt = record.attempt + 1
         moved = self._store.move_job(record, JobState.PREPARING, attempt=attempt, details=details)
         if moved is None:
@@ -287,10 +266,11 @@ class JobReconciler:
             attempt_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
             spec = kind.prepare(preparation)
         except EngineError as error:
-            self._fail_preparing(record, str(error))
+            self._end(record, JobState.FAILED, error_message=str(error))
             return
         except OSError as error:
-            self._fail_preparing(record, f"{error.strerror or error}: {error.filename or ''}")
+            message = f"{error.strerror or error}: {error.filename or ''}"
+            self._end(record, JobState.FAILED, error_message=message)
             return
         finally:
             now = self._clock.now().timestamp()
@@ -300,9 +280,6 @@ class JobReconciler:
             return
         self._say(record, "Waiting for training program to start.")
         self._launcher.start(attempt_dir, spec)
-
-    def _fail_preparing(self, record: JobRecord, message: str) -> None:
-        self._end(record, JobState.FAILED, error_message=message)
 
     def _fail_on_defect(self, record: JobRecord, error: Exception) -> None:
         """End a job that our own code cannot handle: tried again, it would fail again."""
@@ -315,7 +292,7 @@ class JobReconciler:
             _log.exception("job %s", record.uid)
 
     def _cancelled(self, record: JobRecord) -> bool:
-        if self._closing:
+        if self._background.closing:
             return True
         newest = self._store.job(record.project, record.job_id)
         return newest.state not in _ATTEMPTED or newest.attempt != record.attempt
@@ -349,7 +326,7 @@ class JobReconciler:
         elif exit_record.outcome is Outcome.SUCCEEDED:
             self._end(record, JobState.SUCCEEDED, **outputs)
         elif exit_record.outcome is Outcome.FAILED:
-            message = self._numbered(record, exit_record)
+            message = _numbered(record, exit_record)
             self._end(record, JobState.FAILED, error_message=message, **outputs)
         else:
             # A time limit, or somebody signalled the supervisor: the API calls both cancelled.
@@ -375,8 +352,7 @@ class JobReconciler:
         self._store.move_job(record, to, end_time=rfc3339(self._clock.now()), **changes)
         failpoints.hit("job.end.after-move")
         self._retrying.forget(record)
-        with self._lock:
-            self._created_s.pop(record.uid, None)
+        self._ages.forget(record)
 
     def _report_progress(self, record: JobRecord, status: AttemptStatus) -> None:
         if record.state is not JobState.RUNNING or status.phase is not Phase.RUNNING:
@@ -394,28 +370,12 @@ class JobReconciler:
     # --- small things ---
 
     def _details(self, record: JobRecord, **more: Any) -> JobDetails:
-        """Return a job's details with what preparing its newest attempt told, and more."""
-        details = record.job.details or JobDetails()
-        told = dict(notes.prepared_note(self._attempt_dir(record)).details)
-        fresh = [w for w in told.pop("warnings", []) if w not in details.warnings]
-        return msgspec.structs.replace(
-            details, **{"warnings": [*details.warnings, *fresh], **told, **more}
-        )
-
-    def _numbered(self, record: JobRecord, exit_record: ExitRecord) -> str:
-        """Return why the job failed; after retries it says that this was the last attempt."""
-        if record.attempt <= 1:
-            return exit_record.message
-        return f"{exit_record.message} This was attempt {record.attempt}."
+        return notes.details_of(record.job, self._attempt_dir(record), **more)
 
     def _aside(
         self, record: JobRecord, work: Callable[[JobRecord], None], wake: Callable[[], None]
     ) -> bool:
         """Do slow work on a thread, once per job at a time."""
-        with self._lock:
-            if record.uid in self._busy or self._closing:
-                return False
-            self._busy.add(record.uid)
 
         def run() -> None:
             try:
@@ -425,13 +385,8 @@ class JobReconciler:
             except Exception as error:
                 _log.exception("job %s", record.uid)
                 self._fail_on_defect(record, error)
-            finally:
-                with self._lock:
-                    self._busy.discard(record.uid)
-                wake()
 
-        self._pool.submit(run)
-        return True
+        return self._background.run(record.uid, run, then=wake)
 
     def _attempt_dir(self, record: JobRecord) -> Path:
         return folder_of(self._root, record) / str(record.attempt)
@@ -439,16 +394,13 @@ class JobReconciler:
     def _say(self, record: JobRecord, message: str, severity: str = "INFO") -> None:
         ServiceLog(folder_of(self._root, record)).write(message, severity)
 
-    def _age_s(self, record: JobRecord) -> float:
-        """Return seconds since create; after its first sight a job ages by the monotonic clock."""
-        now_s = self._clock.monotonic_s()
-        with self._lock:
-            if record.uid not in self._created_s:
-                created = datetime.fromisoformat(record.job.create_time)
-                age_s = max((self._clock.now() - created).total_seconds(), 0.0)
-                self._created_s[record.uid] = now_s - age_s
-            return now_s - self._created_s[record.uid]
-
 
 def _wait_limit_s(record: JobRecord) -> float | None:
     return wait_limit_s(record.job.training_input)
+
+
+def _numbered(record: JobRecord, exit_record: ExitRecord) -> str:
+    """Return why the job failed; after retries it says that this was the last attempt."""
+    if record.attempt <= 1:
+        return exit_record.message
+    return f"{exit_record.message} This was attempt {record.attempt}."
