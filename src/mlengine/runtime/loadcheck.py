@@ -95,7 +95,7 @@ def _has(name: str) -> bool:
 def _pickled(path: str) -> None:
     try:
         if _has("joblib"):
-            importlib.import_module("joblib").load(path)
+            _joblib(path)
         else:
             with open(path, "rb") as file:
                 pickle.load(file)  # noqa: S301 - the trainer's own file, in its own environment
@@ -104,6 +104,17 @@ def _pickled(path: str) -> None:
         if os.path.basename(path).startswith("model."):  # noqa: PTH119
             raise
         raise _Doubtful from error
+
+
+def _joblib(path: str) -> None:
+    try:
+        importlib.import_module("joblib").load(path)
+    except Exception:
+        # scikit-learn before 0.21 has a joblib of its own, whose arrays only that one reads.
+        own = sys.modules.get("sklearn.externals.joblib")
+        if own is None:
+            raise
+        own.load(path)
 
 
 def _booster(path: str) -> None:

@@ -4,7 +4,13 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
+
+import joblib
+import pytest
+
+from mlengine.runtime.frameworks import pickles
 
 NOISY = """
 from sklearn.base import BaseEstimator
@@ -74,3 +80,14 @@ def test_a_missing_library_names_the_extra(tmp_path: Path) -> None:
     )
     assert "Failed to load model: " in done.stderr
     assert "pip install 'mlengine[tensorflow]'" in done.stderr
+
+
+def test_an_old_sklearns_own_joblib_reads_what_it_wrote(
+    iris_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = joblib.load
+    monkeypatch.setattr(joblib, "load", lambda _path: {}[0])
+    with pytest.raises(Exception, match="cannot be read as a pickle"):
+        pickles.load(iris_model / "model.joblib")
+    monkeypatch.setitem(sys.modules, "sklearn.externals.joblib", SimpleNamespace(load=read))
+    assert pickles.load(iris_model / "model.joblib").predict([[5.1, 3.5, 1.4, 0.2]]) == [0]

@@ -230,6 +230,22 @@ def test_an_interpreter_without_the_frameworks_finds_nothing_wrong(tmp_path: Pat
     assert unloadable(found, str(bare / "bin" / "python"), {}, tmp_path) == []
 
 
+def test_an_old_sklearn_reads_what_its_own_joblib_wrote(tmp_path: Path) -> None:
+    own = tmp_path / "lib" / "sklearn" / "externals"
+    put(own.parent / "__init__.py", b"")
+    put(own / "__init__.py", b"")
+    put(own / "joblib.py", b"def load(path): assert open(path, 'rb').read() == b'old'")
+    wrong = b"def load(path):\n    import sklearn.externals.joblib\n    raise KeyError(0)\n"
+    put(tmp_path / "lib" / "joblib.py", wrong)
+    put(tmp_path / "job" / "model.joblib", b"old")
+    found = find_exports(tmp_path / "job", since_s=0.0)
+    environ = {"PYTHONPATH": str(tmp_path / "lib")}
+    assert unloadable(found, sys.executable, environ, tmp_path) == []
+    (own / "joblib.py").unlink()
+    (problem,) = unloadable(found, sys.executable, environ, tmp_path)
+    assert "joblib" in problem.text
+
+
 FRAMEWORKS = """
 import os, sys
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"

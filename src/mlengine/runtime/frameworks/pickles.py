@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import sys
 import warnings
 from pathlib import Path
 from typing import Any
@@ -76,7 +77,14 @@ def _read(path: Path) -> Any:
                 raise
         with path.open("rb") as file:
             return pickle.load(file)
-    return joblib.load(path)  # reads plain pickles as well
+    try:
+        return joblib.load(path)  # reads plain pickles as well
+    except Exception:
+        # scikit-learn before 0.21 has a joblib of its own, whose arrays only that one reads.
+        own = sys.modules.get("sklearn.externals.joblib")
+        if own is None:
+            raise
+        return own.load(path)
 
 
 def _missing_module(error: ModuleNotFoundError) -> PredictionError:
