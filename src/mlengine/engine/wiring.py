@@ -102,8 +102,7 @@ def wire(
     environments = _environments(settings)
     kinds = _kinds(settings, buckets, models, artifacts, environments, notify)
     warm = _warm(settings)
-    jobs_root = home / "jobs"
-    capacity = _capacity(settings, jobs_root)
+    capacity = _capacity(settings, jobs_root := home / "jobs")
     retrying = Retrying(clock, max_retries=settings.max_retries, backoff_s=settings.retry_backoff_s)
     runner = JobReconciler(
         store, ProcessLauncher(warm=warm), kinds, jobs_root,
@@ -123,10 +122,9 @@ def wire(
     engine = LocalEngine(
         settings, store, buckets, jobs, models, serving, runtimes, clock=clock, page_key=page_key
     )
-    openers: list[Callable[[], object]] = [
-        serving.start, environments.sweep, partial(_sweep_artifacts, store, artifacts),
-    ]  # fmt: skip
+    tidy_models = partial(_sweep_artifacts, store, artifacts)
     closers = [jobs.close, runner.close, warm.close, deployment.close, serving.stop, store.close]
+    openers: list[Callable[[], object]] = [serving.start, environments.sweep, tidy_models]
     return Wired(engine, reconciler, serving, openers=openers, closers=closers)
 
 

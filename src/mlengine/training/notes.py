@@ -20,8 +20,18 @@ import msgspec
 from mlengine.core.resources import Job, JobDetails
 from mlengine.runtime import attemptfiles
 
-__all__ = ["PreparedNote", "RetryNote", "claimed_gpus", "details_of", "prepared_note", "retry_note", "started_at",
-           "write_claimed_gpus", "write_prepared_note", "write_retry_note"]  # fmt: skip
+__all__ = [
+    "PreparedNote",
+    "RetryNote",
+    "claimed_gpus",
+    "details_of",
+    "prepared_note",
+    "retry_note",
+    "started_at",
+    "write_claimed_gpus",
+    "write_prepared_note",
+    "write_retry_note",
+]
 
 _CLAIM, _DETAILS, _RETRY = "claim.json", "details.json", "retry.json"
 _Note = TypeVar("_Note")

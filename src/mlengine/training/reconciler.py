@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -103,10 +104,6 @@ class JobReconciler:
         """Cancel queued jobs beyond their `maxWaitTime`; all of the queue is read only once."""
         for record in self._impatient.waiting():
             self._step(record, wake=lambda: None)
-
-    def running(self) -> int:
-        """Return how many jobs are past QUEUED and not ended."""
-        return len(self._store.jobs_in(_STARTED))
 
     def close(self) -> None:
         """Let the slow steps at hand end and start no other; attempts run on."""
@@ -235,9 +232,8 @@ class JobReconciler:
         details = self._details(record)
         if note and note.line not in details.warnings:
             details.warnings = [*details.warnings, note.line]
-        moved = self._store.move_job(
-            record, record.state, attempt=record.attempt + 1, details=details
-        )
+        following = record.attempt + 1
+        moved = self._store.move_job(record, record.state, attempt=following, details=details)
         if moved is not None:
             failpoints.hit("job.retry.after-move")
             self._aside(moved, self._prepare, wake)
@@ -330,9 +326,8 @@ class JobReconciler:
             self._end(record, JobState.FAILED, error_message=message, **outputs)
         else:
             # A time limit, or somebody signalled the supervisor: the API calls both cancelled.
-            self._store.move_job(
-                record, JobState.CANCELLING, error_message=exit_record.message, **outputs
-            )
+            outputs["error_message"] = exit_record.message
+            self._store.move_job(record, JobState.CANCELLING, **outputs)
 
     def _end(self, record: JobRecord, to: JobState, **changes: Any) -> None:
         # The log line goes first: who sees the end of a job may rely on its log being whole.
@@ -360,12 +355,9 @@ class JobReconciler:
         kind = self._kinds[kind_of(record.job)]
         live = kind.progress(record, self._attempt_dir(record))
         if any(getattr(record.job, key) != value for key, value in live.items()):
-            self._store.edit_job(
-                record.project,
-                record.job_id,
-                lambda job: msgspec.structs.replace(job, **live),
-                attempt=record.attempt,
-            )
+            project, job_id = record.project, record.job_id
+            change = partial(msgspec.structs.replace, **live)
+            self._store.edit_job(project, job_id, change, attempt=record.attempt)
 
     # --- small things ---
 
