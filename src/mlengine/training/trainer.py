@@ -20,7 +20,7 @@ from mlengine.training.access import BucketAccess
 from mlengine.training.checks import check_training_input, running_limit_s
 from mlengine.training.cluster import SERVICE_PORT, Cluster
 from mlengine.training.imports import heavy_modules
-from mlengine.training.kinds import Preparation, hours_run
+from mlengine.training.kinds import Preparation, ml_units
 from mlengine.training.launchers import (
     AttemptSpec,
     ExitRecord,
@@ -208,7 +208,12 @@ class TrainerJobs:
     def _cluster(self, spec: TrainingInput, plan: ReplicaPlan, *, runtime: str) -> Cluster:
         """Find ports for everybody."""
         alone = plan.replicas == 1
-        primary = chief_role(runtime, alone=alone, use_chief=spec.use_chief_in_tf_config)
+        primary = chief_role(
+            runtime,
+            alone=alone,
+            evaluators=plan.counts().get("evaluator", 0),
+            use_chief=spec.use_chief_in_tf_config,
+        )
         counts = plan.counts(primary)
         ports = self._ports.take(Cluster.ports_needed(counts))
         return Cluster.of(counts, [SERVICE_PORT, *ports[1:]] if alone else ports)
@@ -240,10 +245,9 @@ class TrainerJobs:
         self, record: JobRecord, attempt_dir: Path, exit_record: ExitRecord
     ) -> dict[str, Any]:
         """Fill in the training output, and judge what the trainer left in its job dir."""
-        hours = hours_run(exit_record)
         verdict = judge(record, attempt_dir, self._own_job_dir(record), exit_record)
         return {
-            "training_output": TrainingOutput(consumed_m_l_units=hours),
+            "training_output": TrainingOutput(consumed_m_l_units=ml_units(record.job, exit_record)),
             "error_message": verdict.failed,
             "warnings": verdict.warnings,
         }
