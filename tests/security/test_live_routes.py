@@ -32,6 +32,7 @@ TABLE: dict[str, str] = {
     "/api/v1/buckets/{bucket}/objects/{object...}": "GET DELETE",
     "/api/v1/buckets/{bucket}/content/{object...}": "GET PUT",
     "/api/v1/projects/{project}/jobs/{job}/logs": "GET",
+    "/api/v1/projects/{project}/jobs/{job}/metrics": "GET",
     "/api/v1/runtimes": "GET",
     "/api/v1/runtimes/{runtime}": "GET DELETE",
     "/api/v1/runtimes/{runtime}:build": "POST",

@@ -162,6 +162,15 @@ def test_a_requirement_that_leaves_the_index_is_refused_by_name(
         environments.prepare([archive])
 
 
+@pytest.mark.parametrize("installer", ["uv", "pip"])
+def test_a_url_is_installed_where_that_is_allowed(tmp_path: Path, installer: str) -> None:
+    made = wheel(tmp_path / "elsewhere", name="flagsy", version="2.0")
+    archive = sdist(tmp_path, requires=[f"flagsy @ {made.as_uri()}"])
+    root = tmp_path / "environments"
+    environment = Environments(root, installer=installer, allow_direct=True).prepare([archive])
+    assert says(environment, "import flagsy; print(flagsy.__version__)") == "2.0"
+
+
 def test_a_build_requirement_that_leaves_the_index_is_refused_too(
     environments: Environments, tmp_path: Path
 ) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from packaging.specifiers import SpecifierSet
 
-from mlengine.core.errors import FailedPrecondition, NotFound
+from mlengine.core.errors import FailedPrecondition, InvalidArgument, NotFound
 from mlengine.environments import Environment, Environments
 from mlengine.environments.catalogue import Catalogue, LegacyKeras, Recipe, read_catalogue
 from mlengine.environments.interpreters import find_interpreter
@@ -182,6 +182,18 @@ def test_the_log_of_a_build_is_kept_where_describe_says(tmp_path: Path) -> None:
     assert built.log is not None
     lines = built.log.read_text().splitlines()
     assert "Building the runtime 'tiny'" in lines[0] and "is built." in lines[-1]
+
+
+def test_a_check_says_what_prepare_would_warn_of_and_builds_nothing(tmp_path: Path) -> None:
+    made = environments(tmp_path)
+    assert made.check("tiny") == made.check("") == ()
+    (warning,) = made.check("tiny", "3.5")
+    assert "Python 3.5 was asked for" in warning
+    with pytest.raises(InvalidArgument, match="the runtime 'tiny' has Python"):
+        made.check("tiny", "3.5", strict=True)
+    with pytest.raises(InvalidArgument, match="Did you mean 'tiny'"):
+        made.check("tinny")
+    assert not made.builds.exists()
 
 
 def test_a_missing_interpreter_is_told_by_describe_and_refused_by_prepare(tmp_path: Path) -> None:
