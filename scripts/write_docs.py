@@ -1,4 +1,4 @@
-"""Writes the pages that are read off the code: `docs/api.md`, `docs/fields.md`, `docs/settings.md`.
+"""Writes the pages that are read off the code: API, fields, runtimes and settings in `docs/`.
 
 Run after a change of the route table, of a field's treatment or of a setting; `make check` fails
 until it was run.
@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from mlengine.engine.settings import describe
+from mlengine.environments.catalogue import read_catalogue
 from mlengine.models.checks import REFUSED_MODEL_FIELDS, REFUSED_VERSION_FIELDS
 from mlengine.rest.ml_v1 import METHODS
 from mlengine.rest.own import ROUTES as OWN_ROUTES
@@ -105,6 +106,68 @@ def fields_page() -> str:
     return _NOTE + "\n".join(lines)
 
 
+def runtimes_page() -> str:
+    """Return `docs/runtimes.md`."""
+    lines = [
+        "# Runtimes", "",
+        "A runtime is a named, pinned set of libraries; a job asks for one by `--runtime-version`. It is "
+        "built once, by the first job that needs it or by `mlengine runtimes build NAME`; a job's own "
+        "packages are layered over it, and found again by their content.", "",
+    ]  # fmt: skip
+    rows = [
+        (f"`{recipe.name}`", str(recipe.python) or "the engine's", recipe.description,
+         ", ".join(f"`{alias}`" for alias in recipe.aliases) or "-",
+         ", ".join(f"`{pin}`" for pin in recipe.requires) or "-")
+        for recipe in read_catalogue()
+    ]  # fmt: skip
+    lines += _table(("runtime", "Python", "what it is for", "also called", "holds"), rows)
+    lines += [
+        "", *_RUNTIMES_PROSE.strip().splitlines(), "",
+    ]  # fmt: skip
+    return _NOTE + "\n".join(lines)
+
+
+_RUNTIMES_PROSE = """
+```sh
+mlengine runtimes list              # what there is, what is built, and how large
+mlengine runtimes describe 2.15     # pins, interpreter, the log of the last build
+mlengine runtimes build 2.15        # now, with progress
+mlengine runtimes delete 2.15       # the next job builds it again
+mlengine runtimes gc --keep-bytes 5000000000
+```
+
+## Which one a job gets
+
+* No version, or `local`: the engine's own interpreter and libraries.
+* A name from the table.
+* Another number (`1.8`, `2.1`, `2.9`): the nearest that can run it, and a warning in the job's log and details says so.
+  `--strict-runtime` refuses it instead.
+* Anything else is refused, with the names that exist.
+
+`pythonVersion` is compared with what the runtime has; if it differs the job says so, or is refused when strict.
+
+The interpreter is sought on the PATH, in pyenv and among uv's own. If none fits, the job is refused and told what to install;
+only `1.15` has a way around it.
+
+## TensorFlow 1 without Python 3.7
+
+Where no Python 3.7 is found, `1.15` is TensorFlow 2.15 behind a layer that gives `import tensorflow` the names of version 1 (TF 2
+behaviour off), the parts of `tf.contrib` that trainers use, `sklearn.externals.joblib` and the old NumPy names; the job's log
+says so. A part of `tf.contrib` that it lacks is refused by name when the trainer reaches for it.
+
+## Keras 2 on 2.21
+
+`--legacy-keras` puts `tf-keras` beside Keras 3 and makes `tf.keras` mean it.
+
+## What a package may require
+
+Names from the package index. Lines that leave it (`-e`, `--index-url`, `file:`, URLs) are refused; the setting
+`allow_direct_requirements` lets `name @ https://…` through. A failed installation names the requirement and the installer's last
+lines. What is on disk needs no network. `environments_max_bytes` bounds the disk: those used longest ago go first, never one that a
+job uses.
+"""
+
+
 def _rows(fields: dict[str, dict[str, str]]) -> list[tuple[str, str]]:
     return [
         (f"`{owner}.{_camel(name)}`", what)
@@ -123,7 +186,8 @@ def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> list[str]:
     return lines + ["| " + " | ".join(row) + " |" for row in rows]
 
 
-PAGES = {"api.md": api_page, "fields.md": fields_page, "settings.md": settings_page}
+PAGES = {"api.md": api_page, "fields.md": fields_page, "runtimes.md": runtimes_page,
+         "settings.md": settings_page}  # fmt: skip
 
 
 def main() -> int:
