@@ -353,6 +353,39 @@ def test_a_flood_beyond_the_quota_keeps_its_head_and_tail(attempts: Attempts) ->
     assert "lines of this log were dropped" in lines[-1]
 
 
+def test_who_follows_a_flood_sees_no_line_twice_the_gaps_and_the_last_line(
+    attempts: Attempts,
+) -> None:
+    attempts.start(
+        sh("seq 1 3000000; echo over >&2; head -c 1 fifo; echo the end"), log_quota_bytes=4_000_000
+    )
+    seen: list[str] = []
+    ids: set[str] = set()
+    cursor = ""
+
+    def follow() -> bool:
+        nonlocal cursor
+        entries, cursor = logs.read(
+            attempts.folder, cursor=cursor, task_name="master-replica-0", limit=200_000
+        )
+        assert ids.isdisjoint(e.insert_id for e in entries)
+        ids.update(e.insert_id for e in entries)
+        seen.extend(e.message for e in entries)
+        return bool(seen) and "over" in seen[-5:]
+
+    os.mkfifo(attempts.folder / "fifo")
+    wait_until(follow, 60)  # while the trainer lives, and prints nothing more
+    (attempts.folder / "fifo").write_bytes(b"x")
+    assert attempts.end(60).outcome is Outcome.SUCCEEDED
+    while not (seen and "lines of this log were dropped" in seen[-1]):
+        follow()
+    numbers = [int(text) for text in seen if text.isdecimal()]
+    assert numbers == sorted(set(numbers))
+    assert "3000000" in seen
+    assert any("lines were dropped here" in text for text in seen)
+    assert seen[-4].endswith("the end")
+
+
 def test_binary_giant_and_returning_lines(attempts: Attempts) -> None:
     code = (
         "import sys; w=sys.stdout.buffer.write;"

@@ -232,6 +232,8 @@ class Gang:
                 _empty(descriptor)
             elif not key.data.read(descriptor):
                 self._selector.unregister(descriptor)
+        for replica in self._replicas:
+            replica.log.tend()
         self._sidecars.tend()
         return bool(ready)
 

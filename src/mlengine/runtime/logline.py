@@ -1,12 +1,13 @@
-"""From the bytes that a replica prints to log lines: where one ends and how grave it is.
+"""From the bytes that a replica prints to log lines: how grave each is, and what went wrong last.
 
 Pure: bytes in, values out. The rules:
 
-- A newline ends a line. Of the parts that carriage returns separate (progress bars) the last that
-  shows something counts. A line longer than 64 KiB becomes several, cut between characters.
 - The severity comes from what the line says, never from the stream it came on: half of the
   Python world logs its progress to stderr.
 - The last exception is remembered with the place where it was raised, for the job's error message.
+
+Lines come in blocks (see `linesplitter`). Most hold nothing but plain lines, which are decoded and
+told apart all at once; lines that nobody will see are counted, not read (`Stream.skip`).
 
 Standard library only, Python >= 3.7.
 """
@@ -17,9 +18,9 @@ import json
 import re
 from typing import Any, NamedTuple
 
-__all__ = ["MAX_LINE_BYTES", "Line", "LineSplitter", "Stream", "severity_of"]
+from mlengine.runtime.linesplitter import LineSplitter
 
-MAX_LINE_BYTES = 64 * 1024
+__all__ = ["Line", "Stream", "severity_of"]
 
 _RECENT_LINES = 50
 """An exception further back than this was survived: it is not why the replica ended."""
@@ -44,11 +45,26 @@ _STAMPED = re.compile(
 _WARNING = re.compile(r"\S+:\d+: \w*Warning: ")
 _USAGE = re.compile(r"\S+: (?:error: |No module named |can't open file )")
 
+_TELLING = {
+    **{f"{n:02}": (_TENSORFLOW, _STAMPED) for n in range(100)},
+    **{f"[{n}": (_STAMPED,) for n in range(10)},
+    **{f"{letter}{n}": (_GLOG,) for letter in _LETTERS for n in range(10)},
+    **{word[:2]: (_PREFIX,) for word in _LEVELS},
+    **{f"[{word[0]}": (_PREFIX,) for word in _LEVELS},
+}
+"""What may tell the severity of a line, by its first two characters."""
+
+_TOLD_LATER = ("Warning: ", ": error: ", ": No module named ", ": can't open file ", "Fatal P")
+"""One of these is in every line that tells its severity elsewhere."""
+
 _TRACEBACK = "Traceback (most recent call last):"
 _CHAINED = (
     "During handling of the above exception, another exception occurred:",
     "The above exception was the direct cause of the following exception:",
 )
+_MARKS = ("Traceback", 'File "', "above exception")
+"""One of these is in every line that may begin a traceback."""
+
 _GROUP_MARGIN = re.compile(r"^\s*[|+] ?")
 _FRAME = re.compile(r'\s+File "(.+)", line (\d+)')
 _RAISED = re.compile(r"[A-Za-z_][\w.]*(?::.*)?$")
@@ -60,61 +76,6 @@ class Line(NamedTuple):
     severity: str
     message: str
     payload: dict[str, Any] | None = None
-
-
-class LineSplitter:
-    """Cuts a stream of bytes into lines; how the bytes were chunked makes no difference."""
-
-    def __init__(self) -> None:
-        self._current = bytearray()
-        self._kept = b""
-        self._cut = False  # pieces of this line are out already
-        self._open = False  # bytes of an unfinished line are here
-
-    def feed(self, data: bytes) -> list[bytes]:
-        """Take more bytes; return the lines that are complete now."""
-        out: list[bytes] = []
-        whole = data.split(b"\n")
-        rest = whole.pop()
-        for part in whole:
-            if not self._open and len(part) <= MAX_LINE_BYTES and b"\r" not in part:
-                out.append(part)
-            else:
-                self._add(part, out)
-                self._end(out)
-        if rest:
-            self._add(rest, out)
-        return out
-
-    def finish(self) -> list[bytes]:
-        """Return the last line if it has no newline."""
-        out: list[bytes] = []
-        if self._current or self._kept:
-            self._end(out)
-        return out
-
-    def _add(self, part: bytes, out: list[bytes]) -> None:
-        self._open = True
-        for number, segment in enumerate(part.split(b"\r")):
-            if number:
-                if self._current.strip():
-                    self._kept = bytes(self._current)
-                self._current.clear()
-            self._current += segment
-            while len(self._current) > MAX_LINE_BYTES:
-                at = _between_characters(self._current, MAX_LINE_BYTES)
-                out.append(bytes(self._current[:at]))
-                del self._current[:at]
-                self._cut, self._kept = True, b""
-
-    def _end(self, out: list[bytes]) -> None:
-        line = bytes(self._current)
-        if self._kept and not line.strip():
-            line = self._kept
-        if line or not self._cut:
-            out.append(line)
-        self._current.clear()
-        self._kept, self._cut, self._open = b"", False, False
 
 
 class Stream:
@@ -140,25 +101,60 @@ class Stream:
 
     def feed(self, data: bytes) -> list[Line]:
         """Take more bytes; return the lines that are complete now."""
-        return [self._line(raw) for raw in self._splitter.feed(data)]
+        return self.read(self.cut(data))
 
     def finish(self) -> list[Line]:
         """Return what was still open when the stream ended."""
-        return [self._line(raw) for raw in self._splitter.finish()]
+        return self.read(self._splitter.finish())
 
-    def _line(self, raw: bytes) -> Line:
-        text = raw.decode("utf-8", "replace")
+    def cut(self, data: bytes) -> bytes:
+        """Take more bytes; return the block of the lines that are complete now.
+
+        Every block must then be read or skipped, in order.
+        """
+        return self._splitter.feed(data)
+
+    def read(self, block: bytes) -> list[Line]:
+        """Return the lines of a block."""
+        text = block.decode("utf-8", "replace")
+        texts = text.split("\n")
+        texts.pop()
+        if self._in_traceback or any(mark in text for mark in _MARKS):
+            lines = [self._line(text) for text in texts]
+        else:
+            lines = _plain(texts, told=any(mark in text for mark in _TOLD_LATER))
+            self._lines_since += len(lines)
+        self._remember(lines)
+        return lines
+
+    def skip(self, block: bytes) -> None:
+        """Pass over a block whose lines are dropped; remember what later ones may depend on.
+
+        Only its end is read: an exception before that is too far back to count. Of a traceback
+        longer than that, the first lines after the block may be taken for plain ones.
+        """
+        before, *rows = block.rsplit(b"\n", _RECENT_LINES + 2)
+        if len(rows) > _RECENT_LINES + 1:
+            self._in_traceback = False
+            self._lines_since += before.count(b"\n") + 1
+            block = b"\n".join(rows)
+        self.read(block)
+
+    def _remember(self, lines: list[Line]) -> None:
+        for line in reversed(lines):
+            if line.message and not line.message.isspace():
+                self.last_line = line.message
+                return
+
+    def _line(self, text: str) -> Line:
         line = _structured(text) if text.startswith("{") else None
         if line is None:
-            if self._track(text):
-                line = Line("ERROR", text)
-            else:
-                line = Line(severity_of(text), text)
-        elif "Traceback" in line.message:
+            return Line("ERROR" if self._track(text) else severity_of(text), text)
+        if "Traceback" in text:
             for part in line.message.splitlines():
                 self._track(part)
-        if line.message and not line.message.isspace():
-            self.last_line = line.message
+        else:
+            self._lines_since += 1
         return line
 
     def _track(self, text: str) -> bool:
@@ -203,35 +199,53 @@ def severity_of(text: str) -> str:
         >>> severity_of("W0302 10:00:00.123 7 ops.py:12] slow"), severity_of("step 5: loss 0.2")
         ('WARNING', 'INFO')
     """
-    first = text[:1]
-    if first.isdigit() or first == "[" or first in "ACDEFINTW":
-        head = text[:200]
-        for pattern in (_GLOG, _TENSORFLOW, _PREFIX, _STAMPED):
-            found = pattern.match(head)
-            if found:
-                level = found.group(1)
-                return _LETTERS.get(level) or _LEVELS[level]
-        if head.startswith("Fatal Python error: "):
-            return "CRITICAL"
-    if ": " in text:
-        if _WARNING.match(text[:1000]):
-            return "WARNING"
-        if _USAGE.match(text[:1000]):
-            return "ERROR"
-    return "INFO"
+    for pattern in _TELLING.get(text[:2], ()):
+        found = pattern.match(text[:200])
+        if found:
+            level = found.group(1)
+            return _LETTERS.get(level) or _LEVELS[level]
+    return _told_later(text) if any(mark in text for mark in _TOLD_LATER) else "INFO"
+
+
+def _told_later(text: str) -> str:
+    if text.startswith("Fatal Python error: "):
+        return "CRITICAL"
+    if _WARNING.match(text[:1000]):
+        return "WARNING"
+    return "ERROR" if _USAGE.match(text[:1000]) else "INFO"
+
+
+def _plain(texts: list[str], *, told: bool) -> list[Line]:
+    """Return the lines of texts that hold nothing of a traceback.
+
+    Args:
+        told: Some text may say its severity elsewhere than at its beginning.
+    """
+    lines: list[Line] = []
+    add, new = lines.append, tuple.__new__  # Line(...) takes twice the time
+    for text in texts:
+        first = text[:2]
+        if first[:1] == "{":
+            add(_structured(text) or Line(severity_of(text), text))
+        # Many lines begin with a number that is no date, and say nothing.
+        elif told or (first in _TELLING and (text[4:5] == "-" or not first.isdigit())):
+            add(new(Line, (severity_of(text), text, None)))
+        else:
+            add(new(Line, ("INFO", text, None)))
+    return lines
 
 
 def _structured(text: str) -> Line | None:
     """Read a line that is a JSON object with a message and a severity, or return None."""
     try:
-        found = json.loads(text, parse_constant=_refuse)
+        found = _DECODER.decode(text)
         if not isinstance(found, dict):
             return None
         text = next(key for key in _MESSAGE_KEYS if isinstance(found.get(key), str))
         level = next(key for key in _LEVEL_KEYS if isinstance(found.get(key), str))
         severity = _LEVELS[found.pop(level).upper()]
         message = found.pop(text)
-        json.dumps(found, allow_nan=False)
+        _ENCODER.encode(found)
     except (ValueError, KeyError, StopIteration, RecursionError):
         return None
     return Line(severity, message, found or None)
@@ -241,9 +255,5 @@ def _refuse(constant: str) -> None:
     raise ValueError(constant)
 
 
-def _between_characters(data: bytearray, at: int) -> int:
-    """Move a cut back by up to three bytes, so that it does not split a UTF-8 character."""
-    for cut in range(at, at - 4, -1):
-        if data[cut] & 0xC0 != 0x80:
-            return cut
-    return at
+_DECODER = json.JSONDecoder(parse_constant=_refuse)
+_ENCODER = json.JSONEncoder(allow_nan=False)

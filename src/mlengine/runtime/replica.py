@@ -147,13 +147,14 @@ class Replica:
             return True
         stream = self.streams[descriptor]
         if data:
-            self.log.write(stream.feed(data))
+            self.log.take(stream, data)
             return True
         self.close_pipe(descriptor)
         return False
 
     def close_pipe(self, descriptor: int) -> None:
         """Take a pipe's unfinished last line and close it."""
+        self.log.settle()  # what the stream told before comes first
         self.log.write(self.streams.pop(descriptor).finish())
         self._pipes.pop(descriptor).close()
 

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlengine.runtime.logline import MAX_LINE_BYTES, Line, LineSplitter, Stream, severity_of
+from mlengine.runtime.linesplitter import MAX_LINE_BYTES, LineSplitter
+from mlengine.runtime.logline import Line, Stream, severity_of
 
 PARTS = [b"a", b"bc", b" ", b"\n", b"\r", b"\r\n", b"\xff", "é😀".encode(), b"x" * 70000]
 PRINTED = st.lists(st.sampled_from(PARTS)).map(b"".join)
@@ -16,10 +17,12 @@ PRINTED = st.lists(st.sampled_from(PARTS)).map(b"".join)
 
 def split(data: bytes, *cuts: int) -> list[bytes]:
     splitter = LineSplitter()
-    out: list[bytes] = []
+    block = b""
     for start, end in zip([0, *cuts], [*cuts, len(data)], strict=True):
-        out += splitter.feed(data[start:end])
-    return out + splitter.finish()
+        block += splitter.feed(data[start:end])
+    block += splitter.finish()
+    assert block.endswith(b"\n") or not block
+    return block.split(b"\n")[:-1]
 
 
 @given(PRINTED, st.data())

@@ -1,0 +1,102 @@
+"""From the bytes that a replica prints to whole lines.
+
+Pure: bytes in, blocks out. A block is bytes in which every line has its newline; mostly it is what
+was read, untouched. The rules:
+
+- A newline ends a line. Of the parts that carriage returns separate (progress bars) the last that
+  shows something counts.
+- A line longer than 64 KiB becomes several, cut between characters.
+
+Standard library only, Python >= 3.7.
+"""
+
+from __future__ import annotations
+
+__all__ = ["MAX_LINE_BYTES", "LineSplitter"]
+
+MAX_LINE_BYTES = 64 * 1024
+
+
+class LineSplitter:
+    """Cuts a stream of bytes at line ends; how the bytes were chunked makes no difference."""
+
+    def __init__(self) -> None:
+        self._current = bytearray()
+        self._kept = b""
+        self._cut = False  # pieces of this line are out already
+        self._open = False  # bytes of an unfinished line are here
+
+    def feed(self, data: bytes) -> bytes:
+        """Take more bytes; return the block of the lines that are complete now."""
+        out: list[bytes] = []
+        start = 0
+        if self._open:
+            start = data.find(b"\n") + 1
+            if not start:
+                self._add(data, out)
+                return b"".join(out)
+            self._take(data[: start - 1], out)
+        end = data.rfind(b"\n") + 1
+        whole = data[start:end]
+        if _is_block(whole):
+            out.append(whole)
+        else:
+            for part in whole[:-1].split(b"\n"):
+                self._take(part, out)
+        if end < len(data):
+            self._add(data[end:], out)
+        return b"".join(out)
+
+    def finish(self) -> bytes:
+        """Return the last line, as a block, if it has no newline."""
+        out: list[bytes] = []
+        if self._current or self._kept:
+            self._end(out)
+        return b"".join(out)
+
+    def _take(self, part: bytes, out: list[bytes]) -> None:
+        self._add(part, out)
+        self._end(out)
+
+    def _add(self, part: bytes, out: list[bytes]) -> None:
+        self._open = True
+        for number, segment in enumerate(part.split(b"\r")):
+            if number:
+                if self._current.strip():
+                    self._kept = bytes(self._current)
+                self._current.clear()
+            self._current += segment
+            while len(self._current) > MAX_LINE_BYTES:
+                at = _between_characters(self._current, MAX_LINE_BYTES)
+                out.append(bytes(self._current[:at]) + b"\n")
+                del self._current[:at]
+                self._cut, self._kept = True, b""
+
+    def _end(self, out: list[bytes]) -> None:
+        line = bytes(self._current)
+        if self._kept and not line.strip():
+            line = self._kept
+        if line or not self._cut:
+            out.append(line + b"\n")
+        self._current.clear()
+        self._kept, self._cut, self._open = b"", False, False
+
+
+def _is_block(data: bytes) -> bool:
+    """Tell whether the lines can stay as they are: none is too long, or returns."""
+    if b"\r" in data:
+        return False
+    start = 0
+    while len(data) - start > MAX_LINE_BYTES:
+        start = data.rfind(b"\n", start, start + MAX_LINE_BYTES + 1) + 1
+        if not start:
+            return False
+    return True
+
+
+def _between_characters(data: bytearray, at: int) -> int:
+    """Move a cut back by up to three bytes, so that it does not split a UTF-8 character."""
+    for cut in range(at, at - 4, -1):
+        if data[cut] & 0xC0 != 0x80:
+            return cut
+    return at
