@@ -83,7 +83,7 @@ def test_a_package_lies_over_its_runtime(tmp_path: Path, index: Path) -> None:
     assert (runtime.path / "bin" / "flagsy").exists()
 
 
-@pytest.mark.parametrize("minor", range(7, 14))
+@pytest.mark.parametrize("minor", [7, 9, 13])
 def test_every_python_carries_a_runtime_and_a_package(tmp_path: Path, minor: int) -> None:
     python = SpecifierSet(f"==3.{minor}.*")
     if find_interpreter(python) is None:
