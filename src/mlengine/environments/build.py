@@ -40,6 +40,9 @@ from mlengine.storage.archives import unpack
 
 __all__ = ["LayerBuilder"]
 
+# Sorts after all other .pth files, so that what it adds to the path comes last.
+_SIBLINGS_LINK = "zz_mlengine_siblings.pth"
+
 
 @dataclass(frozen=True, slots=True)
 class LayerBuilder:
@@ -48,6 +51,7 @@ class LayerBuilder:
     Attributes:
         runtime: The runtime's name; on the engine's own, a job may have any framework it asks for.
         direct: Take requirements of the form ``name @ URL``.
+        bare_siblings: Let modules of the packages import those beside them by their bare names.
     """
 
     workshop: Workshop
@@ -55,6 +59,7 @@ class LayerBuilder:
     installer: Installer
     runtime: str
     direct: bool = False
+    bare_siblings: bool = False
     _warnings: list[str] = field(default_factory=list)
 
     def build(self, archives: Sequence[Archive]) -> dict[str, Any]:
@@ -74,6 +79,10 @@ class LayerBuilder:
                 shop.python, opened, isolated=self._needs_isolation(archive)
             )
             shop.run(command, subject=_of_package(archive.name))
+        if self.bare_siblings:
+            folders = {path.parent for path in self._site_packages.rglob("__init__.py")}
+            link = self._site_packages / _SIBLINGS_LINK
+            link.write_text("".join(f"{folder}\n" for folder in sorted(folders)))
         self._install_requirements(archives)
         shop.compile(self._site_packages)
         mine = installed([self._site_packages])

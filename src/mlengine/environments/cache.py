@@ -215,7 +215,7 @@ class Environments:
                 digest = below.facts["digest"] if below else base.fingerprint()
                 path, facts, hit = Path(base.prefix), {}, True
             else:
-                digest = self._layer_digest(base, packages)
+                digest = self._layer_digest(choice, base, packages)
                 layer, hit = self._layer(choice, base, archives, digest, tell, cancelled)
                 path, facts = layer.path, layer.facts
         except OSError as error:
@@ -341,7 +341,12 @@ class Environments:
             with self._workshop(path, tell, cancelled) as workshop:
                 installer = find_installer(self._prefer, base)
                 builder = LayerBuilder(
-                    workshop, base, installer, choice.recipe.name, self._allow_direct
+                    workshop,
+                    base,
+                    installer,
+                    choice.recipe.name,
+                    direct=self._allow_direct,
+                    bare_siblings=choice.bare_siblings,
                 )
                 return {**builder.build(archives), "digest": digest}
 
@@ -350,10 +355,11 @@ class Environments:
     def _workshop(self, path: Path, log: Log, cancelled: Callable[[], bool]) -> Any:
         return opened_workshop(path, timeout_s=self._timeout_s, log=log, cancelled=cancelled)
 
-    def _layer_digest(self, base: Base, packages: Sequence[Path]) -> str:
+    def _layer_digest(self, choice: Choice, base: Base, packages: Sequence[Path]) -> str:
         # The root is part of it: a home that was copied elsewhere holds scripts whose first
         # line names the old place.
         total = hashlib.sha256(f"layer 2\n{self._shelf.root}\n{base.fingerprint()}\n".encode())
+        total.update(b"bare siblings\n" if choice.bare_siblings else b"")
         for path in packages:
             total.update(f"{path.name}\n{_file_digest(path)}\n".encode())
         return total.hexdigest()

@@ -53,11 +53,14 @@ class Choice:
 
     Attributes:
         interpreter: None for the engine's own runtime.
+        bare_siblings: Whether a module imports those beside it by their bare names, as under the
+            Python 2 that it was written for.
     """
 
     recipe: Recipe
     interpreter: Interpreter | None = None
     warnings: tuple[str, ...] = ()
+    bare_siblings: bool = False
 
 
 def match_runtime(catalogue: Catalogue, text: str) -> tuple[Recipe, str]:
@@ -120,6 +123,7 @@ def choose(catalogue: Catalogue, wish: Wish, *, find: Finder, own_version: str) 
             field=_RUNTIME_FIELD,
         )
     warnings = [warning]
+    bare_siblings = _for_python_2(recipe, wish)
     interpreter: Interpreter | None = None
     if recipe.is_local:
         warnings.append(_compare(recipe, wish, own_version))
@@ -136,7 +140,14 @@ def choose(catalogue: Catalogue, wish: Wish, *, find: Finder, own_version: str) 
     if wish.legacy_keras:
         recipe, warning = _legacy_keras(catalogue, recipe)
         warnings.append(warning)
-    return Choice(recipe, interpreter, tuple(filter(None, warnings)))
+    return Choice(recipe, interpreter, tuple(filter(None, warnings)), bare_siblings)
+
+
+def _for_python_2(recipe: Recipe, wish: Wish) -> bool:
+    """Say whether the original would run it by Python 2: its default with TensorFlow 1."""
+    if wish.python_version:
+        return wish.python_version.startswith("2")
+    return recipe.series is not None and recipe.series < (2, 0)
 
 
 def _interpreter(recipe: Recipe, python_version: str, find: Finder) -> Interpreter | None:

@@ -71,6 +71,22 @@ def test_a_subprocess_and_a_spawned_worker_see_the_package_too(
     assert done.stdout.split() == ["1", "[2]"], done.stderr
 
 
+def test_a_module_for_python_2_imports_its_siblings_by_their_bare_names(
+    environments: Environments, tmp_path: Path
+) -> None:
+    files = {
+        "task.py": "import json, model\nprint(model.NAME, hasattr(json, 'dumps'))",
+        "model.py": "NAME = 'beside'",
+        "json.py": "",  # not before the standard library's
+    }
+    archive = sdist(tmp_path, files=files)
+    old = environments.prepare([archive], python_version="2.7")
+    new = environments.prepare([archive], python_version="3")
+    assert says(old, "import trainer.task") == "beside True"
+    with pytest.raises(subprocess.CalledProcessError):
+        says(new, "import trainer.task")
+
+
 def test_a_console_script_of_the_package_runs(environments: Environments, tmp_path: Path) -> None:
     environment = environments.prepare(
         [wheel(tmp_path, name="census", version="1.0", script="census-train")]

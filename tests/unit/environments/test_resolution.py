@@ -110,6 +110,17 @@ def test_what_cannot_be_had_as_it_was_asked_for_is_refused(wish: Wish, field: st
     assert caught.value.remedy
 
 
+@pytest.mark.parametrize(
+    ("version", "python", "expected"),
+    [("1.8", "", True), ("1.15", "2.7", True), ("1.15", "3.5", False), ("2.1", "", False)],
+)
+@pytest.mark.parametrize("have", [HAVE, ["3.11.7"]])
+def test_bare_siblings_are_for_who_would_get_python_2(
+    version: str, python: str, expected: bool, have: list[str]
+) -> None:
+    assert get(Wish(version, python), have).bare_siblings is expected
+
+
 def test_without_its_python_1_15_runs_on_2_15_with_the_overlay_and_says_so() -> None:
     choice = get(Wish("1.8"), ["3.11.7"])
     assert (choice.recipe.name, choice.recipe.overlay) == ("2.15", "tf1")
