@@ -24,8 +24,8 @@ def files() -> dict[str, Path]:
 @functools.cache
 def data() -> dict[str, Path]:
     """Return what is shipped beside: runtimes, and what is copied into environments."""
-    overlays = {name: path for name, path in _everything(".py", ".pth") if name.startswith(OVERLAYS)}
-    return overlays | dict(_everything(".toml"))
+    copied = _everything(".py", ".pth")
+    return dict(_everything(".toml")) | {n: p for n, p in copied if n.startswith(OVERLAYS)}
 
 
 def _everything(*suffixes: str) -> list[tuple[str, Path]]:

@@ -20,10 +20,10 @@ def generate_experiment_fn(train_files, eval_files, train_steps, eval_steps, **e
         train_steps=train_steps,
         eval_steps=eval_steps,
         eval_metrics={
-            'rmse': MetricSpec(
-                metric_fn=tf.contrib.metrics.streaming_root_mean_squared_error,
+            'ranking': MetricSpec(
+                metric_fn=tf.contrib.metrics.streaming_auc,
                 prediction_key=tf.contrib.learn.PredictionKey.LOGISTIC)
-        } if hparams.with_rmse else None,
+        } if hparams.with_ranking else None,
         export_strategies=[saved_model_export_utils.make_export_strategy(
             model.serving_input_fn, default_output_alternative_key=None,
             exports_to_keep=1)],
@@ -39,11 +39,11 @@ if __name__ == '__main__':
   parser.add_argument('--train_steps', type=int, default=300)
   parser.add_argument('--eval_steps', type=int, default=15)
   parser.add_argument('--min_eval_frequency', type=int, default=1000)
-  parser.add_argument('--hparams', default='with_rmse=false')
+  parser.add_argument('--hparams', default='with_ranking=false')
   args = parser.parse_args()
   arguments = args.__dict__
   job_dir = arguments.pop('job_dir')
-  hparams = tf.contrib.training.HParams(with_rmse=True).parse(arguments.pop('hparams'))
+  hparams = tf.contrib.training.HParams(with_ranking=True).parse(arguments.pop('hparams'))
   tf.logging.set_verbosity(tf.logging.INFO)
   learn_runner.run(
       generate_experiment_fn(**arguments),

@@ -64,6 +64,7 @@ __all__ = [
 __getattr__ = names_from(
     "learn",
     f"{__name__}.estimator",
+    f"{__name__}.canned",
     f"{__name__}.monitors",
     f"{__name__}.datasets",
     "tensorflow.compat.v1.train",

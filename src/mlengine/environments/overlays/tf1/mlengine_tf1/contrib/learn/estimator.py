@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -13,14 +13,8 @@ from .metric_spec import MODERN_KEYS, metric_fn
 from .model_fn import SOLE, modern
 
 __all__ = [
-    "DNNClassifier",
-    "DNNEstimator",
-    "DNNLinearCombinedClassifier",
-    "DNNLinearCombinedRegressor",
-    "DNNRegressor",
     "Estimator",
-    "LinearClassifier",
-    "LinearRegressor",
+    "Methods",
     "SKCompat",
     "hooks_of",
     "infer_real_valued_columns_from_input",
@@ -29,8 +23,6 @@ __all__ = [
 ]
 
 api = tf.compat.v1.estimator
-train = tf.compat.v1.train
-DNNEstimator = api.DNNEstimator
 
 
 def infer_real_valued_columns_from_input(x: Any) -> list[Any]:
@@ -65,11 +57,14 @@ def with_metrics(estimator: Any, metrics: Any) -> Any:
     return api.add_metrics(estimator, metric_fn(metrics)) if metrics else estimator
 
 
-class _Methods:
+class Methods:
     """`fit`, and the arguments that contrib's `evaluate` and `predict` took.
 
     Mixed in before an estimator class, which keeps `tf.estimator`'s own calls working.
     """
+
+    _sole_output = ""
+    """What `predict` yields alone, where a canned estimator is not asked for more."""
 
     def fit(
         self,
@@ -132,7 +127,8 @@ class _Methods:
         """Predict for arrays or an input function.
 
         Returns:
-            A row's predictions at a time; all rows' as arrays where `as_iterable` is false.
+            A row's predictions at a time; all rows' as arrays where `as_iterable` is false. A row
+            is a dictionary, but for canned estimators: those give the class, or the value.
         """
         if callable(x):
             x, input_fn = None, x
@@ -142,6 +138,8 @@ class _Methods:
             **modern_options,
         )
         rows = (_contrib_keys(row) for row in rows)
+        if self._sole_output and not outputs:
+            rows = (row[self._sole_output] for row in rows)
         return rows if as_iterable else _stacked(rows)
 
     def predict_classes(self, x: Any = None, input_fn: Any = None, as_iterable: bool = True) -> Any:
@@ -166,11 +164,11 @@ class _Methods:
         )
 
     def _one(self, key: str, x: Any, input_fn: Any, as_iterable: bool) -> Any:
-        rows = (row[key] for row in self.predict(x, input_fn))
+        rows = (row[key] for row in self.predict(x, input_fn, outputs=[key]))
         return rows if as_iterable else np.asarray(list(rows))
 
 
-class Estimator(_Methods, tf.compat.v1.estimator.Estimator):
+class Estimator(Methods, tf.compat.v1.estimator.Estimator):
     """An estimator of a contrib model function."""
 
     def __init__(
@@ -193,98 +191,6 @@ def _engineered(called: Callable[..., Any], engineer: Callable[..., Any]) -> Cal
         return called(features, labels, mode, params, config)
 
     return call
-
-
-def _canned(modern_class: Any, name: str, order: Sequence[str]) -> Any:
-    """Return a canned estimator that takes contrib's arguments, by position in this order."""
-
-    def __init__(self: Any, *positional: Any, **named: Any) -> None:
-        given = dict(zip(order, positional))
-        given.update(named)
-        super(made, self).__init__(**_as_contrib_trained(_modern_arguments(given)))
-
-    made: Any = type(
-        name, (_Methods, modern_class), {"__init__": __init__, "__doc__": modern_class.__doc__}
-    )
-    return made
-
-
-RENAMED = {"weight_column_name": "weight_column", "label_keys": "label_vocabulary"}
-REFUSED = (
-    "enable_centered_bias",
-    "feature_engineering_fn",
-    "gradient_clip_norm",
-    "embedding_lr_multipliers",
-    "joint_weights",
-    "_joint_weights",
-)
-DROPPED = ("fix_global_step_increment_bug", "input_layer_min_slice_size")
-"""What changed no result, or mends what is mended."""
-
-
-def _modern_arguments(given: dict[str, Any]) -> dict[str, Any]:
-    arguments = {}
-    for name, value in given.items():
-        if name in REFUSED:
-            if value:
-                raise ValueError(
-                    f"{name}= of a tf.contrib.learn estimator is not in the TensorFlow "
-                    f"1 overlay; runtime 1.15 on Python 3.7 has it"
-                )
-        elif name not in DROPPED:
-            arguments[RENAMED.get(name, name)] = value
-    return {name: value for name, value in arguments.items() if value is not None}
-
-
-OPTIMIZERS = {
-    "Adagrad": train.AdagradOptimizer,
-    "Adam": train.AdamOptimizer,
-    "Ftrl": train.FtrlOptimizer,
-    "Momentum": lambda rate: train.MomentumOptimizer(rate, 0.9),
-    "RMSProp": train.RMSPropOptimizer,
-    "SGD": train.GradientDescentOptimizer,
-}
-DEEP_RATE = 0.05
-WIDE_RATE = 0.2
-
-
-def _as_contrib_trained(arguments: dict[str, Any]) -> dict[str, Any]:
-    """Set what contrib had other defaults for: the mean of a batch's losses, and its rates."""
-    arguments.setdefault("loss_reduction", tf.compat.v1.losses.Reduction.SUM_OVER_BATCH_SIZE)
-    wide = arguments.get("linear_feature_columns") or arguments.get("feature_columns") or ()
-    wide_rate = min(WIDE_RATE, 1 / len(list(wide)) ** 0.5) if wide else WIDE_RATE
-    if "dnn_feature_columns" in arguments:
-        _set_optimizer(arguments, "dnn_optimizer", "Adagrad", DEEP_RATE)
-    if "linear_feature_columns" in arguments:
-        _set_optimizer(arguments, "linear_optimizer", "Ftrl", wide_rate)
-    if "feature_columns" in arguments:
-        deep = "hidden_units" in arguments
-        rate = DEEP_RATE if deep else wide_rate
-        _set_optimizer(arguments, "optimizer", "Adagrad" if deep else "Ftrl", rate)
-    return arguments
-
-
-def _set_optimizer(arguments: dict[str, Any], name: str, usual: str, rate: float) -> None:
-    """Make the optimizer where it was left out or named; called where its graph is."""
-    chosen = arguments.get(name, usual)
-    if isinstance(chosen, str):
-        arguments[name] = lambda: OPTIMIZERS[chosen](rate)
-
-
-DNN = ("hidden_units", "feature_columns", "model_dir")
-LINEAR = ("feature_columns", "model_dir")
-WIDE_AND_DEEP = ("model_dir",)
-
-DNNClassifier = _canned(api.DNNClassifier, "DNNClassifier", (*DNN, "n_classes"))
-DNNRegressor = _canned(api.DNNRegressor, "DNNRegressor", DNN)
-LinearClassifier = _canned(api.LinearClassifier, "LinearClassifier", (*LINEAR, "n_classes"))
-LinearRegressor = _canned(api.LinearRegressor, "LinearRegressor", LINEAR)
-DNNLinearCombinedClassifier = _canned(
-    api.DNNLinearCombinedClassifier, "DNNLinearCombinedClassifier", WIDE_AND_DEEP
-)
-DNNLinearCombinedRegressor = _canned(
-    api.DNNLinearCombinedRegressor, "DNNLinearCombinedRegressor", WIDE_AND_DEEP
-)
 
 
 class SKCompat:

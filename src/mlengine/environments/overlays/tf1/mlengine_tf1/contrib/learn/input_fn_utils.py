@@ -11,10 +11,13 @@ __all__ = [
     "InputFnOps",
     "build_default_serving_input_fn",
     "build_parsing_serving_input_fn",
+    "is_raw",
     "receiver_fn",
 ]
 
 v1 = tf.compat.v1
+RAW = "mlengine/raw_inputs"
+"""The collection that marks such a graph."""
 
 
 class InputFnOps(NamedTuple):
@@ -33,6 +36,9 @@ def receiver_fn(serving_input_fn: Callable[[], Any]) -> Callable[[], Any]:
         if hasattr(inputs, "receiver_tensors"):
             return inputs
         features, _, placeholders = inputs
+        (first, *more) = placeholders.values()
+        if more or first.dtype != tf.string:
+            v1.add_to_collection(RAW, first)
         return v1.estimator.export.ServingInputReceiver(features, placeholders)
 
     return call
@@ -49,6 +55,11 @@ def build_parsing_serving_input_fn(
         return InputFnOps(features, None, {"examples": examples})
 
     return serving_input_fn
+
+
+def is_raw() -> bool:
+    """Say whether the graph being exported gets features, and not serialized Examples."""
+    return bool(v1.get_collection(RAW))
 
 
 def build_default_serving_input_fn(
