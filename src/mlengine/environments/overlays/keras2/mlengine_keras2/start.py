@@ -1,7 +1,8 @@
-"""What the environment's `.pth` line imports: wait for Keras's optimizers, load nothing."""
+"""What the environment's `.pth` line imports: wait for what is to be completed, load nothing."""
 
 from __future__ import annotations
 
+import importlib
 import importlib.abc
 import importlib.machinery
 import sys
@@ -11,17 +12,22 @@ from typing import Any
 
 __all__ = ["Finder"]
 
-OPTIMIZERS = ("keras.src.optimizers.optimizer", "tf_keras.src.optimizers.optimizer")
+COMPLETED = {
+    "keras.src.optimizers.optimizer": "arguments",
+    "tf_keras.src.optimizers.optimizer": "arguments",
+    "tensorflow_estimator.python.estimator.training": "alone",
+}
+"""Module → the module here whose `complete` it is given to once it is loaded."""
 
 
 class Finder(importlib.abc.MetaPathFinder):
-    """Lets the base class of the optimizers be loaded as usual, then completes it."""
+    """Lets a module be loaded as usual, then completes it."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
-        """Return how to load the base class, or None for every other module."""
-        if fullname not in OPTIMIZERS:
+        """Return how to load a module that is to be completed, or None for every other."""
+        if fullname not in COMPLETED:
             return None
         spec = importlib.machinery.PathFinder.find_spec(fullname, path)
         if spec is not None and spec.loader is not None:
@@ -41,14 +47,13 @@ class _Completing(importlib.abc.Loader):
         return created
 
     def exec_module(self, module: ModuleType) -> None:
-        """Run the module, then complete its class, before any optimizer derives from it."""
+        """Run the module, then complete it, before anybody uses it."""
         module.__loader__ = self.inner
         if module.__spec__ is not None:
             module.__spec__.loader = self.inner
         self.inner.exec_module(module)
-        from .arguments import complete
-
-        complete(module)
+        own = importlib.import_module(f".{COMPLETED[module.__name__]}", __package__)
+        own.complete(module)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.inner, name)
