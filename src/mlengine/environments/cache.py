@@ -55,7 +55,7 @@ class Environment:
         digest: Of all that went into it, 64 hexadecimal digits.
         hit: Nothing had to be built, or somebody else was building it.
         seconds: What preparing it took.
-        runtime: The runtime's name.
+        runtime: The runtime's name; that of the one it stands in for, where it does.
         warnings: What the user should be told about it.
         base_python: The runtime's interpreter, which the packages are layered over.
         site_packages: The layer's folder of modules; None without packages.
@@ -228,7 +228,7 @@ class Environments:
             digest=digest,
             hit=hit and was_there,
             seconds=time.monotonic() - started_s,
-            runtime=choice.recipe.name,
+            runtime=choice.serves,
             base_python=base.python,
             warnings=(*choice.warnings, *facts.get("warnings", ())),
             site_packages=site_packages_of(path, base) if packages else None,

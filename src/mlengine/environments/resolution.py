@@ -55,12 +55,14 @@ class Choice:
         interpreter: None for the engine's own runtime.
         bare_siblings: Whether a module imports those beside it by their bare names, as under the
             Python 2 that it was written for.
+        serves: The runtime that it does the work of: another than its own where it stands in.
     """
 
     recipe: Recipe
     interpreter: Interpreter | None = None
     warnings: tuple[str, ...] = ()
     bare_siblings: bool = False
+    serves: str = ""
 
 
 def match_runtime(catalogue: Catalogue, text: str) -> tuple[Recipe, str]:
@@ -125,6 +127,7 @@ def choose(catalogue: Catalogue, wish: Wish, *, find: Finder, own_version: str) 
     warnings = [warning]
     bare_siblings = _for_python_2(recipe, wish)
     interpreter: Interpreter | None = None
+    serves = recipe.name
     if recipe.is_local:
         warnings.append(_compare(recipe, wish, own_version))
     else:
@@ -140,7 +143,7 @@ def choose(catalogue: Catalogue, wish: Wish, *, find: Finder, own_version: str) 
     if wish.legacy_keras:
         recipe, warning = _legacy_keras(catalogue, recipe)
         warnings.append(warning)
-    return Choice(recipe, interpreter, tuple(filter(None, warnings)), bare_siblings)
+    return Choice(recipe, interpreter, tuple(filter(None, warnings)), bare_siblings, serves)
 
 
 def _for_python_2(recipe: Recipe, wish: Wish) -> bool:

@@ -1,9 +1,9 @@
 """A chief without company does what a process without a cluster does: it evaluates and exports.
 
-On the service TensorFlow 2 got a cluster of one `chief` for a job of one replica; an Estimator takes
-such a chief for a part of a real cluster, where somebody else evaluates: `train_and_evaluate` would
-only train, and end well without a model. A strategy over several workers wants the cluster, so it
-stays, and the Estimator is told what it means.
+On the service TensorFlow 2 got a cluster of one `chief` for a job of one replica. An Estimator
+takes such a chief for a part of a real cluster, where somebody else evaluates: `train_and_evaluate`
+would only train, and end well without a model. A strategy over several workers wants the cluster,
+so it stays, and the Estimator is told what it means.
 """
 
 from __future__ import annotations
