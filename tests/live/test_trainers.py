@@ -40,7 +40,7 @@ def run_as_job(engine: LiveEngine, name: str, code: Path) -> str:
         mlengine(
             engine, "jobs", "submit", "training", job_id, "--module-name", trainer.module,
             "--package-path", trainer.package, "--job-dir", f"gs://mine/out/{job_id}",
-            "--staging-bucket", "gs://mine", "--runtime-version", "1.15", "--stream-logs",
+            "--staging-bucket", "gs://mine", "--runtime-version", "local", "--stream-logs",
             "--", *trainer.args, cwd=code,
         )  # fmt: skip
     return job_id
@@ -69,13 +69,6 @@ def test_a_projects_script_and_version_are_installed_for_the_job(
 ) -> None:
     job_id = run_as_job(tables, "a pyproject.toml with its package below src", tmp_path)
     assert "installed as 1.2.3" in tables.lines(job_id)
-
-
-def test_a_runtime_that_is_not_there_is_a_warning(tables: LiveEngine, tmp_path: Path) -> None:
-    job_id = run_as_job(tables, "TF_CONFIG read unchecked", tmp_path)
-    shown = ("--task-name", "service", "--format", "value(severity,message)")
-    done = mlengine(tables, "jobs", "stream-logs", job_id, *shown, cwd=tmp_path)
-    assert "WARNING\truntime '1.15' is not built yet: running on" in done.stdout
 
 
 def test_a_loud_trainers_log_is_read_by_what_it_says(tables: LiveEngine, tmp_path: Path) -> None:

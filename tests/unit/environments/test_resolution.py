@@ -87,7 +87,7 @@ def test_a_python_version_is_honoured_where_the_runtime_allows_it(
 
 
 def test_the_engines_own_python_is_what_local_has() -> None:
-    assert get(Wish("", "3.11")) == Choice(CATALOGUE.get("local"))
+    assert get(Wish("", "3.11")) == Choice(CATALOGUE.get("local"), serves="local")
     (warning,) = get(Wish("local", "3.7")).warnings
     assert "has Python 3.11.7" in warning
 
@@ -124,6 +124,7 @@ def test_bare_siblings_are_for_who_would_get_python_2(
 def test_without_its_python_1_15_runs_on_2_15_with_the_overlay_and_says_so() -> None:
     choice = get(Wish("1.8"), ["3.11.7"])
     assert (choice.recipe.name, choice.recipe.overlay) == ("2.15", "tf1")
+    assert choice.serves == "1.15"
     assert "needs Python ==3.7.*" in choice.warnings[1]
     assert "'2.15' with the overlay 'tf1'" in choice.warnings[1]
     with pytest.raises(FailedPrecondition, match=r"needs Python ==3\.7\.\*"):
