@@ -75,6 +75,9 @@ def _use_keras_v1(tensorflow: Any) -> None:
     for name in ("export_saved_model", "load_from_saved_model"):  # of tf.keras.experimental
         if not hasattr(face.experimental, name):
             setattr(face.experimental, name, _of_contrib("saved_model", name))
+    if not hasattr(face.optimizers, "experimental"):  # tf.estimator asks whose an optimizer is
+        newer = importlib.import_module("keras.api._v2.keras.optimizers.experimental")
+        face.optimizers.experimental = newer
     tensorflow.keras = face
     sys.modules["tensorflow.keras"] = face
     _load_late_modules()
