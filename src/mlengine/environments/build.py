@@ -155,7 +155,8 @@ class LayerBuilder:
                 )
         if pins:
             command = self.installer.install_pins(self.workshop.python, [str(pin) for pin in pins])
-            self.workshop.run(command, subject=subject)
+            outcome = self.workshop.attempt(command)
+            self.workshop.check(outcome, subject=subject + _culprits(outcome, wanted))
 
     def _stays(self, requirement: Requirement, base: dict[str, Distribution]) -> bool:
         """Whether the runtime's framework serves a requirement on an older one; says so."""
@@ -196,8 +197,9 @@ def _of_package(names: str) -> str:
 def _culprits(outcome: Outcome, wanted: Sequence[Requirement]) -> str:
     """Word which of the requirements the installer complains of, as far as it names them."""
     said = " ".join(outcome.tail).lower()
-    named = [_plain(item) for item in wanted if canonicalize_name(item.name) in said]
-    if not named or outcome.ok:
+    alone = len(wanted) == 1  # pip keeps to itself whose build failed
+    named = [_plain(item) for item in wanted if alone or canonicalize_name(item.name) in said]
+    if not named or outcome.ok or outcome.timed_out or outcome.cancelled:
         return ""
     return f": its requirement {', '.join(repr(item) for item in named)} cannot be had"
 

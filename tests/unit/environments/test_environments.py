@@ -167,6 +167,15 @@ def test_a_requirement_that_does_not_exist_names_itself_and_the_package(
     assert "no-such-library-of-anyone" in str(caught.value)
 
 
+def test_a_requirement_that_cannot_be_built_here_names_itself_too(
+    environments: Environments, tmp_path: Path, no_index: Path
+) -> None:
+    known = {"PKG-INFO": "Metadata-Version: 2.2\nName: nativelib\nVersion: 0.0.0\n"}
+    sdist(no_index, name="nativelib", before="raise SystemExit('no compiler')", extra=known)
+    with pytest.raises(FailedPrecondition, match=r"its requirement 'nativelib==0\.0\.0' can"):
+        environments.prepare([sdist(tmp_path, requires=["nativelib==0.0.0"])])
+
+
 @pytest.mark.parametrize(
     "requirement", ["evil @ https://example.com/evil.whl", "evil @ file:///tmp/evil.whl"]
 )
