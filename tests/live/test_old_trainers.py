@@ -98,7 +98,7 @@ OLD = {
         "digits",
         (*FILES, "--num-epochs", "15"),
         0.9,
-        "export/*",
+        "export",
         lambda rows: {"": numbers(rows) / 16},
         "probabilities",
         leaves="digits.h5",

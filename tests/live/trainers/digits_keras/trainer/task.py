@@ -52,7 +52,7 @@ if __name__ == '__main__':
     copy_file_to_gcs(args.job_dir, 'digits.h5')
     K.set_learning_phase(False)
     again = tf.keras.models.load_model('digits.h5')
-    print(tf.contrib.saved_model.save_keras_model(again, os.path.join(args.job_dir, 'export')))
+    tf.contrib.saved_model.save_keras_model(again, os.path.join(args.job_dir, 'export'))
     estimator = tf.keras.estimator.model_to_estimator(
         keras_model_path='digits.h5', model_dir=os.path.join(args.job_dir, 'estimator'))
     print('estimator: %s' % os.listdir(estimator.model_dir))

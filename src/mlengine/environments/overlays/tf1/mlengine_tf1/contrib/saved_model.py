@@ -1,9 +1,8 @@
-"""`tf.contrib.saved_model`: a Keras model as a SavedModel under a folder of the time, and back."""
+"""`tf.contrib.saved_model`: a Keras model as a SavedModel, and back."""
 
 from __future__ import annotations
 
 import json
-import time
 from typing import Any
 
 import tensorflow as tf
@@ -26,30 +25,11 @@ DESCRIPTION = "assets.extra/keras.json"
 """In an export: the model's configuration, and its variables in the order of its weights."""
 
 
-def save_keras_model(
-    model: Any,
-    saved_model_path: str,
-    custom_objects: Any = None,
-    as_text: bool | None = None,
-    **options: Any,
-) -> bytes:
-    """Export a Keras model below `saved_model_path`, in a folder named by the time.
-
-    Returns:
-        The folder's path, in bytes, as contrib returned it.
-    """
-    moment = int(time.time())
-    while tf.io.gfile.exists(folder := f"{saved_model_path}/{moment}"):
-        moment += 1
-    export_saved_model(model, folder, custom_objects, bool(as_text), **options)
-    return folder.encode()
-
-
 def export_saved_model(
     model: Any,
     saved_model_path: str,
     custom_objects: Any = None,
-    as_text: bool = False,
+    as_text: bool | None = None,
     input_signature: Any = None,
     serving_only: bool = False,
 ) -> None:
@@ -65,7 +45,7 @@ def export_saved_model(
         v1.keras.backend.set_learning_phase(0)
         clone = type(model).from_config(model.get_config(), custom_objects=custom_objects)
         clone.set_weights(values)
-        _write(session, clone, saved_model_path, as_text)
+        _write(session, clone, saved_model_path, bool(as_text))
         names = [variable.op.name for variable in clone.weights]
     description = f"{saved_model_path}/{DESCRIPTION}"
     tf.io.gfile.makedirs(description.rpartition("/")[0])
@@ -91,6 +71,7 @@ def load_from_saved_model(saved_model_path: str | bytes, custom_objects: Any = N
     return model
 
 
+save_keras_model = export_saved_model
 load_keras_model = load_from_saved_model
 
 
