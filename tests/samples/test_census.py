@@ -120,7 +120,8 @@ class TestData:
 
     def test_the_trainers_carry_the_same_reader_and_report(self) -> None:
         for name in ("data.py", "report.py"):
-            copies = {(package / "trainer" / name).read_text() for package in (SKLEARN, KERAS, TORCH)}
+            packages = (SKLEARN, KERAS, TORCH)
+            copies = {(package / "trainer" / name).read_text() for package in packages}
             assert len(copies) == 1, name
 
     def test_the_instance_files_are_the_same_rows_of_the_test_file(self) -> None:

@@ -151,6 +151,8 @@ def _file(entry: os.DirEntry[str]) -> Export | None:
         status = entry.stat(follow_symlinks=False)
     except OSError:
         return None
+    if status.st_nlink > 1:  # a second name of somebody else's file is nothing that it exported
+        return None
     return Export(Path(entry.path), kind, _written_s(status), status.st_size)
 
 

@@ -11,9 +11,11 @@ from tests.unit.cli.conftest import Run
 def test_runtimes_are_listed_with_what_is_built(run: Run) -> None:
     assert run("runtimes", "list") == (
         0,
-        "NAME   PYTHON        BUILT  DESCRIPTION\n"
-        "local                yes    local libraries\n"
-        "2.15   >=3.10,<3.12  no     2.15 libraries\n",
+        (
+            "NAME   PYTHON        BUILT  DESCRIPTION\n"
+            "local                yes    local libraries\n"
+            "2.15   >=3.10,<3.12  no     2.15 libraries\n"
+        ),
         "",
     )
     run("runtimes", "build", "2.15")
@@ -29,8 +31,7 @@ def test_building_says_how_far_it_is_on_stderr_only(run: Run, engine: FakeEngine
     assert run("runtimes", "build", "local", "2.15") == (
         0,
         "",
-        "The runtime [local] is built already.\n"
-        "Building the runtime [2.15]...done (1,300 MB).\n",
+        ("The runtime [local] is built already.\nBuilding the runtime [2.15]...done (1,300 MB).\n"),
     )
     engine.runtimes["2.15"].built = False
     engine.runtimes["2.15"].problem = "needs Python 3.7"

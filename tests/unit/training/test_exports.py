@@ -63,6 +63,12 @@ def test_only_what_came_during_the_attempt_counts(tmp_path: Path) -> None:
     assert find_exports(tmp_path, since_s=born_s - 1)
 
 
+def test_a_second_name_of_a_file_is_nothing(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("cnot a model")
+    (tmp_path / "model.pkl").hardlink_to(tmp_path / "secret")
+    assert find_exports(tmp_path, since_s=0.0) == []
+
+
 def test_links_and_missing_folders_are_nothing(tmp_path: Path) -> None:
     put(tmp_path / "elsewhere" / "model.pkl")
     inside = tmp_path / "job"
