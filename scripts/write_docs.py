@@ -155,9 +155,22 @@ Where no Python 3.7 is found, `1.15` is TensorFlow 2.15 behind a layer that give
 behaviour off), the parts of `tf.contrib` that trainers use, `sklearn.externals.joblib` and the old NumPy names; the job's log
 says so. A part of `tf.contrib` that it lacks is refused by name when the trainer reaches for it.
 
+| there | from |
+| --- | --- |
+| `contrib.learn`: `Experiment`, `learn_runner`, `RunConfig`, `Estimator` with `ModelFnOps`, the linear, deep and combined estimators, `MetricSpec`, `ValidationMonitor`, export strategies, `InputFnOps`, `datasets`, `VocabularyProcessor` | written anew over `tf.estimator`, with contrib's losses, learning rates and signatures |
+| `contrib.layers`: feature columns | `tf.feature_column` |
+| `contrib.layers` else, `slim` with its nets, `framework`, `losses`, `metrics`, `training` | tf-slim; `HParams` is written anew |
+| `contrib.rnn`, `lookup`, `data`, `estimator`, `distribute`, `cluster_resolver`, `tpu`, `distributions`, `saved_model`, `predictor`, `opt` (AdamW), `factorization` (KMeans), `eager` (a little) | their successors in TensorFlow 2.15 |
+| `keras`, `tf.keras`, `tensorflow.python.keras` | Keras 2.15 in graph mode; optimizers with `lr` and `decay` |
+
+Not there: `contrib.seq2seq`, `crf`, `image`, `tensor_forest`, `timeseries`, `gan`, `boosted_trees`, `quantize`, `cudnn_rnn`, matrix
+factorization, `learn.SVM`; of contrib's estimators `gradient_clip_norm`, `feature_engineering_fn`, `enable_centered_bias`; fused
+kernels run as plain ones. `tf.__version__` says 2.15. Seeds give other random numbers than version 1 did.
+
 ## Keras 2 on 2.21
 
-`--legacy-keras` puts `tf-keras` beside Keras 3 and makes `tf.keras` mean it.
+`--legacy-keras` puts `tf-keras` beside Keras 3 and makes `tf.keras` mean it. There, and on `2.15`, `lr=` and `decay=` of an optimizer
+mean what they meant until TensorFlow 2.10; later versions ignore the one and refuse the other.
 
 ## What a package may require
 
