@@ -372,3 +372,13 @@ def test_the_overlay_is_there_in_child_processes(tmp_path: Path) -> None:
     printed = run(environment_of("overlay"), "task.py", cwd=tmp_path)
     expected = "('mlengine_tf1.contrib.layers', True, 'Session')"
     assert printed.splitlines()[-2:] == [f"fork {expected}", f"spawn {expected}"]
+
+
+def test_the_overlay_answers_as_version_1_does(tmp_path: Path) -> None:
+    script = str(TRAINERS / "contrib_answers.py")
+    answers = {
+        kind: re.findall("^ANSWER .*$", run(environment_of(kind), script, cwd=tmp_path), re.M)
+        for kind in ("real", "overlay")
+    }
+    assert len(answers["real"]) == 12
+    assert answers["overlay"] == answers["real"]

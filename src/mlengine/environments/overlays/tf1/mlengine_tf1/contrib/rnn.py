@@ -19,7 +19,9 @@ __all__ = [
 ]
 
 __path__: list[str] = []
-__getattr__ = names_from("rnn", "keras.src.layers.rnn.legacy_cells")
+__getattr__ = names_from(
+    "rnn", "keras.src.layers.rnn.legacy_cells", "keras.src.layers.rnn.legacy_cell_wrappers"
+)
 
 v1 = tf.compat.v1
 

@@ -132,15 +132,15 @@ class Methods:
         """
         if callable(x):
             x, input_fn = None, x
-        rows = super().predict(  # type: ignore[misc]
-            _input_fn(x, None, input_fn, batch_size),
-            predict_keys=[MODERN_KEYS.get(key, key) for key in outputs] if outputs else None,
-            **modern_options,
-        )
-        rows = (_contrib_keys(row) for row in rows)
+        rows = self._rows(_input_fn(x, None, input_fn, batch_size), outputs, **modern_options)
         if self._sole_output and not outputs:
             rows = (row[self._sole_output] for row in rows)
         return rows if as_iterable else _stacked(rows)
+
+    def _rows(self, source: Any, outputs: Any, **modern_options: Any) -> Any:
+        keys = [MODERN_KEYS.get(key, key) for key in outputs] if outputs else None
+        rows = super().predict(source, predict_keys=keys, **modern_options)  # type: ignore[misc]
+        return (_contrib_keys(row) for row in rows)
 
     def predict_classes(self, x: Any = None, input_fn: Any = None, as_iterable: bool = True) -> Any:
         """Predict classes alone."""
@@ -229,10 +229,15 @@ class SKCompat:
         )
 
     def predict(self, x: Any, batch_size: int = 128, outputs: Any = None) -> Any:
-        """Predict for arrays: one array a key, or the array where there is one key."""
-        return self._estimator.predict(
-            x=x, batch_size=batch_size, outputs=outputs, as_iterable=False
-        )
+        """Predict for arrays: one array a key."""
+        rows = self._estimator._rows(_input_fn(x, None, None, batch_size), outputs)
+        found = _stacked(rows)
+        named = {key: found[key] for key in outputs or CANNED_OUTPUTS if key in found}
+        return named or found
+
+
+CANNED_OUTPUTS = ("classes", "logits", "probabilities", "scores")
+"""What contrib's canned estimators predicted; those underneath have more to say."""
 
 
 def _input_fn(
