@@ -2,7 +2,7 @@
 
 The folder above this package is on `sys.path` of the environment that stands in for runtime `1.15`
 where no Python 3.7 is found; a line of a `.pth` file there imports `mlengine_tf1.start`. That
-costs a few milliseconds: it puts one finder in front of the import system. TensorFlow is loaded
+costs about 15 ms: it puts one finder in front of the import system. TensorFlow is loaded
 when the trainer asks for it, and then gets
 
 - the `compat.v1` names as its own, and v2 behaviour off (`names`);

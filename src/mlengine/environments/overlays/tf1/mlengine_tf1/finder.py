@@ -6,12 +6,13 @@ module's own code has run and before its importer sees it.
 
 Both are resolved when a trainer asks and not before, so that starting Python stays quick, and both
 live in the process: a forked child inherits them, a spawned one gets them from its own `.pth`.
+
+`importlib.abc` is not derived from: it takes 20 ms to import, which every start would pay.
 """
 
 from __future__ import annotations
 
 import importlib
-import importlib.abc
 import importlib.machinery
 import sys
 from collections.abc import Callable, Sequence
@@ -28,7 +29,7 @@ COMPLETIONS: dict[str, Callable[[ModuleType], None]] = {
 }
 
 
-class Finder(importlib.abc.MetaPathFinder):
+class Finder:
     """Answers for the names in `COMPLETIONS` and for those that `paths.other_name` knows."""
 
     def __init__(self) -> None:
@@ -60,7 +61,8 @@ class Finder(importlib.abc.MetaPathFinder):
     ) -> importlib.machinery.ModuleSpec | None:
         spec = importlib.machinery.PathFinder.find_spec(fullname, path)
         if spec is not None and spec.loader is not None:
-            spec.loader = _Completing(spec.loader, self.completed)
+            loader: Any = _Completing(spec.loader, self.completed)
+            spec.loader = loader
         return spec
 
 
@@ -71,12 +73,13 @@ def install() -> None:
 
 
 def _alias(fullname: str, other: str) -> importlib.machinery.ModuleSpec:
-    spec = importlib.machinery.ModuleSpec(fullname, _Alias(other), is_package=True)
+    loader: Any = _Alias(other)
+    spec = importlib.machinery.ModuleSpec(fullname, loader, is_package=True)
     spec.submodule_search_locations = []
     return spec
 
 
-class _Alias(importlib.abc.Loader):
+class _Alias:
     """Puts another module under the name that was asked for."""
 
     def __init__(self, other: str) -> None:
@@ -90,7 +93,7 @@ class _Alias(importlib.abc.Loader):
         sys.modules[module.__name__] = paths.load(self.other)
 
 
-class _Completing(importlib.abc.Loader):
+class _Completing:
     """Runs a completion after the module's own loader, which it stands in for meanwhile."""
 
     def __init__(self, inner: Any, completed: set[str]) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import builtins
 import importlib
-import logging
 import sys
 from collections.abc import Callable
 from types import ModuleType
@@ -42,9 +41,9 @@ def complete_tensorflow(tensorflow: Any) -> None:
     they are, and what reads `tf.compat.v2` still finds it.
     """
     v1 = tensorflow.compat.v1
-    logger = logging.getLogger("tensorflow")
+    logger = importlib.import_module("logging").getLogger("tensorflow")
     level = logger.level
-    logger.setLevel(logging.ERROR)  # it warns of what is wanted here
+    logger.setLevel("ERROR")  # it warns of what is wanted here
     v1.disable_v2_behavior()
     logger.setLevel(level)
     for name in dir(v1):
