@@ -51,11 +51,12 @@ def _parse(lines):
 def build(config, hidden_units, seed):
     """Return the Estimator: linear over words and crosses, dense over embeddings and numbers."""
     column = tf.feature_column
-    numbers = [column.numeric_column(name) for name in NUMBERS]
+    # Capital gains reach 99,999: as they are, one such row would undo what the others taught.
+    numbers = [column.numeric_column(name, normalizer_fn=tf.math.log1p) for name in NUMBERS]
     words = [
         column.categorical_column_with_hash_bucket(name, size) for name, size in WORDS.items()
     ]
-    ages = column.bucketized_column(numbers[0], AGES)
+    ages = column.bucketized_column(column.numeric_column("age"), AGES)
     crosses = [
         column.crossed_column(["education", "occupation"], 10000),
         column.crossed_column(["native_country", "occupation"], 10000),
