@@ -21,6 +21,7 @@ from mlengine.core.resources import (
     Bucket,
     GetConfigResponse,
     Job,
+    JobDetails,
     Location,
     LogEntry,
     MetricSeries,
@@ -48,6 +49,7 @@ class FakeEngine:
 
     Attributes:
         before: Called with the verb's name first; a test may raise, block or count in it.
+        warnings: What every new job's `details` warn of.
     """
 
     def __init__(self) -> None:
@@ -65,6 +67,7 @@ class FakeEngine:
             for name, python in (("local", ""), ("2.15", ">=3.10,<3.12"))
         }  # fmt: skip
         self.before: Callable[[str], None] = lambda verb: None
+        self.warnings: list[str] = []
         self._changed = threading.Condition()
         self._ids = itertools.count(1519973406339)
 
@@ -77,7 +80,8 @@ class FakeEngine:
         if key in self.jobs:
             problem = "A job with this id already exists."
             raise AlreadyExists(problem, field="job.job_id")
-        stored = _changed(job, state="QUEUED", create_time=NOW, etag=_etag(job))
+        told = JobDetails(warnings=self.warnings) if self.warnings else None
+        stored = _changed(job, state="QUEUED", create_time=NOW, etag=_etag(job), details=told)
         if job.prediction_input is not None:
             stored.prediction_output = PredictionOutput(
                 output_path=job.prediction_input.output_path, prediction_count=1

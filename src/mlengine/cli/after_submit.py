@@ -32,6 +32,8 @@ def report(session: Session, job: Job, *, stream_logs: bool) -> None:
         CommandFailed: It was waited for and did not succeed.
     """
     session.say(f"Job [{job.job_id}] submitted successfully.")
+    for warning in job.details.warnings if job.details else ():
+        session.warn(warning)
     if not stream_logs:
         session.say(_ACTIVE.format(job=job.job_id))
         session.show(encode(job), form=JOB_FORMAT)

@@ -116,7 +116,7 @@ def wire(
     )
     jobs = Jobs(
         store, kinds, jobs_root, clock=clock, wake=reconciler.wake,
-        admissible=capacity.refuse_impossible, queued=runner.queued,
+        admissible=capacity.check, queued=runner.queued,
     )  # fmt: skip
     page_key = hashlib.sha256(b"page tokens " + token.encode()).digest()
     engine = LocalEngine(

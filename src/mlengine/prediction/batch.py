@@ -10,6 +10,7 @@ import json
 import os
 import platform
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -66,8 +67,12 @@ class BatchJobs:
         self._log_quota_bytes = log_quota_bytes
         self._notify = notify
 
-    def check(self, project: str, job: Job) -> None:
-        """Refuse what can never run: bad fields, missing files, a version that is not READY."""
+    def check(self, project: str, job: Job) -> Sequence[str]:
+        """Refuse what can never run: bad fields, missing files, a version that is not READY.
+
+        Returns:
+            That the runtime is not the one that was asked for.
+        """
         spec = _input(job)
         _check_source(spec)
         check_region(spec.region, field="prediction_input.region")
@@ -85,6 +90,9 @@ class BatchJobs:
             self._artifacts.check_source(spec.uri, "", field="prediction_input.uri")
         else:
             self._record(project, spec)
+        own = platform.python_version()
+        warning = unused_runtime_warning(spec.runtime_version, own_version=own)
+        return [warning] if warning else []
 
     def _record(self, project: str, spec: PredictionInput) -> VersionRecord:
         """Return the READY version that the input's model or version name means now."""
@@ -114,9 +122,6 @@ class BatchJobs:
         """Find the model and the input files; say what to run."""
         record, folder = preparation.record, preparation.attempt_dir
         spec = _input(record.job)
-        own = platform.python_version()
-        if warning := unused_runtime_warning(spec.runtime_version, own_version=own):
-            preparation.warn(warning)
         framework = ""
         if spec.uri:
             artifact = folder / "model"

@@ -24,7 +24,16 @@ import msgspec
 from mlengine.core.errors import ResourceExhausted
 from mlengine.training.inventory import Inventory
 
-__all__ = ["Admission", "Claim", "Demand", "choose", "claim_of", "free_of", "refuse_impossible"]
+__all__ = [
+    "Admission",
+    "Claim",
+    "Demand",
+    "choose",
+    "claim_of",
+    "free_of",
+    "is_over_committed",
+    "refuse_impossible",
+]
 
 _ROUNDING = 1e-6  # shares are fractions: three thirds are one machine
 
@@ -58,7 +67,6 @@ class Admission(msgspec.Struct, frozen=True):
 
     uid: str
     claim: Claim
-    over_committed: bool
 
 
 def claim_of(demand: Demand, inventory: Inventory, slots: int) -> Claim:
@@ -121,7 +129,7 @@ def choose(
             continue
         claim = msgspec.structs.replace(claim, gpu_ids=free.gpu_ids[: claim.gpus])
         free = _less(free, claim)
-        admitted.append(Admission(uid, claim, _over_committed(demand, inventory)))
+        admitted.append(Admission(uid, claim))
     return admitted
 
 
@@ -156,6 +164,11 @@ def refuse_impossible(
     )
 
 
+def is_over_committed(demand: Demand, inventory: Inventory) -> bool:
+    """Tell whether a job asks for more than the machine has, all of it free."""
+    return demand.cpus > inventory.cpus or demand.memory_bytes > inventory.memory_bytes
+
+
 def _fits(claim: Claim, free: Claim) -> bool:
     """Tell whether slots, CPUs and memory suffice; GPUs are looked at apart."""
     return (
@@ -174,10 +187,6 @@ def _less(free: Claim, claim: Claim, *, keep_gpus: bool = False) -> Claim:
         gpus=len(ids),
         gpu_ids=ids,
     )
-
-
-def _over_committed(demand: Demand, inventory: Inventory) -> bool:
-    return demand.cpus > inventory.cpus or demand.memory_bytes > inventory.memory_bytes
 
 
 def _gib(size: float) -> str:

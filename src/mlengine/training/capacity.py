@@ -18,6 +18,7 @@ from mlengine.training.admission import (
     choose,
     claim_of,
     free_of,
+    is_over_committed,
     refuse_impossible,
 )
 from mlengine.training.inventory import Inventory
@@ -25,6 +26,7 @@ from mlengine.training.inventory import Inventory
 __all__ = ["Capacity"]
 
 _REMEMBERED = 1000
+_NOBODYS_CHOICE = ("", "SCALE_TIER_UNSPECIFIED", "BASIC")
 _FIELDS = {True: "job.training_input.scale_tier", False: "job"}
 
 
@@ -53,10 +55,21 @@ class Capacity:
         self._free = free_of(inventory, slots, [])
         self._demands: dict[str, Demand] = {}
 
-    def refuse_impossible(self, project: str, job: Job) -> None:
-        """Raise `ResourceExhausted` for a job that this machine could never run."""
-        field = _FIELDS[job.training_input is not None]
-        refuse_impossible(project, self._demand_of(job), self.inventory, self._free, field=field)
+    def check(self, project: str, job: Job) -> list[str]:
+        """Return what the user of a new job should know of the machine.
+
+        Raises:
+            ResourceExhausted: It could never run here.
+        """
+        field, demand = _FIELDS[job.training_input is not None], self._demand_of(job)
+        refuse_impossible(project, demand, self.inventory, self._free, field=field)
+        asked_for = job.training_input and job.training_input.scale_tier not in _NOBODYS_CHOICE
+        if not asked_for or not is_over_committed(demand, self.inventory):
+            return []
+        wanted = Inventory(demand.cpus, demand.memory_bytes, self.inventory.gpus[: demand.gpus])
+        return [
+            f"The job asks for {wanted}; this machine has {self.inventory}: it is over-committed."
+        ]
 
     def why_impossible(self, record: JobRecord) -> str:
         """Say why a job, queued when the machine was another, can never run; empty if it can."""
@@ -85,14 +98,6 @@ class Capacity:
         """Write down which GPUs a job is about to be given, before it is."""
         if admission.claim.gpu_ids:
             notes.write_claimed_gpus(self._folder_of(record), admission.claim.gpu_ids)
-
-    def over_commitment(self, job: Job) -> str:
-        """Say how far a job goes beyond the machine."""
-        asked = self._demand_of(job)
-        wanted = Inventory(asked.cpus, asked.memory_bytes, self.inventory.gpus[: asked.gpus])
-        return (
-            f"The job asks for {wanted}; this machine has {self.inventory}: it is over-committed."
-        )
 
     def _demand(self, record: JobRecord) -> Demand:
         """Return what a job asks for, worked out once: every turn looks at the same records."""

@@ -12,7 +12,7 @@ import msgspec
 from mlengine.core.clock import Clock, rfc3339
 from mlengine.core.errors import Aborted, AlreadyExists, EngineError, NotFound
 from mlengine.core.names import check_id, check_labels
-from mlengine.core.resources import Job, LogEntry
+from mlengine.core.resources import Job, JobDetails, LogEntry
 from mlengine.core.states import JobState
 from mlengine.core.wire import apply_mask
 from mlengine.runtime import failpoints
@@ -42,7 +42,7 @@ class Jobs:
         root: The ``jobs`` folder of the engine's home.
         clock: For times that people read, and for how long a reader waits.
         wake: Called when there is something to do; returns at once.
-        admissible: Raises for a job that this machine could never run.
+        admissible: Raises for a job that this machine could never run; returns warnings.
         queued: Told of every new job.
     """
 
@@ -54,7 +54,7 @@ class Jobs:
         *,
         clock: Clock,
         wake: Callable[[], None],
-        admissible: Callable[[str, Job], None],
+        admissible: Callable[[str, Job], Sequence[str]],
         queued: Callable[[JobRecord], None],
     ) -> None:
         self._store = store
@@ -69,6 +69,8 @@ class Jobs:
     def create(self, project: str, job: Job) -> Job:
         """Check a job and queue it; it is on disk when this returns.
 
+        What its user should know already, `details.warnings` says.
+
         Raises:
             AlreadyExists: The id was used before, also by a job that failed.
             ResourceExhausted: This machine could never run it.
@@ -76,14 +78,14 @@ class Jobs:
         check_job(job)
         kind = self._kinds[kind_of(job)]
         try:
-            kind.check(project, job)
-            self._admissible(project, job)
+            warnings = [*kind.check(project, job), *self._admissible(project, job)]
         except EngineError:
             # What a repeated submit expects to hear, whatever is wrong with it besides.
             self._refuse_used(project, job.job_id)
             raise
         job.create_time = rfc3339(self._clock.now())
         job.state = JobState.QUEUED
+        job.details = JobDetails(warnings=warnings) if warnings else None
         uid = f"{job.job_id[:40]}-{uuid.uuid4().hex[:12]}"
         failpoints.hit("job.create.before-insert")
         try:
@@ -95,6 +97,8 @@ class Jobs:
         log = self.log(record)
         log("Validating job requirements...")
         log("Job creation request has been successfully validated.")
+        for warning in warnings:
+            log(warning, "WARNING")
         log(f"Job {job.job_id} is queued.")
         self._wake()
         failpoints.hit("job.create.before-reply")
@@ -187,7 +191,7 @@ class Jobs:
                 return
         raise Aborted(f"The job '{job_id}' keeps changing.", "Cancel it again.")
 
-    def log(self, record: JobRecord) -> Callable[[str], None]:
+    def log(self, record: JobRecord) -> Callable[..., None]:
         """Return what writes a line of the engine into the job's log."""
         return logs.ServiceLog(folder_of(self._root, record)).write
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -48,7 +48,7 @@ class JobKind(Protocol):
     """Contract, held by `tests/unit/training` and `tests/unit/prediction` for each kind:
 
     1. `check` raises `InvalidArgument` (or `NotFound`, `FailedPrecondition`) for what can never
-       run; it creates nothing.
+       run, and returns what its user should be told of the rest; it creates nothing.
     2. `prepare` may be called again for the same attempt after a crash; it raises an `EngineError`
        that becomes the job's error message.
     3. `collect` is called once no process of the attempt is left; what it returns are the
@@ -57,7 +57,7 @@ class JobKind(Protocol):
        crash.
     """
 
-    def check(self, project: str, job: Job) -> None: ...
+    def check(self, project: str, job: Job) -> Sequence[str]: ...
     def prepare(self, preparation: Preparation) -> AttemptSpec: ...
     def collect(
         self, record: JobRecord, attempt_dir: Path, exit_record: ExitRecord

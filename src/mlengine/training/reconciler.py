@@ -39,7 +39,6 @@ __all__ = ["JobReconciler"]
 _log = logging.getLogger(__name__)
 _STARTED = {JobState.PREPARING, JobState.RUNNING, JobState.CANCELLING}
 _ATTEMPTED = {JobState.PREPARING, JobState.RUNNING}
-_NOBODYS_CHOICE = ("", "SCALE_TIER_UNSPECIFIED", "BASIC")
 _LOOK_AHEAD = 32  # queued jobs that a tick looks at: more can hardly start at once
 
 
@@ -187,16 +186,15 @@ class JobReconciler:
         failpoints.hit("job.claim.before-write")
         self._capacity.hold(record, admission)
         failpoints.hit("job.claim.after-write")
-        details = JobDetails(queue_seconds=round(self._ages.of(record), 3))
+        told = record.job.details or JobDetails()  # what was said when it was created
+        waited_s = round(self._ages.of(record), 3)
+        details = msgspec.structs.replace(told, queue_seconds=waited_s)
         attempt = record.attempt + 1
         moved = self._store.move_job(record, JobState.PREPARING, attempt=attempt, details=details)
         if moved is None:
             return
         failpoints.hit("job.preparing.after-move")
         self._say(moved, "Waiting for job to be provisioned.")
-        spec = record.job.training_input
-        if admission.over_committed and spec and spec.scale_tier not in _NOBODYS_CHOICE:
-            self._say(moved, self._capacity.over_commitment(record.job), "WARNING")
         self._aside(moved, self._prepare, wake)
 
     def _mark_running(self, record: JobRecord, wake: Callable[[], None]) -> None:
@@ -245,7 +243,11 @@ class JobReconciler:
         kind = self._kinds[kind_of(record.job)]
         told: dict[str, Any] = {"warnings": []}
 
+        before = record.job.details.warnings if record.job.details else []
+
         def warn(line: str) -> None:
+            if line in before:
+                return  # when it was created, or by an earlier attempt
             told["warnings"].append(line)
             self._say(record, line, "WARNING")
 

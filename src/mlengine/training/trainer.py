@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -75,12 +75,16 @@ class TrainerJobs:
         self._ports = Ports()
         self._access = access
 
-    def check(self, project: str, job: Job) -> None:
-        """Refuse what can never run: bad fields, missing packages, a job dir nobody can write."""
+    def check(self, project: str, job: Job) -> Sequence[str]:
+        """Refuse what can never run: bad fields, missing packages, a job dir nobody can write.
+
+        Returns:
+            In what its runtime is not the one that was asked for.
+        """
         spec = _input(job)
         check_training_input(spec)
         options = job.options or JobOptions()
-        self._environments.check(
+        warnings = self._environments.check(
             spec.runtime_version,
             spec.python_version,
             strict=options.strict_runtime,
@@ -99,6 +103,7 @@ class TrainerJobs:
             check_archive_name(found.name, field=field)
         if spec.job_dir:
             self._job_dir(spec.job_dir)
+        return warnings
 
     def _job_dir(self, uri: str) -> Path:
         field = "training_input.job_dir"

@@ -245,6 +245,18 @@ def test_an_engine_that_is_away_for_a_moment_does_not_end_the_log(
     assert done.out.endswith("still here\n") and done.err.count("does not answer") == 1
 
 
+def test_what_the_engine_warns_of_is_said_at_submit(run: Run, engine: FakeEngine) -> None:
+    engine.warnings = ["There is no runtime '1.8'.", "It is over-committed."]
+    done = run(*SUBMIT_PREDICTION, "--model=m")
+    assert done.err == (
+        "Job [J] submitted successfully.\nWARNING: There is no runtime '1.8'.\n"
+        "WARNING: It is over-committed.\n" + ACTIVE
+    )
+    engine.jobs.clear()
+    quiet = run("--verbosity=error", *SUBMIT_PREDICTION, "--model=m")
+    assert quiet.err == "Job [J] submitted successfully.\n" + ACTIVE
+
+
 def test_a_prediction_job_names_its_model_one_way(run: Run, engine: FakeEngine) -> None:
     done = run(*SUBMIT_PREDICTION, "--model=m", "--version=v1", "--labels=a=b", "--batch-size=8")
     assert done == (

@@ -15,6 +15,7 @@ from mlengine.training.admission import (
     choose,
     claim_of,
     free_of,
+    is_over_committed,
     refuse_impossible,
 )
 from mlengine.training.inventory import Inventory
@@ -66,9 +67,9 @@ def test_gpus_go_to_one_job_each_and_come_back() -> None:
 
 
 def test_a_job_bigger_than_the_machine_is_over_committed() -> None:
-    (small,) = choose(SERVER, 8, [], [("a", BASIC)])
-    (wide,) = choose(SERVER, 8, [], [("a", WIDE)])
-    assert (small.over_committed, wide.over_committed) == (False, True)
+    assert not is_over_committed(BASIC, SERVER)
+    assert is_over_committed(WIDE, SERVER)
+    assert is_over_committed(Demand(memory_bytes=65 * GIB), SERVER)
 
 
 IMPOSSIBLE = {

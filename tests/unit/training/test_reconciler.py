@@ -56,10 +56,11 @@ class PlayedKind:
         self.live: dict[str, Any] = {}
         self.gpus: dict[str, tuple[str, ...]] = {}
 
-    def check(self, project: str, job: Job) -> None:
+    def check(self, project: str, job: Job) -> list[str]:
         assert job.training_input
         if job.training_input.python_module == "bad":
             raise InvalidArgument("No such module.", "Use another.", field="training_input.x")
+        return ["Old."] if job.training_input.runtime_version == "0.1" else []
 
     def prepare(self, preparation: Preparation) -> AttemptSpec:
         self.prepared.append(preparation.record.job_id)
@@ -105,7 +106,7 @@ class World:
             home / "jobs",
             clock=self.clock,
             wake=lambda: None,
-            admissible=lambda project, job: self.capacity.refuse_impossible(project, job),
+            admissible=lambda project, job: self.capacity.check(project, job),
             queued=lambda record: self.reconciler.queued(record),
         )
 
@@ -642,12 +643,36 @@ def test_a_machine_that_shrank_fails_what_can_never_run_and_goes_on(world: World
 def test_an_over_committed_tier_says_so(world: World) -> None:
     world.demands["a"] = Demand(replicas=8, cpus=52.0, memory_bytes=81 << 30)
     spec = TrainingInput(python_module="t.task", region="local", scale_tier="STANDARD_1")
-    world.jobs.create(P, Job(job_id="a", training_input=spec))
-    world.until_started("a")
-    assert (
+    created = world.jobs.create(P, Job(job_id="a", training_input=spec))
+    said = (
         "The job asks for 52 CPUs, 81.0 GiB of memory and no GPU; this machine has 2 CPUs, "
         "8.0 GiB of memory and no GPU: it is over-committed."
-    ) in world.lines("a")
+    )
+    assert created.details and created.details.warnings == [said]
+    assert said in world.lines("a")
+
+
+def test_a_tier_that_fits_or_that_nobody_chose_is_not_warned_of(world: World) -> None:
+    world.demands["a"] = Demand(cpus=4.0)
+    created = world.submit("a")
+    world.demands["b"] = Demand(cpus=2.0)
+    spec = TrainingInput(python_module="t.task", region="local", scale_tier="STANDARD_1")
+    other = world.jobs.create(P, Job(job_id="b", training_input=spec))
+    assert created.details is other.details is None
+
+
+def test_what_was_said_when_it_was_created_is_kept_and_not_said_again(world: World) -> None:
+    spec = TrainingInput(python_module="t.task", region="local", runtime_version="0.1")
+    created = world.jobs.create(P, Job(job_id="a", training_input=spec))
+    assert created.details and created.details.warnings == ["Old."]
+    world.until_started("a")
+    world.launcher.now(Phase.RUNNING)
+    world.until("a", "RUNNING")
+    world.launcher.ends(Outcome.SUCCEEDED)
+    world.until("a", "SUCCEEDED")
+    details = world.job("a").details
+    assert details and details.warnings == ["Old."] and details.environment_seconds == 1.25
+    assert world.lines("a").count("Old.") == 1
 
 
 def test_a_job_tells_where_its_time_went(world: World) -> None:

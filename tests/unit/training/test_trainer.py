@@ -54,9 +54,9 @@ class World:
         self.attempt_dir = home / "attempt"
         self.attempt_dir.mkdir()
 
-    def check(self, **changes: Any) -> None:
+    def check(self, **changes: Any) -> list[str]:
         spec = msgspec.structs.replace(SPEC, **changes)
-        self.kind.check("p", Job(job_id="a", training_input=spec))
+        return list(self.kind.check("p", Job(job_id="a", training_input=spec)))
 
     def prepare(self, **changes: Any) -> AttemptSpec:
         spec = msgspec.structs.replace(SPEC, **changes)
@@ -81,7 +81,7 @@ def world(tmp_path: Path) -> Iterator[World]:
 
 
 def test_a_good_job_passes(world: World) -> None:
-    world.check()
+    assert world.check() == []
     world.check(job_dir="")
     world.check(job_dir="/somewhere/absolute")
 
@@ -205,8 +205,10 @@ def test_a_trainer_that_reads_uris_gets_them_as_written(world: World, tmp_path: 
 
 
 def test_another_runtime_is_warned_about(world: World) -> None:
-    world.prepare(runtime_version="1.15")
-    assert any("1.15" in line for line in world.lines)
+    (told,) = world.check(python_version="2.7")
+    assert told.startswith("Python 2.7 was asked for; the runtime 'local' has Python 3.")
+    world.prepare(python_version="2.7")
+    assert told in world.lines
 
 
 def test_a_broken_package_is_an_error_that_names_it(world: World) -> None:
