@@ -14,7 +14,7 @@ import msgspec
 import sqlalchemy as sa
 
 from mlengine.core.clock import Clock, SystemClock
-from mlengine.core.errors import InvalidArgument
+from mlengine.core.errors import AlreadyExists, InvalidArgument
 from mlengine.core.resources import Bucket, Job, Model, Version
 from mlengine.core.states import JobState, VersionState
 from mlengine.store import (
@@ -25,6 +25,7 @@ from mlengine.store import (
     Store,
     VersionRecord,
     buckets,
+    facts,
     jobs,
     models,
     operations,
@@ -247,6 +248,19 @@ class SqlStore:
     def remove_bucket(self, name: str) -> None:
         with self._database.writing() as tx:
             buckets.remove(tx, name)
+
+    # the database itself
+
+    def fact(self, name: str, value: str) -> str:
+        with self._database.reading() as tx:
+            known = facts.get(tx, name)
+        if known is not None:
+            return known
+        try:
+            with self._database.writing() as tx:
+                return facts.add(tx, name, value)
+        except AlreadyExists:
+            return self.fact(name, value)
 
     # events, health
 

@@ -12,6 +12,7 @@ __all__ = [
     "alembic_version",
     "buckets",
     "events",
+    "facts",
     "jobs",
     "metadata",
     "models",
@@ -109,6 +110,13 @@ buckets = sa.Table(
     metadata,
     sa.Column("name", sa.Text, primary_key=True),
     sa.Column("body", sa.Text, nullable=False),
+)
+
+facts = sa.Table(
+    "facts",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("value", sa.Text, nullable=False),
 )
 
 events = sa.Table(
