@@ -1,7 +1,4 @@
-"""The peer of `benchmarks.training`: `ray job submit` on a running cluster of one node.
-
-Ray is installed aside, in ``.venv/.cache/ray``, because its libraries and ours need not agree.
-"""
+"""The peer of `benchmarks.training`: `ray job submit` on a running cluster of one node."""
 
 from __future__ import annotations
 
@@ -15,8 +12,7 @@ from pathlib import Path
 
 __all__ = ["cluster"]
 
-RAY = "ray[default]==2.60.0"
-_HOME = Path(sys.executable).parent.parent / ".cache" / "ray"
+_RAY = str(Path(sys.executable).with_name("ray"))
 
 
 @contextlib.contextmanager
@@ -25,28 +21,25 @@ def cluster(folder: Path, *, wanted: bool) -> Iterator[Callable[[], float] | Non
     if not wanted:
         yield None
         return
-    binaries = _install()
-    env = {**os.environ, "RAY_AUTH_MODE": "disabled", "RAY_ADDRESS": "http://127.0.0.1:8265",
-           "PATH": f"{binaries}{os.pathsep}{os.environ['PATH']}"}  # fmt: skip
-    start = [str(binaries / "ray"), "start", "--head", "--include-dashboard=true", "--block",
+    env = {**os.environ, "RAY_AUTH_MODE": "disabled", "RAY_ADDRESS": "http://127.0.0.1:8265"}
+    start = [_RAY, "start", "--head", "--include-dashboard=true", "--block",
              "--dashboard-host=127.0.0.1", "--node-ip-address=127.0.0.1"]  # fmt: skip
     with (folder / "ray.log").open("w") as log:
         head = subprocess.Popen(
             start, env=env, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
         )
     try:
-        _until_ready(binaries, env)
-        yield lambda: _submit(binaries, env, folder)
+        _until_ready(env)
+        yield lambda: _submit(env, folder)
     finally:
         head.terminate()
         head.wait(60)
 
 
-def _submit(binaries: Path, env: dict[str, str], folder: Path) -> float:
-    # The trainer's interpreter is ours: Ray's own has no TensorFlow.
+def _submit(env: dict[str, str], folder: Path) -> float:
     began_s = time.time()
     done = subprocess.run(
-        [str(binaries / "ray"), "job", "submit", "--working-dir", str(folder), "--",
+        [_RAY, "job", "submit", "--working-dir", str(folder), "--",
          sys.executable, "-m", "trainer.task"],
         env=env, check=True, capture_output=True, text=True,
     )  # fmt: skip
@@ -54,25 +47,10 @@ def _submit(binaries: Path, env: dict[str, str], folder: Path) -> float:
     return float(line.split()[-1]) - began_s
 
 
-def _until_ready(binaries: Path, env: dict[str, str]) -> None:
+def _until_ready(env: dict[str, str]) -> None:
     until_s = time.monotonic() + 120
     while time.monotonic() < until_s:
-        asked = subprocess.run(
-            [str(binaries / "ray"), "job", "list"], env=env, capture_output=True, check=False
-        )
+        asked = subprocess.run([_RAY, "job", "list"], env=env, capture_output=True, check=False)
         if asked.returncode == 0:
             return
     raise SystemExit("Ray's cluster did not start; see its log.")
-
-
-def _install() -> Path:
-    binaries = _HOME / "bin"
-    if not (binaries / "ray").exists():
-        uv = str(Path(sys.executable).with_name("uv"))
-        subprocess.run([uv, "venv", "--quiet", "--clear", str(_HOME)], check=True)
-        subprocess.run(
-            [uv, "pip", "install", "--quiet", "--compile-bytecode", "--python",
-             str(binaries / "python"), RAY],
-            check=True,
-        )  # fmt: skip
-    return binaries

@@ -67,7 +67,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--runs", type=int, default=20, help="warm starts of each kind")
     parser.add_argument("--jobs", type=int, default=1000, help="no-op jobs")
     parser.add_argument("--trainers", nargs="+", choices=TRAINERS, default=list(TRAINERS))
-    parser.add_argument("--ray", action="store_true", help="install Ray aside and measure it too")
+    parser.add_argument("--ray", action="store_true", help="measure Ray too")
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
     return parser.parse_args()
 
