@@ -292,7 +292,7 @@ def test_no_descriptor_is_left_open_by_refusals(buckets: Buckets, world: Path, h
                 buckets.open_read(f"gs://data/{name}")
         with contextlib.suppress(EngineError):
             buckets.write("gs://data/link/x", [b"x"])
-        next(iter(buckets._backend("data").list()))
+        next(iter(buckets.backend("data").list()))
     assert len([*Path("/proc/self/fd").iterdir()]) == before
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import shutil
+import threading
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, Protocol
@@ -23,8 +24,9 @@ from mlengine.core.resources import Bucket
 from mlengine.storage import staging, trees
 from mlengine.storage.backends import Backend, ObjectInfo
 from mlengine.storage.backends.folder import FolderBackend
+from mlengine.storage.backends.remote import REMOTE_SCHEMES, RemoteBackend, open_remote
 from mlengine.storage.faults import from_os_error
-from mlengine.storage.paths import BucketPath, check_name, parse_backing, parse_uri
+from mlengine.storage.paths import Backing, BucketPath, check_name, parse_backing, parse_uri
 from mlengine.storage.patterns import compile_pattern, has_wildcards, literal_prefix
 from mlengine.storage.records import Records
 from mlengine.storage.trees import TreeFile
@@ -74,6 +76,8 @@ class Buckets:
         self._store, self._root = store, root
         self._private = [root, *private]
         self._clock = clock or SystemClock()
+        self._guard = threading.Lock()
+        self._remotes: dict[tuple[str, Backing], RemoteBackend] = {}
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     # --- buckets --------------------------------------------------------------------------------
@@ -84,7 +88,8 @@ class Buckets:
         Raises:
             AlreadyExists: The name is taken.
             InvalidArgument: The name or the backing is not valid.
-            FailedPrecondition: The backing needs a package that is not installed.
+            FailedPrecondition: The backing is not there, or needs a package that is not installed.
+            Unavailable: The object store behind it does not answer.
         """
         check_bucket_id(bucket.name)
         if bucket.backing:
@@ -116,7 +121,16 @@ class Buckets:
                     "Make the folder first.",
                     field="bucket.backing",
                 )
-        self._open(bucket)
+        backend = self._open(bucket)
+        if isinstance(backend, RemoteBackend):
+            try:
+                next(iter(backend.list()), None)  # is it there, and may we look into it?
+            except NotFound:
+                raise FailedPrecondition(
+                    f"The backing '{backing}' was not found.",
+                    "Make the bucket in the object store first.",
+                    field="bucket.backing",
+                ) from None
 
     def get(self, name: str) -> Bucket:
         """Return one bucket."""
@@ -158,34 +172,34 @@ class Buckets:
         self, bucket: str, *, prefix: str = "", after: str = "", limit: int = 1000
     ) -> Infos:
         """Return up to `limit` objects by name, those behind `after` only (exclusive)."""
-        found = self._backend(bucket).list(prefix, after=after)
+        found = self.backend(bucket).list(prefix, after=after)
         return [*itertools.islice(found, limit)]
 
     def stat(self, path: BucketPath | str) -> ObjectInfo:
         """Return one object's size and time."""
         where = _object(path)
-        return self._backend(where.bucket).stat(where.name)
+        return self.backend(where.bucket).stat(where.name)
 
     def open_read(self, path: BucketPath | str, *, offset: int = 0) -> BinaryIO:
         """Open an object from byte `offset`; it stays readable when it is replaced meanwhile."""
         where = _object(path)
-        return self._backend(where.bucket).open_read(where.name, offset=offset)
+        return self.backend(where.bucket).open_read(where.name, offset=offset)
 
     def write(self, path: BucketPath | str, chunks: Iterable[bytes]) -> ObjectInfo:
         """Write an object whole or not at all; when it returns, the object is durable."""
         where = _object(path)
-        return self._backend(where.bucket).write(where.name, chunks)
+        return self.backend(where.bucket).write(where.name, chunks)
 
     def delete_object(self, path: BucketPath | str) -> None:
         """Remove one object."""
         where = _object(path)
-        self._backend(where.bucket).delete(where.name)
+        self.backend(where.bucket).delete(where.name)
 
     def delete_tree(self, path: BucketPath | str) -> None:
         """Remove everything beneath a folder (with or without a final slash), links included."""
         where = _path(path)
         folder = where.name if where.is_folder else where.name + "/"
-        self._backend(where.bucket).delete_tree(folder)
+        self.backend(where.bucket).delete_tree(folder)
 
     def copy(self, source: BucketPath | str, destination: BucketPath | str) -> ObjectInfo:
         """Copy one object; the destination appears whole."""
@@ -203,7 +217,7 @@ class Buckets:
     def _matches(self, uri: str, field: str) -> Iterator[ObjectInfo]:
         bucket, name = parse_uri(uri, field=field, wildcards=True)
         pattern = name + "**" if not name or name.endswith("/") else name
-        backend = self._backend(bucket)
+        backend = self.backend(bucket)
         if has_wildcards(pattern):
             matches = compile_pattern(pattern).fullmatch
             yield from (i for i in backend.list(literal_prefix(pattern)) if matches(i.name))
@@ -286,13 +300,13 @@ class Buckets:
             ResourceExhausted: There are more files or bytes than allowed.
         """
         where = _path(source)
-        backend = self._backend(where.bucket)
+        backend = self.backend(where.bucket)
         return trees.download(backend, where, into, max_files=max_files, max_bytes=max_bytes)
 
     def upload_tree(self, local: Path, destination: BucketPath | str) -> Infos:
         """Copy all files beneath a local folder under a prefix; links in it are refused."""
         where = _path(destination)
-        return trees.upload(self._backend(where.bucket), local, where)
+        return trees.upload(self.backend(where.bucket), local, where)
 
     def sweep(self, *, older_than_s: float = 3600.0) -> int:
         """Remove unfinished writes of dead writers; return how many."""
@@ -319,7 +333,8 @@ class Buckets:
             removed += self.records(bucket.name).sweep(stat, older_than_s=older_than_s, now_s=now_s)
         return removed
 
-    def _backend(self, name: str) -> Backend:
+    def backend(self, name: str) -> Backend:
+        """Return what holds a bucket's bytes."""
         return self._open(self._store.bucket(check_bucket_id(name)))
 
     def _open(self, bucket: Bucket) -> Backend:
@@ -333,9 +348,19 @@ class Buckets:
             return FolderBackend(
                 Path(backing.path), bucket=bucket.name, folder="", staging=_OWN_STAGING
             )
+        if backing.scheme in REMOTE_SCHEMES:
+            return self._remote(backing, bucket.name)
         from mlengine.storage.backends.fsspec import FsspecBackend  # costs 0.1 s, few need it
 
         return FsspecBackend(backing, bucket=bucket.name)
+
+    def _remote(self, backing: Backing, name: str) -> RemoteBackend:
+        """Return the store behind a bucket, with its connections: they are kept."""
+        with self._guard:
+            backend = self._remotes.get((name, backing))
+            if backend is None:
+                backend = self._remotes[name, backing] = open_remote(backing, bucket=name)
+            return backend
 
 
 def _path(path: BucketPath | str) -> BucketPath:

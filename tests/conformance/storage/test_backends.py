@@ -16,9 +16,11 @@ from mlengine.core.errors import FailedPrecondition, InvalidArgument, NotFound
 from mlengine.storage.backends import Backend
 from mlengine.storage.backends.folder import FolderBackend
 from mlengine.storage.backends.fsspec import FsspecBackend
+from mlengine.storage.backends.remote import open_remote
 from mlengine.storage.paths import Backing
 
-KINDS = ["folder", "folder as file://", "fsspec file://", "fsspec memory://"]
+REMOTES = ["gcs://", "s3://"]
+KINDS = ["folder", "folder as file://", "fsspec file://", "fsspec memory://", *REMOTES]
 
 
 def make(kind: str, root: Path) -> Backend:
@@ -26,6 +28,9 @@ def make(kind: str, root: Path) -> Backend:
         return FolderBackend(root, bucket="data", folder="data")
     if kind == "folder as file://":
         return FolderBackend(root, bucket="data", folder="", staging=".mlengine-staging")
+    if kind in REMOTES:
+        place = f"conformance/{secrets.token_hex(8)}"  # a prefix of one bucket is a bucket of ours
+        return open_remote(Backing(kind.removesuffix("://"), place), bucket="data")
     if kind == "fsspec file://":
         return FsspecBackend(Backing("file", str(root)), bucket="data")
     return FsspecBackend(Backing("memory", secrets.token_hex(8)), bucket="data")
@@ -100,7 +105,7 @@ NAME = st.text(st.sampled_from("ab-.0é"), min_size=1, max_size=4).filter(
     prefix=st.sampled_from(["", "a", "a/", "a/b", "b-", "é/"]),
     after=NAME | st.just(""),
 )
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "s3://"])  # moto is slow
 def test_a_listing_is_the_sorted_set_of_names_with_the_prefix_behind_after(
     tmp_path_factory: pytest.TempPathFactory, kind: str, wanted: set[str], prefix: str, after: str
 ) -> None:
@@ -246,7 +251,7 @@ def test_prefixes_that_are_not_plain_are_refused(backend: Backend, prefix: str) 
 def test_local_path_is_a_real_path_or_nothing(backend: Backend) -> None:
     backend.write("a/b", [b"here"])
     path = backend.local_path("a/b")
-    if isinstance(backend, FsspecBackend):
+    if not isinstance(backend, FolderBackend):
         assert path is None
     else:
         assert path is not None

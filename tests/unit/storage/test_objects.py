@@ -139,12 +139,18 @@ def test_a_file_backing_must_be_a_folder(buckets: Buckets, tmp_path: Path) -> No
         buckets.create(Bucket(name="disk", backing=f"file://{tmp_path}/missing"))
 
 
+@pytest.mark.parametrize(("scheme", "package"), [("s3", "botocore"), ("gcs", "urllib3")])
 def test_a_backing_without_its_package_says_how_to_install_it(
-    buckets: Buckets, monkeypatch: pytest.MonkeyPatch
+    buckets: Buckets, monkeypatch: pytest.MonkeyPatch, scheme: str, package: str
 ) -> None:
-    monkeypatch.setitem(sys.modules, "s3fs", None)
-    with pytest.raises(FailedPrecondition, match="pip install s3fs"):
-        buckets.create(Bucket(name="far", backing="s3://far/away"))
+    for name in [name for name in sys.modules if name.startswith("mlengine.storage.backends.")]:
+        if name.rpartition(".")[2] in ("s3", "gcs", "gcswire"):
+            monkeypatch.delitem(sys.modules, name)
+    for name in [name for name in sys.modules if name.partition(".")[0] == package]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(FailedPrecondition, match=rf"pip install 'mlengine\[{scheme}\]'"):
+        buckets.create(Bucket(name="far", backing=f"{scheme}://far/away"))
     assert [bucket.name for bucket in buckets.list()] == ["data"]
 
 

@@ -6,11 +6,12 @@
                        ├─▶ media                 alt=media, /download/…, /BUCKET/OBJECT
                        └─▶ batch                 /batch/storage/v1
                                  │
-                              shelves            objects with generations, over folder and records
+                              shelves            objects with generations: of a folder, of a store
 
 `GcsApi` knows no transport: it takes a `Request` and gives a `Response`, both with their bytes as
-iterators. `serve_connection` puts one over asyncio streams, plain or TLS. An object's generation is
-the time of its file in microseconds, so what a trainer wrote through a real path has one too.
+iterators. `serve_connection` puts one over asyncio streams, plain or TLS. The generation of an
+object in a folder is the time of its file in microseconds, so what a trainer wrote through a real
+path has one too; in an object store it is the store's own.
 """
 
 from __future__ import annotations

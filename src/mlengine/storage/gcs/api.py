@@ -14,6 +14,7 @@ from mlengine.storage.gcs.media import download
 from mlengine.storage.gcs.messages import BrokenBody, Request, Response, Unsupported, error_response
 from mlengine.storage.gcs.sessions import Sessions
 from mlengine.storage.gcs.shelves import Shelf
+from mlengine.storage.gcs.shelving import open_shelf
 from mlengine.storage.gcs.uploads import upload
 from mlengine.storage.objects import Buckets
 
@@ -23,7 +24,7 @@ _log = logging.getLogger(__name__)
 
 
 class GcsApi:
-    """Cloud Storage's JSON API over folder-backed buckets. Thread-safe; calls block on disk.
+    """Cloud Storage's JSON API over our buckets. Thread-safe; calls block on disks and networks.
 
     Args:
         buckets: The buckets to show. All are shown: whoever reaches the API may do anything.
@@ -89,14 +90,14 @@ class GcsApi:
             case ("PATCH" | "PUT", "b", bucket):
                 return bucketverbs.patch_bucket(buckets, bucket, request)
             case ("GET", "b", bucket, "iam", "testPermissions"):
-                Shelf(buckets, bucket)
+                open_shelf(buckets, bucket)
                 return bucketverbs.granted_permissions(request)
             case ("GET" | "HEAD", "b", bucket, "o"):
-                return list_objects(Shelf(buckets, bucket), request)
+                return list_objects(open_shelf(buckets, bucket), request)
             case (_, "b", bucket, "o", name, *verb) if name:
-                return self._object(request, Shelf(buckets, bucket), name, verb)
+                return self._object(request, open_shelf(buckets, bucket), name, verb)
             case (_, "b", _, word, *_) if word in _NOT_HERE:
-                raise Unsupported(f"Buckets here have no {word}.", "They are folders.")
+                raise Unsupported(f"Buckets here have no {word}.", "Leave it out.")
         raise _unknown(request)
 
     def _object(self, request: Request, shelf: Shelf, name: str, verb: Sequence[str]) -> Response:
@@ -112,15 +113,15 @@ class GcsApi:
             case ("POST", "compose"):
                 return objectverbs.compose_object(shelf, name, request)
             case ("POST", "copyTo", "b", bucket, "o", to) if to:
-                target = Shelf(self._buckets, bucket)
+                target = open_shelf(self._buckets, bucket)
                 return objectverbs.copy_object(shelf, name, target, to, request)
             case ("POST", "rewriteTo", "b", bucket, "o", to) if to:
-                target = Shelf(self._buckets, bucket)
+                target = open_shelf(self._buckets, bucket)
                 return objectverbs.rewrite_object(shelf, name, target, to, request)
             case ("POST", "moveTo", "o", to) if to:
                 return objectverbs.move_object(shelf, name, to, request)
             case (_, word, *_) if word in _NOT_HERE:
-                raise Unsupported(f"Objects here have no {word}.", "They are files.")
+                raise Unsupported(f"Objects here have no {word}.", "Leave it out.")
         raise _unknown(request)
 
     def _upload(self, request: Request, bucket: str) -> Response:
@@ -130,7 +131,7 @@ class GcsApi:
         if key and request.method == "DELETE":
             return self._sessions.cancel(key)
         if request.method in ("POST", "PUT"):
-            return upload(Shelf(self._buckets, bucket), self._sessions, request)
+            return upload(open_shelf(self._buckets, bucket), self._sessions, request)
         raise _unknown(request)
 
     def _media(self, request: Request, bucket: str, name: str) -> Response:
@@ -139,7 +140,7 @@ class GcsApi:
                 f"{request.method} of /BUCKET/OBJECT is the XML API, which only reads here.",
                 "Use the JSON API.",
             )
-        return download(Shelf(self._buckets, bucket), name, request)
+        return download(open_shelf(self._buckets, bucket), name, request)
 
 
 _API_WORDS = ("storage", "upload", "download", "batch", "resumable")

@@ -7,6 +7,7 @@ from typing import Any
 from mlengine.core.errors import FailedPrecondition, InvalidArgument
 from mlengine.core.paging import page_token, position
 from mlengine.core.resources import Bucket
+from mlengine.storage.backends.remote import REMOTE_SCHEMES
 from mlengine.storage.gcs.conditions import whole_number
 from mlengine.storage.gcs.messages import (
     Request,
@@ -17,7 +18,7 @@ from mlengine.storage.gcs.messages import (
     json_response,
 )
 from mlengine.storage.gcs.resources import bucket_resource
-from mlengine.storage.gcs.shelves import Shelf
+from mlengine.storage.gcs.shelving import open_shelf
 from mlengine.storage.objects import Buckets
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
 ]
 
 _MAX_PAGE = 1000
+_SHOWN = ("", "file", *REMOTE_SCHEMES)
 _SAID = ("kind", "name", "location", "storageClass", "projectNumber", "locationType")
 _PERMITTED = (
     "storage.buckets.delete",
@@ -43,12 +45,12 @@ _PERMITTED = (
 
 
 def list_buckets(buckets: Buckets, request: Request) -> Response:
-    """Answer one page of the buckets whose bytes are files of this machine."""
+    """Answer one page of the buckets that are folders, or lie in a store that has versions."""
     prefix = request.query.get("prefix", "")
     scope = ("gcs buckets", prefix)
     after = position(request.query.get("pageToken", ""), *scope)
     found = [b for b in buckets.list() if b.name.startswith(prefix) and b.name > after]
-    found = [b for b in found if not b.backing or b.backing.startswith("file:")]
+    found = [b for b in found if b.backing.partition(":")[0] in _SHOWN]
     room = min(whole_number(request.query, "maxResults") or _MAX_PAGE, _MAX_PAGE)
     page: dict[str, Any] = {"kind": "storage#buckets"}
     if found:
@@ -60,7 +62,7 @@ def list_buckets(buckets: Buckets, request: Request) -> Response:
 
 def describe_bucket(buckets: Buckets, name: str, request: Request) -> Response:
     """Answer what a bucket is."""
-    Shelf(buckets, name)
+    open_shelf(buckets, name)
     return json_response(bucket_resource(buckets.get(name), request.origin), request)
 
 
@@ -77,7 +79,7 @@ def create_bucket(buckets: Buckets, request: Request) -> Response:
 
 def delete_bucket(buckets: Buckets, name: str) -> Response:
     """Remove an empty bucket."""
-    Shelf(buckets, name)
+    open_shelf(buckets, name)
     try:
         buckets.delete(name)
     except FailedPrecondition as error:
@@ -110,8 +112,6 @@ class NotEmpty(FailedPrecondition):
 def _refuse_others(body: dict[str, Any]) -> None:
     for field, value in body.items():
         if field not in _SAID and value not in (None, {}, [], False, ""):
-            raise Unsupported(
-                f"A bucket here is a folder and has no {field}.", "Leave it out.", field=field
-            )
+            raise Unsupported(f"A bucket here has no {field}.", "Leave it out.", field=field)
     if body.get("storageClass") not in (None, "", "STANDARD"):
         raise Unsupported("A bucket here is always STANDARD.", field="storageClass")

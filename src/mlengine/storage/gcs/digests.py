@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import msgspec
 
 from mlengine.core.errors import InvalidArgument
-from mlengine.storage.backends.drafts import ObjectDraft
 from mlengine.storage.gcs.crc32c import crc32c_text
+from mlengine.storage.gcs.shelves import Draft
 from mlengine.storage.records import ObjectRecord
 
 __all__ = ["Expected", "weighed"]
@@ -38,7 +38,7 @@ class Expected(NamedTuple):
         return cls(str(md5 or said["md5"]), str(crc or said["crc32c"]))
 
 
-def weighed(draft: ObjectDraft, record: ObjectRecord, expected: Expected) -> ObjectRecord:
+def weighed(draft: Draft, record: ObjectRecord, expected: Expected) -> ObjectRecord:
     """Add a draft's checksums to its record.
 
     Raises:

@@ -18,12 +18,11 @@ import time
 from typing import Any, NamedTuple
 
 from mlengine.core.errors import EngineError, InvalidArgument, NotFound, ResourceExhausted
-from mlengine.storage.backends.drafts import ObjectDraft
 from mlengine.storage.gcs.conditions import Conditions
 from mlengine.storage.gcs.digests import Expected, weighed
 from mlengine.storage.gcs.messages import Request, Response, empty, json_response
 from mlengine.storage.gcs.resources import object_resource
-from mlengine.storage.gcs.shelves import Shelf, Stored
+from mlengine.storage.gcs.shelves import Draft, Shelf, Stored
 from mlengine.storage.records import ObjectRecord
 
 __all__ = ["Sessions", "UploadPlan"]
@@ -117,7 +116,7 @@ class _Session:
     def __init__(self, plan: UploadPlan) -> None:
         self._plan, self._total = plan, plan.total
         self._lock = threading.Lock()
-        self._draft: ObjectDraft | None = None
+        self._draft: Draft | None = None
         if not plan.name.endswith("/"):
             self._draft = plan.shelf.draft(plan.name)
         self._is_folder = self._draft is None

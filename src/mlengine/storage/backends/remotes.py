@@ -1,0 +1,110 @@
+"""Port: an object store behind a network, as little of it as buckets need."""
+
+from __future__ import annotations
+
+import base64
+import datetime
+import hashlib
+import io
+import tempfile
+from collections.abc import Callable, Iterator
+from typing import NamedTuple, Protocol
+
+from mlengine.storage.records import ObjectRecord
+
+__all__ = ["IN_ONE_CALL_BYTES", "ByteStream", "Naming", "RemoteObject", "RemoteStore", "Spool"]
+
+IN_ONE_CALL_BYTES = 16 << 20
+"""Larger objects go in several calls, of which only the last one shows the object."""
+
+_IN_MEMORY_BYTES = 4 << 20
+
+Naming = Callable[[str], str]
+"""Says what a key is called in messages, such as ``gs://census/a.csv``."""
+
+
+class RemoteObject(NamedTuple):
+    """One object as the store showed it; of a listing's common prefix, only the name.
+
+    Attributes:
+        version: The store's own word for this writing of the object; never empty.
+        generation: The same as a number that grows.
+        record: What a listing says of it; `head` says all that there is.
+    """
+
+    name: str
+    size: int
+    updated: datetime.datetime
+    version: str
+    generation: int
+    record: ObjectRecord
+
+
+class ByteStream(Protocol):
+    """Bytes on their way; an early end is told by an exception, never by silence."""
+
+    def read(self, size: int) -> bytes: ...
+    def close(self) -> None: ...
+
+
+class Spool:
+    """Bytes gathered on this machine until all are there: small ones in memory."""
+
+    def __init__(self) -> None:
+        self._file = tempfile.SpooledTemporaryFile(  # noqa: SIM115 - `close` closes it
+            _IN_MEMORY_BYTES, prefix="mlengine-upload-"
+        )
+        self._md5 = hashlib.md5(usedforsecurity=False)
+        self.size = 0
+
+    def append(self, chunk: bytes) -> None:
+        """Write on at the end."""
+        self._file.seek(0, io.SEEK_END)
+        self._file.write(chunk)
+        self._md5.update(chunk)
+        self.size += len(chunk)
+
+    def read_at(self, offset: int, size: int) -> bytes:
+        """Return up to `size` bytes from `offset` on."""
+        self._file.seek(offset)
+        return self._file.read(size)
+
+    @property
+    def md5(self) -> str:
+        """The digest as the JSON API writes it."""
+        return base64.b64encode(self._md5.digest()).decode()
+
+    def close(self) -> None:
+        """Throw the bytes away."""
+        self._file.close()
+
+
+class RemoteStore(Protocol):
+    """Contract, held by `tests/conformance/storage` on every technology:
+
+    1. Names are the caller's to check; ``only_if`` is None, or the version that must be there at
+       the moment of the change, ``""`` for none: else `Aborted`.
+    2. `pages` yields names in order of code points, behind `after` only; with `is_shallow` one
+       that goes on behind the next slash is cut there, told once, and the rest is jumped over.
+    3. `put` is whole or nothing. When it raises, the object is the old one, or (where an answer
+       was lost) the new one.
+    4. `read` answers the bytes of exactly the object that `found` describes, or raises `Aborted`.
+    5. Errors are `core.errors`: `Unavailable` once trying again for some seconds did not help.
+    """
+
+    def pages(
+        self, prefix: str, *, after: str = "", is_shallow: bool = False
+    ) -> Iterator[list[RemoteObject]]: ...
+    def head(self, name: str) -> RemoteObject: ...
+    def read(self, found: RemoteObject, offset: int) -> ByteStream: ...
+    def put(
+        self, name: str, spool: Spool, record: ObjectRecord, *, only_if: str | None = None
+    ) -> RemoteObject: ...
+    def update(self, found: RemoteObject, record: ObjectRecord) -> RemoteObject:
+        """Change what is said of exactly this object; `Unimplemented` where stores cannot."""
+        ...
+
+    def delete(self, name: str, *, only_if: str | None = None) -> None: ...
+    def abort_unfinished(self, *, before: datetime.datetime) -> int:
+        """End uploads that began before, and were neither finished nor ended; return how many."""
+        ...
