@@ -45,9 +45,10 @@ class Runtimes:
 
     def get(self, name: str) -> Runtime:
         """Return a runtime by its name or an alias."""
-        recipe = self._environments.catalogue.get(name)
-        found = self._environments.describe(name)
-        entry = found.entry
+        return self._resource(name, self._environments.describe(name))
+
+    def _resource(self, name: str, found: RuntimeOnDisk) -> Runtime:
+        recipe, entry = self._environments.catalogue.get(name), found.entry
         return Runtime(
             name=recipe.name,
             description=recipe.description,
@@ -65,11 +66,10 @@ class Runtimes:
 
     def build(self, name: str) -> Runtime:
         """Build a runtime, and return it."""
-        found: RuntimeOnDisk = self._environments.describe(name)
+        found = self._environments.describe(name)
         if not found.interpreter:
             raise FailedPrecondition(found.problem)
-        self._environments.build(name)
-        return self.get(name)
+        return self._resource(name, self._environments.build(name))
 
     def delete(self, name: str) -> None:
         """Remove a runtime's environments, unless a job is using one."""

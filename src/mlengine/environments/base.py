@@ -134,10 +134,16 @@ def _stamp(python: str) -> tuple[int, ...]:
     return tuple(stamps)
 
 
+class _SlowError(FailedPrecondition):
+    """It has not answered in time."""
+
+
 @functools.lru_cache(maxsize=256)
 def _describe(python: str, stamp: tuple[int, ...]) -> Base | FailedPrecondition:
     try:
         facts = _probe(python)
+    except _SlowError:
+        raise  # not remembered: the machine is busy, and will not be for ever
     except FailedPrecondition as error:
         return error  # remembered too: a search asks every shim on PATH
     site_dirs = tuple(Path(folder) for folder in facts["site_dirs"])
@@ -170,7 +176,9 @@ def _probe(python: str) -> Mapping[str, str]:
     except subprocess.CalledProcessError as error:
         said = error.stderr.decode(errors="replace").strip()[-500:]
         raise FailedPrecondition(f"Python '{python}' does not start: {said}", remedy) from None
-    except (OSError, subprocess.TimeoutExpired, ValueError, IndexError) as error:
+    except subprocess.TimeoutExpired as error:
+        raise _SlowError(f"Python '{python}' does not start: {error}", remedy) from None
+    except (OSError, ValueError, IndexError) as error:
         raise FailedPrecondition(f"Python '{python}' does not start: {error}", remedy) from None
 
 

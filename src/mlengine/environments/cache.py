@@ -14,6 +14,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,7 @@ from mlengine.environments.resolution import Choice, Wish, choose
 from mlengine.environments.runtime_build import RuntimeBuilder, runtime_digest
 from mlengine.environments.shelf import Entry, Log, Shelf
 from mlengine.environments.venv import python_of, site_packages_of
-from mlengine.environments.workshop import disk_full, is_disk_full, opened_workshop
+from mlengine.environments.workshop import Workshop, disk_full, is_disk_full, opened_workshop
 
 __all__ = ["Environment", "Environments", "RuntimeOnDisk"]
 
@@ -112,6 +113,15 @@ class RuntimeOnDisk:
     log: Path | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class _Site:
+    """Who is told of a build, who may call it off, and how what was told can be read."""
+
+    log: Log
+    cancelled: Callable[[], bool]
+    read_log: str
+
+
 class Environments:
     """The environments of one engine; threads and processes may share a root.
 
@@ -182,6 +192,7 @@ class Environments:
         strict: bool = False,
         legacy_keras: bool = False,
         log: Log | None = None,
+        read_log: str = "",
         cancelled: Callable[[], bool] = _never,
     ) -> Environment:
         """Return the environment that holds exactly these packages, building it if need be.
@@ -194,6 +205,7 @@ class Environments:
             legacy_keras: Keras 2 on a runtime of Keras 3.
             log: Receives a line for each step, and what the installer prints; may be called
                 from another thread.
+            read_log: The command that shows those lines, for the error of a build that fails.
             cancelled: Polled; once true, the installer is killed.
 
         Raises:
@@ -205,18 +217,18 @@ class Environments:
             Cancelled: `cancelled` said so.
         """
         started_s = time.monotonic()
-        tell = log or self._on_log
+        site = _Site(log or self._on_log, cancelled, read_log)
         choice = self._choose(Wish(runtime_version, python_version, strict, legacy_keras))
         archives = [read_archive(path) for path in packages]
         try:
-            below, was_there = self._runtime(choice, log=tell, cancelled=cancelled)
+            below, was_there = self._runtime(choice, site)
             base = describe_base(str(python_of(below.path)) if below else self._python)
             if not packages:
                 digest = below.facts["digest"] if below else base.fingerprint()
                 path, facts, hit = Path(base.prefix), {}, True
             else:
                 digest = self._layer_digest(choice, base, packages)
-                layer, hit = self._layer(choice, base, archives, digest, tell, cancelled)
+                layer, hit = self._layer(choice, base, archives, digest, site)
                 path, facts = layer.path, layer.facts
         except OSError as error:
             if is_disk_full(error):
@@ -244,8 +256,17 @@ class Environments:
             FailedPrecondition: It cannot be built.
         """
         recipe = self.catalogue.get(name)
-        self.prepare([], runtime_version=recipe.name, log=log)
-        return self.describe(name)
+        if recipe.is_local:
+            return self.describe(name)
+        choice = self._choose(Wish(recipe.name))
+        read_log = f"mlengine runtimes describe {recipe.name}"
+        try:
+            entry, _hit = self._runtime(choice, _Site(log or self._on_log, _never, read_log))
+        except OSError as error:
+            if is_disk_full(error):
+                raise disk_full() from error
+            raise
+        return self._on_disk(choice, entry)
 
     def describe(self, name: str) -> RuntimeOnDisk:
         """Say what there is of a runtime here, by its name or an alias.
@@ -261,6 +282,9 @@ class Environments:
             choice = self._choose(Wish(recipe.name))
         except FailedPrecondition as error:
             return RuntimeOnDisk(recipe, problem=f"{error.problem} {error.remedy}")
+        return self._on_disk(choice, self._shelf.find(self._runtime_digest(choice)))
+
+    def _on_disk(self, choice: Choice, entry: Entry | None) -> RuntimeOnDisk:
         assert choice.interpreter is not None
         digest = self._runtime_digest(choice)
         log = self._shelf.log_of(digest)
@@ -268,7 +292,7 @@ class Environments:
             choice.recipe,
             str(choice.interpreter.path),
             digest,
-            self._shelf.find(digest),
+            entry,
             " ".join(choice.warnings),
             log if log.exists() else None,
         )
@@ -307,9 +331,7 @@ class Environments:
         own = describe_base(self._python).version
         return choose(self.catalogue, wish, find=find_interpreter, own_version=own)
 
-    def _runtime(
-        self, choice: Choice, *, log: Log, cancelled: Callable[[], bool]
-    ) -> tuple[Entry | None, bool]:
+    def _runtime(self, choice: Choice, site: _Site) -> tuple[Entry | None, bool]:
         """Return the runtime's environment (None: the engine's own), and whether it was there."""
         if choice.interpreter is None:
             return None, True
@@ -318,10 +340,10 @@ class Environments:
         digest = self._runtime_digest(choice)
 
         def fill(path: Path, tell: Log) -> dict[str, Any]:
-            with self._workshop(path, tell, cancelled) as workshop:
+            with self._workshop(path, tell, site) as workshop:
                 return {**builder.build(workshop), "digest": digest}
 
-        return self._shelf.obtain(digest, fill, log=log, cancelled=cancelled)
+        return self._shelf.obtain(digest, fill, log=site.log, cancelled=site.cancelled)
 
     def _runtime_digest(self, choice: Choice) -> str:
         assert choice.interpreter is not None
@@ -334,11 +356,10 @@ class Environments:
         base: Base,
         archives: Sequence[Archive],
         digest: str,
-        log: Log,
-        cancelled: Callable[[], bool],
+        site: _Site,
     ) -> tuple[Entry, bool]:
         def fill(path: Path, tell: Log) -> dict[str, Any]:
-            with self._workshop(path, tell, cancelled) as workshop:
+            with self._workshop(path, tell, site) as workshop:
                 installer = find_installer(self._prefer, base)
                 builder = LayerBuilder(
                     workshop,
@@ -350,10 +371,16 @@ class Environments:
                 )
                 return {**builder.build(archives), "digest": digest}
 
-        return self._shelf.obtain(digest, fill, log=log, cancelled=cancelled)
+        return self._shelf.obtain(digest, fill, log=site.log, cancelled=site.cancelled)
 
-    def _workshop(self, path: Path, log: Log, cancelled: Callable[[], bool]) -> Any:
-        return opened_workshop(path, timeout_s=self._timeout_s, log=log, cancelled=cancelled)
+    def _workshop(self, path: Path, log: Log, site: _Site) -> AbstractContextManager[Workshop]:
+        return opened_workshop(
+            path,
+            timeout_s=self._timeout_s,
+            log=log,
+            cancelled=site.cancelled,
+            read_log=site.read_log,
+        )
 
     def _layer_digest(self, choice: Choice, base: Base, packages: Sequence[Path]) -> str:
         # The root is part of it: a home that was copied elsewhere holds scripts whose first

@@ -28,7 +28,9 @@ from mlengine.environments.venv import python_of
 
 __all__ = ["Workshop", "disk_full", "is_disk_full", "opened_workshop"]
 
-_SHOWN_LINES = 15
+_SHOWN_LINES = 8
+_SHOWN_LETTERS = 300
+_BYTE_COMPILER = Path(__file__).with_name("bytecompile.py")
 _DISK_FULL = ("No space left on device", "Disk quota exceeded", "os error 28")
 
 
@@ -41,6 +43,7 @@ class Workshop:
         scratch: HOME, TMPDIR and working directory of the installer.
         deadline_s: On the monotonic clock.
         cancelled: Polled; once true the installer is killed.
+        read_log: The command that shows what `log` was told; empty where there is none.
     """
 
     path: Path
@@ -48,6 +51,7 @@ class Workshop:
     deadline_s: float
     log: Callable[[str], None]
     cancelled: Callable[[], bool]
+    read_log: str = ""
 
     @property
     def python(self) -> Path:
@@ -64,18 +68,18 @@ class Workshop:
         """
         self.check(self.attempt(command), subject=subject, remedy=remedy)
 
-    def attempt(self, command: Command, *, quiet: bool = False) -> Outcome:
+    def attempt(self, command: Command, *, shown: bool = True) -> Outcome:
         """Run a command and say how it ended."""
-        if not quiet:
-            shown = (Path(command.argv[0]).name, *command.argv[1:])
-            self.log(f"Running command: {shlex.join(shown)}")
+        if shown:
+            words = (Path(command.argv[0]).name, *command.argv[1:])
+            self.log(f"Running command: {shlex.join(words)}")
         network = network_variables() if command.network else {}
         return run_command(
             command.argv,
             env={**plain_variables(self.scratch), **network, **command.variables},
             cwd=self.scratch,
             timeout_s=max(0.0, self.deadline_s - time.monotonic()),
-            log=(lambda line: None) if quiet else self.log,
+            log=self.log,
             cancelled=self.cancelled,
             started=lambda pid: note_installer(self.path, pid),
         )
@@ -83,45 +87,54 @@ class Workshop:
     def check(self, outcome: Outcome, *, subject: str, remedy: str = "") -> None:
         """Raise what went wrong, if anything did; see `run`."""
         if not outcome.ok:
-            raise _failure(outcome, subject, remedy)
+            raise _failure(outcome, subject, remedy, self.read_log)
 
     def compile(self, folder: Path) -> None:
-        """Byte-compile in a process of its own: sources are untrusted, and may not even parse."""
-        options = ("-I", "-S", "-m", "compileall", "-q", "-j", "0")
-        command = Command((str(self.python), *options, str(folder)))
-        outcome = self.attempt(command, quiet=True)
+        """Byte-compile in a process of its own, which says how far it is."""
+        command = Command((str(self.python), "-I", "-S", str(_BYTE_COMPILER), str(folder)))
+        outcome = self.attempt(command, shown=False)
         if outcome.cancelled or any(text in "\n".join(outcome.tail) for text in _DISK_FULL):
             self.check(outcome, subject="Byte-compiling failed")
 
 
 @contextmanager
 def opened_workshop(
-    path: Path, *, timeout_s: float, log: Callable[[str], None], cancelled: Callable[[], bool]
+    path: Path,
+    *,
+    timeout_s: float,
+    log: Callable[[str], None],
+    cancelled: Callable[[], bool],
+    read_log: str = "",
 ) -> Iterator[Workshop]:
     """Give a workshop for a folder; its scratch folder goes with it."""
     scratch = path / "scratch"
     scratch.mkdir(mode=0o700)
     try:
-        yield Workshop(path, scratch, time.monotonic() + timeout_s, log, cancelled)
+        deadline_s = time.monotonic() + timeout_s
+        yield Workshop(path, scratch, deadline_s, log, cancelled, read_log)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _failure(outcome: Outcome, subject: str, remedy: str) -> EngineError:
+def _failure(outcome: Outcome, subject: str, remedy: str, read_log: str) -> EngineError:
     if outcome.cancelled:
         return Cancelled("The installation was cancelled.", "Submit it again.")
-    tail = "\n".join(outcome.tail[-_SHOWN_LINES:])
-    if any(text in tail for text in _DISK_FULL):
+    if any(text in line for line in outcome.tail for text in _DISK_FULL):
         return disk_full()
+    tail = "\n".join(line[:_SHOWN_LETTERS] for line in outcome.tail[-_SHOWN_LINES:])
+    rest = f" All that it said: {read_log}" if read_log else ""
     if outcome.timed_out:
         return FailedPrecondition(
             f"{subject}: install timed out. Its last lines were:\n{tail}\n",
-            "Look for a setup.py that waits, or for an index that does not answer.",
+            f"Look for a setup.py that waits, or for an index that does not answer.{rest}",
         )
+    remedy = (
+        remedy
+        or "Mend the package, try it with 'pip install' on your own machine, and submit again."
+    )
     return FailedPrecondition(
         f"{subject}: the installer ended with status {outcome.status}:\n{tail}\n",
-        remedy
-        or "Mend the package, try it with 'pip install' on your own machine, and submit again.",
+        f"{remedy}{rest}",
     )
 
 

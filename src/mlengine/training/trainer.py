@@ -174,6 +174,7 @@ class TrainerJobs:
             strict=options.strict_runtime,
             legacy_keras=options.legacy_keras,
             log=preparation.log,
+            read_log=f"mlengine jobs stream-logs {preparation.record.job_id}",
             cancelled=preparation.cancelled,
         )
         for warning in found.warnings:

@@ -224,6 +224,20 @@ def test_a_setup_py_that_raises_shows_its_last_lines(
     assert list((tmp_path / "environments" / ".builds").iterdir()) == []
 
 
+def test_a_long_failure_shows_its_end_and_where_the_rest_is(
+    environments: Environments, tmp_path: Path
+) -> None:
+    loud = "import sys\nfor n in range(60): print('noise', n, 'x' * 900, file=sys.stderr)\n"
+    archive = sdist(tmp_path, before=f"{loud}raise RuntimeError('the data file is missing')")
+    lines: list[str] = []
+    with pytest.raises(FailedPrecondition) as caught:
+        environments.prepare([archive], log=lines.append, read_log="mlengine jobs stream-logs a")
+    said = caught.value.problem.splitlines()
+    assert len(said) <= 1 + 8 and max(map(len, said)) < 400
+    assert caught.value.remedy.endswith(" All that it said: mlengine jobs stream-logs a")
+    assert sum("noise" in line for line in lines) >= 60
+
+
 def test_old_python_in_one_module_does_not_stop_the_others(
     environments: Environments, tmp_path: Path
 ) -> None:
@@ -234,8 +248,12 @@ def test_old_python_in_one_module_does_not_stop_the_others(
 def test_modules_are_byte_compiled_for_the_place_where_they_are(
     environments: Environments, tmp_path: Path
 ) -> None:
-    environment = environments.prepare([sdist(tmp_path)])
+    files = {"task.py": "print('hello')", **{f"m{n}.py": "x = 1\n" for n in range(300)}}
+    lines: list[str] = []
+    environment = environments.prepare([sdist(tmp_path, files=files)], log=lines.append)
     assert list(environment.path.rglob("task.cpython-*.pyc"))
+    told = [line for line in lines if line.startswith("Byte-compiled ")]
+    assert len(told) == 10 and told[-1].startswith("Byte-compiled 30")
 
 
 def test_nobody_else_may_write_into_an_environment(

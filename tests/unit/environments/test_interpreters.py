@@ -83,6 +83,19 @@ def test_an_interpreter_is_asked_once_until_it_changes(tmp_path: Path) -> None:
         describe_base(str(path))
 
 
+def test_one_that_was_slow_once_is_asked_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = fake(tmp_path / "python", "3.9.4")
+    facts = path.read_text().removeprefix("#!/bin/sh\n")
+    path.write_text(f"#!/bin/sh\n[ -e {tmp_path}/idle ] || exec tail -f /dev/null\n{facts}")
+    with monkeypatch.context() as patched, pytest.raises(FailedPrecondition, match="timed out"):
+        patched.setattr("mlengine.environments.base._PROBE_LIMIT_S", 0.1)
+        describe_base(str(path))
+    (tmp_path / "idle").touch()
+    assert describe_base(str(path)).version == "3.9.4"
+
+
 def test_our_own_is_described_below_its_virtual_environment() -> None:
     base = describe_base()
     assert base.python == Path(sys.executable)

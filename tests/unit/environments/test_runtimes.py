@@ -168,7 +168,8 @@ def test_a_runtime_that_cannot_be_had_says_what_is_missing_and_what_to_do(tmp_pa
         made.build("tiny")
     assert caught.value.problem.startswith("The runtime 'tiny' could not be built: ")
     assert "no-such-library" in caught.value.problem
-    assert caught.value.remedy == "Ask somebody."
+    said = "Ask somebody. All that it said: mlengine runtimes describe tiny"
+    assert caught.value.remedy == said
     found = made.describe("tiny")
     assert found.entry is None and found.log is not None
     assert "no-such-library" in found.log.read_text()
