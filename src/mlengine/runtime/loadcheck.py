@@ -160,12 +160,18 @@ def _saved_model(path: str) -> None:
     graphs = loader.parse_saved_model(path).meta_graphs
     if not graphs:
         raise ValueError("the SavedModel holds no graph")
-    tags = list(graphs[0].meta_info_def.tags)
+    tags = _tags_to_load([list(graph.meta_info_def.tags) for graph in graphs])
     if tf.__version__.startswith("1."):
         with tf.Session(graph=tf.Graph()) as session:
             tf.saved_model.loader.load(session, tags, path)
     else:
         tf.saved_model.load(path, tags=tags)
+
+
+def _tags_to_load(graphs: list[list[str]]) -> list[str]:
+    """Return the tags of the graph that is served; Keras of TensorFlow 1 puts two before it."""
+    serving = [tags for tags in graphs if "serve" in tags]
+    return min(serving or graphs[:1], key=len)
 
 
 def _onnx(path: str) -> None:

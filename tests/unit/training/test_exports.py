@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from mlengine.runtime import loadcheck
 from mlengine.training import exports
 from mlengine.training.exports import Export, damage, find_exports, unloadable
 
@@ -280,6 +281,22 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / name).mkdir()
     subprocess.run([sys.executable, "-c", FRAMEWORKS, str(folder)], check=True, capture_output=True)
     return folder
+
+
+TAGS = {
+    "Keras of TensorFlow 1": ([["train"], ["eval"], ["serve"]], ["serve"]),
+    "for another processor too": ([["serve", "gpu"], ["serve"]], ["serve"]),
+    "for another processor only": ([["train"], ["serve", "tpu"]], ["serve", "tpu"]),
+    "nothing to serve": ([["train"], ["eval"]], ["train"]),
+    "no tags": ([[]], []),
+}
+
+
+@pytest.mark.parametrize(("graphs", "chosen"), TAGS.values(), ids=TAGS.keys())
+def test_of_several_graphs_the_serving_one_is_loaded(
+    graphs: list[list[str]], chosen: list[str]
+) -> None:
+    assert loadcheck._tags_to_load(graphs) == chosen
 
 
 def test_real_models_load_and_cut_ones_do_not(models: Path) -> None:
