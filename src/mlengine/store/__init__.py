@@ -1,8 +1,8 @@
 """Records and their lawful transitions: the truth of an engine.
 
-`open_store(url)` gives a `Store`; SQLite is one file, PostgreSQL follows with the same suite. A
-record is a value read at one moment; every write names what it expects to find and fails without
-effect when somebody else was first.
+`open_store(url)` gives a `Store`: SQLite is one file of one engine; on PostgreSQL several engines
+share one. A record is a value read at one moment; every write names what it expects to find and
+fails without effect when somebody else was first.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from mlengine.core.errors import Unavailable
 from mlengine.core.resources import Bucket, Job, Model, Operation, Version
 from mlengine.core.states import JobState, VersionState
 
@@ -21,9 +22,14 @@ __all__ = [
     "ModelRecord",
     "OperationRecord",
     "Store",
+    "StoreAway",
     "VersionRecord",
     "open_store",
 ]
+
+
+class StoreAway(Unavailable):
+    """The database cannot be asked now; that says nothing of what was to be done with it."""
 
 
 class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -127,6 +133,8 @@ class Store(Protocol):
     7. Errors: `NotFound`, `AlreadyExists`, `FailedPrecondition` of `core.errors`; a locked or full
        database is `Unavailable`, never a bare SQL error.
     8. Methods are thread-safe.
+    9. All of this holds between processes that have the same database open, too. Of those at most
+       one has the `lead`; it passes on when that store is closed, or its process or network ends.
     """
 
     # jobs
@@ -271,6 +279,14 @@ class Store(Protocol):
 
     # events, health
     def events(self, *, after_seq: int = 0, limit: int = 100) -> Sequence[EventRecord]: ...
+    def lead(self) -> bool:
+        """Take or keep the lead among the engines of one database; True while this store has it.
+
+        SQLite: always, for a file belongs to one engine. Elsewhere a call costs a round trip, and
+        one that finds the lead lost, or nobody to ask, answers False; it never raises.
+        """
+        ...
+
     def check(self) -> None:
         """Raise `Unavailable` unless the database can be read and written."""
         ...
@@ -279,12 +295,16 @@ class Store(Protocol):
 
 
 def open_store(url: str) -> Store:
-    """Open (and migrate) the database at an SQLAlchemy URL, such as ``sqlite:////home/me/e.db``.
+    """Open (and migrate) the database at an SQLAlchemy URL.
+
+    Args:
+        url: Such as ``sqlite:////home/me/e.db`` or ``postgresql://me:secret@db.example/mlengine``.
 
     Raises:
         InvalidArgument: The URL names no database that mlengine can use.
-        FailedPrecondition: It is damaged, or newer than this mlengine. Nothing is started empty.
-        Unavailable: It is locked, or the disk is full.
+        FailedPrecondition: It is damaged, not to be entered, or newer than this mlengine. Nothing
+            is started empty.
+        Unavailable: It is locked or out of reach, or the disk is full.
     """
     from mlengine.store.sql import SqlStore  # sqlalchemy costs 0.4 s: only who opens a store pays
 

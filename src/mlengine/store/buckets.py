@@ -24,8 +24,9 @@ def add(tx: Transaction, bucket: Bucket) -> Bucket:
     return get(tx, bucket.name)
 
 
-def get(tx: Transaction, name: str) -> Bucket:
-    row = tx.one(sa.select(buckets).where(buckets.c.name == name))
+def get(tx: Transaction, name: str, *, lock: bool = False) -> Bucket:
+    select = sa.select(buckets).where(buckets.c.name == name)
+    row = tx.one(select.with_for_update() if lock else select)
     if row is None:
         near = [bucket.name for bucket in listed(tx)]
         remedy = f"Create it with 'mlengine storage buckets create gs://{name}'."
@@ -34,12 +35,13 @@ def get(tx: Transaction, name: str) -> Bucket:
 
 
 def listed(tx: Transaction) -> list[Bucket]:
-    rows = tx.rows(sa.select(buckets).order_by(buckets.c.name))
+    # Sorted here: a database may sort by the rules of a language.
+    rows = sorted(tx.rows(sa.select(buckets)), key=lambda row: str(row.name))
     return [documents.read(Bucket, row.body, name=row.name) for row in rows]
 
 
 def remove(tx: Transaction, name: str) -> None:
-    get(tx, name)
+    get(tx, name, lock=True)
     tx.write(sa.delete(buckets).where(buckets.c.name == name))
     tx.event("", _name(name), "bucket.removed")
 

@@ -1,6 +1,7 @@
 """One database, opened: transactions that either happen whole or say in our words why not.
 
-Nothing here knows a technology: `sqlite.py` builds a `Database` and brings what is its own.
+Nothing here knows a technology: `sqlite.py` and `postgres.py` each build a `Database` and bring
+what is their own.
 """
 
 from __future__ import annotations
@@ -8,19 +9,27 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Concatenate, NamedTuple, ParamSpec, Protocol, TypeVar
 
 import msgspec
 import sqlalchemy as sa
 
 from mlengine.core.clock import Clock, rfc3339
-from mlengine.core.errors import AlreadyExists, EngineError, Unavailable
-from mlengine.store import tables
+from mlengine.core.errors import AlreadyExists, EngineError
+from mlengine.store import StoreAway, tables
 
-__all__ = ["WRITE_OPTION", "Database", "Transaction"]
+__all__ = ["WRITE_OPTION", "Database", "Lead", "Technology", "Transaction"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 WRITE_OPTION = "mlengine_write"
-"""Execution option of a connection whose transaction takes the write lock when it begins."""
+"""Execution option of a connection whose transaction is going to write."""
+
+_TRIES = 5
+
+# A second row of one name, as PostgreSQL and SQLite call it; their texts may be translated.
+_TWIN = frozenset({"23505", "SQLITE_CONSTRAINT_UNIQUE", "SQLITE_CONSTRAINT_PRIMARYKEY"})
 
 
 class Transaction:
@@ -28,6 +37,7 @@ class Transaction:
 
     def __init__(self, connection: sa.Connection, time: str) -> None:
         self.connection, self.time = connection, time
+        self._events: list[dict[str, str]] = []
 
     def one(self, statement: sa.Executable) -> sa.Row[Any] | None:
         """Return the first row, or None."""
@@ -46,8 +56,8 @@ class Transaction:
         try:
             self.connection.execute(sa.insert(table), values)
         except sa.exc.IntegrityError as error:
-            # Other broken rules are not the caller's. SQLite and PostgreSQL both say "unique".
-            if "unique" not in str(error.orig).lower():
+            names = {getattr(error.orig, name, "") for name in ("sqlstate", "sqlite_errorname")}
+            if not names & _TWIN:  # other broken rules are not the caller's
                 raise
             raise taken from None
 
@@ -56,74 +66,131 @@ class Transaction:
         return self.connection.execute(statement).rowcount > 0
 
     def event(self, project: str, resource: str, kind: str, **detail: Any) -> None:
-        """Append what this transaction did; every write appends exactly one."""
-        row = {
-            "time": self.time,
-            "project": project,
-            "resource": resource,
-            "kind": kind,
-            "detail": msgspec.json.encode(detail).decode(),
-        }
-        self.connection.execute(sa.insert(tables.events), row)
+        """Note what this transaction did; every write notes exactly one event."""
+        self._events.append(
+            {
+                "time": self.time,
+                "project": project,
+                "resource": resource,
+                "kind": kind,
+                "detail": msgspec.json.encode(detail).decode(),
+            }
+        )
+
+    def append_events(self) -> None:
+        """Write what was noted, last of all: writers wait for each other's from here on."""
+        if self._events:
+            self.connection.execute(sa.insert(tables.events), self._events)
+
+
+class Lead(Protocol):
+    """The lead among the engines of one database."""
+
+    def held(self) -> bool:
+        """Take or keep it; True while this engine has it. Never raises."""
+        ...
+
+    def close(self) -> None:
+        """Let it go."""
+        ...
+
+
+class Technology(NamedTuple):
+    """What differs between databases once one is open.
+
+    Attributes:
+        description: Technology, place and the choices made, for the log; holds no secret.
+        explain: Turns an error of the driver into ours.
+        is_passing: Whether running the same transaction (a writing one: True) again may end
+            better, and cannot make anything happen twice.
+        lead: Which engine leads.
+        writers_wait: Whether a writer would hit a writer's lock in this process. Waiting here
+            costs microseconds; inside SQLite it is a loop of sleeps.
+        readers_wait: The same for readers.
+    """
+
+    description: str
+    explain: Callable[[sa.exc.SQLAlchemyError], EngineError]
+    is_passing: Callable[[sa.exc.SQLAlchemyError, bool], bool]
+    lead: Lead
+    writers_wait: bool
+    readers_wait: bool
 
 
 class Database:
-    """An engine of SQLAlchemy with one writer at a time.
+    """An engine of SQLAlchemy, and transactions on it.
 
     Args:
         engine: Pool of connections; its transactions honour `WRITE_OPTION`.
+        technology: What is the technology's own.
         clock: Gives events their time.
-        explain: Turns an error of the driver into ours.
-        description: Technology, file and the choices made, for the log.
         patience_s: How long to wait for another writer before `Unavailable`.
-        readers_wait: Whether a reader would hit a writer's lock in this process too. Waiting
-            here costs microseconds; inside SQLite it is a loop of sleeps.
     """
 
     def __init__(
-        self,
-        engine: sa.Engine,
-        *,
-        clock: Clock,
-        explain: Callable[[sa.exc.SQLAlchemyError], EngineError],
-        description: str,
-        patience_s: float,
-        readers_wait: bool,
+        self, engine: sa.Engine, technology: Technology, *, clock: Clock, patience_s: float
     ) -> None:
-        self._engine, self._clock, self._explain = engine, clock, explain
-        self.description = description
-        self._patience_s, self._readers_wait = patience_s, readers_wait
+        self._engine, self._technology, self._clock = engine, technology, clock
+        self._patience_s = patience_s
         self._writer = threading.Lock()
 
-    @contextlib.contextmanager
-    def reading(self) -> Iterator[Transaction]:
-        """A transaction that sees one moment and changes nothing."""
-        with self._turn() if self._readers_wait else contextlib.nullcontext():
-            yield from self._transaction(write=False)
+    @property
+    def description(self) -> str:
+        """Technology, place and the choices made."""
+        return self._technology.description
 
-    @contextlib.contextmanager
-    def writing(self) -> Iterator[Transaction]:
-        """A transaction that is durable when the block has ended, and undone if it raised."""
-        with self._turn():
-            yield from self._transaction(write=True)
+    @property
+    def lead(self) -> Lead:
+        """The lead among the engines of this database."""
+        return self._technology.lead
+
+    def read(
+        self, work: Callable[Concatenate[Transaction, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Run `work` in a transaction that sees one moment and changes nothing."""
+        return self._again(False, lambda tx: work(tx, *args, **kwargs))
+
+    def write(
+        self, work: Callable[Concatenate[Transaction, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Run `work` in a transaction: durable when this returns, undone if this raises.
+
+        It may be run more than once, each time on what was there before.
+        """
+        return self._again(True, lambda tx: work(tx, *args, **kwargs))
 
     def close(self) -> None:
-        """Close every idle connection."""
+        """Let the lead go and close every idle connection."""
+        self._technology.lead.close()
         self._engine.dispose()
 
-    def _transaction(self, *, write: bool) -> Iterator[Transaction]:
-        try:
-            with self._engine.connect() as connection:
-                connection = connection.execution_options(**{WRITE_OPTION: write})
-                with connection.begin():
-                    yield Transaction(connection, rfc3339(self._clock.now()))
-        except sa.exc.SQLAlchemyError as error:
-            raise self._explain(error) from error
+    def _again(self, write: bool, work: Callable[[Transaction], T]) -> T:
+        for left in reversed(range(_TRIES)):
+            try:
+                with self._turn(write):
+                    return self._once(write, work)
+            except sa.exc.SQLAlchemyError as error:
+                if not left or not self._technology.is_passing(error, write):
+                    raise self._technology.explain(error) from error
+        raise AssertionError("the last try returns or raises")
+
+    def _once(self, write: bool, work: Callable[[Transaction], T]) -> T:
+        with self._engine.connect() as connection:
+            connection = connection.execution_options(**{WRITE_OPTION: write})
+            with connection.begin():
+                tx = Transaction(connection, rfc3339(self._clock.now()))
+                result = work(tx)
+                tx.append_events()
+        return result
 
     @contextlib.contextmanager
-    def _turn(self) -> Iterator[None]:
+    def _turn(self, write: bool) -> Iterator[None]:
+        waits = self._technology.writers_wait if write else self._technology.readers_wait
+        if not waits:
+            yield
+            return
         if not self._writer.acquire(timeout=self._patience_s):
-            raise Unavailable(
+            raise StoreAway(
                 f"The database was busy for {self._patience_s:g} s.", "Try again in a moment."
             )
         try:

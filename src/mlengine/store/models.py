@@ -14,7 +14,7 @@ from mlengine.store import ModelRecord, documents
 from mlengine.store.database import Transaction
 from mlengine.store.tables import models, versions
 
-__all__ = ["add", "defaults", "edit", "get", "listed", "remove", "touch"]
+__all__ = ["add", "defaults", "edit", "get", "listed", "lock", "locked", "remove", "touch"]
 
 # One statement, so that a model and its default are always of one moment.
 _SELECT = sa.select(models, versions.c.version_id.label("default_version_id")).select_from(
@@ -83,9 +83,17 @@ def remove(tx: Transaction, project: str, model_id: str) -> None:
 
 def locked(tx: Transaction, project: str, model_id: str) -> ModelRecord:
     """Read a model and keep every other writer from it and its versions until the end."""
-    record = get(tx, project, model_id)
-    tx.one(sa.select(models.c.seq).where(models.c.seq == record.seq).with_for_update())
+    while not lock(tx, get(tx, project, model_id).seq):
+        pass  # somebody removed it just now, and may have made another one of its name
     return get(tx, project, model_id)
+
+
+def lock(tx: Transaction, seq: int) -> bool:
+    """Keep every other writer from a model and its versions until the end; False if it is gone.
+
+    Whoever writes a version takes this lock first, and so none waits for another in a circle.
+    """
+    return tx.one(sa.select(models.c.seq).where(models.c.seq == seq).with_for_update()) is not None
 
 
 def touch(tx: Transaction, record: ModelRecord, **values: Any) -> None:

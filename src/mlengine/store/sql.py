@@ -1,7 +1,7 @@
 """`SqlStore`: the contract of `mlengine.store` on a SQL database.
 
 One method is one transaction; what happens in it stands in the module of its resource. Nothing
-here or there is SQLite's: that is in `sqlite.py`.
+here or there is a technology's own: that is in `sqlite.py` and `postgres.py`.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from mlengine.store import (
     tables,
     versions,
 )
-from mlengine.store.database import Database
+from mlengine.store.database import Database, Transaction
 
 __all__ = ["SqlStore"]
 
@@ -48,19 +48,17 @@ class SqlStore:
         """Open (and migrate) the database at a URL.
 
         Args:
-            url: SQLAlchemy's, such as ``sqlite:////home/me/engine.db``.
+            url: SQLAlchemy's, such as ``sqlite:////home/me/engine.db`` or
+                ``postgresql://me:secret@db.example/mlengine``.
             clock: Gives events their time; the machine's own by default.
             patience_s: How long a call waits for another writer before `Unavailable`.
 
         Raises:
             InvalidArgument: The URL names no database that mlengine can use.
-            FailedPrecondition: It is damaged, or newer than this mlengine.
-            Unavailable: It is locked, or the disk is full.
+            FailedPrecondition: It is damaged, not to be entered, or newer than this mlengine.
+            Unavailable: It is locked or out of reach, or the disk is full.
         """
-        from mlengine.store import sqlite
-
-        path = _sqlite_path(url)
-        return cls(sqlite.open_database(path, clock=clock or SystemClock(), patience_s=patience_s))
+        return cls(_open(url, clock or SystemClock(), patience_s))
 
     def describe(self) -> str:
         """Say in one line which technology holds the data, how, and why so."""
@@ -69,36 +67,29 @@ class SqlStore:
     # jobs
 
     def add_job(self, project: str, job: Job, *, uid: str, priority: int = 0) -> JobRecord:
-        with self._database.writing() as tx:
-            return jobs.add(tx, project, job, uid=uid, priority=priority)
+        return self._database.write(jobs.add, project, job, uid=uid, priority=priority)
 
     def job(self, project: str, job_id: str) -> JobRecord:
-        with self._database.reading() as tx:
-            return jobs.get(tx, project, job_id)
+        return self._database.read(jobs.get, project, job_id)
 
     def jobs(
         self, project: str, *, before_seq: int | None = None, limit: int = 100
     ) -> Sequence[JobRecord]:
-        with self._database.reading() as tx:
-            return jobs.listed(tx, project, before_seq=before_seq, limit=limit)
+        return self._database.read(jobs.listed, project, before_seq=before_seq, limit=limit)
 
     def jobs_in(
         self, states: Collection[JobState], *, limit: int | None = None
     ) -> Sequence[JobRecord]:
-        with self._database.reading() as tx:
-            return jobs.in_states(tx, states, limit=limit)
+        return self._database.read(jobs.in_states, states, limit=limit)
 
     def count_jobs(self, states: Collection[JobState]) -> int:
-        with self._database.reading() as tx:
-            return jobs.count(tx, states)
+        return self._database.read(jobs.count, states)
 
     def queue_position(self, record: JobRecord, *, priority: int) -> int:
-        with self._database.reading() as tx:
-            return jobs.queue_position(tx, record, priority)
+        return self._database.read(jobs.queue_position, record, priority)
 
     def queue(self) -> Sequence[int]:
-        with self._database.reading() as tx:
-            return jobs.queue(tx)
+        return self._database.read(jobs.queue)
 
     def move_job(
         self,
@@ -108,114 +99,97 @@ class SqlStore:
         attempt: int | None = None,
         **changes: Any,
     ) -> JobRecord | None:
-        with self._database.writing() as tx:
-            return jobs.move(tx, record, to, attempt=attempt, changes=changes)
+        return self._database.write(jobs.move, record, to, attempt=attempt, changes=changes)
 
     def edit_job(
         self, project: str, job_id: str, change: Callable[[Job], Job], *, attempt: int | None = None
     ) -> JobRecord:
-        with self._database.writing() as tx:
-            return jobs.edit(tx, project, job_id, change, attempt=attempt)
+        return self._database.write(jobs.edit, project, job_id, change, attempt=attempt)
 
     # models
 
     def add_model(self, project: str, model: Model) -> ModelRecord:
-        with self._database.writing() as tx:
-            return models.add(tx, project, model)
+        return self._database.write(models.add, project, model)
 
     def model(self, project: str, model_id: str) -> ModelRecord:
-        with self._database.reading() as tx:
-            return models.get(tx, project, model_id)
+        return self._database.read(models.get, project, model_id)
 
     def models(
         self, project: str, *, before_seq: int | None = None, limit: int = 100
     ) -> Sequence[ModelRecord]:
-        with self._database.reading() as tx:
-            return models.listed(tx, project, before_seq=before_seq, limit=limit)
+        return self._database.read(models.listed, project, before_seq=before_seq, limit=limit)
 
     def default_versions(self) -> dict[tuple[str, str], str]:
-        with self._database.reading() as tx:
-            return models.defaults(tx)
+        return self._database.read(models.defaults)
 
     def edit_model(
         self, project: str, model_id: str, change: Callable[[Model], Model]
     ) -> ModelRecord:
-        with self._database.writing() as tx:
-            return models.edit(tx, project, model_id, change)
+        return self._database.write(models.edit, project, model_id, change)
 
     def remove_model(self, project: str, model_id: str) -> None:
-        with self._database.writing() as tx:
-            models.remove(tx, project, model_id)
+        self._database.write(models.remove, project, model_id)
 
     # versions
 
     def add_version(
         self, project: str, model_id: str, version: Version, *, uid: str
     ) -> VersionRecord:
-        with self._database.writing() as tx:
-            return versions.add(tx, project, model_id, version, uid=uid)
+        return self._database.write(versions.add, project, model_id, version, uid=uid)
 
     def version(self, project: str, model_id: str, version_id: str) -> VersionRecord:
-        with self._database.reading() as tx:
-            return versions.get(tx, project, model_id, version_id)
+        return self._database.read(versions.get, project, model_id, version_id)
 
     def versions(
         self, project: str, model_id: str, *, before_seq: int | None = None, limit: int = 100
     ) -> Sequence[VersionRecord]:
-        with self._database.reading() as tx:
-            return versions.listed(tx, project, model_id, before_seq=before_seq, limit=limit)
+        return self._database.read(
+            versions.listed, project, model_id, before_seq=before_seq, limit=limit
+        )
 
     def versions_in(self, states: Collection[VersionState]) -> Sequence[VersionRecord]:
-        with self._database.reading() as tx:
-            return versions.in_states(tx, states)
+        return self._database.read(versions.in_states, states)
 
     def move_version(
         self, record: VersionRecord, to: VersionState, *, digest: str | None = None, **changes: Any
     ) -> VersionRecord | None:
-        with self._database.writing() as tx:
-            return versions.move(tx, record, to, digest=digest, changes=changes)
+        return self._database.write(versions.move, record, to, digest=digest, changes=changes)
 
     def edit_version(
         self, project: str, model_id: str, version_id: str, change: Callable[[Version], Version]
     ) -> VersionRecord:
-        with self._database.writing() as tx:
-            return versions.edit(tx, project, model_id, version_id, change)
+        return self._database.write(versions.edit, project, model_id, version_id, change)
 
     def set_default(self, project: str, model_id: str, version_id: str) -> VersionRecord:
-        with self._database.writing() as tx:
-            return versions.set_default(tx, project, model_id, version_id)
+        return self._database.write(versions.set_default, project, model_id, version_id)
 
     def remove_version(self, record: VersionRecord) -> bool:
-        with self._database.writing() as tx:
-            return versions.remove(tx, record)
+        return self._database.write(versions.remove, record)
 
     # operations
 
     def add_operation(
         self, project: str, operation_id: str, metadata: dict[str, Any], *, subject: str = ""
     ) -> OperationRecord:
-        with self._database.writing() as tx:
-            return operations.add(tx, project, operation_id, metadata, subject=subject)
+        return self._database.write(
+            operations.add, project, operation_id, metadata, subject=subject
+        )
 
     def operation(self, project: str, operation_id: str) -> OperationRecord:
-        with self._database.reading() as tx:
-            return operations.get(tx, project, operation_id)
+        return self._database.read(operations.get, project, operation_id)
 
     def operations(
         self, project: str, *, before_seq: int | None = None, limit: int = 100
     ) -> Sequence[OperationRecord]:
-        with self._database.reading() as tx:
-            return operations.listed(tx, project, before_seq=before_seq, limit=limit)
+        return self._database.read(operations.listed, project, before_seq=before_seq, limit=limit)
 
     def open_operations(self) -> Sequence[OperationRecord]:
-        with self._database.reading() as tx:
-            return operations.unfinished(tx)
+        return self._database.read(operations.unfinished)
 
     def edit_operation(
         self, project: str, operation_id: str, metadata: dict[str, Any]
     ) -> OperationRecord:
-        with self._database.writing() as tx:
-            return operations.edit(tx, project, operation_id, metadata)
+        return self._database.write(operations.edit, project, operation_id, metadata)
 
     def finish_operation(
         self,
@@ -226,61 +200,68 @@ class SqlStore:
         response: dict[str, Any] | None = None,
         error: dict[str, Any] | None = None,
     ) -> OperationRecord | None:
-        with self._database.writing() as tx:
-            return operations.finish(
-                tx, project, operation_id, metadata=metadata, response=response, error=error
-            )
+        return self._database.write(
+            operations.finish,
+            project,
+            operation_id,
+            metadata=metadata,
+            response=response,
+            error=error,
+        )
 
     # buckets
 
     def add_bucket(self, bucket: Bucket) -> Bucket:
-        with self._database.writing() as tx:
-            return buckets.add(tx, bucket)
+        return self._database.write(buckets.add, bucket)
 
     def bucket(self, name: str) -> Bucket:
-        with self._database.reading() as tx:
-            return buckets.get(tx, name)
+        return self._database.read(buckets.get, name)
 
     def buckets(self) -> Sequence[Bucket]:
-        with self._database.reading() as tx:
-            return buckets.listed(tx)
+        return self._database.read(buckets.listed)
 
     def remove_bucket(self, name: str) -> None:
-        with self._database.writing() as tx:
-            buckets.remove(tx, name)
+        self._database.write(buckets.remove, name)
 
     # the database itself
 
     def fact(self, name: str, value: str) -> str:
-        with self._database.reading() as tx:
-            known = facts.get(tx, name)
+        known = self._database.read(facts.get, name)
         if known is not None:
             return known
         try:
-            with self._database.writing() as tx:
-                return facts.add(tx, name, value)
+            return self._database.write(facts.add, name, value)
         except AlreadyExists:
             return self.fact(name, value)
 
     # events, health
 
     def events(self, *, after_seq: int = 0, limit: int = 100) -> Sequence[EventRecord]:
-        table = tables.events
-        select = sa.select(table).where(table.c.seq > after_seq).order_by(table.c.seq).limit(limit)
-        with self._database.reading() as tx:
-            return [_event(row) for row in tx.rows(select)]
+        return self._database.read(_events, after_seq=after_seq, limit=limit)
+
+    def lead(self) -> bool:
+        return self._database.lead.held()
 
     def check(self) -> None:
-        version = tables.alembic_version
-        with self._database.writing() as tx:
-            # Changes nothing, and still has to be journalled, written and synced.
-            tx.write(sa.update(version).values(version_num=version.c.version_num))
+        self._database.write(_touch)
 
     def close(self) -> None:
         self._database.close()
 
 
 _: type[Store] = SqlStore
+
+
+def _events(tx: Transaction, *, after_seq: int, limit: int) -> list[EventRecord]:
+    table = tables.events
+    select = sa.select(table).where(table.c.seq > after_seq).order_by(table.c.seq).limit(limit)
+    return [_event(row) for row in tx.rows(select)]
+
+
+def _touch(tx: Transaction) -> None:
+    """Change nothing, in a way that still has to be journalled, written and synced."""
+    version = tables.alembic_version
+    tx.write(sa.update(version).values(version_num=version.c.version_num))
 
 
 def _event(row: sa.Row[Any]) -> EventRecord:
@@ -294,21 +275,40 @@ def _event(row: sa.Row[Any]) -> EventRecord:
     )
 
 
-def _sqlite_path(url: str) -> Path:
+def _open(url: str, clock: Clock, patience_s: float) -> Database:
+    # Neither the URL nor what the parser says of it is repeated: a password may be in it.
     try:
         parsed = sa.make_url(url)
-    except sa.exc.ArgumentError:
-        parsed = None
-    if parsed is None or parsed.get_backend_name() != "sqlite":
+    except (sa.exc.ArgumentError, ValueError):
         raise InvalidArgument(
-            f"The database {url!r} cannot be used.",
-            "Write sqlite:/// and a path, such as sqlite:////home/me/engine.db.",
-            field="database_url",
-        )
-    if not parsed.database or parsed.database == ":memory:" or parsed.query:
+            "The database URL cannot be read.", _REMEDY, field="database"
+        ) from None
+    if parsed.get_backend_name() == "sqlite":
+        from mlengine.store import sqlite
+
+        path = _sqlite_path(parsed)
+        return sqlite.open_database(path, clock=clock, patience_s=patience_s)
+    if parsed.drivername in ("postgresql", "postgresql+psycopg"):
+        from mlengine.store import postgres
+
+        return postgres.open_database(parsed, clock=clock, patience_s=patience_s)
+    raise InvalidArgument(
+        f"A database of kind '{parsed.drivername}' cannot be used.", _REMEDY, field="database"
+    )
+
+
+_REMEDY = (
+    "Write sqlite:/// and a path, such as sqlite:////home/me/engine.db, or "
+    "postgresql://USER:PASSWORD@HOST:PORT/DATABASE, where %40 stands for @, %2F for / and %3A "
+    "for : in a password."
+)
+
+
+def _sqlite_path(url: sa.URL) -> Path:
+    if not url.database or url.database == ":memory:" or url.query:
         raise InvalidArgument(
-            f"The database {url!r} names no file.",
+            "The database URL names no file.",
             "Write sqlite:/// and a path, with nothing behind it.",
-            field="database_url",
+            field="database",
         )
-    return Path(parsed.database)
+    return Path(url.database)

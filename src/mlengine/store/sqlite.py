@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 
 from mlengine.core.clock import Clock
-from mlengine.core.errors import EngineError, FailedPrecondition, Unavailable
-from mlengine.store import migrations, sqlite_files, tables
-from mlengine.store.database import WRITE_OPTION, Database
-from mlengine.store.triggers import TRIGGERS
+from mlengine.core.errors import EngineError, FailedPrecondition
+from mlengine.store import StoreAway, migrations, sqlite_files, tables
+from mlengine.store.database import WRITE_OPTION, Database, Technology, Transaction
+from mlengine.store.triggers import RULES, Rule
 
 __all__ = ["Journal", "choose_journal", "open_database"]
 
@@ -46,6 +46,16 @@ def choose_journal(version: tuple[int, ...]) -> Journal:
     return Journal("TRUNCATE", f"SQLite {name} has the WAL-reset bug (fixed in 3.51.3)")
 
 
+class _Alone:
+    """The lead of the only engine: a file belongs to one home, and a home to one engine."""
+
+    def held(self) -> bool:
+        return True
+
+    def close(self) -> None:
+        pass
+
+
 def open_database(path: Path, *, clock: Clock, patience_s: float) -> Database:
     """Open the file, make it if nothing was ever there, and migrate it.
 
@@ -63,15 +73,17 @@ def open_database(path: Path, *, clock: Clock, patience_s: float) -> Database:
 def _open(
     path: Path, journal: Journal, clock: Clock, patience_s: float, *, new: bool = False
 ) -> Database:
-    database = Database(
-        _engine(path, journal, patience_s),
-        clock=clock,
-        explain=lambda error: explain(error, path),
+    technology = Technology(
         description=f"SQLite {sqlite3.sqlite_version} at {path}, journal_mode={journal.mode}, "
         f"synchronous=FULL: {journal.reason}",
-        patience_s=patience_s,
+        explain=lambda error: explain(error, path),
+        is_passing=lambda _error, _write: False,  # its waiting has been done when it fails
+        lead=_Alone(),
+        writers_wait=True,
         readers_wait=journal.mode != "WAL",
     )
+    engine = _engine(path, journal, patience_s)
+    database = Database(engine, technology, clock=clock, patience_s=patience_s)
     try:
         _prepare(database, path, new=new)
     except BaseException:
@@ -109,18 +121,22 @@ def _engine(path: Path, journal: Journal, patience_s: float) -> sa.Engine:
 
 def _prepare(database: Database, path: Path, *, new: bool) -> None:
     """Refuse what is not ours or not whole; migrate; bring the triggers up to this code."""
+
+    def is_ready(tx: Transaction) -> bool:
+        if problem := sqlite_files.damage(tx.connection, path):
+            raise sqlite_files.damaged(path, problem)
+        ready = _revision(tx.connection, path, new=new) == migrations.HEAD
+        return ready and _triggers(tx.connection) == TRIGGERS
+
+    def make_ready(tx: Transaction) -> None:
+        if _revision(tx.connection, path, new=new) != migrations.HEAD:
+            migrations.upgrade(tx.connection)
+        _replace_triggers(tx.connection)
+
     try:
-        with database.reading() as tx:
-            if problem := sqlite_files.damage(tx.connection, path):
-                raise sqlite_files.damaged(path, problem)
-            ready = _revision(tx.connection, path, new=new) == migrations.HEAD
-            ready = ready and _triggers(tx.connection) == TRIGGERS
-        if not ready:
-            with database.writing() as tx:
-                if _revision(tx.connection, path, new=new) != migrations.HEAD:
-                    migrations.upgrade(tx.connection)
-                _replace_triggers(tx.connection)
-    except Unavailable as error:
+        if not database.read(is_ready):
+            database.write(make_ready)
+    except StoreAway as error:
         if isinstance(error.__cause__, sa.exc.DBAPIError) and _code(error.__cause__) in _DAMAGE:
             raise sqlite_files.damaged(path, error.problem) from error
         raise
@@ -143,6 +159,17 @@ def _revision(connection: sa.Connection, path: Path, *, new: bool) -> str:
             "Install that mlengine, or restore the backup made before the upgrade.",
         )
     return str(revision)
+
+
+def _trigger(name: str, rule: Rule) -> str:
+    return (
+        f"CREATE TRIGGER {name} BEFORE {rule.change} ON {rule.table} WHEN {rule.condition} "
+        f"BEGIN SELECT RAISE(ABORT, '{rule.message}'); END"
+    )
+
+
+TRIGGERS = {name: _trigger(name, rule) for name, rule in RULES.items()}
+"""Name of each trigger → the statement that makes it."""
 
 
 def _triggers(connection: sa.Connection) -> dict[str, str]:
@@ -181,11 +208,11 @@ def explain(error: sa.exc.SQLAlchemyError, path: Path) -> EngineError:
     Callers elsewhere read it too, so it names the file and not this machine's folders.
     """
     if isinstance(error, sa.exc.TimeoutError):
-        return Unavailable(f"No connection to {path.name} came free.", "Try again in a moment.")
+        return StoreAway(f"No connection to {path.name} came free.", "Try again in a moment.")
     if not isinstance(error, sa.exc.DBAPIError) or _code(error) not in _REASONS:
         raise error
     problem, remedy = _REASONS[_code(error)]
-    return Unavailable(f"The database {path.name} {problem}.", remedy)
+    return StoreAway(f"The database {path.name} {problem}.", remedy)
 
 
 def _code(error: sa.exc.DBAPIError) -> int:

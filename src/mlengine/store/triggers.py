@@ -1,4 +1,4 @@
-"""SQLite triggers that hold the state machines even against raw SQL.
+"""Rules of the tables that hold even against raw SQL; each technology writes them as triggers.
 
 They are derived from `core.states`, not history: opening a store replaces those that differ.
 """
@@ -6,18 +6,20 @@ They are derived from `core.states`, not history: opening a store replaces those
 from __future__ import annotations
 
 from collections.abc import Mapping, Set
-from typing import Any
+from typing import Any, NamedTuple
 
 from mlengine.core.states import JOB_MOVES, VERSION_MOVES
 
-__all__ = ["TRIGGERS"]
+__all__ = ["RULES", "Rule"]
 
 
-def _refuse(name: str, what: str, condition: str, message: str) -> str:
-    return (
-        f"CREATE TRIGGER {name} BEFORE {what} WHEN {condition} "
-        f"BEGIN SELECT RAISE(ABORT, '{message}'); END"
-    )
+class Rule(NamedTuple):
+    """What is refused: a change of a row, under a condition on its `OLD` and `NEW` values."""
+
+    change: str
+    table: str
+    condition: str
+    message: str
 
 
 def _unlawful(moves: Mapping[Any, Set[Any]]) -> str:
@@ -25,17 +27,16 @@ def _unlawful(moves: Mapping[Any, Set[Any]]) -> str:
     return f"NEW.state <> OLD.state AND (OLD.state, NEW.state) NOT IN (VALUES {','.join(lawful)})"
 
 
-_ALL = {
-    "jobs_moves": ("UPDATE ON jobs", _unlawful(JOB_MOVES), "unlawful job move"),
-    "jobs_fence": (
-        "UPDATE ON jobs",
+RULES: Mapping[str, Rule] = {
+    "jobs_moves": Rule("UPDATE", "jobs", _unlawful(JOB_MOVES), "unlawful job move"),
+    "jobs_fence": Rule(
+        "UPDATE",
+        "jobs",
         "NEW.attempt < OLD.attempt OR NEW.job_id <> OLD.job_id OR NEW.uid <> OLD.uid",
         "an attempt goes back, or a job changes its name",
     ),
-    "jobs_stay": ("DELETE ON jobs", "TRUE", "a job is kept for ever"),
-    "versions_moves": ("UPDATE ON versions", _unlawful(VERSION_MOVES), "unlawful version move"),
-    "events_stay": ("UPDATE ON events", "TRUE", "an event is never rewritten"),
+    "jobs_stay": Rule("DELETE", "jobs", "TRUE", "a job is kept for ever"),
+    "versions_moves": Rule("UPDATE", "versions", _unlawful(VERSION_MOVES), "unlawful version move"),
+    "events_stay": Rule("UPDATE", "events", "TRUE", "an event is never rewritten"),
 }
-
-TRIGGERS: Mapping[str, str] = {name: _refuse(name, *parts) for name, parts in _ALL.items()}
-"""Name of each trigger → the statement that makes it."""
+"""Name of each trigger → the rule that it holds."""

@@ -166,13 +166,11 @@ def remove(tx: Transaction, record: VersionRecord) -> bool:
 
 def _newest(tx: Transaction, record: VersionRecord) -> VersionRecord | None:
     """Read the record again with its model locked; None when it is gone."""
-    found = tx.one(
-        sa.select(versions.c.seq)
-        .join(models, versions.c.model_seq == models.c.seq)
-        .where(versions.c.seq == record.seq)
-        .with_for_update()
-    )
-    row = tx.one(_SELECT.where(versions.c.seq == record.seq)) if found else None
+    chosen = versions.c.seq == record.seq
+    of = tx.one(sa.select(versions.c.model_seq).where(chosen))
+    if of is None or not model_rows.lock(tx, of.model_seq):
+        return None
+    row = tx.one(_SELECT.where(chosen))
     return _record(row) if row else None
 
 

@@ -10,12 +10,14 @@ import sqlalchemy as sa
 
 from mlengine.store import Store, open_store
 from tests.conformance.store.technologies import TECHNOLOGIES, Technology
+from tests.live.postgres import postgres
+
+__all__ = ["postgres"]
 
 
-@pytest.fixture(params=TECHNOLOGIES, ids=lambda technology: technology.name)
+@pytest.fixture(params=TECHNOLOGIES)
 def technology(request: pytest.FixtureRequest) -> Technology:
-    found: Technology = request.param
-    return found
+    return TECHNOLOGIES[request.param](request)
 
 
 @pytest.fixture

@@ -23,7 +23,9 @@ def kill_a_writer(url: str, round_: int, seed: random.Random) -> dict[str, str]:
     """Return the newest acknowledged state of each job."""
     # A fork server has imported the store already: a kill costs milliseconds, not a second.
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["mlengine.store.sql", "mlengine.store.sqlite"])
+    context.set_forkserver_preload(
+        ["mlengine.store.sql", "mlengine.store.sqlite", "mlengine.store.postgres", "psycopg"]
+    )
     reader, writer = context.Pipe(duplex=False)
     process = context.Process(target=write_for_ever, args=(url, round_, writer))
     process.start()
@@ -65,6 +67,7 @@ def test_no_kill_loses_what_was_acknowledged(
     acknowledged: dict[str, str] = {}
     for round_ in range(KILLS):
         new = kill_a_writer(url, round_, seed)
+        technology.settle(url)
         store = open_store(url)  # recovery happens here
         found = everything(store)
         store.close()
