@@ -1,7 +1,8 @@
 """Fills the layer of a job's packages: each as it is, then what they require and nobody has yet.
 
     archives ──▶ installed without dependencies, in order, each over what was there before
-             ──▶ Requires-Dist of them all, less what base + layer satisfy
+             ──▶ Requires-Dist of them all, less what base + layer satisfy, and less what the base
+                 has in another version where the asked one cannot be had (`approximate`)
              ──▶ resolved under the base's own versions, new pins installed
              ──▶ byte-compiled
 
@@ -52,6 +53,8 @@ class LayerBuilder:
         runtime: The runtime's name; on the engine's own, a job may have any framework it asks for.
         direct: Take requirements of the form ``name @ URL``.
         bare_siblings: Let modules of the packages import those beside them by their bare names.
+        approximate: The base is not what the packages were written for: libraries of it stay that
+            are required in a version which this Python cannot have.
     """
 
     workshop: Workshop
@@ -60,6 +63,7 @@ class LayerBuilder:
     runtime: str
     direct: bool = False
     bare_siblings: bool = False
+    approximate: bool = False
     _warnings: list[str] = field(default_factory=list)
 
     def build(self, archives: Sequence[Archive]) -> dict[str, Any]:
@@ -159,35 +163,60 @@ class LayerBuilder:
             self.workshop.check(outcome, subject=subject + _culprits(outcome, wanted))
 
     def _stays(self, requirement: Requirement, base: dict[str, Distribution]) -> bool:
-        """Whether the runtime's framework serves a requirement on an older one; says so."""
+        """Whether the runtime's own library serves a requirement on another version; says so."""
         if self.runtime == LOCAL_RUNTIME:
             return False
-        version = older_framework(requirement, base)
+        version, reason = older_framework(requirement, base), ""
+        there = base.get(canonicalize_name(requirement.name))
+        if not version and there and self.approximate and not self._can_be_had(requirement):
+            version = there.version
+            reason = f", which cannot be had for Python {self.base.short_version}"
         if version:
             self._warnings.append(
-                f"The package requires {_plain(requirement)}; it runs with {version}, which is "
-                f"what the runtime '{self.runtime}' has."
+                f"The package requires {_plain(requirement)}{reason}; it runs with {version}, "
+                f"which is what the runtime '{self.runtime}' has."
             )
             self.workshop.log(self._warnings[-1])
         return bool(version)
+
+    def _can_be_had(self, requirement: Requirement) -> bool:
+        """Whether there is a wheel: what was written for another Python seldom builds on this."""
+        if requirement.url:
+            return True
+        quietly = replace(self.workshop, log=lambda line: None)
+        alone = replace(self, workshop=quietly)
+        outcome, _report = alone._resolution([requirement], [], wheels_only=True)
+        return outcome.ok or outcome.timed_out or outcome.cancelled  # of which others will hear
 
     def _resolve(
         self, wanted: Sequence[Requirement], base: dict[str, Distribution], *, subject: str
     ) -> list[str]:
         """Resolve under the base's versions if that is possible, freely if not."""
         shop = self.workshop
+        outcome, report = self._resolution(wanted, constraints(base, wanted))
+        if outcome.status != 0 and not (outcome.timed_out or outcome.cancelled):
+            shop.log("The requirements do not fit the runtime's own libraries: resolving freely.")
+            outcome, report = self._resolution(wanted, [])
+        shop.check(outcome, subject=subject + _culprits(outcome, wanted))
+        return self.installer.read_report(report)
+
+    def _resolution(
+        self, wanted: Sequence[Requirement], pins: Sequence[str], *, wheels_only: bool = False
+    ) -> tuple[Outcome, Path]:
+        """Resolve under some pins; return how that ended, and the file that has the answer."""
+        shop = self.workshop
         asked, pinned = shop.scratch / "requirements.in", shop.scratch / "constraints.txt"
         report = shop.scratch / "resolution"
         asked.write_text("".join(f"{_plain(requirement)}\n" for requirement in wanted))
-        pinned.write_text("".join(f"{line}\n" for line in constraints(base, wanted)))
-        command = self.installer.resolve(shop.python, asked, constraints=pinned, report=report)
-        outcome = shop.attempt(command)
-        if outcome.status != 0 and not (outcome.timed_out or outcome.cancelled):
-            shop.log("The requirements do not fit the runtime's own libraries: resolving freely.")
-            pinned.write_text("")
-            outcome = shop.attempt(command)
-        shop.check(outcome, subject=subject + _culprits(outcome, wanted))
-        return self.installer.read_report(report)
+        pinned.write_text("".join(f"{line}\n" for line in pins))
+        command = self.installer.resolve(
+            shop.python,
+            asked,
+            constraints=pinned,
+            report=report,
+            wheels_of=[item.name for item in wanted] if wheels_only else [],
+        )
+        return shop.attempt(command), report
 
 
 def _of_package(names: str) -> str:

@@ -35,8 +35,6 @@ from mlengine.environments.workshop import Workshop, disk_full, is_disk_full, op
 
 __all__ = ["Environment", "Environments", "RuntimeOnDisk"]
 
-_CHUNK_BYTES = 1 << 20
-
 
 def _never() -> bool:
     return False
@@ -368,6 +366,7 @@ class Environments:
                     choice.recipe.name,
                     direct=self._allow_direct,
                     bare_siblings=choice.bare_siblings,
+                    approximate=choice.approximate,
                 )
                 return {**builder.build(archives), "digest": digest}
 
@@ -387,14 +386,12 @@ class Environments:
         # line names the old place.
         total = hashlib.sha256(f"layer 2\n{self._shelf.root}\n{base.fingerprint()}\n".encode())
         total.update(b"bare siblings\n" if choice.bare_siblings else b"")
+        total.update(b"approximate\n" if choice.approximate else b"")
         for path in packages:
             total.update(f"{path.name}\n{_file_digest(path)}\n".encode())
         return total.hexdigest()
 
 
 def _file_digest(path: Path) -> str:
-    total = hashlib.sha256()
     with path.open("rb") as file:
-        while chunk := file.read(_CHUNK_BYTES):
-            total.update(chunk)
-    return total.hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -56,6 +56,8 @@ class Choice:
         bare_siblings: Whether a module imports those beside it by their bare names, as under the
             Python 2 that it was written for.
         serves: The runtime that it does the work of: another than its own where it stands in.
+        approximate: Whether it is another runtime, or another Python, than was asked for. What
+            was pinned for that one may not be had for this.
     """
 
     recipe: Recipe
@@ -63,6 +65,7 @@ class Choice:
     warnings: tuple[str, ...] = ()
     bare_siblings: bool = False
     serves: str = ""
+    approximate: bool = False
 
 
 def match_runtime(catalogue: Catalogue, text: str) -> tuple[Recipe, str]:
@@ -137,13 +140,16 @@ def choose(catalogue: Catalogue, wish: Wish, *, find: Finder, own_version: str) 
             recipe, interpreter = _stand_in(catalogue, recipe, wish, find)
             warnings.append(
                 f"The runtime '{asked.name}' needs Python {asked.python}, which this machine does "
-                f"not have: the job runs on '{recipe.name}'{_beneath(recipe)} instead."
+                f"not have: the job runs on '{recipe.name}'{_beneath(recipe)} instead. Libraries "
+                f"whose pinned versions Python {_short(interpreter)} cannot have are the runtime's."
             )
         warnings.append(_compare(recipe, wish, interpreter.version))
+    approximate = interpreter is not None and any(warnings)
     if wish.legacy_keras:
         recipe, warning = _legacy_keras(catalogue, recipe)
         warnings.append(warning)
-    return Choice(recipe, interpreter, tuple(filter(None, warnings)), bare_siblings, serves)
+    told = tuple(filter(None, warnings))
+    return Choice(recipe, interpreter, told, bare_siblings, serves, approximate)
 
 
 def _for_python_2(recipe: Recipe, wish: Wish) -> bool:
@@ -182,6 +188,10 @@ def no_interpreter(recipe: Recipe) -> FailedPrecondition:
         f"3.{minor}', or choose another runtime.",
         field=_RUNTIME_FIELD,
     )
+
+
+def _short(interpreter: Interpreter) -> str:
+    return ".".join(interpreter.version.split(".")[:2])
 
 
 def _beneath(recipe: Recipe) -> str:

@@ -10,6 +10,8 @@ import pytest
 
 from mlengine.core.errors import FailedPrecondition, InvalidArgument
 from mlengine.environments import Environment, Environments
+from mlengine.environments.base import describe_base
+from mlengine.environments.installers import find_installer
 from tests.fakes.archives import sdist, wheel
 
 
@@ -174,6 +176,29 @@ def test_a_requirement_that_cannot_be_built_here_names_itself_too(
     sdist(no_index, name="nativelib", before="raise SystemExit('no compiler')", extra=known)
     with pytest.raises(FailedPrecondition, match=r"its requirement 'nativelib==0\.0\.0' can"):
         environments.prepare([sdist(tmp_path, requires=["nativelib==0.0.0"])])
+
+
+@pytest.mark.parametrize("name", ["uv", "pip"])
+def test_what_is_wanted_as_a_wheel_is_not_built(tmp_path: Path, no_index: Path, name: str) -> None:
+    known = {"PKG-INFO": "Metadata-Version: 2.2\nName: nativelib\nVersion: 0.0.0\n"}
+    sdist(no_index, name="nativelib", extra=known)
+    wheel(no_index, name="flagsy", version="2.0")
+    base = describe_base()
+    installer = find_installer(name, base)
+    asked, pins = tmp_path / "asked", tmp_path / "pins"
+    pins.write_text("")
+
+    def resolve(text: str, wheels_of: list[str]) -> subprocess.CompletedProcess[str]:
+        asked.write_text(text)
+        command = installer.resolve(
+            base.python, asked, constraints=pins, report=tmp_path / "report", wheels_of=wheels_of
+        )
+        return subprocess.run(command.argv, capture_output=True, text=True, check=False)
+
+    assert resolve("flagsy==2.0", ["flagsy"]).returncode == 0
+    refused = resolve("nativelib==0.0.0", ["nativelib"])
+    assert refused.returncode != 0
+    assert "setuptools" not in refused.stdout + refused.stderr, "it was about to be built"
 
 
 @pytest.mark.parametrize(

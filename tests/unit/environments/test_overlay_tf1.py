@@ -9,6 +9,7 @@ import sys
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -148,6 +149,21 @@ SEEN = """
             child.join()
         print(json.dumps([sorted(started), answers]))
 """
+
+
+def test_a_data_frame_gives_its_array_by_its_old_name(overlay: Any) -> None:
+    class Frame:
+        def __init__(self, values: dict[str, int]) -> None:
+            self.values = values
+
+        def __getitem__(self, columns: list[str]) -> Frame:
+            return Frame({name: self.values[name] for name in columns})
+
+    pandas = SimpleNamespace(DataFrame=Frame, Series=type("Series", (), {"values": [1]}))
+    overlay("mlengine_tf1.names").complete_pandas(pandas)
+    frame: Any = Frame({"a": 1, "b": 2})
+    assert (frame.as_matrix(), frame.as_matrix(["b"])) == ({"a": 1, "b": 2}, {"b": 2})
+    assert pandas.Series().as_matrix() == [1]
 
 
 def test_an_interpreter_starts_with_the_hook_alone_and_so_do_its_children(tmp_path: Path) -> None:

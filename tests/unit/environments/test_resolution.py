@@ -92,6 +92,19 @@ def test_the_engines_own_python_is_what_local_has() -> None:
     assert "has Python 3.11.7" in warning
 
 
+@pytest.mark.parametrize(
+    ("wish", "approximate"),
+    [
+        (Wish("2.15"), False), (Wish("2.15", "3.10"), False), (Wish("2.15.1"), False),
+        (Wish("2.1"), True), (Wish("2.15", "3.7"), True), (Wish("1.15", "2.7"), True),
+        (Wish("local", "3.7"), False),  # there a job gets what it asks for, or fails
+        (Wish("2.15", legacy_keras=True), False),
+    ],
+)  # fmt: skip
+def test_an_approximate_choice_is_one_that_was_not_asked_for(wish: Wish, approximate: bool) -> None:
+    assert get(wish).approximate is approximate
+
+
 STRICT = {
     "another version": (Wish("1.8", strict=True), "training_input.runtime_version"),
     "another Python": (Wish("2.15", "3.7", strict=True), "training_input.python_version"),
@@ -124,7 +137,7 @@ def test_bare_siblings_are_for_who_would_get_python_2(
 def test_without_its_python_1_15_runs_on_2_15_with_the_overlay_and_says_so() -> None:
     choice = get(Wish("1.8"), ["3.11.7"])
     assert (choice.recipe.name, choice.recipe.overlay) == ("2.15", "tf1")
-    assert choice.serves == "1.15"
+    assert choice.serves == "1.15" and choice.approximate
     assert "needs Python ==3.7.*" in choice.warnings[1]
     assert "'2.15' with the overlay 'tf1'" in choice.warnings[1]
     with pytest.raises(FailedPrecondition, match=r"needs Python ==3\.7\.\*"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,7 +19,7 @@ from mlengine.core.errors import FailedPrecondition, InvalidArgument, NotFound
 from mlengine.environments import Environment, Environments
 from mlengine.environments.catalogue import Catalogue, LegacyKeras, Recipe, read_catalogue
 from mlengine.environments.interpreters import find_interpreter
-from tests.fakes.archives import wheel
+from tests.fakes.archives import sdist, wheel
 
 LOCAL = read_catalogue().get("local")
 OWN = SpecifierSet(">=3.11")
@@ -130,6 +131,39 @@ def test_a_framework_of_the_runtime_serves_who_requires_an_older_one(tmp_path: P
         assert "requires tensorflow==1.8.0; it runs with 2.15.1" in warning
     with pytest.raises(FailedPrecondition, match=r"its requirement 'tensorflow==1\.8\.0' cannot"):
         made.prepare([trainer])  # on the engine's own, a job gets what it asks for or fails
+
+
+def test_where_another_runtime_stands_in_its_library_serves_for_one_that_cannot_be_had(
+    tmp_path: Path, index: Path
+) -> None:
+    wheel(index, name="newer", version="3.0")
+    sdist(index, name="flagsy", before="raise SystemExit('no compiler')")
+    requires = ["flagsy==0.0.0", "newer==3.0"]
+    trainer = wheel(tmp_path, name="trainer", version="1.0", requires=requires)
+    wheel(index, name="newer", version="2.0")
+    numbered = recipe("2.15", lock=["flagsy==2.0", "newer==2.0"])
+    made = environments(tmp_path, numbered)
+    lines: list[str] = []
+    found = made.prepare([trainer], runtime_version="2.1", log=lines.append)
+    near, replaced = found.warnings
+    assert near.startswith("There is no runtime '2.1'")
+    own = f"{sys.version_info[0]}.{sys.version_info[1]}"
+    assert replaced == (
+        f"The package requires flagsy==0.0.0, which cannot be had for Python {own}; it runs with "
+        "2.0, which is what the runtime '2.15' has."
+    )
+    assert replaced in lines
+    code = "import flagsy, newer; print(flagsy.__version__, newer.__version__)"
+    assert says(found, code) == "2.0 3.0"
+    with pytest.raises(FailedPrecondition, match=r"its requirement 'flagsy==0\.0\.0'.* cannot"):
+        made.prepare([trainer], runtime_version="2.15")  # the very runtime that it asks for
+
+
+def test_what_no_runtime_has_is_a_failure_where_another_stands_in_too(tmp_path: Path) -> None:
+    trainer = wheel(tmp_path, name="trainer", version="1.0", requires=["no-such-library==1"])
+    made = environments(tmp_path, recipe("2.15"))
+    with pytest.raises(FailedPrecondition, match="its requirement 'no-such-library==1' cannot"):
+        made.prepare([trainer], runtime_version="2.1")
 
 
 def test_an_overlay_goes_before_everything_and_is_part_of_the_digest(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from mlengine.core.errors import FailedPrecondition
 from mlengine.environments.archives import Archive
 from mlengine.environments.base import Base
 
-__all__ = ["Command", "Installer", "find_installer"]
+__all__ = ["Command", "Installer", "find_installer", "only_wheels"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class Installer(Protocol):
        with the setuptools that the target interpreter sees.
     2. `resolve` changes nothing but writes, to `report`, what would have to be installed for
        all of `requirements`; `read_report` returns it as ``name==version`` lines. What only
-       the engine has may be among them or not.
+       the engine has may be among them or not. Nothing in `wheels_of` is built from source.
     3. `install_pins` installs exactly those pins, without dependencies.
     4. `install_lock` installs exactly what a requirements file pins, without dependencies, into
        an environment that sees nothing of the machine's.
@@ -53,11 +53,22 @@ class Installer(Protocol):
 
     def install_archive(self, python: Path, archive: Archive, *, isolated: bool) -> Command: ...
     def resolve(
-        self, python: Path, requirements: Path, *, constraints: Path, report: Path
+        self,
+        python: Path,
+        requirements: Path,
+        *,
+        constraints: Path,
+        report: Path,
+        wheels_of: Sequence[str] = (),
     ) -> Command: ...
     def read_report(self, report: Path) -> list[str]: ...
     def install_pins(self, python: Path, pins: Sequence[str]) -> Command: ...
     def install_lock(self, python: Path, lock: Path, base: Base, *, scratch: Path) -> Command: ...
+
+
+def only_wheels(names: Sequence[str]) -> tuple[str, ...]:
+    """Return the options, the same for all installers, that keep these from being built."""
+    return tuple(f"--only-binary={name}" for name in names)
 
 
 def find_installer(prefer: str, base: Base) -> Installer:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from mlengine.environments.archives import Archive
 from mlengine.environments.base import Base
-from mlengine.environments.installers import Command, Installer
+from mlengine.environments.installers import Command, Installer, only_wheels
 
 __all__ = ["PipInstaller", "has_pip"]
 
@@ -45,12 +45,20 @@ class PipInstaller:
         return Command((*_pip(python), *options, str(archive.path)), network=isolated)
 
     def resolve(
-        self, python: Path, requirements: Path, *, constraints: Path, report: Path
+        self,
+        python: Path,
+        requirements: Path,
+        *,
+        constraints: Path,
+        report: Path,
+        wheels_of: Sequence[str] = (),
     ) -> Command:
         """See `Installer`."""
         options = ("--dry-run", "--report", str(report), "-c", str(constraints))
         return Command(
-            (*_pip(python), *options, "-r", str(requirements)), network=True, variables=_cache()
+            (*_pip(python), *options, *only_wheels(wheels_of), "-r", str(requirements)),
+            network=True,
+            variables=_cache(),
         )
 
     def read_report(self, report: Path) -> list[str]:

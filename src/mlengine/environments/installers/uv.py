@@ -12,7 +12,7 @@ from pathlib import Path
 
 from mlengine.environments.archives import Archive
 from mlengine.environments.base import Base
-from mlengine.environments.installers import Command, Installer
+from mlengine.environments.installers import Command, Installer, only_wheels
 
 __all__ = ["UvInstaller", "find_uv"]
 
@@ -53,12 +53,25 @@ class UvInstaller:
         return Command(argv, network=isolated)
 
     def resolve(
-        self, python: Path, requirements: Path, *, constraints: Path, report: Path
+        self,
+        python: Path,
+        requirements: Path,
+        *,
+        constraints: Path,
+        report: Path,
+        wheels_of: Sequence[str] = (),
     ) -> Command:
         """See `Installer`."""
         options = ("--no-header", "--no-annotate", "--constraints", str(constraints))
         return Command(
-            (*self._pip("compile", python), *options, "-o", str(report), str(requirements)),
+            (
+                *self._pip("compile", python),
+                *options,
+                *only_wheels(wheels_of),
+                "-o",
+                str(report),
+                str(requirements),
+            ),
             network=True,
             variables=_cache(),
         )

@@ -9,8 +9,8 @@ when the trainer asks for it, and then gets
 - Keras 2 with the optimizers of its time, under every path it had (`names`, `paths`);
 - a `tf.contrib` with what trainers use, and errors that say where the rest is (`contrib`).
 
-`numpy` gets back the aliases that it dropped, scikit-learn its `externals.joblib` and
-`externals.six`.
+`numpy` gets back the aliases that it dropped, pandas its `as_matrix`, scikit-learn its
+`externals.joblib` and `externals.six`.
 
 Nothing here imports mlengine: it runs in environments that do not have it, on Python 3.9 to 3.11.
 """

@@ -25,6 +25,7 @@ __all__ = ["Finder", "install"]
 
 COMPLETIONS: dict[str, Callable[[ModuleType], None]] = {
     "numpy": names.complete_numpy,
+    "pandas": names.complete_pandas,
     "tensorflow": names.complete_tensorflow,
 }
 

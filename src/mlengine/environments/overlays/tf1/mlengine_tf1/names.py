@@ -1,4 +1,4 @@
-"""What TensorFlow, Keras and numpy get back once they are loaded."""
+"""What TensorFlow, Keras, numpy and pandas get back once they are loaded."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 from . import paths
 
-__all__ = ["complete_numpy", "complete_tensorflow"]
+__all__ = ["complete_numpy", "complete_pandas", "complete_tensorflow"]
 
 NUMPY_ALIASES = ("bool", "int", "float", "complex", "object", "str")
 
@@ -32,6 +32,16 @@ def complete_numpy(numpy: ModuleType) -> None:
         setattr(numpy, name, getattr(builtins, name))
     numpy.long = int  # type: ignore[attr-defined]
     numpy.unicode = str  # type: ignore[attr-defined]
+
+
+def complete_pandas(pandas: Any) -> None:
+    """Give pandas the way to an array that it had until 1.0."""
+
+    def as_matrix(self: Any, columns: Any = None) -> Any:
+        return (self if columns is None else self[columns]).values
+
+    pandas.DataFrame.as_matrix = as_matrix
+    pandas.Series.as_matrix = as_matrix
 
 
 def complete_tensorflow(tensorflow: Any) -> None:
