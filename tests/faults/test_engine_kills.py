@@ -35,6 +35,8 @@ from tests.waiting import wait_until
 pytest.importorskip("sklearn")
 
 SEED = int(os.environ.get("MLENGINE_SEED", "0")) or time.time_ns() % 10**6
+ROUND = 500
+"""Kills after which everything is looked at, and a new engine takes the next."""
 
 
 @pytest.fixture
@@ -125,18 +127,20 @@ def test_an_engine_stops_at_once_while_a_model_is_loading(engine: LiveEngine) ->
     wait_until(lambda: predict(engine, 7).answer == {"predictions": [7]}, 20)
 
 
-@pytest.mark.timeout(300 + 3 * KILLS)
-def test_nothing_is_lost_whatever_is_killed_whenever(engine: LiveEngine) -> None:
-    print(f"seed {SEED} (MLENGINE_SEED), {KILLS} kills (MLENGINE_KILLS)")
-    chance = random.Random(SEED)
+@pytest.mark.timeout(300 + 3 * ROUND)
+@pytest.mark.parametrize("before", range(0, KILLS, ROUND))
+def test_nothing_is_lost_whatever_is_killed_whenever(engine: LiveEngine, before: int) -> None:
+    kills, seed = min(ROUND, KILLS - before), SEED + before
+    print(f"seed {seed} (MLENGINE_SEED), {kills} kills (MLENGINE_KILLS), {before} before them")
+    chance = random.Random(seed)
     package = engine.upload_package(counting_trainer(LINES, 0.03))
     engine.submit("job_0", package)  # its environment is built before anything is killed
     assert engine.ended("job_0").state == "SUCCEEDED"
-    load, killer = Load(engine, package, random.Random(SEED)), Killer(engine, chance)
+    load, killer = Load(engine, package, random.Random(seed)), Killer(engine, chance)
     load.created.append("job_0")
     load.start()
     pause = threading.Event()
-    while sum(killer.kills.values()) < KILLS:
+    while sum(killer.kills.values()) < kills:
         pause.wait(chance.uniform(0, 0.4))
         if chance.random() < 0.2:
             killer.stop_something()
@@ -154,7 +158,7 @@ def test_nothing_is_lost_whatever_is_killed_whenever(engine: LiveEngine) -> None
         f"{len(load.created)} jobs, {len(load.cancelled)} cancels; "
         f"predictions {load.predictions}, slowest {load.slowest_s:.2f} s"
     )
-    assert not wrong, f"seed {SEED}:\n" + "\n".join(wrong)
+    assert not wrong, f"seed {seed}:\n" + "\n".join(wrong)
     assert load.predictions.get(200, 0) > 10 * load.predictions.get(500, 0)
     for version in engine.client.list_versions(P, "m", page_size=100).items:
         if version.state == "READY":
