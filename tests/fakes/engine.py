@@ -451,7 +451,10 @@ def _page(
     items: list[R], kind: str, scope: str, filter: str, page_size: int, page_token: str
 ) -> Page[R]:
     size = paging.page_size(page_size)
-    passes = filters.parse(filter)
+    kinds: dict[str, type[Resource]] = {
+        "jobs": Job, "models": Model, "versions": Version, "operations": Operation,
+    }  # fmt: skip
+    passes = filters.parse(filter, kinds.get(kind))
     kept = [item for item in items if passes.matches(encode(item))]
     start = int(paging.position(page_token, kind, scope, filter) or "0")
     rest = len(kept) > start + size

@@ -10,7 +10,8 @@
 A name may be camelCase or snake_case. In a value ``*`` stands for any characters and ``\\*`` for
 itself; quotes (double or single) allow spaces. ``:`` asks whether a list, a map or a text *has* the
 value, and ``path:*`` whether it is there at all. Numbers, RFC 3339 times and durations compare as
-such; an unset field equals its zero value, because answers leave it out.
+such; an unset field equals its zero value, because answers leave it out. A name that the resource
+does not have is refused, but for what is in a map.
 
 Pure: time is linear in filter and resource, depth is bounded, nothing reaches a database.
 """
@@ -19,17 +20,20 @@ from __future__ import annotations
 
 import datetime
 import re
-from collections.abc import Iterator, Mapping
+import typing
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from mlengine.core.clock import parse_duration_s
-from mlengine.core.errors import InvalidArgument
-from mlengine.core.wire import camel
+from mlengine.core.errors import InvalidArgument, did_you_mean
+from mlengine.core.resources import Resource
+from mlengine.core.wire import camel, field_types
 
 __all__ = ["MAX_DEPTH", "MAX_FILTER_BYTES", "Filter", "parse"]
 
 MAX_FILTER_BYTES = 10 * 1024
 MAX_DEPTH = 50
+_SHOWN = 100  # letters of a field's name that the caller made up
 
 _SPACE = re.compile(r"\s*")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_\-]*|[0-9][A-Za-z0-9_\-]*")
@@ -44,7 +48,9 @@ class Filter:
     """A parsed filter.
 
     Example:
-        >>> parse("state=FAILED AND jobId:rnn*").matches({"jobId": "rnn_1", "state": "FAILED"})
+        >>> from mlengine.core.resources import Job
+        >>> found = parse("state=FAILED AND jobId:rnn*", Job)
+        >>> found.matches({"jobId": "rnn_1", "state": "FAILED"})
         True
     """
 
@@ -56,12 +62,12 @@ class Filter:
         return self._root is None or self._root.matches(resource)
 
 
-def parse(text: str) -> Filter:
-    """Read a filter; an empty one lets everything pass.
+def parse(text: str, kind: type[Resource] | None = None) -> Filter:
+    """Read a filter over resources of a kind, or over any; an empty one lets everything pass.
 
     Raises:
-        InvalidArgument: It is longer than `MAX_FILTER_BYTES`, nested deeper than `MAX_DEPTH`, or
-            not of the grammar; the message tells at which character.
+        InvalidArgument: It is longer than `MAX_FILTER_BYTES`, nested deeper than `MAX_DEPTH`, not
+            of the grammar (the message tells at which character), or names an unknown field.
     """
     if len(text.encode("utf-8", "replace")) > MAX_FILTER_BYTES:
         raise InvalidArgument(
@@ -69,7 +75,7 @@ def parse(text: str) -> Filter:
             "Ask for less at once.",
             field="filter",
         )
-    return Filter(_Parser(text).parse())
+    return Filter(_Parser(text, kind).parse())
 
 
 # --- what a filter is made of -------------------------------------------------------------------
@@ -242,8 +248,8 @@ def _lookup(item: Any, path: tuple[str, ...]) -> Iterator[Any]:
 
 
 class _Parser:
-    def __init__(self, text: str) -> None:
-        self.text, self.at, self.depth = text, 0, 0
+    def __init__(self, text: str, kind: type[Resource] | None) -> None:
+        self.text, self.at, self.depth, self.kind = text, 0, 0, kind
 
     def parse(self) -> _Node | None:
         self._skip_space()
@@ -291,7 +297,10 @@ class _Parser:
         if match is None:
             raise self._error("An operator (: = != < <= > >=) is missing")
         self._move(match.end())
-        return _Restriction(tuple(path), match[0], self._value())
+        value = self._value()
+        if self.kind is not None:
+            _check_path(self.kind, path)
+        return _Restriction(tuple(path), match[0], value)
 
     def _name(self) -> str:
         quoted = _QUOTED.match(self.text, self.at)
@@ -350,6 +359,26 @@ class _Parser:
             "Write it like: jobId:census* AND state=FAILED.",
             field="filter",
         )
+
+
+def _check_path(kind: type[Resource], path: Sequence[str]) -> None:
+    """Refuse a path to what such a resource does not have; a map may hold any key."""
+    here: Any = kind
+    for depth, name in enumerate(path):
+        while typing.get_origin(here) is list:
+            (here,) = typing.get_args(here)
+        if here is Any or typing.get_origin(here) is dict:
+            return
+        known = field_types(here) if isinstance(here, type) and issubclass(here, Resource) else {}
+        key = name if name in known else camel(name)
+        if key not in known:
+            raise InvalidArgument(
+                f"There is no field {'.'.join(path[: depth + 1])[:_SHOWN]!r} in a "
+                f"{kind.__name__}, which the filter names.",
+                f"{did_you_mean(name, known)}Its fields: {', '.join(known) or 'none'}.",
+                field="filter",
+            )
+        here = known[key]
 
 
 def _inside(match: re.Match[str]) -> str:

@@ -17,7 +17,7 @@ import msgspec
 from mlengine.core.errors import InvalidArgument, did_you_mean
 from mlengine.core.resources import Resource
 
-__all__ = ["apply_mask", "camel", "decode", "encode", "snake"]
+__all__ = ["apply_mask", "camel", "decode", "encode", "field_types", "snake"]
 
 R = TypeVar("R", bound=Resource)
 _MAX_SHOWN_CHARS = 128  # of a name that the caller made up
@@ -110,6 +110,17 @@ def apply_mask(mask: str, allowed: Mapping[str, str], *, field: str = "update_ma
                 field=field,
             )
     return paths
+
+
+def field_types(cls: type[Resource]) -> dict[str, Any]:
+    """Return what each field of a resource holds, by its camelCase name.
+
+    Example:
+        >>> from mlengine.core.resources import TrainingInput
+        >>> field_types(TrainingInput)["packageUris"]
+        list[str]
+    """
+    return {field.camel: field.type for field in _fields_in_order(cls)}
 
 
 def camel(name: str) -> str:

@@ -6,13 +6,19 @@ from collections.abc import Callable, Sequence
 from typing import Protocol, TypeVar
 
 from mlengine.core import filters, paging
-from mlengine.core.resources import Resource
+from mlengine.core.resources import Job, Model, Operation, Resource, Version
 from mlengine.core.wire import encode
 from mlengine.engine import Page
 
 __all__ = ["list_page"]
 
 _CHUNK = 200
+_KINDS: dict[str, type[Resource]] = {
+    "jobs": Job,
+    "models": Model,
+    "versions": Version,
+    "operations": Operation,
+}
 
 
 class _Record(Protocol):
@@ -39,14 +45,14 @@ def list_page(
     Args:
         fetch: Returns at most so many (second) records older than a `seq` (first).
         view: Turns a record into what the caller sees; the filter looks at that.
-        scope: What is listed, for the seal of the token.
+        scope: What is listed, and of whom, for the seal of the token.
         filter: In the grammar of `core.filters`; empty matches all.
         page_size: As requested; 0 is the default.
         page_token: Of the page before, or empty.
         key: The engine's secret for seals.
     """
     size = paging.page_size(page_size)
-    matches = filters.parse(filter)
+    matches = filters.parse(filter, _KINDS[scope[0]])
     place = paging.position(page_token, *scope, filter, key=key)
     before = int(place) if place else None
     items: list[V] = []

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from mlengine.core.errors import InvalidArgument
 from mlengine.core.filters import MAX_DEPTH, MAX_FILTER_BYTES, parse
+from mlengine.core.resources import Job, Model, Operation
 
 JOB = {
     "jobId": "rnn_7",
@@ -62,17 +63,16 @@ JOB = {
         'createTime>="2018-03-02"',
         "createTime<2019-01-01",
         "state:*",
-        "consumed>=0",
         "jobPosition=0",
         "trainingInput.enableWebAccess=false",
-        'description=""',
+        'errorMessage=""',
         "trainingOutput.consumedMLUnits<2",
         # OR binds tighter than AND: FAILED AND (x OR rnn_7)
         "state=FAILED AND jobId=x OR jobId=rnn_7",
     ],
 )
 def test_a_filter_lets_the_job_pass(text: str) -> None:
-    assert parse(text).matches(JOB)
+    assert parse(text, Job).matches(JOB)
 
 
 @pytest.mark.parametrize(
@@ -94,12 +94,11 @@ def test_a_filter_lets_the_job_pass(text: str) -> None:
         "trainingInput.useChiefInTfConfig=false",
         "jobId:r\\*",
         "state=RUNNING AND jobId=x OR jobId=rnn_7",
-        "trainingInput.region.zone=a",
         "jobId:rnn_7*7",
     ],
 )
 def test_a_filter_keeps_the_job_out(text: str) -> None:
-    assert not parse(text).matches(JOB)
+    assert not parse(text, Job).matches(JOB)
 
 
 @pytest.mark.parametrize(
@@ -123,40 +122,68 @@ def test_a_filter_keeps_the_job_out(text: str) -> None:
 )
 def test_what_is_no_filter_is_refused_with_the_place(text: str, where: str) -> None:
     with pytest.raises(InvalidArgument) as caught:
-        parse(text)
+        parse(text, Job)
     assert where in str(caught.value)
     assert caught.value.field == "filter"
 
 
+UNKNOWN = {
+    "not a field": ("staet=FAILED", "'staet'", "Did you mean 'state'?"),
+    "nor deeper": ("trainingInput.regoin=a", "'trainingInput.regoin'", "Did you mean 'region'?"),
+    "below a list": ("trainingInput.packageUris.x=a", "'trainingInput.packageUris.x'", "none"),
+    "below a text": ("trainingInput.region.zone=a", "'trainingInput.region.zone'", "none"),
+    "in the second term": ("state=FAILED AND (NOT nope:*)", "'nope'", "jobId"),
+    "of another resource": ("runtimeVersion=2.15", "'runtimeVersion'", "trainingInput"),
+}
+
+
+@pytest.mark.parametrize(("text", "named", "remedy"), UNKNOWN.values(), ids=UNKNOWN.keys())
+def test_an_unknown_field_is_refused_by_name(text: str, named: str, remedy: str) -> None:
+    with pytest.raises(InvalidArgument) as caught:
+        parse(text, Job)
+    assert named in caught.value.problem and "a Job" in caught.value.problem
+    assert remedy in caught.value.remedy and caught.value.field == "filter"
+
+
+def test_a_map_may_hold_any_key() -> None:
+    assert not parse("labels.nobody=x", Job).matches(JOB)
+    assert parse("metadata.version.name:v1", Operation).matches(
+        {"metadata": {"version": {"name": "v1"}}}
+    )
+    assert parse("defaultVersion.framework=XGBOOST", Model).matches(
+        {"defaultVersion": {"framework": "XGBOOST"}}
+    )
+
+
 def test_a_long_filter_is_refused() -> None:
     with pytest.raises(InvalidArgument, match="longer"):
-        parse("a=" + "é" * (MAX_FILTER_BYTES // 2))
+        parse("state=" + "é" * (MAX_FILTER_BYTES // 2), Job)
 
 
 @pytest.mark.parametrize("opening", ["(", "NOT ", "-", "-("])
 def test_nesting_is_bounded(opening: str) -> None:
     with pytest.raises(InvalidArgument, match="too deep"):
-        parse(opening * (MAX_DEPTH + 1) + "a=b")
+        parse(opening * (MAX_DEPTH + 1) + "state=b", Job)
 
 
 @pytest.mark.parametrize(
     "text",
     [
-        "a:" + "*a" * 5000,
-        "a=" + "b" * 10000,
-        "a=b " * 2500,
-        "a=b OR " * 1400 + "a=b",
+        "labels.a:" + "*a" * 5000,
+        "labels.a=" + "b" * 10000,
+        "labels.a=b " * 900,
+        "labels.a=b OR " * 700 + "labels.a=b",
         '"' + "\\" * 10000,
         "(" * 10000,
         " " * 10000,
-        "a." * 5000 + "a=b",
+        "labels." + "a." * 5000 + "a=b",
         "-" * 10000,
     ],
 )
 def test_hostile_filters_take_linear_time(text: str) -> None:
     began = time.process_time()
     try:
-        parse(text[:MAX_FILTER_BYTES]).matches({"a": "a" * 20000 + "b"})
+        parse(text[:MAX_FILTER_BYTES], Job).matches({"labels": {"a": "a" * 20000 + "b"}})
     except InvalidArgument:
         pass
     assert time.process_time() - began < 0.5
@@ -165,7 +192,7 @@ def test_hostile_filters_take_linear_time(text: str) -> None:
 @given(st.text(alphabet="ab.:=<>!()*\"'\\- ANDORNT0-:TZ\n\x00é", max_size=60))
 def test_any_text_parses_or_is_refused(text: str) -> None:
     try:
-        parse(text).matches(JOB)
+        parse(text, Job).matches(JOB)
     except InvalidArgument:
         pass
 
@@ -173,4 +200,4 @@ def test_any_text_parses_or_is_refused(text: str) -> None:
 @given(st.text(min_size=1, max_size=30))
 def test_a_quoted_value_finds_itself(value: str) -> None:
     quoted = value.replace("\\", "\\\\").replace('"', '\\"').replace("*", "\\*")
-    assert parse(f'jobId="{quoted}"').matches({"jobId": value})
+    assert parse(f'jobId="{quoted}"', Job).matches({"jobId": value})
