@@ -6,9 +6,11 @@ it, and puts its output into the bucket after it, whole or not at all.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import platform
+import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,6 +29,7 @@ from mlengine.store import JobRecord, VersionRecord
 from mlengine.training.checks import check_region
 from mlengine.training.kinds import Preparation, hours_run
 from mlengine.training.launchers import AttemptSpec, ExitRecord, Outcome, ReplicaSpec
+from mlengine.training.places import is_local, remote_trouble
 from mlengine.training.tfconfig import base_environment
 
 __all__ = ["BatchJobs"]
@@ -126,7 +129,11 @@ class BatchJobs:
         if spec.uri:
             artifact = folder / "model"
             if not artifact.exists():
-                self._buckets.download(spec.uri, artifact)
+                aside = folder / "model.part"
+                shutil.rmtree(aside, ignore_errors=True)  # of a try that was cut
+                with self._carrying(spec.uri):
+                    self._buckets.download(spec.uri, aside)
+                aside.rename(artifact)
             uri = spec.uri
             preparation.log(f"Model directory: {uri}")
         else:
@@ -134,7 +141,8 @@ class BatchJobs:
             artifact, framework = self._artifacts.path(version.uid), version.version.framework
             uri = version.version.deployment_uri
             preparation.log(f"Model version: {version.model_id}/{version.version_id}")
-        names, inputs = self._inputs(spec, folder)
+        with self._carrying(*spec.input_paths):
+            names, inputs = self._inputs(spec, folder)
         preparation.log(f"Reading {len(inputs)} file(s).")
         plan = {
             "artifact": str(artifact),
@@ -195,12 +203,19 @@ class BatchJobs:
         """Put the finished output into the bucket; an unfinished one is not shown to anybody."""
         spec = _input(record.job)
         if exit_record.outcome is Outcome.SUCCEEDED:
-            self._buckets.upload_tree(attempt_dir / "output", spec.output_path)
+            with self._carrying(spec.output_path):
+                self._buckets.upload_tree(attempt_dir / "output", spec.output_path)
         elif load_error := _progress(attempt_dir).get("load_error"):
             raise FailedPrecondition(str(load_error))
         output = self._output(record, attempt_dir)
         output.node_hours = hours_run(exit_record)
         return {"prediction_output": output}
+
+    def _carrying(self, *uris: str) -> contextlib.AbstractContextManager[None]:
+        """Have what an object store does not answer tried again in a while."""
+        places = [parse_uri(uri, wildcards=True).bucket for uri in uris]
+        here = all(is_local(self._buckets, bucket) for bucket in places)
+        return contextlib.nullcontext() if here else remote_trouble()
 
     def progress(self, record: JobRecord, attempt_dir: Path) -> dict[str, Any]:
         """Return how many instances were answered so far."""

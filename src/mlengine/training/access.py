@@ -27,12 +27,14 @@ from mlengine.storage.shims.programs import install_programs
 from mlengine.storage.sidecar.certificates import INTERCEPTED, Certificate, ensure_certificate
 from mlengine.storage.sidecar.config import SidecarConfig, write_config
 from mlengine.storage.sidecar.connect import USER
+from mlengine.storage.sidecar.keys import keep_keys
 from mlengine.training.launchers import SidecarSpec
 from mlengine.training.tfconfig import base_environment
 
 __all__ = ["Access", "BucketAccess"]
 
 _CONFIG = "buckets.json"
+_KEYS = "object-stores.json"
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _PROXY_VARIABLES = ("https_proxy", "HTTPS_PROXY")
 _NO_PROXY_VARIABLES = ("no_proxy", "NO_PROXY")
@@ -94,10 +96,16 @@ class BucketAccess:
         secret, config = new_secret(), attempt_dir / _CONFIG
         certificate, problem, programs = self._shared()
         backed = [b for b in self._buckets.list() if b.backing]
+        keys = self._run / _KEYS
+        if any(not b.backing.startswith("file:") for b in backed):
+            keep_keys(keys, self._environ)
+        else:
+            keys.unlink(missing_ok=True)
         write_config(config, SidecarConfig(
             secret=secret, root=str(self._root), buckets=backed,
             certificate=str(certificate.certificate) if certificate else "",
             key=str(certificate.key) if certificate else "",
+            keys=str(keys) if keys.exists() else "",
         ))  # fmt: skip
         variables = {"STORAGE_EMULATOR_HOST": f"http://127.0.0.1:{{port}}/{secret}"}
         env = {

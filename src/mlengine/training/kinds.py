@@ -8,13 +8,14 @@ from typing import Any, Protocol
 
 import msgspec
 
+from mlengine.core.errors import Unavailable
 from mlengine.core.resources import Job, TrainingInput
 from mlengine.store import JobRecord
 from mlengine.training.admission import Demand
 from mlengine.training.launchers import AttemptSpec, ExitRecord
 from mlengine.training.plan import plan_replicas
 
-__all__ = ["JobKind", "Preparation", "demand_of", "hours_run", "kind_of",
+__all__ = ["JobKind", "NotYet", "Preparation", "demand_of", "hours_run", "kind_of",
            "ml_units"]  # fmt: skip
 
 
@@ -44,6 +45,10 @@ class Preparation(msgspec.Struct, frozen=True):
     gpus: tuple[str, ...] = ()
 
 
+class NotYet(Unavailable):
+    """What an attempt made cannot be put where it belongs now; it is tried again."""
+
+
 class JobKind(Protocol):
     """Contract, held by `tests/unit/training` and `tests/unit/prediction` for each kind:
 
@@ -54,7 +59,7 @@ class JobKind(Protocol):
     3. `collect` is called once no process of the attempt is left; what it returns are the
        attributes of `Job` to set at the end: an `error_message` among them fails a job that
        exited with 0, and `warnings` go to its log and details. It may be called again after a
-       crash.
+       crash, and is after it has raised `NotYet`.
     """
 
     def check(self, project: str, job: Job) -> Sequence[str]: ...

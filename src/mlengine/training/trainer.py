@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from mlengine.core.errors import EngineError, FailedPrecondition, InvalidArgument
+from mlengine.core.errors import EngineError, FailedPrecondition, InvalidArgument, Unavailable
 from mlengine.core.resources import Job, JobOptions, TrainingInput, TrainingOutput
 from mlengine.environments import Environment, Environments, check_archive_name
 from mlengine.storage import Buckets
@@ -29,11 +30,13 @@ from mlengine.training.launchers import (
     WarmStart,
 )
 from mlengine.training.localise import localise
+from mlengine.training.mirroring import Mirrors
+from mlengine.training.places import Places, is_local, remote_trouble
 from mlengine.training.plan import ReplicaPlan, plan_replicas
 from mlengine.training.ports import Ports
 from mlengine.training.replicas import Program, replica_specs
 from mlengine.training.tfconfig import chief_role
-from mlengine.training.uris import ensure_folder, takes_uris_apart
+from mlengine.training.uris import takes_uris_apart
 from mlengine.training.verdict import judge
 
 __all__ = ["TrainerJobs"]
@@ -51,6 +54,7 @@ class TrainerJobs:
         notify: Socket on which supervisors say that something happened.
         cpus: What this machine has, for replicas that share it; None counts.
         access: How replicas' own programs reach buckets; None: only by the paths they are given.
+        mirrors: Copies of what jobs have in object stores; None: only folders are of use.
     """
 
     def __init__(
@@ -64,6 +68,7 @@ class TrainerJobs:
         notify: str,
         cpus: float | None = None,
         access: BucketAccess | None = None,
+        mirrors: Mirrors | None = None,
     ) -> None:
         self._buckets = buckets
         self._environments = environments
@@ -74,6 +79,7 @@ class TrainerJobs:
         self._cpus = float(len(os.sched_getaffinity(0))) if cpus is None else cpus
         self._ports = Ports()
         self._access = access
+        self._places = Places(buckets, mirrors)
 
     def check(self, project: str, job: Job) -> Sequence[str]:
         """Refuse what can never run: bad fields, missing packages, a job dir nobody can write.
@@ -94,6 +100,8 @@ class TrainerJobs:
             field = f"training_input.package_uris[{index}]"
             try:
                 found = self._buckets.stat(parse_uri(uri, field=field))
+            except Unavailable:
+                raise
             except EngineError as error:
                 raise InvalidArgument(
                     f"The package {uri} cannot be read: {error.problem}",
@@ -102,21 +110,18 @@ class TrainerJobs:
                 ) from None
             check_archive_name(found.name, field=field)
         if spec.job_dir:
-            self._job_dir(spec.job_dir)
+            self._check_job_dir(spec.job_dir)
         return warnings
 
-    def _job_dir(self, uri: str) -> Path:
-        field = "training_input.job_dir"
+    def _check_job_dir(self, uri: str) -> None:
         if is_uri(uri):
-            return self._buckets.local_path(uri, field=field)
-        path = Path(uri)
-        if not path.is_absolute():
+            self._places.check_job_dir(uri)
+        elif not Path(uri).is_absolute():
             raise InvalidArgument(
                 f"The job directory {uri!r} is neither a gs:// URI nor an absolute path.",
                 "Write gs://BUCKET/PATH.",
-                field=field,
+                field="training_input.job_dir",
             )
-        return path
 
     def prepare(self, preparation: Preparation) -> AttemptSpec:
         """Fetch and install the packages; say what to run."""
@@ -199,17 +204,21 @@ class TrainerJobs:
         if verbatim:
             argv += spec.args
         else:
-            resolve = functools.partial(self._resolve, log=preparation.log)
+            resolve = functools.partial(self._places.resolve, preparation=preparation)
             argv += [localise(a, resolve) for a in spec.args]
         job_dir = ""
         if spec.job_dir:
-            folder = self._job_dir(spec.job_dir)
-            folder.mkdir(parents=True, exist_ok=True)
-            job_dir = str(folder)
+            job_dir = self._open_job_dir(spec.job_dir, preparation, verbatim=verbatim)
             argv += ["--job-dir", spec.job_dir if verbatim else job_dir]
         if verbatim and any("gs://" in argument for argument in argv):
             preparation.log("The trainer reads gs:// by itself: its arguments are as written.")
         return Program(argv=argv, environment=environment, job_dir=job_dir, environ=os.environ)
+
+    def _open_job_dir(self, uri: str, preparation: Preparation, *, verbatim: bool) -> str:
+        if is_uri(uri):
+            return self._places.open_job_dir(uri, preparation, verbatim=verbatim)
+        Path(uri).mkdir(parents=True, exist_ok=True)
+        return uri
 
     def _cluster(self, spec: TrainingInput, plan: ReplicaPlan, *, runtime: str) -> Cluster:
         """Find ports for everybody."""
@@ -232,25 +241,26 @@ class TrainerJobs:
             source = parse_uri(uri, field="training_input.package_uris")
             preparation.log(f"Downloading the package: {uri}")
             path = folder / Path(source.name).name
-            with self._buckets.open_read(source) as data, path.open("wb") as out:
+            away = (
+                contextlib.nullcontext()
+                if is_local(self._buckets, source.bucket)
+                else (remote_trouble())
+            )
+            with away, self._buckets.open_read(source) as data, path.open("wb") as out:
                 while chunk := data.read(1 << 20):
                     out.write(chunk)
             paths.append(path)
         return paths
 
-    def _resolve(self, uri: str, *, log: Callable[[str], None]) -> str | None:
-        try:
-            path = self._buckets.local_path(uri, field="training_input.args")
-        except EngineError:
-            return None  # a public bucket, or one that is not a folder: the trainer may know how
-        if ensure_folder(path):
-            log(f"Made the folder {uri}, for there was nothing of that name.")
-        return f"{path}/" if uri.endswith("/") else str(path)
-
     def collect(
         self, record: JobRecord, attempt_dir: Path, exit_record: ExitRecord
     ) -> dict[str, Any]:
-        """Fill in the training output, and judge what the trainer left in its job dir."""
+        """Fill in the training output, and judge what the trainer left in its job dir.
+
+        Raises:
+            NotYet: An object store does not answer, and not all of it is there.
+        """
+        self._places.settle(record, exit_record)
         verdict = judge(record, attempt_dir, self._own_job_dir(record), exit_record)
         return {
             "training_output": TrainingOutput(consumed_m_l_units=ml_units(record.job, exit_record)),
@@ -261,7 +271,9 @@ class TrainerJobs:
     def _own_job_dir(self, record: JobRecord) -> Path | None:
         uri = _input(record.job).job_dir
         try:
-            return self._job_dir(uri) if uri else None
+            if not is_uri(uri):
+                return Path(uri) if uri else None
+            return self._places.job_dir(record, uri)
         except EngineError:  # its bucket was deleted meanwhile
             return None
 

@@ -2,9 +2,10 @@
 
 Trainers run ``subprocess.check_call(["gsutil", "-m", "cp", "-r", local, "gs://b/out"])``; in a
 replica these two programs come first on the ``PATH``. They run on the engine's interpreter,
-whatever the trainer's is, and open the job's buckets themselves, with what the attempt's own file
-tells (`mlengine.storage.sidecar.config`). What they do not know they refuse by name: a command
-that seems to have worked is worse than one that says that it cannot.
+whatever the trainer's is, and open the job's folders themselves, with what the attempt's own file
+tells (`mlengine.storage.sidecar.config`); object stores they reach through the attempt's helper.
+What they do not know they refuse by name: a command that seems to have worked is worse than one
+that says that it cannot.
 
 `gsutil` and `gcloud` read the words, `commands` does what they mean, `programs` writes the files
 that replicas find.
@@ -33,8 +34,8 @@ def main(program: str, words: Sequence[str]) -> int:
     run = {"gsutil": gsutil.run, "gcloud": gcloud.run}[program]
 
     def commands() -> Commands:
-        buckets = open_buckets(read_config(Path(os.environ.get(CONFIG_VARIABLE, ""))))
-        return Commands(buckets)
+        config = read_config(Path(os.environ.get(CONFIG_VARIABLE, "")))
+        return Commands(open_buckets(config, by_helper=True))
 
     try:
         return run(list(words), commands, dict(os.environ))

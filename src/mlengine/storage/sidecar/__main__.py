@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from mlengine.storage.sidecar.config import read_config
+from mlengine.storage.sidecar.keys import take_keys
 from mlengine.storage.sidecar.server import Sidecar
 
 __all__ = ["main"]
@@ -19,7 +20,10 @@ def main(arguments: list[str]) -> int:
     descriptor, config = arguments
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the trainer
     with socket.socket(fileno=int(descriptor)) as listener:
-        asyncio.run(Sidecar(read_config(Path(config))).serve(listener))
+        read = read_config(Path(config))
+        if read.keys:
+            take_keys(Path(read.keys))
+        asyncio.run(Sidecar(read).serve(listener))
     return 0
 
 

@@ -9,6 +9,8 @@ import msgspec
 
 from mlengine.core.errors import FailedPrecondition
 from mlengine.core.resources import Bucket
+from mlengine.storage.backends.remote import REMOTE_SCHEMES
+from mlengine.storage.paths import parse_backing
 from mlengine.storage.sidecar.table import BucketSnapshot, JobBuckets
 
 __all__ = ["SidecarConfig", "open_buckets", "read_config", "write_config"]
@@ -23,6 +25,8 @@ class SidecarConfig(msgspec.Struct, frozen=True, kw_only=True):
         buckets: Those that are backed elsewhere, as they were when the attempt was prepared.
         certificate: PEM file for Google's host names; empty: these are not intercepted.
         key: Its private key.
+        keys: File of what the buckets that are backed elsewhere are reached by (`keys`); empty when
+            there is none.
     """
 
     secret: str
@@ -30,6 +34,7 @@ class SidecarConfig(msgspec.Struct, frozen=True, kw_only=True):
     buckets: list[Bucket]
     certificate: str = ""
     key: str = ""
+    keys: str = ""
 
 
 def write_config(path: Path, config: SidecarConfig) -> None:
@@ -56,7 +61,20 @@ def read_config(path: Path) -> SidecarConfig:
         ) from None
 
 
-def open_buckets(config: SidecarConfig) -> JobBuckets:
-    """Return the buckets that a file tells of."""
-    root = Path(config.root)
-    return JobBuckets(BucketSnapshot(root, config.buckets), root)
+def open_buckets(config: SidecarConfig, *, by_helper: bool = False) -> JobBuckets:
+    """Return the buckets that a file tells of.
+
+    Args:
+        by_helper: Reach those in object stores through the helper, which is what a job finds at
+            ``STORAGE_EMULATOR_HOST``: a job's own programs have no keys.
+    """
+    root, buckets = Path(config.root), config.buckets
+    if by_helper:
+        buckets = [_by_helper(bucket) for bucket in buckets]
+    return JobBuckets(BucketSnapshot(root, buckets), root)
+
+
+def _by_helper(bucket: Bucket) -> Bucket:
+    if parse_backing(bucket.backing).scheme not in REMOTE_SCHEMES:
+        return bucket
+    return msgspec.structs.replace(bucket, backing=f"gcs://{bucket.name}")

@@ -1,0 +1,310 @@
+"""A job's own copies of what it reads and writes in buckets that are not folders of this machine.
+
+A trainer opens paths. Where its ``gs://`` arguments lie in an object store, each becomes a path in
+the job's mirror of that bucket: what is there already is fetched before the trainer starts, and
+what it writes, replaces or removes there is done in the bucket too, while it runs and once more,
+completely, when it has ended.
+
+    jobs/<uid>/buckets/BUCKET/NAME   the copies; a later attempt of the job finds them
+    mirrors/<uid>.json               which of them the bucket has; there while the job is open
+
+What a trainer changes goes before what lies in the bucket: it was fetched from there. A trainer
+that reads ``gs://`` by itself has no copies; of its job directory the event files are looked at,
+and what it exported when it ended.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+from mlengine.core.errors import FailedPrecondition, NotFound
+from mlengine.runtime import attemptfiles
+from mlengine.storage import Buckets, staging
+from mlengine.storage.backends import ObjectInfo
+from mlengine.storage.backends.folder import FolderBackend
+from mlengine.storage.faults import from_os_error
+from mlengine.storage.paths import BucketPath
+from mlengine.storage.patterns import has_wildcards
+
+__all__ = ["JobMirror", "is_event_file", "mirror_path"]
+
+_FOLDER = "buckets"
+_STAGING = ".staging"
+_CHUNK_BYTES = 1 << 20
+_BESIDE = 8  # files that are carried at one time
+_SPARE_BYTES = 256 << 20
+
+Log = Callable[[str], None]
+Place = tuple[str, str]  # bucket and name
+
+
+class _Stamp(NamedTuple):
+    """One writing of a file of the mirror."""
+
+    size: int
+    inode: int
+    changed_ns: int
+
+
+class _State(msgspec.Struct):
+    """What is known of a mirror.
+
+    Attributes:
+        buckets: Whose copies the trainer changes; bucket → name → what the bucket has of it.
+        watched: The job directory of a trainer that writes to the bucket by itself.
+    """
+
+    project: str
+    job_id: str
+    buckets: dict[str, dict[str, _Stamp]] = {}
+    watched: str = ""
+
+
+def mirror_path(job_folder: Path, where: BucketPath) -> Path:
+    """Return where a job's copy of an object or prefix lies, existing or not."""
+    return job_folder / _FOLDER / where.bucket / where.name
+
+
+def is_event_file(name: str) -> bool:
+    """Return whether an object is one that TensorBoard reads."""
+    return "tfevents" in name.rpartition("/")[2]
+
+
+class JobMirror:
+    """The mirror of one job. Thread-safe.
+
+    Args:
+        buckets: Where the originals are.
+        job_folder: Where the copies are.
+        state_file: Is written when there is something to remember.
+        project: Whose job it is, for who finds the file later.
+        job_id: Likewise.
+    """
+
+    def __init__(
+        self, buckets: Buckets, job_folder: Path, state_file: Path, project: str, job_id: str
+    ) -> None:
+        self._buckets, self._folder, self._file = buckets, job_folder, state_file
+        self._lock = threading.Lock()
+        self._state = _read(state_file) or _State(project, job_id)
+
+    @property
+    def owner(self) -> tuple[str, str]:
+        """Project and id of the job."""
+        return self._state.project, self._state.job_id
+
+    def path(self, where: BucketPath) -> Path:
+        """Return where the copy of an object or prefix lies, existing or not."""
+        return mirror_path(self._folder, where)
+
+    # --- before the trainer starts --------------------------------------------------------------
+
+    def fetch(self, where: BucketPath, log: Log, cancelled: Callable[[], bool]) -> int:
+        """Copy what a place means in its bucket, and carry changes there back from now on.
+
+        Args:
+            where: An object, everything beneath a prefix, what matches a pattern, or the beginning
+                of names, whichever is there.
+
+        Returns:
+            How many objects it means.
+
+        Raises:
+            FailedPrecondition: There is no room for it on this machine.
+            Unavailable: The bucket cannot be reached.
+        """
+        with self._current():
+            known = self._state.buckets.setdefault(where.bucket, {})
+            found = self._meant(where)
+            # What a former attempt has, or has removed, is newer than what the bucket has of it.
+            missing = [i for i in found if i.name not in known and not self._copy_of(i).exists()]
+            if missing:
+                self._make_room(where, missing)
+                size = sum(info.size for info in missing)
+                log(f"Fetching {where}: {len(missing)} file(s), {size / 1e6:,.1f} MB.")
+                self._fetch_all(missing, cancelled)
+            self._save()
+            return len(found)
+
+    def _meant(self, where: BucketPath) -> list[ObjectInfo]:
+        if has_wildcards(where.name):
+            return self._buckets.glob(str(where))
+        if not where.is_folder:
+            with contextlib.suppress(NotFound):
+                return [self._buckets.stat(where)]
+            beneath = [*self._buckets.backend(where.bucket).list(where.name + "/")]
+            if beneath:
+                return beneath
+        return [*self._buckets.backend(where.bucket).list(where.name)]
+
+    def _make_room(self, where: BucketPath, missing: Sequence[ObjectInfo]) -> None:
+        self._root.mkdir(parents=True, exist_ok=True, mode=0o700)
+        size, free = sum(info.size for info in missing), shutil.disk_usage(self._root).free
+        if size + _SPARE_BYTES > free:
+            raise FailedPrecondition(
+                f"{where} has {size / 1e9:,.1f} GB, and this machine has room for "
+                f"{max(free - _SPARE_BYTES, 0) / 1e9:,.1f} GB.",
+                "Free space, or let the trainer read gs:// by itself (tf.io.gfile, "
+                "google.cloud.storage): name less of it in its arguments.",
+            )
+
+    def _fetch_all(self, missing: Sequence[ObjectInfo], cancelled: Callable[[], bool]) -> None:
+        def one(info: ObjectInfo) -> tuple[str, _Stamp | None]:
+            return info.name, None if cancelled() else self._fetch_one(info)
+
+        with ThreadPoolExecutor(_BESIDE, thread_name_prefix="fetch") as carriers:
+            for (name, stamp), info in zip(carriers.map(one, missing), missing, strict=True):
+                if stamp is not None:
+                    self._state.buckets[info.bucket][name] = stamp
+
+    def _fetch_one(self, info: ObjectInfo) -> _Stamp:
+        """Copy one object, whole, with the time that it has there."""
+        name = f"{info.bucket}/{info.name}"
+        try:
+            with self._buckets.open_read(BucketPath(info.bucket, info.name)) as data:
+                chunks = iter(lambda: data.read(_CHUNK_BYTES), b"")
+                staging.write_whole(self._root, name, chunks, staging=_STAGING)
+            moment_ns = int(info.updated.timestamp() * 1e9)
+            os.utime(self._root / name, ns=(moment_ns, moment_ns), follow_symlinks=False)
+            return _stamp(self._tree(info.bucket).stat(info.name))
+        except OSError as error:
+            raise from_os_error(error, f"the copy of {info.uri}") from error
+
+    # --- while it runs, and when it has ended ---------------------------------------------------
+
+    def push(self) -> int:
+        """Do in the buckets what the trainer did in its copies; return how many objects changed.
+
+        Raises:
+            Unavailable: A bucket cannot be reached; what was not carried is carried another time.
+        """
+        with self._current():
+            changed = 0
+            try:
+                for bucket in self._state.buckets:
+                    changed += self._push_bucket(bucket)
+            finally:
+                self._save()
+            return changed
+
+    def _push_bucket(self, bucket: str) -> int:
+        root = self._root / bucket
+        if not root.is_dir():
+            return 0  # nothing was written; or the copies are lost, which removes no original
+        known, tree = self._state.buckets[bucket], self._tree(bucket)
+        there = {info.name: _stamp(info) for info in tree.list()}
+        news = [name for name, stamp in there.items() if known.get(name) != stamp]
+
+        def upload(name: str) -> tuple[str, _Stamp | None]:
+            try:
+                file, info = tree.open_object(name)
+            except (NotFound, FailedPrecondition):  # removed, or made a link, since
+                return name, None
+            with file:
+                chunks = iter(lambda: file.read(_CHUNK_BYTES), b"")
+                self._buckets.write(BucketPath(bucket, name), chunks)
+            return name, _stamp(info)  # of a file that grows on, an old one: it goes again
+
+        with ThreadPoolExecutor(_BESIDE, thread_name_prefix="push") as carriers:
+            for name, stamp in carriers.map(upload, news):
+                if stamp is not None:
+                    known[name] = stamp
+        gone = [name for name in known if name not in there]
+        for name in gone:
+            with contextlib.suppress(NotFound):
+                self._buckets.delete_object(BucketPath(bucket, name))
+            del known[name]
+        return len(news) + len(gone)
+
+    # --- of trainers that write by themselves ---------------------------------------------------
+
+    def watch(self, where: BucketPath) -> None:
+        """Remember a job directory that the trainer writes to by itself."""
+        with self._current():
+            self._state.watched = str(where)
+            self._save()
+
+    def look(self, wanted: Callable[[ObjectInfo], bool]) -> None:
+        """Copy what is new of the job directory that is watched, for us to read."""
+        with self._current():
+            if not self._state.watched:
+                return
+            bucket, _slash, name = self._state.watched.removeprefix("gs://").partition("/")
+            folder = name if not name or name.endswith("/") else name + "/"
+            for info in self._buckets.backend(bucket).list(folder):
+                if wanted(info) and not self._is_same(info):
+                    with contextlib.suppress(NotFound):
+                        self._fetch_one(info)
+
+    def _is_same(self, info: ObjectInfo) -> bool:
+        with contextlib.suppress(OSError):
+            status = self._copy_of(info).stat()
+            return (status.st_size, int(status.st_mtime)) == (
+                info.size, int(info.updated.timestamp()),
+            )  # fmt: skip
+        return False
+
+    # --- when the job is over -------------------------------------------------------------------
+
+    def retire(self) -> None:
+        """Forget the mirror and remove its copies, but for event files: these are still shown."""
+        with self._lock:
+            self._file.unlink(missing_ok=True)
+            self._state.buckets, self._state.watched = {}, ""
+            for folder, _folders, names in os.walk(self._root, topdown=False):
+                for name in names:
+                    if not is_event_file(name):
+                        (Path(folder) / name).unlink(missing_ok=True)
+                with contextlib.suppress(OSError):
+                    Path(folder).rmdir()
+
+    # --- inner ----------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def _current(self) -> Iterator[None]:
+        """Work alone, on what is known now: another engine may have led meanwhile."""
+        with self._lock:
+            self._state = _read(self._file) or self._state
+            yield
+
+    @property
+    def _root(self) -> Path:
+        return self._folder / _FOLDER
+
+    def _tree(self, bucket: str) -> FolderBackend:
+        return FolderBackend(self._root, bucket=bucket, folder=bucket, staging=_STAGING)
+
+    def _copy_of(self, info: ObjectInfo) -> Path:
+        return self._root / info.bucket / info.name
+
+    def _save(self) -> None:
+        if not self._state.buckets and not self._state.watched:
+            return
+        content = msgspec.json.encode(self._state)
+        try:
+            if self._file.is_file() and self._file.read_bytes() == content:
+                return
+            self._file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            attemptfiles.write_json(self._file, msgspec.to_builtins(self._state))
+        except OSError as error:
+            raise from_os_error(error, "what is known of the job's copies") from error
+
+
+def _read(file: Path) -> _State | None:
+    try:
+        return msgspec.json.decode(file.read_bytes(), type=_State)
+    except (OSError, msgspec.MsgspecError):
+        return None
+
+
+def _stamp(info: ObjectInfo) -> _Stamp:
+    return _Stamp(info.size, info.inode, info.changed_ns)

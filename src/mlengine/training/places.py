@@ -1,0 +1,165 @@
+"""Where a job's ``gs://`` places lie on this machine: in a bucket's own folder, or in its mirror.
+
+folder-backed bucket     the real path, as ever
+object store             the path of the job's own copy (`mirrors`), fetched before it starts
+a bucket that is not ours, or a whole one in an object store     as it was written
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from mlengine.core.errors import EngineError, FailedPrecondition, Unavailable
+from mlengine.storage import Buckets
+from mlengine.storage.backends import ObjectInfo
+from mlengine.storage.backends.folder import FolderBackend
+from mlengine.storage.paths import BucketPath, is_uri, parse_uri
+from mlengine.storage.patterns import has_wildcards
+from mlengine.store import JobRecord
+from mlengine.training.kinds import NotYet, Preparation
+from mlengine.training.launchers import ExitRecord, Outcome
+from mlengine.training.mirroring import Mirrors
+from mlengine.training.mirrors import mirror_path
+from mlengine.training.uris import ensure_folder
+
+__all__ = ["Places", "is_local", "remote_trouble"]
+
+_LOOKED_AT_BYTES = 4 << 30
+_LOOKED_AT_FILES = 1000
+_SLACK_S = 1.0  # stores tell times to the second
+
+
+class Places:
+    """The places of all jobs.
+
+    Args:
+        buckets: All buckets.
+        mirrors: Of jobs with places in object stores; None: such places are refused.
+    """
+
+    def __init__(self, buckets: Buckets, mirrors: Mirrors | None) -> None:
+        self._buckets, self._mirrors = buckets, mirrors
+
+    def check_job_dir(self, uri: str) -> None:
+        """Refuse what no trainer could write to."""
+        if self._mirror_of(uri) is None:
+            self._buckets.local_path(uri, field="training_input.job_dir")
+
+    def job_dir(self, record: JobRecord, uri: str) -> Path | None:
+        """Return where a job's directory can be read; None when there is nothing."""
+        mirrors = self._mirror_of(uri)
+        if mirrors is None:
+            return self._buckets.local_path(uri)
+        path = mirror_path(mirrors.folder(record), parse_uri(uri))
+        return path if path.is_dir() else None
+
+    def open_job_dir(self, uri: str, preparation: Preparation, *, verbatim: bool) -> str:
+        """Have a job's directory ready; return what variables call it.
+
+        Args:
+            verbatim: The trainer writes to ``gs://`` by itself.
+        """
+        mirrors = self._mirror_of(uri)
+        if mirrors is None:
+            folder = self._buckets.local_path(uri, field="training_input.job_dir")
+            folder.mkdir(parents=True, exist_ok=True)
+            return str(folder)
+        bucket, name = parse_uri(uri)
+        where = BucketPath(bucket, name if not name or name.endswith("/") else name + "/")
+        mirror = mirrors.of(preparation.record)
+        if verbatim:
+            mirror.watch(where)
+            return uri
+        with remote_trouble():
+            mirror.fetch(where, preparation.log, preparation.cancelled)
+        folder = mirror.path(where)
+        folder.mkdir(parents=True, exist_ok=True)
+        return str(folder)
+
+    def resolve(self, uri: str, preparation: Preparation) -> str | None:
+        """Return the path that a URI in an argument becomes; None leaves it as it is."""
+        mirrors = self._mirror_of(uri, wildcards=True)
+        try:
+            if mirrors is None:
+                path, is_new = self._buckets.local_path(uri, field="training_input.args"), True
+            else:
+                where = parse_uri(uri, wildcards=True)
+                if not where.name:
+                    return None  # nobody means a copy of all that there is
+                mirror = mirrors.of(preparation.record)
+                with remote_trouble():
+                    found = mirror.fetch(where, preparation.log, preparation.cancelled)
+                path, is_new = mirror.path(where), not found and not has_wildcards(where.name)
+        except NotYet:
+            raise
+        except EngineError:
+            if mirrors is not None:
+                raise
+            return None  # a public bucket, or one of no known kind: the trainer may know how
+        if is_new and ensure_folder(path):
+            preparation.log(f"Made the folder {uri}, for there was nothing of that name.")
+        return f"{path}/" if uri.endswith("/") else str(path)
+
+    def settle(self, record: JobRecord, exit_record: ExitRecord) -> None:
+        """Carry all that an attempt left to its buckets, before anybody believes its success.
+
+        Raises:
+            NotYet: An object store does not answer.
+            FailedPrecondition: It does not take the files.
+        """
+        mirror = self._mirrors.known(record) if self._mirrors else None
+        if self._mirrors is None or mirror is None:
+            return
+        try:
+            mirror.push()
+            mirror.look(_made_since(exit_record.started - _SLACK_S))
+        except EngineError as error:
+            if exit_record.outcome is not Outcome.SUCCEEDED:
+                return  # the job has failed anyway; `Mirrors.tick` goes on trying
+            problem = f"The job's files are not in their bucket yet: {error.problem}"
+            remedy = f"They are in {self._mirrors.folder(record)}/buckets until then."
+            if isinstance(error, Unavailable):
+                raise NotYet(problem, remedy) from None
+            raise FailedPrecondition(problem, remedy) from None
+
+    def _mirror_of(self, uri: str, *, wildcards: bool = False) -> Mirrors | None:
+        """Return the mirrors if a place needs one."""
+        if self._mirrors is None or not is_uri(uri):
+            return None
+        try:
+            bucket = parse_uri(uri, wildcards=wildcards).bucket
+            return None if is_local(self._buckets, bucket) else self._mirrors
+        except EngineError:
+            return None
+
+
+def is_local(buckets: Buckets, bucket: str) -> bool:
+    """Return whether a bucket's objects are files of this machine."""
+    return isinstance(buckets.backend(bucket), FolderBackend)
+
+
+@contextlib.contextmanager
+def remote_trouble() -> Iterator[None]:
+    """Have a step that an object store does not answer tried again in a while."""
+    try:
+        yield
+    except Unavailable as error:
+        raise NotYet(error.problem, error.remedy, field=error.field) from None
+
+
+def _made_since(moment_s: float) -> Callable[[ObjectInfo], bool]:
+    """Return a choice of what was written since; of very much, only a part."""
+    files, size = 0, 0
+
+    def is_wanted(info: ObjectInfo) -> bool:
+        nonlocal files, size
+        if info.updated.timestamp() < moment_s or files >= _LOOKED_AT_FILES:
+            return False
+        if size + info.size > _LOOKED_AT_BYTES:
+            return False
+        files, size = files + 1, size + info.size
+        return True
+
+    return is_wanted

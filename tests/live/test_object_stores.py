@@ -1,0 +1,254 @@
+"""An engine whose buckets lie in object stores: the same commands, packages, trainers and jobs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from mlengine.core.resources import Bucket, Job, JobOptions, PredictionInput, TrainingInput
+from tests.live.engines import LiveEngine, P, live_engine
+from tests.live.objectstores import (
+    KEYS,
+    environment,
+    fake_gcs,
+    gcs_environment,
+    moto_s3,
+    s3_environment,
+)
+from tests.live.relays import Relay
+from tests.live.terminal import mlengine
+from tests.waiting import wait_until
+
+SAMPLES = Path(__file__).parents[2] / "samples" / "census"
+
+
+class Stores:
+    """An engine with the buckets ``gs://far`` (Cloud Storage) and ``gs://away`` (S3)."""
+
+    def __init__(self, engine: LiveEngine, relay: Relay) -> None:
+        self.engine, self.relay = engine, relay
+
+    def names(self, bucket: str, prefix: str = "") -> list[str]:
+        return [o.name for o in self.engine.client.list_objects(bucket, prefix=prefix).items]
+
+    def read(self, bucket: str, name: str) -> str:
+        return b"".join(self.engine.client.read_object(bucket, name)).decode()
+
+    def run(self, job_id: str, code: str, *args: str, job_dir: str, retries: int = 0) -> Job:
+        self.submit(job_id, code, *args, job_dir=job_dir, retries=retries)
+        return self.engine.ended(job_id)
+
+    def submit(self, job_id: str, code: str, *args: str, job_dir: str, retries: int = 0) -> None:
+        spec = TrainingInput(
+            python_module="trainer.task",
+            package_uris=[self.engine.upload_package(code)],
+            region="local",
+            args=list(args),
+            job_dir=job_dir,
+        )
+        options = JobOptions(max_retries=retries)
+        job = Job(job_id=job_id, training_input=spec, options=options)
+        self.engine.client.create_job(P, job)
+
+
+@pytest.fixture(scope="module")
+def stores(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stores]:
+    folder = tmp_path_factory.mktemp("stores")
+    with fake_gcs(folder, "team-bucket") as gcs, moto_s3("team-bucket") as s3:
+        relay = Relay(gcs)
+        variables = {**gcs_environment(relay.url), **s3_environment(s3)}
+        with environment(variables), live_engine(folder / "home", retry_backoff_s="0.1") as engine:
+            engine.make_bucket()
+            engine.client.create_bucket(Bucket(name="far", backing="gcs://team-bucket/ml"))
+            engine.client.create_bucket(Bucket(name="away", backing="s3://team-bucket/ml"))
+            yield Stores(engine, relay)
+        relay.close()
+        log = (folder / "home" / "daemon.log").read_text()
+        assert "Traceback" not in log
+        assert KEYS["AWS_SECRET_ACCESS_KEY"] not in log
+
+
+def test_the_census_loop_runs_on_a_bucket_in_cloud_storage(stores: Stores, tmp_path: Path) -> None:
+    pytest.importorskip("sklearn")
+    engine = stores.engine
+    data = SAMPLES / "data"
+    mlengine(
+        engine, "storage", "cp", str(data / "adult.data.csv.gz"), str(data / "adult.test.csv.gz"),
+        str(SAMPLES / "instances.jsonl"), "gs://far/data/", cwd=tmp_path,
+    )  # fmt: skip
+    mlengine(
+        engine, "jobs", "submit", "training", "census", "--module-name", "trainer.task",
+        "--package-path", str(SAMPLES / "sklearn_trainer" / "trainer"),
+        "--staging-bucket", "gs://far", "--job-dir", "gs://far/census", "--stream-logs", "--",
+        "--train-files", "gs://far/data/adult.data.csv.gz",
+        "--eval-files", "gs://far/data/adult.test.csv.gz", "--max-iter", "10",
+        cwd=tmp_path,
+    )  # fmt: skip
+    assert engine.job("census").state == "SUCCEEDED", engine.lines("census")
+    left = [name for name in stores.names("far", "census/") if not name.endswith(".tar.gz")]
+    assert left == ["census/metrics.json", "census/model/model.joblib"]
+    assert engine.deploy("gs://far/census/model", model_id="census").error is None
+    lines = (SAMPLES / "instances.jsonl").read_text().splitlines()
+    body = {"instances": [json.loads(line) for line in lines]}
+    answer = engine.client.predict(P, "census", "", json.dumps(body).encode())
+    predictions = json.loads(answer.body)["predictions"]
+    assert len(predictions) == len(lines)
+    spec = PredictionInput(
+        model_name=f"projects/{P}/models/census", input_paths=["gs://far/data/inst*.jsonl"],
+        output_path="gs://far/answers", data_format="TEXT", region="local",
+    )  # fmt: skip
+    engine.client.create_job(P, Job(job_id="batch", prediction_input=spec))
+    assert engine.ended("batch").state == "SUCCEEDED", engine.lines("batch")
+    told = stores.read("far", "answers/prediction.results-00000-of-00001").splitlines()
+    assert [json.loads(line) for line in told] == predictions
+    wait_until(lambda: not [*(engine.home / "mirrors").glob("*.json")], 30)
+    assert not [p for p in engine.home.glob("jobs/*/buckets/**/*") if p.is_file()]
+
+
+PATHS = """
+    import argparse, os, sys
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--job-dir")
+    parser.add_argument("--table")
+    args = parser.parse_args()
+    print(args.job_dir, args.table)
+    rows = open(args.table).read()
+    os.makedirs(args.job_dir + "/deep/er")
+    open(args.job_dir + "/deep/er/rows.txt", "w").write(rows.upper())
+    os.symlink("/etc/passwd", args.job_dir + "/link")
+    os.remove(args.job_dir + "/old")
+    bad = {name for name in os.environ if name.startswith("AWS_")}
+    assert not bad, bad
+"""
+
+
+@pytest.mark.parametrize("bucket", ["far", "away"])
+def test_a_trainer_that_opens_paths_finds_and_leaves_its_files(stores: Stores, bucket: str) -> None:
+    stores.engine.client.write_object(bucket, "in/table.csv", [b"a,b\n"])
+    stores.engine.client.write_object(bucket, "run/old", [b"to be removed"])
+    stores.engine.client.write_object(bucket, "run/kept", [b"kept"])
+    job_id = f"paths_{bucket}"
+    job = stores.run(
+        job_id, PATHS, f"--table=gs://{bucket}/in/table.csv", job_dir=f"gs://{bucket}/run"
+    )
+    lines = stores.engine.lines(job_id)
+    assert job.state == "SUCCEEDED", lines
+    assert stores.names(bucket, "run") == ["run/deep/er/rows.txt", "run/kept"]
+    assert stores.read(bucket, "run/deep/er/rows.txt") == "A,B\n"
+    assert f"Fetching gs://{bucket}/in/table.csv: 1 file(s), 0.0 MB." in lines
+    assert not any(KEYS["AWS_SECRET_ACCESS_KEY"] in line for line in lines)
+
+
+SPEAKS_GS = """
+    import argparse, subprocess
+    from google.cloud import storage
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--job-dir")
+    args = parser.parse_args()
+    name, _, folder = args.job_dir.replace("gs://", "").partition("/")
+    bucket = storage.Client().bucket(name)
+    blob = bucket.blob(folder + "/library.txt")
+    blob.metadata = {"colour": "green"}
+    blob.upload_from_string("by the library", content_type="text/x-colour")
+    try:
+        blob.upload_from_string("never", if_generation_match=0)
+    except Exception as error:
+        print("refused:", type(error).__name__)
+    found = bucket.get_blob(folder + "/library.txt")
+    print("found:", found.metadata, found.content_type, found.size)
+    bucket.blob(folder + "/large.bin", chunk_size=1 << 18).upload_from_string(b"x" * (1 << 20))
+    open("local.txt", "w").write("by gsutil")
+    subprocess.check_call(["gsutil", "cp", "local.txt", args.job_dir + "/shim.txt"])
+    print(subprocess.check_output(["gsutil", "ls", args.job_dir + "/"]).decode().split())
+    print(sorted(blob.name for blob in storage.Client().list_blobs(name, prefix=folder)))
+"""
+
+
+@pytest.mark.parametrize("bucket", ["far", "away"])
+def test_a_trainer_that_speaks_gs_reaches_the_store_through_its_helper(
+    stores: Stores, bucket: str
+) -> None:
+    pytest.importorskip("google.cloud.storage")
+    job_id = f"speaks_{bucket}"
+    job = stores.run(job_id, SPEAKS_GS, job_dir=f"gs://{bucket}/speaks")
+    lines = stores.engine.lines(job_id)
+    assert job.state == "SUCCEEDED", lines
+    assert "refused: PreconditionFailed" in lines
+    assert "found: {'colour': 'green'} text/x-colour 14" in lines
+    names = [f"speaks/{name}" for name in ("large.bin", "library.txt", "shim.txt")]
+    assert stores.names(bucket, "speaks/") == names
+    assert stores.read(bucket, "speaks/shim.txt") == "by gsutil"
+
+
+WRITES = """
+    import argparse, os, select, sys
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--job-dir")
+    parser.add_argument("--go")
+    args = parser.parse_args()
+    print("ready", flush=True)
+    while not os.path.exists(args.go):
+        select.select([], [], [], 0.02)
+    with open(args.job_dir + "/model.txt", "w") as out:
+        out.write("made while the store was away")
+"""
+
+
+def test_a_store_that_goes_away_for_a_while_loses_no_job_and_no_file(
+    stores: Stores, tmp_path: Path
+) -> None:
+    go = tmp_path / "go"
+    stores.submit("patient", WRITES, "--go", str(go), job_dir="gs://far/patient")
+    stores.engine.lines("patient", until="ready")
+    stores.relay.go_away()
+    try:
+        go.touch()
+        stores.engine.lines("patient", until="It is tried again.")
+        assert stores.engine.job("patient").state == "RUNNING"
+    finally:
+        stores.relay.come_back()
+    assert stores.engine.ended("patient").state == "SUCCEEDED", stores.engine.lines("patient")
+    assert stores.read("far", "patient/model.txt") == "made while the store was away"
+
+
+RESUMES = """
+    import argparse, os, signal, sys
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--job-dir")
+    args = parser.parse_args()
+    path = args.job_dir + "/checkpoint"
+    if not os.path.exists(path):
+        open(path, "w").write("half way")
+        os.kill(os.getpid(), signal.SIGKILL)
+    open(args.job_dir + "/done", "w").write(open(path).read())
+"""
+
+
+def test_a_restarted_trainer_finds_its_checkpoints(stores: Stores) -> None:
+    job = stores.run("resumes", RESUMES, job_dir="gs://far/resumes", retries=1)
+    assert job.state == "SUCCEEDED", stores.engine.lines("resumes")
+    assert stores.names("far", "resumes/") == ["resumes/checkpoint", "resumes/done"]
+    assert stores.read("far", "resumes/done") == "half way"
+
+
+LEAVES = """
+    import argparse, os, sys, time
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--job-dir")
+    args = parser.parse_args()
+    open(args.job_dir + "/left", "w").write("left")
+    print("written", flush=True)
+    import select
+    select.select([], [], [], 600)
+"""
+
+
+def test_what_a_cancelled_job_wrote_is_in_its_bucket(stores: Stores) -> None:
+    stores.submit("cancelled", LEAVES, job_dir="gs://far/cancelled")
+    stores.engine.lines("cancelled", until="written")
+    stores.engine.client.cancel_job(P, "cancelled")
+    assert stores.engine.ended("cancelled").state == "CANCELLED"
+    wait_until(lambda: stores.names("far", "cancelled/") == ["cancelled/left"], 30)
