@@ -32,6 +32,7 @@ from mlengine.training.jobs import Jobs, folder_of
 from mlengine.training.kinds import JobKind, demand_of
 from mlengine.training.launchers.process import ProcessLauncher
 from mlengine.training.launchers.warm import WarmInterpreters
+from mlengine.training.mirroring import Mirrors
 from mlengine.training.reconciler import JobReconciler
 from mlengine.training.retrying import Retrying
 from mlengine.training.trainer import TrainerJobs
@@ -100,9 +101,11 @@ def wire(
         store, artifacts, clock=clock, deploy=deployment.submit, publish=serving.publish
     )
     environments = _environments(settings)
-    kinds = _kinds(settings, buckets, models, artifacts, environments, notify)
+    jobs_root = home / "jobs"
+    mirrors = Mirrors(store, buckets, jobs_root, clock=clock)
+    kinds = _kinds(settings, buckets, models, artifacts, environments, notify, mirrors)
     warm = _warm(settings)
-    capacity = _capacity(settings, jobs_root := home / "jobs")
+    capacity = _capacity(settings, jobs_root)
     retrying = Retrying(clock, max_retries=settings.max_retries, backoff_s=settings.retry_backoff_s)
     runner = JobReconciler(
         store, ProcessLauncher(warm=warm), kinds, jobs_root,
@@ -110,7 +113,7 @@ def wire(
     )  # fmt: skip
     runtimes = Runtimes(environments, store, jobs_root, max_bytes=settings.environments_max_bytes)
     reconciler = Reconciler(
-        [lambda: runner.tick(reconciler.wake), deployment.resume, serving.tick],
+        [lambda: runner.tick(reconciler.wake), mirrors.tick, deployment.resume, serving.tick],
         [runner.expire_waiting, serving.record_use, partial(_sweep, buckets), runtimes.tidy],
         notify_socket=notify,
     )
@@ -123,7 +126,8 @@ def wire(
         settings, store, buckets, jobs, models, serving, runtimes, clock=clock, page_key=page_key
     )
     tidy_models = partial(_sweep_artifacts, store, artifacts)
-    closers = [jobs.close, runner.close, warm.close, deployment.close, serving.stop, store.close]
+    closers = [jobs.close, runner.close, mirrors.close, warm.close, deployment.close]
+    closers += [serving.stop, store.close]
     openers: list[Callable[[], object]] = [serving.start, environments.sweep, tidy_models]
     return Wired(engine, reconciler, serving, openers=openers, closers=closers)
 
@@ -171,6 +175,7 @@ def _kinds(
     artifacts: Artifacts,
     environments: Environments,
     notify: Path,
+    mirrors: Mirrors,
 ) -> dict[str, JobKind]:
     return {
         "training": TrainerJobs(
@@ -181,6 +186,7 @@ def _kinds(
             log_quota_bytes=settings.log_quota_bytes,
             notify=str(notify),
             access=BucketAccess(buckets, settings.folder("buckets"), settings.run, os.environ),
+            mirrors=mirrors,
         ),
         "prediction": BatchJobs(
             buckets,

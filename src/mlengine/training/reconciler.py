@@ -28,10 +28,11 @@ from mlengine.training.capacity import Capacity
 from mlengine.training.checks import wait_limit_s
 from mlengine.training.impatient import Impatient
 from mlengine.training.jobs import folder_of
-from mlengine.training.kinds import JobKind, Preparation, kind_of
+from mlengine.training.kinds import JobKind, NotYet, Preparation, kind_of
 from mlengine.training.launchers import AttemptStatus, ExitRecord, Launcher, Outcome, Phase
 from mlengine.training.lifecycle import Observation, Step, decide
 from mlengine.training.logs import ServiceLog
+from mlengine.training.patience import Patience
 from mlengine.training.retrying import Retrying
 
 __all__ = ["JobReconciler"]
@@ -75,6 +76,7 @@ class JobReconciler:
         self._retrying = retrying
         self._ages = Ages(clock)
         self._background = Background()
+        self._patience = Patience(clock)
         self._impatient = Impatient(store)
 
     def queued(self, record: JobRecord) -> None:
@@ -132,7 +134,7 @@ class JobReconciler:
             Observation(
                 state=record.state,
                 phase=status.phase,
-                working=self._background.working(record.uid),
+                working=self._background.working(record.uid) or self._patience.waits(record.uid),
                 slot_free=admitted,
                 begun=record.attempt <= 1 or (details and details.attempt) == record.attempt,
                 retry=self._retrying.state(record, status, self._attempt_dir(record)),
@@ -264,7 +266,8 @@ class JobReconciler:
             attempt_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
             spec = kind.prepare(preparation)
         except EngineError as error:
-            self._end(record, JobState.FAILED, error_message=str(error))
+            if not self._put_off(record, error):
+                self._end(record, JobState.FAILED, error_message=str(error))
             return
         except OSError as error:
             message = f"{error.strerror or error}: {error.filename or ''}"
@@ -278,6 +281,14 @@ class JobReconciler:
             return
         self._say(record, "Waiting for training program to start.")
         self._launcher.start(attempt_dir, spec)
+
+    def _put_off(self, record: JobRecord, error: EngineError) -> bool:
+        """Have a step tried again in a while, if that is what its error asks for."""
+        if not isinstance(error, NotYet):
+            return False
+        if self._patience.is_new(record.uid):
+            self._say(record, f"{error.problem} It is tried again.", "WARNING")
+        return self._patience.put_off(record.uid)
 
     def _fail_on_defect(self, record: JobRecord, error: Exception) -> None:
         """End a job that our own code cannot handle: tried again, it would fail again."""
@@ -307,8 +318,10 @@ class JobReconciler:
         try:
             outputs = self._kinds[kind_of(record.job)].collect(record, attempt_dir, exit_record)
         except EngineError as error:
-            self._end(record, JobState.FAILED, error_message=str(error))
+            if not self._put_off(record, error):
+                self._end(record, JobState.FAILED, error_message=str(error))
             return
+        self._patience.forget(record.uid)
         failpoints.hit("job.collect.after")
         wrong, warnings = outputs.pop("error_message", ""), outputs.pop("warnings", [])
         for line in warnings:
@@ -350,6 +363,7 @@ class JobReconciler:
         failpoints.hit("job.end.after-move")
         self._retrying.forget(record)
         self._ages.forget(record)
+        self._patience.forget(record.uid)
 
     def _report_progress(self, record: JobRecord, status: AttemptStatus) -> None:
         if record.state is not JobState.RUNNING or status.phase is not Phase.RUNNING:
