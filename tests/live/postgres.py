@@ -70,6 +70,22 @@ class PostgresServer:
         self.sql(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
         return name
 
+    def empty_database(self) -> str:
+        """Return a database that is as new; one that nobody is in is used again."""
+        for name in self.databases("test_"):
+            if not self.sessions(name):
+                self.sql(f"ALTER DATABASE {name} RESET ALL")
+                query = "SELECT nspname FROM pg_namespace WHERE nspname !~ '^pg_|^information_'"
+                for (schema,) in self.sql(query, database=name):
+                    self.sql(f"DROP SCHEMA {schema} CASCADE", database=name)
+                self.sql(
+                    "CREATE SCHEMA public AUTHORIZATION pg_database_owner; "
+                    "GRANT USAGE ON SCHEMA public TO public",
+                    database=name,
+                )
+                return name
+        return self.new_database()
+
     def databases(self, prefix: str) -> list[str]:
         """Return the databases whose names begin so."""
         query = "SELECT datname FROM pg_database WHERE starts_with(datname, %s) ORDER BY oid"

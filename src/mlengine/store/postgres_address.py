@@ -97,11 +97,13 @@ class Address:
     def explain(self, error: Exception) -> EngineError:
         """Say why a first connection failed: nobody is there, or we are not let in."""
         pq = self._psycopg.pq
-        conninfo = self._psycopg.conninfo.make_conninfo(**self._params)
         reason = _one_line(error)
         # Whether it answers at all does not depend on user, password or database, nor on the
         # language that it answers in.
-        answers = pq.PGconn.ping(conninfo.encode()) is pq.Ping.OK
+        conninfo = self._psycopg.conninfo.make_conninfo(
+            **{**self._params, "target_session_attrs": "any"}
+        )
+        answers = pq.PGconn.ping(conninfo.encode()) == pq.Ping.OK
         if answers and not _is_full(error):
             return FailedPrecondition(
                 f"PostgreSQL does not let mlengine into the {self}: {reason}",

@@ -24,15 +24,17 @@ _REASONS = {
     "53300": ("takes no more connections", "Raise max_connections, or run fewer engines."),
     "53": ("is short of memory or connections", "Try again in a moment."),
     "55P03": ("is locked by another process", "Try again in a moment."),
+    "57014": ("took too long, and was told to stop", "Try again in a moment."),
     "57": ("is stopping or starting", "Try again in a moment."),
     "58": ("cannot be read or written", "Check the disk; see the server's log."),
     "XX001": ("is damaged", "Stop the engines and restore the newest backup."),
     "XX002": ("has a damaged index", "See REINDEX, and the server's log."),
 }
-_MAY_BE_DONE = (
+_BROKEN = (
     "broke off; if something was being written, nobody knows whether it was",
     "Look, then try again.",
 )
+_AWAY = ("cannot be reached", "Start it again, or wait; see the server's log.")
 
 
 def explain(error: sa.exc.SQLAlchemyError, database: str) -> EngineError:
@@ -45,19 +47,22 @@ def explain(error: sa.exc.SQLAlchemyError, database: str) -> EngineError:
     if not isinstance(error, sa.exc.DBAPIError):
         raise error
     code = _code(error)
-    if code == "42501":
+    if error.connection_invalidated:
+        reason = _BROKEN
+    elif isinstance(error, sa.exc.OperationalError) and not code:
+        reason = _AWAY  # libpq gives no code of what happens before there is a session
+    elif code == "42501":
         return FailedPrecondition(
             f"This engine's user may not do that in the database '{database}'.",
             "Its tables must be that user's own: make the user the owner of the database, or of "
             "the schema (GRANT CREATE, USAGE ON SCHEMA public TO …, before the first start).",
         )
-    reason = _REASONS.get(code) or _REASONS.get(code[:2])
-    if reason is None and _is_broken(error):
-        reason = _MAY_BE_DONE
-    if reason is None and isinstance(error, sa.exc.DataError) and not code:
+    elif isinstance(error, sa.exc.DataError) and not code:
         return InvalidArgument("A name has a NUL character in it.", "Take it out.")
-    if reason is None:
-        raise error
+    else:
+        reason = _REASONS.get(code) or _REASONS.get(code[:2]) or ("", "")
+        if not reason[0]:
+            raise error
     return StoreAway(f"The database '{database}' {reason[0]}.", reason[1])
 
 
@@ -68,14 +73,7 @@ def is_passing(error: sa.exc.SQLAlchemyError, write: bool) -> bool:
     """
     if not isinstance(error, sa.exc.DBAPIError):
         return False
-    return _code(error) in _CONFLICTS or (not write and _is_broken(error))
-
-
-def _is_broken(error: sa.exc.DBAPIError) -> bool:
-    """Tell whether there is no connection any more, or none was to be had."""
-    return error.connection_invalidated or (
-        isinstance(error, sa.exc.OperationalError) and not _code(error)
-    )
+    return _code(error) in _CONFLICTS or (error.connection_invalidated and not write)
 
 
 def _code(error: sa.exc.DBAPIError) -> str:

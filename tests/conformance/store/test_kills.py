@@ -13,6 +13,7 @@ import sqlalchemy as sa
 
 from mlengine.core.states import JobState
 from mlengine.store import Store, open_store
+from tests.conformance.store.rivals import PRELOAD
 from tests.conformance.store.technologies import Technology
 from tests.conformance.store.writer import write_for_ever
 
@@ -23,9 +24,7 @@ def kill_a_writer(url: str, round_: int, seed: random.Random) -> dict[str, str]:
     """Return the newest acknowledged state of each job."""
     # A fork server has imported the store already: a kill costs milliseconds, not a second.
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(
-        ["mlengine.store.sql", "mlengine.store.sqlite", "mlengine.store.postgres", "psycopg"]
-    )
+    context.set_forkserver_preload(PRELOAD)
     reader, writer = context.Pipe(duplex=False)
     process = context.Process(target=write_for_ever, args=(url, round_, writer))
     process.start()
