@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from mlengine.runtime import processes
-from mlengine.training.launchers import AttemptSpec, Outcome, Phase
+from mlengine.training.launchers import AttemptSpec, Outcome, Phase, ReplicaSpec, WarmStart
+from mlengine.training.launchers.warm import WarmInterpreters
 from tests.fakes.warm import Layer, WarmLauncher, end, log_of
 from tests.waiting import wait_until
 
@@ -208,6 +210,26 @@ def test_a_crash_after_a_warm_start_is_started_again_cold_and_remembered(
     another = WarmLauncher(launcher.folder)  # an engine that was started again knows it too
     assert another.interpreters.claim(spec) is None
     another.interpreters.close()
+
+
+def test_what_is_remembered_of_layers_is_forgotten_once_nobody_asks(tmp_path: Path) -> None:
+    attempt = AttemptSpec(
+        job="projects/p/jobs/j", attempt=1,
+        replicas=[ReplicaSpec(task="master-replica-0", role="master", index=0, env={}, cwd="/",
+                              argv=[sys.executable, "-m", "task"])],
+        warm=WarmStart(base_python=sys.executable, python=sys.executable),
+    )  # fmt: skip
+    made = WarmInterpreters(tmp_path)
+    old, fresh = tmp_path / "old.cold", tmp_path / "fresh.cold"
+    for path in (old, fresh, tmp_path / "old.log"):
+        path.touch()
+    for path in (old, tmp_path / "old.log"):
+        os.utime(path, (0, 0))
+    try:
+        assert made.claim(attempt) is None  # a new interpreter is begun, which looks around
+        assert fresh.exists() and not old.exists() and not (tmp_path / "old.log").exists()
+    finally:
+        made.close()
 
 
 def test_a_second_crash_is_the_trainers_own(

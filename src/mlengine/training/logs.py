@@ -68,6 +68,13 @@ class ServiceLog:
         except OSError as error:
             _log.warning("%s: %s; the line was: %s", self._path, error, message)
 
+    def has(self, message: str) -> bool:
+        """Tell whether a line with these very words was written."""
+        try:
+            return json.dumps(message).encode("ascii") in self._path.read_bytes()
+        except OSError:
+            return False
+
 
 def read(
     job_dir: Path, *, cursor: str = "", task_name: str = "", limit: int = 1000

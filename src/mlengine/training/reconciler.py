@@ -222,10 +222,15 @@ class JobReconciler:
     def _note_retry(self, record: JobRecord, status: AttemptStatus) -> None:
         attempt_dir = self._attempt_dir(record)
         self._launcher.sweep(attempt_dir)
+        note = self._retrying.decided(record, status)
+        # Said before it is decided, for afterwards nobody comes back here; and said only once,
+        # for until then somebody may.
+        log = ServiceLog(folder_of(self._root, record))
+        if not log.has(note.line):
+            log.write(note.line, "WARNING")
         failpoints.hit("job.retry.before-note")
-        line = self._retrying.note(record, status, attempt_dir)
+        notes.write_retry_note(attempt_dir, note)
         failpoints.hit("job.retry.after-note")
-        self._say(record, line, "WARNING")
 
     def _retry(self, record: JobRecord, wake: Callable[[], None]) -> None:
         note = notes.retry_note(self._attempt_dir(record))

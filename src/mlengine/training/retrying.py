@@ -45,8 +45,8 @@ class Retrying:
             return Retry.UNNOTED
         return Retry.DUE if self._left_s(record, note) <= 0 else Retry.PAUSING
 
-    def note(self, record: JobRecord, status: AttemptStatus, attempt_dir: Path) -> str:
-        """Write down that another attempt follows; return the line for the log."""
+    def decided(self, record: JobRecord, status: AttemptStatus) -> notes.RetryNote:
+        """Return the decision that another attempt follows, which takes effect once written."""
         pause_s = backoff_s(record.attempt, base_s=self._backoff_s)
         line = retry_line(
             record.attempt,
@@ -55,9 +55,7 @@ class Retrying:
             pause_s=pause_s,
         )
         since = self._clock.now().timestamp()
-        note = notes.RetryNote(since=since, pause_s=pause_s, line=line)
-        notes.write_retry_note(attempt_dir, note)
-        return line
+        return notes.RetryNote(since=since, pause_s=pause_s, line=line)
 
     def limit(self, record: JobRecord) -> int:
         """Return how often a job may be started again."""

@@ -501,6 +501,29 @@ def test_a_killed_job_is_started_again_after_its_pause(world: World) -> None:
     assert world.lines("a").count(line) == 1
 
 
+def test_a_retry_is_told_once_though_the_engine_dies_in_between(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.max_retries = 1
+    world.restart()
+    world.run("a")
+    line = "Attempt 1 of 2: master 0 was killed by SIGKILL; starting again in 10 s."
+
+    def die(*_arguments: object) -> None:
+        raise OSError("the disk is gone")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("mlengine.training.notes.write_retry_note", die)
+        killed(world)
+        world.reconciler.tick()
+        assert world.lines("a").count(line) == 1, "it is told before it is decided"
+    world.restart()
+    world.reconciler.tick()
+    world.clock.pass_s(10.1)
+    until_retried(world, 2)
+    assert world.lines("a").count(line) == 1
+
+
 def test_a_dead_supervisor_is_retried_after_a_sweep(world: World) -> None:
     world.max_retries = 1
     world.restart()

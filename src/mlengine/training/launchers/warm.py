@@ -33,6 +33,7 @@ __all__ = ["Claim", "WarmInterpreters"]
 _ANSWER_S = 1.0
 _PAUSE_AFTER_FAILURE_S = 60.0
 _LONGEST_IMPORT_S = 300.0
+_REMEMBERED_S = 30 * 86400.0
 
 _MATTERS_AT_IMPORT = (
     "BLIS_", "CUBLAS_", "CUDA_", "GLIBC_", "GOMP_", "GOTO_", "KERAS_", "KMP_", "LC_", "LD_",
@@ -136,7 +137,8 @@ class WarmInterpreters:
         if kind is None:
             return None
         marker = self._folder / f"{_digest([kind.key, kind.warm.site_packages])}.cold"
-        if marker.exists():
+        with contextlib.suppress(OSError):
+            os.utime(marker)
             return None
         with self._guard:
             zygote = self._ready(kind)
@@ -278,6 +280,7 @@ def _digest(facts: object) -> str:
 
 def _start(kind: _Kind, folder: Path, idle_s: float) -> _Zygote:
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    _forget(folder, unused_since_s=time.time() - _REMEMBERED_S)
     log = folder / f"{kind.key}.log"
     log.unlink(missing_ok=True)
     mine, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -302,6 +305,14 @@ def _start(kind: _Kind, folder: Path, idle_s: float) -> _Zygote:
         os.close(output)
     now_s = time.monotonic()
     return _Zygote(process, mine, began_s=now_s, used_s=now_s)
+
+
+def _forget(folder: Path, *, unused_since_s: float) -> None:
+    """Remove what is remembered about layers, and the logs of zygotes, that nobody needs now."""
+    for path in folder.iterdir():
+        with contextlib.suppress(FileNotFoundError):  # several engines may share a folder
+            if path.suffix in (".cold", ".log") and path.stat().st_mtime < unused_since_s:
+                path.unlink()
 
 
 def _send(connection: socket.socket, data: bytes, descriptors: list[int]) -> bool:
