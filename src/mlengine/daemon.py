@@ -24,6 +24,7 @@ from mlengine.core.clock import SystemClock, rfc3339
 from mlengine.core.errors import EngineError
 from mlengine.engine.home import Home
 from mlengine.engine.settings import Settings, load
+from mlengine.engine.shared import SharedFolder
 from mlengine.engine.wiring import Wired, wire
 from mlengine.rest.app import build_app, open_paths
 
@@ -55,8 +56,10 @@ def run(settings: Settings) -> int:
     """Run an engine with these settings in the foreground; prints one line once it is ready."""
     home = Home(settings.home)
     try:
-        token = home.token()
-        wired = wire(settings, token, open_paths=open_paths())
+        shared = SharedFolder(settings)
+        token = shared.token()
+        home.keep_token(token)
+        wired = wire(settings, shared, open_paths=open_paths())
         try:
             wired.start()
             _serve(settings, token, wired, home)

@@ -61,7 +61,12 @@ class PredictReply(msgspec.Struct, frozen=True):
 
 
 class EngineStatus(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """What runs: processes, versions of what matters, counts."""
+    """What runs: processes, versions of what matters, counts.
+
+    Attributes:
+        shared: Where jobs, buckets and models lie; the home, for an engine alone.
+        leading: Whether this engine runs the jobs of its database.
+    """
 
     pid: int
     version: str
@@ -73,6 +78,8 @@ class EngineStatus(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     queued_jobs: int
     ready_versions: int
     store: str
+    shared: str = ""
+    leading: bool = True
 
 
 class Engine(Protocol):

@@ -1,4 +1,4 @@
-"""The home folder of an engine: who owns it, its token, and how others find the running one."""
+"""The home folder of an engine: who owns it, and how commands find it and its token."""
 
 from __future__ import annotations
 
@@ -9,13 +9,20 @@ import threading
 from pathlib import Path
 from typing import IO, Any
 
-from mlengine.core.access import new_token
 from mlengine.core.errors import FailedPrecondition
 
-__all__ = ["Home", "is_owned", "read_engine_file", "read_token"]
+__all__ = [
+    "Home",
+    "is_owned",
+    "make_private",
+    "open_private",
+    "read_engine_file",
+    "read_token",
+    "write_private",
+]
 
 _OWN_TRIES, _OWN_PAUSE_S = 10, 0.02
-_FOLDERS = ("buckets", "environments", "jobs", "models", "logs", "run", "run/workers")
+_FOLDERS = ("environments", "logs", "run", "run/workers")
 
 
 class Home:
@@ -27,9 +34,9 @@ class Home:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        _open_home(path)
+        open_private(path)
         for name in _FOLDERS:
-            _make_private(path / name)
+            make_private(path / name)
         self._lock = self._own()
 
     def _own(self) -> IO[str]:
@@ -50,27 +57,16 @@ class Home:
             "Use it, stop it with 'mlengine down', or choose another --home.",
         )
 
-    def token(self) -> str:
-        """Return the access token; the first call of all makes it, readable by the owner only."""
+    def keep_token(self, token: str) -> None:
+        """Let commands find the token here; it may have been made for several engines."""
         path = self.path / "run" / "token"
-        if not path.exists():
-            aside = path.with_suffix(".new")
-            aside.unlink(missing_ok=True)
-            with os.fdopen(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as out:
-                out.write(new_token() + "\n")
-                out.flush()
-                os.fsync(out.fileno())
-            aside.rename(path)
+        if not path.exists() or path.read_text().strip() != token:
+            write_private(path, token + "\n")
         path.chmod(0o600)
-        return path.read_text().strip()
 
     def publish(self, facts: dict[str, Any]) -> None:
         """Tell commands where the running engine is."""
-        path = self.path / "run" / "engine.json"
-        aside = path.with_suffix(".new")
-        aside.write_text(json.dumps(facts))
-        aside.chmod(0o600)
-        aside.rename(path)
+        write_private(self.path / "run" / "engine.json", json.dumps(facts))
 
     def close(self) -> None:
         """Give the folder back; commands no longer find an engine."""
@@ -78,11 +74,15 @@ class Home:
         self._lock.close()
 
 
-def _open_home(path: Path) -> None:
-    """Make the home, or close one of ours; a shared folder that holds other things is no home."""
+def open_private(path: Path) -> None:
+    """Make a folder, or close one of ours; one that others write to and that is not is refused.
+
+    Raises:
+        FailedPrecondition: It holds other things than ours, and others may write there.
+    """
     is_ours = not path.exists() or (path / "run" / "token").exists() or not any(path.iterdir())
     if is_ours:
-        _make_private(path)
+        make_private(path)
     elif path.stat().st_mode & 0o022:
         # Closing it could shut others out of, say, /tmp; leaving it would let them swap our files.
         raise FailedPrecondition(
@@ -91,8 +91,12 @@ def _open_home(path: Path) -> None:
         )
 
 
-def _make_private(folder: Path) -> None:
-    """Make a folder, or close one that was there before, to everybody but its owner."""
+def make_private(folder: Path) -> None:
+    """Make a folder, or close one that was there before, to everybody but its owner.
+
+    Raises:
+        FailedPrecondition: It is open to others, and somebody else's.
+    """
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     if folder.stat().st_mode & 0o077:
         try:
@@ -102,6 +106,17 @@ def _make_private(folder: Path) -> None:
                 f"The folder {folder} is open to others and belongs to another user.",
                 "Choose a --home of your own: it holds the access token and everybody's data.",
             ) from None
+
+
+def write_private(path: Path, text: str) -> None:
+    """Write a small file that only its owner may read: whole, or not at all."""
+    aside = path.with_name(f".{path.name}.new")
+    aside.unlink(missing_ok=True)
+    with os.fdopen(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as out:
+        out.write(text)
+        out.flush()
+        os.fsync(out.fileno())
+    aside.rename(path)
 
 
 def read_engine_file(home: Path) -> dict[str, Any] | None:

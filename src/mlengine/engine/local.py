@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from mlengine import __version__
@@ -34,11 +34,10 @@ from mlengine.models.registry import Models
 from mlengine.models.views import operation_view
 from mlengine.prediction.serving import Serving
 from mlengine.storage import Buckets
-from mlengine.storage.paths import BucketPath, is_uri, parse_uri
+from mlengine.storage.paths import BucketPath, is_uri
 from mlengine.store import Store
 from mlengine.training.jobs import Jobs
 from mlengine.training.metrics import job_metrics
-from mlengine.training.mirrors import mirror_path
 
 __all__ = ["LOCATIONS", "LocalEngine"]
 
@@ -63,6 +62,7 @@ class LocalEngine:
         *,
         clock: Clock,
         page_key: bytes,
+        leading: Callable[[], bool],
     ) -> None:
         self._settings = settings
         self._store = store
@@ -72,6 +72,7 @@ class LocalEngine:
         self._serving = serving
         self._runtimes = runtimes
         self._page_key = page_key
+        self._leading = leading
         self._started = rfc3339(clock.now())
 
     # --- jobs ---
@@ -118,20 +119,18 @@ class LocalEngine:
 
     def job_metrics(self, project: str, job_id: str, *, tag: str = "") -> list[MetricSeries]:
         record = self._jobs.record(project, job_id)
-        attempt_dirs = self._jobs.attempt_dirs(record)
-        job_dir = self._job_dir(record.job, attempt_dirs)
-        return job_metrics(job_dir, attempt_dirs, tag=tag)
+        job_dir = self._job_dir(record.job)
+        return job_metrics(job_dir, self._jobs.attempt_dirs(record), tag=tag)
 
-    def _job_dir(self, job: Job, attempt_dirs: Sequence[Path]) -> Path | None:
-        """Return where a training job's directory, or its event files, lie on this machine."""
+    def _job_dir(self, job: Job) -> Path | None:
+        """Return where a training job's directory lies, if that is on this machine."""
         uri = job.training_input.job_dir if job.training_input else ""
         if not is_uri(uri):
             return Path(uri) if uri else None
         try:
             return self._buckets.local_path(uri)
         except EngineError:  # a bucket that is no folder, or is deleted: the logs still tell
-            copies = [mirror_path(folder.parent, parse_uri(uri)) for folder in attempt_dirs[:1]]
-            return next((path for path in copies if path.is_dir()), None)
+            return None
 
     # --- models and versions ---
 
@@ -330,7 +329,9 @@ class LocalEngine:
             running_jobs=self._store.count_jobs(_STARTED_STATES),
             queued_jobs=self._store.count_jobs({JobState.QUEUED}),
             ready_versions=len(self._store.versions_in({VersionState.READY})),
-            store=Path(self._settings.database_url).name,
+            store=self._settings.store_name,
+            shared=str(self._settings.shared_folder),
+            leading=self._leading(),
         )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,11 +16,19 @@ from typing import Any
 
 from mlengine.core.errors import FailedPrecondition, InvalidArgument, did_you_mean
 
-__all__ = ["SETTINGS_FILE", "Settings", "describe", "home_folder", "load", "write"]
+__all__ = ["SETTINGS_FILE", "Settings", "describe", "home_folder", "load", "shown", "write"]
 
 SETTINGS_FILE = "mlengine.toml"
 _PREFIX = "MLENGINE_"
 _BOOLS = {"true": True, "false": False}
+# Up to the last @ of all: a password may hold an @ or / that its owner forgot to escape.
+_USER_SECRET = re.compile(r"(\w://[^/\s:@]*:).*@", re.DOTALL)
+_QUERY_SECRET = re.compile(r"([?&][^=&]*(?:pass|secret|token|key)[^=&]*=)[^&]*", re.IGNORECASE)
+# As SQLAlchemy takes a URL apart.
+_STORE_PLACE = re.compile(
+    r"[\w+]+://(?:[^:/]*(?::[^@]*)?@)?(?P<host>[^/?]*)(?:/(?P<name>[^?]*))?(?:\?.*)?", re.DOTALL
+)
+_SHARED = frozenset({"buckets", "jobs", "models"})
 
 
 def _setting(default: Any, what: str) -> Any:
@@ -54,6 +63,11 @@ class Settings:
     )
     database: str = _setting(
         "", "SQLAlchemy URL of the store; empty: engine.db in the home folder."
+    )
+    shared: str = _setting(
+        "",
+        "Folder that the engines of one PostgreSQL database share: jobs, buckets, models, token; "
+        "empty: the home folder, for an engine alone.",
     )
     max_running_jobs: int = _setting(
         0,
@@ -95,8 +109,13 @@ class Settings:
     load_timeout_s: float = _setting(300.0, "Longest that loading a version may take, in seconds.")
 
     def folder(self, name: str) -> Path:
-        """Return a folder in the home folder."""
-        return self.home / name
+        """Return a folder of the engine: in its home, or in what it shares with others."""
+        return (self.shared_folder if name in _SHARED else self.home) / name
+
+    @property
+    def shared_folder(self) -> Path:
+        """Where jobs, buckets and models lie."""
+        return Path(self.shared).expanduser().absolute() if self.shared else self.home
 
     @property
     def run(self) -> Path:
@@ -116,6 +135,19 @@ class Settings:
     def database_url(self) -> str:
         """The SQLAlchemy URL of the store."""
         return self.database or f"sqlite:///{self.home / 'engine.db'}"
+
+    @property
+    def is_sqlite(self) -> bool:
+        """Whether the store is a file, which is one engine's alone."""
+        return self.database_url.partition(":")[0].partition("+")[0] == "sqlite"
+
+    @property
+    def store_name(self) -> str:
+        """What people may read of the store: its host and name, and no password."""
+        place = _STORE_PLACE.fullmatch(self.database_url)
+        if place is None:
+            return ""
+        return Path(place["name"]).name if self.is_sqlite else f"{place['host']}/{place['name']}"
 
 
 _FIELDS = {f.name: f for f in dataclasses.fields(Settings)}
@@ -181,7 +213,7 @@ def parse(name: str, value: Any, *, where: str) -> Any:
         nouns = {int: "a whole number", float: "a number", str: "a string", bool: "true or false"}
         noun = nouns[kind]
         raise InvalidArgument(
-            f"The setting '{name}' is {value!r} ({where}).", f"It must be {noun}."
+            f"The setting '{name}' is {shown(name, value)!r} ({where}).", f"It must be {noun}."
         ) from None
     if kind in (int, float) and number < 0:
         raise InvalidArgument(
@@ -211,6 +243,21 @@ def write(home: Path, name: str, value: str | None) -> None:
 def describe() -> list[tuple[str, Any, str]]:
     """Return name, default and meaning of every setting, in order."""
     return [(f.name, f.default, str(f.metadata["what"])) for f in _FIELDS.values()]
+
+
+def shown(name: str, value: Any) -> Any:
+    """Return a setting's value as people may read it over each other's shoulders.
+
+    Example:
+        >>> shown("database", "postgresql://me:secret@db/ml")
+        'postgresql://me:***@db/ml'
+    """
+    if name == "token":
+        return "(set)" if value else ""
+    if not isinstance(value, str):
+        return value
+    hidden = _USER_SECRET.sub(r"\1***@", value)
+    return _QUERY_SECRET.sub(r"\1***", hidden)
 
 
 def _toml(value: Any) -> str:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 
 from mlengine.core.clock import Clock, SystemClock
+from mlengine.core.errors import EngineError
 from mlengine.core.states import VersionState
+from mlengine.engine.lead import Lead
 from mlengine.engine.local import LocalEngine
 from mlengine.engine.reconciler import Reconciler
 from mlengine.engine.runtimes import Runtimes
 from mlengine.engine.settings import Settings
+from mlengine.engine.shared import SharedFolder
 from mlengine.environments import Environments
 from mlengine.models.artifacts import Artifacts
 from mlengine.models.deployment import Deployment
@@ -32,7 +34,6 @@ from mlengine.training.jobs import Jobs, folder_of
 from mlengine.training.kinds import JobKind, demand_of
 from mlengine.training.launchers.process import ProcessLauncher
 from mlengine.training.launchers.warm import WarmInterpreters
-from mlengine.training.mirroring import Mirrors
 from mlengine.training.reconciler import JobReconciler
 from mlengine.training.retrying import Retrying
 from mlengine.training.trainer import TrainerJobs
@@ -73,7 +74,7 @@ class Wired:
 
 def wire(
     settings: Settings,
-    token: str,
+    shared: SharedFolder,
     *,
     open_paths: Mapping[str, str] = MappingProxyType({}),
     clock: Clock | None = None,
@@ -82,54 +83,105 @@ def wire(
 
     Args:
         settings: Its home folder, and everything that can be chosen.
-        token: What callers must show.
+        shared: What engines of one database have in common; the token that callers must show, too.
         open_paths: Path → the one method for which no token is needed; the gateway asks.
         clock: For tests.
 
     Raises:
-        FailedPrecondition: The store is damaged, or of a newer mlengine.
+        FailedPrecondition: The store is damaged, of a newer mlengine, or another folder's.
     """
     clock = clock or SystemClock()
-    home = settings.home
-    store = open_store(settings.database_url)
-    buckets = Buckets(store, home / "buckets", private=[home])
-    artifacts = Artifacts(buckets, home / "models", max_bytes=settings.max_model_bytes)
+    store = _open_store(settings, shared)
+    lead = Lead(store)
+    private = [settings.home, shared.path]
+    buckets = Buckets(store, settings.folder("buckets"), private=private)
+    artifacts = Artifacts(buckets, settings.folder("models"), max_bytes=settings.max_model_bytes)
     notify = socket_dir(settings.run) / "notify.sock"
-    serving = Serving(_serving_options(settings, open_paths), store, artifacts, token=token)
-    deployment = Deployment(store, artifacts, serving, clock=clock)
+    options = _serving_options(settings, open_paths)
+    serving = Serving(options, store, artifacts, token=shared.token())
+    deployment = Deployment(store, artifacts, serving, clock=clock, leading=lead.held)
     models = Models(
         store, artifacts, clock=clock, deploy=deployment.submit, publish=serving.publish
     )
     environments = _environments(settings)
-    jobs_root = home / "jobs"
-    mirrors = Mirrors(store, buckets, jobs_root, clock=clock)
-    kinds = _kinds(settings, buckets, models, artifacts, environments, notify, mirrors)
+    jobs_root = settings.folder("jobs")
+    kinds = _kinds(settings, buckets, models, artifacts, environments, notify)
     warm = _warm(settings)
     capacity = _capacity(settings, jobs_root)
-    retrying = Retrying(clock, max_retries=settings.max_retries, backoff_s=settings.retry_backoff_s)
-    runner = JobReconciler(
-        store, ProcessLauncher(warm=warm), kinds, jobs_root,
-        clock=clock, capacity=capacity, retrying=retrying,
-    )  # fmt: skip
+    runner = _runner(settings, store, kinds, warm, capacity, lead, clock)
     runtimes = Runtimes(environments, store, jobs_root, max_bytes=settings.environments_max_bytes)
-    reconciler = Reconciler(
-        [lambda: runner.tick(reconciler.wake), mirrors.tick, deployment.resume, serving.tick],
-        [runner.expire_waiting, serving.record_use, partial(_sweep, buckets), runtimes.tidy],
-        notify_socket=notify,
+    sweeps = [partial(_sweep, buckets), partial(_sweep_artifacts, store, artifacts)]
+    reconciler = _reconciler(
+        lead, runner, deployment, serving, notify, sweeps=sweeps, tidy=runtimes.tidy
     )
     jobs = Jobs(
         store, kinds, jobs_root, clock=clock, wake=reconciler.wake,
         admissible=capacity.check, queued=runner.queued,
     )  # fmt: skip
-    page_key = hashlib.sha256(b"page tokens " + token.encode()).digest()
     engine = LocalEngine(
-        settings, store, buckets, jobs, models, serving, runtimes, clock=clock, page_key=page_key
-    )
-    tidy_models = partial(_sweep_artifacts, store, artifacts)
-    closers = [jobs.close, runner.close, mirrors.close, warm.close, deployment.close]
-    closers += [serving.stop, store.close]
-    openers: list[Callable[[], object]] = [serving.start, environments.sweep, tidy_models]
+        settings, store, buckets, jobs, models, serving, runtimes,
+        clock=clock, page_key=shared.page_key(), leading=lead.held,
+    )  # fmt: skip
+    closers = [jobs.close, runner.close, warm.close, deployment.close, serving.stop, store.close]
+    openers: list[Callable[[], object]] = [serving.start, environments.sweep]
     return Wired(engine, reconciler, serving, openers=openers, closers=closers)
+
+
+def _open_store(settings: Settings, shared: SharedFolder) -> Store:
+    store = open_store(settings.database_url)
+    try:
+        shared.claim(store)
+    except EngineError:
+        store.close()
+        raise
+    return store
+
+
+def _reconciler(
+    lead: Lead,
+    runner: JobReconciler,
+    deployment: Deployment,
+    serving: Serving,
+    notify: Path,
+    *,
+    sweeps: Sequence[Callable[[], None]],
+    tidy: Callable[[], None],
+) -> Reconciler:
+    """Have what acts on jobs and versions done by the engine that leads, the rest by each."""
+    reconciler = Reconciler(
+        [
+            lead.only(lambda: runner.tick(reconciler.wake)),
+            lead.only(deployment.resume),
+            lambda: serving.tick(follows=not lead.held()),
+        ],
+        [*map(lead.only, [runner.expire_waiting, *sweeps]), serving.record_use, tidy],
+        notify_socket=notify,
+    )
+    return reconciler
+
+
+def _runner(
+    settings: Settings,
+    store: Store,
+    kinds: Mapping[str, JobKind],
+    warm: WarmInterpreters,
+    capacity: Capacity,
+    lead: Lead,
+    clock: Clock,
+) -> JobReconciler:
+    return JobReconciler(
+        store,
+        ProcessLauncher(warm=warm),
+        kinds,
+        settings.folder("jobs"),
+        clock=clock,
+        capacity=capacity,
+        retrying=Retrying(
+            clock, max_retries=settings.max_retries, backoff_s=settings.retry_backoff_s
+        ),
+        leading=lead.held,
+        alone=not settings.shared,
+    )
 
 
 def _environments(settings: Settings) -> Environments:
@@ -175,7 +227,6 @@ def _kinds(
     artifacts: Artifacts,
     environments: Environments,
     notify: Path,
-    mirrors: Mirrors,
 ) -> dict[str, JobKind]:
     return {
         "training": TrainerJobs(
@@ -186,7 +237,6 @@ def _kinds(
             log_quota_bytes=settings.log_quota_bytes,
             notify=str(notify),
             access=BucketAccess(buckets, settings.folder("buckets"), settings.run, os.environ),
-            mirrors=mirrors,
         ),
         "prediction": BatchJobs(
             buckets,
@@ -200,7 +250,8 @@ def _kinds(
 
 
 def _sweep_artifacts(store: Store, artifacts: Artifacts) -> None:
-    artifacts.sweep({version.uid for version in store.versions_in(set(VersionState))})
+    states = set(VersionState) - {VersionState.FAILED}  # nothing can serve those any more
+    artifacts.sweep(lambda: {version.uid for version in store.versions_in(states)})
 
 
 def _sweep(buckets: Buckets) -> None:

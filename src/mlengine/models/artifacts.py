@@ -6,6 +6,8 @@ import hashlib
 import json
 import os
 import shutil
+import uuid
+from collections.abc import Callable
 from pathlib import Path
 
 from mlengine.core.errors import FailedPrecondition, InvalidArgument
@@ -17,6 +19,7 @@ from mlengine.storage import Buckets
 __all__ = ["Artifacts"]
 
 MAX_FILES = 1000
+_MANIFEST = "manifest.json"
 
 
 class Artifacts:
@@ -36,6 +39,10 @@ class Artifacts:
     def path(self, uid: str) -> Path:
         """Return where the committed artefact of a version lies, whether it is there or not."""
         return self._root / uid / "artifact"
+
+    def is_whole(self, uid: str) -> bool:
+        """Return whether a version's artefact is there, all of it."""
+        return (self._root / uid / _MANIFEST).exists()
 
     def check_source(
         self, uri: str, framework: str, *, field: str = "version.deployment_uri"
@@ -81,11 +88,12 @@ class Artifacts:
             ``sha256:`` and the hash over the sorted (name, size, sha256) of its files.
         """
         target = self.path(uid)
-        manifest = target.parent / "manifest.json"
+        manifest = target.parent / _MANIFEST
         if manifest.exists():
             digest: str = json.loads(manifest.read_text())["digest"]
             return digest
-        staging = target.parent / "staging"
+        # A name of its own: an engine that led before may yet be writing there.
+        staging = target.parent / f"staging-{uuid.uuid4().hex}"
         shutil.rmtree(target.parent, ignore_errors=True)
         staging.mkdir(parents=True, mode=0o700)
         files = self._buckets.download(uri, staging, max_files=MAX_FILES, max_bytes=self._max_bytes)
@@ -106,9 +114,14 @@ class Artifacts:
         """Remove a version's artefact; no error when there is none."""
         shutil.rmtree(self._root / uid, ignore_errors=True)
 
-    def sweep(self, keep: set[str]) -> None:
-        """Remove artefacts of versions that no record names."""
+    def sweep(self, kept: Callable[[], set[str]]) -> None:
+        """Remove the artefacts of all versions but those that `kept` names.
+
+        It is asked after the folders were listed: each lies there after its version was recorded.
+        """
         if self._root.exists():
-            for folder in self._root.iterdir():
-                if folder.name not in keep:
+            found = list(self._root.iterdir())
+            named = kept()
+            for folder in found:
+                if folder.name not in named:
                     shutil.rmtree(folder, ignore_errors=True)

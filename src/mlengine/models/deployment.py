@@ -26,7 +26,7 @@ from mlengine.models import Loader, views
 from mlengine.models.artifacts import Artifacts
 from mlengine.models.settling import outcome, response_of_noted
 from mlengine.runtime import failpoints
-from mlengine.store import OperationRecord, Store, VersionRecord
+from mlengine.store import OperationRecord, Store, StoreAway, VersionRecord
 
 __all__ = ["Deployment"]
 
@@ -34,20 +34,33 @@ _log = logging.getLogger(__name__)
 _LET_GO_S = 0.05
 
 
-class _StoreAwayError(Exception):
-    """The store cannot be asked now; that says nothing against the version."""
-
-
 class Deployment:
-    """Performs what the records of versions ask for, a few versions at a time."""
+    """Performs what the records of versions ask for, a few versions at a time.
+
+    Args:
+        store: Where the records are.
+        artifacts: Where the versions' own copies of their models lie.
+        loader: Makes a version answer.
+        clock: For times that people read.
+        at_once: How many versions are worked on at one time.
+        leading: Asked before anything is done: engines of one database take turns.
+    """
 
     def __init__(
-        self, store: Store, artifacts: Artifacts, loader: Loader, *, clock: Clock, at_once: int = 2
+        self,
+        store: Store,
+        artifacts: Artifacts,
+        loader: Loader,
+        *,
+        clock: Clock,
+        at_once: int = 2,
+        leading: Callable[[], bool] = lambda: True,
     ) -> None:
         self._store = store
         self._artifacts = artifacts
         self._loader = loader
         self._clock = clock
+        self._leading = leading
         self._pool = ThreadPoolExecutor(at_once, thread_name_prefix="deploy")
         self._busy: set[str] = set()
         self._lock = threading.Lock()
@@ -55,10 +68,13 @@ class Deployment:
         self._closing = False
 
     def submit(self, record: VersionRecord) -> None:
-        """Work on a CREATING or DELETING version, unless that is going on already."""
+        """Work on a CREATING or DELETING version, unless that is going on already.
+
+        While another engine leads nothing happens here: it finds the record by itself.
+        """
         work = {VersionState.CREATING: self._create, VersionState.DELETING: self._delete}
         step = work.get(record.state)
-        if step is None:
+        if step is None or not self._leading():
             return
         with self._lock:
             if record.uid in self._busy or self._closing:
@@ -94,8 +110,9 @@ class Deployment:
     def _guarded(self, step: Callable[[VersionRecord], None], record: VersionRecord) -> None:
         self._at_work[record.uid] = record
         try:
-            step(record)
-        except (EngineError, _StoreAwayError) as error:
+            if self._leading():  # it may have waited for its turn for minutes
+                step(record)
+        except EngineError as error:
             # The store or the disk is away: the reconciler comes back to it.
             _log.warning("version %s is left for later: %s", record.uid, error)
         except Exception:
@@ -112,13 +129,13 @@ class Deployment:
             self._stop_if_cancelled(record)
             self._loader.load(record, self._artifacts.path(record.uid))
             self._stop_if_cancelled(record)
-        except _StoreAwayError:
+        except StoreAway:
             raise
         except Exception as error:
-            if not self._closing:
+            if not self._let_go():
                 self._fail(record, error)
             return
-        if self._closing:
+        if self._let_go():
             return
         failpoints.hit("version.before-ready")
         ready = self._store.move_version(record, VersionState.READY, digest=digest)
@@ -128,6 +145,10 @@ class Deployment:
         if operation and ready:
             self._finish(operation, version=self._view(ready))
 
+    def _let_go(self) -> bool:
+        """Return whether the version is another engine's now, or the next one's."""
+        return self._closing or not self._leading()
+
     def _fail(self, record: VersionRecord, error: Exception) -> None:
         if isinstance(error, OSError):
             what = f"{error.strerror or error}: {error.filename or 'the home folder'}."
@@ -136,9 +157,10 @@ class Deployment:
             _log.exception("creating version %s", record.uid, exc_info=error)
             error = Internal(f"{type(error).__name__}: {error}", "See the engine's log.")
         self._loader.unload(record)
-        self._artifacts.remove(record.uid)  # nothing can serve it any more; it may be large
         message = f"Create Version failed. {error}"
         failed = self._store.move_version(record, VersionState.FAILED, error_message=message)
+        if failed:  # nothing can serve it any more, and it may be large
+            self._artifacts.remove(record.uid)
         operation = self._operation_of(record, "CREATE_VERSION")
         if operation and failed:
             code = error.rpc_code
@@ -205,10 +227,7 @@ class Deployment:
         return None
 
     def _stop_if_cancelled(self, record: VersionRecord) -> None:
-        try:
-            operation = self._operation_of(record, "CREATE_VERSION")
-        except EngineError as error:
-            raise _StoreAwayError(str(error)) from error
+        operation = self._operation_of(record, "CREATE_VERSION")
         if operation and operation.operation.metadata.get("isCancellationRequested"):
             raise Cancelled(
                 "The operation was cancelled.", "Delete the version, or create another."

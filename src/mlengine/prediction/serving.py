@@ -36,6 +36,7 @@ __all__ = ["Serving", "ServingOptions"]
 _log = logging.getLogger(__name__)
 _PING_S = 5.0
 _SERVED = {VersionState.READY, VersionState.UPDATING}
+_RUNS = {*_SERVED, VersionState.CREATING}
 
 
 class ServingOptions(NamedTuple):
@@ -125,22 +126,31 @@ class Serving:
         for uid in self._pool.uids():
             self._pool.stop(uid)
 
-    def tick(self) -> None:
-        """Bring gateway, workers and routes to what the records say."""
+    def tick(self, *, follows: bool = False) -> None:
+        """Bring gateway, workers and routes to what the records say.
+
+        Args:
+            follows: Another engine makes versions READY. Their workers are started here as soon as
+                their artefacts are whole, so that every engine answers at about the same time.
+        """
         self._keep_gateway()
-        served = {record.uid: record for record in self._store.versions_in(_SERVED)}
-        for uid, record in served.items():
-            if not self._pool.wanted(uid):
+        wanted = {record.uid: record for record in self._store.versions_in(_RUNS)}
+        for uid, record in wanted.items():
+            if self._pool.wanted(uid):
+                continue
+            if record.state in _SERVED or (follows and self._artifacts.is_whole(uid)):
                 self._start_worker(record, self._artifacts.path(uid))
+        self.publish()  # before a worker is stopped: nobody is sent to it any more then
         self._stop_strays()
         self._pool.tick()
-        self.publish()
 
     def _stop_strays(self) -> None:
-        """Stop workers that no record wants: of an engine that died while it deleted a version."""
-        known = {record.uid for record in self._store.versions_in(set(VersionState))}
-        for uid in self._pool.uids():
-            if uid not in known:
+        """Stop workers that no record wants: another engine deleted the version, or one died."""
+        # Asked first: who is started after that has a record that is read below.
+        running = self._pool.uids()
+        wanted = {record.uid for record in self._store.versions_in(_RUNS)}
+        for uid in running:
+            if uid not in wanted:
                 self._pool.stop(uid)
 
     def _keep_gateway(self) -> None:
@@ -244,7 +254,8 @@ class Serving:
             moment = rfc3339(datetime.datetime.fromtimestamp(used_s, datetime.UTC))
 
             def change(version: Version, moment: str = moment) -> Version:
-                return msgspec.structs.replace(version, last_use_time=moment)
+                newest = max(version.last_use_time, moment)  # another engine's may be newer
+                return msgspec.structs.replace(version, last_use_time=newest)
 
             try:
                 self._store.edit_version(ref.project, ref.model_id, ref.version_id, change)

@@ -16,10 +16,12 @@ class Impatient:
 
     Args:
         store: All of its queue is read once, at the first question; later jobs are told.
+        alone: No other engine adds jobs to the store; else its queue is read at every question.
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, *, alone: bool = True) -> None:
         self._store = store
+        self._alone = alone
         self._names: set[tuple[str, str]] | None = None
         self._lock = threading.Lock()
 
@@ -32,7 +34,8 @@ class Impatient:
     def waiting(self) -> list[JobRecord]:
         """Return those that are queued still."""
         with self._lock:
-            if self._names is None:  # a job that is created meanwhile waits here, to be added
+            # A job that is created meanwhile waits here, to be added.
+            if self._names is None or not self._alone:
                 queue = self._store.jobs_in({JobState.QUEUED})
                 self._names = {(r.project, r.job_id) for r in queue if _is_limited(r)}
             names = sorted(self._names)

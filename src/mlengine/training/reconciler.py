@@ -19,7 +19,7 @@ from mlengine.core.errors import EngineError
 from mlengine.core.resources import JobDetails
 from mlengine.core.states import JobState
 from mlengine.runtime import failpoints
-from mlengine.store import JobRecord, Store
+from mlengine.store import JobRecord, Store, StoreAway
 from mlengine.training import notes
 from mlengine.training.admission import Admission
 from mlengine.training.ages import Ages
@@ -28,11 +28,10 @@ from mlengine.training.capacity import Capacity
 from mlengine.training.checks import wait_limit_s
 from mlengine.training.impatient import Impatient
 from mlengine.training.jobs import folder_of
-from mlengine.training.kinds import JobKind, NotYet, Preparation, kind_of
+from mlengine.training.kinds import JobKind, Preparation, kind_of
 from mlengine.training.launchers import AttemptStatus, ExitRecord, Launcher, Outcome, Phase
 from mlengine.training.lifecycle import Observation, Step, decide
 from mlengine.training.logs import ServiceLog
-from mlengine.training.patience import Patience
 from mlengine.training.retrying import Retrying
 
 __all__ = ["JobReconciler"]
@@ -54,6 +53,8 @@ class JobReconciler:
         clock: For times that people read, and for time limits.
         capacity: The machine, and what jobs hold of it.
         retrying: Whether and when a failed job is started again.
+        leading: Asked before anything is started: engines of one database take turns.
+        alone: No other engine ever acts on these jobs.
     """
 
     def __init__(
@@ -66,6 +67,8 @@ class JobReconciler:
         clock: Clock,
         capacity: Capacity,
         retrying: Retrying,
+        leading: Callable[[], bool] = lambda: True,
+        alone: bool = True,
     ) -> None:
         self._store = store
         self._launcher = launcher
@@ -74,10 +77,11 @@ class JobReconciler:
         self._clock = clock
         self._capacity = capacity
         self._retrying = retrying
+        self._leading = leading
+        self._alone = alone
         self._ages = Ages(clock)
         self._background = Background()
-        self._patience = Patience(clock)
-        self._impatient = Impatient(store)
+        self._impatient = Impatient(store, alone=alone)
 
     def queued(self, record: JobRecord) -> None:
         """Take note of a job that was just created."""
@@ -134,7 +138,7 @@ class JobReconciler:
             Observation(
                 state=record.state,
                 phase=status.phase,
-                working=self._background.working(record.uid) or self._patience.waits(record.uid),
+                working=self._background.working(record.uid),
                 slot_free=admitted,
                 begun=record.attempt <= 1 or (details and details.attempt) == record.attempt,
                 retry=self._retrying.state(record, status, self._attempt_dir(record)),
@@ -222,15 +226,10 @@ class JobReconciler:
     def _note_retry(self, record: JobRecord, status: AttemptStatus) -> None:
         attempt_dir = self._attempt_dir(record)
         self._launcher.sweep(attempt_dir)
-        note = self._retrying.decided(record, status)
-        # Said before it is decided, for afterwards nobody comes back here; and said only once,
-        # for until then somebody may.
-        log = ServiceLog(folder_of(self._root, record))
-        if not log.has(note.line):
-            log.write(note.line, "WARNING")
         failpoints.hit("job.retry.before-note")
-        notes.write_retry_note(attempt_dir, note)
+        line = self._retrying.note(record, status, attempt_dir)
         failpoints.hit("job.retry.after-note")
+        self._say(record, line, "WARNING")
 
     def _retry(self, record: JobRecord, wake: Callable[[], None]) -> None:
         note = notes.retry_note(self._attempt_dir(record))
@@ -270,8 +269,10 @@ class JobReconciler:
         try:
             attempt_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
             spec = kind.prepare(preparation)
+        except StoreAway:
+            raise
         except EngineError as error:
-            if not self._put_off(record, error):
+            if not self._cancelled(record):  # else it was only told to stop
                 self._end(record, JobState.FAILED, error_message=str(error))
             return
         except OSError as error:
@@ -287,18 +288,12 @@ class JobReconciler:
         self._say(record, "Waiting for training program to start.")
         self._launcher.start(attempt_dir, spec)
 
-    def _put_off(self, record: JobRecord, error: EngineError) -> bool:
-        """Have a step tried again in a while, if that is what its error asks for."""
-        if not isinstance(error, NotYet):
-            return False
-        if self._patience.is_new(record.uid):
-            self._say(record, f"{error.problem} It is tried again.", "WARNING")
-        return self._patience.put_off(record.uid)
-
     def _fail_on_defect(self, record: JobRecord, error: Exception) -> None:
         """End a job that our own code cannot handle: tried again, it would fail again."""
         message = f"Internal error: {type(error).__name__}: {error}. See the engine's log."
         try:
+            if not self._leading():
+                return
             self._launcher.cancel(self._attempt_dir(record))
             if self._launcher.poll(self._attempt_dir(record)).phase is not Phase.RUNNING:
                 self._end(record, JobState.FAILED, error_message=message)
@@ -306,7 +301,7 @@ class JobReconciler:
             _log.exception("job %s", record.uid)
 
     def _cancelled(self, record: JobRecord) -> bool:
-        if self._background.closing:
+        if self._background.closing or not self._leading():
             return True
         newest = self._store.job(record.project, record.job_id)
         return newest.state not in _ATTEMPTED or newest.attempt != record.attempt
@@ -322,11 +317,11 @@ class JobReconciler:
         begun_s = self._clock.monotonic_s()
         try:
             outputs = self._kinds[kind_of(record.job)].collect(record, attempt_dir, exit_record)
+        except StoreAway:
+            raise
         except EngineError as error:
-            if not self._put_off(record, error):
-                self._end(record, JobState.FAILED, error_message=str(error))
+            self._end(record, JobState.FAILED, error_message=str(error))
             return
-        self._patience.forget(record.uid)
         failpoints.hit("job.collect.after")
         wrong, warnings = outputs.pop("error_message", ""), outputs.pop("warnings", [])
         for line in warnings:
@@ -358,8 +353,10 @@ class JobReconciler:
             JobState.CANCELLED: ("Job was cancelled.", "WARNING"),
         }
         newest = self._store.job(record.project, record.job_id)
-        if newest.state is not record.state or newest.attempt != record.attempt:
+        moved_on = newest.state is not record.state or newest.attempt != record.attempt
+        if moved_on or not self._leading():
             return
+        self._call_off(record)
         self._say(record, *lines[to])
         if record.attempt:
             changes.setdefault("details", self._details(record))
@@ -368,7 +365,17 @@ class JobReconciler:
         failpoints.hit("job.end.after-move")
         self._retrying.forget(record)
         self._ages.forget(record)
-        self._patience.forget(record.uid)
+
+    def _call_off(self, record: JobRecord) -> None:
+        """Let nobody start the attempt of a job that ends without having run.
+
+        An engine that led before may be about to, if it was stopped at that very moment.
+        """
+        if self._alone or not record.attempt:
+            return
+        attempt_dir = self._attempt_dir(record)
+        if self._launcher.poll(attempt_dir).phase is Phase.NOT_STARTED:
+            self._launcher.cancel(attempt_dir)
 
     def _report_progress(self, record: JobRecord, status: AttemptStatus) -> None:
         if record.state is not JobState.RUNNING or status.phase is not Phase.RUNNING:

@@ -21,13 +21,12 @@ def test_one_engine_owns_a_home(tmp_path: Path) -> None:
     Home(tmp_path / "h").close()
 
 
-def test_the_token_is_made_once_and_is_its_owners_alone(tmp_path: Path) -> None:
+def test_commands_find_the_newest_token_which_is_its_owners_alone(tmp_path: Path) -> None:
     home = Home(tmp_path / "h")
-    token = home.token()
-    assert len(token) >= 43
-    assert home.token() == token == read_token(tmp_path / "h")
-    assert stat.S_IMODE((tmp_path / "h" / "run" / "token").stat().st_mode) == 0o600
-    assert stat.S_IMODE((tmp_path / "h" / "run").stat().st_mode) == 0o700
+    for token in ("first", "second"):
+        home.keep_token(token)
+        assert read_token(tmp_path / "h") == token
+        assert stat.S_IMODE((tmp_path / "h" / "run" / "token").stat().st_mode) == 0o600
     home.close()
 
 
@@ -46,12 +45,12 @@ def test_a_broken_engine_file_is_no_engine(tmp_path: Path) -> None:
 
 def test_a_home_open_to_others_is_closed(tmp_path: Path) -> None:
     home = tmp_path / "h"
-    for folder in (home, home / "run", home / "buckets"):
+    for folder in (home, home / "run", home / "logs"):
         folder.mkdir()
         folder.chmod(0o777)
     (home / "run" / "token").write_text("t")
     Home(home).close()
-    for folder in (home, home / "run", home / "buckets", home / "jobs"):
+    for folder in (home, home / "run", home / "logs", home / "environments"):
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700
 
 

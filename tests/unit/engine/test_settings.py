@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from mlengine.core.errors import FailedPrecondition, InvalidArgument
 from mlengine.engine import settings
-from mlengine.engine.settings import SETTINGS_FILE, Settings, load, write
+from mlengine.engine.settings import SETTINGS_FILE, Settings, load, shown, write
 
 
 def test_the_order_is_flag_variable_file_default(tmp_path: Path) -> None:
@@ -84,6 +84,58 @@ def test_derived_places() -> None:
     assert made.job_slots(8.0) == 3
     assert [Settings().job_slots(cpus) for cpus in (0.5, 2.0, 8.0)] == [2, 2, 8]
     assert Settings(database="sqlite:////x.db").database_url == "sqlite:////x.db"
+
+
+def test_what_engines_share_lies_in_one_folder() -> None:
+    alone = Settings(home=Path("/h"))
+    assert alone.folder("jobs") == Path("/h/jobs")
+    several = Settings(home=Path("/h"), shared="/s", database="postgresql://db/ml")
+    assert [several.folder(n) for n in ("jobs", "buckets", "models")] == [
+        Path("/s/jobs"), Path("/s/buckets"), Path("/s/models"),
+    ]  # fmt: skip
+    assert several.folder("logs") == Path("/h/logs")
+
+
+@pytest.mark.parametrize(
+    ("url", "name"),
+    [
+        ("", "engine.db"),
+        ("sqlite:////var/x.db", "x.db"),
+        ("postgresql://me:s3cret@db:5432/ml", "db:5432/ml"),
+        ("postgresql+psycopg://me:s3/cr?t@db/ml?password=s3cret", "db/ml"),
+        ("postgresql:///ml?host=/run/pg&password=a@s3cret", "/ml"),
+        ("nonsense s3cret", ""),
+    ],
+)
+def test_what_people_may_read_of_the_store_holds_no_password(url: str, name: str) -> None:
+    assert Settings(home=Path("/h"), database=url).store_name == name
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "text"),
+    [
+        ("token", "s3cret", "(set)"),
+        ("token", "", ""),
+        ("port", 8470, 8470),
+        ("database", "sqlite:////x.db", "sqlite:////x.db"),
+        ("database", "postgresql://me:s3cret@db/ml", "postgresql://me:***@db/ml"),
+        ("database", "postgresql://me:a/s3cret@b@db/ml", "postgresql://me:***@db/ml"),
+        (
+            "database", "postgresql:///ml?user=me&password=s3cret&host=db",
+            "postgresql:///ml?user=me&password=***&host=db",
+        ),
+        ("endpoint", "https://me:s3cret@far.example", "https://me:***@far.example"),
+    ],
+)  # fmt: skip
+def test_what_is_shown_of_a_setting_holds_no_secret(name: str, value: object, text: str) -> None:
+    assert shown(name, value) == text
+
+
+def test_a_bad_value_is_told_without_its_secret(tmp_path: Path) -> None:
+    (tmp_path / SETTINGS_FILE).write_text("token = 4711")
+    with pytest.raises(InvalidArgument, match="It must be a string") as told:
+        load({"MLENGINE_HOME": str(tmp_path)})
+    assert "4711" not in str(told.value)
 
 
 def test_every_setting_is_described() -> None:

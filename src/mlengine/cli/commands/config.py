@@ -96,7 +96,7 @@ def list_settings(session: Session, all_: bool) -> None:
         if name == "home":
             values[name] = str(value)
         elif all_ or value != default:
-            values[name] = "(set)" if name == "token" and value else value
+            values[name] = engine_settings.shown(name, value)
     session.show(values)
 
 

@@ -115,7 +115,8 @@ class _Places:
     def __init__(self, session: Session) -> None:
         host = urlsplit(session.settings.endpoint).hostname or ""
         self._here = session.settings.endpoint.startswith("unix:") or host in _LOOPBACK
-        self._home = Path(session.engine.status().home)
+        status = session.engine.status()
+        self._root = Path(status.shared or status.home) / "buckets"
         self._backings = {b.name: b.backing for b in session.engine.list_buckets()}
 
     def of(self, job: Job) -> Path | None:
@@ -130,7 +131,7 @@ class _Places:
         if backing is None:
             return None
         if not backing:
-            return self._home / "buckets" / bucket / name
+            return self._root / bucket / name
         return Path(backing.removeprefix("file://")) / name if "file://" in backing else None
 
     def why_not(self, job: Job) -> str:

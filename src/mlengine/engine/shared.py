@@ -1,0 +1,98 @@
+"""The folder that the engines of one database share: jobs, buckets, models, the access token.
+
+An engine alone shares its home with nobody, and then this folder is its home. Records and folder
+belong together: a job's record is worth nothing where its attempts do not lie. So the folder has
+an id, which its first engine writes into the database too, and an engine whose folder has another
+id than its database names does not start.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from mlengine.core.access import new_token
+from mlengine.core.errors import FailedPrecondition
+from mlengine.engine.home import make_private, open_private, write_private
+from mlengine.engine.settings import Settings
+from mlengine.store import Store
+
+__all__ = ["SharedFolder"]
+
+_FOLDERS = ("buckets", "jobs", "models", "run")
+_FACT = "folder"
+
+
+class SharedFolder:
+    """Where an engine's jobs, buckets and models lie; made, and closed to others, at once.
+
+    Args:
+        settings: They name the folder, and the database that it belongs to.
+
+    Raises:
+        FailedPrecondition: It is open to others, or the database is no one that could be shared.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        if settings.shared and settings.is_sqlite:
+            raise FailedPrecondition(
+                f"Engines that share {settings.shared} need a PostgreSQL database to share, and "
+                f"the setting 'database' is {settings.store_name or 'empty'}.",
+                "Set 'database' too; or unset 'shared', for an engine alone keeps all in its home.",
+            )
+        self.path = settings.shared_folder
+        self._settings = settings
+        open_private(self.path)
+        for name in _FOLDERS:
+            make_private(self.path / name)
+
+    def token(self) -> str:
+        """Return the access token; the first call of all makes it, readable by the owner only."""
+        return self._once("token", new_token)
+
+    def page_key(self) -> bytes:
+        """Return the secret that seals page tokens: one engine's opens another's."""
+        return hashlib.sha256(b"page tokens " + self.token().encode()).digest()
+
+    def claim(self, store: Store) -> None:
+        """Make sure that the records and this folder belong together.
+
+        Raises:
+            FailedPrecondition: The records are of engines that use another folder.
+        """
+        own = self._once("folder", lambda: uuid.uuid4().hex)
+        known = store.fact(_FACT, own)
+        if known == own:
+            return
+        remedy = (
+            "Give this home a database of its own: unset 'database'."
+            if self._settings.is_sqlite
+            else "Set 'shared' to the folder of the other engines."
+        )
+        raise FailedPrecondition(
+            f"The database {self._settings.store_name} is in use with another folder than "
+            f"{self.path}: the jobs, buckets and models of its records are not here.",
+            f"{remedy} If this is that folder, restored without its id, write {known} into "
+            f"{self.path / 'run' / _FACT}.",
+        )
+
+    def _once(self, name: str, make: Callable[[], str]) -> str:
+        """Return what a file of ours says; the first engine that asks writes it."""
+        path = self.path / "run" / name
+        with _alone(self.path / "run" / "shared.lock"):
+            if not path.exists():
+                write_private(path, make() + "\n")
+            path.chmod(0o600)
+            return path.read_text().strip()
+
+
+@contextlib.contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)) as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
