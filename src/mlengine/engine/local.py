@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from mlengine import __version__
@@ -34,10 +34,11 @@ from mlengine.models.registry import Models
 from mlengine.models.views import operation_view
 from mlengine.prediction.serving import Serving
 from mlengine.storage import Buckets
-from mlengine.storage.paths import BucketPath, is_uri
+from mlengine.storage.paths import BucketPath, is_uri, parse_uri
 from mlengine.store import Store
 from mlengine.training.jobs import Jobs
 from mlengine.training.metrics import job_metrics
+from mlengine.training.mirrors import mirror_path
 
 __all__ = ["LOCATIONS", "LocalEngine"]
 
@@ -119,18 +120,20 @@ class LocalEngine:
 
     def job_metrics(self, project: str, job_id: str, *, tag: str = "") -> list[MetricSeries]:
         record = self._jobs.record(project, job_id)
-        job_dir = self._job_dir(record.job)
-        return job_metrics(job_dir, self._jobs.attempt_dirs(record), tag=tag)
+        attempt_dirs = self._jobs.attempt_dirs(record)
+        job_dir = self._job_dir(record.job, attempt_dirs)
+        return job_metrics(job_dir, attempt_dirs, tag=tag)
 
-    def _job_dir(self, job: Job) -> Path | None:
-        """Return where a training job's directory lies, if that is on this machine."""
+    def _job_dir(self, job: Job, attempt_dirs: Sequence[Path]) -> Path | None:
+        """Return where a training job's directory, or its event files, lie on this machine."""
         uri = job.training_input.job_dir if job.training_input else ""
         if not is_uri(uri):
             return Path(uri) if uri else None
         try:
             return self._buckets.local_path(uri)
         except EngineError:  # a bucket that is no folder, or is deleted: the logs still tell
-            return None
+            copies = [mirror_path(folder.parent, parse_uri(uri)) for folder in attempt_dirs[:1]]
+            return next((path for path in copies if path.is_dir()), None)
 
     # --- models and versions ---
 

@@ -34,6 +34,7 @@ from mlengine.training.jobs import Jobs, folder_of
 from mlengine.training.kinds import JobKind, demand_of
 from mlengine.training.launchers.process import ProcessLauncher
 from mlengine.training.launchers.warm import WarmInterpreters
+from mlengine.training.mirroring import Mirrors
 from mlengine.training.reconciler import JobReconciler
 from mlengine.training.retrying import Retrying
 from mlengine.training.trainer import TrainerJobs
@@ -105,14 +106,15 @@ def wire(
     )
     environments = _environments(settings)
     jobs_root = settings.folder("jobs")
-    kinds = _kinds(settings, buckets, models, artifacts, environments, notify)
+    mirrors = Mirrors(store, buckets, jobs_root, clock=clock)
+    kinds = _kinds(settings, buckets, models, artifacts, environments, notify, mirrors)
     warm = _warm(settings)
     capacity = _capacity(settings, jobs_root)
     runner = _runner(settings, store, kinds, warm, capacity, lead, clock)
     runtimes = Runtimes(environments, store, jobs_root, max_bytes=settings.environments_max_bytes)
     sweeps = [partial(_sweep, buckets), partial(_sweep_artifacts, store, artifacts)]
     reconciler = _reconciler(
-        lead, runner, deployment, serving, notify, sweeps=sweeps, tidy=runtimes.tidy
+        lead, runner, deployment, serving, mirrors, notify, sweeps=sweeps, tidy=runtimes.tidy
     )
     jobs = Jobs(
         store, kinds, jobs_root, clock=clock, wake=reconciler.wake,
@@ -122,7 +124,8 @@ def wire(
         settings, store, buckets, jobs, models, serving, runtimes,
         clock=clock, page_key=shared.page_key(), leading=lead.held,
     )  # fmt: skip
-    closers = [jobs.close, runner.close, warm.close, deployment.close, serving.stop, store.close]
+    closers = [jobs.close, runner.close, mirrors.close, warm.close, deployment.close]
+    closers += [serving.stop, store.close]
     openers: list[Callable[[], object]] = [serving.start, environments.sweep]
     return Wired(engine, reconciler, serving, openers=openers, closers=closers)
 
@@ -142,6 +145,7 @@ def _reconciler(
     runner: JobReconciler,
     deployment: Deployment,
     serving: Serving,
+    mirrors: Mirrors,
     notify: Path,
     *,
     sweeps: Sequence[Callable[[], None]],
@@ -151,6 +155,7 @@ def _reconciler(
     reconciler = Reconciler(
         [
             lead.only(lambda: runner.tick(reconciler.wake)),
+            lead.only(mirrors.tick),
             lead.only(deployment.resume),
             lambda: serving.tick(follows=not lead.held()),
         ],
@@ -227,6 +232,7 @@ def _kinds(
     artifacts: Artifacts,
     environments: Environments,
     notify: Path,
+    mirrors: Mirrors,
 ) -> dict[str, JobKind]:
     return {
         "training": TrainerJobs(
@@ -237,6 +243,7 @@ def _kinds(
             log_quota_bytes=settings.log_quota_bytes,
             notify=str(notify),
             access=BucketAccess(buckets, settings.folder("buckets"), settings.run, os.environ),
+            mirrors=mirrors,
         ),
         "prediction": BatchJobs(
             buckets,

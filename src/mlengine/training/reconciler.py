@@ -28,10 +28,11 @@ from mlengine.training.capacity import Capacity
 from mlengine.training.checks import wait_limit_s
 from mlengine.training.impatient import Impatient
 from mlengine.training.jobs import folder_of
-from mlengine.training.kinds import JobKind, Preparation, kind_of
+from mlengine.training.kinds import JobKind, NotYet, Preparation, kind_of
 from mlengine.training.launchers import AttemptStatus, ExitRecord, Launcher, Outcome, Phase
 from mlengine.training.lifecycle import Observation, Step, decide
 from mlengine.training.logs import ServiceLog
+from mlengine.training.patience import Patience
 from mlengine.training.retrying import Retrying
 
 __all__ = ["JobReconciler"]
@@ -81,6 +82,7 @@ class JobReconciler:
         self._alone = alone
         self._ages = Ages(clock)
         self._background = Background()
+        self._patience = Patience(clock)
         self._impatient = Impatient(store, alone=alone)
 
     def queued(self, record: JobRecord) -> None:
@@ -138,7 +140,7 @@ class JobReconciler:
             Observation(
                 state=record.state,
                 phase=status.phase,
-                working=self._background.working(record.uid),
+                working=self._background.working(record.uid) or self._patience.waits(record.uid),
                 slot_free=admitted,
                 begun=record.attempt <= 1 or (details and details.attempt) == record.attempt,
                 retry=self._retrying.state(record, status, self._attempt_dir(record)),
@@ -226,10 +228,15 @@ class JobReconciler:
     def _note_retry(self, record: JobRecord, status: AttemptStatus) -> None:
         attempt_dir = self._attempt_dir(record)
         self._launcher.sweep(attempt_dir)
+        note = self._retrying.decided(record, status)
+        # Said before it is decided, for afterwards nobody comes back here; and said only once,
+        # for until then somebody may.
+        log = ServiceLog(folder_of(self._root, record))
+        if not log.has(note.line):
+            log.write(note.line, "WARNING")
         failpoints.hit("job.retry.before-note")
-        line = self._retrying.note(record, status, attempt_dir)
+        notes.write_retry_note(attempt_dir, note)
         failpoints.hit("job.retry.after-note")
-        self._say(record, line, "WARNING")
 
     def _retry(self, record: JobRecord, wake: Callable[[], None]) -> None:
         note = notes.retry_note(self._attempt_dir(record))
@@ -272,7 +279,8 @@ class JobReconciler:
         except StoreAway:
             raise
         except EngineError as error:
-            if not self._cancelled(record):  # else it was only told to stop
+            # Unless it was only told to stop, or may go well in a while.
+            if not self._cancelled(record) and not self._put_off(record, error):
                 self._end(record, JobState.FAILED, error_message=str(error))
             return
         except OSError as error:
@@ -287,6 +295,14 @@ class JobReconciler:
             return
         self._say(record, "Waiting for training program to start.")
         self._launcher.start(attempt_dir, spec)
+
+    def _put_off(self, record: JobRecord, error: EngineError) -> bool:
+        """Have a step tried again in a while, if that is what its error asks for."""
+        if not isinstance(error, NotYet):
+            return False
+        if self._patience.is_new(record.uid):
+            self._say(record, f"{error.problem} It is tried again.", "WARNING")
+        return self._patience.put_off(record.uid)
 
     def _fail_on_defect(self, record: JobRecord, error: Exception) -> None:
         """End a job that our own code cannot handle: tried again, it would fail again."""
@@ -320,8 +336,10 @@ class JobReconciler:
         except StoreAway:
             raise
         except EngineError as error:
-            self._end(record, JobState.FAILED, error_message=str(error))
+            if not self._put_off(record, error):
+                self._end(record, JobState.FAILED, error_message=str(error))
             return
+        self._patience.forget(record.uid)
         failpoints.hit("job.collect.after")
         wrong, warnings = outputs.pop("error_message", ""), outputs.pop("warnings", [])
         for line in warnings:
@@ -365,6 +383,7 @@ class JobReconciler:
         failpoints.hit("job.end.after-move")
         self._retrying.forget(record)
         self._ages.forget(record)
+        self._patience.forget(record.uid)
 
     def _call_off(self, record: JobRecord) -> None:
         """Let nobody start the attempt of a job that ends without having run.
