@@ -10,7 +10,7 @@ they are committed, or who follows them would miss one.
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -21,9 +21,6 @@ from mlengine.store.database import WRITE_OPTION, Database, Technology, Transact
 from mlengine.store.postgres_address import Address
 from mlengine.store.postgres_lead import SessionLead
 from mlengine.store.triggers import RULES, Rule
-
-if TYPE_CHECKING:
-    import psycopg
 
 __all__ = ["open_database"]
 
@@ -70,6 +67,9 @@ def open_database(url: sa.URL, *, clock: Clock, patience_s: float) -> Database:
 
 
 def _engine(address: Address, patience_s: float) -> sa.Engine:
+    import psycopg
+
+    level = psycopg.IsolationLevel
     settings = {"lock_timeout": str(max(int(patience_s * 1000), 1))}
     engine = sa.create_engine(
         "postgresql+psycopg://",
@@ -83,11 +83,8 @@ def _engine(address: Address, patience_s: float) -> sa.Engine:
 
     @sa.event.listens_for(engine, "begin")
     def _begin(connection: sa.Connection) -> None:
-        import psycopg
-
         write = bool(connection.get_execution_options().get(WRITE_OPTION))
-        level = psycopg.IsolationLevel
-        session: psycopg.Connection[Any] = connection.connection.driver_connection  # type: ignore[assignment]
+        session: Any = connection.connection.driver_connection
         session.isolation_level = level.READ_COMMITTED if write else level.REPEATABLE_READ
         session.read_only = not write
 

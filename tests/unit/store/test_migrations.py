@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import contextlib
+import itertools
 import subprocess
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -14,18 +16,55 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
-from mlengine.store import migrations, open_store, tables
+from mlengine.core.resources import Bucket, Job, Model, Version
+from mlengine.core.states import JobState, VersionState
+from mlengine.store import Store, migrations, open_store, tables
+from tests.live.postgres import PostgresServer
 
 FOLDER = Path(migrations.__file__).parent
 
 
-@pytest.fixture
-def migrated(tmp_path: Path) -> Iterator[sa.Connection]:
-    engine = sa.create_engine(f"sqlite:///{tmp_path}/engine.db")
+@pytest.fixture(params=["sqlite", "postgresql"])
+def new_url(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], str]:
+    """Makes the URL of a database that has no tables."""
+    if request.param == "sqlite":
+        numbers = itertools.count()
+        return lambda: f"sqlite:///{tmp_path}/engine{next(numbers)}.db"
+    server: PostgresServer = request.getfixturevalue("postgres")
+    names: list[str] = []
+
+    def new() -> str:
+        names.append(server.new_database() if names else server.empty_database())
+        return server.url(names[-1])
+
+    return new
+
+
+@contextlib.contextmanager
+def connected(url: str) -> Iterator[sa.Connection]:
+    engine = sa.create_engine(url)
+    if engine.dialect.name == "sqlite":
+        # The driver would commit in the middle of a migration.
+        sa.event.listen(engine, "connect", lambda c, _r: setattr(c, "isolation_level", None))
+        sa.event.listen(engine, "begin", lambda c: c.exec_driver_sql("BEGIN IMMEDIATE"))
     with engine.begin() as connection:
-        migrations.upgrade(connection)
         yield connection
     engine.dispose()
+
+
+def walk(connection: sa.Connection, go: Callable[[Config, str], None], to: str) -> None:
+    """Bring a database to a revision with one of Alembic's commands."""
+    config = Config()
+    config.set_main_option("script_location", str(FOLDER))
+    config.attributes["connection"] = connection
+    go(config, to)
+
+
+@pytest.fixture
+def migrated(new_url: Callable[[], str]) -> Iterator[sa.Connection]:
+    with connected(new_url()) as connection:
+        migrations.upgrade(connection)
+        yield connection
 
 
 def test_the_known_revisions_are_those_in_the_folder() -> None:
@@ -43,25 +82,118 @@ def test_the_migrations_lead_to_the_tables_that_the_code_uses(migrated: sa.Conne
         assert compare_metadata(context, tables.metadata) == []
 
 
+INDEXES = {
+    "sqlite": "SELECT name, sql FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL",
+    "postgresql": "SELECT indexname, indexdef FROM pg_indexes WHERE schemaname = 'public' "
+    "AND tablename <> 'alembic_version'",
+}
+
+
 def test_the_migrations_make_the_very_indexes_that_the_code_names(
-    migrated: sa.Connection, tmp_path: Path
+    migrated: sa.Connection, new_url: Callable[[], str]
 ) -> None:
-    engine = sa.create_engine(f"sqlite:///{tmp_path}/direct.db")
-    query = "SELECT name, sql FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL"
-    with engine.begin() as direct:
+    query = INDEXES[migrated.dialect.name]
+    with connected(new_url()) as direct:
         tables.metadata.create_all(direct)
         wanted = {tuple(row) for row in direct.exec_driver_sql(query)}
-    engine.dispose()
     assert {tuple(row) for row in migrated.exec_driver_sql(query)} == wanted
 
 
-def test_the_first_migration_can_be_taken_back(migrated: sa.Connection) -> None:
-    config = Config()
-    config.set_main_option("script_location", str(FOLDER))
-    config.attributes["connection"] = migrated
-    command.downgrade(config, "base")
-    left = sa.inspect(migrated).get_table_names()
-    assert left == ["alembic_version"]
+def test_every_migration_can_be_taken_back(migrated: sa.Connection) -> None:
+    walk(migrated, command.downgrade, "base")
+    assert sa.inspect(migrated).get_table_names() == ["alembic_version"]
+
+
+# --- rows that are older, or newer, than the schema ---------------------------------------------
+
+
+def fill(store: Store) -> None:
+    """Write a record of every kind."""
+    record = store.add_job("p", Job(job_id="census", labels={"a": "é"}), uid="u1", priority=7)
+    for to in (JobState.PREPARING, JobState.RUNNING, JobState.SUCCEEDED):
+        moved = store.move_job(record, to, attempt=2)
+        assert moved is not None
+        record = moved
+    store.add_job("p", Job(job_id="waits"), uid="u2", priority=7)
+    store.add_model("p", Model(name="census"))
+    for version_id in ("v1", "v2"):
+        version = store.add_version("p", "census", Version(name=version_id), uid=version_id)
+        assert store.move_version(version, VersionState.READY, digest="sha256:1")
+    store.set_default("p", "census", "v2")
+    store.add_operation("p", "one", {"a": 1}, subject="it")
+    store.finish_operation("p", "one", response={})
+    store.add_bucket(Bucket(name="b-1", backing="s3://far/away"))
+
+
+def everything(store: Store) -> list[object]:
+    return [
+        store.jobs("p"), store.queue(), store.models("p"), store.versions("p", "census"),
+        store.operations("p"), store.buckets(), store.events(limit=1000),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("revision", migrations.KNOWN)
+def test_rows_outlive_the_way_to_an_older_release_and_back(
+    new_url: Callable[[], str], revision: str
+) -> None:
+    """A fact is all that an older schema has no place for; engines say theirs again."""
+    url = new_url()
+    store = open_store(url)
+    fill(store)
+    before = everything(store)
+    store.close()
+    with connected(url) as connection:
+        walk(connection, command.downgrade, revision)
+        assert not compare_rows(connection, revision)
+    store = open_store(url)
+    assert everything(store) == before
+    store.add_job("p", Job(job_id="new"), uid="u3")
+    assert store.fact("folder", "a") == "a"
+    store.close()
+    with connected(url) as connection, pytest.raises(sa.exc.DBAPIError, match="unlawful"):
+        connection.exec_driver_sql("UPDATE jobs SET state = 'QUEUED'")
+
+
+def compare_rows(connection: sa.Connection, revision: str) -> list[str]:
+    """Return what is not as that release left it: its version, its tables, its number of rows."""
+    counts = {"jobs": 2, "models": 1, "versions": 2, "operations": 1, "buckets": 1, "events": 14}
+    if revision >= "0003":
+        counts["facts"] = 0
+    found = {
+        name: connection.exec_driver_sql(f"SELECT count(*) FROM {name}").scalar_one()
+        for name in sa.inspect(connection).get_table_names()
+        if name != "alembic_version"
+    }
+    query = sa.select(tables.alembic_version.c.version_num)
+    at = connection.execute(query).scalar_one()
+    return [] if (at, found) == (revision, counts) else [f"{at}: {found}"]
+
+
+def test_an_upgrade_that_fails_leaves_the_old_schema_whole(
+    new_url: Callable[[], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = new_url()
+    store = open_store(url)
+    fill(store)
+    before = everything(store)
+    store.close()
+    with connected(url) as connection:
+        walk(connection, command.downgrade, "0001")
+
+    def break_off(connection: sa.Connection) -> None:
+        walk(connection, command.upgrade, "0002")
+        raise ZeroDivisionError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(migrations, "upgrade", break_off)
+        with pytest.raises(ZeroDivisionError):
+            open_store(url)
+    with connected(url) as connection:
+        query = sa.select(tables.alembic_version.c.version_num)
+        assert connection.execute(query).scalar_one() == "0001"
+    store = open_store(url)
+    assert everything(store) == before
+    store.close()
 
 
 def test_a_store_that_is_up_to_date_opens_without_importing_alembic(tmp_path: Path) -> None:
