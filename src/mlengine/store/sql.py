@@ -34,7 +34,7 @@ from mlengine.store import (
 )
 from mlengine.store.database import Database, Transaction
 
-__all__ = ["SqlStore"]
+__all__ = ["SqlStore", "open_database"]
 
 
 class SqlStore:
@@ -58,7 +58,7 @@ class SqlStore:
             FailedPrecondition: It is damaged, not to be entered, or newer than this mlengine.
             Unavailable: It is locked or out of reach, or the disk is full.
         """
-        return cls(_open(url, clock or SystemClock(), patience_s))
+        return cls(open_database(url, clock or SystemClock(), patience_s))
 
     def describe(self) -> str:
         """Say in one line which technology holds the data, how, and why so."""
@@ -275,7 +275,8 @@ def _event(row: sa.Row[Any]) -> EventRecord:
     )
 
 
-def _open(url: str, clock: Clock, patience_s: float) -> Database:
+def open_database(url: str, clock: Clock, patience_s: float) -> Database:
+    """Open (and migrate) the database at a URL; see `SqlStore.open`."""
     # Neither the URL nor what the parser says of it is repeated: a password may be in it.
     try:
         parsed = sa.make_url(url)

@@ -16,10 +16,10 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
-from mlengine.core.resources import Bucket, Job, Model, Version
-from mlengine.core.states import JobState, VersionState
-from mlengine.store import Store, migrations, open_store, tables
+from mlengine.core.resources import Job
+from mlengine.store import migrations, open_store, tables
 from tests.live.postgres import PostgresServer
+from tests.unit.store.records import everything, fill
 
 FOLDER = Path(migrations.__file__).parent
 
@@ -105,31 +105,6 @@ def test_every_migration_can_be_taken_back(migrated: sa.Connection) -> None:
 
 
 # --- rows that are older, or newer, than the schema ---------------------------------------------
-
-
-def fill(store: Store) -> None:
-    """Write a record of every kind."""
-    record = store.add_job("p", Job(job_id="census", labels={"a": "é"}), uid="u1", priority=7)
-    for to in (JobState.PREPARING, JobState.RUNNING, JobState.SUCCEEDED):
-        moved = store.move_job(record, to, attempt=2)
-        assert moved is not None
-        record = moved
-    store.add_job("p", Job(job_id="waits"), uid="u2", priority=7)
-    store.add_model("p", Model(name="census"))
-    for version_id in ("v1", "v2"):
-        version = store.add_version("p", "census", Version(name=version_id), uid=version_id)
-        assert store.move_version(version, VersionState.READY, digest="sha256:1")
-    store.set_default("p", "census", "v2")
-    store.add_operation("p", "one", {"a": 1}, subject="it")
-    store.finish_operation("p", "one", response={})
-    store.add_bucket(Bucket(name="b-1", backing="s3://far/away"))
-
-
-def everything(store: Store) -> list[object]:
-    return [
-        store.jobs("p"), store.queue(), store.models("p"), store.versions("p", "census"),
-        store.operations("p"), store.buckets(), store.events(limit=1000),
-    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("revision", migrations.KNOWN)

@@ -1,0 +1,130 @@
+"""Everything of one database into another that is empty: how a home moves to PostgreSQL, or back.
+
+    python -m mlengine.store.copy sqlite:////home/me/.mlengine/engine.db \
+        postgresql://me@db.example/mlengine
+
+Stop the engines first. Rows keep their numbers, and numbers that were used up stay so: an etag or
+a page token means the same afterwards. The copy is there whole or not at all; the source stays as
+it is. The password may stand in ``~/.pgpass``, where nobody sees it in the list of processes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from mlengine.core.clock import SystemClock
+from mlengine.core.errors import EngineError, FailedPrecondition
+from mlengine.store.database import Database, Transaction
+from mlengine.store.sql import open_database
+from mlengine.store.tables import metadata
+
+__all__ = ["copy", "main"]
+
+_PAGE = 1000
+_PATIENCE_S = 30.0
+
+
+def copy(source_url: str, target_url: str) -> dict[str, int]:
+    """Copy every row; return how many each table has.
+
+    Raises:
+        FailedPrecondition: The target has rows already, or an engine is at work on either. (One
+            on a SQLite file is not noticed.)
+        EngineError: Whatever opening them raises.
+    """
+    databases: list[Database] = []
+    _refuse_no_file(source_url)
+    try:
+        for url in (source_url, target_url):
+            databases.append(open_database(url, SystemClock(), _PATIENCE_S))
+        for database in databases:
+            if not database.lead.held():
+                raise FailedPrecondition(
+                    f"An engine is at work on {database.description}", "Stop it first."
+                )
+        source, target = databases
+        return source.read(lambda frm: target.write(lambda to: _copy(frm, to)))
+    finally:
+        for database in databases:
+            database.close()
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; return its exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m mlengine.store.copy",
+        description="Copy everything of one database into another that is empty.",
+        epilog="Stop the engines first.",
+    )
+    parser.add_argument("source", help="URL of the database that is copied")
+    parser.add_argument("target", help="URL of the one that it is copied to")
+    options = parser.parse_args(argv)
+    try:
+        counts = copy(options.source, options.target)
+    except EngineError as error:
+        print(error, file=sys.stderr)
+        return 1
+    print(", ".join(f"{count} {name}" for name, count in counts.items()))
+    return 0
+
+
+def _refuse_no_file(url: str) -> None:
+    """Refuse a source that opening would only just make."""
+    path = url.removeprefix("sqlite:///")
+    if path != url and path and not Path(path).exists():
+        raise FailedPrecondition(f"There is no database {path}.", "Name one that is there.")
+
+
+def _copy(frm: Transaction, to: Transaction) -> dict[str, int]:
+    # In this order no row comes before one that it refers to.
+    ordered = metadata.sorted_tables
+    if filled := [table.name for table in ordered if to.one(sa.select(table).limit(1))]:
+        raise FailedPrecondition(
+            f"The target has {filled[0]} already.", "Name a database that is empty."
+        )
+    return {table.name: _copy_table(frm, to, table) for table in ordered}
+
+
+def _copy_table(frm: Transaction, to: Transaction, table: sa.Table) -> int:
+    (key,) = table.primary_key.columns
+    count, page = 0, frm.rows(sa.select(table).order_by(key).limit(_PAGE))
+    while page:
+        to.connection.execute(sa.insert(table), [dict(row._mapping) for row in page])
+        count += len(page)
+        after = key > page[-1]._mapping[key.name]
+        page = frm.rows(sa.select(table).where(after).order_by(key).limit(_PAGE))
+    if key.name == "seq":
+        _keep_used_up(to.connection, table.name, _used_up(frm.connection, table.name))
+    return count
+
+
+def _used_up(connection: sa.Connection, table: str) -> int:
+    """Return the highest number that a row of the table has ever had; 0 if there was none."""
+    if connection.dialect.name == "sqlite":
+        query = sa.text("SELECT seq FROM sqlite_sequence WHERE name = :name")
+        return int(connection.execute(query, {"name": table}).scalar() or 0)
+    query = sa.text(f"SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM {table}_seq_seq")
+    return int(connection.execute(query).scalar_one())
+
+
+def _keep_used_up(connection: sa.Connection, table: str, number: int) -> None:
+    """Have the table's next row get a higher number than this one."""
+    if number == 0:
+        return
+    if connection.dialect.name == "sqlite":
+        name = {"name": table, "seq": number}
+        connection.execute(sa.text("DELETE FROM sqlite_sequence WHERE name = :name"), name)
+        insert = "INSERT INTO sqlite_sequence (name, seq) VALUES (:name, :seq)"
+        connection.execute(sa.text(insert), name)
+    else:
+        name = {"name": f"{table}_seq_seq", "seq": number}
+        connection.execute(sa.text("SELECT setval(CAST(:name AS regclass), :seq)"), name)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
