@@ -1,10 +1,16 @@
-"""Holds one replica, with all its children, to its CPUs and memory by a control group of its own.
+"""Holds one replica, with all its children, to its CPUs, memory, processes and open files.
 
-Only for jobs that insist on what they asked for (``options.strictResources``): others may use the
-whole machine. Version 2 of control groups is used where this process may make groups there, else
-version 1. Where neither can be had the replica runs without limits and its log says so: an address
-space limit (``RLIMIT_AS``) would be no substitute, for TensorFlow reserves far more than it uses,
-and a limit on processes counts all processes of the user.
+By a control group of its own: version 2 where this process may make groups there, else version 1.
+
+CPUs and memory are for jobs that insist on what they asked for (``options.strictResources``):
+others may use the whole machine. Where there are no groups such a replica runs without limits and
+its log says so: an address space limit (``RLIMIT_AS``) would be no substitute, for TensorFlow
+reserves far more than it uses.
+
+Processes, threads among them, are counted for every replica, so that a fork bomb takes none but
+its own job. Where there are no groups ``RLIMIT_NPROC`` stands in: it counts all of the user, so
+what the user has already is added, and it does not bind root. Open files are counted for each
+process alone, and always by an rlimit.
 
 The supervisor makes the group, the child enters it before it becomes the replica, and the group is
 removed when nothing of it is left, by the supervisor or by who sweeps after a dead one.
@@ -16,13 +22,18 @@ from __future__ import annotations
 
 import os
 import re
+import resource
 from collections.abc import Callable
 from pathlib import Path
 
 __all__ = ["Limits", "remove_groups"]
 
 _MOUNT = Path("/sys/fs/cgroup")
+_OWN = Path("/proc/self/cgroup")
 _PERIOD_US = 100000
+_MOST_FILES = 65536
+_LEAST_PROCESSES = 4096  # libraries start many threads for each CPU, data loaders on top of it
+_PROCESSES_PER_CPU = 256
 _NAME = "mlengine-"
 
 
@@ -32,13 +43,18 @@ class Limits:
     Args:
         cpus: Most CPUs' worth of time; 0 is no limit.
         memory_bytes: Most memory of all its processes together; 0 is no limit.
+        processes: Most processes and threads at one time; 0 is what this machine bears well.
     """
 
-    def __init__(self, cpus: float, memory_bytes: int) -> None:
+    def __init__(self, cpus: float, memory_bytes: int, processes: int = 0) -> None:
         self._cpus = cpus
         self.memory_bytes = memory_bytes
+        self.processes = processes or _processes_borne()
         self._folders: list[Path] = []
+        self._insisted: set[Path] = set()
         self._oom_file: Path | None = None
+        self._pids_file: Path | None = None
+        self._rlimits: dict[int, int] = {}
 
     def make(self, tag: str, task: str) -> str:
         """Make the groups; return why there is no, or not every, limit: empty if all is well.
@@ -62,12 +78,27 @@ class Limits:
             except OSError as error:
                 reason = error.strerror or str(error)
                 problems.append(f"its {controller} is not limited: {reason}")
+        self._insisted = set(self._folders)
+        self._rlimits = {resource.RLIMIT_NOFILE: _MOST_FILES}
+        try:
+            self._limit_processes(name)
+        except OSError:
+            self._rlimits[resource.RLIMIT_NPROC] = _tasks_of_user() + self.processes
         return "; ".join(problems)
 
     def enter(self) -> None:
-        """Put this process into the groups; for the child, before it becomes the replica."""
+        """Put this process under the limits; for the child, before it becomes the replica."""
         for folder in self._folders:
-            _write(folder / "cgroup.procs", "0")
+            try:
+                _write(folder / "cgroup.procs", "0")
+            except OSError:
+                if folder in self._insisted:
+                    raise
+        for kind, most in self._rlimits.items():
+            hard = resource.getrlimit(kind)[1]
+            if hard != resource.RLIM_INFINITY:
+                most = min(most, hard)
+            resource.setrlimit(kind, (most, most))
 
     def oom_killed(self) -> bool:
         """Tell whether the kernel killed a process of the replica because of the limit."""
@@ -78,6 +109,14 @@ class Limits:
         except OSError:
             return False
         return any(row.startswith("oom_kill ") and int(row.split()[1]) > 0 for row in rows)
+
+    def processes_refused(self) -> bool:
+        """Tell whether it asked for more processes or threads than it may have."""
+        try:
+            rows = self._pids_file.read_text().splitlines() if self._pids_file else []
+        except OSError:
+            return False
+        return any(row.startswith("max ") and int(row.split()[1]) > 0 for row in rows)
 
     def close(self) -> None:
         """Remove the groups, once no process is in them."""
@@ -106,6 +145,11 @@ class Limits:
         _write(folder / "cpu.cfs_period_us", str(_PERIOD_US))
         _write(folder / "cpu.cfs_quota_us", quota)
 
+    def _limit_processes(self, name: str) -> None:
+        folder = self._folder("pids", name)
+        _write(folder / "pids.max", str(self.processes))
+        self._pids_file = folder / "pids.events"
+
     def _folder(self, controller: str, name: str) -> Path:
         """Make a group in which a controller is at work."""
         parent = _own_group(controller)
@@ -122,13 +166,35 @@ class Limits:
 
 def remove_groups(tag: str) -> None:
     """Remove the groups of an attempt whose supervisor is gone, once its processes are."""
-    for controller in ("memory", "cpu"):
+    for controller in ("memory", "cpu", "pids"):
         try:
             found = list(_own_group(controller).glob(_group_of(tag) + ".*"))
         except OSError:
             continue
         for folder in found:
             _remove(folder)
+
+
+def _processes_borne() -> int:
+    """Return how many processes a replica may have, and leave room for others."""
+    wanted = max(_LEAST_PROCESSES, _PROCESSES_PER_CPU * (os.cpu_count() or 1))
+    try:
+        return min(wanted, int(Path("/proc/sys/kernel/pid_max").read_text()) // 4)
+    except (OSError, ValueError):
+        return wanted
+
+
+def _tasks_of_user() -> int:
+    """Count the processes and threads of this user."""
+    found, me = 0, os.getuid()
+    for entry in os.scandir("/proc"):
+        if entry.name.isdigit():
+            try:
+                if entry.stat().st_uid == me:
+                    found += len(os.listdir(entry.path + "/task"))  # noqa: PTH208
+            except OSError:  # it has ended meanwhile
+                continue
+    return found
 
 
 def _group_of(tag: str) -> str:
@@ -142,7 +208,7 @@ def _own_group(controller: str) -> Path:
         FileNotFoundError: There are no control groups here, or not this controller.
     """
     unified = ""
-    for row in Path("/proc/self/cgroup").read_text().splitlines():
+    for row in _OWN.read_text().splitlines():
         _number, controllers, path = row.split(":", 2)
         if controller in controllers.split(","):
             folder = _MOUNT / controllers / path.lstrip("/")

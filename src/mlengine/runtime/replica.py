@@ -60,7 +60,11 @@ class Replica:
         self.streams: dict[int, Stream] = {}
         self._spec = spec
         self._fork = fork
-        self._limits = Limits(float(spec.get("cpus", 0)), int(spec.get("memory_bytes", 0)))
+        self._limits = Limits(
+            float(spec.get("cpus", 0)),
+            int(spec.get("memory_bytes", 0)),
+            int(spec.get("processes", 0)),
+        )
         self._tag = ""
         self._spawned_s = 0.0
         self._process: subprocess.Popen[bytes] | None = None
@@ -189,6 +193,9 @@ class Replica:
         if self.ended and self.exit_code == 0 and not self.stopped_by_us:
             self.say("INFO", "Module completed; cleaning up.")
             self.say("INFO", "Task completed successfully.")
+        if self._limits.processes_refused():
+            most = self._limits.processes
+            self.say("WARNING", f"It was refused more than {most} processes and threads at a time.")
         self._limits.close()
         self.log.close()
 

@@ -60,6 +60,7 @@ class ReplicaSpec(msgspec.Struct, frozen=True, kw_only=True):
         cwd: An existing folder.
         cpus: Most CPUs that it may use, where the machine lets us cap them; 0 is no limit.
         memory_bytes: Most memory that all its processes may use together; 0 is no limit.
+        processes: Most processes and threads that it may have at one time; 0: thousands.
     """
 
     task: str
@@ -71,6 +72,7 @@ class ReplicaSpec(msgspec.Struct, frozen=True, kw_only=True):
     trial: str = ""
     cpus: float = 0.0
     memory_bytes: int = 0
+    processes: int = 0
 
 
 class WarmStart(msgspec.Struct, frozen=True, kw_only=True):
