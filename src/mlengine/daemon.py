@@ -27,6 +27,7 @@ from mlengine.engine.settings import Settings, load
 from mlengine.engine.shared import SharedFolder
 from mlengine.engine.wiring import Wired, wire
 from mlengine.rest.app import build_app, open_paths
+from mlengine.runtime.concealment import conceal
 
 _log = logging.getLogger("mlengine")
 
@@ -38,8 +39,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--host")
     parser.add_argument("--port")
     options = parser.parse_args(argv)
-    # Everything that this process makes is its owner's alone.
+    # Everything that this process makes is its owner's alone, and its keys are not for the jobs.
     os.umask(0o077)
+    conceal()
     _log_to_stderr()
     try:
         settings = load(os.environ, **vars(options))

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +26,13 @@ BUCKET = "mine"
 class LiveEngine:
     """An engine on a home folder; it may be killed and started again."""
 
-    def __init__(self, home: Path, **settings: str) -> None:
+    def __init__(
+        self, home: Path, *, environ: Mapping[str, str] | None = None, **settings: str
+    ) -> None:
         self.home = home
         self._environ = {
             **{k: v for k, v in os.environ.items() if not k.startswith("MLENGINE_")},
+            **(environ or {}),
             "MLENGINE_GRACE_S": "1",
             **{f"MLENGINE_{name.upper()}": value for name, value in settings.items()},
         }
@@ -170,9 +173,11 @@ class LiveEngine:
 
 
 @contextlib.contextmanager
-def live_engine(home: Path, **settings: str) -> Iterator[LiveEngine]:
+def live_engine(
+    home: Path, *, environ: Mapping[str, str] | None = None, **settings: str
+) -> Iterator[LiveEngine]:
     """Run an engine; afterwards nothing of it may be left running."""
-    engine = LiveEngine(home, **settings)
+    engine = LiveEngine(home, environ=environ, **settings)
     engine.start()
     try:
         yield engine

@@ -2,6 +2,8 @@
 
 Level-triggered: `tick` looks at every unfinished job, whoever died and whatever was missed; being
 woken early only makes it faster. Slow steps run on a few threads, one per job at a time.
+
+Long because every step of a job's life needs the same few parts; what decides stands elsewhere.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ import socket
 import sys
 from pathlib import Path
 
+from mlengine.runtime.concealment import conceal
 from mlengine.storage.sidecar.config import read_config
 from mlengine.storage.sidecar.keys import take_keys
 from mlengine.storage.sidecar.server import Sidecar
@@ -22,6 +23,7 @@ def main(arguments: list[str]) -> int:
     with socket.socket(fileno=int(descriptor)) as listener:
         read = read_config(Path(config))
         if read.keys:
+            conceal()
             take_keys(Path(read.keys))
         asyncio.run(Sidecar(read).serve(listener))
     return 0
