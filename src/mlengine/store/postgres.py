@@ -10,6 +10,7 @@ they are committed, or who follows them would miss one.
 from __future__ import annotations
 
 import logging
+import select
 from typing import Any
 
 import sqlalchemy as sa
@@ -77,9 +78,17 @@ def _engine(address: Address, patience_s: float) -> sa.Engine:
         pool_size=_POOL,
         max_overflow=_OVERFLOW,
         pool_timeout=patience_s,
-        pool_pre_ping=True,
         hide_parameters=True,  # a defect's traceback is logged; callers' values are not
     )
+
+    @sa.event.listens_for(engine, "checkout")
+    def _checkout(session: psycopg.Connection[Any], _record: Any, _proxy: Any) -> None:
+        # Whatever a server says unasked is a farewell. To look costs no round trip, as a ping does.
+        waiting = select.poll()
+        if not session.closed:
+            waiting.register(session.fileno(), select.POLLIN)
+        if session.closed or waiting.poll(0):
+            raise sa.exc.DisconnectionError
 
     @sa.event.listens_for(engine, "begin")
     def _begin(connection: sa.Connection) -> None:

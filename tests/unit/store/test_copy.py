@@ -59,6 +59,7 @@ def test_everything_arrives_and_the_target_goes_on_where_the_source_stood(
 
 
 def test_an_empty_database_is_copied_too(way: tuple[str, str]) -> None:
+    open_store(way[0]).close()
     assert set(copy(*way).values()) == {0}
     target = open_store(way[1])
     assert target.add_model("p", Model(name="new")).seq == 1
