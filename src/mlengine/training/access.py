@@ -15,13 +15,13 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from mlengine.core.access import new_secret
 from mlengine.core.errors import EngineError
-from mlengine.storage import Buckets
+from mlengine.core.resources import Bucket
 from mlengine.storage.shims import CONFIG_VARIABLE
 from mlengine.storage.shims.programs import install_programs
 from mlengine.storage.sidecar.certificates import INTERCEPTED, Certificate, ensure_certificate
@@ -31,7 +31,7 @@ from mlengine.storage.sidecar.keys import keep_keys
 from mlengine.training.launchers import SidecarSpec
 from mlengine.training.tfconfig import base_environment
 
-__all__ = ["Access", "BucketAccess"]
+__all__ = ["Access", "BucketAccess", "BucketListing"]
 
 _CONFIG = "buckets.json"
 _KEYS = "object-stores.json"
@@ -71,17 +71,25 @@ class Access(NamedTuple):
         return {**merged, **dict.fromkeys(_NO_PROXY_VARIABLES, kept)}
 
 
+class BucketListing(Protocol):
+    """Who knows the buckets, such as `mlengine.storage.Buckets`."""
+
+    def list(self) -> Sequence[Bucket]: ...
+
+
 class BucketAccess:
     """Prepares the access of one attempt after another; starts nothing.
 
     Args:
-        buckets: All buckets of the engine.
+        buckets: Tells all buckets of the engine, or those at least that are backed elsewhere.
         root: Folder of those that are folders.
         run: The engine's folder for what it runs with; certificate and commands lie there.
         environ: The engine's environment: authorities, and the proxies to go on through.
     """
 
-    def __init__(self, buckets: Buckets, root: Path, run: Path, environ: Mapping[str, str]) -> None:
+    def __init__(
+        self, buckets: BucketListing, root: Path, run: Path, environ: Mapping[str, str]
+    ) -> None:
         self._buckets, self._root, self._run, self._environ = buckets, root, run, environ
         self._guard = threading.Lock()
         self._certificate: Certificate | None = None

@@ -24,6 +24,7 @@ from typing import Any
 
 from mlengine.core.errors import FailedPrecondition, InvalidArgument, did_you_mean
 from mlengine.training.cluster import Cluster
+from mlengine.training.localaccess import LocalAccess
 from mlengine.training.ports import Ports
 from mlengine.training.tfconfig import thread_hints
 
@@ -56,6 +57,7 @@ def run_local(
     evaluator_count: int | None = None,
     start_port: int = DEFAULT_START_PORT,
     python: str = "",
+    access: LocalAccess | None = None,
     warn: Callable[[str], None] | None = None,
 ) -> int:
     """Run ``python -m MODULE`` next to its package; return its exit code.
@@ -72,6 +74,7 @@ def run_local(
         evaluator_count: Default 0.
         start_port: The cluster takes ports from here on.
         python: Interpreter; default: ``python`` on the PATH, else this one.
+        access: How the trainer's own programs reach the buckets of this home; None: not at all.
         warn: Gets each warning; default: standard error.
 
     Returns:
@@ -96,13 +99,13 @@ def run_local(
                     f"{_FLAGS[role]} is ignored if --distributed is not provided.\n"
                     "Did you mean to run distributed training?"
                 )
-        return _run(command, package.parent, _alone(job, job_dir))
+        return _run(command, package.parent, _alone(job, job_dir), access=access)
     counts = {role: _DEFAULT_COUNTS[role] if n is None else n for role, n in given.items()}
     # TensorFlow 1 refuses an evaluator beside a master, who evaluates by itself.
     is_old = not counts["evaluator"] and _has_tensorflow_1(interpreter)
     primary = "master" if is_old else "chief"
     first, *others = _together({primary: 1, **counts}, start_port, job, job_dir)
-    return _run(command, package.parent, first, others)
+    return _run(command, package.parent, first, others, access=access)
 
 
 def _make_job_dir(cwd: Path, job_dir: str) -> None:
@@ -113,9 +116,16 @@ def _make_job_dir(cwd: Path, job_dir: str) -> None:
 
 
 def _run(
-    command: list[str], cwd: Path, primary: _Environment, others: Sequence[_Environment] = ()
+    command: list[str],
+    cwd: Path,
+    primary: _Environment,
+    others: Sequence[_Environment] = (),
+    *,
+    access: LocalAccess | None,
 ) -> int:
     """Run the primary in the foreground, the rest behind it."""
+    if access is not None:
+        primary, others = access.apply(primary), [access.apply(env) for env in others]
     with contextlib.ExitStack() as evaluating, contextlib.ExitStack() as running:
         evaluating.enter_context(_termination_raises())
         evaluators = []
@@ -127,12 +137,14 @@ def _run(
         # It shares our process group: Ctrl-C reaches it directly, and it may read the terminal.
         child = subprocess.Popen(command, cwd=cwd, env=primary, preexec_fn=_die_with_parent)
         running.callback(_stop, child)
+        if access is not None:
+            _wait_unreaped(child.pid, None, access)
         code = child.wait()
         if code == 0:
             running.close()
             until_s = time.monotonic() + _EVALUATOR_GRACE_S
             for pid in evaluators:
-                _wait_unreaped(pid, max(until_s - time.monotonic(), 0.0))
+                _wait_unreaped(pid, max(until_s - time.monotonic(), 0.0), access)
     return code if code >= 0 else 128 - code
 
 
@@ -166,11 +178,14 @@ def _stop(child: subprocess.Popen[bytes]) -> None:
             child.wait()
 
 
-def _wait_unreaped(pid: int, timeout_s: float) -> None:
+def _wait_unreaped(pid: int, timeout_s: float | None, access: LocalAccess | None = None) -> None:
     """Wait until a child has ended, but leave it a zombie, so that its pid stays its own."""
     descriptor = os.pidfd_open(pid)
     try:
-        select.select([descriptor], [], [], timeout_s)
+        if access is not None:
+            access.wait(descriptor, timeout_s)
+        else:
+            select.select([descriptor], [], [], timeout_s)
     finally:
         os.close(descriptor)
 

@@ -61,6 +61,39 @@ def test_arguments_with_gs_reach_the_trainer_as_in_a_job(code: Path) -> None:
     assert done.stdout.startswith(str(said))
 
 
+ASKS = """\
+import os, subprocess, sys, urllib.request
+url = os.environ["STORAGE_EMULATOR_HOST"] + "/storage/v1/b/data/o/x.txt?alt=media"
+print(urllib.request.urlopen(url).read().decode(), flush=True)
+print(subprocess.run(["gsutil", "cat", "gs://data/x.txt"], capture_output=True, text=True).stdout)
+"""
+
+
+@pytest.mark.parametrize("distributed", [False, True])
+def test_the_trainers_own_programs_reach_the_buckets_as_in_a_job(
+    code: Path, distributed: bool
+) -> None:
+    (code / "home" / "buckets" / "data").mkdir(parents=True)
+    (code / "home" / "buckets" / "data" / "x.txt").write_text("from the bucket")
+    (code / "trainer" / "task.py").write_text(ASKS)
+    flags = ["--distributed", "--worker-count=0", "--parameter-server-count=0"]
+    done = train(code, "--package-path=trainer", *(flags if distributed else []))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.split("\n") == ["from the bucket", "from the bucket", ""]
+
+
+def test_who_says_where_the_buckets_are_is_believed(
+    code: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (code / "home" / "buckets" / "data").mkdir(parents=True)
+    (code / "trainer" / "task.py").write_text(
+        "import os; print(os.environ['STORAGE_EMULATOR_HOST'], 'CURL_CA_BUNDLE' in os.environ)"
+    )
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", "http://mine:1")
+    monkeypatch.delenv("CURL_CA_BUNDLE", raising=False)
+    assert train(code, "--package-path=trainer").stdout == "http://mine:1 False\n"
+
+
 def test_the_job_dir_is_there_when_the_trainer_starts(code: Path) -> None:
     (code / "trainer" / "task.py").write_text("import os, sys; print(os.listdir(sys.argv[-1]))")
     assert train(code, "--package-path=trainer", "--job-dir=new/out").stdout == "[]\n"

@@ -19,6 +19,7 @@ from mlengine.cli.predictions import show_answer
 from mlengine.cli.session import Session, pass_session
 from mlengine.cli.tree import Group, command
 from mlengine.core.errors import EngineError
+from mlengine.core.resources import Bucket
 
 __all__ = ["local"]
 
@@ -41,25 +42,42 @@ _START_PORT = 27182
 def train(session: Session, /, module_name: str, package_path: str, **given: Any) -> int:
     """Run a trainer; what stands behind -- goes to it. The exit code is the trainer's."""
     from mlengine.training.local import run_local
+    from mlengine.training.localaccess import local_access
     from mlengine.training.localise import localise
 
     def folder(uri: str) -> str | None:
         return _folder(session, uri)
 
     sys.stdout.flush()
-    return run_local(
-        module_name,
-        package_path,
-        job_dir=localise(given["job_dir"], folder),
-        args=[localise(argument, folder) for argument in session.rest or ()],
-        distributed=given["distributed"],
-        worker_count=given["worker_count"],
-        parameter_server_count=given["parameter_server_count"],
-        evaluator_count=given["evaluator_count"],
-        start_port=given["start_port"],
-        python=session.settings.local_python,
-        warn=session.warn,
-    )
+    with local_access(
+        session.settings.folder("buckets"),
+        backed=_backed(session),
+        project=session.project,
+        environ=os.environ,
+    ) as access:
+        return run_local(
+            module_name,
+            package_path,
+            job_dir=localise(given["job_dir"], folder),
+            args=[localise(argument, folder) for argument in session.rest or ()],
+            distributed=given["distributed"],
+            worker_count=given["worker_count"],
+            parameter_server_count=given["parameter_server_count"],
+            evaluator_count=given["evaluator_count"],
+            start_port=given["start_port"],
+            python=session.settings.local_python,
+            access=access,
+            warn=session.warn,
+        )
+
+
+def _backed(session: Session) -> list[Bucket]:
+    """Ask the engine, if one runs here, for the buckets that are no folders of its home."""
+    from mlengine.client.local import find
+
+    if find(session.settings.home) is None:
+        return []
+    return [bucket for bucket in session.engine.list_buckets() if bucket.backing]
 
 
 def _folder(session: Session, uri: str) -> str | None:
