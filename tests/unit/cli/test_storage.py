@@ -54,6 +54,19 @@ def test_ls_shows_folders_or_everything(run: Run, bucket: FakeEngine) -> None:
     assert run("storage", "ls", "gs://data/*.csv", "--format=value(size)").out == "5\n5\n"
 
 
+def test_ls_lists_several_places_in_the_order_in_which_they_were_given(
+    run: Run, bucket: FakeEngine
+) -> None:
+    done = run("storage", "ls", "-r", "-l", "gs://data/sub/deep", "gs://data/a.csv")
+    assert (done.code, done.err) == (0, "")
+    assert done.out == (
+        "          14  2018-03-02T06:50:06Z  gs://data/sub/deep/d.csv\n"
+        "           5  2018-03-02T06:50:06Z  gs://data/a.csv\n"
+    )
+    missing = run("storage", "ls", "gs://data/a.csv", "gs://data/none")
+    assert missing.code == 1 and "gs://data/none" in missing.err
+
+
 def test_cp_copies_there_and_back(run: Run, bucket: FakeEngine, tmp_path: Path) -> None:
     done = run("storage", "cp", "-r", "gs://data/sub", str(tmp_path / "new"))
     assert done == (0, "", "Copied 2 files (23 B).\n")

@@ -66,26 +66,27 @@ def _show_progress(step: CopyStep, done_bytes: int) -> None:
 
 
 @command(storage, "ls", lists=True)
-@click.argument("uri", required=False)
+@click.argument("uris", nargs=-1)
 @_recursive
 @click.option("-l", "--long", "long_", is_flag=True, help="Also sizes and times.")
 @_readable
 @pass_session
 def ls(
-    session: Session, uri: str | None, recursive: bool, long_: bool, readable_sizes: bool
+    session: Session, uris: tuple[str, ...], recursive: bool, long_: bool, readable_sizes: bool
 ) -> None:
-    """List buckets, or what lies at URI."""
+    """List buckets, or what lies at URIS, one after the other."""
     from mlengine.core.clock import rfc3339
     from mlengine.storage.backends import ObjectInfo
     from mlengine.storage.transfer import list_places
 
-    if uri is None:
+    if not uris:
         rows = [{"url": f"gs://{bucket.name}/"} for bucket in session.engine.list_buckets()]
     else:
         rows = [
             {"url": place.uri, "size": str(place.size), "updated": rfc3339(place.updated)}
             if isinstance(place, ObjectInfo)
             else {"url": str(place)}
+            for uri in uris
             for place in list_places(uri, recursive=recursive, store=_store(session))
         ]
     if session.form:
