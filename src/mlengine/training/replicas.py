@@ -28,13 +28,15 @@ class Program(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         argv: The command.
         environment: Where its interpreter and packages are.
-        job_dir: What it gets as ``--job-dir``; may be empty.
+        job_dir: Where its job directory is; may be empty.
+        outputs: The same, as the trainer is told it: a URI, if it reads those by itself.
         environ: The engine's own environment.
     """
 
     argv: list[str]
     environment: Environment
     job_dir: str
+    outputs: str
     environ: Mapping[str, str]
 
 
@@ -75,6 +77,7 @@ def replica_specs(
                 role=role.role,
                 index=index,
                 job_dir=program.job_dir,
+                outputs=program.outputs,
                 gpus=own,
                 threads=plan.threads(role.role, machine_cpus=machine_cpus),
             )

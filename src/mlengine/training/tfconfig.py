@@ -131,6 +131,7 @@ def replica_environment(
     index: int = 0,
     trial: str = "",
     job_dir: str = "",
+    outputs: str = "",
     gpus: Sequence[str] = (),
     threads: int = 0,
 ) -> dict[str, str]:
@@ -141,7 +142,8 @@ def replica_environment(
         attempt_dir: Where the metric file of this attempt goes: parallel trials must not share one.
         cluster: The whole attempt's.
         role: As in a plan: ``master``, ``worker``, ``ps`` or ``evaluator``.
-        job_dir: What the trainer gets as ``--job-dir``; may be empty.
+        job_dir: Where the job's directory is; may be empty.
+        outputs: What the ``AIP_`` variables begin with, where that is not `job_dir` itself.
         gpus: Ids of this replica's GPUs. Without any it sees none: those of the machine belong to
             the jobs that asked for them, and TensorFlow takes the memory of all that it sees.
         threads: What `ReplicaPlan.threads` returned.
@@ -168,7 +170,7 @@ def replica_environment(
     }
     if job_dir:
         env["MLENGINE_JOB_DIR"] = job_dir
-        base = job_dir.rstrip("/")
+        base = (outputs or job_dir).rstrip("/")
         env["AIP_MODEL_DIR"] = f"{base}/model/"
         env["AIP_CHECKPOINT_DIR"] = f"{base}/checkpoints/"
         env["AIP_TENSORBOARD_LOG_DIR"] = f"{base}/logs/"

@@ -206,13 +206,20 @@ class TrainerJobs:
         else:
             resolve = functools.partial(self._places.resolve, preparation=preparation)
             argv += [localise(a, resolve) for a in spec.args]
-        job_dir = ""
+        job_dir = outputs = ""
         if spec.job_dir:
             job_dir = self._open_job_dir(spec.job_dir, preparation, verbatim=verbatim)
-            argv += ["--job-dir", spec.job_dir if verbatim else job_dir]
+            outputs = spec.job_dir if verbatim else job_dir
+            argv += ["--job-dir", outputs]
         if verbatim and any("gs://" in argument for argument in argv):
             preparation.log("The trainer reads gs:// by itself: its arguments are as written.")
-        return Program(argv=argv, environment=environment, job_dir=job_dir, environ=os.environ)
+        return Program(
+            argv=argv,
+            environment=environment,
+            job_dir=job_dir,
+            outputs=outputs,
+            environ=os.environ,
+        )
 
     def _open_job_dir(self, uri: str, preparation: Preparation, *, verbatim: bool) -> str:
         if is_uri(uri):

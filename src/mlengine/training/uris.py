@@ -40,20 +40,40 @@ def takes_uris_apart(layer: Path) -> bool:
 
 @functools.lru_cache(maxsize=256)
 def _scan(layer: Path, _changed: int) -> bool:
-    return any(_takes_apart(node) for tree in own_sources(layer) for node in ast.walk(tree))
+    apart = mounted = False
+    for tree in own_sources(layer):
+        for node in ast.walk(tree):
+            if _imports_client(node):
+                return True  # which takes nothing but URIs
+            apart = apart or _takes_apart(node)
+            mounted = mounted or _names_mount(node)
+    return apart and not mounted
 
 
-def _takes_apart(node: ast.AST) -> bool:
+def _imports_client(node: ast.AST) -> bool:
     if isinstance(node, ast.Import):
         return any(alias.name.startswith("google.cloud.storage") for alias in node.names)
     if isinstance(node, ast.ImportFrom):
         names = [f"{node.module}.{alias.name}" for alias in node.names]
         return any(name.startswith("google.cloud.storage") for name in names)
+    return False
+
+
+def _takes_apart(node: ast.AST) -> bool:
     if isinstance(node, ast.Compare):
         return any(_names_scheme(part) for part in [node.left, *node.comparators])
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
         return node.func.attr in _TAKES_APART and any(_names_scheme(part) for part in node.args)
     return False
+
+
+def _names_mount(node: ast.AST) -> bool:
+    """Say whether it names the folder where Vertex AI has buckets as files: paths suit it best."""
+    return isinstance(node, ast.Constant) and isinstance(node.value, str) and _is_mount(node.value)
+
+
+def _is_mount(text: str) -> bool:
+    return text == "/gcs" or text.startswith("/gcs/")
 
 
 def _names_scheme(node: ast.AST) -> bool:

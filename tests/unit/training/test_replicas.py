@@ -34,7 +34,13 @@ def specs(
     plan = plan_replicas(spec)
     counts = plan.counts("chief")
     return replica_specs(
-        Program(argv=["run"], environment=environment, job_dir="/out", environ={"PATH": "/bin"}),
+        Program(
+            argv=["run"],
+            environment=environment,
+            job_dir="/out",
+            outputs="/out",
+            environ={"PATH": "/bin"},
+        ),
         plan,
         Cluster.of(counts, range(3000, 3000 + Cluster.ports_needed(counts))),
         record=JobRecord(

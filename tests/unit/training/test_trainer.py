@@ -201,6 +201,8 @@ def test_a_trainer_that_reads_uris_gets_them_as_written(world: World, tmp_path: 
     (replica,) = world.prepare().replicas
     assert replica.argv[3:] == [*SPEC.args, "--job-dir", "gs://mine/jobs/a"]
     assert replica.env["MLENGINE_JOB_DIR"] == by_path.env["MLENGINE_JOB_DIR"]
+    assert replica.env["AIP_MODEL_DIR"] == "gs://mine/jobs/a/model/"
+    assert by_path.env["AIP_MODEL_DIR"] == f"{by_path.env['MLENGINE_JOB_DIR']}/model/"
     assert "gs://mine" not in " ".join(by_path.argv), "there is no other way to the bucket"
 
 

@@ -25,6 +25,8 @@ SOURCES = {
     "builds one": ("import os\np = os.path.join('gs://', b, 'model')", False),
     "formats one": ("p = 'gs://{}/train*'.format(b)", False),
     "opens one": ("f = tf.io.gfile.GFile('gs://b/x')", False),
+    "makes a mounted path of it": ("d = d.replace('gs://', '/gcs/')", False),
+    "the client beside a mount": ("from google.cloud import storage\nd = '/gcs/b'", True),
     "Python 2": ("print 'gs://'.startswith('gs://')", False),
 }  # fmt: skip
 
