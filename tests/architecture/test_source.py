@@ -146,6 +146,8 @@ LISTENERS = {
     "runtime/worker.py",  # a Unix socket per worker
     "training/local.py",  # the same, for `local train`
     "training/ports.py",  # finds free loopback ports for replicas
+    "training/launchers/rayagent.py",  # supervisors' Unix socket
+    "training/launchers/raynode.py",  # looks whether a node's ports are free
 }
 
 

@@ -90,6 +90,8 @@ def failure_text(replica: Mapping[str, Any], *, last_line: str) -> str:
     name = f"The replica {replica['role']} {replica['index']}"
     if replica.get("spawn_error"):
         return f"{name} could not be started: {replica['spawn_error']}"
+    if replica.get("lost"):
+        return f"{name} was lost: {replica['lost']}"
     number = replica["signal"]
     status = str(replica["exit_code"])
     if number is not None:

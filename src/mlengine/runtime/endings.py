@@ -32,6 +32,9 @@ def culprits(failed: Sequence[Replica], replicas: Sequence[Replica]) -> list[Rep
         failed: Those whose end was seen first, in one moment.
         replicas: All of them, when every one has ended and its output was read.
     """
+    lost = [r for r in replicas if r.lost]
+    if lost:
+        return lost  # whatever the others say: a machine that is gone takes its peers along
     blamed = sorted(failed, key=_lost_a_peer)  # stable: otherwise the chief comes first
     if blamed and all(map(_lost_a_peer, blamed)):
         blamed = [r for r in replicas if r not in failed and _failed_by_itself(r)] + blamed
@@ -47,6 +50,8 @@ def ending(replica: Replica, outcome: str) -> tuple[str, str]:
     """
     if replica.spawn_error or not replica.ended:
         return "INFO", ""
+    if replica.lost:
+        return "ERROR", f"The replica was lost: {replica.lost}"
     if replica.stopped_by_us:
         why = _WHY_STOPPED.get(outcome, "the job was stopped")
         return "INFO", f"The replica was stopped because {why}; it ended with {_status(replica)}."

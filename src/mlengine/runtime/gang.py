@@ -131,7 +131,7 @@ class Gang:
         chief = self._replicas[0]
         failed = [r for r in self._replicas if r.failed]
         # A request that came before the end was seen wins: who asked was told that it will be kept.
-        if self._cancel_signalled() or self._cancel_file.exists():
+        if self._cancel_wanted():
             self._stop("cancelled", [])
         elif chief.ended and not chief.failed:
             # Before the failures: a peer of a chief that has gone often trips over its absence.
@@ -140,6 +140,9 @@ class Gang:
             self._stop("failed", failed)
         elif self._until_limit_s() <= 0:
             self._stop("timed_out", [])
+
+    def _cancel_wanted(self) -> bool:
+        return self._cancel_signalled() or self._cancel_file.exists()
 
     def _let_evaluators_end(self) -> None:
         """Stop everybody else; once no evaluator is left, or its time is over, the attempt."""
@@ -151,7 +154,7 @@ class Gang:
             self._evaluate_until_s = now_s + self._evaluator_grace_s
             self._kill_others_at_s = now_s + min(self._grace_s, _LONGEST_GRACE_AFTER_SUCCESS_S)
             for replica in others:
-                if replica.pid and evaluators and self._evaluator_grace_s:
+                if replica.running and evaluators and self._evaluator_grace_s:
                     replica.terminate()
         if not evaluators or now_s >= self._evaluate_until_s:
             for evaluator in evaluators:
@@ -159,8 +162,12 @@ class Gang:
                 evaluator.say("WARNING", f"The chief ended well before this evaluator: {grace}.")
             self._stop("succeeded", [])
         elif now_s >= self._kill_others_at_s:
-            sessions = {r.pid for r in others}
-            processes.freeze_and_kill(lambda: [p for p in self._mine() if p.session in sessions])
+            self._kill(others)
+
+    def _kill(self, replicas: Sequence[Replica]) -> None:
+        """Kill these replicas and what is in their sessions."""
+        sessions = {r.pid for r in replicas}
+        processes.freeze_and_kill(lambda: [p for p in self._mine() if p.session in sessions])
 
     def _stop(self, outcome: str, blamed: list[Replica]) -> None:
         failpoints.hit("gang.before-stop")
@@ -171,7 +178,7 @@ class Gang:
         self._kill_at_s = time.monotonic() + grace_s
         groups = {r.pid for r in self._replicas if not r.ended}
         for replica in self._replicas:
-            if replica.pid:
+            if replica.running:
                 replica.terminate()
         for row in self._mine():
             if row.group not in groups:
@@ -207,7 +214,7 @@ class Gang:
         return over and self._sidecars.end()
 
     def _living(self) -> bool:
-        return any(r.pid and not r.ended for r in self._replicas)
+        return any(r.running for r in self._replicas)
 
     def _mine(self) -> list[processes.Process]:
         """Return every process of the attempt but its helpers."""

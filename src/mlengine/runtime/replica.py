@@ -55,6 +55,7 @@ class Replica:
         self.signal: int | None = None
         self.oom = False
         self.spawn_error = ""
+        self.lost = ""
         self.stopped_by_us = False
         self.log = log
         self.streams: dict[int, Stream] = {}
@@ -70,6 +71,11 @@ class Replica:
         self._process: subprocess.Popen[bytes] | None = None
         self._pipes: dict[int, IO[bytes]] = {}
         self._heard: list[Stream] = []
+
+    @property
+    def running(self) -> bool:
+        """Whether it was started and has not ended."""
+        return bool(self.pid) and not self.ended
 
     @property
     def failed(self) -> bool:
@@ -199,6 +205,10 @@ class Replica:
         self._limits.close()
         self.log.close()
 
+    def place(self) -> dict[str, Any]:
+        """Return its entry of ``started.json``: by what it is found if the supervisor dies."""
+        return {"task": self.task, "pid": self.pid, "started": self.started}
+
     def record(self) -> dict[str, Any]:
         """Return its entry of ``exit.json``."""
         return {
@@ -206,7 +216,7 @@ class Replica:
             "exit_code": self.exit_code, "signal": self.signal, "oom": self.oom,
             "stopped": self.stopped_by_us, "memory_limit_bytes": self._limits.memory_bytes,
             "last_error": self._last_error() if self.failed else "",
-            "spawn_error": self.spawn_error,
+            "spawn_error": self.spawn_error, "lost": self.lost,
         }  # fmt: skip
 
     def last_line(self) -> str:

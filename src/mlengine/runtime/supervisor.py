@@ -29,8 +29,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mlengine.runtime.forkstart import ForkStart
     from mlengine.runtime.gang import Gang
+    from mlengine.runtime.logfile import LogFile
 
-__all__ = ["main"]
+__all__ = ["Signals", "become_reaper", "main"]
 
 _PR_SET_CHILD_SUBREAPER = 36
 _DEFAULT_QUOTA_BYTES = 256 * 1024 * 1024
@@ -50,14 +51,14 @@ def main(arguments: list[str], fork: ForkStart | None = None) -> int:
     lock = _lock(folder, int(arguments[1]) if len(arguments) > 1 else -1)
     if lock < 0 or os.fstat(lock).st_size or (folder / attemptfiles.EXIT).exists():
         return EXIT_ALREADY_RUNNING  # another supervisor has, or had, this attempt
-    _become_reaper()
-    signals = _Signals()
+    become_reaper()
+    signals = Signals()
     failpoints.hit("supervisor.before-identity")
     tag = _identify(lock, folder)
     failpoints.hit("supervisor.after-identity")
     started = time.time()
     record, address = _supervise(folder, tag, signals, fork)
-    record["started"] = started
+    record.setdefault("started", started)
     record["ended"] = time.time()
     failpoints.hit("supervisor.before-exit")
     _insist(folder, record)
@@ -66,7 +67,7 @@ def main(arguments: list[str], fork: ForkStart | None = None) -> int:
     return 0
 
 
-class _Signals:
+class Signals:
     """SIGTERM and SIGINT ask for the end; SIGCHLD only wakes."""
 
     def __init__(self) -> None:
@@ -86,7 +87,7 @@ class _Signals:
 
 
 def _supervise(
-    folder: Path, tag: str, signals: _Signals, fork: ForkStart | None
+    folder: Path, tag: str, signals: Signals, fork: ForkStart | None
 ) -> tuple[dict[str, Any], str]:
     """Run the replicas; whatever goes wrong here becomes a record too."""
     from mlengine.runtime import attemptfiles
@@ -112,27 +113,25 @@ def _supervise(
 
 
 def _gang(
-    spec: dict[str, Any], folder: Path, signals: _Signals, fork: ForkStart | None
+    spec: dict[str, Any], folder: Path, signals: Signals, fork: ForkStart | None
 ) -> tuple[Gang, list[Any]]:
     from mlengine.runtime.gang import Gang
-    from mlengine.runtime.logfile import LogFile
     from mlengine.runtime.replica import Replica
     from mlengine.runtime.sidecar import Sidecars
 
     entries = spec["replicas"]
     if not entries:
         raise ValueError("the specification has no replicas")
+    if spec.get("agent"):
+        return _remote_gang(spec, folder, signals)
     sidecars = Sidecars(spec.get("sidecars") or [], folder)
     for entry in entries:
         entry["env"] = {**sidecars.variables, **entry["env"]}
     refusal = fork.refusal() if fork is not None else ""
-    quota_bytes = int(spec.get("log_quota_bytes") or _DEFAULT_QUOTA_BYTES) // len(entries)
     replicas = [
-        Replica(e, LogFile(
-            folder, str(e["task"]), trial=str(e.get("trial", "")), quota_bytes=quota_bytes
-        ), fork=None if refusal else fork)
-        for e in entries
-    ]  # fmt: skip
+        Replica(entries[number], log, fork=None if refusal else fork)
+        for number, log in enumerate(_logs(spec, folder))
+    ]
     gang = Gang(
         spec, folder, replicas, sidecars=sidecars,
         wake_descriptor=signals.wake_descriptor, cancel_signalled=lambda: signals.cancelled,
@@ -143,6 +142,32 @@ def _gang(
     return gang, replicas
 
 
+def _remote_gang(spec: dict[str, Any], folder: Path, signals: Signals) -> tuple[Gang, list[Any]]:
+    from mlengine.runtime.remote import RemoteGang, RemoteReplica
+
+    replicas = [
+        RemoteReplica(spec["replicas"][number], log, number)
+        for number, log in enumerate(_logs(spec, folder))
+    ]
+    gang = RemoteGang(
+        spec, folder, replicas,
+        wake_descriptor=signals.wake_descriptor, cancel_signalled=lambda: signals.cancelled,
+    )  # fmt: skip
+    return gang, replicas
+
+
+def _logs(spec: dict[str, Any], folder: Path) -> list[LogFile]:
+    """Open the replicas' logs; each may take its share of the attempt's quota."""
+    from mlengine.runtime.logfile import LogFile
+
+    entries = spec["replicas"]
+    quota_bytes = int(spec.get("log_quota_bytes") or _DEFAULT_QUOTA_BYTES) // len(entries)
+    return [
+        LogFile(folder, str(e["task"]), trial=str(e.get("trial", "")), quota_bytes=quota_bytes)
+        for e in entries
+    ]
+
+
 def _note_started(folder: Path, replicas: list[Any]) -> None:
     """Write down which processes lead the attempt's sessions."""
     from mlengine.runtime import attemptfiles, failpoints
@@ -151,7 +176,7 @@ def _note_started(folder: Path, replicas: list[Any]) -> None:
     with contextlib.suppress(OSError):  # disk full: running matters more than saying so
         attemptfiles.write_json(folder / attemptfiles.STARTED, {
             "pid": os.getpid(), "time": time.time(),
-            "replicas": [{"task": r.task, "pid": r.pid, "started": r.started} for r in replicas],
+            "replicas": [r.place() for r in replicas],
         })  # fmt: skip
     failpoints.hit("supervisor.after-started")
 
@@ -171,7 +196,8 @@ def _lock(folder: Path, descriptor: int) -> int:
     return descriptor
 
 
-def _become_reaper() -> None:
+def become_reaper() -> None:
+    """Lead a session, and have every orphan below become a child of this process."""
     with contextlib.suppress(OSError):  # the launcher may have made it a session leader already
         os.setsid()
     libc = ctypes.CDLL(None, use_errno=True)

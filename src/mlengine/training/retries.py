@@ -9,6 +9,7 @@
     any signal that was not ours                         may pass
     could not be started: no processes, memory, files    may pass
     could not be started: no such program, no permission no
+    its machine, or the way to it, was lost              may pass
     the supervisor is gone without a record, or failed   may pass
     cancelled, or ran longer than maxRunningTime         no: somebody wanted it to end
 
@@ -86,10 +87,13 @@ def retry_line(attempt: int, *, retries: int, why: str, pause_s: float) -> str:
 
 
 def _failed(replica: ReplicaExit) -> bool:
-    return bool(replica.spawn_error) or replica.signal is not None or bool(replica.exit_code)
+    ended_badly = replica.signal is not None or bool(replica.exit_code)
+    return bool(replica.spawn_error) or bool(replica.lost) or ended_badly
 
 
 def _may_pass(replica: ReplicaExit) -> bool:
+    if replica.lost:
+        return True
     if replica.spawn_error:
         number = _ERRNO.search(replica.spawn_error)
         return number is not None and int(number[1]) in _PASSING_ERRNOS
@@ -98,6 +102,8 @@ def _may_pass(replica: ReplicaExit) -> bool:
 
 def _how(replica: ReplicaExit) -> str:
     name = f"{replica.role} {replica.index}"
+    if replica.lost:
+        return f"{name} was lost ({replica.lost})"
     if replica.spawn_error:
         return f"{name} could not be started ({replica.spawn_error})"
     if replica.signal is not None:

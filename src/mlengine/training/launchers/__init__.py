@@ -21,6 +21,7 @@ __all__ = [
     "ExitRecord",
     "Handle",
     "Launcher",
+    "Machine",
     "Outcome",
     "Phase",
     "ReplicaExit",
@@ -49,6 +50,14 @@ class Outcome(enum.StrEnum):
     TIMED_OUT = "timed_out"
 
 
+class Machine(msgspec.Struct, frozen=True, kw_only=True):
+    """What one replica was asked for by the name of its machine type."""
+
+    cpus: float
+    memory_bytes: int
+    gpus: int = 0
+
+
 class ReplicaSpec(msgspec.Struct, frozen=True, kw_only=True):
     """One replica to run.
 
@@ -61,6 +70,9 @@ class ReplicaSpec(msgspec.Struct, frozen=True, kw_only=True):
         cpus: Most CPUs that it may use, where the machine lets us cap them; 0 is no limit.
         memory_bytes: Most memory that all its processes may use together; 0 is no limit.
         processes: Most processes and threads that it may have at one time; 0: thousands.
+        ports: Of those that the environments name on 127.0.0.1, the ones that this replica listens
+            on. Who runs it on another machine finds it others, and changes all environments.
+        machine: What it was asked for; a cluster reserves as much of it as there is.
     """
 
     task: str
@@ -73,6 +85,8 @@ class ReplicaSpec(msgspec.Struct, frozen=True, kw_only=True):
     cpus: float = 0.0
     memory_bytes: int = 0
     processes: int = 0
+    ports: list[int] = []
+    machine: Machine | None = None
 
 
 class WarmStart(msgspec.Struct, frozen=True, kw_only=True):
@@ -121,7 +135,8 @@ class AttemptSpec(msgspec.Struct, frozen=True, kw_only=True):
         max_running_s: Longest run in seconds, on a clock that cannot jump; None is no limit.
         log_quota_bytes: Most bytes that all logs of the attempt may take on disk.
         warm: How its replicas may be forked instead of started; None starts each anew.
-        sidecars: Helpers of the replicas on this machine.
+        sidecars: Helpers of the replicas, on the machine where they run.
+        agent: Socket of the agent that runs the replicas elsewhere; empty: they run here.
     """
 
     job: str
@@ -134,6 +149,7 @@ class AttemptSpec(msgspec.Struct, frozen=True, kw_only=True):
     log_quota_bytes: int = 256 * 1024 * 1024
     warm: WarmStart | None = None
     sidecars: list[SidecarSpec] = []
+    agent: str = ""
 
 
 class ReplicaExit(msgspec.Struct, frozen=True, kw_only=True):
@@ -144,6 +160,8 @@ class ReplicaExit(msgspec.Struct, frozen=True, kw_only=True):
         stopped: It was asked to end, or killed, because the attempt was ending.
         last_error: The last exception it printed, with file and line; only when it failed.
         spawn_error: Why it could not be started (no such program, no processes left, ...).
+        lost: Why nobody knows how it ended: its machine, or the way to it, is gone. It is not
+            running any more.
     """
 
     task: str
@@ -155,6 +173,7 @@ class ReplicaExit(msgspec.Struct, frozen=True, kw_only=True):
     stopped: bool = False
     last_error: str = ""
     spawn_error: str = ""
+    lost: str = ""
 
 
 class ExitRecord(msgspec.Struct, frozen=True, kw_only=True):

@@ -35,7 +35,7 @@ from mlengine.training.launchers import (
 )
 from mlengine.training.launchers.warm import WarmInterpreters
 
-__all__ = ["ProcessLauncher"]
+__all__ = ["ProcessLauncher", "identity_of"]
 
 _LAUNCH_LOCK = "launch.lock"
 _SUPERVISOR_ERRORS = "supervisor.err"
@@ -114,7 +114,7 @@ class ProcessLauncher:
         Raises:
             Internal: A process survived SIGKILL for ten seconds.
         """
-        identity = _identity(attempt_dir)
+        identity = identity_of(attempt_dir)
         if identity is None or identity["boot_id"] != processes.boot_id():
             return 0
         with _launching(attempt_dir):
@@ -211,7 +211,7 @@ def _ended(attempt_dir: Path) -> AttemptStatus | None:
 
 def _without_record(attempt_dir: Path) -> Phase:
     """Judge a folder whose lock nobody holds and that has no exit record."""
-    if _identity(attempt_dir) is not None:
+    if identity_of(attempt_dir) is not None:
         return Phase.LOST
     # It died before it wrote who it is, thus before any replica: starting again is safe, unless
     # it said why, for then it would only say so again.
@@ -220,7 +220,7 @@ def _without_record(attempt_dir: Path) -> Phase:
     return Phase.LOST if said_why else Phase.NOT_STARTED
 
 
-def _identity(attempt_dir: Path) -> dict[str, Any] | None:
+def identity_of(attempt_dir: Path) -> dict[str, Any] | None:
     """Return who supervises, or supervised, the attempt; None before it has said so."""
     try:
         found = attemptfiles.read_json(attempt_dir / attemptfiles.LOCK)
@@ -233,7 +233,7 @@ def _nudge(attempt_dir: Path) -> bool:
     """Signal the supervisor; return whether there was one, or the attempt is over anyway."""
     if (attempt_dir / attemptfiles.EXIT).exists():
         return True
-    identity = _identity(attempt_dir)
+    identity = identity_of(attempt_dir)
     if identity is None or identity["boot_id"] != processes.boot_id():
         return False
     row = processes.look(identity["pid"])
@@ -243,7 +243,7 @@ def _nudge(attempt_dir: Path) -> bool:
 
 def _kill_attempt(attempt_dir: Path, tag: str) -> int:
     started = attemptfiles.read_json(attempt_dir / attemptfiles.STARTED) or {"replicas": []}
-    leaders = {int(r["pid"]): int(r["started"]) for r in started["replicas"]}
+    leaders = {int(r["pid"]): int(r["started"]) for r in started["replicas"] if "pid" in r}
     killed: set[tuple[int, int]] = set()
     until_s = time.monotonic() + _SWEEP_LIMIT_S
     while True:
