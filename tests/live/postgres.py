@@ -46,8 +46,8 @@ def missing() -> str:
 class PostgresServer:
     """A server on a folder; it may be crashed and started again."""
 
-    def __init__(self, folder: Path, bin_folder: Path) -> None:
-        self._folder, self._bin = folder, bin_folder
+    def __init__(self, folder: Path, bin_folder: Path, address: str = "127.0.0.1") -> None:
+        self._folder, self._bin, self.address = folder, bin_folder, address
         self._data = folder / "data"
         self._as: dict[str, Any] = _unprivileged()
         self._process: subprocess.Popen[bytes] | None = None
@@ -62,7 +62,7 @@ class PostgresServer:
     def url(self, database: str, *, user: str = "postgres", password: str = PASSWORD) -> str:
         """Return the URL of a database, over TCP."""
         quoted = urllib.parse.quote(password, safe="")
-        return f"postgresql+psycopg://{user}:{quoted}@127.0.0.1:{self.port}/{database}"
+        return f"postgresql+psycopg://{user}:{quoted}@{self.address}:{self.port}/{database}"
 
     def new_database(self, prefix: str = "test_", *, template: str = "template1") -> str:
         """Make a database of a new name, as a copy of another, and return the name."""
@@ -121,7 +121,7 @@ class PostgresServer:
     def start(self) -> None:
         """Start, and return once connections are taken."""
         for _ in range(5):  # somebody else may take the port meanwhile
-            self.port = self.port or _free_port()
+            self.port = self.port or _free_port(self.address)
             self._process = self._run()
             with contextlib.suppress(_Ended):
                 wait_until(self._answers, timeout_s=60, message="PostgreSQL starts")
@@ -164,10 +164,12 @@ class PostgresServer:
         program = [str(self._bin / str(words[0])), *map(str, words[1:])]
         done = subprocess.run(program, capture_output=True, cwd=self._folder, **self._as)
         assert done.returncode == 0, done.stderr.decode()
+        with (self._data / "pg_hba.conf").open("a") as rules:
+            rules.write("host all all samenet scram-sha-256\n")
 
     def _run(self) -> subprocess.Popen[bytes]:
         settings = {
-            "listen_addresses": "127.0.0.1",
+            "listen_addresses": self.address,
             "port": self.port,
             "unix_socket_directories": self._folder,
             "shared_buffers": "32MB",
@@ -195,13 +197,17 @@ class _Ended(Exception):
 
 
 @contextlib.contextmanager
-def postgres_server() -> Iterator[PostgresServer]:
-    """Run a new server until the block ends; skip the test where there is none to run."""
+def postgres_server(address: str = "127.0.0.1") -> Iterator[PostgresServer]:
+    """Run a new server until the block ends; skip the test where there is none to run.
+
+    Args:
+        address: Of this machine, to listen at; loopback, or one in a network of the test's own.
+    """
     bin_folder = _bin()
     if bin_folder is None:
         pytest.skip(missing())
     folder = Path(tempfile.mkdtemp(prefix="mlengine-pg-"))
-    server = PostgresServer(folder, bin_folder)
+    server = PostgresServer(folder, bin_folder, address)
     try:
         server.make()
         server.start()
@@ -242,7 +248,7 @@ def _die_with_me() -> None:
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGINT)
 
 
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
+def _free_port(address: str) -> int:
+    with socket.create_server((address, 0)) as listener:
         port: int = listener.getsockname()[1]
         return port

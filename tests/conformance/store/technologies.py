@@ -23,6 +23,7 @@ class Technology(NamedTuple):
         new_url: URL of a database that no store has opened, and a folder that it may lie in.
         settle: Returns when nobody is at work in the database: a server may be, for a while, for a
             process that was killed.
+        histories: How many random ones to try; it is a question of time.
         engines: How many may have one database open in earnest, and compete for the lead.
     """
 
@@ -30,6 +31,7 @@ class Technology(NamedTuple):
     new_url: Callable[[Path], str]
     problems: Callable[[sa.Connection], list[str]]
     settle: Callable[[str], None]
+    histories: int
     engines: int
 
 
@@ -39,6 +41,7 @@ def _sqlite(_request: pytest.FixtureRequest) -> Technology:
         lambda folder: f"sqlite:///{folder / 'engine.db'}",
         _sqlite_problems,
         lambda _url: None,
+        histories=20,
         engines=1,
     )
 
@@ -61,6 +64,7 @@ def _postgres(request: pytest.FixtureRequest) -> Technology:
         lambda _folder: server.url(_empty(server)),
         _postgres_problems,
         settle,
+        histories=8,
         engines=3,
     )
 

@@ -259,7 +259,7 @@ def test_a_random_history_leaves_what_the_reference_says(technology: Technology)
     run_state_machine_as_test(
         Machine,
         settings=settings(
-            max_examples=20,
+            max_examples=technology.histories,
             stateful_step_count=35,
             deadline=None,
             suppress_health_check=list(HealthCheck),
