@@ -144,7 +144,8 @@ class Pair:
 @contextlib.contextmanager
 def engine_pair(root: Path, server: PostgresServer, **settings: str) -> Iterator[Pair]:
     """Run two engines; afterwards nothing of them may be left running."""
-    pair = Pair(root, server, max_running_jobs="4", retry_backoff_s="0.1", **settings)
+    settings = {"max_running_jobs": "4", "retry_backoff_s": "0.1", **settings}
+    pair = Pair(root, server, **settings)
     for engine in pair.both:
         engine.start()
     try:

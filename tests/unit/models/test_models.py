@@ -24,7 +24,7 @@ from mlengine.models.artifacts import Artifacts
 from mlengine.models.deployment import Deployment
 from mlengine.models.registry import Models
 from mlengine.storage import Buckets
-from mlengine.store import Store, VersionRecord, open_store
+from mlengine.store import Store, StoreAway, VersionRecord, open_store
 from tests.waiting import wait_until
 
 P = "default"
@@ -64,7 +64,10 @@ class World:
         self.buckets = Buckets(self.store, home / "buckets")
         self.artifacts = Artifacts(self.buckets, home / "models", max_bytes=1000)
         self.loader = PlayedLoader()
-        self.deployment = Deployment(self.store, self.artifacts, self.loader, clock=SystemClock())
+        self.leads = True
+        self.deployment = Deployment(
+            self.store, self.artifacts, self.loader, clock=SystemClock(), leading=lambda: self.leads
+        )
         self.models = Models(
             self.store,
             self.artifacts,
@@ -326,3 +329,42 @@ def test_artefacts_that_no_record_names_are_swept(world: World) -> None:
     world.artifacts.sweep(lambda: {kept})
     assert world.artifacts.path(kept).exists()
     assert not stray.exists()
+
+
+def test_a_version_is_made_ready_by_the_engine_that_leads(world: World) -> None:
+    world.leads = False
+    operation = world.version("v1")
+    world.deployment.resume()
+    assert not world.loader.loaded
+    assert world.models.version(P, "census", "v1").state == "CREATING"
+    world.leads = True
+    world.deployment.resume()
+    assert world.ended(operation).error is None
+
+
+@pytest.mark.parametrize("error", [None, FailedPrecondition("Bad model.")])
+def test_who_lost_the_lead_while_loading_decides_nothing(
+    world: World, error: Exception | None
+) -> None:
+    world.loader.gate.clear()
+    operation = world.version("v1")
+    uid = world.store.version(P, "census", "v1").uid
+    wait_until(lambda: world.artifacts.is_whole(uid))
+    world.leads, world.loader.error = False, error
+    world.loader.gate.set()
+    wait_until(lambda: not world.deployment._busy)
+    assert world.models.version(P, "census", "v1").state == "CREATING"
+    assert world.artifacts.is_whole(uid)  # another engine may be loading it
+    world.leads, world.loader.error = True, None
+    world.deployment.resume()
+    assert world.ended(operation).error is None
+
+
+def test_a_database_that_is_away_says_nothing_against_a_version(world: World) -> None:
+    world.loader.error = StoreAway("The database is away.")
+    operation = world.version("v1")
+    wait_until(lambda: not world.deployment._busy)
+    assert world.models.version(P, "census", "v1").state == "CREATING"
+    world.loader.error = None
+    world.deployment.resume()
+    assert world.ended(operation).error is None
