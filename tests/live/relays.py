@@ -32,7 +32,7 @@ class Relay:
         self._open: set[socket.socket] = set()
         self._lock = threading.Lock()
         self._is_away = self._is_closed = False
-        self.cuts = 0
+        self.cuts = self.carried = 0
         self._thread = threading.Thread(target=self._accept, daemon=True)
         self._thread.start()
 
@@ -98,6 +98,7 @@ class Relay:
                 data = source.recv(65536 if left is None else max(min(left, 65536), 1))
                 if not data:
                     return
+                self.carried += len(data)
                 if left is not None and len(data) >= left:
                     other[source].sendall(data[:left])
                     self.cuts += 1
