@@ -53,8 +53,8 @@ def short(pair: Pair) -> str:
 
 @pytest.fixture(scope="module")
 def long(pair: Pair) -> str:
-    """A package whose trainer takes four seconds."""
-    return pair.a.upload_package(starts_trainer(40, 0.1))
+    """A package whose trainer takes two and a half seconds."""
+    return pair.a.upload_package(starts_trainer(25, 0.1))
 
 
 def test_one_of_two_engines_leads_and_both_take_the_same_token(pair: Pair) -> None:

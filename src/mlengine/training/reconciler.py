@@ -376,16 +376,17 @@ class JobReconciler:
         moved_on = newest.state is not record.state or newest.attempt != record.attempt
         if moved_on or not self._leading():
             return
-        self._call_off(record)
         self._say(record, *lines[to])
         if record.attempt:
             changes.setdefault("details", self._details(record))
         failpoints.hit("job.end.before-move")
-        self._store.move_job(record, to, end_time=rfc3339(self._clock.now()), **changes)
+        ended = self._store.move_job(record, to, end_time=rfc3339(self._clock.now()), **changes)
         failpoints.hit("job.end.after-move")
         self._retrying.forget(record)
         self._ages.forget(record)
         self._patience.forget(record.uid)
+        if ended:
+            self._call_off(record)
 
     def _call_off(self, record: JobRecord) -> None:
         """Let nobody start the attempt of a job that ends without having run.
