@@ -1,0 +1,1 @@
+"""What the store does per second, on SQLite and on PostgreSQL."""
