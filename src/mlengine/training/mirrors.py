@@ -170,6 +170,7 @@ class JobMirror:
         """Copy one object, whole, with the time that it has there."""
         name = f"{info.bucket}/{info.name}"
         try:
+            self._root.mkdir(parents=True, exist_ok=True, mode=0o700)
             with self._buckets.open_read(BucketPath(info.bucket, info.name)) as data:
                 chunks = iter(lambda: data.read(_CHUNK_BYTES), b"")
                 staging.write_whole(self._root, name, chunks, staging=_STAGING)

@@ -33,7 +33,7 @@ from mlengine.training.admission import Demand
 from mlengine.training.capacity import Capacity
 from mlengine.training.inventory import Inventory
 from mlengine.training.jobs import Jobs, folder_of
-from mlengine.training.kinds import JobKind, Preparation
+from mlengine.training.kinds import JobKind, NotYet, Preparation
 from mlengine.training.launchers import AttemptSpec, ExitRecord, Outcome, Phase, ReplicaExit
 from mlengine.training.reconciler import JobReconciler
 from mlengine.training.retrying import Retrying
@@ -739,3 +739,53 @@ def test_a_clock_that_jumps_neither_ends_nor_keeps_a_job(world: World, jump_s: f
     world.reconciler.expire_waiting()
     states = [world.state(job_id) for job_id in ("runs", "waits", "queued")]
     assert states == ["RUNNING", "CANCELLING", "CANCELLING"]
+
+
+# --- an object store that is away ---------------------------------------------------------------
+
+
+def test_a_job_is_not_believed_before_its_files_are_where_they_belong(world: World) -> None:
+    world.run("a")
+    world.kind.collect_error = NotYet("The store is away.", "Wait.")
+    world.launcher.ends(Outcome.SUCCEEDED)
+    wait_until(lambda: _said(world, "a", "The store is away. It is tried again."))
+    assert world.state("a") == "RUNNING"
+    world.kind.collect_error = None
+    world.clock.pass_s(3.0)
+    world.until("a", "SUCCEEDED")
+    assert world.lines("a").count("The store is away. It is tried again.") == 1
+
+
+def test_a_job_does_not_wait_for_a_store_for_ever(world: World) -> None:
+    world.run("a")
+    world.kind.collect_error = NotYet("The store is away.", "Its files are here.")
+    world.launcher.ends(Outcome.SUCCEEDED)
+    wait_until(lambda: _said(world, "a", "The store is away. It is tried again."))
+    world.clock.pass_s(3601.0)
+    world.until("a", "FAILED")
+    assert world.job("a").error_message == "The store is away. Its files are here."
+
+
+def test_a_job_whose_packages_cannot_be_read_now_starts_later(world: World) -> None:
+    world.kind.error = NotYet("The store is away.", "Wait.")
+    world.submit("a")
+    wait_until(lambda: _said(world, "a", "The store is away. It is tried again."))
+    assert world.state("a") == "PREPARING"
+    world.kind.error = None
+    world.clock.pass_s(3.0)
+    world.until_started("a")
+
+
+def test_a_job_that_waits_for_a_store_can_be_cancelled(world: World) -> None:
+    world.run("a")
+    world.kind.collect_error = NotYet("The store is away.", "Wait.")
+    world.launcher.ends(Outcome.SUCCEEDED)
+    wait_until(lambda: _said(world, "a", "The store is away. It is tried again."))
+    world.jobs.cancel(P, "a")
+    world.clock.pass_s(3.0)
+    world.until("a", "CANCELLED")
+
+
+def _said(world: World, job_id: str, line: str) -> bool:
+    world.reconciler.tick()
+    return line in world.lines(job_id)

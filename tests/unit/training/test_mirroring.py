@@ -1,0 +1,183 @@
+"""When mirrors are carried; the store of jobs is real, memory stands in for the object store."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from mlengine.core.errors import FailedPrecondition, Unavailable
+from mlengine.core.resources import Bucket, Job, TrainingInput
+from mlengine.core.states import JobState
+from mlengine.storage import Buckets
+from mlengine.storage.backends import ObjectInfo
+from mlengine.store import open_store
+from mlengine.training.kinds import NotYet, Preparation
+from mlengine.training.launchers import ExitRecord, Outcome
+from mlengine.training.mirroring import Mirrors
+from mlengine.training.places import Places
+from tests.fakes.clock import PlayedClock
+from tests.waiting import wait_until
+
+SUCCEEDED = ExitRecord(outcome=Outcome.SUCCEEDED, replicas=[], message="", started=0, ended=1)
+URI = "gs://far/run"
+
+
+class World:
+    def __init__(self, home: Path) -> None:
+        self.home, self.clock = home, PlayedClock()
+        self.store = open_store(f"sqlite:///{home / 'engine.db'}")
+        self.buckets = Buckets(self.store, home / "buckets")
+        self.buckets.create(Bucket(name="far", backing=f"memory://{secrets.token_hex(8)}"))
+        self.buckets.create(Bucket(name="here"))
+        self.lines: list[str] = []
+        self.mirrors = self.engine()
+        spec = TrainingInput(python_module="trainer.task", job_dir=URI, region="local")
+        self.record = self.store.add_job("p", Job(job_id="j", training_input=spec), uid="u")
+
+    def engine(self) -> Mirrors:
+        """Another engine over the same records and files."""
+        self.mirrors = Mirrors(self.store, self.buckets, self.home / "jobs", clock=self.clock)
+        self.places = Places(self.buckets, self.mirrors)
+        return self.mirrors
+
+    def preparation(self) -> Preparation:
+        return Preparation(
+            record=self.record, attempt_dir=self.home, log=self.lines.append,
+            cancelled=lambda: False, warn=self.lines.append,
+        )  # fmt: skip
+
+    def open(self, *, verbatim: bool = False) -> str:
+        return self.places.open_job_dir(URI, self.preparation(), verbatim=verbatim)
+
+    def end(self) -> None:
+        moved = self.store.move_job(self.record, JobState.CANCELLING)
+        assert moved is not None
+        assert self.store.move_job(moved, JobState.CANCELLED) is not None
+
+    def names(self) -> list[str]:
+        return [info.name for info in self.buckets.objects("far")]
+
+    def goes_away(self, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+        def away(*_arguments: object) -> ObjectInfo:
+            raise error
+
+        monkeypatch.setattr(self.buckets, "write", away)
+
+    def carried(self, *names: str) -> None:
+        def there() -> bool:
+            self.mirrors.tick()
+            return self.names() == [*names]
+
+        wait_until(there)
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    world = World(tmp_path)
+    yield world
+    world.mirrors.close()
+    world.store.close()
+
+
+def test_files_are_carried_while_the_job_runs_and_after_it_was_cancelled(world: World) -> None:
+    folder = Path(world.open())
+    (folder / "first").write_text("1")
+    world.carried("run/first")
+    (folder / "second").write_text("2")
+    world.end()
+    world.clock.pass_s(6)
+    world.carried("run/first", "run/second")
+    wait_until(lambda: not [*world.home.glob("mirrors/*")])
+    wait_until(lambda: not folder.exists())
+
+
+def test_an_engine_that_comes_later_goes_on_with_what_is_open(world: World) -> None:
+    (Path(world.open()) / "left").write_text("left")
+    world.mirrors.close()
+    world.engine()
+    world.end()
+    world.carried("run/left")
+
+
+def test_a_job_without_places_elsewhere_costs_nothing(world: World) -> None:
+    world.places.settle(world.record, SUCCEEDED)
+    world.mirrors.tick()
+    assert not (world.home / "mirrors").exists()
+
+
+def test_success_waits_for_a_store_that_is_away(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (Path(world.open()) / "model").write_text("model")
+    world.goes_away(monkeypatch, Unavailable("Away.", "Wait."))
+    with pytest.raises(NotYet, match=r"not in their bucket yet: Away\. They are in .*/buckets"):
+        world.places.settle(world.record, SUCCEEDED)
+    monkeypatch.undo()
+    world.places.settle(world.record, SUCCEEDED)
+    assert world.names() == ["run/model"]
+
+
+def test_success_is_none_where_the_store_takes_no_files(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (Path(world.open()) / "model").write_text("model")
+    world.goes_away(monkeypatch, FailedPrecondition("Forbidden.", "Ask."))
+    with pytest.raises(FailedPrecondition, match="Forbidden") as caught:
+        world.places.settle(world.record, SUCCEEDED)
+    assert not isinstance(caught.value, NotYet)
+
+
+def test_a_failed_job_does_not_wait(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    (Path(world.open()) / "log").write_text("log")
+    world.goes_away(monkeypatch, Unavailable("Away.", "Wait."))
+    failed = ExitRecord(outcome=Outcome.FAILED, replicas=[], message="", started=0, ended=1)
+    world.places.settle(world.record, failed)
+    monkeypatch.undo()
+    world.end()
+    world.carried("run/log")
+
+
+def test_what_a_trainer_wrote_by_itself_is_there_to_be_judged(world: World) -> None:
+    assert world.open(verbatim=True) == URI
+    assert world.places.job_dir(world.record, URI) is None
+    world.buckets.write(f"{URI}/model.joblib", [b"model"])
+    world.places.settle(world.record, SUCCEEDED)
+    folder = world.places.job_dir(world.record, URI)
+    assert folder is not None
+    assert (folder / "model.joblib").read_text() == "model"
+
+
+def test_arguments_become_paths_and_what_cannot_stays(world: World) -> None:
+    world.buckets.write("gs://far/in/a.csv", [b"a"])
+    world.buckets.write("gs://here/in/b.csv", [b"b"])
+
+    def resolved(uri: str) -> str | None:
+        return world.places.resolve(uri, world.preparation())
+
+    path = resolved("gs://far/in/a.csv")
+    assert path is not None
+    assert Path(path).read_text() == "a"
+    assert resolved("gs://far/in/*.csv") == str(Path(path).parent / "*.csv")
+    assert resolved("gs://here/in/b.csv") == str(world.home / "buckets/here/in/b.csv")
+    out = resolved("gs://far/out/")
+    assert out is not None
+    assert out.endswith("/out/")
+    assert Path(out).is_dir()
+    assert "Made the folder gs://far/out/, for there was nothing of that name." in world.lines
+    assert resolved("gs://far/none.csv") is not None
+    assert resolved("gs://far") is None
+    assert resolved("gs://cloud-samples-data/x") is None
+
+
+def test_an_argument_whose_store_is_away_starts_the_job_later(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(_name: str) -> None:
+        raise Unavailable("Away.", "Wait.")
+
+    monkeypatch.setattr(world.buckets, "stat", away)
+    with pytest.raises(NotYet):
+        world.places.resolve("gs://far/in/a.csv", world.preparation())

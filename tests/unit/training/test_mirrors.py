@@ -1,0 +1,234 @@
+"""A job's copies of what lies in a store that is no folder; memory stands in for the store."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from mlengine.core.errors import FailedPrecondition, Unavailable
+from mlengine.core.resources import Bucket
+from mlengine.storage import Buckets
+from mlengine.storage.backends import ObjectInfo
+from mlengine.storage.paths import BucketPath
+from mlengine.training.mirrors import JobMirror, is_event_file, mirror_path
+from tests.fakes.bucket_table import BucketTableFake
+
+
+class World:
+    def __init__(self, folder: Path) -> None:
+        self.buckets = Buckets(BucketTableFake(), folder / "buckets")
+        self.buckets.create(Bucket(name="far", backing=f"memory://{secrets.token_hex(8)}"))
+        self.job, self.state = folder / "jobs" / "uid", folder / "mirrors" / "uid.json"
+        self.lines: list[str] = []
+
+    def mirror(self) -> JobMirror:
+        return JobMirror(self.buckets, self.job, self.state, "p", "j")
+
+    def put(self, *names: str) -> None:
+        for name in names:
+            self.buckets.write(f"gs://far/{name}", [name.encode()])
+
+    def fetch(self, mirror: JobMirror, name: str) -> int:
+        return mirror.fetch(BucketPath("far", name), self.lines.append, lambda: False)
+
+    def path(self, name: str) -> Path:
+        return mirror_path(self.job, BucketPath("far", name))
+
+    def write(self, name: str, text: str) -> None:
+        self.path(name).parent.mkdir(parents=True, exist_ok=True)
+        self.path(name).write_text(text)
+
+    def there(self) -> dict[str, str]:
+        found = {}
+        for info in self.buckets.objects("far"):
+            with self.buckets.open_read(info.uri) as file:
+                found[info.name] = file.read().decode()
+        return found
+
+    def copies(self) -> list[str]:
+        root = self.path("")
+        return sorted(str(p.relative_to(root)) for p in root.rglob("*") if p.is_file())
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return World(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "wanted"),
+    [
+        ("run/", ["run/a", "run/b/c"]),
+        ("run", ["run/a", "run/b/c"]),
+        ("run/a", ["run/a"]),
+        ("run*", ["run-2"]),
+        ("run/*", ["run/a"]),
+        ("run/**", ["run/a", "run/b/c"]),
+        ("table-", ["table-1", "table-2"]),
+        ("nothing", []),
+    ],
+)
+def test_what_a_place_means_is_fetched_and_no_more(
+    world: World, name: str, wanted: list[str]
+) -> None:
+    world.put("run/a", "run/b/c", "run-2", "table-1", "table-2", "tab")
+    assert world.fetch(world.mirror(), name) == len(wanted)
+    assert world.copies() == wanted
+    assert len(world.lines) == bool(wanted)
+    for each in wanted:
+        assert world.path(each).read_text() == each
+
+
+def test_a_copy_has_the_time_of_its_object(world: World) -> None:
+    world.put("old")
+    updated = world.buckets.stat("gs://far/old").updated.timestamp()
+    world.fetch(world.mirror(), "old")
+    assert world.path("old").stat().st_mtime == pytest.approx(updated, abs=1e-3)
+
+
+def test_what_a_trainer_writes_replaces_and_removes_is_done_in_the_bucket(world: World) -> None:
+    world.put("run/kept", "run/changed", "run/removed", "other")
+    mirror = world.mirror()
+    world.fetch(mirror, "run/")
+    assert mirror.push() == 0
+    world.write("run/changed", "anew")
+    world.write("run/deep/new", "new")
+    world.path("run/removed").unlink()
+    assert mirror.push() == 3
+    assert world.there() == {
+        "other": "other", "run/kept": "run/kept", "run/changed": "anew", "run/deep/new": "new",
+    }  # fmt: skip
+    assert mirror.push() == 0
+
+
+def test_a_file_that_grows_goes_again(world: World) -> None:
+    mirror = world.mirror()
+    world.fetch(mirror, "run/")
+    world.write("run/log", "1")
+    assert mirror.push() == 1
+    with world.path("run/log").open("a") as log:
+        log.write("2")
+    assert mirror.push() == 1
+    assert world.there() == {"run/log": "12"}
+
+
+def test_links_and_pipes_are_nobodys_objects(world: World, tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("secret")
+    mirror = world.mirror()
+    world.fetch(mirror, "run/")
+    world.write("run/file", "mine")
+    world.path("run/link").symlink_to(secret)
+    world.path("run/linked").symlink_to(tmp_path)
+    os.mkfifo(world.path("run/pipe"))
+    mirror.push()
+    assert world.there() == {"run/file": "mine"}
+
+
+def test_copies_that_are_lost_remove_no_original(world: World) -> None:
+    world.put("run/a")
+    mirror = world.mirror()
+    world.fetch(mirror, "run/")
+    world.path("").rename(world.job / "moved")
+    assert mirror.push() == 0
+    assert world.there() == {"run/a": "run/a"}
+
+
+def test_a_later_attempt_finds_what_the_former_wrote_and_removed(world: World) -> None:
+    world.put("run/old", "run/gone")
+    world.fetch(world.mirror(), "run/")
+    world.write("run/old", "newer than in the bucket")
+    world.path("run/gone").unlink()
+    later = world.mirror()  # of an engine that was restarted
+    world.put("run/late")
+    world.fetch(later, "run/")
+    assert world.copies() == ["run/late", "run/old"]
+    assert world.path("run/old").read_text() == "newer than in the bucket"
+    later.push()
+    assert world.there() == {"run/old": "newer than in the bucket", "run/late": "run/late"}
+
+
+def test_an_attempt_elsewhere_begins_with_what_the_bucket_has(world: World, tmp_path: Path) -> None:
+    world.put("run/checkpoint")
+    mirror = JobMirror(world.buckets, tmp_path / "else", tmp_path / "else.json", "p", "j")
+    mirror.fetch(BucketPath("far", "run/"), world.lines.append, lambda: False)
+    assert mirror.path(BucketPath("far", "run/checkpoint")).read_text() == "run/checkpoint"
+
+
+def test_a_job_that_is_cancelled_fetches_no_more(world: World) -> None:
+    world.put("run/a", "run/b")
+    world.mirror().fetch(BucketPath("far", "run/"), world.lines.append, lambda: True)
+    assert world.copies() == []
+    world.mirror().push()
+    assert sorted(world.there()) == ["run/a", "run/b"]
+
+
+def test_more_than_there_is_room_for_is_refused(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.put("run/a")
+    monkeypatch.setattr("shutil.disk_usage", lambda _path: type("Usage", (), {"free": 1 << 20}))
+    with pytest.raises(FailedPrecondition, match=r"room for 0\.0 GB"):
+        world.fetch(world.mirror(), "run/")
+    assert world.copies() == []
+
+
+def failing(world: World, fails: Callable[[str], bool], monkeypatch: pytest.MonkeyPatch) -> None:
+    write = world.buckets.write
+
+    def fragile(path: BucketPath, chunks: object) -> ObjectInfo:
+        if fails(path.name):
+            raise Unavailable("The store is away.", "Wait.")
+        return write(path, chunks)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(world.buckets, "write", fragile)
+
+
+def test_what_could_not_be_carried_is_carried_another_time(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mirror = world.mirror()
+    world.fetch(mirror, "run/")
+    for name in ("run/a", "run/b", "run/c"):
+        world.write(name, name)
+    failing(world, lambda name: name == "run/b", monkeypatch)
+    with pytest.raises(Unavailable):
+        mirror.push()
+    assert "run/b" not in world.there()
+    monkeypatch.undo()
+    world.mirror().push()
+    assert sorted(world.there()) == ["run/a", "run/b", "run/c"]
+
+
+def test_of_a_job_dir_that_is_watched_what_is_wanted_is_copied_as_it_grows(world: World) -> None:
+    mirror = world.mirror()
+    mirror.watch(BucketPath("far", "run/"))
+    world.put("run/events.out.tfevents.1", "run/model")
+    mirror.look(lambda info: is_event_file(info.name))
+    assert world.copies() == ["run/events.out.tfevents.1"]
+    world.buckets.write("gs://far/run/events.out.tfevents.1", [b"more than before" * 10])
+    mirror.look(lambda info: is_event_file(info.name))
+    assert world.path("run/events.out.tfevents.1").read_text() == "more than before" * 10
+    assert mirror.push() == 0
+    world.path("run/events.out.tfevents.1").unlink()
+    mirror.push()
+    assert len(world.there()) == 2
+
+
+def test_of_a_job_that_is_over_only_event_files_are_kept(world: World) -> None:
+    world.put("run/kept")
+    mirror = world.mirror()
+    world.fetch(mirror, "run/")
+    world.write("run/deep/events.out.tfevents.1", "events")
+    world.write("run/model", "model")
+    mirror.push()
+    before = world.there()
+    mirror.retire()
+    assert world.copies() == ["run/deep/events.out.tfevents.1"]
+    assert not world.state.exists()
+    assert mirror.push() == 0
+    assert world.there() == before
