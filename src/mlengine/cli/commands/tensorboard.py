@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 
 import click
 
+from mlengine.cli.commands.event_copies import EventCopies
 from mlengine.cli.errors import CommandError
 from mlengine.cli.session import Session, pass_session
 from mlengine.cli.tree import Command
@@ -118,9 +119,13 @@ class _Places:
         status = session.engine.status()
         self._root = Path(status.shared or status.home) / "buckets"
         self._backings = {b.name: b.backing for b in session.engine.list_buckets()}
+        self._copies = EventCopies(session)
 
     def of(self, job: Job) -> Path | None:
-        """Return a job's directory, existing or not; None when it is not on this machine."""
+        """Return a job's directory, existing or not; None when it is not on this machine.
+
+        Of one in an object store it is a folder with copies of its event files.
+        """
         uri = job.training_input.job_dir if job.training_input else ""
         if not uri or not self._here:
             return None
@@ -132,7 +137,9 @@ class _Places:
             return None
         if not backing:
             return self._root / bucket / name
-        return Path(backing.removeprefix("file://")) / name if "file://" in backing else None
+        if backing.startswith("file://"):
+            return Path(backing.removeprefix("file://")) / name
+        return self._copies.of(uri)
 
     def why_not(self, job: Job) -> str:
         """Say why a job cannot be looked at."""
