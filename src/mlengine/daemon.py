@@ -38,6 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--home")
     parser.add_argument("--host")
     parser.add_argument("--port")
+    parser.add_argument("--backend")
     options = parser.parse_args(argv)
     # Everything that this process makes is its owner's alone, and its keys are not for the jobs.
     os.umask(0o077)

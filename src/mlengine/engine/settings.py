@@ -69,10 +69,15 @@ class Settings:
         "Folder that the engines of one PostgreSQL database share: jobs, buckets, models, token; "
         "empty: the home folder, for an engine alone.",
     )
+    backend: str = _setting(
+        "",
+        "Where replicas run: empty or `process` on this machine, `ray://HOST:PORT` on a Ray "
+        "cluster, `ray` on the one that this machine is a node of.",
+    )
     max_running_jobs: int = _setting(
         0,
         "Shares that the machine is divided into: jobs of one replica that may run at one time; "
-        "0: one a CPU, at least two.",
+        "0: one a CPU, at least two. On a cluster: the most jobs at one time.",
     )
     gpus: str = _setting(
         "", "Ids of the GPUs that jobs may have, separated by commas; empty: look; `none`: none."

@@ -11,6 +11,7 @@ from types import MappingProxyType
 from mlengine.core.clock import Clock, SystemClock
 from mlengine.core.errors import EngineError
 from mlengine.core.states import VersionState
+from mlengine.engine.backend import Backend, backend_of
 from mlengine.engine.lead import Lead
 from mlengine.engine.local import LocalEngine
 from mlengine.engine.reconciler import Reconciler
@@ -28,12 +29,8 @@ from mlengine.prediction.sockets import socket_dir
 from mlengine.storage import Buckets
 from mlengine.store import Store, open_store
 from mlengine.training.access import BucketAccess
-from mlengine.training.capacity import Capacity
-from mlengine.training.inventory import probe
-from mlengine.training.jobs import Jobs, folder_of
-from mlengine.training.kinds import JobKind, demand_of
-from mlengine.training.launchers.process import ProcessLauncher
-from mlengine.training.launchers.warm import WarmInterpreters
+from mlengine.training.jobs import Jobs
+from mlengine.training.kinds import JobKind
 from mlengine.training.mirroring import Mirrors
 from mlengine.training.reconciler import JobReconciler
 from mlengine.training.retrying import Retrying
@@ -107,26 +104,33 @@ def wire(
     environments = _environments(settings)
     jobs_root = settings.folder("jobs")
     mirrors = Mirrors(store, buckets, jobs_root, clock=clock)
-    kinds = _kinds(settings, buckets, models, artifacts, environments, notify, mirrors)
-    warm = _warm(settings)
-    capacity = _capacity(settings, jobs_root)
-    runner = _runner(settings, store, kinds, warm, capacity, lead, clock)
+    backend = backend_of(settings, jobs_root)
+    kinds = _kinds(settings, buckets, models, artifacts, environments, notify, mirrors, backend)
+    runner = _runner(settings, store, kinds, backend, lead, clock)
     runtimes = Runtimes(environments, store, jobs_root, max_bytes=settings.environments_max_bytes)
     sweeps = [partial(_sweep, buckets), partial(_sweep_artifacts, store, artifacts)]
     reconciler = _reconciler(
-        lead, runner, deployment, serving, mirrors, notify, sweeps=sweeps, tidy=runtimes.tidy
+        lead,
+        backend,
+        runner,
+        deployment,
+        serving,
+        mirrors,
+        notify,
+        sweeps=sweeps,
+        tidy=runtimes.tidy,
     )
     jobs = Jobs(
         store, kinds, jobs_root, clock=clock, wake=reconciler.wake,
-        admissible=capacity.check, queued=runner.queued,
+        admissible=backend.capacity.check, queued=runner.queued,
     )  # fmt: skip
     engine = LocalEngine(
         settings, store, buckets, jobs, models, serving, runtimes,
         clock=clock, page_key=shared.page_key(), leading=lead.held,
     )  # fmt: skip
-    closers = [jobs.close, runner.close, mirrors.close, warm.close, deployment.close]
+    closers = [jobs.close, runner.close, mirrors.close, backend.close, deployment.close]
     closers += [serving.stop, store.close]
-    openers: list[Callable[[], object]] = [serving.start, environments.sweep]
+    openers: list[Callable[[], object]] = [backend.open, serving.start, environments.sweep]
     return Wired(engine, reconciler, serving, openers=openers, closers=closers)
 
 
@@ -142,6 +146,7 @@ def _open_store(settings: Settings, shared: SharedFolder) -> Store:
 
 def _reconciler(
     lead: Lead,
+    backend: Backend,
     runner: JobReconciler,
     deployment: Deployment,
     serving: Serving,
@@ -154,6 +159,7 @@ def _reconciler(
     """Have what acts on jobs and versions done by the engine that leads, the rest by each."""
     reconciler = Reconciler(
         [
+            backend.look,
             lead.only(lambda: runner.tick(reconciler.wake)),
             lead.only(mirrors.tick),
             lead.only(deployment.resume),
@@ -169,18 +175,17 @@ def _runner(
     settings: Settings,
     store: Store,
     kinds: Mapping[str, JobKind],
-    warm: WarmInterpreters,
-    capacity: Capacity,
+    backend: Backend,
     lead: Lead,
     clock: Clock,
 ) -> JobReconciler:
     return JobReconciler(
         store,
-        ProcessLauncher(warm=warm),
+        backend.launcher,
         kinds,
         settings.folder("jobs"),
         clock=clock,
-        capacity=capacity,
+        capacity=backend.capacity,
         retrying=Retrying(
             clock, max_retries=settings.max_retries, backoff_s=settings.retry_backoff_s
         ),
@@ -195,19 +200,6 @@ def _environments(settings: Settings) -> Environments:
         timeout_s=settings.install_timeout_s,
         allow_direct=settings.allow_direct_requirements,
     )
-
-
-def _warm(settings: Settings) -> WarmInterpreters:
-    return WarmInterpreters(
-        settings.run / "warm", limit=settings.warm_interpreters, idle_s=settings.warm_idle_s
-    )
-
-
-def _capacity(settings: Settings, jobs_root: Path) -> Capacity:
-    inventory = probe(gpus=settings.gpus)
-    slots = settings.job_slots(inventory.cpus)
-    folder = partial(folder_of, jobs_root)
-    return Capacity(inventory, slots, demand_of=demand_of, folder_of=folder)
 
 
 def _serving_options(settings: Settings, open_paths: Mapping[str, str]) -> ServingOptions:
@@ -233,6 +225,7 @@ def _kinds(
     environments: Environments,
     notify: Path,
     mirrors: Mirrors,
+    backend: Backend,
 ) -> dict[str, JobKind]:
     return {
         "training": TrainerJobs(
@@ -244,6 +237,7 @@ def _kinds(
             notify=str(notify),
             access=BucketAccess(buckets, settings.folder("buckets"), settings.run, os.environ),
             mirrors=mirrors,
+            cpus=lambda: backend.capacity.inventory.cpus,
         ),
         "prediction": BatchJobs(
             buckets,

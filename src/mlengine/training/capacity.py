@@ -55,6 +55,12 @@ class Capacity:
         self._free = free_of(inventory, slots, [])
         self._demands: dict[str, Demand] = {}
 
+    def resize(self, inventory: Inventory, slots: int) -> None:
+        """Take it that there is more, or less, from now on; without slots nothing is started."""
+        self.inventory, self.slots = inventory, slots
+        self._free = free_of(inventory, slots, [])
+        self._demands = {}
+
     def check(self, project: str, job: Job) -> list[str]:
         """Return what the user of a new job should know of the machine.
 

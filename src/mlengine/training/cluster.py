@@ -92,6 +92,20 @@ class Cluster(msgspec.Struct, frozen=True, kw_only=True):
             before += count
         return before + index
 
+    def ports(self, role: str, index: int) -> list[int]:
+        """Return the ports on which a replica listens; the primary is where others meet, too.
+
+        Args:
+            role: As in a plan: the primary is ``master`` whatever it is called here.
+
+        Example:
+            >>> Cluster.of({"chief": 1, "ps": 1}, [7001, 7002, 7003, 7004]).ports("master", 0)
+            [7001, 7003, 7004]
+        """
+        name = self.primary if role == "master" else role
+        own = [int(a.rpartition(":")[2]) for a in self.addresses.get(name, [])[index : index + 1]]
+        return own + ([self.master_port, self.coordinator_port] if name == self.primary else [])
+
     def variables(self, role: str, index: int) -> dict[str, str]:
         """Return what tells a replica its place, beside ``TF_CONFIG``.
 

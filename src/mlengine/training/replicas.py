@@ -15,7 +15,7 @@ from mlengine.core.resources import TrainingInput
 from mlengine.environments import Environment
 from mlengine.store import JobRecord
 from mlengine.training.cluster import Cluster
-from mlengine.training.launchers import ReplicaSpec
+from mlengine.training.launchers import Machine, ReplicaSpec
 from mlengine.training.plan import ReplicaPlan
 from mlengine.training.tfconfig import replica_environment
 
@@ -87,5 +87,10 @@ def replica_specs(
                 # Who insists on the machine that was named gets it, and no more than it.
                 cpus=float(role.machine.cpus) if limited else 0.0,
                 memory_bytes=role.machine.memory_bytes if limited else 0,
+                ports=cluster.ports(role.role, index) if plan.replicas > 1 else [],
+                machine=Machine(
+                    cpus=float(role.machine.cpus), memory_bytes=role.machine.memory_bytes,
+                    gpus=role.gpus,
+                ),
             ))  # fmt: skip
     return specs

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +52,7 @@ class TrainerJobs:
         evaluator_grace_s: Seconds that evaluators have to end by themselves after the chief.
         log_quota_bytes: Most that one replica's log may hold.
         notify: Socket on which supervisors say that something happened.
-        cpus: What this machine has, for replicas that share it; None counts.
+        cpus: Says what there is for replicas that share it; None counts this machine's.
         access: How replicas' own programs reach buckets; None: only by the paths they are given.
         mirrors: Copies of what jobs have in object stores; None: only folders are of use.
     """
@@ -66,7 +66,7 @@ class TrainerJobs:
         evaluator_grace_s: float = 120.0,
         log_quota_bytes: int,
         notify: str,
-        cpus: float | None = None,
+        cpus: Callable[[], float] | None = None,
         access: BucketAccess | None = None,
         mirrors: Mirrors | None = None,
     ) -> None:
@@ -76,7 +76,7 @@ class TrainerJobs:
         self._evaluator_grace_s = evaluator_grace_s
         self._log_quota_bytes = log_quota_bytes
         self._notify = notify
-        self._cpus = float(len(os.sched_getaffinity(0))) if cpus is None else cpus
+        self._cpus = cpus or (lambda: float(len(os.sched_getaffinity(0))))
         self._ports = Ports()
         self._access = access
         self._places = Places(buckets, mirrors)
@@ -139,7 +139,7 @@ class TrainerJobs:
             record=record,
             training_input=spec,
             attempt_dir=preparation.attempt_dir,
-            machine_cpus=self._cpus,
+            machine_cpus=self._cpus(),
             gpus=preparation.gpus,
         )
         replicas, sidecars = self._give_access(replicas, preparation)

@@ -16,11 +16,12 @@ __all__ = ["down", "status", "up"]
 @click.command(cls=Command)
 @click.option("--host", help="Address to listen on (default: 127.0.0.1).")
 @click.option("--port", help="Port to listen on (default: 8470); 0 takes any free one.")
+@click.option("--backend", help="Where replicas run: process (default), ray://HOST:PORT or ray.")
 @pass_session
-def up(session: Session, host: str | None, port: str | None) -> None:
+def up(session: Session, host: str | None, port: str | None, backend: str | None) -> None:
     """Run an engine in the foreground, until Ctrl-C or 'mlengine down'."""
     flags = ["--home", str(session.settings.home)]
-    for name, value in (("--host", host), ("--port", port)):
+    for name, value in (("--host", host), ("--port", port), ("--backend", backend)):
         flags += [name, value] if value is not None else []
     argv = local.daemon_argv(*flags)
     # The engine takes this process's place: its pid is the one that was started.

@@ -90,7 +90,7 @@ class RayLauncher(ProcessLauncher):
                     view.problem, "Install the same versions of Ray and Python on both sides.",
                     field="backend",
                 )  # fmt: skip
-            if view.nodes or not self._agent_lives():
+            if view.nodes or not self.agent_lives():
                 break
             select.select([], [], [], 0.05)
             self._ensure(patient=True)  # until the agent has heard that it is wanted
@@ -104,7 +104,7 @@ class RayLauncher(ProcessLauncher):
 
     def view(self) -> ClusterView:
         """Return the cluster as the agent last saw it."""
-        if self._agent_lives():
+        if self.agent_lives():
             with contextlib.suppress(OSError, msgspec.MsgspecError):
                 return msgspec.json.decode(self._view.read_bytes(), type=ClusterView)
             return ClusterView(problem="not connected yet")
@@ -219,7 +219,7 @@ class RayLauncher(ProcessLauncher):
         finally:
             os.close(errors)
 
-    def _agent_lives(self) -> bool:
+    def agent_lives(self) -> bool:
         """Tell whether somebody holds the agent's lock, or is about to."""
         with self._agent_guard:
             if self._agent is not None and self._agent.poll() is None:

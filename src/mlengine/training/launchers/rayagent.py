@@ -27,6 +27,7 @@ from pathlib import Path
 import msgspec
 
 from mlengine.runtime import farlink
+from mlengine.runtime.concealment import conceal
 from mlengine.runtime.frames import pack
 from mlengine.training.launchers.rayattempt import Peer, RayAttempt
 from mlengine.training.launchers.raycluster import RayCluster, Unreachable
@@ -45,6 +46,7 @@ def main(arguments: list[str]) -> int:
     """Serve until nobody needs it; return the exit code."""
     address, place, view = arguments
     os.umask(0o077)
+    conceal()  # the cluster's token is in its environment
     lock = os.open(f"{place}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

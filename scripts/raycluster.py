@@ -1,0 +1,225 @@
+"""A Ray cluster of several nodes on this machine: for tests, benchmarks and the demo.
+
+    python scripts/raycluster.py [--nodes 3] [--cpus 2]
+
+Every node is a `ray start` of its own (raylet, workers, agents) with a loopback address of its own,
+so replicas on two nodes meet as they would on two machines. Callers need a token, for Ray listens
+on all interfaces. The script prints what an engine needs to use the cluster and runs until it is
+interrupted; it ends only what it started (never by `ray stop`, which ends every cluster there is).
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import random
+import secrets
+import select
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+__all__ = ["Node", "RayCluster", "ray_cluster"]
+
+_START_S = 300.0
+_STOP_S = 5.0
+_STARTED = "Ray runtime started"
+_FLAGS = (
+    "--block", "--disable-usage-stats", "--include-log-monitor=false",
+    "--object-store-memory=80000000",
+)  # fmt: skip
+
+
+class Node:
+    """One node: the process of `ray start --block`, and all below it."""
+
+    def __init__(self, host: str, arguments: list[str], env: dict[str, str], log: Path) -> None:
+        self.host = host
+        self.log = log
+        ray = str(Path(sys.executable).with_name("ray"))
+        with log.open("wb") as out:
+            self.process = subprocess.Popen(
+                [ray, "start", f"--node-ip-address={host}", *arguments, *_FLAGS],
+                env=env, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT,
+                start_new_session=True, cwd="/",
+            )  # fmt: skip
+
+    def started(self) -> bool:
+        """Whether it said so.
+
+        Raises:
+            SystemExit: It ended instead.
+        """
+        if self.process.poll() is not None:
+            raise SystemExit(f"A Ray node did not start: {self.log.read_text()[-2000:]}")
+        return _STARTED in self.log.read_text()
+
+    def pids(self, name: str = "") -> list[int]:
+        """Return the processes of the node; only those called `name`, if one is given."""
+        table = _processes()
+        found = {self.process.pid}
+        while more := {pid for pid, (parent, _) in table.items() if parent in found} - found:
+            found |= more
+        return [pid for pid in found if pid in table and (not name or table[pid][1] == name)]
+
+    def kill(self, name: str = "") -> None:
+        """Kill all of it, or only the processes called `name`, with no warning."""
+        for pid in self.pids(name):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        if not name:
+            self.process.wait()
+
+    def stop(self) -> None:
+        """End it politely, then what is left."""
+        pids = self.pids()
+        with contextlib.suppress(ProcessLookupError):
+            self.process.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(_STOP_S)
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self.process.wait()
+
+
+class RayCluster:
+    """Nodes that know each other; the first is the head.
+
+    Args:
+        folder: For logs; its path must be short, for sockets lie in it.
+        nodes: How many.
+        cpus: What each says that it has; the machine need not have them.
+        dashboard: Also start what `ray job submit` speaks to, on port `dashboard_port`.
+        network: Hosts are ``NETWORK.2``, ``NETWORK.3``, ...; default: of this cluster alone.
+    """
+
+    def __init__(
+        self, folder: Path, *, nodes: int = 3, cpus: int = 2, memory_bytes: int = 4 << 30,
+        dashboard: bool = False, network: str = "",
+    ) -> None:  # fmt: skip
+        dice = random.SystemRandom()
+        self._network = network or f"127.{dice.randint(2, 250)}.{dice.randint(2, 250)}"
+        self._folder, self._cpus, self._memory_bytes = folder, cpus, memory_bytes
+        self._token = secrets.token_hex(16)
+        self.host = f"{self._network}.2"
+        self._port, self.client_port, self.dashboard_port = _free_ports(self.host, 3)
+        self.nodes = [self._head(dashboard)]
+        try:
+            _wait(self.nodes[0].started)
+            for _node in range(nodes - 1):
+                self.add()
+            _wait(lambda: all(node.started() for node in self.nodes))
+            _wait(lambda: self._listens(self.client_port))
+        except BaseException:
+            self.stop()
+            raise
+
+    @property
+    def address(self) -> str:
+        """What the setting `backend` has to be."""
+        return f"ray://{self.host}:{self.client_port}"
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """What whoever speaks to the cluster needs in its environment."""
+        return {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": self._token}
+
+    def add(self) -> Node:
+        """Start another node; it may take seconds until it is one."""
+        host = f"{self._network}.{len(self.nodes) + 2}"
+        node = self._start(host, [f"--address={self.host}:{self._port}"])
+        self.nodes.append(node)
+        return node
+
+    def stop(self) -> None:
+        """End every node."""
+        for node in reversed(self.nodes):
+            node.stop()
+
+    def _head(self, dashboard: bool) -> Node:
+        arguments = [
+            "--head", f"--port={self._port}", f"--ray-client-server-port={self.client_port}",
+            f"--include-dashboard={str(dashboard).lower()}", f"--temp-dir={self._folder / 'r'}",
+            f"--dashboard-host={self.host}", f"--dashboard-port={self.dashboard_port}",
+        ]  # fmt: skip
+        return self._start(self.host, arguments)
+
+    def _start(self, host: str, arguments: list[str]) -> Node:
+        kept = {n: v for n, v in os.environ.items() if not n.startswith(("RAY_", "MLENGINE_"))}
+        size = [f"--num-cpus={self._cpus}", f"--memory={self._memory_bytes}"]
+        log = self._folder / f"{host}.log"
+        patience = {"RAY_raylet_start_wait_time_s": f"{_START_S:g}"}  # for a machine that is busy
+        return Node(host, [*arguments, *size], {**kept, **self.variables, **patience}, log)
+
+    def _listens(self, port: int) -> bool:
+        with contextlib.suppress(OSError), socket.create_connection((self.host, port), 1.0):
+            return True
+        return False
+
+
+@contextlib.contextmanager
+def ray_cluster(*, nodes: int = 3, cpus: int = 2, dashboard: bool = False) -> Iterator[RayCluster]:
+    """Run a cluster in a folder of its own; nothing of it is left afterwards."""
+    folder = Path(tempfile.mkdtemp(prefix="mle-ray-"))
+    try:
+        cluster = RayCluster(folder, nodes=nodes, cpus=cpus, dashboard=dashboard)
+        try:
+            yield cluster
+        finally:
+            cluster.stop()
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def main() -> int:
+    """Run a cluster until somebody interrupts."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--nodes", type=int, default=3)
+    parser.add_argument("--cpus", type=int, default=2, help="CPUs that each node says it has")
+    options = parser.parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with contextlib.suppress(KeyboardInterrupt):
+        with ray_cluster(nodes=options.nodes, cpus=options.cpus) as cluster:
+            for name, value in {**cluster.variables, "MLENGINE_BACKEND": cluster.address}.items():
+                print(f"export {name}={value}", flush=True)
+            signal.pause()
+    return 0
+
+
+def _processes() -> dict[int, tuple[int, str]]:
+    """Return pid → parent and name of all processes."""
+    found = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError, ValueError):
+                before, _, after = (entry / "stat").read_text().rpartition(")")
+                found[int(entry.name)] = (int(after.split()[1]), before.partition("(")[2])
+    return found
+
+
+def _free_ports(host: str, count: int) -> list[int]:
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for one in sockets:
+            one.bind((host, 0))
+        return [int(one.getsockname()[1]) for one in sockets]
+
+
+def _wait(predicate: Callable[[], bool]) -> None:
+    until_s = time.monotonic() + _START_S
+    while not predicate():
+        if time.monotonic() > until_s:
+            raise SystemExit("The Ray cluster did not start in time.")
+        select.select([], [], [], 0.1)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
