@@ -36,7 +36,7 @@ from mlengine.training.plan import ReplicaPlan, plan_replicas
 from mlengine.training.ports import Ports
 from mlengine.training.replicas import Program, replica_specs
 from mlengine.training.tfconfig import chief_role
-from mlengine.training.uris import takes_uris_apart
+from mlengine.training.uris import takes_job_dir, takes_uris_apart
 from mlengine.training.verdict import judge
 
 __all__ = ["TrainerJobs"]
@@ -210,7 +210,10 @@ class TrainerJobs:
         if spec.job_dir:
             job_dir = self._open_job_dir(spec.job_dir, preparation, verbatim=verbatim)
             outputs = spec.job_dir if verbatim else job_dir
-            argv += ["--job-dir", outputs]
+            if layer is None or takes_job_dir(layer):
+                argv += ["--job-dir", outputs]
+            else:
+                preparation.log("The trainer reads AIP_MODEL_DIR: it is not given --job-dir.")
         if verbatim and any("gs://" in argument for argument in argv):
             preparation.log("The trainer reads gs:// by itself: its arguments are as written.")
         return Program(

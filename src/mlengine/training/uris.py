@@ -15,7 +15,7 @@ from pathlib import Path
 
 from mlengine.training.sources import own_sources
 
-__all__ = ["ensure_folder", "takes_uris_apart"]
+__all__ = ["ensure_folder", "takes_job_dir", "takes_uris_apart"]
 
 _SCHEME = "gs://"
 _TAKES_APART = frozenset({
@@ -36,6 +36,40 @@ def takes_uris_apart(layer: Path) -> bool:
         return _scan(layer, layer.stat().st_mtime_ns)
     except OSError:
         return False
+
+
+def takes_job_dir(layer: Path) -> bool:
+    """Say whether a package may be given ``--job-dir``.
+
+    Trainers of Vertex AI are told where to write by ``AIP_`` variables alone; most refuse arguments
+    that they do not know. One is meant that asks for those and has never heard of a job directory.
+
+    Args:
+        layer: Site-packages of an environment.
+    """
+    try:
+        return _is_told(layer, layer.stat().st_mtime_ns)
+    except OSError:
+        return True
+
+
+@functools.lru_cache(maxsize=256)
+def _is_told(layer: Path, _changed: int) -> bool:
+    asks = False
+    for tree in own_sources(layer):
+        for word in filter(None, map(_word, ast.walk(tree))):
+            if "job_dir" in word or "job-dir" in word:
+                return True
+            asks = asks or word.startswith("AIP_")
+    return not asks
+
+
+def _word(node: ast.AST) -> str:
+    """Return the text or the name that a node is; empty when it is neither."""
+    if isinstance(node, ast.Constant):
+        return node.value if isinstance(node.value, str) else ""
+    names = {ast.Name: "id", ast.Attribute: "attr", ast.arg: "arg", ast.keyword: "arg"}
+    return str(getattr(node, names.get(type(node), ""), None) or "")
 
 
 @functools.lru_cache(maxsize=256)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mlengine.training.uris import ensure_folder, takes_uris_apart
+from mlengine.training.uris import ensure_folder, takes_job_dir, takes_uris_apart
 from tests.unit.training.test_imports import layer
 
 SOURCES = {
@@ -34,6 +34,24 @@ SOURCES = {
 @pytest.mark.parametrize(("source", "expected"), SOURCES.values(), ids=SOURCES.keys())
 def test_who_takes_uris_apart(tmp_path: Path, source: str, expected: bool) -> None:
     assert takes_uris_apart(layer(tmp_path, "import os", source)) is expected
+
+
+TOLD = {
+    "by the variable alone": ("import os\nd = os.environ['AIP_MODEL_DIR']", False),
+    "by both": ("import os\nd = args.job_dir or os.getenv('AIP_MODEL_DIR')", True),
+    "by a flag": (
+        "p.add_argument('--model-dir', default=E['AIP_MODEL_DIR'])\nF('--job-dir')",
+        True,
+    ),
+    "as a parameter": ("def main(job_dir=os.getenv('AIP_MODEL_DIR')): pass", True),
+    "by neither": ("print('hello')", True),
+}
+
+
+@pytest.mark.parametrize(("source", "expected"), TOLD.values(), ids=TOLD.keys())
+def test_who_is_given_a_job_dir(tmp_path: Path, source: str, expected: bool) -> None:
+    assert takes_job_dir(layer(tmp_path, "import os", source)) is expected
+    assert takes_job_dir(tmp_path / "gone")
 
 
 def test_what_a_package_requires_says_nothing(tmp_path: Path) -> None:
