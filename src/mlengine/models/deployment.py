@@ -158,7 +158,13 @@ class Deployment:
             error = Internal(f"{type(error).__name__}: {error}", "See the engine's log.")
         self._loader.unload(record)
         message = f"Create Version failed. {error}"
-        failed = self._store.move_version(record, VersionState.FAILED, error_message=message)
+        try:
+            failed = self._store.move_version(record, VersionState.FAILED, error_message=message)
+        except StoreAway:
+            if self._let_go():
+                raise
+            self._artifacts.remove(record.uid)  # on a full disk this makes the room to say so
+            failed = self._store.move_version(record, VersionState.FAILED, error_message=message)
         if failed:  # nothing can serve it any more, and it may be large
             self._artifacts.remove(record.uid)
         operation = self._operation_of(record, "CREATE_VERSION")
