@@ -55,7 +55,7 @@ def launchers(cluster: RayCluster) -> Iterator[Launchers]:
     folder = Path(tempfile.mkdtemp(prefix="mle-agent-"))
     made = Launchers(cluster, folder)
     try:
-        made().open()
+        made().open(wait_s=120)
         yield made
         made.close()
     finally:

@@ -110,16 +110,9 @@ def wire(
     runtimes = Runtimes(environments, store, jobs_root, max_bytes=settings.environments_max_bytes)
     sweeps = [partial(_sweep, buckets), partial(_sweep_artifacts, store, artifacts)]
     reconciler = _reconciler(
-        lead,
-        backend,
-        runner,
-        deployment,
-        serving,
-        mirrors,
-        notify,
-        sweeps=sweeps,
-        tidy=runtimes.tidy,
-    )
+        lead, backend, runner, deployment, serving, mirrors, notify,
+        sweeps=sweeps, tidy=runtimes.tidy,
+    )  # fmt: skip
     jobs = Jobs(
         store, kinds, jobs_root, clock=clock, wake=reconciler.wake,
         admissible=backend.capacity.check, queued=runner.queued,

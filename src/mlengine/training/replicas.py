@@ -16,7 +16,7 @@ from mlengine.environments import Environment
 from mlengine.store import JobRecord
 from mlengine.training.cluster import Cluster
 from mlengine.training.launchers import Machine, ReplicaSpec
-from mlengine.training.plan import ReplicaPlan
+from mlengine.training.plan import ReplicaPlan, RolePlan
 from mlengine.training.tfconfig import replica_environment
 
 __all__ = ["Program", "replica_specs"]
@@ -88,9 +88,12 @@ def replica_specs(
                 cpus=float(role.machine.cpus) if limited else 0.0,
                 memory_bytes=role.machine.memory_bytes if limited else 0,
                 ports=cluster.ports(role.role, index) if plan.replicas > 1 else [],
-                machine=Machine(
-                    cpus=float(role.machine.cpus), memory_bytes=role.machine.memory_bytes,
-                    gpus=role.gpus,
-                ),
+                machine=_machine(role),
             ))  # fmt: skip
     return specs
+
+
+def _machine(role: RolePlan) -> Machine:
+    return Machine(
+        cpus=float(role.machine.cpus), memory_bytes=role.machine.memory_bytes, gpus=role.gpus
+    )

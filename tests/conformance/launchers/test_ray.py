@@ -22,10 +22,12 @@ from mlengine.training.launchers import (
     ReplicaSpec,
 )
 from mlengine.training.launchers.ray import RayLauncher
+from mlengine.training.packaging import build_packages
 from mlengine.training.ports import Ports
 from tests.conformance.launchers.contract import *  # noqa: F403 - the tests
 from tests.conformance.launchers.contract import LONG_S, end
 from tests.fakes.warm import log_of
+from tests.live.engines import BUCKET, LiveEngine, P, live_engine
 from tests.live.raycluster import Launchers, launchers, ray_cluster
 from tests.waiting import wait_until
 
@@ -146,7 +148,8 @@ def test_a_replica_that_fails_ends_all(run: Callable[..., ExitRecord], tmp_path:
         "The replica worker 0 exited with a non-zero status of 7. Termination reason: Error. "
         "Its last line: bad"
     )
-    assert [(r.stopped, r.signal) for r in record.replicas] == [(True, 15), (False, None), (True, 9)]
+    how = [(r.stopped, r.signal) for r in record.replicas]
+    assert how == [(True, 15), (False, None), (True, 9)]
 
 
 def test_a_job_that_runs_too_long_is_stopped(
@@ -201,13 +204,57 @@ def test_another_version_of_ray_is_refused_and_both_are_named(
     """An agent that says it has another version, for there is only one to install."""
     other = tmp_path / "site"
     other.mkdir()
-    (other / "sitecustomize.py").write_text(
-        "import ray\nray.__version__ = '2.59.0'\n"
-        "import ray._private.utils as utils\n"
-    )  # fmt: skip
+    (other / "sitecustomize.py").write_text("import ray\nray.__version__ = '2.59.0'\n")
     environ = {**os.environ, **on_ray.cluster.variables, "PYTHONPATH": str(other)}
     launcher = RayLauncher(on_ray.cluster.address, tmp_path / "run", environ=environ)
     with pytest.raises(FailedPrecondition, match=r"2\.59\.0.*2\.60\.0|2\.60\.0.*2\.59\.0"):
-        launcher.open()
+        launcher.open(wait_s=120)
     launcher.close()
     wait_until(lambda: not launcher.agent_lives(), 30)
+
+
+CENSUS = Path(__file__).resolve().parents[3] / "samples" / "census"
+WAITS = """
+import json, os, threading
+print("spec", json.loads(os.environ["TF_CONFIG"])["cluster"], flush=True)
+threading.Event().wait(600)
+"""
+
+
+@pytest.fixture
+def engine(
+    on_ray: Launchers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[LiveEngine]:
+    for name, value in on_ray.cluster.variables.items():
+        monkeypatch.setenv(name, value)
+    with live_engine(tmp_path / "home", backend=on_ray.cluster.address) as engine:
+        engine.make_bucket()
+        yield engine
+
+
+def test_jobs_of_an_engine_run_on_the_cluster(engine: LiveEngine, tmp_path: Path) -> None:
+    """The census sample to its model, and a cluster of jobs that is cancelled."""
+    (archive,) = build_packages(CENSUS / "sklearn_trainer" / "trainer", tmp_path)
+    for source in (archive, CENSUS / "data/adult.data.csv.gz", CENSUS / "data/adult.test.csv.gz"):
+        engine.client.write_object(BUCKET, f"in/{source.name}", [source.read_bytes()])
+    engine.submit(
+        "census", f"gs://{BUCKET}/in/{archive.name}",
+        "--train-files", f"gs://{BUCKET}/in/adult.data.csv.gz",
+        "--eval-files", f"gs://{BUCKET}/in/adult.test.csv.gz",
+        job_dir=f"gs://{BUCKET}/out",
+    )  # fmt: skip
+    waits = engine.upload_package(WAITS)
+    engine.submit(
+        "waits", waits, scale_tier="CUSTOM", master_type="n1-standard-4",
+        worker_type="n1-standard-4", worker_count=1,
+    )  # fmt: skip
+    job = engine.ended("census", timeout_s=300)
+    lines = engine.lines("census")
+    assert job.state == "SUCCEEDED", (job.error_message, lines[-20:])
+    assert any(line.startswith("The replica runs on 127.") for line in lines)
+    names = {o.name for o in engine.client.list_objects(BUCKET, prefix="out/").items}
+    assert any(name.endswith("model.joblib") for name in names), names
+    found = next(x for x in engine.lines("waits", until="spec") if x.startswith("spec"))
+    assert found.count("'127.") == 2 and "127.0.0.1" not in found
+    engine.client.cancel_job(P, "waits")
+    assert engine.ended("waits", timeout_s=120).state == "CANCELLED"

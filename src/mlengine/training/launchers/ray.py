@@ -33,7 +33,7 @@ from mlengine.training.launchers.rayplaces import ClusterView
 
 __all__ = ["RayLauncher", "check_address"]
 
-_FIRST_WORD_S = 30.0
+_FIRST_WORD_S = 10.0
 _ASK_S = 2.0
 _PAUSE_S = 2.0
 _PASSED = ("HOME", "LANG", "LD_LIBRARY_PATH", "PATH", "PYTHONPATH", "TMPDIR", "TZ")
@@ -75,14 +75,17 @@ class RayLauncher(ProcessLauncher):
         self._line: socket.socket | None = None
         self._doubts: dict[Path, float] = {}
 
-    def open(self) -> None:
+    def open(self, *, wait_s: float = _FIRST_WORD_S) -> None:
         """Start the agent ahead of the first attempt, and keep it as long as this launcher lives.
+
+        Args:
+            wait_s: How long to wait for a first look at the cluster; it may come later.
 
         Raises:
             FailedPrecondition: The cluster is of another version; what may pass is waited out.
         """
         self._ensure()
-        until_s = time.monotonic() + _FIRST_WORD_S
+        until_s = time.monotonic() + wait_s
         while time.monotonic() < until_s:
             view = self.view()
             if view.final:
