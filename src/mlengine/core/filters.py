@@ -48,9 +48,7 @@ class Filter:
     """A parsed filter.
 
     Example:
-        >>> from mlengine.core.resources import Job
-        >>> found = parse("state=FAILED AND jobId:rnn*", Job)
-        >>> found.matches({"jobId": "rnn_1", "state": "FAILED"})
+        >>> parse("state=FAILED AND jobId:rnn*").matches({"jobId": "rnn_1", "state": "FAILED"})
         True
     """
 
@@ -298,8 +296,7 @@ class _Parser:
             raise self._error("An operator (: = != < <= > >=) is missing")
         self._move(match.end())
         value = self._value()
-        if self.kind is not None:
-            _check_path(self.kind, path)
+        _check_path(self.kind, path)
         return _Restriction(tuple(path), match[0], value)
 
     def _name(self) -> str:
@@ -361,9 +358,9 @@ class _Parser:
         )
 
 
-def _check_path(kind: type[Resource], path: Sequence[str]) -> None:
+def _check_path(kind: type[Resource] | None, path: Sequence[str]) -> None:
     """Refuse a path to what such a resource does not have; a map may hold any key."""
-    here: Any = kind
+    here: Any = kind or Any
     for depth, name in enumerate(path):
         while typing.get_origin(here) is list:
             (here,) = typing.get_args(here)
@@ -373,8 +370,8 @@ def _check_path(kind: type[Resource], path: Sequence[str]) -> None:
         key = name if name in known else camel(name)
         if key not in known:
             raise InvalidArgument(
-                f"There is no field {'.'.join(path[: depth + 1])[:_SHOWN]!r} in a "
-                f"{kind.__name__}, which the filter names.",
+                f"The filter names {'.'.join(path[: depth + 1])[:_SHOWN]!r}, which is no field of "
+                f"a {getattr(kind, '__name__', '')}.",
                 f"{did_you_mean(name, known)}Its fields: {', '.join(known) or 'none'}.",
                 field="filter",
             )
