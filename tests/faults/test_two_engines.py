@@ -245,13 +245,6 @@ def test_a_database_that_goes_and_comes_back_costs_no_job(pair: Pair, long: str)
     assert pair.wrong() == []
 
 
-def test_an_engine_with_another_folder_does_not_start(pair: Pair) -> None:
-    third = pair.engine("c", shared=pair.root / "elsewhere")
-    with pytest.raises(AssertionError, match=r"in use with another folder than .*elsewhere"):
-        third.start()
-    assert not (third.home / "run" / "gateway.json").exists()
-
-
 def test_an_engine_alone_does_not_join_by_chance(pair: Pair) -> None:
     """The setting 'shared' was forgotten: its home is not the folder of the others."""
     done = subprocess.run(
@@ -260,5 +253,7 @@ def test_an_engine_alone_does_not_join_by_chance(pair: Pair) -> None:
         capture_output=True, text=True, check=False, timeout=60,
     )  # fmt: skip
     assert done.returncode == 1
+    assert "is in use with another folder than" in done.stderr
     assert "Set 'shared' to the folder of the other engines." in done.stderr
+    assert not (pair.root / "d" / "run" / "gateway.json").exists()
     assert "w@rd" not in done.stderr and "w%40rd" not in done.stderr

@@ -50,11 +50,10 @@ class Pair:
     def both(self) -> tuple[LiveEngine, LiveEngine]:
         return self.a, self.b
 
-    def engine(self, name: str, *, shared: Path | None = None) -> LiveEngine:
+    def engine(self, name: str) -> LiveEngine:
         """Return an engine that is not started, with a home of its own."""
-        url = self.server.url(self.database)
-        shared = shared or self.shared
-        return LiveEngine(self.root / name, database=url, shared=str(shared), **self._settings)
+        url, shared = self.server.url(self.database), str(self.shared)
+        return LiveEngine(self.root / name, database=url, shared=shared, **self._settings)
 
     def leaders(self) -> list[LiveEngine]:
         """Return which engines say that they lead."""
