@@ -40,13 +40,17 @@ _FLAGS = (
 class Node:
     """One node: the process of `ray start --block`, and all below it."""
 
-    def __init__(self, host: str, arguments: list[str], env: dict[str, str], log: Path) -> None:
+    def __init__(
+        self, host: str, arguments: list[str], env: dict[str, str], log: Path, *, netns: str = ""
+    ) -> None:
         self.host = host
         self.log = log
-        ray = str(Path(sys.executable).with_name("ray"))
+        ray = [str(Path(sys.executable).with_name("ray"))]
+        if netns:
+            ray = ["ip", "netns", "exec", netns, *ray]
         with log.open("wb") as out:
             self.process = subprocess.Popen(
-                [ray, "start", f"--node-ip-address={host}", *arguments, *_FLAGS],
+                [*ray, "start", f"--node-ip-address={host}", *arguments, *_FLAGS],
                 env=env, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT,
                 start_new_session=True, cwd="/",
             )  # fmt: skip
@@ -99,15 +103,17 @@ class RayCluster:
         cpus: What each says that it has; the machine need not have them.
         dashboard: Also start what `ray job submit` speaks to, on port `dashboard_port`.
         network: Hosts are ``NETWORK.2``, ``NETWORK.3``, ...; default: of this cluster alone.
+        netns: Network namespace of all nodes but the head.
     """
 
     def __init__(
         self, folder: Path, *, nodes: int = 3, cpus: int = 2, memory_bytes: int = 4 << 30,
-        dashboard: bool = False, network: str = "",
+        dashboard: bool = False, network: str = "", netns: str = "",
     ) -> None:  # fmt: skip
         dice = random.SystemRandom()
         self._network = network or f"127.{dice.randint(2, 250)}.{dice.randint(2, 250)}"
         self._folder, self._cpus, self._memory_bytes = folder, cpus, memory_bytes
+        self._netns = netns
         self._token = secrets.token_hex(16)
         self.host = f"{self._network}.2"
         self._port, self.client_port, self.dashboard_port = _free_ports(self.host, 3)
@@ -135,7 +141,7 @@ class RayCluster:
     def add(self) -> Node:
         """Start another node; it may take seconds until it is one."""
         host = f"{self._network}.{len(self.nodes) + 2}"
-        node = self._start(host, [f"--address={self.host}:{self._port}"])
+        node = self._start(host, [f"--address={self.host}:{self._port}"], netns=self._netns)
         self.nodes.append(node)
         return node
 
@@ -152,12 +158,14 @@ class RayCluster:
         ]  # fmt: skip
         return self._start(self.host, arguments)
 
-    def _start(self, host: str, arguments: list[str]) -> Node:
+    def _start(self, host: str, arguments: list[str], *, netns: str = "") -> Node:
         kept = {n: v for n, v in os.environ.items() if not n.startswith(("RAY_", "MLENGINE_"))}
         size = [f"--num-cpus={self._cpus}", f"--memory={self._memory_bytes}"]
         log = self._folder / f"{host}.log"
         patience = {"RAY_raylet_start_wait_time_s": f"{_START_S:g}"}  # for a machine that is busy
-        return Node(host, [*arguments, *size], {**kept, **self.variables, **patience}, log)
+        return Node(
+            host, [*arguments, *size], {**kept, **self.variables, **patience}, log, netns=netns
+        )
 
     def _listens(self, port: int) -> bool:
         with contextlib.suppress(OSError), socket.create_connection((self.host, port), 1.0):
@@ -166,11 +174,15 @@ class RayCluster:
 
 
 @contextlib.contextmanager
-def ray_cluster(*, nodes: int = 3, cpus: int = 2, dashboard: bool = False) -> Iterator[RayCluster]:
+def ray_cluster(
+    *, nodes: int = 3, cpus: int = 2, dashboard: bool = False, network: str = "", netns: str = ""
+) -> Iterator[RayCluster]:
     """Run a cluster in a folder of its own; nothing of it is left afterwards."""
     folder = Path(tempfile.mkdtemp(prefix="mle-ray-"))
     try:
-        cluster = RayCluster(folder, nodes=nodes, cpus=cpus, dashboard=dashboard)
+        cluster = RayCluster(
+            folder, nodes=nodes, cpus=cpus, dashboard=dashboard, network=network, netns=netns
+        )
         try:
             yield cluster
         finally:

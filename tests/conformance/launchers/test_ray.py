@@ -240,7 +240,7 @@ def test_jobs_of_an_engine_run_on_the_cluster(engine: LiveEngine, tmp_path: Path
     engine.submit(
         "census", f"gs://{BUCKET}/in/{archive.name}",
         "--train-files", f"gs://{BUCKET}/in/adult.data.csv.gz",
-        "--eval-files", f"gs://{BUCKET}/in/adult.test.csv.gz",
+        "--eval-files", f"gs://{BUCKET}/in/adult.test.csv.gz", "--max-iter", "10",
         job_dir=f"gs://{BUCKET}/out",
     )  # fmt: skip
     waits = engine.upload_package(WAITS)
