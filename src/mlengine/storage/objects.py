@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import itertools
 import shutil
-import threading
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, Protocol
@@ -24,9 +23,9 @@ from mlengine.core.resources import Bucket
 from mlengine.storage import staging, trees
 from mlengine.storage.backends import Backend, ObjectInfo
 from mlengine.storage.backends.folder import FolderBackend
-from mlengine.storage.backends.remote import REMOTE_SCHEMES, RemoteBackend, open_remote
+from mlengine.storage.backends.remote import REMOTE_SCHEMES, RemoteBackend, RemoteBackends
 from mlengine.storage.faults import from_os_error
-from mlengine.storage.paths import Backing, BucketPath, check_name, parse_backing, parse_uri
+from mlengine.storage.paths import BucketPath, check_name, parse_backing, parse_uri
 from mlengine.storage.patterns import compile_pattern, has_wildcards, literal_prefix
 from mlengine.storage.records import Records
 from mlengine.storage.trees import TreeFile
@@ -76,8 +75,7 @@ class Buckets:
         self._store, self._root = store, root
         self._private = [root, *private]
         self._clock = clock or SystemClock()
-        self._guard = threading.Lock()
-        self._remotes: dict[tuple[str, Backing], RemoteBackend] = {}
+        self._remotes = RemoteBackends()
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     # --- buckets --------------------------------------------------------------------------------
@@ -309,7 +307,10 @@ class Buckets:
         return trees.upload(self.backend(where.bucket), local, where)
 
     def sweep(self, *, older_than_s: float = 3600.0) -> int:
-        """Remove unfinished writes of dead writers; return how many."""
+        """Remove unfinished writes of dead writers; return how many.
+
+        Object stores are swept beside this, now and then, of what is a day old.
+        """
         now_s = self._clock.now().timestamp()
         removed = staging.sweep(
             self._root, staging=_STAGING, older_than_s=older_than_s, now_s=now_s
@@ -328,6 +329,9 @@ class Buckets:
         removed = 0
         with contextlib.suppress(EngineError, OSError):  # what is away now is swept another time
             backend = self._open(bucket)
+            if isinstance(backend, RemoteBackend):
+                self._remotes.sweep_aside(backend, older_than_s=older_than_s, now_s=now_s)
+                return 0
             if bucket.backing:
                 removed = backend.sweep(older_than_s=older_than_s, now_s=now_s)
             removed += self.records(bucket.name).sweep(stat, older_than_s=older_than_s, now_s=now_s)
@@ -349,18 +353,10 @@ class Buckets:
                 Path(backing.path), bucket=bucket.name, folder="", staging=_OWN_STAGING
             )
         if backing.scheme in REMOTE_SCHEMES:
-            return self._remote(backing, bucket.name)
+            return self._remotes.open(backing, bucket=bucket.name)
         from mlengine.storage.backends.fsspec import FsspecBackend  # costs 0.1 s, few need it
 
         return FsspecBackend(backing, bucket=bucket.name)
-
-    def _remote(self, backing: Backing, name: str) -> RemoteBackend:
-        """Return the store behind a bucket, with its connections: they are kept."""
-        with self._guard:
-            backend = self._remotes.get((name, backing))
-            if backend is None:
-                backend = self._remotes[name, backing] = open_remote(backing, bucket=name)
-            return backend
 
 
 def _path(path: BucketPath | str) -> BucketPath:

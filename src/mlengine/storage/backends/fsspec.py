@@ -1,4 +1,4 @@
-"""A bucket behind an fsspec URL: S3, Google Cloud Storage, Azure, memory.
+"""A bucket behind an fsspec URL: Azure, memory. S3 and Google's have modules of their own.
 
 Bytes are first gathered on this machine and then sent in one call, so a source that breaks off
 never starts an upload. Object stores show an upload when it is complete and not before.
@@ -24,7 +24,7 @@ from mlengine.storage.paths import Backing, check_name
 
 __all__ = ["FsspecBackend"]
 
-_PACKAGES = {"s3": "s3fs", "gcs": "gcsfs", "az": "adlfs"}
+_PACKAGES = {"az": "adlfs"}
 _IN_ONE_CALL_BYTES = 64 * 1024**2
 _EPOCH = datetime.datetime.fromtimestamp(0, datetime.UTC)
 

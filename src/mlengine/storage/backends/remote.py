@@ -10,25 +10,35 @@ from __future__ import annotations
 import contextlib
 import datetime
 import io
+import threading
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from mlengine.core.errors import Aborted, FailedPrecondition, InvalidArgument, NotFound, Unavailable
+from mlengine.core.errors import (
+    Aborted,
+    EngineError,
+    FailedPrecondition,
+    InvalidArgument,
+    NotFound,
+    Unavailable,
+)
 from mlengine.storage.backends import Backend, ObjectInfo
 from mlengine.storage.backends.remotes import RemoteObject, RemoteStore, Spool
 from mlengine.storage.faults import from_os_error
 from mlengine.storage.paths import Backing, check_name
 from mlengine.storage.records import ObjectRecord
 
-__all__ = ["REMOTE_SCHEMES", "RemoteBackend", "open_remote", "remote_file"]
+__all__ = ["REMOTE_SCHEMES", "RemoteBackend", "RemoteBackends", "open_remote", "remote_file"]
 
 REMOTE_SCHEMES = ("gcs", "s3")
 
 _DELETERS = 16
 _RESUMES = 5
 _REPLACED = 20
+_SWEEP_EVERY_S = 3600.0
+_UPLOAD_S = 24 * 3600.0  # one over a thin line may take long
 
 
 def open_remote(backing: Backing, *, bucket: str) -> RemoteBackend:
@@ -126,6 +136,36 @@ class RemoteBackend:
 
     def _uri(self, name: str) -> str:
         return f"gs://{self._bucket}/{name}"
+
+
+class RemoteBackends:
+    """The stores that a process has opened, with their connections: they are kept. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._open: dict[tuple[str, Backing], RemoteBackend] = {}
+        self._swept_s: dict[RemoteBackend, float] = {}
+
+    def open(self, backing: Backing, *, bucket: str) -> RemoteBackend:
+        """Return the store behind a bucket; see `open_remote`."""
+        with self._lock:
+            backend = self._open.get((bucket, backing))
+            if backend is None:
+                backend = self._open[bucket, backing] = open_remote(backing, bucket=bucket)
+            return backend
+
+    def sweep_aside(self, backend: RemoteBackend, *, older_than_s: float, now_s: float) -> None:
+        """Sweep a store once an hour, and let nobody wait for one that is away."""
+
+        def sweep() -> None:
+            with contextlib.suppress(EngineError):
+                backend.sweep(older_than_s=max(older_than_s, _UPLOAD_S), now_s=now_s)
+
+        with self._lock:
+            if now_s - self._swept_s.get(backend, 0.0) < _SWEEP_EVERY_S:
+                return
+            self._swept_s[backend] = now_s
+        threading.Thread(target=sweep, name="sweep", daemon=True).start()
 
 
 def remote_file(store: RemoteStore, found: RemoteObject, *, offset: int = 0) -> BinaryIO:
