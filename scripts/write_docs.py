@@ -152,8 +152,13 @@ only `1.15` has a way around it.
 ## TensorFlow 1 without Python 3.7
 
 Where no Python 3.7 is found, `1.15` is TensorFlow 2.15 behind a layer that gives `import tensorflow` the names of version 1 (TF 2
-behaviour off), the parts of `tf.contrib` that trainers use, `sklearn.externals.joblib` and the old NumPy names; the job's log
-says so. A part of `tf.contrib` that it lacks is refused by name when the trainer reaches for it.
+behaviour off), the parts of `tf.contrib` that trainers use, `sklearn.externals.joblib`, `as_matrix` of pandas and the old NumPy
+names; the job's log says so. A part of `tf.contrib` that it lacks is refused by name when the trainer reaches for it.
+
+There, and wherever else a job gets another runtime or another Python than it asked for, a requirement on another version of a
+library that the runtime has (`numpy<1.17`, `scikit-learn==0.20.2`, `h5py==2.7.1`) is left out if the index has no wheel of it
+for that Python: the runtime's own serves, and a warning in the job's log and details names each. A requirement that the runtime
+does not have fails the job as ever.
 
 | there | from |
 | --- | --- |
@@ -175,8 +180,8 @@ mean what they meant until TensorFlow 2.10; later versions ignore the one and re
 ## What a package may require
 
 Names from the package index. Lines that leave it (`-e`, `--index-url`, `file:`, URLs) are refused; the setting
-`allow_direct_requirements` lets `name @ https://…` through. A failed installation names the requirement and the installer's last
-lines. What is on disk needs no network. `environments_max_bytes` bounds the disk: those used longest ago go first, never one that a
+`allow_direct_requirements` lets `name @ https://…` through. A failed installation names the requirement, the
+installer's last lines and the command that shows the rest. What is on disk needs no network. `environments_max_bytes` bounds the disk: those used longest ago go first, never one that a
 job uses.
 """
 
