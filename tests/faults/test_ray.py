@@ -33,6 +33,11 @@ pytestmark = pytest.mark.timeout(900)
 # The product's promise, with what a machine shared with other tests may need on top.
 RECOVERY_S = 60.0 + 30.0
 
+slow = pytest.mark.skipif(
+    os.environ.get("MLENGINE_RAY_SLOW") != "1",
+    reason="MLENGINE_RAY_SLOW=1 asks for it: half a minute that another test goes through as well",
+)
+
 
 @pytest.fixture(scope="module")
 def on_ray() -> Iterator[Launchers]:
@@ -141,6 +146,7 @@ def test_a_replica_that_is_killed_fails_the_attempt_in_a_way_that_may_pass(
     assert retry_reason(record) == "worker 0 was killed by SIGKILL"
 
 
+@slow
 def test_an_actor_that_is_killed_takes_its_replica_along(
     begin: Callable[..., Attempt], on_ray: Launchers
 ) -> None:
@@ -172,6 +178,7 @@ def test_an_agent_that_is_killed_ends_its_attempts_and_is_replaced(
     assert again.end().exit.outcome is Outcome.CANCELLED
 
 
+@slow
 def test_an_agent_that_hangs_keeps_nobody_running(
     begin: Callable[..., Attempt], on_ray: Launchers
 ) -> None:
@@ -215,4 +222,4 @@ def test_z_a_head_that_is_killed_fails_what_runs_and_what_is_tried(
     )
     record = again.end().exit
     assert lost(record) == ["master-replica-0"]
-    assert record is not None and "cannot be reached" in record.message
+    assert record is not None and f"cluster at {on_ray.cluster.address}" in record.message

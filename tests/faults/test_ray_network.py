@@ -1,6 +1,6 @@
 """The network to a node of a Ray cluster is cut: the node is in a network namespace of its own.
 
-Minutes; needs the right to make namespaces. ``MLENGINE_RAY_NETWORK=1`` asks for it.
+Minutes; needs the right to make namespaces. ``MLENGINE_RAY_SLOW=1`` asks for it.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from tests.waiting import wait_until
 pytestmark = [
     pytest.mark.timeout(900),
     pytest.mark.skipif(
-        os.environ.get("MLENGINE_RAY_NETWORK") != "1" or os.getuid() != 0,
-        reason="MLENGINE_RAY_NETWORK=1 and root are needed",
+        os.environ.get("MLENGINE_RAY_SLOW") != "1" or os.getuid() != 0,
+        reason="MLENGINE_RAY_SLOW=1 and root are needed",
     ),
 ]
 

@@ -154,7 +154,7 @@ def _reach(address: str) -> None:
                 return
         except OSError as error:
             if time.monotonic() > until_s:
-                raise Unreachable(f"{address} cannot be reached: {error}") from None
+                raise Unreachable(f"The cluster at {address} cannot be reached: {error}") from None
         _pause(0.5)
 
 
