@@ -133,6 +133,8 @@ def test_a_forked_replica_sees_what_an_executed_one_sees(
         tag = json.loads((tmp_path / name / "supervisor.lock").read_text())["tag"]
         facts.append(plain(json.loads(text.replace(tag, "TAG"))))
     cold, forked = facts
+    for fact in facts:  # Debian's Python also names folders that there are not, some twice
+        fact["path"] = [p for p in fact["path"] if Path(p).exists()]
     different = {name for name in cold if cold[name] != forked[name]}
     assert different == DIFFERENT, {n: (cold[n], forked[n]) for n in different - DIFFERENT}
     assert cold["tag"] == ["MLENGINE_ATTEMPT_TAG=TAG"]
