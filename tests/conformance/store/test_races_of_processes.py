@@ -174,7 +174,7 @@ def write_much(store: Store, who: str) -> None:
 def test_who_follows_the_events_misses_none(
     store: Store, three: Rivals, url: str, technology: Technology
 ) -> None:
-    """Where a file has one engine, that one writes and follows: readers keep others' writers out."""
+    """Where a file has one engine, that one writes and follows."""
     several = technology.engines > 1
     follower, seen, stop = open_store(url) if several else store, list[int](), threading.Event()
 
