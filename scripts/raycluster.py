@@ -24,6 +24,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 __all__ = ["Node", "RayCluster", "ray_cluster"]
@@ -120,8 +121,10 @@ class RayCluster:
         self.nodes = [self._head(dashboard)]
         try:
             _wait(self.nodes[0].started)
-            for _node in range(nodes - 1):
+            for number in range(1, nodes):
                 self.add()
+                # Two that start at one time take the same name for their sockets, and one dies.
+                _wait(partial(self._is_at_home, number + 1))
             _wait(lambda: all(node.started() for node in self.nodes))
             _wait(lambda: self._listens(self.client_port))
         except BaseException:
@@ -166,6 +169,11 @@ class RayCluster:
         return Node(
             host, [*arguments, *size], {**kept, **self.variables, **patience}, log, netns=netns
         )
+
+    def _is_at_home(self, nodes: int) -> bool:
+        """Whether so many nodes have made their sockets."""
+        made = self._folder / "r" / "session_latest" / "sockets"
+        return all(len(list(made.glob(f"{n}*"))) >= nodes for n in ("raylet", "plasma_store"))
 
     def _listens(self, port: int) -> bool:
         with contextlib.suppress(OSError), socket.create_connection((self.host, port), 1.0):
