@@ -10,10 +10,11 @@ BIN := $(VENV)/bin
 UV := $(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python
 STAMPS := $(VENV)/.stamps
 
-.PHONY: help setup demo test chaos check coverage bench format clean
+.PHONY: help setup demo demo-cluster test chaos check coverage bench format clean
 
 help:
 	@echo "make demo    the whole loop on real data: train, deploy, predict (about a minute)"
+	@echo "make demo-cluster  the same loop on a Ray cluster, PostgreSQL and an object store"
 	@echo "make test    every test"
 	@echo "make chaos   kill processes of an engine 10,000 times (MLENGINE_KILLS, MLENGINE_SEED)"
 	@echo "make check   linter, types, layers, docs"
@@ -43,6 +44,10 @@ setup: $(STAMPS)/dev
 
 demo: $(STAMPS)/demo
 	@PYTHONDONTWRITEBYTECODE= $(BIN)/python scripts/demo.py
+
+# The same loop on Ray, PostgreSQL and an object store, all started by it; needs the two cores.
+demo-cluster: $(STAMPS)/dev
+	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m scripts.demo_cluster
 
 test: $(STAMPS)/dev
 	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -q $(PYTEST_ARGS)

@@ -17,7 +17,9 @@ import sys
 import tempfile
 import time
 import urllib.request
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 ROOT = Path(__file__).resolve().parent.parent
 CENSUS = ROOT / "samples" / "census"
@@ -34,17 +36,31 @@ class DemoError(Exception):
 
 
 class Demo:
-    """Runs commands in a home folder of its own and shows what a user would see."""
+    """Runs commands in a home folder of its own and shows what a user would see.
 
-    def __init__(self, home: Path) -> None:
+    Args:
+        home: An empty folder.
+        variables: More of the environment that the commands, and so their engine, run in.
+        backing: Where the bytes of the demo's bucket lie; empty: a folder of the home.
+    """
+
+    def __init__(
+        self,
+        home: Path,
+        *,
+        variables: Mapping[str, str] = MappingProxyType({}),
+        backing: str = "",
+    ) -> None:
         bin_folder = Path(sys.executable).parent
         self._home = home
+        self._backing = backing
         self._env = {
             **{k: v for k, v in os.environ.items() if not k.startswith("MLENGINE_")},
             "MLENGINE_HOME": str(home / "engine"),
             "MLENGINE_PORT": "0",
             # As an activated environment: `local train` runs the `python` that is on the PATH.
             "PATH": f"{bin_folder}{os.pathsep}{os.environ.get('PATH', '')}",
+            **variables,
         }
         self._mlengine = bin_folder / "mlengine"
 
@@ -76,7 +92,8 @@ class Demo:
 
     def train_as_job(self) -> None:
         self.say("2. The same package as a managed job, on data in a bucket")
-        self.run("storage", "buckets", "create", BUCKET)
+        backing = ["--backing", self._backing] if self._backing else []
+        self.run("storage", "buckets", "create", BUCKET, *backing)
         self.run("storage", "cp", str(TRAIN), str(TEST), f"{BUCKET}/data/")
         self.run(
             "jobs", "submit", "training", "census_1", "--package-path", str(PACKAGE),
@@ -165,11 +182,9 @@ def _read_rows(path: Path) -> tuple[list[list[object]], list[str]]:
     return rows, labels
 
 
-def main() -> int:
-    """Run the demo; return the exit status."""
+def run(demo: Demo, home: Path) -> int:
+    """Run all steps, and stop whatever was started; return the exit status."""
     started_s = time.monotonic()
-    home = Path(tempfile.mkdtemp(prefix="mlengine-demo-"))
-    demo = Demo(home)
     try:
         for step in (
             demo.train_locally, demo.train_as_job, demo.deploy, demo.predict, demo.predict_batch,
@@ -183,8 +198,18 @@ def main() -> int:
         return 1
     finally:
         demo.stop()
-        shutil.rmtree(home, ignore_errors=True)
     print(f"\nDone in {time.monotonic() - started_s:.0f} s. Nothing is left running. What next:")
+    return 0
+
+
+def main() -> int:
+    """Run the demo in a folder that is removed afterwards."""
+    home = Path(tempfile.mkdtemp(prefix="mlengine-demo-"))
+    try:
+        if run(Demo(home), home):
+            return 1
+    finally:
+        shutil.rmtree(home, ignore_errors=True)
     print("""
   source .venv/bin/activate       # then `mlengine` is a command of yours
   mlengine up                     # an engine of your own, in ~/.mlengine
