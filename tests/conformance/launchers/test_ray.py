@@ -139,9 +139,13 @@ def test_a_log_is_whole_though_its_replica_dies(
 
 
 def test_a_replica_that_fails_ends_all(run: Callable[..., ExitRecord], tmp_path: Path) -> None:
+    deaf = tmp_path / "deaf"
     record = run(
-        shell("sleep 300", tmp_path), shell("echo bad; exit 7", tmp_path, role="worker"),
-        shell("trap '' TERM; while :; do sleep 300; done", tmp_path, role="worker", index=1),
+        shell("sleep 300", tmp_path),
+        shell(f"until [ -e {deaf} ]; do sleep 0.1; done; echo bad; exit 7", tmp_path,
+              role="worker"),
+        shell(f"trap '' TERM; touch {deaf}; while :; do sleep 300; done", tmp_path,
+              role="worker", index=1),
     )  # fmt: skip
     assert record.outcome is Outcome.FAILED
     assert record.message == (

@@ -15,7 +15,8 @@ from tests.live.objectstores import (
 BUCKET = "conformance"
 
 
-@pytest.fixture(scope="session", autouse=True)
+# Not for the session: these variables are no other test's.
+@pytest.fixture(scope="module", autouse=True)
 def stores(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """Other hands' servers of both kinds, reached by the variables that their own tools read."""
     with fake_gcs(tmp_path_factory.mktemp("gcs"), BUCKET) as gcs, moto_s3(BUCKET) as s3:

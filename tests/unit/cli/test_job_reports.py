@@ -262,11 +262,9 @@ def local(run: Run, monkeypatch: pytest.MonkeyPatch) -> Run:
 
 def test_jobs_that_cannot_be_looked_at_say_why(local: Run, engine: FakeEngine, home: Path) -> None:
     pytest.importorskip("tensorboard")
-    engine.create_bucket(Bucket(name="far", backing="memory://x"))
-    for name, job_dir in (("none", ""), ("far", "gs://far/x"), ("gone", "gs://gone/x")):
+    for name, job_dir in (("none", ""), ("gone", "gs://gone/x")):
         submit(engine, name, job_dir=job_dir)
     assert "has no job directory" in local("tensorboard", "none").err
-    assert "is not on this machine" in local("tensorboard", "far").err
     assert "is not on this machine" in local("tensorboard", "gone").err
     done = local("tensorboard")
     assert done.code == 1 and "has written event files" in done.err
