@@ -2,8 +2,9 @@
 # with only Python >= 3.11; a second run starts in seconds.
 
 PYTHON ?= python3
-# A worker for each core; a file stays on one, for its tests may share an engine.
-PYTEST_ARGS ?= -n logical --dist loadfile
+# A worker for each core; a file stays on one, for its tests may share an engine. In the order of their
+# folders: the long ones are begun before the many short ones, and no core waits at the end.
+PYTEST_ARGS ?= -n logical --dist loadfile --no-loadscope-reorder
 VENV := .venv
 BIN := $(VENV)/bin
 # uv is told nothing about indexes: it uses the machine's own configuration.
