@@ -3,7 +3,10 @@
 Runs ``python -m benchmarks.distributed``. In one run, in turns, on one engine: each trainer as a
 job of one replica and as a job of two, every replica with a single thread. Two replicas share each
 batch, so the losses must be those of one; the speed is the median of the rows a second that the
-trainer prints for every epoch but the first (which traces graphs and fills caches).
+trainer prints for every epoch but the first (which traces graphs and fills caches). What the
+machine could give at that hour is measured beside it: two jobs of one replica each, at one time,
+that have nothing to do with each other. Cores that share a cache, or are threads of one core, give
+less than twice.
 
 The networks are dense and large enough (2 × 1024 units) for computing to take longer than summing
 gradients, which is what one distributes a training for: with the samples' own small networks a
@@ -26,7 +29,8 @@ from benchmarks.training import Bench
 from tests.live.runtimes import share_runtimes
 
 CENSUS = Path(__file__).resolve().parents[1] / "samples" / "census"
-TARGET_SPEEDUP = 1.7
+TARGET_SHARE = 0.85
+"""Of what two cores give: 1.7 times where they are whole cores that nobody shares."""
 MOST_APART = 1e-3
 _BUCKET = "bench-staging"
 _EPOCH = re.compile(r"epoch (\d+)/\d+ loss (\S+) rows/s (\d+)")
@@ -89,13 +93,21 @@ def _parse() -> argparse.Namespace:
 def _speedup(bench: Bench, name: str, options: argparse.Namespace) -> dict[str, float]:
     """Run the jobs in turns; return the medians."""
     runs: dict[int, list[Run]] = {1: [], 2: []}
+    apart_runs: list[Run] = []
     for turn in range(options.rounds):
         for replicas, done in runs.items():
-            done.append(_train(bench, name, f"{name}_{turn}_of_{replicas}", replicas, options))
+            job = f"{name}_{turn}_of_{replicas}"
+            _submit(bench, name, job, replicas, options)
+            done.append(_collect(bench, job, options))
+        pair = [f"{name}_{turn}_apart_{i}" for i in (1, 2)]
+        for job in pair:
+            _submit(bench, name, job, 1, options)
+        apart_runs += [_collect(bench, job, options) for job in pair]
     speeds = {
         replicas: statistics.median(x for run in done for x in run.rows_per_s[1:])
         for replicas, done in runs.items()
     }
+    each_apart = statistics.median(x for run in apart_runs for x in run.rows_per_s[1:])
     first, *others = [run for done in runs.values() for run in done]
     apart = max(abs(a - b) for run in others for a, b in zip(first.losses, run.losses, strict=True))
     return {
@@ -104,10 +116,11 @@ def _speedup(bench: Bench, name: str, options: argparse.Namespace) -> dict[str, 
         f"{name}_rows_per_s_of_1": speeds[1],
         f"{name}_rows_per_s_of_2": speeds[2],
         f"{name}_speedup": speeds[2] / speeds[1],
+        f"{name}_machine_gives": 2 * each_apart / speeds[1],
     }
 
 
-def _train(bench: Bench, name: str, job: str, replicas: int, options: argparse.Namespace) -> Run:
+def _submit(bench: Bench, name: str, job: str, replicas: int, options: argparse.Namespace) -> None:
     trainer = TRAINERS[name]
     many = () if replicas == 1 else (
         "--scale-tier", "custom", "--master-machine-type", "n1-standard-4",
@@ -123,6 +136,9 @@ def _train(bench: Bench, name: str, job: str, replicas: int, options: argparse.N
         "--num-epochs", str(options.epochs), "--batch-size", str(options.batch_size),
         "--hidden-units", *trainer.hidden_units,
     )  # fmt: skip
+
+
+def _collect(bench: Bench, job: str, options: argparse.Namespace) -> Run:
     state, lines = bench.wait(job), bench.lines(job, "master-replica-0")
     found = [match for line in lines if (match := _EPOCH.match(line))]
     if state != "SUCCEEDED" or len(found) != options.epochs:
@@ -134,16 +150,19 @@ def _train(bench: Bench, name: str, job: str, replicas: int, options: argparse.N
 
 
 def _met(figures: dict[str, float]) -> bool:
-    speedups = [v for k, v in figures.items() if k.endswith("_speedup")]
+    shares = [
+        value / min(figures[key.replace("_speedup", "_machine_gives")], 2.0)
+        for key, value in figures.items() if key.endswith("_speedup")
+    ]  # fmt: skip
     apart = [v for k, v in figures.items() if k.endswith("_apart")]
-    return min(speedups) >= TARGET_SPEEDUP and max(apart) <= MOST_APART
+    return min(shares) >= TARGET_SHARE and max(apart) <= MOST_APART
 
 
 def _show(figures: dict[str, float]) -> None:
     for key, value in figures.items():
         print(f"{key:28} {value:12.6g}")
     verdict = "met" if _met(figures) else "MISSED"
-    print(f"targets: two replicas >= {TARGET_SPEEDUP:g} x one, ", end="")
+    print(f"targets: speed-up >= {TARGET_SHARE:g} of what the machine gives, ", end="")
     print(f"losses within {MOST_APART:g}: {verdict}")
 
 
