@@ -21,7 +21,7 @@ from urllib.parse import quote, urlsplit
 import urllib3
 
 from mlengine.core.errors import Aborted, Unavailable
-from mlengine.storage.backends.gcswire import Broken, Wire, refusal
+from mlengine.storage.backends.gcswire import Broken, Wire
 from mlengine.storage.backends.remotes import (
     IN_ONE_CALL_BYTES,
     ByteStream,
@@ -29,6 +29,7 @@ from mlengine.storage.backends.remotes import (
     RemoteObject,
     RemoteStore,
     Spool,
+    refusal,
 )
 from mlengine.storage.records import ObjectRecord
 

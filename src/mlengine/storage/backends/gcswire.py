@@ -19,15 +19,11 @@ from urllib.parse import urlencode, urlsplit
 import urllib3
 
 from mlengine.core.errors import (
-    Aborted,
-    EngineError,
     FailedPrecondition,
-    InvalidArgument,
-    NotFound,
     Unavailable,
 )
 
-__all__ = ["Broken", "Wire", "refusal"]
+__all__ = ["Broken", "Wire"]
 
 _GOOGLE = "https://storage.googleapis.com"
 _SCOPE = "https://www.googleapis.com/auth/devstorage.read_write"
@@ -158,22 +154,6 @@ class Wire:
                 f"Google refuses the engine's credentials ({type(error).__name__}).",
                 "Renew them, then start the engine again.",
             ) from None
-
-
-def refusal(status: int, what: str) -> EngineError:
-    """Return what an answer other than the wanted one means."""
-    if status in (404, 410):
-        return NotFound(f"{what} was not found.", "List what is there with 'storage ls'.")
-    if status in (401, 403):
-        return FailedPrecondition(
-            f"The object store refuses the engine's access to {what} ({status}).",
-            "Give the engine's account access to objects of that bucket.",
-        )
-    if status in (304, 409, 412):
-        return Aborted(f"{what} was changed meanwhile.", "Read it again, then try again.")
-    if status in (400, 413, 414, 416):
-        return InvalidArgument(f"The object store does not take {what} ({status}).", "Rename it.")
-    return Unavailable(f"{what} cannot be reached: the store answers {status}.", "Try again.")
 
 
 def _why(error: Exception) -> str:

@@ -10,9 +10,25 @@ import tempfile
 from collections.abc import Callable, Iterator
 from typing import NamedTuple, Protocol
 
+from mlengine.core.errors import (
+    Aborted,
+    EngineError,
+    FailedPrecondition,
+    InvalidArgument,
+    NotFound,
+    Unavailable,
+)
 from mlengine.storage.records import ObjectRecord
 
-__all__ = ["IN_ONE_CALL_BYTES", "ByteStream", "Naming", "RemoteObject", "RemoteStore", "Spool"]
+__all__ = [
+    "IN_ONE_CALL_BYTES",
+    "ByteStream",
+    "Naming",
+    "RemoteObject",
+    "RemoteStore",
+    "Spool",
+    "refusal",
+]
 
 IN_ONE_CALL_BYTES = 16 << 20
 """Larger objects go in several calls, of which only the last one shows the object."""
@@ -108,3 +124,24 @@ class RemoteStore(Protocol):
     def abort_unfinished(self, *, before: datetime.datetime) -> int:
         """End uploads that began before, and were neither finished nor ended; return how many."""
         ...
+
+
+def refusal(status: int, what: str) -> EngineError:
+    """Return what a store's answer other than the wanted one means.
+
+    Args:
+        status: Of HTTP.
+        what: The object or bucket, as people call it.
+    """
+    if status in (404, 410):
+        return NotFound(f"{what} was not found.", "List what is there with 'storage ls'.")
+    if status in (401, 403):
+        return FailedPrecondition(
+            f"The object store refuses the engine's access to {what} ({status}).",
+            "Give the engine's account or keys access to objects of that bucket.",
+        )
+    if status in (304, 409, 412):
+        return Aborted(f"{what} was changed meanwhile.", "Read it again, then try again.")
+    if 400 <= status < 500 and status not in (408, 429):
+        return InvalidArgument(f"The object store does not take {what} ({status}).", "Rename it.")
+    return Unavailable(f"{what} cannot be reached: the store answers {status}.", "Try again.")

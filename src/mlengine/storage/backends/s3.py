@@ -20,9 +20,7 @@ import botocore.session  # type: ignore[import-untyped]
 
 from mlengine.core.errors import (
     Aborted,
-    EngineError,
     FailedPrecondition,
-    InvalidArgument,
     NotFound,
     Unavailable,
     Unimplemented,
@@ -34,6 +32,7 @@ from mlengine.storage.backends.remotes import (
     RemoteObject,
     RemoteStore,
     Spool,
+    refusal,
 )
 from mlengine.storage.records import ObjectRecord
 
@@ -245,7 +244,7 @@ def _faults(what: str) -> Iterator[None]:
         yield
     except botocore.exceptions.ClientError as error:
         status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
-        raise _refusal(status, what) from None
+        raise refusal(status, what) from None
     except (
         botocore.exceptions.NoCredentialsError,
         botocore.exceptions.PartialCredentialsError,
@@ -262,21 +261,6 @@ def _faults(what: str) -> Iterator[None]:
             f"{what} cannot be reached: {type(error).__name__}.",
             "Try again; check the network to the object store.",
         ) from None
-
-
-def _refusal(status: int, what: str) -> EngineError:
-    if status == 404:
-        return NotFound(f"{what} was not found.", "List what is there with 'storage ls'.")
-    if status in (401, 403):
-        return FailedPrecondition(
-            f"The object store refuses the engine's access to {what} ({status}).",
-            "Give the engine's keys access to objects of that bucket.",
-        )
-    if status in (304, 409, 412):
-        return Aborted(f"{what} was changed meanwhile.", "Read it again, then try again.")
-    if 400 <= status < 500 and status not in (408, 429):
-        return InvalidArgument(f"The object store does not take {what} ({status}).", "Rename it.")
-    return Unavailable(f"{what} cannot be reached: the store answers {status}.", "Try again.")
 
 
 _: type[RemoteStore] = S3Store
