@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from mlengine.core.resources import Version
+from mlengine.core.resources import Model, Version
 from tests.faults.chaos import (
     KILLS,
     LINES,
@@ -107,6 +107,20 @@ def test_a_job_that_ends_while_no_engine_runs_is_found_ended(engine: LiveEngine)
     engine.start()
     assert engine.ended("alone").state == "SUCCEEDED"
     assert "line 4" in engine.lines("alone")
+
+
+def test_who_could_read_that_a_version_is_ready_is_served_whatever_dies_then(
+    tmp_path: Path,
+) -> None:
+    # The engine dies with READY on record, before it can do anything about it.
+    with live_engine(tmp_path / "home", failpoint="version.after-ready:kill") as engine:
+        engine.make_bucket()
+        uri = engine.upload_model("models/2", model__pkl=multiplier(2))
+        engine.client.create_model(P, Model(name="m"))
+        engine.client.create_version(P, "m", Version(name="v1", deployment_uri=uri))
+        wait_until(lambda: not engine.running, 60)
+        assert predict(engine, 7, version="v1").answer == {"predictions": [14]}
+        assert predict(engine, 7).answer == {"predictions": [14]}
 
 
 class _LoadsForAMinute:

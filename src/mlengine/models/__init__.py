@@ -18,8 +18,8 @@ __all__ = ["Loader"]
 class Loader(Protocol):
     """What makes a version answer predictions.
 
-    1. `load` returns once a worker loaded the artefact and answered; it may be called for a version
-       that is loaded already, and then changes nothing.
+    1. `load` returns once a worker loaded the artefact and answered, and the front door leads to
+       it; it may be called for a version that is loaded already, and then changes nothing.
     2. `load` raises `FailedPrecondition` with the loader's own words when the artefact is bad;
        nothing keeps running then.
     3. `unload` returns once no request can reach the version and its worker is gone; it may be

@@ -165,6 +165,7 @@ class Deployment:
                 raise
             self._artifacts.remove(record.uid)  # on a full disk this makes the room to say so
             failed = self._store.move_version(record, VersionState.FAILED, error_message=message)
+        self._loader.publish()
         if failed:  # nothing can serve it any more, and it may be large
             self._artifacts.remove(record.uid)
         operation = self._operation_of(record, "CREATE_VERSION")

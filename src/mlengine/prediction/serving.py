@@ -84,6 +84,9 @@ class Serving:
         # The loop and the watch may both find the gateway gone: one of them starts it.
         self._keeping = threading.Lock()
         self._used: dict[str, float] = {}
+        # Uids of versions that answered their trial; their routes are open before a record says
+        # READY, so that whoever reads that is served whatever happens to this engine.
+        self._answering: set[str] = set()
 
     # --- the engine's life ---
 
@@ -174,14 +177,17 @@ class Serving:
             self._pool.wait_ready(record.uid, self._options.load_timeout_s)
             if not self._pool.ping(record.uid, timeout_s=_PING_S):
                 raise FailedPrecondition("The model was loaded, but its worker does not answer.")
+            self._answering.add(record.uid)
+            self.publish()
         except FailedPrecondition as error:
-            self._pool.stop(record.uid)
+            self.unload(record)
             raise FailedPrecondition(
                 f'Bad model detected with error: "{error.problem}"', error.remedy
             ) from None
 
     def unload(self, record: VersionRecord) -> None:
         """Stop a version's worker after its requests in flight."""
+        self._answering.discard(record.uid)
         self._pool.stop(record.uid)
 
     def publish(self) -> None:
@@ -212,8 +218,11 @@ class Serving:
         versions: dict[str, Route] = {}
         for record in self._store.versions_in(set(VersionState)):
             name = version_name(record.project, record.model_id, record.version_id)
-            socket = str(self._pool.socket(record.uid)) if record.state in _SERVED else ""
-            versions[name] = Route(state=str(record.state), socket=socket)
+            state = record.state
+            if state == VersionState.CREATING and record.uid in self._answering:
+                state = VersionState.READY
+            socket = str(self._pool.socket(record.uid)) if state in _SERVED else ""
+            versions[name] = Route(state=str(state), socket=socket)
         models = {
             model_name(project, model_id): version_name(project, model_id, default)
             if default
