@@ -9,8 +9,11 @@ from collections.abc import Callable
 __all__ = ["wait_until"]
 
 
-def wait_until(predicate: Callable[[], object], timeout_s: float = 10.0, message: str = "") -> None:
-    """Return as soon as the predicate is true; fail the test when it is not in time."""
+def wait_until(predicate: Callable[[], object], timeout_s: float = 60.0, message: str = "") -> None:
+    """Return as soon as the predicate is true; fail the test when it never is.
+
+    The limit tells a hang from a slow machine, and no more: what is fast is a benchmark's to say.
+    """
     until_s = time.monotonic() + timeout_s
     while not predicate():
         if time.monotonic() > until_s:

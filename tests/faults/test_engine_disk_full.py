@@ -77,7 +77,7 @@ def test_a_full_disk_stops_writers_with_a_clear_word_and_nobody_else(
         assert engine.lines("before") == before
         (archive,) = [o.name for o in engine.client.list_objects(BUCKET, prefix="packages/0").items]
         assert b"".join(engine.client.read_object(BUCKET, archive))
-        wait_until(lambda: asked.count > 50, 30)
+        wait_until(lambda: asked.count > 50, 60)
     disk.free()
 
     with pytest.raises(NotFound):
@@ -140,4 +140,4 @@ def test_an_engine_that_starts_on_a_full_disk_says_so_or_runs(
     refused(refusal, "full", "space", any_word=True)
     disk.free()
     engine.start()
-    wait_until(lambda: predict(engine, 4).answer == {"predictions": [12]}, 20)
+    wait_until(lambda: predict(engine, 4).answer == {"predictions": [12]}, 60)

@@ -84,8 +84,8 @@ def test_a_cancel_that_races_the_end_never_lies(engine: LiveEngine) -> None:
         assert after in lawful, f"{job_id} was {before} when its cancel was answered, then {after}"
     print(f"state when cancel was answered, and at the end: {dict(found)}")
     assert len({end for _before, end in found}) == 2, "the race was no race"
-    wait_until(lambda: not replicas_of(engine), 5)
-    wait_until(lambda: not any("supervisor.py" in words for words in engine.processes()), 5)
+    wait_until(lambda: not replicas_of(engine), 60)
+    wait_until(lambda: not any("supervisor.py" in words for words in engine.processes()), 60)
 
 
 def _race(engine: LiveEngine, package: str, number: int, delay_s: float) -> tuple[str, str]:

@@ -138,7 +138,7 @@ def test_what_one_engine_deploys_both_answer_and_defaults_stay_exact(pair: Pair)
     for engine in pair.both:
         for factor in (1, 2):
             version = f"v{factor}"
-            wait_until(lambda e=engine, v=version: predict(e, 5, version=v).status == 200, 20)
+            wait_until(lambda e=engine, v=version: predict(e, 5, version=v).status == 200, 60)
             assert predict(engine, 5, version=version).answer == {"predictions": [5 * factor]}
 
     def choose(turn: int) -> None:
@@ -167,8 +167,8 @@ def test_a_version_deleted_through_one_engine_is_gone_from_both(pair: Pair) -> N
     follower = pair.other(pair.leader())
     assert follower.done(follower.client.delete_version(P, "m", "v2")).error is None
     for engine in pair.both:
-        wait_until(lambda e=engine: predict(e, 5, version="v2").status == 404, 10)
-        wait_until(lambda e=engine: _workers(e) == 1, 10)
+        wait_until(lambda e=engine: predict(e, 5, version="v2").status == 404, 60)
+        wait_until(lambda e=engine: _workers(e) == 1, 60)
         assert predict(engine, 5).answer == {"predictions": [5]}
 
 
@@ -205,7 +205,7 @@ def test_a_leader_that_is_gone_is_followed_and_no_job_is_lost_or_doubled(
     # It takes its part again: what it is asked is done, by the other.
     pair.submit(leader, f"after_{how.name.lower()}", short)
     assert pair.ended(f"after_{how.name.lower()}").state == "SUCCEEDED"
-    wait_until(lambda: not pair.replicas(), 10)
+    wait_until(lambda: not pair.replicas(), 60)
     assert pair.wrong() == []
 
 
@@ -236,12 +236,12 @@ def test_a_database_that_goes_and_comes_back_costs_no_job(pair: Pair, long: str)
         assert not engine.running or predict(engine, 4).answer == {"predictions": [4]}
     pair.server.start()
     for engine in pair.both:
-        wait_until(lambda e=engine: _ask(e, f"/v1/projects/{P}/jobs")[0] == 200, 20)
+        wait_until(lambda e=engine: _ask(e, f"/v1/projects/{P}/jobs")[0] == 200, 60)
     for name in names:
         job = pair.ended(name)
         assert job.state == "SUCCEEDED", job.error_message
         assert pair.started(name) == 1
-    wait_until(lambda: not pair.replicas(), 10)
+    wait_until(lambda: not pair.replicas(), 60)
     assert pair.wrong() == []
 
 

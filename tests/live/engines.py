@@ -185,4 +185,4 @@ def live_engine(
         if not engine.running:
             engine.start()
         assert engine.stop() == 0
-        wait_until(lambda: not engine.processes(), 20)
+        wait_until(lambda: not engine.processes(), 60)

@@ -91,7 +91,7 @@ def test_a_running_job_keeps_its_buckets_while_the_engine_is_away(data: LiveEngi
     go.with_name("go.end").touch()
     assert data.ended("alone").state == "SUCCEEDED", data.lines("alone")
     assert read(data, "out/alone") == "alone"
-    wait_until(lambda: not any("mlengine.storage.sidecar" in p for p in data.processes()), 10)
+    wait_until(lambda: not any("mlengine.storage.sidecar" in p for p in data.processes()), 60)
 
 
 @pytest.mark.timeout(1200)

@@ -104,7 +104,7 @@ def test_the_census_loop_runs_on_a_bucket_in_cloud_storage(stores: Stores, tmp_p
     assert engine.ended("batch").state == "SUCCEEDED", engine.lines("batch")
     told = stores.read("far", "answers/prediction.results-00000-of-00001").splitlines()
     assert [json.loads(line) for line in told] == predictions
-    wait_until(lambda: not [*(engine.home / "mirrors").glob("*.json")], 30)
+    wait_until(lambda: not [*(engine.home / "mirrors").glob("*.json")], 60)
     assert not [p for p in engine.home.glob("jobs/*/buckets/**/*") if p.is_file()]
 
 
@@ -251,4 +251,4 @@ def test_what_a_cancelled_job_wrote_is_in_its_bucket(stores: Stores) -> None:
     stores.engine.lines("cancelled", until="written")
     stores.engine.client.cancel_job(P, "cancelled")
     assert stores.engine.ended("cancelled").state == "CANCELLED"
-    wait_until(lambda: stores.names("far", "cancelled/") == ["cancelled/left"], 30)
+    wait_until(lambda: stores.names("far", "cancelled/") == ["cancelled/left"], 60)

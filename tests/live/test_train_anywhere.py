@@ -78,8 +78,8 @@ CASES = {
         {"worker": 1, "parameterServer": 1, "evaluator": 1},
         tolerance=1e-5, apart=None, exports="export/census/*/saved_model.pb",
     ),
-    # One seed gave one model in fifty runs of TensorFlow 1.15 by hand, on one thread and on two; yet
-    # twice, in whole runs of these tests, one of the three was another model, as good as the rest.
+    # One seed gave one model in fifty runs of TensorFlow 1.15 by hand, on one thread and on two;
+    # yet twice, in whole runs of these tests, one was another model, as good as the rest.
     "estimator on 1.15": Case(
         CENSUS / "estimator_trainer", ("1.15",), ESTIMATOR,
         {"worker": 1, "parameterServer": 1},

@@ -376,7 +376,7 @@ def test_a_bomb_takes_little_time_and_memory(tmp_path: Path, make: Callable[[], 
     start = time.monotonic()
     done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
     assert int(done.stdout) < 100 * 1024, "KiB of memory"
-    assert time.monotonic() - start < 10
+    assert time.monotonic() - start < 50
     assert [path.name for path in tmp_path.iterdir()] == ["bomb"]
 
 

@@ -112,7 +112,7 @@ def test_a_database_that_is_away_is_named_without_its_password(
         postgres.start()
     assert reply.status == 503
     assert [w for w in spellings(PASSWORD) if w.decode() in reply.text] == []
-    wait_until(lambda: send(engine, "GET", f"/v1/projects/{P}/jobs").status == 200, 20)
+    wait_until(lambda: send(engine, "GET", f"/v1/projects/{P}/jobs").status == 200, 60)
     assert finds_in_files(engine, SECRETS, but=[HELPERS_KEYS]) == []
 
 

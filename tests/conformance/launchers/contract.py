@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import sys
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -61,9 +60,8 @@ def end(launcher: Launcher, attempt: Path) -> AttemptStatus:
 
 
 def test_1_start_returns_before_the_replica_does(launcher: Launcher, tmp_path: Path) -> None:
-    began_s = time.monotonic()
     assert launcher.start(tmp_path / "1", shell("exec sleep 60", cwd=tmp_path)).new
-    assert time.monotonic() - began_s < 1.0  # the promise of 50 ms is for an idle machine
+    assert launcher.poll(tmp_path / "1").phase in (Phase.STARTING, Phase.RUNNING)
     launcher.cancel(tmp_path / "1")
     assert end(launcher, tmp_path / "1").exit.outcome is Outcome.CANCELLED
 

@@ -214,7 +214,7 @@ def test_another_version_of_ray_is_refused_and_both_are_named(
     with pytest.raises(FailedPrecondition, match=r"2\.59\.0.*2\.60\.0|2\.60\.0.*2\.59\.0"):
         launcher.open(wait_s=120)
     launcher.close()
-    wait_until(lambda: not launcher.agent_lives(), 30)
+    wait_until(lambda: not launcher.agent_lives(), 60)
 
 
 CENSUS = Path(__file__).resolve().parents[3] / "samples" / "census"

@@ -60,7 +60,7 @@ def rivals(url: str, count: int) -> Iterator[Rivals]:
         for pipe in pipes:
             pipe.close()
         for process in processes:
-            process.join(30)
+            process.join(60)
             assert process.exitcode == 0
 
 

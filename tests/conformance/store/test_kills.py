@@ -37,7 +37,7 @@ def kill_a_writer(url: str, round_: int, seed: random.Random) -> dict[str, str]:
         reader.poll(seed.random() * 0.01)  # let it get a random way into the next write
     finally:
         process.kill()
-        process.join(30)
+        process.join(60)
     assert process.exitcode == -9, "the writer ended by itself"
     try:
         while True:

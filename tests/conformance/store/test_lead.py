@@ -71,5 +71,5 @@ def test_a_leader_that_is_killed_leads_no_more(store: Store, url: str) -> None:
     assert mine.poll(30)
     assert mine.recv()
     process.kill()
-    process.join(30)
+    process.join(60)
     wait_until(store.lead)

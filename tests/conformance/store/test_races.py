@@ -21,7 +21,7 @@ def at_once(calls: Sequence[Callable[[], T]]) -> list[T | Exception]:
     barrier = threading.Barrier(len(calls))
 
     def run(call: Callable[[], T]) -> T | Exception:
-        barrier.wait(30)
+        barrier.wait(60)
         try:
             return call()
         except Exception as error:
@@ -119,7 +119,7 @@ def test_readers_meanwhile_never_see_half_a_write(store: Store) -> None:
         store.set_default("p", "census", f"v{number % 2}")
     stop.set()
     for reader in readers:
-        reader.join(30)
+        reader.join(60)
     assert set(seen) == {1}
 
 

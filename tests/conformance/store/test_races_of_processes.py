@@ -33,7 +33,7 @@ def create(store: Store, job_id: str, uid: str) -> list[object]:
     barrier, results = threading.Barrier(CREATES), list[object]()
 
     def run(number: int) -> None:
-        barrier.wait(30)
+        barrier.wait(60)
         try:
             results.append(store.add_job("p", Job(job_id=job_id), uid=f"{uid}-{number}"))
         except AlreadyExists as error:
@@ -43,7 +43,7 @@ def create(store: Store, job_id: str, uid: str) -> list[object]:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(30)
+        thread.join(60)
     return results
 
 

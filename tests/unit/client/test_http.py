@@ -330,7 +330,7 @@ def test_many_threads_share_one_client(remote: HttpEngine) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(30)
+        thread.join(60)
     assert not failed
     assert len(remote.list_jobs("p", page_size=100).items) == 30
 
@@ -352,7 +352,7 @@ def _scripted(*replies: bytes | None) -> Iterator[tuple[str, list[bytes]]]:
         thread = threading.Thread(target=serve)
         thread.start()
         yield f"http://127.0.0.1:{listener.getsockname()[1]}", seen
-        thread.join(20)
+        thread.join(60)
 
 
 def _http(status: int, body: bytes) -> bytes:
@@ -473,7 +473,7 @@ def test_a_unix_socket_is_an_address_too(tmp_path: Any) -> None:
         thread.start()
         with HttpEngine(f"unix:{path}", "t", timeout_s=20) as client:
             assert client.get_job("p", "a").job_id == "a"
-        thread.join(20)
+        thread.join(60)
 
 
 def test_importing_the_client_brings_no_http_server_and_no_heavy_library() -> None:

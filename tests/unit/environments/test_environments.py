@@ -36,7 +36,6 @@ def test_a_package_is_installed_once_and_found_again(
     again = environments.prepare([archive])
     assert (first.hit, again.hit) == (False, True)
     assert (first.path, first.digest) == (again.path, again.digest)
-    assert again.seconds < 0.2
     assert lines[0] == "Installing the package: trainer-0.0.0.tar.gz"
     assert lines[1].startswith("Running command: ")
     done = subprocess.run([first.python, "-m", "trainer.task"], capture_output=True, cwd="/")

@@ -58,7 +58,6 @@ def test_a_runtime_holds_its_lock_and_nothing_of_ours(tmp_path: Path, installer:
     again = made.prepare([], runtime_version="TINY")
     assert (first.hit, again.hit, first.runtime) == (False, True, "tiny")
     assert (again.path, again.digest, again.site_packages) == (first.path, first.digest, None)
-    assert again.seconds < 0.5
     code = "import importlib.util as u, flagsy.a; print([n for n in ('msgspec', 'pip', 'mlengine')"
     assert says(first, f"{code} if u.find_spec(n)])") == "[]"
     assert list(first.path.rglob("a.cpython-*.pyc"))

@@ -42,7 +42,7 @@ class PlayedLoader:
         self.gate.set()
 
     def load(self, record: VersionRecord, artifact: Path) -> None:
-        assert self.gate.wait(30)
+        assert self.gate.wait(60)
         if self.error:
             raise self.error
         assert (artifact / "model.joblib").exists()
@@ -86,7 +86,7 @@ class World:
 
     def ended(self, operation: Operation) -> Operation:
         operation_id = operation.name.rpartition("/")[2]
-        wait_until(lambda: self.store.operation(P, operation_id).operation.done, 30)
+        wait_until(lambda: self.store.operation(P, operation_id).operation.done, 60)
         return self.store.operation(P, operation_id).operation
 
     def close(self) -> None:

@@ -282,7 +282,7 @@ def test_waiting_for_logs_does_not_keep_anybody_else_waiting(app: Any, engine: F
     def hold(verb: str) -> None:
         if verb == "read_logs":
             waiting.release()
-            go.wait(20)
+            go.wait(60)
 
     engine.before = hold
     logs = "/api" + P + "/jobs/census_1/logs?wait_s=0"
@@ -296,7 +296,7 @@ def test_waiting_for_logs_does_not_keep_anybody_else_waiting(app: Any, engine: F
     finally:
         go.set()
         for thread in threads:
-            thread.join(20)
+            thread.join(60)
 
 
 def test_logs_come_after_a_cursor(app: Any, engine: FakeEngine) -> None:

@@ -68,7 +68,7 @@ class WorkerProcess:
     def kill(self) -> None:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGKILL)
-        self.process.wait(10)
+        self.process.wait(60)
         self.log.close()
 
 

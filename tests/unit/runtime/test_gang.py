@@ -202,9 +202,9 @@ def test_a_request_to_cancel_ends_evaluators_at_once(tmp_path: Path) -> None:
     )  # fmt: skip
     launcher.start(attempt, spec)
     heard = ("INFO", "alone")
-    wait_until(lambda: heard in lines(tmp_path, "evaluator-replica-0"), 30)
+    wait_until(lambda: heard in lines(tmp_path, "evaluator-replica-0"), 60)
     launcher.cancel(attempt)
-    wait_until(lambda: launcher.poll(attempt).exit is not None, 30)
+    wait_until(lambda: launcher.poll(attempt).exit is not None, 60)
     record = launcher.poll(attempt).exit
     assert record is not None and record.outcome is Outcome.CANCELLED
 

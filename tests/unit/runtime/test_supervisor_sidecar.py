@@ -67,7 +67,7 @@ class Attempt:
         ))  # fmt: skip
 
     def end(self) -> ExitRecord:
-        wait_until(lambda: self.launcher.poll(self.dir).phase is Phase.EXITED, 30)
+        wait_until(lambda: self.launcher.poll(self.dir).phase is Phase.EXITED, 60)
         tag = json.loads((self.dir / "supervisor.lock").read_text())["tag"]
         assert processes.of_attempt(tag, {}) == []
         record = self.launcher.poll(self.dir).exit
@@ -84,7 +84,7 @@ def attempt(tmp_path: Path) -> Iterator[Attempt]:
     found = Attempt(tmp_path)
     yield found
     found.launcher.cancel(found.dir)
-    wait_until(lambda: found.launcher.poll(found.dir).phase is not Phase.RUNNING, 20)
+    wait_until(lambda: found.launcher.poll(found.dir).phase is not Phase.RUNNING, 60)
 
 
 def test_a_helper_that_nobody_calls_is_never_started(attempt: Attempt) -> None:

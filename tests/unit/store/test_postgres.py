@@ -86,7 +86,7 @@ def test_engines_that_start_at_once_migrate_once(postgres: PostgresServer, name:
     opened: list[SqlStore] = []
 
     def start(number: int) -> None:
-        barrier.wait(30)
+        barrier.wait(60)
         mine = SqlStore.open(postgres.url(name))
         mine.add_job("p", Job(job_id=f"j{number}"), uid=f"u{number}")
         opened.append(mine)

@@ -198,7 +198,7 @@ def test_a_writer_that_stalls_is_thrown_out_by_the_server(
     stalled = SqlStore.open(postgres.url(name))
 
     def change(job: Job) -> Job:
-        wait_until(lambda: store.edit_job("p", "census", label), timeout_s=30)
+        wait_until(lambda: store.edit_job("p", "census", label), timeout_s=60)
         return msgspec.structs.replace(job, labels={"late": "v"})
 
     with pytest.raises(StoreAway):
@@ -221,7 +221,7 @@ def test_two_who_wait_for_each_other_are_both_served_in_the_end(
         tries.append(first)
         tx.connection.exec_driver_sql(f"UPDATE jobs SET revision = 2 WHERE job_id = '{first}'")
         if tries.count(first) == 1:
-            barrier.wait(30)
+            barrier.wait(60)
         tx.connection.exec_driver_sql(f"UPDATE jobs SET revision = 2 WHERE job_id = '{second}'")
 
     args = [("one", "two"), ("two", "one")]

@@ -130,7 +130,7 @@ def test_engines_that_start_at_once_make_one_database(path: Path) -> None:
     opened: list[SqlStore] = []
 
     def start(number: int) -> None:
-        barrier.wait(30)
+        barrier.wait(60)
         mine = SqlStore.open(url(path))
         fill(mine, 1, prefix=f"from{number}_")
         opened.append(mine)
@@ -289,7 +289,7 @@ def test_threads_behind_a_lock_do_not_add_up_their_waiting(store: SqlStore, path
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(30)
+        thread.join(60)
     other.execute("ROLLBACK")
     other.close()
     assert len(refusals) == 40

@@ -186,14 +186,14 @@ def test_interrupted_it_leaves_nobody(package: Path, signum: int) -> None:
         [sys.executable, "-c", code], start_new_session=True, stderr=subprocess.DEVNULL
     )
     names = ("chief0", "ps0", "worker0")
-    wait_until(lambda: all((package.parent / f"{n}.json").exists() for n in names), 20)
+    wait_until(lambda: all((package.parent / f"{n}.json").exists() for n in names), 60)
     if signum == signal.SIGINT:
         os.killpg(child.pid, signum)  # as the terminal does
     else:
         child.send_signal(signum)
-    child.wait(20)
+    child.wait(60)
     pids = [report(package, name)["pid"] for name in names]
-    wait_until(lambda: not [p for p in pids if (row := look(p)) is not None and row.alive], 10)
+    wait_until(lambda: not [p for p in pids if (row := look(p)) is not None and row.alive], 60)
 
 
 REFUSED: dict[str, tuple[str, str, type[EngineError], str]] = {

@@ -69,7 +69,7 @@ class PlayedKind:
         preparation.log("Installing.")
         preparation.warn("Old.")
         preparation.report(runtime="local", environment_seconds=1.25, environment_hit=True)
-        assert self.gate.wait(30)
+        assert self.gate.wait(60)
         if self.error:
             raise self.error
         return AttemptSpec(job="j", attempt=preparation.record.attempt, replicas=[])
@@ -153,14 +153,14 @@ class World:
             self.reconciler.tick()
             return self.state(job_id) == state
 
-        wait_until(there, 20)
+        wait_until(there, 60)
 
     def until_started(self, job_id: str) -> None:
         def there() -> bool:
             self.reconciler.tick()
             return self.launcher.poll(self.attempt_dir(job_id)).phase is not Phase.NOT_STARTED
 
-        wait_until(there, 20)
+        wait_until(there, 60)
 
     def run(self, job_id: str) -> None:
         """Submit a job and bring it to RUNNING."""
@@ -285,7 +285,7 @@ def test_a_queued_job_is_cancelled_without_a_start(world: World) -> None:
 def test_a_job_cancelled_while_it_is_prepared_never_starts(world: World) -> None:
     world.kind.gate.clear()
     world.submit("a")
-    wait_until(lambda: (world.reconciler.tick(), bool(world.kind.prepared))[1], 20)
+    wait_until(lambda: (world.reconciler.tick(), bool(world.kind.prepared))[1], 60)
     world.jobs.cancel(P, "a")
     world.reconciler.tick()
     assert world.state("a") == "CANCELLING"
@@ -327,7 +327,7 @@ def test_slots_are_kept_and_priority_goes_first(world: World) -> None:
     world.kind.gate.clear()
     for job_id, priority in (("low", 0), ("high", 9), ("middle", 5)):
         world.submit(job_id, priority=priority)
-    wait_until(lambda: (world.reconciler.tick(), len(world.kind.prepared) == 2)[1], 20)
+    wait_until(lambda: (world.reconciler.tick(), len(world.kind.prepared) == 2)[1], 60)
     world.reconciler.tick()
     assert sorted(world.kind.prepared) == ["high", "middle"]
     assert world.state("low") == "QUEUED"
@@ -466,7 +466,7 @@ def until_retried(world: World, attempt: int) -> None:
         world.reconciler.tick()
         return world.store.job(P, "a").attempt == attempt
 
-    wait_until(there, 20)
+    wait_until(there, 60)
     world.until_started("a")
 
 

@@ -50,7 +50,7 @@ class Shared(World):
     def quiet(self, job_id: str) -> None:
         """Wait until nothing is being done for a job."""
         uid = self.store.job(P, job_id).uid
-        wait_until(lambda: not self.reconciler._background.working(uid), 20)
+        wait_until(lambda: not self.reconciler._background.working(uid), 60)
 
 
 @pytest.fixture
