@@ -3,6 +3,9 @@
 One technology a sibling file; `open_search(name)` finds it. A search keeps no books: all that it
 knows is the problem and the history that it is given, so that any process can go on with any
 study, and a study can be replayed.
+
+`random`, `grid` and `quasi-random` need the standard library alone; `bayesian` needs numpy and
+scipy, and others by name their own packages. All are loaded when they are opened.
 """
 
 from __future__ import annotations
@@ -13,9 +16,12 @@ from typing import Protocol
 
 import msgspec
 
+from mlengine.core.errors import InvalidArgument, did_you_mean
 from mlengine.tuning.problem import Point, Problem, Tried
 
-__all__ = ["How", "Search", "Suggestion"]
+__all__ = ["DEFAULT", "How", "Search", "Suggestion", "open_search"]
+
+DEFAULT = "bayesian"
 
 
 class How(enum.StrEnum):
@@ -51,8 +57,8 @@ class Search(Protocol):
        pending trials stand in the history does not matter, nor does what was suggested before.
     3. `count` suggestions are returned, fewer only if the space has no further point (grids, and
        spaces that were tried out whole); none means that it is exhausted.
-    4. Points of trials that are pending or infeasible are not suggested again while others are
-       left; nor are finished ones, unless the space is finite and small or the metric is noisy.
+    4. A point that was tried, or runs, is not suggested again; a space that is finite and was tried
+       out whole is exhausted. (A DOUBLE of no more than a few distinct floats may repeat one.)
     5. No history makes it raise or hang: none, all infeasible, constant, huge and tiny values,
        points outside of the space, duplicates, NaN (taken as infeasible).
     """
@@ -60,3 +66,37 @@ class Search(Protocol):
     def suggest(
         self, problem: Problem, history: Sequence[Tried], count: int = 1
     ) -> list[Suggestion]: ...
+
+
+def open_search(name: str = DEFAULT) -> Search:
+    """Return the search called `name`.
+
+    Args:
+        name: `bayesian`, `random`, `grid`, `quasi-random`, or `optuna:SAMPLER` and
+            `vizier:ALGORITHM` of packages that are installed beside mlengine.
+
+    Raises:
+        InvalidArgument: There is no such search.
+        FailedPrecondition: A package that it needs is not installed; the message says how to.
+
+    Example:
+        >>> type(open_search("random")).__name__
+        'RandomSearch'
+    """
+    if name == "random":
+        from mlengine.tuning.search.random import RandomSearch
+
+        return RandomSearch()
+    if name == "grid":
+        from mlengine.tuning.search.grid import GridSearch
+
+        return GridSearch()
+    if name == "quasi-random":
+        from mlengine.tuning.search.sobol import QuasiRandomSearch
+
+        return QuasiRandomSearch()
+    known = ["bayesian", "grid", "quasi-random", "random"]
+    raise InvalidArgument(
+        f"There is no search called '{name}'.",
+        f"{did_you_mean(name, known)}There are {', '.join(known)}.",
+    )
