@@ -1,0 +1,73 @@
+"""Asynchronous successive halving: of those that came to a rung, only the best part runs on.
+
+Li et al., A System for Massively Parallel Hyperparameter Tuning, MLSys 2020 (ASHA), in the form
+that stops instead of pausing: a trial runs on unless it is known to be outside of the best 1/eta
+at the last rung that it came to. The rungs are the longest ended trial's length divided by powers
+of eta, so nobody has to say how long a training is. A trial is judged again whenever somebody
+asks, also between rungs: others may have come to its rung since, and have been better.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mlengine.tuning.problem import Goal
+from mlengine.tuning.stopping import Verdict
+from mlengine.tuning.stopping.curve import Axis, Course, Curve, best_by
+
+__all__ = ["Asha"]
+
+_ROUNDING = 1e-9  # a third of 27 is a step that was reported as 9
+
+
+class Asha:
+    """Stop what is outside of the best 1/eta at the last rung that it came to.
+
+    Args:
+        axis: What rungs are counted in.
+        eta: One of so many runs on.
+        rungs: How many there are below a whole training.
+    """
+
+    def __init__(self, axis: Axis = Axis.STEPS, *, eta: int = 3, rungs: int = 3) -> None:
+        self._axis, self._eta, self._rungs = axis, eta, rungs
+
+    def judge(self, goal: Goal, trial: Curve, others: Sequence[Curve]) -> Verdict:
+        """See `Policy.judge`."""
+        course = trial.course(goal, self._axis)
+        if trial.ended or not course:
+            return Verdict(stop=False, why="it ended" if trial.ended else "nothing reported yet")
+        courses = [(other.ended, other.course(goal, self._axis)) for other in others]
+        rung = self._rung(course[-1][0], [c for ended, c in courses if ended and c])
+        if rung is None:
+            return Verdict(stop=False, why="not at the first rung, or no trial ended yet")
+        mine = best_by(course, rung)
+        theirs = [
+            value
+            for _ended, other in courses
+            if other and _reaches(other, rung) and (value := best_by(other, rung)) is not None
+        ]
+        if mine is None or len(theirs) + 1 < self._eta:
+            return Verdict(stop=False, why=f"{len(theirs)} others came to {rung:g} {self._axis}")
+        better = sum(value > mine for value in theirs)
+        room = (len(theirs) + 1) // self._eta
+        # What a trial has seen since counts for it: it may have come up after the rung.
+        risen = max(value for _place, value in course) >= max(theirs)
+        return Verdict(
+            stop=better >= room and not risen,
+            why=f"at {rung:g} {self._axis}: {better} of {len(theirs)} others are better, "
+            f"and {room} may run on",
+        )
+
+    def _rung(self, at: float, ended: list[Course]) -> float | None:
+        """Return the last rung up to a place; a whole training is none."""
+        whole = max((course[-1][0] for course in ended), default=0.0)
+        for power in range(1, self._rungs + 1):
+            rung = whole / float(self._eta) ** power
+            if whole > 0 and at >= rung * (1 - _ROUNDING):
+                return rung * (1 + _ROUNDING)
+        return None
+
+
+def _reaches(course: Course, rung: float) -> bool:
+    return course[-1][0] >= rung * (1 - 2 * _ROUNDING)

@@ -1,0 +1,73 @@
+"""What a trial reported over its time, and the same with "more" always better.
+
+Everything a policy computes begins with `Curve.course`, so that NaN, a goal that is minimised and
+readings that came out of order are dealt with once.
+"""
+
+from __future__ import annotations
+
+import enum
+import math
+
+import msgspec
+
+from mlengine.tuning.problem import Goal
+
+__all__ = ["Axis", "Course", "Curve", "Reading", "best_by"]
+
+Course = list[tuple[float, float]]
+"""(place on the axis, value with more being better), by place."""
+
+_LIMIT = 1e300
+"""Values are taken as no larger than this, so that their sums stay finite."""
+
+
+class Axis(enum.StrEnum):
+    """What two trials are compared at: as many steps, or as much time."""
+
+    STEPS = "steps"
+    ELAPSED = "elapsed"
+
+
+class Reading(msgspec.Struct, frozen=True, kw_only=True):
+    """One measurement of the objective while a trial ran."""
+
+    value: float
+    step: int = 0
+    elapsed_s: float = 0.0
+
+
+class Curve(msgspec.Struct, frozen=True, kw_only=True):
+    """A trial as a policy sees it.
+
+    Attributes:
+        number: Its id.
+        readings: In any order; those that are no finite numbers are skipped.
+        ended: It has its final value, whether it ran out or was stopped.
+    """
+
+    number: int
+    readings: tuple[Reading, ...] = ()
+    ended: bool = False
+
+    def course(self, goal: Goal, axis: Axis) -> Course:
+        """Return its usable readings in order, turned so that more is better.
+
+        Example:
+            >>> curve = Curve(number=1, readings=(Reading(step=2, value=3.0), Reading(value=4.0)))
+            >>> curve.course(Goal.MINIMIZE, Axis.STEPS)
+            [(0.0, -4.0), (2.0, -3.0)]
+        """
+        sign = 1.0 if goal is Goal.MAXIMIZE else -1.0
+        found = []
+        for reading in self.readings:
+            at = float(reading.step) if axis is Axis.STEPS else reading.elapsed_s
+            if math.isfinite(at) and math.isfinite(reading.value):
+                found.append((at, max(-_LIMIT, min(_LIMIT, sign * reading.value))))
+        found.sort(key=lambda pair: pair[0])
+        return found
+
+
+def best_by(course: Course, at: float) -> float | None:
+    """Return the best value up to a place, that included; None if nothing was reported by then."""
+    return max((value for place, value in course if place <= at), default=None)

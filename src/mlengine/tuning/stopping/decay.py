@@ -1,0 +1,173 @@
+"""Foresee where a learning curve ends, and stop it when that is very unlikely to beat the best.
+
+Learning curves come down to a limit at a falling pace: limit + height x decay(place). For each of
+a dozen decays (exponentials and inverse powers, quick and slow) limit and height follow in closed
+form by least squares; the decays are then weighed by how well they fit, as in Domhan et al.
+(IJCAI 2015) and Google Vizier's decay curve rule (Golovin et al., KDD 2017, section 3.2.1), without
+their sampling.
+
+A fit does not know what it does not know. So the same is foretold for trials that ended, from as
+much of their curves as there is of this one, and what that was off by is added to the spread; the
+fewer there are to learn that from, the heavier the tails.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+from mlengine.tuning.problem import Goal
+from mlengine.tuning.stopping import Verdict
+from mlengine.tuning.stopping.curve import Axis, Course, Curve
+
+__all__ = ["DecayCurve"]
+
+_LEAST = 4  # readings; two are spent on the fit
+_MOST = 48  # blocks of readings that a fit looks at
+_WITNESSES = 16  # ended trials that a prediction is tried on
+_WHOLE = 0.9  # of the longest training: what counts as run out
+
+
+def _exponential(pace: float) -> Callable[[float], float]:
+    return lambda place: math.exp(-pace * place)
+
+
+def _inverse(pace: float, power: float) -> Callable[[float], float]:
+    return lambda place: float((1 + pace * place) ** -power)
+
+
+_DECAYS = (
+    *(_exponential(pace) for pace in (2.0, 5.0, 12.0, 30.0, 80.0)),
+    *(_inverse(pace, 1.0) for pace in (3.0, 10.0, 30.0, 100.0)),
+    *(_inverse(pace, 0.5) for pace in (10.0, 100.0)),
+)
+
+
+class DecayCurve:
+    """Stop what will very likely not beat the best trial that ended.
+
+    Args:
+        axis: What curves are drawn over.
+        chance: Stop below this probability of ending above the best.
+    """
+
+    def __init__(self, axis: Axis = Axis.STEPS, *, chance: float = 0.05) -> None:
+        self._axis, self._chance = axis, chance
+
+    def judge(self, goal: Goal, trial: Curve, others: Sequence[Curve]) -> Verdict:
+        """See `Policy.judge`."""
+        course = trial.course(goal, self._axis)
+        if trial.ended or not course:
+            return Verdict(stop=False, why="it ended" if trial.ended else "nothing reported yet")
+        curves = sorted((other for other in others if other.ended), key=lambda o: -o.number)
+        ended = [found for other in curves if (found := other.course(goal, self._axis))]
+        whole = max((other[-1][0] for other in ended), default=-math.inf)
+        if course[-1][0] >= whole:
+            return Verdict(stop=False, why="no trial that ended went on for longer")
+        best = max(other[-1][1] for other in ended)
+        highest = max(value for other in ended for _place, value in other)
+        if max(value for _place, value in course) >= highest:
+            return Verdict(stop=False, why="it has been better than every trial that ended")
+        every = [value for found in (course, *ended) for _place, value in found]
+        low, range_ = min(every), max(every) - min(every)
+        scaled = [[(p, (v - low) / range_) for p, v in found] for found in (course, *ended)]
+        foreseen = _foresee(scaled[0], scaled[1:], whole)
+        if foreseen is None:
+            return Verdict(stop=False, why="too few readings to foresee anything")
+        mean, spread, freedom = foreseen
+        chance = _beyond(((best - low) / range_ - mean) / spread, freedom)
+        sign = 1.0 if goal is Goal.MAXIMIZE else -1.0
+        return Verdict(
+            stop=chance < self._chance,
+            why=f"foreseen at {whole:g} {self._axis}: {sign * (low + mean * range_):g} with a "
+            f"spread of {spread * range_:g}; chance to beat {sign * best:g}: {chance:.3g}",
+        )
+
+
+def _foresee(course: Course, ended: list[Course], whole: float) -> tuple[float, float, int] | None:
+    """Return the mean and spread of the value at the end, and how many witnesses there were."""
+    mine = _fit(course, whole)
+    misses: list[float] = []
+    for other in ended:
+        end, last = other[-1]
+        start = [pair for pair in other if pair[0] <= course[-1][0]]
+        if end >= _WHOLE * whole and len(start) < len(other) and (fit := _fit(start, end)):
+            misses.append(last - fit[0])
+        if len(misses) == _WITNESSES:
+            break
+    if mine is None or not misses:
+        return None
+    mean, variance = mine
+    missed = sum(miss * miss for miss in misses) / len(misses)
+    return mean, math.sqrt(variance + missed), len(misses)
+
+
+def _fit(course: Course, whole: float) -> tuple[float, float] | None:
+    """Return mean and variance of what a curve comes to, over all decays by their weights."""
+    first = course[0][0] if course else 0.0
+    if len(course) < _LEAST or course[-1][0] <= first or whole <= first:
+        return None
+    blocks = _blocks([((place - first) / (whole - first), value) for place, value in course])
+    found = [fit for decay in _DECAYS if (fit := _least_squares(blocks, decay)) is not None]
+    if not found:
+        return None
+    top = max(log_weight for log_weight, _mean, _variance in found)
+    weights = [math.exp(log_weight - top) for log_weight, _mean, _variance in found]
+    total = sum(weights)
+    mean = sum(w * m for w, (_l, m, _v) in zip(weights, found, strict=True)) / total
+    variance = sum(
+        w * (v + (m - mean) ** 2) for w, (_l, m, v) in zip(weights, found, strict=True)
+    )  # fmt: skip
+    return mean, variance / total
+
+
+def _least_squares(
+    course: Course, decay: Callable[[float], float]
+) -> tuple[float, float, float] | None:
+    """Return the log weight of a decay, and mean and variance of what it says comes at 1."""
+    size = len(course)
+    xs = [decay(place) for place, _value in course]
+    x_mean = sum(xs) / size
+    y_mean = sum(value for _place, value in course) / size
+    sxx = sum((x - x_mean) ** 2 for x in xs)
+    if sxx < 1e-12:
+        return None  # it has come down before the first reading: it says nothing
+    sxy = sum((x - x_mean) * (y - y_mean) for x, (_place, y) in zip(xs, course, strict=True))
+    height = sxy / sxx
+    rss = 1e-12 + sum(
+        (y - y_mean - height * (x - x_mean)) ** 2 for x, (_place, y) in zip(xs, course, strict=True)
+    )
+    ahead = decay(1.0) - x_mean
+    variance = rss / (size - 2) * (1 + 1 / size + ahead * ahead / sxx)
+    return -size / 2 * math.log(rss), y_mean + height * ahead, variance
+
+
+def _blocks(course: Course) -> Course:
+    """Return at most `_MOST` means of neighbours, so that long curves cost what short ones do."""
+    size = -(-len(course) // _MOST)
+    if size == 1:
+        return course
+    cut = [course[begin : begin + size] for begin in range(0, len(course), size)]
+    return [
+        (sum(p for p, _v in block) / len(block), sum(v for _p, v in block) / len(block))
+        for block in cut
+    ]
+
+
+def _beyond(t: float, freedom: int) -> float:
+    """Return the chance that Student's t exceeds a value (Abramowitz and Stegun, 26.7.3-4).
+
+    Example:
+        >>> round(_beyond(2.0, 1), 4), round(_beyond(2.0, 4), 4), round(_beyond(-2.0, 4), 4)
+        (0.1476, 0.0581, 0.9419)
+    """
+    angle = math.atan2(t, math.sqrt(freedom))
+    cosine, odd = math.cos(angle), freedom % 2
+    term, series = (cosine if odd else 1.0), 0.0
+    for k in range(odd, freedom - 1, 2):
+        series += term
+        term *= cosine * cosine * (k + 1) / (k + 2)
+    within = math.sin(angle) * series
+    if odd:
+        within = 2 / math.pi * (angle + within)
+    return (1 - within) / 2

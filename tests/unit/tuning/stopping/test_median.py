@@ -1,0 +1,64 @@
+"""The service's sentence, word by word."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mlengine.tuning.problem import Goal
+from mlengine.tuning.stopping import Axis, Curve, Reading
+from mlengine.tuning.stopping.median import Median
+
+
+def _curve(values: list[float], *, number: int = 1, ended: bool = True) -> Curve:
+    readings = [Reading(value=v, step=n, elapsed_s=10.0 * n) for n, v in enumerate(values, 1)]
+    return Curve(number=number, readings=tuple(readings), ended=ended)
+
+
+# Averages by the second step: 2, 4 and 7.
+ENDED = [_curve([1, 3, 100], number=2), _curve([4, 4, 100], number=3), _curve([7, 7], number=4)]
+
+
+def _stops(*values: float, others: list[Curve] = ENDED, goal: Goal = Goal.MAXIMIZE) -> bool:
+    return Median().judge(goal, _curve(list(values), ended=False), others).stop
+
+
+def test_the_best_counts_and_only_strictly_below_is_stopped() -> None:
+    assert _stops(3.9, 0.0)
+    assert _stops(0.0, 3.9)
+    assert not _stops(0.0, 4.0)
+    assert not _stops(4.0, -50.0)
+
+
+def test_the_median_of_two_lies_between_them() -> None:
+    assert _stops(0.0, 2.9, others=ENDED[:2])
+    assert not _stops(0.0, 3.0, others=ENDED[:2])
+
+
+def test_running_trials_are_no_measure_and_later_values_neither() -> None:
+    running = _curve([50, 50], number=5, ended=False)
+    assert not _stops(0.0, 4.0, others=[*ENDED, running])
+    late = Curve(number=6, readings=(Reading(value=50.0, step=3),), ended=True)
+    assert not _stops(0.0, 4.0, others=[*ENDED, late])
+
+
+def test_a_goal_that_is_minimised_is_stopped_above() -> None:
+    assert _stops(5.0, 4.1, goal=Goal.MINIMIZE)
+    assert not _stops(5.0, 4.0, goal=Goal.MINIMIZE)
+
+
+def test_elapsed_time_looks_at_time_and_not_at_steps() -> None:
+    slow = Curve(number=1, readings=(Reading(value=3.0, step=1, elapsed_s=20.0),))
+    assert Median(Axis.ELAPSED).judge(Goal.MAXIMIZE, slow, ENDED).stop
+    assert Median(Axis.STEPS).judge(Goal.MAXIMIZE, slow, ENDED).stop  # 3 < 4, by the first step
+    first = [_curve([1, 9], number=2), _curve([1, 9], number=3)]
+    assert Median(Axis.ELAPSED).judge(Goal.MAXIMIZE, slow, first).stop
+    assert not Median(Axis.STEPS).judge(Goal.MAXIMIZE, slow, first).stop
+
+
+@given(st.lists(st.floats(-1e6, 1e6), min_size=1), st.floats(-1e6, 1e6), st.floats(0, 1e6))
+def test_who_is_better_is_not_stopped_where_who_is_worse_goes_on(
+    values: list[float], value: float, more: float
+) -> None:
+    others = [_curve(values, number=2)]
+    assert _stops(value, others=others) or not _stops(value + more, others=others)
