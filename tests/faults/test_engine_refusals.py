@@ -79,7 +79,7 @@ def test_a_database_that_another_process_locks_is_unavailable_and_kills_nothing(
         other.rollback()
     print(f"{calls} calls were told 503 in {time.monotonic() - begun_s:.1f} s")
     assert calls >= 1
-    assert asked.count > 100
+    assert asked.count > 10
     wait_until(lambda: engine.client.list_jobs(P).items, 60)
     assert engine.ended("during").state == "SUCCEEDED"
     lines = [line for line in engine.lines("during") if line.startswith("line ")]
