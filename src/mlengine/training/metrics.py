@@ -22,7 +22,17 @@ from mlengine.core.resources import MetricSeries
 from mlengine.training.eventfiles import Budget, EventFile, Scalar, find_event_files
 from mlengine.training.hypertune import reports
 
-__all__ = ["DEFAULT_TAG", "Metrics", "Series", "aliases", "job_metrics", "read_metrics", "with_tag"]
+__all__ = [
+    "DEFAULT_TAG",
+    "LogLines",
+    "Metrics",
+    "Series",
+    "aliases",
+    "job_metrics",
+    "ordered",
+    "read_metrics",
+    "with_tag",
+]
 
 DEFAULT_TAG = "training/hptuning/metric"
 """The objective of a tuning job that names none."""
@@ -95,7 +105,7 @@ def read_metrics(
             keep(scalars, run, "hypertune")
         for run, scalars in _logged(attempt_dir):
             keep(scalars, run, "log")
-    series = [Series(*key, _ordered(points)) for key, points in sorted(found.items())]
+    series = [Series(*key, ordered(points)) for key, points in sorted(found.items())]
     return Metrics(series, budget.exceeded)
 
 
@@ -167,15 +177,15 @@ def _thinned(points: Sequence[Scalar]) -> Sequence[Scalar]:
     return [points[round(i * every)] for i in range(MAX_POINTS)]
 
 
-def _ordered(points: Iterable[Scalar]) -> list[Scalar]:
+def ordered(points: Iterable[Scalar]) -> list[Scalar]:
     """Sort by step; of a step that was run again, after a restart, the newest value counts.
 
     A series that never leaves step 0 is one whose trainer gives no steps: it is kept whole.
     """
-    ordered = sorted(set(points), key=lambda p: (p.step, p.time_s))
-    if not ordered or (ordered[0].step == ordered[-1].step == 0):
-        return ordered
-    newest = {point.step: point for point in ordered}
+    found = sorted(set(points), key=lambda p: (p.step, p.time_s))
+    if not found or (found[0].step == found[-1].step == 0):
+        return found
+    newest = {point.step: point for point in found}
     return list(newest.values())
 
 
@@ -186,20 +196,37 @@ def _logged(attempt_dir: Path) -> Iterator[tuple[str, list[Scalar]]]:
     for path in sorted(attempt_dir.glob("*.log*.jsonl")):
         match = _LOG.fullmatch(path.name)
         if match:
-            yield match["task"], list(_printed(path))
+            yield match["task"], LogLines(path).read()
 
 
-def _printed(path: Path) -> Iterator[Scalar]:
-    try:
-        with path.open("rb") as file:
-            # Most lines are none: they must cost no more than a look for one word.
-            for line in file:
-                if b'metric\\"' in line or b'"metric"' in line:
-                    scalar = _from_log_line(line)
-                    if scalar is not None:
-                        yield scalar
-    except OSError:
-        return
+class LogLines:
+    """The metrics that one log file holds, read on from where the last `read` ended.
+
+    Args:
+        path: The file; it may grow, or not be there yet.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._offset = path, 0
+
+    def read(self) -> list[Scalar]:
+        """Return what whole lines behind the last ones say."""
+        found = []
+        try:
+            with self._path.open("rb") as file:
+                file.seek(self._offset)
+                # Most lines are none: they must cost no more than a look for one word.
+                for line in file:
+                    if not line.endswith(b"\n"):
+                        break
+                    self._offset += len(line)
+                    if b'metric\\"' in line or b'"metric"' in line:
+                        scalar = _from_log_line(line)
+                        if scalar is not None:
+                            found.append(scalar)
+        except OSError:
+            pass
+        return found
 
 
 def _from_log_line(line: bytes) -> Scalar | None:

@@ -1,0 +1,124 @@
+"""What a trial has reported of its objective so far, read while it runs and once more afterwards.
+
+While it runs, each look reads on from where the last one ended; `once` reads everything anew. What
+is not finite was not reported. Of several series with the objective's tag one counts:
+
+    1. reports of cloudml-hypertune and of `mlengine.runtime.report`: nobody writes those by chance
+    2. printed lines  ``{"metric": TAG, "value": V}``
+    3. TensorBoard scalars: of several runs the one that is named after validation, else the newest
+
+and of several replicas the chief's.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from mlengine.training.eventfiles import Budget, EventFile, Scalar, find_event_files
+from mlengine.training.hypertune import reports
+from mlengine.training.metrics import LogLines, Series, ordered, read_metrics, with_tag
+
+__all__ = ["LiveObjective", "Reading", "chosen", "once"]
+
+MAX_POINTS = 100
+"""Points of a trial that are kept; more are thinned evenly, the last always stays."""
+
+_SOURCES = ("hypertune", "log", "tensorboard")
+_JUDGED = ("val", "eval", "test")
+_LOOK_RECORDS, _LOOK_BYTES = 50_000, 16 * 1024 * 1024
+Reading = list[tuple[int, float]]
+"""(step, value) in increasing order of steps."""
+
+
+def once(
+    job_dir: Path | None, attempt_dirs: Iterable[Path], tag: str, *, since_s: float
+) -> Reading:
+    """Read all that there is of the objective.
+
+    Args:
+        job_dir: Where event files are; None when that is not on this machine.
+        attempt_dirs: The folders of the trial's attempts.
+        tag: The objective's; its other names count too (`metrics.aliases`).
+        since_s: Leave out what is older: a job before may have written to the same place.
+    """
+    return chosen(read_metrics(job_dir, attempt_dirs, since_s=since_s).series, tag)
+
+
+def chosen(series: Iterable[Series], tag: str) -> Reading:
+    """Return the points of the series that counts; none if nothing finite was reported.
+
+    Example:
+        >>> trained = Series("auc", "train", "tensorboard", [Scalar("auc", 1, 0.9, 1.0)])
+        >>> judged = Series("auc", "validation", "tensorboard", [Scalar("auc", 1, 0.7, 1.0)])
+        >>> chosen([trained, judged], "auc")
+        [(1, 0.7)]
+    """
+    finite = []
+    for one in with_tag(series, tag):
+        points = [p for p in one.points if math.isfinite(p.value)]
+        if points:
+            finite.append(one._replace(points=points))
+    if not finite:
+        return []
+    return thinned([(p.step, p.value) for p in max(finite, key=_weight).points])
+
+
+def thinned(points: Sequence[tuple[int, float]]) -> Reading:
+    """Keep the first, the last and evenly many between."""
+    if len(points) <= MAX_POINTS:
+        return list(points)
+    every = (len(points) - 1) / (MAX_POINTS - 1)
+    return [points[round(i * every)] for i in range(MAX_POINTS)]
+
+
+class LiveObjective:
+    """One trial's objective while it runs. Not thread-safe.
+
+    Args:
+        tag: The objective's.
+        since_s: See `once`.
+    """
+
+    def __init__(self, tag: str, *, since_s: float) -> None:
+        self._tag, self._since_s = tag, since_s
+        self._files: dict[Path, EventFile] = {}
+        self._logs: dict[Path, LogLines] = {}
+        self._found: dict[tuple[str, str, str], list[Scalar]] = {}
+
+    def look(self, job_dir: Path | None, attempt_dir: Path) -> Reading:
+        """Read what has come since the last look, or a part of it if it is very much."""
+        if job_dir is not None:
+            self._look_at_events(job_dir)
+        for run, scalars in reports(attempt_dir):
+            self._keep(scalars, run, "hypertune")
+        for path in sorted(attempt_dir.glob("*.log*.jsonl")):
+            log = self._logs.setdefault(path, LogLines(path))
+            self._keep(log.read(), path.name.partition(".")[0], "log")
+        series = [Series(*key, ordered(points)) for key, points in self._found.items()]
+        return chosen([s for s in series if s.points], self._tag)
+
+    def _look_at_events(self, job_dir: Path) -> None:
+        budget = Budget(records=_LOOK_RECORDS, size_bytes=_LOOK_BYTES)
+        for path in find_event_files(job_dir):
+            file = self._files.setdefault(path, EventFile(path))
+            run = str(path.parent.relative_to(job_dir))
+            self._keep(file.read(budget), run, "tensorboard")
+
+    def _keep(self, scalars: Iterable[Scalar], run: str, source: str) -> None:
+        mine = [s for s in scalars if s.time_s >= self._since_s]
+        for tag in {s.tag for s in mine}:
+            if not with_tag([Series(tag, run, source, mine)], self._tag):
+                continue  # only what may count is kept: trainers write scalars by the thousand
+            kept = self._found.setdefault((tag, run, source), [])
+            known = set(kept)
+            kept += [s for s in mine if s.tag == tag and s not in known]
+
+
+def _weight(series: Series) -> tuple[int, bool, bool, float, str]:
+    rank = -_SOURCES.index(series.source)
+    run = series.run.lower()
+    is_judged = series.source == "tensorboard" and any(word in run for word in _JUDGED)
+    is_chief = run.startswith(("master-replica-0", "chief-replica-0"))
+    return rank, is_judged, is_chief, series.points[-1].time_s, series.run

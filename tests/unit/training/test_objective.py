@@ -1,0 +1,89 @@
+"""Which of the things that a trial reported is its objective, read live and afterwards alike."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from mlengine.runtime.report import report
+from mlengine.training.eventfiles import Scalar
+from mlengine.training.metrics import Series
+from mlengine.training.objective import MAX_POINTS, LiveObjective, chosen, once, thinned
+
+
+def say(attempt: Path, *values: float, tag: str = "auc", step: int = 0) -> None:
+    """Have the trainer print a line for each value."""
+    attempt.mkdir(exist_ok=True, parents=True)
+    with (attempt / "master-replica-0.log.jsonl").open("a") as log:
+        for number, value in enumerate(values, step):
+            message = json.dumps({"metric": tag, "value": value, "step": number})
+            line = {"timestamp": "2030-01-01T00:00:00Z", "severity": "INFO", "message": message}
+            log.write(json.dumps(line) + "\n")
+
+
+def series(source: str, run: str, *values: float, tag: str = "auc", time_s: float = 1.0) -> Series:
+    return Series(tag, run, source, [Scalar(tag, n, v, time_s) for n, v in enumerate(values)])
+
+
+@pytest.mark.parametrize(
+    ("given", "values"),
+    [
+        ([series("tensorboard", ".", 0.1), series("hypertune", "master-replica-0", 0.2)], [0.2]),
+        ([series("tensorboard", ".", 0.1), series("log", "master-replica-0", 0.3)], [0.3]),
+        ([series("tensorboard", "train", 0.9), series("tensorboard", "validation", 0.5)], [0.5]),
+        ([series("tensorboard", "b", 0.9), series("tensorboard", "a", 0.5, time_s=2)], [0.5]),
+        ([series("log", "worker-replica-0", 0.9), series("log", "master-replica-0", 0.5)], [0.5]),
+        ([series("log", "m", 0.9, float("nan"), 0.5, float("inf"))], [0.9, 0.5]),
+        ([series("log", "m", float("nan")), series("tensorboard", ".", 0.4)], [0.4]),
+        ([series("log", "m", 0.4, tag="other")], []),
+        ([], []),
+    ],
+    ids=lambda value: str(value) if isinstance(value, list) and len(value) < 3 else None,
+)
+def test_one_series_counts(given: list[Series], values: list[float]) -> None:
+    assert [value for _step, value in chosen(given, "auc")] == values
+    assert [value for _step, value in chosen(given[::-1], "auc")] == values
+
+
+def test_keras_other_name_of_accuracy_counts() -> None:
+    found = chosen([series("tensorboard", "validation", 0.5, tag="epoch_accuracy")], "epoch_acc")
+    assert found == [(0, 0.5)]
+
+
+def test_many_points_are_thinned_and_the_last_stays() -> None:
+    points = [(n, float(n)) for n in range(1234)]
+    found = thinned(points)
+    assert (len(found), found[0], found[-1]) == (MAX_POINTS, points[0], points[-1])
+
+
+def test_a_look_reads_on_and_agrees_with_reading_it_all(tmp_path: Path) -> None:
+    attempt = tmp_path / "1"
+    live = LiveObjective("auc", since_s=0.0)
+    assert live.look(None, attempt) == []
+    say(attempt, 0.1, 0.2)
+    assert live.look(None, attempt) == [(0, 0.1), (1, 0.2)]
+    with (attempt / "master-replica-0.log.jsonl").open("a") as log:
+        log.write('{"timestamp": "2030-01-01T00:00:00Z", "mess')  # still being written
+    assert live.look(None, attempt) == [(0, 0.1), (1, 0.2)]
+    assert once(None, [attempt], "auc", since_s=0.0) == [(0, 0.1), (1, 0.2)]
+
+
+def test_hypertunes_last_hundred_are_gathered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "hypertune" / "master-0-1.metrics"
+    monkeypatch.setenv("CLOUD_ML_HP_METRIC_FILE", str(file))
+    live = LiveObjective("auc", since_s=0.0)
+    report("auc", 0.5, 1)
+    assert live.look(None, tmp_path) == [(1, 0.5)]
+    file.unlink()  # the library writes its newest reports only, over the older
+    report("auc", 0.6, 2)
+    assert live.look(None, tmp_path) == [(1, 0.5), (2, 0.6)]
+
+
+def test_what_an_earlier_job_left_is_not_this_ones(tmp_path: Path) -> None:
+    say(tmp_path, 0.1)
+    assert once(None, [tmp_path], "auc", since_s=4e9) == []
+    assert LiveObjective("auc", since_s=4e9).look(None, tmp_path) == []
