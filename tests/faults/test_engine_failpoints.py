@@ -176,6 +176,12 @@ def test_a_verb_cut_off_at_any_write_is_made_whole(
     print(f"{verb}: cut off at {fired} places")
 
 
+def _told(world: World, kind: str) -> set[str]:
+    """Return the versions that operations of a kind tell of."""
+    told = (record.operation.metadata for record in world.store.operations(P))
+    return {m["version"]["name"].rpartition("/")[2] for m in told if m["operationType"] == kind}
+
+
 def _check_next_engine(home: Path, *, where: str) -> None:
     world = World(home)
     try:
@@ -192,5 +198,12 @@ def _check_next_engine(home: Path, *, where: str) -> None:
             if kind == "DELETE_VERSION":
                 assert (operation.error is None) == (name not in versions), (where, operation)
             assert operation.metadata.get("endTime"), (where, operation)
+        # No change without the operation that whoever asked for it can find.
+        assert {"v1", "v2"} - versions.keys() <= _told(world, "DELETE_VERSION"), where
+        assert versions.keys() <= _told(world, "CREATE_VERSION"), where
+        if versions["v1"].version.labels:
+            assert _told(world, "UPDATE_VERSION") == {"v1"}, where
+        kinds = [o.operation.metadata["operationType"] for o in world.store.operations(P)]
+        assert bool(world.store.model(P, "m").model.labels) == ("UPDATE_MODEL" in kinds), where
     finally:
         world.close()

@@ -24,7 +24,7 @@ from mlengine.core.resources import Version
 from mlengine.core.states import VersionState
 from mlengine.models import Loader, views
 from mlengine.models.artifacts import Artifacts
-from mlengine.models.settling import outcome, response_of_noted
+from mlengine.models.settling import outcome
 from mlengine.runtime import failpoints
 from mlengine.store import OperationRecord, Store, StoreAway, VersionRecord
 
@@ -86,7 +86,7 @@ class Deployment:
         """Take up every unfinished version, end operations that are over; cheap without any."""
         for record in self._store.versions_in({VersionState.CREATING, VersionState.DELETING}):
             self.submit(record)
-        # Operations are read first: each was opened after its version was moved, so a version that
+        # Operations are read first: each was opened with the move of its version, so a version that
         # is settled now was settled by the work that the operation stands for.
         operations = self._store.open_operations()
         if operations:
@@ -192,13 +192,6 @@ class Deployment:
             self._finish(operation, version=None)
 
     def _settle(self, operation: OperationRecord, version: VersionRecord | None) -> None:
-        if not operation.subject:
-            self._store.finish_operation(
-                operation.project,
-                operation.operation_id,
-                response=response_of_noted(self._store, operation),
-            )
-            return
         with self._lock:
             if operation.subject in self._busy:
                 return

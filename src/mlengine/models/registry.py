@@ -17,7 +17,7 @@ from mlengine.core.wire import apply_mask, encode
 from mlengine.models import views
 from mlengine.models.artifacts import Artifacts
 from mlengine.models.checks import MODEL_MASK, VERSION_MASK, check_model, check_version
-from mlengine.store import ModelRecord, OperationRecord, Store, VersionRecord
+from mlengine.store import ModelRecord, NewOperation, Store, VersionRecord
 
 __all__ = ["Models"]
 
@@ -100,36 +100,34 @@ class Models:
             _check_etag(model.etag, self.model_view(record).etag)
         if "labels" in paths:
             check_labels(model.labels, field="model.labels")
+        default = ""
         if "default_version.name" in paths:
-            self._patch_default(project, model_id, model)
+            default = _named_default(project, model_id, model)
+            self.version_record(project, model_id, default)
 
         def change(old: Model) -> Model:
             new = {p: getattr(model, p) for p in ("description", "labels") if p in paths}
             return msgspec.structs.replace(old, **new)
 
-        changed = self.model_view(self._store.edit_model(project, model_id, change))
-        return self._done(project, "UPDATE_MODEL", model_id, response=changed)
+        notes: list[NewOperation] = []
 
-    def _patch_default(self, project: str, model_id: str, model: Model) -> None:
-        name = model.default_version.name if model.default_version else ""
-        version_id = name
-        if "/" in name:
-            ref = parse_version(name, field="model.default_version.name")
-            if (ref.project, ref.model_id) != (project, model_id):
-                raise InvalidArgument(
-                    f"{name!r} is not a version of this model.",
-                    "Name one of its own versions.",
-                    field="model.default_version.name",
-                )
-            version_id = ref.version_id
-        self.set_default(project, model_id, version_id)
+        def note(record: ModelRecord, version: VersionRecord | None) -> NewOperation:
+            view = views.model_view(record, default=version)
+            notes.append(self._done(project, "UPDATE_MODEL", model_id, response=view))
+            return notes[-1]
+
+        self._store.edit_model(project, model_id, change, default=default, operation=note)
+        if default:
+            self._publish()
+        return views.new_operation_view(project, notes[-1])
 
     def delete_model(self, project: str, model_id: str) -> Operation:
         """Remove a model that has no versions left."""
         self.model_record(project, model_id)
-        self._store.remove_model(project, model_id)
+        noted = self._done(project, "DELETE_MODEL", model_id, response=None)
+        self._store.remove_model(project, model_id, operation=noted)
         self._publish()
-        return self._done(project, "DELETE_MODEL", model_id, response=None)
+        return views.new_operation_view(project, noted)
 
     # --- versions ---
 
@@ -140,10 +138,16 @@ class Models:
         self._artifacts.check_source(version.deployment_uri, version.framework)
         version.create_time = rfc3339(self._clock.now())
         version.machine_type = version.machine_type or "mls1-c1-m2"
-        record = self._store.add_version(project, model_id, version, uid=uuid.uuid4().hex)
-        operation = self._open("CREATE_VERSION", record)
+        notes: list[NewOperation] = []
+
+        def note(record: VersionRecord) -> NewOperation:
+            notes.append(self._opened("CREATE_VERSION", record))
+            return notes[-1]
+
+        uid = uuid.uuid4().hex
+        record = self._store.add_version(project, model_id, version, uid=uid, operation=note)
         self._deploy(record)
-        return views.operation_view(operation)
+        return views.new_operation_view(project, notes[-1])
 
     def version(self, project: str, model_id: str, version_id: str) -> Version:
         """Return a version."""
@@ -184,10 +188,16 @@ class Models:
             new = {p: getattr(version, p) for p in ("description", "labels") if p in paths}
             return msgspec.structs.replace(old, **new)
 
-        changed = self._store.edit_version(project, model_id, version_id, change)
-        return self._done(
-            project, "UPDATE_VERSION", model_id, version_id, response=self.version_view(changed)
-        )
+        notes: list[NewOperation] = []
+
+        def note(changed: VersionRecord) -> NewOperation:
+            default = version_id if changed.version.is_default else ""
+            view = views.version_view(changed, default_version_id=default)
+            notes.append(self._done(project, "UPDATE_VERSION", model_id, version_id, response=view))
+            return notes[-1]
+
+        self._store.edit_version(project, model_id, version_id, change, operation=note)
+        return views.new_operation_view(project, notes[-1])
 
     def set_default(self, project: str, model_id: str, version_id: str) -> Version:
         """Make a READY version the one that answers when none is named."""
@@ -210,17 +220,19 @@ class Models:
                 f"'mlengine versions set-default VERSION --model {model_id}'.",
                 field="name",
             )
-        moved = self._store.move_version(record, VersionState.DELETING)
+        noted = self._opened("DELETE_VERSION", record)
+        moved = self._store.move_version(
+            record, VersionState.DELETING, operation=lambda _moved: noted
+        )
         if moved is None:
             raise Aborted("The version was changed by somebody else.", "Read it, then try again.")
-        # Opened after the move, so that a refused one leaves no operation that nobody ends.
-        operation = self._open("DELETE_VERSION", record)
         self._deploy(moved)
-        return views.operation_view(operation)
+        return views.new_operation_view(project, noted)
 
     # --- operations ---
 
-    def _open(self, kind: str, record: VersionRecord) -> OperationRecord:
+    def _opened(self, kind: str, record: VersionRecord) -> NewOperation:
+        """Return an operation that `Deployment` will end."""
         view = views.version_view(record, default_version_id="")
         metadata = self._metadata(kind, record.project, record.model_id, view)
         millis = int(self._clock.now().timestamp() * 1000)
@@ -230,7 +242,7 @@ class Models:
         operation_id = (
             f"{verb}_{record.model_id}_{record.version_id}-{millis}{int(tail, 16) % 1000:03}"
         )
-        return self._store.add_operation(record.project, operation_id, metadata, subject=record.uid)
+        return NewOperation(operation_id=operation_id, metadata=metadata, subject=record.uid)
 
     def _done(
         self,
@@ -240,18 +252,16 @@ class Models:
         version_id: str = "",
         *,
         response: Model | Version | None,
-    ) -> Operation:
+    ) -> NewOperation:
+        """Return an operation that is over with the change that it stands for."""
         version = response if isinstance(response, Version) else None
         metadata = self._metadata(kind, project, model_id, version)
         metadata["endTime"] = metadata["createTime"]
         parts = [kind.split("_")[0].lower(), model_id, version_id]
         operation_id = "_".join(p for p in parts if p) + f"-{uuid.uuid4().hex[:12]}"
-        self._store.add_operation(project, operation_id, metadata)
-        finished = self._store.finish_operation(
-            project, operation_id, response=views.tagged(response)
+        return NewOperation(
+            operation_id=operation_id, metadata=metadata, response=views.tagged(response)
         )
-        # None: the reconciler saw it open and ended it, as it does for an engine that was killed.
-        return views.operation_view(finished or self._store.operation(project, operation_id))
 
     def _metadata(
         self, kind: str, project: str, model_id: str, version: Version | None
@@ -269,6 +279,21 @@ class Models:
                 )
             ),
         }
+
+
+def _named_default(project: str, model_id: str, model: Model) -> str:
+    """Return the id of the version that a patch makes the default."""
+    name = model.default_version.name if model.default_version else ""
+    if "/" not in name:
+        return name
+    ref = parse_version(name, field="model.default_version.name")
+    if (ref.project, ref.model_id) != (project, model_id):
+        raise InvalidArgument(
+            f"{name!r} is not a version of this model.",
+            "Name one of its own versions.",
+            field="model.default_version.name",
+        )
+    return ref.version_id
 
 
 def _check_etag(sent: str, current: str) -> None:

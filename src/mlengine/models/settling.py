@@ -9,14 +9,11 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from mlengine.core.errors import Aborted, FailedPrecondition, NotFound
-from mlengine.core.names import parse_model_or_version
+from mlengine.core.errors import Aborted, FailedPrecondition
 from mlengine.core.resources import Version
 from mlengine.core.states import VersionState
-from mlengine.models import views
-from mlengine.store import OperationRecord, Store
 
-__all__ = ["Outcome", "outcome", "response_of_noted"]
+__all__ = ["Outcome", "outcome"]
 
 _GONE = "The version was deleted before its creation was noted as done."
 _KEPT = "The version could not be deleted."
@@ -54,23 +51,3 @@ def outcome(kind: str, version: Version | None) -> Outcome | None:
 def _failure(error: Aborted | FailedPrecondition) -> dict[str, Any]:
     """Write an error as the `google.rpc.Status` that an operation carries."""
     return {"code": error.rpc_code, "message": str(error)}
-
-
-def response_of_noted(store: Store, noted: OperationRecord) -> dict[str, Any]:
-    """Return the response of an operation that was noted after its change was made.
-
-    Such an operation has no subject: only the note of its end is missing.
-    """
-    metadata = noted.operation.metadata
-    if "version" in metadata:
-        return {"@type": views.type_url(Version), **metadata["version"]}
-    if metadata.get("operationType") != "UPDATE_MODEL":
-        return views.tagged(None)
-    try:
-        ref = parse_model_or_version(str(metadata["modelName"]), field="name")
-        record = store.model(ref.project, ref.model_id)
-        default = record.default_version_id
-        version = store.version(ref.project, ref.model_id, default) if default else None
-    except NotFound:  # removed meanwhile
-        return views.tagged(None)
-    return views.tagged(views.model_view(record, default=version))

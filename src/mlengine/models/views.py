@@ -7,9 +7,9 @@ import msgspec
 from mlengine.core.names import model_name, operation_name, version_name
 from mlengine.core.resources import Model, Operation, Version
 from mlengine.core.wire import encode
-from mlengine.store import ModelRecord, OperationRecord, VersionRecord
+from mlengine.store import ModelRecord, NewOperation, OperationRecord, VersionRecord
 
-__all__ = ["model_view", "operation_view", "tagged", "type_url", "version_view"]
+__all__ = ["model_view", "new_operation_view", "operation_view", "tagged", "version_view"]
 
 _TYPE_URL = "type.googleapis.com/google.cloud.ml.v1."
 
@@ -40,13 +40,18 @@ def operation_view(record: OperationRecord) -> Operation:
     )
 
 
+def new_operation_view(project: str, noted: NewOperation) -> Operation:
+    """Return an operation that was recorded just now, without reading it again."""
+    return Operation(
+        name=operation_name(project, noted.operation_id),
+        metadata=noted.metadata,
+        done=noted.response is not None,
+        response=noted.response,
+    )
+
+
 def tagged(resource: Model | Version | None) -> dict[str, object]:
     """Return a resource as the ``Any`` that an operation's response carries; None is ``Empty``."""
     if resource is None:
         return {"@type": "type.googleapis.com/google.protobuf.Empty"}
-    return {"@type": type_url(type(resource)), **encode(resource)}
-
-
-def type_url(resource: type[Model | Version]) -> str:
-    """Return the ``@type`` of a resource in an ``Any``."""
-    return _TYPE_URL + resource.__name__
+    return {"@type": _TYPE_URL + type(resource).__name__, **encode(resource)}

@@ -20,6 +20,7 @@ __all__ = [
     "EventRecord",
     "JobRecord",
     "ModelRecord",
+    "NewOperation",
     "OperationRecord",
     "Store",
     "StoreAway",
@@ -102,6 +103,20 @@ class OperationRecord(msgspec.Struct, frozen=True, kw_only=True):
     subject: str = ""
 
 
+class NewOperation(msgspec.Struct, frozen=True, kw_only=True):
+    """An operation to be recorded with the change that it tells of.
+
+    Attributes:
+        subject: What it works on until it is finished.
+        response: Of one that is done with that change.
+    """
+
+    operation_id: str
+    metadata: dict[str, Any]
+    subject: str = ""
+    response: dict[str, Any] | None = None
+
+
 class EventRecord(msgspec.Struct, frozen=True, kw_only=True):
     """One change, in the order in which changes were committed."""
 
@@ -116,8 +131,9 @@ class EventRecord(msgspec.Struct, frozen=True, kw_only=True):
 class Store(Protocol):
     """Contract, held by `tests/conformance/store` on every technology:
 
-    1. Every write is one transaction and appends one event row in it; when it returns, it is
-       durable (``synchronous=FULL``).
+    1. Every write is one transaction and appends one event row for each change in it; when it
+       returns, it is durable (``synchronous=FULL``). An `operation` that is given with a write is
+       recorded with it or not at all; it is a pure function of the records as written.
     2. Ids are unique per parent and compared by case; `AlreadyExists` on a second use, also after
        a job failed. A model or version id may be used again after its removal.
     3. `move_*` changes state only if record state **and** attempt are still those of the record
@@ -195,15 +211,35 @@ class Store(Protocol):
         ...
 
     def edit_model(
-        self, project: str, model_id: str, change: Callable[[Model], Model]
-    ) -> ModelRecord: ...
-    def remove_model(self, project: str, model_id: str) -> None:
+        self,
+        project: str,
+        model_id: str,
+        change: Callable[[Model], Model],
+        *,
+        default: str = "",
+        operation: Callable[[ModelRecord, VersionRecord | None], NewOperation] | None = None,
+    ) -> ModelRecord:
+        """Change a model, and its default version as `set_default` does if one is named.
+
+        `operation` is given the model and its default version, if it has one.
+        """
+        ...
+
+    def remove_model(
+        self, project: str, model_id: str, *, operation: NewOperation | None = None
+    ) -> None:
         """Remove a model without versions; `FailedPrecondition` when it has any."""
         ...
 
     # versions
     def add_version(
-        self, project: str, model_id: str, version: Version, *, uid: str
+        self,
+        project: str,
+        model_id: str,
+        version: Version,
+        *,
+        uid: str,
+        operation: Callable[[VersionRecord], NewOperation] | None = None,
     ) -> VersionRecord:
         """Insert a CREATING version; `version.name` is the bare id."""
         ...
@@ -217,13 +253,25 @@ class Store(Protocol):
         ...
 
     def move_version(
-        self, record: VersionRecord, to: VersionState, *, digest: str | None = None, **changes: Any
+        self,
+        record: VersionRecord,
+        to: VersionState,
+        *,
+        digest: str | None = None,
+        operation: Callable[[VersionRecord], NewOperation] | None = None,
+        **changes: Any,
     ) -> VersionRecord | None:
         """Move a version; `FailedPrecondition` to DELETING for the default while others exist."""
         ...
 
     def edit_version(
-        self, project: str, model_id: str, version_id: str, change: Callable[[Version], Version]
+        self,
+        project: str,
+        model_id: str,
+        version_id: str,
+        change: Callable[[Version], Version],
+        *,
+        operation: Callable[[VersionRecord], NewOperation] | None = None,
     ) -> VersionRecord: ...
     def set_default(self, project: str, model_id: str, version_id: str) -> VersionRecord:
         """Make a READY version the default; `FailedPrecondition` when it is not READY."""

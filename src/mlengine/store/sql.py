@@ -21,6 +21,7 @@ from mlengine.store import (
     EventRecord,
     JobRecord,
     ModelRecord,
+    NewOperation,
     OperationRecord,
     Store,
     VersionRecord,
@@ -28,6 +29,7 @@ from mlengine.store import (
     facts,
     jobs,
     models,
+    noted,
     operations,
     tables,
     versions,
@@ -123,19 +125,37 @@ class SqlStore:
         return self._database.read(models.defaults)
 
     def edit_model(
-        self, project: str, model_id: str, change: Callable[[Model], Model]
+        self,
+        project: str,
+        model_id: str,
+        change: Callable[[Model], Model],
+        *,
+        default: str = "",
+        operation: Callable[[ModelRecord, VersionRecord | None], NewOperation] | None = None,
     ) -> ModelRecord:
-        return self._database.write(models.edit, project, model_id, change)
+        return self._database.write(
+            noted.edit_model, project, model_id, change, default=default, operation=operation
+        )
 
-    def remove_model(self, project: str, model_id: str) -> None:
-        self._database.write(models.remove, project, model_id)
+    def remove_model(
+        self, project: str, model_id: str, *, operation: NewOperation | None = None
+    ) -> None:
+        self._database.write(noted.remove_model, project, model_id, operation=operation)
 
     # versions
 
     def add_version(
-        self, project: str, model_id: str, version: Version, *, uid: str
+        self,
+        project: str,
+        model_id: str,
+        version: Version,
+        *,
+        uid: str,
+        operation: Callable[[VersionRecord], NewOperation] | None = None,
     ) -> VersionRecord:
-        return self._database.write(versions.add, project, model_id, version, uid=uid)
+        return self._database.write(
+            noted.add_version, project, model_id, version, uid=uid, operation=operation
+        )
 
     def version(self, project: str, model_id: str, version_id: str) -> VersionRecord:
         return self._database.read(versions.get, project, model_id, version_id)
@@ -151,14 +171,30 @@ class SqlStore:
         return self._database.read(versions.in_states, states)
 
     def move_version(
-        self, record: VersionRecord, to: VersionState, *, digest: str | None = None, **changes: Any
+        self,
+        record: VersionRecord,
+        to: VersionState,
+        *,
+        digest: str | None = None,
+        operation: Callable[[VersionRecord], NewOperation] | None = None,
+        **changes: Any,
     ) -> VersionRecord | None:
-        return self._database.write(versions.move, record, to, digest=digest, changes=changes)
+        return self._database.write(
+            noted.move_version, record, to, digest=digest, operation=operation, changes=changes
+        )
 
     def edit_version(
-        self, project: str, model_id: str, version_id: str, change: Callable[[Version], Version]
+        self,
+        project: str,
+        model_id: str,
+        version_id: str,
+        change: Callable[[Version], Version],
+        *,
+        operation: Callable[[VersionRecord], NewOperation] | None = None,
     ) -> VersionRecord:
-        return self._database.write(versions.edit, project, model_id, version_id, change)
+        return self._database.write(
+            noted.edit_version, project, model_id, version_id, change, operation=operation
+        )
 
     def set_default(self, project: str, model_id: str, version_id: str) -> VersionRecord:
         return self._database.write(versions.set_default, project, model_id, version_id)
