@@ -17,6 +17,8 @@ __all__ = [
     "check_id",
     "check_labels",
     "check_project",
+    "check_study_id",
+    "check_trial_id",
     "job_name",
     "location_name",
     "model_name",
@@ -24,10 +26,14 @@ __all__ = [
     "parse_model_or_version",
     "parse_version",
     "project_name",
+    "study_name",
+    "trial_name",
     "version_name",
 ]
 
 _ID = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,127}", re.ASCII)
+_STUDY = re.compile(r"[A-Za-z0-9_-]{1,128}", re.ASCII)
+_TRIAL = re.compile(r"[1-9][0-9]{0,17}", re.ASCII)
 _PROJECT = re.compile(r"[a-z0-9][a-z0-9-]{0,62}", re.ASCII)
 # Google's bucket rule less dots, which would make `gs://a.b` mean a domain to other tools.
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9_-]{1,61}[a-z0-9]", re.ASCII)
@@ -86,6 +92,33 @@ def check_bucket_id(value: str) -> str:
     )
 
 
+def check_study_id(value: str, *, field: str) -> str:
+    """Return `value` if it may name a study."""
+    if _STUDY.fullmatch(value):
+        return value
+    raise InvalidArgument(
+        f"The study id {value[:64]!r} is not valid.",
+        "Use 1-128 letters, digits, underscores and hyphens.",
+        field=field,
+    )
+
+
+def check_trial_id(value: str, *, field: str) -> int:
+    """Return the number of a trial's id.
+
+    Example:
+        >>> check_trial_id("12", field="name")
+        12
+    """
+    if _TRIAL.fullmatch(value):
+        return int(value)
+    raise InvalidArgument(
+        f"The trial id {value[:64]!r} is not valid.",
+        "Trials are numbered: 1, 2, 3, …",
+        field=field,
+    )
+
+
 def check_labels(labels: dict[str, str], *, field: str) -> None:
     """Raise `InvalidArgument` unless keys and values follow Google's label rule."""
     if len(labels) > _MAX_LABELS:
@@ -133,9 +166,20 @@ def version_name(project: str, model_id: str, version_id: str) -> str:
     return f"projects/{project}/models/{model_id}/versions/{version_id}"
 
 
-def operation_name(project: str, operation_id: str) -> str:
-    """Return ``projects/P/operations/O``."""
-    return f"projects/{project}/operations/{operation_id}"
+def study_name(project: str, location_id: str, study_id: str) -> str:
+    """Return ``projects/P/locations/L/studies/S``."""
+    return f"projects/{project}/locations/{location_id}/studies/{study_id}"
+
+
+def trial_name(project: str, location_id: str, study_id: str, number: int) -> str:
+    """Return ``projects/P/locations/L/studies/S/trials/1``."""
+    return f"{study_name(project, location_id, study_id)}/trials/{number}"
+
+
+def operation_name(project: str, operation_id: str, location_id: str = "") -> str:
+    """Return ``projects/P/operations/O``, or ``projects/P/locations/L/operations/O``."""
+    place = f"/locations/{location_id}" if location_id else ""
+    return f"projects/{project}{place}/operations/{operation_id}"
 
 
 def location_name(project: str, location_id: str) -> str:

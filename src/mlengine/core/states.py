@@ -1,10 +1,12 @@
-"""The states of jobs and versions, and which moves between them are lawful.
+"""The states of jobs, versions, studies and trials, and which moves between them are lawful.
 
     job      QUEUED ─▶ PREPARING ─▶ RUNNING ─▶ SUCCEEDED
                │           │           ├─────▶ FAILED      (also from PREPARING and QUEUED)
                └───────────┴───────────┴─────▶ CANCELLING ─▶ CANCELLED
     version  CREATING ─▶ READY ⇄ UPDATING      CREATING ─▶ FAILED
              READY, FAILED ─▶ DELETING ─▶ (gone)    DELETING ─▶ FAILED (it could not be removed)
+    study    ACTIVE ⇄ INACTIVE      ACTIVE, INACTIVE ─▶ COMPLETED
+    trial    REQUESTED ─▶ ACTIVE ─▶ STOPPING ─▶ COMPLETED      REQUESTED, ACTIVE ─▶ COMPLETED
 
 What each state promises, and when it is published:
 
@@ -14,6 +16,10 @@ What each state promises, and when it is published:
 - CANCELLING: it will end as CANCELLED, never as SUCCEEDED; replicas may still run.
 - SUCCEEDED, FAILED, CANCELLED: final, and no process of the job is left.
 - READY: a worker has loaded the version *and* answered.
+- REQUESTED: somebody wants this point tried; nobody does so yet.
+- ACTIVE, STOPPING: a client has the trial; in STOPPING it has been asked to come to an end.
+- COMPLETED: of a trial, its result is in the books and never changes; of a study, there is
+  nothing left to try.
 """
 
 from __future__ import annotations
@@ -23,16 +29,21 @@ from collections.abc import Mapping
 
 __all__ = [
     "JOB_MOVES",
+    "PENDING_TRIAL_STATES",
+    "STUDY_MOVES",
     "TERMINAL_JOB_STATES",
+    "TRIAL_MOVES",
     "VERSION_MOVES",
     "JobState",
+    "StudyState",
+    "TrialState",
     "VersionState",
     "may_move",
 ]
 
 
 class JobState(enum.StrEnum):
-    """State of a job (`Job.state`); the same enum serves trials."""
+    """State of a job (`Job.state`), and of a tuning job's trial as its output shows it."""
 
     QUEUED = "QUEUED"
     PREPARING = "PREPARING"
@@ -58,6 +69,23 @@ class VersionState(enum.StrEnum):
     DELETING = "DELETING"
 
 
+class StudyState(enum.StrEnum):
+    """State of a study (`Study.state`)."""
+
+    ACTIVE = "ACTIVE"
+    INACTIVE = "INACTIVE"
+    COMPLETED = "COMPLETED"
+
+
+class TrialState(enum.StrEnum):
+    """State of a study's trial (`Trial.state`)."""
+
+    REQUESTED = "REQUESTED"
+    ACTIVE = "ACTIVE"
+    STOPPING = "STOPPING"
+    COMPLETED = "COMPLETED"
+
+
 TERMINAL_JOB_STATES = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED})
 
 JOB_MOVES: Mapping[JobState, frozenset[JobState]] = {
@@ -76,6 +104,22 @@ VERSION_MOVES: Mapping[VersionState, frozenset[VersionState]] = {
     VersionState.UPDATING: frozenset({VersionState.READY}),
     VersionState.FAILED: frozenset({VersionState.DELETING}),
     VersionState.DELETING: frozenset({VersionState.FAILED}),
+}
+
+STUDY_MOVES: Mapping[StudyState, frozenset[StudyState]] = {
+    StudyState.ACTIVE: frozenset({StudyState.INACTIVE, StudyState.COMPLETED}),
+    StudyState.INACTIVE: frozenset({StudyState.ACTIVE, StudyState.COMPLETED}),
+    StudyState.COMPLETED: frozenset(),
+}
+
+PENDING_TRIAL_STATES = frozenset({TrialState.ACTIVE, TrialState.STOPPING})
+"""In which a client has the trial."""
+
+TRIAL_MOVES: Mapping[TrialState, frozenset[TrialState]] = {
+    TrialState.REQUESTED: frozenset({TrialState.ACTIVE, TrialState.COMPLETED}),
+    TrialState.ACTIVE: frozenset({TrialState.STOPPING, TrialState.COMPLETED}),
+    TrialState.STOPPING: frozenset({TrialState.COMPLETED}),
+    TrialState.COMPLETED: frozenset(),
 }
 
 

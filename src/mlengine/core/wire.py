@@ -1,12 +1,14 @@
 """JSON ⇄ resources, by the rules of Google's JSON mapping of protocol buffers.
 
-Reading accepts camelCase and snake_case, strings for int64, and ``null`` for "unset"; it refuses
-an unknown field by name. Writing is camelCase, int64 as strings, unset fields left out.
+Reading accepts camelCase and snake_case, strings for int64, ``null`` for "unset", and the strings
+``NaN``, ``Infinity`` and ``-Infinity`` for what JSON has no number for; it refuses an unknown field
+by name. Writing is camelCase, int64 as strings, unset fields left out.
 """
 
 from __future__ import annotations
 
 import functools
+import math
 import types
 import typing
 from collections.abc import Mapping
@@ -21,6 +23,7 @@ __all__ = ["apply_mask", "camel", "decode", "encode", "field_types", "snake"]
 
 R = TypeVar("R", bound=Resource)
 _MAX_SHOWN_CHARS = 128  # of a name that the caller made up
+_NO_NUMBERS = ("NaN", "Infinity", "-Infinity")
 
 
 class _Field(NamedTuple):
@@ -28,7 +31,7 @@ class _Field(NamedTuple):
     camel: str
     type: Any
     int64: bool
-    unset: float
+    unset: float | None
 
 
 def decode(cls: type[R], value: object, *, at: str, own_fields_only: bool = False) -> R:
@@ -80,6 +83,8 @@ def encode(resource: Resource) -> dict[str, Any]:
             continue
         if isinstance(value, int | float) and not isinstance(value, bool) and value == field.unset:
             continue
+        if field.type is float and not math.isfinite(value):
+            value = _NO_NUMBERS[0 if math.isnan(value) else 1 if value > 0 else 2]
         out[field.camel] = _write(value, field.int64)
     return out
 
@@ -140,9 +145,11 @@ def _fields_in_order(cls: type[Resource]) -> tuple[_Field, ...]:
     found = []
     for info in msgspec.structs.fields(cls):
         hint = hints[info.name]
-        int64 = bool(typing.get_origin(hint) is typing.Annotated)
-        # Zero but for the few of our own fields in which zero says something.
-        unset = info.default if isinstance(info.default, int | float) else 0
+        int64 = any(typing.get_origin(part) is typing.Annotated for part in _parts(hint))
+        # Zero, but for fields in which zero says something: those that are None when unset, and
+        # the few of our own that have another default.
+        known = info.default is None or isinstance(info.default, int | float)
+        unset = info.default if known else 0
         found.append(_Field(info.name, info.encode_name, _strip(hint), int64, unset))
     return tuple(found)
 
@@ -155,12 +162,18 @@ def _fields(cls: type[Resource]) -> dict[str, _Field]:
     return by_name
 
 
+def _parts(hint: Any) -> tuple[Any, ...]:
+    """Return a type, and those that it is made of: ``Int64 | None``, ``list[Int64]``."""
+    return (hint, *typing.get_args(hint))
+
+
 def _strip(hint: Any) -> Any:
     """Drop `Annotated` and `| None` from a type."""
+    if typing.get_origin(hint) in (Union, types.UnionType):
+        some = [part for part in typing.get_args(hint) if part is not type(None)]
+        hint = some[0] if len(some) == 1 else hint  # of several, any is taken as it comes
     if typing.get_origin(hint) is typing.Annotated:
         hint = typing.get_args(hint)[0]
-    if typing.get_origin(hint) in (Union, types.UnionType):
-        (hint,) = (a for a in typing.get_args(hint) if a is not type(None))
     return hint
 
 
@@ -173,7 +186,7 @@ def _read(kind: Any, int64: bool, value: object, at: str, own_fields_only: bool)
         if item_kind is str and all(isinstance(item, str) for item in value):
             return list(value)  # writing down where each stands is what costs
         return [
-            _read(item_kind, False, item, f"{at}[{i}]", own_fields_only)
+            _read(_strip(item_kind), int64, item, f"{at}[{i}]", own_fields_only)
             for i, item in enumerate(value)
         ]
     if origin is dict:
@@ -203,6 +216,8 @@ def _read_scalar(kind: Any, int64: bool, value: object, at: str) -> Any:
     if kind is int:
         return _read_int(value, at, bits=64 if int64 else 32)
     if kind is float:
+        if value in _NO_NUMBERS:
+            return float(str(value))
         if isinstance(value, int | float) and not isinstance(value, bool):
             try:
                 return float(value)
@@ -231,7 +246,7 @@ def _write(value: Any, int64: bool) -> Any:
     if isinstance(value, Resource):
         return encode(value)
     if isinstance(value, list):
-        return [_write(item, False) for item in value]
+        return [_write(item, int64) for item in value]
     if isinstance(value, dict):
         return {k: _write(v, False) for k, v in value.items()}
     return str(value) if int64 else value

@@ -3,6 +3,8 @@
 `open_store(url)` gives a `Store`: SQLite is one file of one engine; on PostgreSQL several engines
 share one. A record is a value read at one moment; every write names what it expects to find and
 fails without effect when somebody else was first.
+
+Long because it is one contract, which every technology holds whole.
 """
 
 from __future__ import annotations
@@ -13,10 +15,13 @@ from typing import Any, Protocol
 import msgspec
 
 from mlengine.core.errors import Unavailable
+from mlengine.core.names import study_name, trial_name
 from mlengine.core.resources import Bucket, Job, Model, Operation, Version
-from mlengine.core.states import JobState, VersionState
+from mlengine.core.states import JobState, StudyState, TrialState, VersionState
+from mlengine.core.studies import Measurement, Study, Trial
 
 __all__ = [
+    "EndedOperation",
     "EventRecord",
     "JobRecord",
     "ModelRecord",
@@ -24,6 +29,8 @@ __all__ = [
     "OperationRecord",
     "Store",
     "StoreAway",
+    "StudyRecord",
+    "TrialRecord",
     "VersionRecord",
     "open_store",
 ]
@@ -41,6 +48,9 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
         uid: Safe as a folder name, unique for ever, also between ids that differ in case only.
         job: The API's view; `job.state` and `job.etag` are filled in.
         attempt: Number of the newest attempt; 0 before the first. It fences every write.
+        parent: The uid of the job that this one is a part of, as a trial is of a tuning job; empty
+            for a job of its own. A child's id is its parent's, a slash and a number, so that it is
+            never one that a user gave.
     """
 
     seq: int
@@ -48,6 +58,7 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
     uid: str
     job: Job
     attempt: int
+    parent: str = ""
 
     @property
     def state(self) -> JobState:
@@ -117,6 +128,72 @@ class NewOperation(msgspec.Struct, frozen=True, kw_only=True):
     response: dict[str, Any] | None = None
 
 
+class EndedOperation(msgspec.Struct, frozen=True, kw_only=True):
+    """An operation that ends well in the very transaction that does what it is for.
+
+    `operation_id` is that of an open one, or of one that nobody has seen yet.
+    """
+
+    operation_id: str
+    metadata: dict[str, Any]
+    response: dict[str, Any]
+
+
+class StudyRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """A study as it was read.
+
+    Attributes:
+        uid: Unique for ever.
+        owner: The uid of the tuning job whose study it is; empty for one of its own.
+        study: The API's view; `study.name` is the bare id, `study.state` is filled in.
+        last_trial: The highest number that a trial of it ever had.
+    """
+
+    seq: int
+    project: str
+    location: str
+    uid: str
+    owner: str
+    study: Study
+    last_trial: int
+
+    @property
+    def study_id(self) -> str:
+        return self.study.name
+
+    @property
+    def name(self) -> str:
+        """The whole name, as the API has it."""
+        return study_name(self.project, self.location, self.study_id)
+
+    @property
+    def state(self) -> StudyState:
+        return StudyState(self.study.state)
+
+
+class TrialRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """A trial as it was read.
+
+    `trial.name` is the bare number; state and client are filled in, `trial.measurements` never is.
+    """
+
+    seq: int
+    project: str
+    location: str
+    study_id: str
+    number: int
+    trial: Trial
+
+    @property
+    def name(self) -> str:
+        """The whole name, as the API has it."""
+        return trial_name(self.project, self.location, self.study_id, self.number)
+
+    @property
+    def state(self) -> TrialState:
+        return TrialState(self.trial.state)
+
+
 class EventRecord(msgspec.Struct, frozen=True, kw_only=True):
     """One change, in the order in which changes were committed."""
 
@@ -139,7 +216,8 @@ class Store(Protocol):
     3. `move_*` changes state only if record state **and** attempt are still those of the record
        given, and the move is lawful (`core.states`); otherwise it returns None and changes nothing.
        A terminal state cannot be left, not even by raw SQL (trigger). A job that is preparing or
-       running may also stay there with a higher attempt; attempt numbers never go back.
+       running may also stay there with a higher attempt; attempt numbers never go back. A trial
+       that is COMPLETED never changes at all, it can only be removed.
     4. `edit_*` applies a pure function to the newest value inside one transaction and may be called
        again by it on a conflict; the function must not change state, id or output of `move_*`.
        If it changes nothing, nothing is written.
@@ -149,13 +227,25 @@ class Store(Protocol):
     7. Errors: `NotFound`, `AlreadyExists`, `FailedPrecondition` of `core.errors`; a locked or full
        database is `Unavailable`, never a bare SQL error.
     8. Methods are thread-safe.
-    9. All of this holds between processes that have the same database open, too. Of those at most
+    9. Trials of a study are numbered 1, 2, 3, … in the order in which they were added, without a
+       gap; a number is never used again, also after its trial was removed.
+    10. All of this holds between processes that have the same database open, too. Of those at most
        one has the `lead`; it passes on when that store is closed, or its process or network ends.
     """
 
     # jobs
-    def add_job(self, project: str, job: Job, *, uid: str, priority: int = 0) -> JobRecord:
-        """Insert a QUEUED job; `job.create_time` is kept."""
+    def add_job(
+        self, project: str, job: Job, *, uid: str, priority: int = 0, parent: str = ""
+    ) -> JobRecord:
+        """Insert a QUEUED job; `job.create_time` is kept.
+
+        With a `parent` (a job's uid) it is part of that one: `jobs` and `count_jobs`, which are
+        for people, leave it out; whatever runs jobs sees it.
+        """
+        ...
+
+    def children(self, record: JobRecord) -> Sequence[JobRecord]:
+        """Return the jobs that are part of this one, oldest first."""
         ...
 
     def job(self, project: str, job_id: str) -> JobRecord: ...
@@ -169,7 +259,10 @@ class Store(Protocol):
         ...
 
     def count_jobs(self, states: Collection[JobState]) -> int:
-        """Return how many jobs of all projects are in these states, without reading them."""
+        """Return how many jobs of all projects are in these states, without reading them.
+
+        Those that are part of another do not count.
+        """
         ...
 
     def queue_position(self, record: JobRecord, *, priority: int) -> int:
@@ -282,6 +375,89 @@ class Store(Protocol):
 
         `FailedPrecondition` when it is the default and others exist.
         """
+        ...
+
+    # studies and trials
+    def add_study(
+        self, project: str, location: str, study: Study, *, uid: str, owner: str = ""
+    ) -> StudyRecord:
+        """Insert an ACTIVE study; `study.name` is the bare id."""
+        ...
+
+    def study(self, project: str, location: str, study_id: str) -> StudyRecord: ...
+    def studies(self, project: str, location: str) -> Sequence[StudyRecord]:
+        """Return every study, newest first."""
+        ...
+
+    def study_of(self, owner: str) -> StudyRecord | None:
+        """Return the study of a tuning job, by the job's uid."""
+        ...
+
+    def move_study(
+        self, record: StudyRecord, to: StudyState, **changes: Any
+    ) -> StudyRecord | None: ...
+    def remove_study(self, record: StudyRecord) -> None:
+        """Remove a study with all of its trials and measurements; `NotFound` if it is gone."""
+        ...
+
+    def add_trial(self, study: StudyRecord, trial: Trial, state: TrialState) -> TrialRecord:
+        """Add a trial that somebody brings: REQUESTED, or COMPLETED elsewhere."""
+        ...
+
+    def hand_out(
+        self,
+        study: StudyRecord,
+        client_id: str,
+        count: int,
+        *,
+        fresh: Sequence[Trial] = (),
+        fewer: bool = False,
+        ending: Callable[[Sequence[TrialRecord]], EndedOperation] | None = None,
+    ) -> Sequence[TrialRecord] | None:
+        """Give a client so many trials, all at once or none.
+
+        First come those that it has and that are not COMPLETED, as they are; then REQUESTED ones,
+        oldest first; then the `fresh` ones as new trials. The latter two become ACTIVE, and the
+        client's. None, and nothing changes, if
+
+        - that makes fewer than `count`, unless `fewer` is true; or
+        - fresh ones are needed, and the study is not ACTIVE, or has had another new trial since
+          `study` was read: what was chosen without knowing of that one has to be chosen again.
+
+        Args:
+            ending: Says of the trials how the operation that asked for them ends; it is written in
+                the same transaction.
+        """
+        ...
+
+    def trial(self, study: StudyRecord, number: int) -> TrialRecord: ...
+    def trials(
+        self, study: StudyRecord, *, numbers: Collection[int] | None = None
+    ) -> Sequence[TrialRecord]:
+        """Return trials by number, lowest first; all of them by default."""
+        ...
+
+    def trial_states(self, study: StudyRecord) -> dict[int, TrialState]:
+        """Return the state of each trial by its number, lowest first, without reading them."""
+        ...
+
+    def move_trial(
+        self, record: TrialRecord, to: TrialState, **changes: Any
+    ) -> TrialRecord | None: ...
+    def measure_trial(
+        self, record: TrialRecord, measurements: Sequence[Measurement]
+    ) -> TrialRecord | None:
+        """Add what was measured of an ACTIVE or STOPPING trial; None if it is neither."""
+        ...
+
+    def measurements(
+        self, study: StudyRecord, *, number: int | None = None
+    ) -> dict[int, list[Measurement]]:
+        """Return what was measured of each trial, or of one, by step, then by elapsed time."""
+        ...
+
+    def remove_trial(self, record: TrialRecord) -> bool:
+        """Remove a trial in whatever state; False if it is gone."""
         ...
 
     # operations

@@ -18,6 +18,7 @@ from mlengine.store.tables import jobs
 
 __all__ = [
     "add",
+    "children",
     "count",
     "edit",
     "get",
@@ -44,7 +45,9 @@ def may_take(frm: JobState, to: JobState, *, attempt: int, new_attempt: int) -> 
     return may_move(frm, to) and new_attempt >= attempt
 
 
-def add(tx: Transaction, project: str, job: Job, *, uid: str, priority: int) -> JobRecord:
+def add(
+    tx: Transaction, project: str, job: Job, *, uid: str, priority: int, parent: str
+) -> JobRecord:
     taken = AlreadyExists(
         "A job with this id already exists.",
         f"Choose another id than '{job.job_id}': a job's id is used up, also if it failed.",
@@ -61,6 +64,7 @@ def add(tx: Transaction, project: str, job: Job, *, uid: str, priority: int) -> 
         priority=priority,
         revision=1,
         body=_text(job),
+        parent=parent,
     )
     name = job_name(project, job.job_id)
     tx.event(project, name, "job.created", to=JobState.QUEUED, attempt=0)
@@ -72,9 +76,14 @@ def get(tx: Transaction, project: str, job_id: str) -> JobRecord:
 
 
 def listed(tx: Transaction, project: str, *, before_seq: int | None, limit: int) -> list[JobRecord]:
-    select = sa.select(jobs).where(jobs.c.project == project)
+    select = sa.select(jobs).where(jobs.c.project == project, jobs.c.parent == "")
     rows = documents.page(tx, select, jobs.c.seq, before_seq=before_seq, limit=limit)
     return [_record(row) for row in rows]
+
+
+def children(tx: Transaction, record: JobRecord) -> list[JobRecord]:
+    select = sa.select(jobs).where(jobs.c.project == record.project, jobs.c.parent == record.uid)
+    return [_record(row) for row in tx.rows(select.order_by(jobs.c.seq))]
 
 
 def in_states(
@@ -100,7 +109,7 @@ def queue(tx: Transaction) -> list[int]:
 
 
 def count(tx: Transaction, states: Collection[JobState]) -> int:
-    select = sa.select(sa.func.count()).where(jobs.c.state.in_(sorted(states)))
+    select = sa.select(sa.func.count()).where(jobs.c.state.in_(sorted(states)), jobs.c.parent == "")
     return int(tx.connection.execute(select).scalar_one())
 
 
@@ -185,4 +194,5 @@ def _record(row: sa.Row[Any]) -> JobRecord:
         uid=row.uid,
         job=documents.read(Job, row.body, job_id=row.job_id, state=row.state, etag=etag),
         attempt=row.attempt,
+        parent=row.parent,
     )

@@ -9,11 +9,11 @@ import sqlalchemy as sa
 from mlengine.core.errors import AlreadyExists, FailedPrecondition, NotFound
 from mlengine.core.names import operation_name
 from mlengine.core.resources import Operation
-from mlengine.store import OperationRecord, documents
+from mlengine.store import EndedOperation, OperationRecord, documents
 from mlengine.store.database import Transaction
 from mlengine.store.tables import operations
 
-__all__ = ["add", "edit", "finish", "get", "listed", "unfinished"]
+__all__ = ["add", "edit", "end", "finish", "get", "listed", "unfinished"]
 
 
 def add(
@@ -94,6 +94,26 @@ def finish(
     name = operation_name(project, operation_id)
     tx.event(project, name, "operation.finished", failed=error is not None)
     return get(tx, project, operation_id)
+
+
+def end(tx: Transaction, project: str, ended: EndedOperation) -> None:
+    """End an operation inside the transaction that did its work, which notes the event.
+
+    `FailedPrecondition` if it has ended: that transaction must not happen a second time.
+    """
+    operation = Operation(metadata=ended.metadata, response=ended.response)
+    its = [operations.c.project == project, operations.c.operation_id == ended.operation_id]
+    row = tx.one(sa.select(operations).where(*its).with_for_update())
+    if row is None:
+        values = {"operation_id": ended.operation_id, "subject": "", "done": True}
+        values |= {"project": project, "body": _text(operation)}
+        tx.connection.execute(sa.insert(operations), values)
+        return
+    if row.done:
+        raise FailedPrecondition(
+            f"The operation '{ended.operation_id}' is done.", "It can only be read.", field="name"
+        )
+    _write(tx, _record(row), operation, done=True)
 
 
 def _write(tx: Transaction, record: OperationRecord, operation: Operation, *, done: bool) -> None:

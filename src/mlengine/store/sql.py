@@ -2,6 +2,8 @@
 
 One method is one transaction; what happens in it stands in the module of its resource. Nothing
 here or there is a technology's own: that is in `sqlite.py` and `postgres.py`.
+
+Long because the contract is: each method is one line that says where it is done.
 """
 
 from __future__ import annotations
@@ -16,14 +18,18 @@ import sqlalchemy as sa
 from mlengine.core.clock import Clock, SystemClock
 from mlengine.core.errors import AlreadyExists, InvalidArgument
 from mlengine.core.resources import Bucket, Job, Model, Version
-from mlengine.core.states import JobState, VersionState
+from mlengine.core.states import JobState, StudyState, TrialState, VersionState
+from mlengine.core.studies import Measurement, Study, Trial
 from mlengine.store import (
+    EndedOperation,
     EventRecord,
     JobRecord,
     ModelRecord,
     NewOperation,
     OperationRecord,
     Store,
+    StudyRecord,
+    TrialRecord,
     VersionRecord,
     buckets,
     facts,
@@ -31,7 +37,9 @@ from mlengine.store import (
     models,
     noted,
     operations,
+    studies,
     tables,
+    trials,
     versions,
 )
 from mlengine.store.database import Database, Transaction
@@ -68,8 +76,15 @@ class SqlStore:
 
     # jobs
 
-    def add_job(self, project: str, job: Job, *, uid: str, priority: int = 0) -> JobRecord:
-        return self._database.write(jobs.add, project, job, uid=uid, priority=priority)
+    def add_job(
+        self, project: str, job: Job, *, uid: str, priority: int = 0, parent: str = ""
+    ) -> JobRecord:
+        return self._database.write(
+            jobs.add, project, job, uid=uid, priority=priority, parent=parent
+        )
+
+    def children(self, record: JobRecord) -> Sequence[JobRecord]:
+        return self._database.read(jobs.children, record)
 
     def job(self, project: str, job_id: str) -> JobRecord:
         return self._database.read(jobs.get, project, job_id)
@@ -201,6 +216,72 @@ class SqlStore:
 
     def remove_version(self, record: VersionRecord) -> bool:
         return self._database.write(versions.remove, record)
+
+    # studies and trials
+
+    def add_study(
+        self, project: str, location: str, study: Study, *, uid: str, owner: str = ""
+    ) -> StudyRecord:
+        return self._database.write(studies.add, project, location, study, uid=uid, owner=owner)
+
+    def study(self, project: str, location: str, study_id: str) -> StudyRecord:
+        return self._database.read(studies.get, project, location, study_id)
+
+    def studies(self, project: str, location: str) -> Sequence[StudyRecord]:
+        return self._database.read(studies.listed, project, location)
+
+    def study_of(self, owner: str) -> StudyRecord | None:
+        return self._database.read(studies.of_owner, owner)
+
+    def move_study(self, record: StudyRecord, to: StudyState, **changes: Any) -> StudyRecord | None:
+        return self._database.write(studies.move, record, to, changes=changes)
+
+    def remove_study(self, record: StudyRecord) -> None:
+        self._database.write(studies.remove, record)
+
+    def add_trial(self, study: StudyRecord, trial: Trial, state: TrialState) -> TrialRecord:
+        return self._database.write(trials.add, study, trial, state)
+
+    def hand_out(
+        self,
+        study: StudyRecord,
+        client_id: str,
+        count: int,
+        *,
+        fresh: Sequence[Trial] = (),
+        fewer: bool = False,
+        ending: Callable[[Sequence[TrialRecord]], EndedOperation] | None = None,
+    ) -> Sequence[TrialRecord] | None:
+        return self._database.write(
+            trials.hand_out, study, client_id, count, fresh=fresh, fewer=fewer, ending=ending
+        )
+
+    def trial(self, study: StudyRecord, number: int) -> TrialRecord:
+        return self._database.read(trials.get, study, number)
+
+    def trials(
+        self, study: StudyRecord, *, numbers: Collection[int] | None = None
+    ) -> Sequence[TrialRecord]:
+        return self._database.read(trials.listed, study, numbers=numbers)
+
+    def trial_states(self, study: StudyRecord) -> dict[int, TrialState]:
+        return self._database.read(trials.states, study)
+
+    def move_trial(self, record: TrialRecord, to: TrialState, **changes: Any) -> TrialRecord | None:
+        return self._database.write(trials.move, record, to, changes=changes)
+
+    def measure_trial(
+        self, record: TrialRecord, measurements: Sequence[Measurement]
+    ) -> TrialRecord | None:
+        return self._database.write(trials.measure, record, measurements)
+
+    def measurements(
+        self, study: StudyRecord, *, number: int | None = None
+    ) -> dict[int, list[Measurement]]:
+        return self._database.read(trials.measured, study, number=number)
+
+    def remove_trial(self, record: TrialRecord) -> bool:
+        return self._database.write(trials.remove, record)
 
     # operations
 

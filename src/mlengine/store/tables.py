@@ -14,9 +14,12 @@ __all__ = [
     "events",
     "facts",
     "jobs",
+    "measurements",
     "metadata",
     "models",
     "operations",
+    "studies",
+    "trials",
     "versions",
 ]
 
@@ -42,12 +45,14 @@ jobs = sa.Table(
     sa.Column("priority", sa.Integer, nullable=False),
     sa.Column("revision", sa.Integer, nullable=False),
     sa.Column("body", sa.Text, nullable=False),
+    # The uid of the job that this one is a part of; empty: it is nobody's.
+    sa.Column("parent", sa.Text, nullable=False, server_default=""),
     sa.UniqueConstraint("project", "job_id", name="jobs_id"),
     sqlite_autoincrement=True,
 )
 # A uid names a folder, and some file systems take `A` and `a` for the same name.
 sa.Index("jobs_uid", sa.func.lower(jobs.c.uid), unique=True)
-sa.Index("jobs_newest", jobs.c.project, jobs.c.seq)
+sa.Index("jobs_newest", jobs.c.project, jobs.c.parent, jobs.c.seq)
 sa.Index("jobs_queue", jobs.c.state, jobs.c.priority.desc(), jobs.c.seq)
 
 models = sa.Table(
@@ -88,6 +93,55 @@ sa.Index(
     unique=True,
     sqlite_where=versions.c.is_default,
     postgresql_where=versions.c.is_default,
+)
+
+studies = sa.Table(
+    "studies",
+    metadata,
+    _seq(),
+    sa.Column("project", sa.Text, nullable=False),
+    sa.Column("location", sa.Text, nullable=False),
+    sa.Column("study_id", sa.Text, nullable=False),
+    sa.Column("uid", sa.Text, nullable=False),
+    sa.Column("owner", sa.Text, nullable=False),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("last_trial", sa.Integer, nullable=False),
+    sa.Column("revision", sa.Integer, nullable=False),
+    sa.Column("body", sa.Text, nullable=False),
+    sa.UniqueConstraint("project", "location", "study_id", name="studies_id"),
+    sqlite_autoincrement=True,
+)
+sa.Index("studies_uid", sa.func.lower(studies.c.uid), unique=True)
+sa.Index("studies_owner", studies.c.owner)
+
+trials = sa.Table(
+    "trials",
+    metadata,
+    _seq(),
+    sa.Column("study_seq", _Seq, sa.ForeignKey("studies.seq"), nullable=False),
+    sa.Column("number", sa.Integer, nullable=False),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("client_id", sa.Text, nullable=False),
+    sa.Column("revision", sa.Integer, nullable=False),
+    sa.Column("body", sa.Text, nullable=False),
+    sa.UniqueConstraint("study_seq", "number", name="trials_number"),
+    sqlite_autoincrement=True,
+)
+sa.Index("trials_state", trials.c.study_seq, trials.c.state, trials.c.number)
+
+# Rows of their own: one more costs the same however many a trial has.
+measurements = sa.Table(
+    "measurements",
+    metadata,
+    _seq(),
+    sa.Column("trial_seq", _Seq, sa.ForeignKey("trials.seq"), nullable=False),
+    sa.Column("step", sa.BigInteger, nullable=False),
+    sa.Column("elapsed", sa.Float, nullable=False),
+    sa.Column("body", sa.Text, nullable=False),
+    sqlite_autoincrement=True,
+)
+sa.Index(
+    "measurements_order", measurements.c.trial_seq, measurements.c.step, measurements.c.elapsed
 )
 
 operations = sa.Table(

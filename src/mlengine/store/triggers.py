@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Set
 from typing import Any, NamedTuple
 
-from mlengine.core.states import JOB_MOVES, VERSION_MOVES
+from mlengine.core.states import JOB_MOVES, STUDY_MOVES, TRIAL_MOVES, VERSION_MOVES
 
 __all__ = ["RULES", "Rule"]
 
@@ -35,8 +35,27 @@ RULES: Mapping[str, Rule] = {
         "NEW.attempt < OLD.attempt OR NEW.job_id <> OLD.job_id OR NEW.uid <> OLD.uid",
         "an attempt goes back, or a job changes its name",
     ),
+    "jobs_family": Rule("UPDATE", "jobs", "NEW.parent <> OLD.parent", "a job changes its parent"),
     "jobs_stay": Rule("DELETE", "jobs", "TRUE", "a job is kept for ever"),
     "versions_moves": Rule("UPDATE", "versions", _unlawful(VERSION_MOVES), "unlawful version move"),
+    "studies_moves": Rule("UPDATE", "studies", _unlawful(STUDY_MOVES), "unlawful study move"),
+    "studies_count": Rule(
+        "UPDATE",
+        "studies",
+        "NEW.last_trial < OLD.last_trial OR NEW.uid <> OLD.uid OR NEW.study_id <> OLD.study_id",
+        "a study counts back, or changes its name",
+    ),
+    "trials_moves": Rule("UPDATE", "trials", _unlawful(TRIAL_MOVES), "unlawful trial move"),
+    "trials_final": Rule(
+        "UPDATE", "trials", "OLD.state = 'COMPLETED'", "a completed trial never changes"
+    ),
+    "trials_number": Rule(
+        "UPDATE",
+        "trials",
+        "NEW.number <> OLD.number OR NEW.study_seq <> OLD.study_seq",
+        "a trial changes its number",
+    ),
+    "measurements_stay": Rule("UPDATE", "measurements", "TRUE", "a measurement never changes"),
     "events_stay": Rule("UPDATE", "events", "TRUE", "an event is never rewritten"),
 }
 """Name of each trigger → the rule that it holds."""

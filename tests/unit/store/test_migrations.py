@@ -17,9 +17,11 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 from mlengine.core.resources import Job
+from mlengine.core.states import TrialState
+from mlengine.core.studies import Study, Trial
 from mlengine.store import migrations, open_store, tables
 from tests.live.postgres import PostgresServer
-from tests.unit.store.records import everything, fill
+from tests.unit.store.records import everything, fill, fill_studies
 
 FOLDER = Path(migrations.__file__).parent
 
@@ -129,11 +131,36 @@ def test_rows_outlive_the_way_to_an_older_release_and_back(
         connection.exec_driver_sql("UPDATE jobs SET state = 'QUEUED'")
 
 
+def test_a_release_without_studies_loses_those_alone_and_children_find_back(
+    new_url: Callable[[], str],
+) -> None:
+    url = new_url()
+    store = open_store(url)
+    fill(store)
+    before = everything(store)
+    fill_studies(store)
+    census = store.job("p", "census")
+    children = store.children(census)
+    assert [record.job_id for record in children] == ["census/2"]
+    store.close()
+    with connected(url) as connection:
+        walk(connection, command.downgrade, "0003")
+    store = open_store(url)
+    assert store.studies("p", "local") == []
+    assert store.children(census) == children
+    assert store.jobs("p") == before[1]
+    study = store.add_study("p", "local", Study(name="s"), uid="s1")
+    assert store.add_trial(study, Trial(), TrialState.REQUESTED).number == 1
+    store.close()
+
+
 def compare_rows(connection: sa.Connection, revision: str) -> list[str]:
     """Return what is not as that release left it: its version, its tables, its number of rows."""
     counts = {"jobs": 2, "models": 1, "versions": 2, "operations": 1, "buckets": 1, "events": 14}
     if revision >= "0003":
         counts["facts"] = 0
+    if revision >= "0004":
+        counts |= {"studies": 0, "trials": 0, "measurements": 0}
     found = {
         name: connection.exec_driver_sql(f"SELECT count(*) FROM {name}").scalar_one()
         for name in sa.inspect(connection).get_table_names()

@@ -1,0 +1,134 @@
+"""Studies in the tables. Each function works inside the transaction that it is given.
+
+A trial's number is given out here and nowhere else: under the lock of its study, and never again,
+also after the trial was deleted.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+
+from mlengine.core.errors import AlreadyExists, NotFound
+from mlengine.core.names import study_name
+from mlengine.core.states import STUDY_MOVES, StudyState
+from mlengine.core.studies import Study
+from mlengine.store import StudyRecord, documents
+from mlengine.store.database import Transaction
+from mlengine.store.tables import measurements, studies, trials
+
+__all__ = ["add", "count_on", "get", "listed", "locked", "move", "of_owner", "remove"]
+
+_KNOWN = 100  # names among which one that was meant is looked for
+
+
+def add(
+    tx: Transaction, project: str, location: str, study: Study, *, uid: str, owner: str
+) -> StudyRecord:
+    taken = AlreadyExists(
+        "A study with this id already exists.",
+        f"Choose another id than '{study.name}', or delete that study first.",
+        field="study_id",
+    )
+    tx.insert(
+        studies,
+        taken=taken,
+        project=project,
+        location=location,
+        study_id=study.name,
+        uid=uid,
+        owner=owner,
+        state=StudyState.ACTIVE,
+        last_trial=0,
+        revision=1,
+        body=_text(study),
+    )
+    name = study_name(project, location, study.name)
+    tx.event(project, name, "study.created", to=StudyState.ACTIVE)
+    return get(tx, project, location, study.name)
+
+
+def get(tx: Transaction, project: str, location: str, study_id: str) -> StudyRecord:
+    select = sa.select(studies).where(
+        studies.c.project == project,
+        studies.c.location == location,
+        studies.c.study_id == study_id,
+    )
+    row = tx.one(select)
+    if row is None:
+        newest = listed(tx, project, location)[:_KNOWN]
+        remedy = "List them with 'mlengine studies list'."
+        near = [record.study_id for record in newest]
+        raise NotFound.among("study", study_id, near, remedy, field="name")
+    return _record(row)
+
+
+def listed(tx: Transaction, project: str, location: str) -> list[StudyRecord]:
+    select = sa.select(studies).where(studies.c.project == project, studies.c.location == location)
+    return [_record(row) for row in tx.rows(select.order_by(studies.c.seq.desc()))]
+
+
+def of_owner(tx: Transaction, owner: str) -> StudyRecord | None:
+    row = tx.one(sa.select(studies).where(studies.c.owner == owner, studies.c.owner != ""))
+    return _record(row) if row else None
+
+
+def locked(tx: Transaction, record: StudyRecord) -> StudyRecord:
+    """Read a study again and keep every other writer from it, and from new trials, to the end."""
+    row = tx.one(sa.select(studies).where(studies.c.seq == record.seq).with_for_update())
+    if row is None:
+        raise NotFound(
+            f"The study '{record.study_id}' was deleted.", "Create it again.", field="name"
+        )
+    return _record(row)
+
+
+def count_on(tx: Transaction, record: StudyRecord, count: int) -> None:
+    """Note that so many more trials have numbers; the study is locked."""
+    update = sa.update(studies).where(studies.c.seq == record.seq)
+    tx.write(update.values(last_trial=studies.c.last_trial + count))
+
+
+def move(
+    tx: Transaction, record: StudyRecord, to: StudyState, *, changes: dict[str, Any]
+) -> StudyRecord | None:
+    if to not in STUDY_MOVES[record.state]:
+        return None
+    row = tx.one(sa.select(studies).where(studies.c.seq == record.seq).with_for_update())
+    if row is None or row.state != record.state:
+        return None
+    study = msgspec.structs.replace(_record(row).study, **changes)
+    update = sa.update(studies).where(studies.c.seq == record.seq)
+    tx.write(update.values(state=to, revision=studies.c.revision + 1, body=_text(study)))
+    detail = {"from": record.state, "to": to}
+    tx.event(record.project, record.name, "study.moved", **detail)
+    return locked(tx, record)
+
+
+def remove(tx: Transaction, record: StudyRecord) -> None:
+    locked(tx, record)
+    its = sa.select(trials.c.seq).where(trials.c.study_seq == record.seq)
+    # In this order nobody waits for another in a circle: study, trials, what they measured.
+    tx.rows(its.with_for_update())
+    tx.write(sa.delete(measurements).where(measurements.c.trial_seq.in_(its)))
+    tx.write(sa.delete(trials).where(trials.c.study_seq == record.seq))
+    tx.write(sa.delete(studies).where(studies.c.seq == record.seq))
+    tx.event(record.project, record.name, "study.removed")
+
+
+def _text(study: Study) -> str:
+    return documents.text(study, name="", state="")
+
+
+def _record(row: sa.Row[Any]) -> StudyRecord:
+    return StudyRecord(
+        seq=row.seq,
+        project=row.project,
+        location=row.location,
+        uid=row.uid,
+        owner=row.owner,
+        study=documents.read(Study, row.body, name=row.study_id, state=row.state),
+        last_trial=row.last_trial,
+    )
