@@ -189,6 +189,7 @@ class JobDetails(Resource):
 
     Times are seconds of the newest attempt: waiting for its turn, making its environment, starting
     its replicas, running, and keeping what it made. `warnings` is everything a user should see.
+    What remains is an estimate, of a tuning job that runs, from the trials that are over.
     """
 
     runtime: str = ""
@@ -200,6 +201,8 @@ class JobDetails(Resource):
     start_seconds: float = 0.0
     run_seconds: float = 0.0
     upload_seconds: float = 0.0
+    remaining_seconds: float = 0.0
+    remaining_usd: float = 0.0
     warnings: list[str] = []
 
 

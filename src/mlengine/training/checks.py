@@ -10,6 +10,7 @@ from mlengine.core.names import check_id, check_labels
 from mlengine.core.resources import Job, JobOptions, ReplicaConfig, Scheduling, TrainingInput
 from mlengine.core.wire import snake
 from mlengine.training.fields import refused
+from mlengine.training.hyperparameters import check_hyperparameters
 from mlengine.training.plan import ROLE_FIELDS, plan_replicas
 from mlengine.training.verdict import FINDINGS
 
@@ -78,6 +79,8 @@ def check_training_input(spec: TrainingInput) -> None:
     plan_replicas(spec)
     check_region(spec.region, field="training_input.region")
     _check_program(spec)
+    if spec.hyperparameters is not None:
+        check_hyperparameters(spec)
     if spec.scheduling:
         _check_scheduling(spec.scheduling)
 

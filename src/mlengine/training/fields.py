@@ -62,7 +62,7 @@ FIELDS: Mapping[str, Mapping[str, Rule]] = {
         "package_uris": Rule(_H, "installed, in this order, over the runtime", "`--package-path`"),
         "python_module": Rule(_H, "run as `python -m`", "`--module-name`"),
         "args": Rule(_H, "passed on in order; gs:// of a folder becomes its path", "after `--`"),
-        "hyperparameters": Rule(_X, "Tuning jobs are not supported yet; pass the values as args."),
+        "hyperparameters": Rule(_H, "makes it a tuning job; see HyperparameterSpec"),
         "region": Rule(_R, "there is one place, this machine; shown to the trainer"),
         "job_dir": Rule(_H, "passed as `--job-dir`, made if missing", "`--job-dir`"),
         "runtime_version": Rule(_H, "the libraries; the nearest that can run it, with a warning"),
@@ -77,6 +77,30 @@ FIELDS: Mapping[str, Mapping[str, Rule]] = {
             _H, "`chief` instead of `master` in TF_CONFIG, whatever the runtime"
         ),
         "enable_web_access": Rule(_X, "Interactive shells are not supported; leave it out."),
+    },
+    "HyperparameterSpec": {
+        "goal": Rule(_H, "MAXIMIZE if not set"),
+        "params": Rule(_H, "each becomes `--NAME=VALUE`, behind the args; see ParameterSpec"),
+        "max_trials": Rule(_H, "exactly so many trials are tried; 1 if not set"),
+        "max_parallel_trials": Rule(_H, "most trials at one time; 1 if not set"),
+        "max_failed_trials": Rule(
+            _H,
+            "so many failed trials fail the job; if not set, the first three (or as many as run at "
+            "one time) without a success",
+        ),
+        "hyperparameter_metric_tag": Rule(_H, "the objective; `training/hptuning/metric`"),
+        "enable_trial_early_stopping": Rule(_H, "stops trials by the median rule"),
+        "resume_previous_job_id": Rule(_H, "goes on with the study of a tuning job that is over"),
+        "algorithm": Rule(_H, "Bayesian if not set; GRID_SEARCH, RANDOM_SEARCH"),
+    },
+    "ParameterSpec": {
+        "parameter_name": Rule(_H, "verbatim the name of the flag"),
+        "type": Rule(_H, "DOUBLE, INTEGER, CATEGORICAL, DISCRETE"),
+        "min_value": Rule(_H, "of DOUBLE and INTEGER, inclusive"),
+        "max_value": Rule(_H, "likewise"),
+        "categorical_values": Rule(_H, "of CATEGORICAL"),
+        "discrete_values": Rule(_H, "of DISCRETE, in increasing order"),
+        "scale_type": Rule(_H, "how a range is spread; log scales need values above 0"),
     },
     "ReplicaConfig": {
         "accelerator_config": Rule(_H, "GPUs of each replica of the role, its own alone"),

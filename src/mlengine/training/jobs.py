@@ -10,16 +10,25 @@ from pathlib import Path
 import msgspec
 
 from mlengine.core.clock import Clock, rfc3339
-from mlengine.core.errors import Aborted, AlreadyExists, EngineError, NotFound
+from mlengine.core.errors import (
+    Aborted,
+    AlreadyExists,
+    EngineError,
+    InvalidArgument,
+    NotFound,
+)
 from mlengine.core.names import check_id, check_labels
-from mlengine.core.resources import Job, JobDetails, LogEntry
+from mlengine.core.resources import Job, JobDetails, LogEntry, TrainingInput
 from mlengine.core.states import JobState
-from mlengine.core.wire import apply_mask
+from mlengine.core.wire import apply_mask, camel
 from mlengine.runtime import failpoints
 from mlengine.store import JobRecord, Store
 from mlengine.training import logs
 from mlengine.training.checks import check_job
+from mlengine.training.hyperparameters import hyperparameters_of, is_tuning
 from mlengine.training.kinds import JobKind, kind_of
+from mlengine.training.trialjobs import trial_of
+from mlengine.training.trialoutput import rest_of, training_output
 
 __all__ = ["JOB_MASK", "Jobs", "folder_of"]
 
@@ -78,6 +87,7 @@ class Jobs:
         check_job(job)
         kind = self._kinds[kind_of(job)]
         try:
+            self._check_previous(project, job)
             warnings = [*kind.check(project, job), *self._admissible(project, job)]
         except EngineError:
             # What a repeated submit expects to hear, whatever is wrong with it besides.
@@ -103,6 +113,43 @@ class Jobs:
         self._wake()
         failpoints.hit("job.create.before-reply")
         return self.view(record)
+
+    def _check_previous(self, project: str, job: Job) -> None:
+        """Refuse to go on with a study that is not one, still goes on, or looks for another thing.
+
+        Raises:
+            InvalidArgument: It names the field that differs.
+        """
+        asked = hyperparameters_of(job.training_input or TrainingInput())
+        name = asked.resume_previous_job_id
+        if not name:
+            return
+        field = "training_input.hyperparameters.resume_previous_job_id"
+        try:
+            previous = self._store.job(project, name)
+        except NotFound as error:
+            raise InvalidArgument(error.problem, error.remedy, field=field) from None
+        if not is_tuning(previous.job):
+            raise InvalidArgument(f"'{name}' is no tuning job.", "Name one that is.", field=field)
+        if not previous.state.terminal:
+            raise InvalidArgument(
+                f"The job '{name}' is still {previous.state}.",
+                "Cancel it, or wait for its end.",
+                field=field,
+            )
+        before = hyperparameters_of(previous.job.training_input or TrainingInput())
+        for attribute, was, now in [
+            ("goal", before.maximize, asked.maximize),
+            ("hyperparameter_metric_tag", before.tag, asked.tag),
+            ("params", sorted(p.parameter_name for p in before.params),
+             sorted(p.parameter_name for p in asked.params)),
+        ]:  # fmt: skip
+            if was != now:
+                raise InvalidArgument(
+                    f"'{name}' has another {camel(attribute)}.",
+                    "A study goes on with the objective and the parameters that it has.",
+                    field=f"training_input.hyperparameters.{attribute}",
+                )
 
     def _refuse_used(self, project: str, job_id: str) -> None:
         """Raise if the id is taken."""
@@ -138,10 +185,25 @@ class Jobs:
 
     def view(self, record: JobRecord) -> Job:
         """Return a job as the API shows it: a queued one with its place in the queue."""
+        if is_tuning(record.job) and not record.state.terminal:
+            return self._tuning_view(record)
         if record.state is not JobState.QUEUED:
             return record.job
         place = self._store.queue_position(record, priority=_priority(record.job))
         return msgspec.structs.replace(record.job, job_position=place)
+
+    def _tuning_view(self, record: JobRecord) -> Job:
+        """Return a tuning job with what its trials have come to by now."""
+        spec = record.job.training_input or TrainingInput()
+        asked, children = hyperparameters_of(spec), self._store.children(record)
+        rest = rest_of(asked, spec, children)
+        details = record.job.details
+        if rest is not None:
+            details = msgspec.structs.replace(
+                details or JobDetails(), remaining_seconds=rest.seconds, remaining_usd=rest.usd
+            )
+        output = training_output(asked, children, finished=False)
+        return msgspec.structs.replace(record.job, training_output=output, details=details)
 
     def list_view(self) -> Callable[[JobRecord], Job]:
         """Return a `view` for many records at one moment: the queue is read once for all."""
@@ -149,7 +211,7 @@ class Jobs:
 
         def view(record: JobRecord) -> Job:
             if record.state is not JobState.QUEUED:
-                return record.job
+                return self.view(record)
             if not places:
                 places.update((seq, place) for place, seq in enumerate(self._store.queue(), 1))
             place = places.get(record.seq, 0)  # 0: it has left the queue meanwhile
@@ -214,12 +276,19 @@ class Jobs:
         while True:
             # The state is read first: what an ended job said was on disk before it ended.
             ended = record.state.terminal
-            entries, cursor = logs.read(folder, cursor=cursor, task_name=task_name)
+            trials = self._trial_logs(record) if is_tuning(record.job) else []
+            entries, cursor = logs.read(folder, cursor=cursor, task_name=task_name, trials=trials)
             if entries or ended or self._clock.monotonic_s() >= deadline_s:
                 return entries, cursor, ended and not entries
             if self._closing.wait(_LOG_LOOK_S):
                 return entries, cursor, False
             record = self._store.job(project, job_id)
+
+    def _trial_logs(self, record: JobRecord) -> list[logs.TrialLog]:
+        return [
+            logs.TrialLog(trial_of(child), folder_of(self._root, child), child.state.terminal)
+            for child in self._store.children(record)
+        ]
 
     def close(self) -> None:
         """Let everybody who waits for log lines go."""

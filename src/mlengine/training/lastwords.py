@@ -17,7 +17,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-__all__ = ["LastWords", "last_words", "read_words"]
+__all__ = ["LastWords", "last_words", "read_words", "tail"]
 
 _TAIL_BYTES = 128 * 1024
 _MAX_MESSAGE_LINES = 40
@@ -68,7 +68,7 @@ class LastWords(NamedTuple):
 
 def last_words(attempt_dir: Path, task: str) -> LastWords:
     """Read the end of a replica's log; a log that cannot be read tells nothing."""
-    return read_words(task, _tail(attempt_dir, task))
+    return read_words(task, tail(attempt_dir, task))
 
 
 def read_words(task: str, lines: Iterable[str]) -> LastWords:
@@ -138,7 +138,7 @@ class _Tracebacks:
             self.error = ""
 
 
-def _tail(attempt_dir: Path, task: str) -> list[str]:
+def tail(attempt_dir: Path, task: str) -> list[str]:
     """Return the last lines of a log: of its newest part, and the one before if that is short."""
     parts = [(_part(p, task), p) for p in attempt_dir.glob(f"{task}.log*.jsonl")]
     newest = [path for part, path in sorted(parts) if part >= 0][-2:]

@@ -4,6 +4,8 @@
     <job>/<attempt>/<task>.log.jsonl        a replica's first lines
     <job>/<attempt>/<task>.log.<n>.jsonl    its newest lines, when it printed more than its quota
 
+The log of a tuning job holds those of its trials, which have folders like these of their own.
+
 Messages are kept as they were printed, control characters included: who shows them on a terminal
 must escape them.
 """
@@ -13,12 +15,13 @@ from __future__ import annotations
 import base64
 import binascii
 import heapq
+import itertools
 import json
 import logging
 import os
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,11 +31,13 @@ from mlengine.core.errors import OutOfRange
 from mlengine.core.resources import LogEntry
 from mlengine.runtime.logfile import timestamp
 
-__all__ = ["SERVICE", "ServiceLog", "read"]
+__all__ = ["SERVICE", "ServiceLog", "TrialLog", "read"]
 
 SERVICE = "service"
 """Task name of the engine's own lines."""
 
+_MOST_TRIALS = 1_000_000
+_AT_ONCE = 100
 _FILE = re.compile(r"(?P<task>.+?)\.log(?:\.(?P<part>\d+))?\.jsonl")
 _log = logging.getLogger(__name__)
 
@@ -76,8 +81,21 @@ class ServiceLog:
             return False
 
 
+class TrialLog(NamedTuple):
+    """Where a trial's log is; nothing is added to one that has `ended`."""
+
+    trial: str
+    folder: Path
+    ended: bool
+
+
 def read(
-    job_dir: Path, *, cursor: str = "", task_name: str = "", limit: int = 1000
+    job_dir: Path,
+    *,
+    cursor: str = "",
+    task_name: str = "",
+    limit: int = 1000,
+    trials: Sequence[TrialLog] = (),
 ) -> tuple[list[LogEntry], str]:
     """Return the entries after a cursor, oldest first, and the cursor that follows them.
 
@@ -89,21 +107,69 @@ def read(
         cursor: What an earlier call returned; empty starts at the beginning.
         task_name: Keep this task only, such as ``master-replica-0``; empty keeps all.
         limit: Most entries to return.
+        trials: Of a tuning job, by number.
 
     Raises:
         OutOfRange: The cursor is not one of this job's.
     """
     offsets = _decode(cursor)
-    streams = [s for s in _streams(job_dir) if not task_name or s.task == task_name]
-    merged = heapq.merge(*(_entries(s, offsets) for s in streams), key=lambda row: row.order)
-    entries: list[LogEntry] = []
-    following = dict(offsets)
-    for row in merged:
-        if len(entries) >= limit:
-            break
-        entries.append(row.entry)
-        following[row.file] = row.end
-    return entries, _encode(following)
+    done = _done(offsets)
+    unread = [t for t in trials if t.trial not in done]
+    while True:
+        # Each has open files while it is read: of a job that is caught up with not all at once.
+        now, unread = unread[:_AT_ONCE], unread[_AT_ONCE:]
+        streams = _streams(job_dir)
+        for trial in now:
+            streams += _streams(trial.folder, trial=trial.trial)
+        rows = _merged([s for s in streams if not task_name or s.task == task_name], offsets)
+        found = list(itertools.islice(rows, limit))
+        rows.close()
+        offsets |= {row.file: row.end for row in found}
+        if len(found) < limit:  # there was nothing else
+            done |= {t.trial for t in now if t.ended}
+        if found or not unread:
+            return [row.entry for row in found], _encode(_without(offsets, done))
+
+
+def _merged(streams: Sequence[_Stream], offsets: dict[str, int]) -> Generator[_Row]:
+    yield from heapq.merge(*(_entries(s, offsets) for s in streams), key=lambda row: row.order)
+
+
+# A cursor names trials that were read to their end by ranges, `=1-40`, and none of their files:
+# with a place for each file of a thousand trials it would be longer than a URL may be.
+_DONE, _OF_TRIAL = "=", "@"
+
+
+def _done(offsets: dict[str, int]) -> set[str]:
+    """Return the trials of which a cursor says that they were read to their end."""
+    found: set[str] = set()
+    for name in offsets:
+        if name.startswith(_DONE):
+            first, _dash, last = name.removeprefix(_DONE).partition("-")
+            if not (first.isdecimal() and last.isdecimal() and len(last) < 9):
+                raise _bad_cursor(name)
+            if int(last) - int(first) > _MOST_TRIALS:
+                raise _bad_cursor(name)
+            found.update(str(n) for n in range(int(first), int(last) + 1))
+    return found
+
+
+def _without(offsets: dict[str, int], done: set[str]) -> dict[str, int]:
+    """Name the trials that are done by ranges, and drop the places in their files."""
+    kept = {
+        name: at
+        for name, at in offsets.items()
+        if not name.startswith(_DONE)
+        and not (name.startswith(_OF_TRIAL) and name[1:].partition("/")[0] in done)
+    }
+    for number in sorted(map(int, done)):
+        if str(number - 1) in done:
+            continue
+        last = number
+        while str(last + 1) in done:
+            last += 1
+        kept[f"{_DONE}{number}-{last}"] = 0
+    return kept
 
 
 class _Stream(NamedTuple):
@@ -112,6 +178,11 @@ class _Stream(NamedTuple):
     task: str
     job_dir: Path
     files: Sequence[str]
+    trial: str = ""
+
+    def key(self, name: str) -> str:
+        """Return what a cursor calls one of the files."""
+        return f"{_OF_TRIAL}{self.trial}/{name}" if self.trial else name
 
 
 class _Row(NamedTuple):
@@ -121,7 +192,7 @@ class _Row(NamedTuple):
     end: int
 
 
-def _streams(job_dir: Path) -> list[_Stream]:
+def _streams(job_dir: Path, *, trial: str = "") -> list[_Stream]:
     """Find all logs: the engine's first, then by attempt."""
     folders = [job_dir]
     if job_dir.is_dir():
@@ -136,7 +207,8 @@ def _streams(job_dir: Path) -> list[_Stream]:
                 name = str(path.relative_to(job_dir))
                 parts.setdefault(match["task"], []).append((int(match["part"] or 0), name))
         for task, files in sorted(parts.items()):
-            found.append(_Stream(task, job_dir, [name for _part, name in sorted(files)]))
+            names = [name for _part, name in sorted(files)]
+            found.append(_Stream(task, job_dir, names, trial))
     return found
 
 
@@ -148,16 +220,18 @@ def _entries(stream: _Stream, offsets: dict[str, int]) -> Iterator[_Row]:
         except FileNotFoundError:  # the oldest part of a flood, removed a moment ago
             continue
         with file:
-            start = offsets.get(name, 0)
-            _seek(file, start, name)
+            key = stream.key(name)
+            start = offsets.get(key, 0)
+            _seek(file, start, key)
             for raw in file:
                 if not raw.endswith(b"\n"):
                     break
-                entry = _parse(raw, stream.task, insert_id=f"{name}:{start}")
+                entry = _parse(raw, stream.task, insert_id=f"{key}:{start}")
+                entry.trial_id = stream.trial or entry.trial_id
                 order = max(order, entry.timestamp)
                 entry.timestamp = entry.timestamp or order
                 start += len(raw)
-                yield _Row(order, entry, name, start)
+                yield _Row(order, entry, key, start)
 
 
 def _seek(file: Any, offset: int, name: str) -> None:

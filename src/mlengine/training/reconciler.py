@@ -28,6 +28,7 @@ from mlengine.training.ages import Ages
 from mlengine.training.background import Background
 from mlengine.training.capacity import Capacity
 from mlengine.training.checks import wait_limit_s
+from mlengine.training.hyperparameters import is_tuning
 from mlengine.training.impatient import Impatient
 from mlengine.training.jobs import folder_of
 from mlengine.training.kinds import JobKind, NotYet, Preparation, kind_of
@@ -36,6 +37,7 @@ from mlengine.training.lifecycle import Observation, Step, decide
 from mlengine.training.logs import ServiceLog
 from mlengine.training.patience import Patience
 from mlengine.training.retrying import Retrying
+from mlengine.training.tuningjobs import TuningJobs
 
 __all__ = ["JobReconciler"]
 
@@ -56,6 +58,7 @@ class JobReconciler:
         clock: For times that people read, and for time limits.
         capacity: The machine, and what jobs hold of it.
         retrying: Whether and when a failed job is started again.
+        tuning: Runs tuning jobs; their trials are jobs like any other.
         leading: Asked before anything is started: engines of one database take turns.
         alone: No other engine ever acts on these jobs.
     """
@@ -70,6 +73,7 @@ class JobReconciler:
         clock: Clock,
         capacity: Capacity,
         retrying: Retrying,
+        tuning: TuningJobs,
         leading: Callable[[], bool] = lambda: True,
         alone: bool = True,
     ) -> None:
@@ -80,6 +84,7 @@ class JobReconciler:
         self._clock = clock
         self._capacity = capacity
         self._retrying = retrying
+        self._tuning = tuning
         self._leading = leading
         self._alone = alone
         self._ages = Ages(clock)
@@ -94,17 +99,23 @@ class JobReconciler:
 
     def tick(self, wake: Callable[[], None] = lambda: None) -> None:
         """Bring every unfinished job one step further; `wake` is called when a slow step ended."""
-        started = self._store.jobs_in(_STARTED)
-        for record in started:
-            self._step(record, wake=wake)
-        if len(started) >= self._capacity.slots:
-            return  # what became free by a step above is taken by the next tick, a wake away
+        started = []
+        for record in self._store.jobs_in(_STARTED):
+            if _is_tuning(record):  # holds nothing of the machine: its trials do
+                self._tuning.step(record, wake)
+            else:
+                started.append(record)
+                self._step(record, wake=wake)
         queue = []
         for record in self._store.jobs_in({JobState.QUEUED}, limit=_LOOK_AHEAD):
-            if why := self._capacity.why_impossible(record):
+            if _is_tuning(record):
+                self._tuning.step(record, wake)
+            elif why := self._capacity.why_impossible(record):
                 self._end(record, JobState.FAILED, error_message=why)
             else:
                 queue.append(record)
+        if len(started) >= self._capacity.slots:
+            return  # what became free by a step above is taken by the next tick, a wake away
         waiting = {record.uid: record for record in queue}
         for admission in self._capacity.admit(started, queue):
             self._step(waiting[admission.uid], wake=wake, admission=admission)
@@ -112,10 +123,12 @@ class JobReconciler:
     def expire_waiting(self) -> None:
         """Cancel queued jobs beyond their `maxWaitTime`; all of the queue is read only once."""
         for record in self._impatient.waiting():
-            self._step(record, wake=lambda: None)
+            if not _is_tuning(record):
+                self._step(record, wake=lambda: None)
 
     def close(self) -> None:
         """Let the slow steps at hand end and start no other; attempts run on."""
+        self._tuning.close()
         self._background.close()
 
     def _step(
@@ -175,6 +188,8 @@ class JobReconciler:
                     wake()
             case Step.STOP:
                 self._launcher.cancel(self._attempt_dir(record))
+            case Step.END_CANCELLED if record.parent and status.exit:
+                self._aside(record, self._end_trial, wake)
             case Step.END_CANCELLED:
                 failpoints.hit("job.cancelled.before-sweep")
                 self._launcher.sweep(self._attempt_dir(record))
@@ -357,20 +372,31 @@ class JobReconciler:
         elif exit_record.outcome is Outcome.SUCCEEDED:
             self._end(record, JobState.SUCCEEDED, **outputs)
         elif exit_record.outcome is Outcome.FAILED:
-            message = _numbered(record, exit_record)
+            message = wrong or _numbered(record, exit_record)
             self._end(record, JobState.FAILED, error_message=message, **outputs)
         else:
             # A time limit, or somebody signalled the supervisor: the API calls both cancelled.
             outputs["error_message"] = exit_record.message
             self._store.move_job(record, JobState.CANCELLING, **outputs)
 
+    def _end_trial(self, record: JobRecord) -> None:
+        """End a trial that was stopped: what it has measured until then counts."""
+        exit_record = self._launcher.poll(self._attempt_dir(record)).exit
+        if exit_record is None:
+            return
+        kind = self._kinds[kind_of(record.job)]
+        outputs = kind.collect(record, self._attempt_dir(record), exit_record)
+        found = {name: outputs[name] for name in outputs if name == "training_output"}
+        self._end(record, JobState.CANCELLED, **found)
+
     def _end(self, record: JobRecord, to: JobState, **changes: Any) -> None:
         # The log line goes first: who sees the end of a job may rely on its log being whole.
         message = changes.get("error_message", "")
+        what = "Trial" if record.parent else "Job"
         lines = {
-            JobState.SUCCEEDED: ("Job completed successfully.", "INFO"),
-            JobState.FAILED: (message or "Job failed.", "ERROR"),
-            JobState.CANCELLED: ("Job was cancelled.", "WARNING"),
+            JobState.SUCCEEDED: (f"{what} completed successfully.", "INFO"),
+            JobState.FAILED: (message or f"{what} failed.", "ERROR"),
+            JobState.CANCELLED: (f"{what} was cancelled.", "WARNING"),
         }
         newest = self._store.job(record.project, record.job_id)
         moved_on = newest.state is not record.state or newest.attempt != record.attempt
@@ -435,6 +461,10 @@ class JobReconciler:
 
     def _say(self, record: JobRecord, message: str, severity: str = "INFO") -> None:
         ServiceLog(folder_of(self._root, record)).write(message, severity)
+
+
+def _is_tuning(record: JobRecord) -> bool:
+    return not record.parent and is_tuning(record.job)
 
 
 def _wait_limit_s(record: JobRecord) -> float | None:

@@ -6,6 +6,7 @@ also where ``TF_CONFIG`` calls that one ``chief``.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from mlengine.training.cluster import Cluster
 from mlengine.training.launchers import Machine, ReplicaSpec
 from mlengine.training.plan import ReplicaPlan, RolePlan
 from mlengine.training.tfconfig import replica_environment
+from mlengine.training.trialjobs import own_id, trial_of
 
 __all__ = ["Program", "replica_specs"]
 
@@ -56,28 +58,26 @@ def replica_specs(
     Args:
         machine_cpus: What this machine has; several replicas share it.
         gpus: Ids of the GPUs of all replicas together, given out in the order of the plan.
+        training_input: What they are told of their job: of a trial's, what its user wrote.
     """
     limited = record.job.options is not None and record.job.options.strict_resources
     left = list(gpus)
     specs = []
+    tell = functools.partial(
+        replica_environment, program.environ,
+        project=record.project, job_id=own_id(record), trial=trial_of(record),
+        training_input=training_input, attempt=record.attempt, attempt_dir=attempt_dir,
+        cluster=cluster, job_dir=program.job_dir, outputs=program.outputs,
+    )  # fmt: skip
     for role in plan.roles:
         for index in range(role.count):
             task = f"{role.role}-replica-{index}"
             cwd = attempt_dir / "work" / task
             cwd.mkdir(parents=True, exist_ok=True)
             own, left = left[: role.gpus], left[role.gpus :]
-            env = replica_environment(
-                program.environ,
-                project=record.project,
-                job_id=record.job_id,
-                training_input=training_input,
-                attempt=record.attempt,
-                attempt_dir=attempt_dir,
-                cluster=cluster,
+            env = tell(
                 role=role.role,
                 index=index,
-                job_dir=program.job_dir,
-                outputs=program.outputs,
                 gpus=own,
                 threads=plan.threads(role.role, machine_cpus=machine_cpus),
             )
@@ -85,6 +85,7 @@ def replica_specs(
                 task=task, role=role.role, index=index, argv=program.argv, cwd=str(cwd),
                 env=program.environment.variables(env),
                 # Who insists on the machine that was named gets it, and no more than it.
+                trial=trial_of(record),
                 cpus=float(role.machine.cpus) if limited else 0.0,
                 memory_bytes=role.machine.memory_bytes if limited else 0,
                 ports=cluster.ports(role.role, index) if plan.replicas > 1 else [],

@@ -15,6 +15,7 @@ from typing import Any
 from mlengine.core import wire
 from mlengine.core.resources import TrainingInput
 from mlengine.training.cluster import Cluster
+from mlengine.training.hyperparameters import hyperparameters_of
 
 __all__ = [
     "THREAD_VARIABLES",
@@ -198,8 +199,7 @@ def _may_pass(name: str) -> bool:
 def _tuning(training_input: TrainingInput, trial: str) -> dict[str, str]:
     if not trial:
         return {}  # trainers take the presence of these for "this is a tuning job"
-    spec = training_input.hyperparameters or {}
-    tag = str(spec.get("hyperparameterMetricTag") or "training/hptuning/metric")
+    tag = hyperparameters_of(training_input).tag
     return {"CLOUD_ML_TRIAL_ID": trial, "CLOUD_ML_HP_METRIC_TAG": tag}
 
 

@@ -35,6 +35,8 @@ from mlengine.training.places import Places, is_local, remote_trouble
 from mlengine.training.plan import ReplicaPlan, plan_replicas
 from mlengine.training.ports import Ports
 from mlengine.training.replicas import Program, replica_specs
+from mlengine.training.trialjobs import base_input, own_id
+from mlengine.training.trialreports import TrialReports, unknown_flag
 from mlengine.training.tfconfig import chief_role
 from mlengine.training.uris import takes_job_dir, takes_uris_apart
 from mlengine.training.verdict import judge
@@ -79,6 +81,7 @@ class TrainerJobs:
         self._cpus = cpus or (lambda: float(len(os.sched_getaffinity(0))))
         self._ports = Ports()
         self._access = access
+        self._reports = TrialReports()
         self._places = Places(buckets, mirrors)
 
     def check(self, project: str, job: Job) -> Sequence[str]:
@@ -137,7 +140,7 @@ class TrainerJobs:
             plan,
             self._cluster(spec, plan, runtime=environment.runtime),
             record=record,
-            training_input=spec,
+            training_input=base_input(record),
             attempt_dir=preparation.attempt_dir,
             machine_cpus=self._cpus(),
             gpus=preparation.gpus,
@@ -179,7 +182,7 @@ class TrainerJobs:
             strict=options.strict_runtime,
             legacy_keras=options.legacy_keras,
             log=preparation.log,
-            read_log=f"mlengine jobs stream-logs {preparation.record.job_id}",
+            read_log=f"mlengine jobs stream-logs {own_id(preparation.record)}",
             cancelled=preparation.cancelled,
         )
         for warning in found.warnings:
@@ -271,10 +274,16 @@ class TrainerJobs:
             NotYet: An object store does not answer, and not all of it is there.
         """
         self._places.settle(record, exit_record)
-        verdict = judge(record, attempt_dir, self._own_job_dir(record), exit_record)
+        job_dir = self._own_job_dir(record)
+        verdict = judge(record, attempt_dir, job_dir, exit_record)
+        output = TrainingOutput(consumed_m_l_units=ml_units(record.job, exit_record))
+        wrong = verdict.failed
+        if record.parent:
+            output.trials = [self._reports.ended(record, attempt_dir, job_dir)]
+            wrong = wrong or unknown_flag(record, attempt_dir, exit_record)
         return {
-            "training_output": TrainingOutput(consumed_m_l_units=ml_units(record.job, exit_record)),
-            "error_message": verdict.failed,
+            "training_output": output,
+            "error_message": wrong,
             "warnings": verdict.warnings,
         }
 
@@ -288,8 +297,11 @@ class TrainerJobs:
             return None
 
     def progress(self, record: JobRecord, attempt_dir: Path) -> dict[str, Any]:
-        """Return nothing: a trainer's progress is in its log."""
-        return {}
+        """Return what a trial has measured; any other trainer's progress is in its log."""
+        if not record.parent:
+            return {}
+        found = self._reports.running(record, attempt_dir, lambda: self._own_job_dir(record))
+        return {} if found is None else {"training_output": TrainingOutput(trials=[found])}
 
 
 def _warm_start(environment: Environment) -> WarmStart | None:

@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import msgspec
 
@@ -55,7 +54,7 @@ class Act(enum.Enum):
     """Move the job to `state`, with `message`."""
 
 
-class Step(NamedTuple):
+class Step(msgspec.Struct, frozen=True):
     """An act, and what it is about."""
 
     act: Act

@@ -5,7 +5,7 @@ become NaN, and leave half a model behind. Each finding has a word, by which its
 knowingly (``--allow WORD``), and a name, which its message begins with:
 
     traceback    TRACEBACK_AT_EXIT        the chief's last words are a traceback
-    non-finite   NON_FINITE_OBJECTIVE     the last value of the objective, or of a loss
+    non-finite   NON_FINITE_OBJECTIVE     every value of the objective, or the last of a loss
     export       BROKEN_EXPORT            a model that it wrote is damaged, or does not load
     objective    OBJECTIVE_NOT_REPORTED   the metric that was asked for never came
 
@@ -27,9 +27,10 @@ from mlengine.core.resources import Job
 from mlengine.runtime import attemptfiles
 from mlengine.store import JobRecord
 from mlengine.training.exports import Problem, damage, find_exports, unloadable
+from mlengine.training.hyperparameters import hyperparameters_of
 from mlengine.training.lastwords import LastWords, last_words
 from mlengine.training.launchers import AttemptSpec, ExitRecord, Outcome
-from mlengine.training.metrics import DEFAULT_TAG, Metrics, Series, read_metrics, with_tag
+from mlengine.training.metrics import Metrics, Series, read_metrics, with_tag
 from mlengine.training.tfconfig import base_environment
 
 __all__ = ["FINDINGS", "Finding", "Verdict", "judge"]
@@ -132,8 +133,9 @@ def _traceback(words: LastWords) -> list[Finding]:
 
 
 def _non_finite(job: Job, reported: Metrics, words: LastWords) -> list[Finding]:
-    tag = _tag(job)
-    judged = with_tag(reported.series, tag) if tag else _losses(reported.series)
+    if _tag(job):
+        return []  # of an objective, what is not finite was not reported
+    judged = _losses(reported.series)
     for series in judged:
         if not math.isfinite(series.last.value) and not reported.incomplete:
             where = f"run {series.run}" if series.source == "tensorboard" else series.run
@@ -150,8 +152,18 @@ def _non_finite(job: Job, reported: Metrics, words: LastWords) -> list[Finding]:
 
 def _objective(job: Job, reported: Metrics) -> list[Finding]:
     tag = _tag(job)
-    if not tag or reported.incomplete or with_tag(reported.series, tag):
+    found = with_tag(reported.series, tag) if tag else []
+    if not tag or reported.incomplete or any(_finite(series) for series in found):
         return []
+    if found:
+        last = found[0].last
+        return [
+            Finding(
+                "non-finite",
+                f"The objective {tag!r} was never reported as a finite number; its last value is "
+                f"{last.value} at step {last.step}.",
+            )
+        ]
     shown = reported.tags[:_SHOWN_TAGS]
     more = len(reported.tags) - len(shown)
     seen = ", ".join(shown) + (f" and {more} more" if more else "")
@@ -192,6 +204,12 @@ def _notes(job: Job, reported: Metrics) -> list[str]:
     notes = []
     if found and found[0].tag != tag:
         notes.append(f"The objective {tag} was reported as {found[0].tag}; that is taken for it.")
+    if found and not math.isfinite(found[0].last.value) and _finite(found[0]):
+        last = found[0].last
+        notes.append(
+            f"The last value of the objective {found[0].tag} is {last.value} at step {last.step}: "
+            "it counts as not reported, and the one before it is taken."
+        )
     if reported.incomplete:
         notes.append(
             "The event files are too large to be read whole; their metrics were not judged."
@@ -215,10 +233,13 @@ def _evaluators(exit_record: ExitRecord) -> list[str]:
 
 def _tag(job: Job) -> str:
     """Return the objective's tag, or empty for a job that has none."""
-    spec = job.training_input.hyperparameters if job.training_input else None
-    if not spec:
+    if job.training_input is None or not job.training_input.hyperparameters:
         return ""
-    return str(spec.get("hyperparameterMetricTag") or DEFAULT_TAG)
+    return hyperparameters_of(job.training_input).tag
+
+
+def _finite(series: Series) -> list[float]:
+    return [point.value for point in series.points if math.isfinite(point.value)]
 
 
 def _losses(series: Iterable[Series]) -> list[Series]:

@@ -98,7 +98,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         {"scale_tier": "CUSTOM", "master_type": "standard", "worker_count": 1},
         "training_input.worker_type",
     ),
-    "tuning": ({"hyperparameters": {"goal": "MAXIMIZE"}}, "training_input.hyperparameters"),
+    "tuning": ({"hyperparameters": {"goal": "MAXIMIZE"}}, "training_input.hyperparameters.params"),
     "a key": (
         {"encryption_config": EncryptionConfig(kms_key_name="k")},
         "training_input.encryption_config",

@@ -10,6 +10,7 @@ import pytest
 from mlengine.core import resources
 from mlengine.core.errors import InvalidArgument
 from mlengine.core.resources import ReplicaConfig, TrainingInput
+from mlengine.training import hyperparameters
 from mlengine.training.checks import check_training_input
 from mlengine.training.fields import FIELDS, Treatment, refused
 
@@ -25,7 +26,8 @@ VALUES: dict[str, Any] = {
 
 @pytest.mark.parametrize("owner", FIELDS)
 def test_every_field_of_the_message_is_in_the_table(owner: str) -> None:
-    assert set(FIELDS[owner]) == set(getattr(resources, owner).__struct_fields__)
+    message = getattr(resources, owner, None) or getattr(hyperparameters, owner)
+    assert set(FIELDS[owner]) == set(message.__struct_fields__)
 
 
 @pytest.mark.parametrize(

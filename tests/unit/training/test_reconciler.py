@@ -37,6 +37,7 @@ from mlengine.training.kinds import JobKind, NotYet, Preparation
 from mlengine.training.launchers import AttemptSpec, ExitRecord, Outcome, Phase, ReplicaExit
 from mlengine.training.reconciler import JobReconciler
 from mlengine.training.retrying import Retrying
+from mlengine.training.tuningjobs import TuningJobs
 from tests.fakes.clock import PlayedClock
 from tests.fakes.launcher import ScriptedLauncher
 from tests.waiting import wait_until
@@ -126,6 +127,9 @@ class World:
             clock=self.clock,
             capacity=self.capacity,
             retrying=Retrying(self.clock, max_retries=self.max_retries, backoff_s=10.0),
+            tuning=TuningJobs(
+                self.store, self.home / "jobs", clock=self.clock, advise=lambda *_: []
+            ),
         )
 
     def restart(self) -> None:

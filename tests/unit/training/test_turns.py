@@ -17,6 +17,7 @@ from mlengine.training.jobs import Jobs, folder_of
 from mlengine.training.launchers import Phase
 from mlengine.training.reconciler import JobReconciler
 from mlengine.training.retrying import Retrying
+from mlengine.training.tuningjobs import TuningJobs
 from tests.unit.training.test_reconciler import P, World
 from tests.waiting import wait_until
 
@@ -37,6 +38,7 @@ class Shared(World):
             self.store, self.launcher, {"training": self.kind}, folder,
             clock=self.clock, capacity=self.capacity,
             retrying=Retrying(self.clock, max_retries=self.max_retries, backoff_s=10.0),
+            tuning=TuningJobs(self.store, folder, clock=self.clock, advise=lambda *_: []),
             leading=lambda: self.leads, alone=False,
         )  # fmt: skip
 

@@ -1,0 +1,239 @@
+"""A tuning job's study: the same records that a client of the studies API would keep.
+
+The trials that a job added are those whose client it is: a study that is continued
+(`resumePreviousJobId`) has trials of several jobs, numbered on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from mlengine.core.errors import AlreadyExists
+from mlengine.core.resources import TrainingInput
+from mlengine.core.states import StudyState, TrialState
+from mlengine.core.studies import (
+    AutomatedStoppingConfig,
+    CategoricalValueSpec,
+    DiscreteValueSpec,
+    DoubleValueSpec,
+    IntegerValueSpec,
+    Measurement,
+    MetricSpec,
+    MetricValue,
+    StoppingRule,
+    Study,
+    StudyConfig,
+    StudyParameter,
+    Trial,
+    TrialDetails,
+    TrialParameter,
+)
+from mlengine.store import JobRecord, Store, StudyRecord, TrialRecord
+from mlengine.training.hyperparameters import (
+    HyperparameterSpec,
+    ParameterSpec,
+    hyperparameters_of,
+    is_tuning,
+)
+from mlengine.tuning.problem import Kind, Point, Tried, Value
+from mlengine.tuning.search import Suggestion
+
+__all__ = [
+    "LOCATION",
+    "WITHDRAWN",
+    "TuningBooks",
+    "algorithm_of",
+    "history",
+    "measurement",
+    "point_of",
+]
+
+LOCATION = "local"
+"""Where the studies of tuning jobs are listed."""
+
+WITHDRAWN = "WITHDRAWN: "
+"""How the reason begins of a trial that says nothing of its point: its job was called off."""
+
+_SEARCHES = {"GRID_SEARCH": "grid", "RANDOM_SEARCH": "random"}
+_STUDY_ALGORITHMS = {"GRID_SEARCH", "RANDOM_SEARCH"}
+
+
+class TuningBooks:
+    """Finds and keeps the studies of tuning jobs; the store is the truth.
+
+    Args:
+        store: Where they are.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def study(self, record: JobRecord) -> StudyRecord:
+        """Return the study of a job, made when there is none yet."""
+        owner = self._first(record)
+        found = self._store.study_of(owner)
+        if found is not None:
+            return found
+        study = Study(
+            name=owner,
+            study_config=_config(_asked(record)),
+            create_time=record.job.create_time,
+        )
+        try:
+            return self._store.add_study(record.project, LOCATION, study, uid=owner, owner=owner)
+        except AlreadyExists:  # another engine was faster
+            return self._store.study_of(owner) or self._store.study(record.project, LOCATION, owner)
+
+    def open(self, study: StudyRecord) -> StudyRecord:
+        """Let trials be added to a study again that an earlier job has ended with."""
+        if study.state is StudyState.INACTIVE:
+            return self._store.move_study(study, StudyState.ACTIVE, inactive_reason="") or study
+        return study
+
+    def rest(self, study: StudyRecord) -> None:
+        """Let no trial be added until a job continues the study."""
+        if study.state is StudyState.ACTIVE:
+            reason = "Its tuning job is over; resumePreviousJobId goes on with it."
+            self._store.move_study(study, StudyState.INACTIVE, inactive_reason=reason)
+
+    def trials(self, study: StudyRecord, record: JobRecord) -> list[TrialRecord]:
+        """Return the trials that a job added to its study, by number."""
+        return [t for t in self._store.trials(study) if t.trial.client_id == record.uid]
+
+    def add(
+        self,
+        study: StudyRecord,
+        record: JobRecord,
+        suggestions: Sequence[Suggestion],
+        *,
+        alive: int,
+    ) -> bool:
+        """Record points as trials, all of them or, if the study has moved on, none."""
+        fresh = [_trial(s, seen=study.last_trial) for s in suggestions]
+        given = self._store.hand_out(study, record.uid, alive + len(fresh), fresh=fresh, fewer=True)
+        return given is not None
+
+    def measure(
+        self, trial: TrialRecord, points: Sequence[tuple[int, float]], *, tag: str, known: int
+    ) -> None:
+        """Add what has been measured behind the `known` points that are there."""
+        new = [measurement(step, value, tag) for step, value in points[known:]]
+        if new:
+            self._store.measure_trial(trial, new)
+
+    def stop(self, trial: TrialRecord) -> TrialRecord | None:
+        """Decide, durably, that a trial need not go on."""
+        return self._store.move_trial(trial, TrialState.STOPPING)
+
+    def _first(self, record: JobRecord) -> str:
+        """Return the uid of the job that began the study that this one continues."""
+        for _step in range(1000):
+            previous = _asked(record).resume_previous_job_id
+            if not previous:
+                break
+            record = self._store.job(record.project, previous)
+        return record.uid
+
+
+def algorithm_of(asked: HyperparameterSpec) -> str:
+    """Return the name of the search that a specification asks for."""
+    return _SEARCHES.get(asked.algorithm, "bayesian")
+
+
+def history(trials: Iterable[TrialRecord]) -> list[Tried]:
+    """Return trials as a search sees them; those that say nothing of their point are left out."""
+    found = []
+    for record in trials:
+        trial = record.trial
+        if record.state is TrialState.REQUESTED or trial.infeasible_reason.startswith(WITHDRAWN):
+            continue
+        final = trial.final_measurement
+        values = [m.value for m in final.metrics if m.value is not None] if final else []
+        is_over = record.state is TrialState.COMPLETED
+        found.append(
+            Tried(
+                number=record.number,
+                point=point_of(trial),
+                values=tuple(values[:1]) if is_over and values else None,
+                infeasible=is_over and not values,
+            )
+        )
+    return found
+
+
+def point_of(trial: Trial) -> Point:
+    """Return what a trial tries.
+
+    Example:
+        >>> point_of(Trial(parameters=[TrialParameter(parameter="size", int_value=3)]))
+        {'size': 3}
+    """
+    found: Point = {}
+    for parameter in trial.parameters:
+        values = (parameter.int_value, parameter.float_value, parameter.string_value)
+        value: Value | None = next((v for v in values if v is not None), None)
+        if value is not None:
+            found[parameter.parameter] = value
+    return found
+
+
+def measurement(step: int, value: float, tag: str) -> Measurement:
+    """Return one value of the objective as a study keeps it."""
+    return Measurement(step_count=step, metrics=[MetricValue(metric=tag, value=value)])
+
+
+def _asked(record: JobRecord) -> HyperparameterSpec:
+    if not is_tuning(record.job):
+        return HyperparameterSpec()
+    return hyperparameters_of(record.job.training_input or TrainingInput())
+
+
+def _trial(suggestion: Suggestion, *, seen: int) -> Trial:
+    details = TrialDetails(
+        origin=str(suggestion.how),
+        mean=suggestion.mean,
+        spread=suggestion.spread,
+        why=suggestion.why,
+        seen=seen,
+    )
+    parameters = [_parameter(name, value) for name, value in suggestion.point.items()]
+    return Trial(parameters=parameters, details=details)
+
+
+def _parameter(name: str, value: Value) -> TrialParameter:
+    if isinstance(value, str):
+        return TrialParameter(parameter=name, string_value=value)
+    if isinstance(value, int):
+        return TrialParameter(parameter=name, int_value=value)
+    return TrialParameter(parameter=name, float_value=value)
+
+
+def _config(asked: HyperparameterSpec) -> StudyConfig:
+    stopping = AutomatedStoppingConfig(median_automated_stopping_config=StoppingRule())
+    return StudyConfig(
+        metrics=[MetricSpec(metric=asked.tag, goal="MAXIMIZE" if asked.maximize else "MINIMIZE")],
+        parameters=[_study_parameter(p) for p in asked.params],
+        algorithm=asked.algorithm if asked.algorithm in _STUDY_ALGORITHMS else "",
+        automated_stopping_config=stopping if asked.enable_trial_early_stopping else None,
+    )
+
+
+def _study_parameter(spec: ParameterSpec) -> StudyParameter:
+    found = StudyParameter(
+        parameter=spec.parameter_name,
+        type=spec.type,
+        scale_type="" if spec.scale_type == "NONE" else spec.scale_type,
+    )
+    low, high = spec.min_value, spec.max_value
+    match spec.kind:
+        case Kind.DOUBLE:
+            found.double_value_spec = DoubleValueSpec(min_value=low, max_value=high)
+        case Kind.INTEGER:
+            found.integer_value_spec = IntegerValueSpec(
+                min_value=int(low or 0), max_value=int(high or 0)
+            )
+        case Kind.CATEGORICAL:
+            found.categorical_value_spec = CategoricalValueSpec(values=spec.categorical_values)
+        case Kind.DISCRETE:
+            found.discrete_value_spec = DiscreteValueSpec(values=spec.discrete_values)
+    return found
