@@ -36,10 +36,8 @@ from mlengine.training.reconciler import JobReconciler
 from mlengine.training.retrying import Retrying
 from mlengine.training.trainer import TrainerJobs
 from mlengine.training.tuningjobs import TuningJobs
-from mlengine.tuning.advisor import Advisor
 from mlengine.tuning.problem import Problem, Tried
 from mlengine.tuning.search import Suggestion, open_search
-from mlengine.tuning.studies import Studies
 
 __all__ = ["Wired", "wire"]
 
@@ -114,9 +112,8 @@ def wire(
     runner = _runner(settings, store, kinds, backend, lead, clock)
     runtimes = Runtimes(environments, store, jobs_root, max_bytes=settings.environments_max_bytes)
     sweeps = [partial(_sweep, buckets), partial(_sweep_artifacts, store, artifacts)]
-    studies = Studies(store, Advisor(clock), clock=clock)
     reconciler = _reconciler(
-        lead, backend, runner, deployment, serving, mirrors, notify, studies,
+        lead, backend, runner, deployment, serving, mirrors, notify,
         sweeps=sweeps, tidy=runtimes.tidy,
     )  # fmt: skip
     jobs = Jobs(
@@ -124,11 +121,11 @@ def wire(
         admissible=backend.capacity.check, queued=runner.queued,
     )  # fmt: skip
     engine = LocalEngine(
-        settings, store, buckets, jobs, models, serving, runtimes, studies,
+        settings, store, buckets, jobs, models, serving, runtimes,
         clock=clock, page_key=shared.page_key(), leading=lead.held,
     )  # fmt: skip
     closers = [jobs.close, runner.close, mirrors.close, backend.close, deployment.close]
-    closers += [studies.close, serving.stop, store.close]
+    closers += [serving.stop, store.close]
     openers: list[Callable[[], object]] = [backend.open, serving.start, environments.sweep]
     return Wired(engine, reconciler, serving, openers=openers, closers=closers)
 
@@ -151,7 +148,6 @@ def _reconciler(
     serving: Serving,
     mirrors: Mirrors,
     notify: Path,
-    studies: Studies,
     *,
     sweeps: Sequence[Callable[[], None]],
     tidy: Callable[[], None],
@@ -163,7 +159,6 @@ def _reconciler(
             lead.only(lambda: runner.tick(reconciler.wake)),
             lead.only(mirrors.tick),
             lead.only(deployment.resume),
-            lead.only(studies.resume),
             lambda: serving.tick(follows=not lead.held()),
         ],
         [*map(lead.only, [runner.expire_waiting, *sweeps]), serving.record_use, tidy],
