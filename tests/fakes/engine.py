@@ -36,6 +36,7 @@ from mlengine.core.resources import (
 )
 from mlengine.core.wire import apply_mask, encode
 from mlengine.engine import Engine, EngineStatus, LogPage, Page, PredictReply
+from tests.fakes.studies import FakeStudies
 
 R = TypeVar("R", bound=Resource)
 
@@ -44,7 +45,7 @@ _TYPE = "type.googleapis.com/google.cloud.ml.v1."
 _EMPTY = {"@type": "type.googleapis.com/google.protobuf.Empty"}
 
 
-class FakeEngine:
+class FakeEngine(FakeStudies):
     """Keeps everything in dictionaries; work finishes at once, jobs stay QUEUED.
 
     Attributes:
@@ -53,6 +54,7 @@ class FakeEngine:
     """
 
     def __init__(self) -> None:
+        super().__init__()
         self.jobs: dict[tuple[str, str], Job] = {}
         self.models: dict[tuple[str, str], Model] = {}
         self.versions: dict[tuple[str, str, str], Version] = {}

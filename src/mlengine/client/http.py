@@ -5,14 +5,14 @@ Errors come back as the classes that the engine raised, so a command cannot tell
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, TypeVar
-from urllib.parse import quote, urlencode
+from collections.abc import Iterable, Iterator
+from urllib.parse import quote
 
 import msgspec
 
-from mlengine.client.transport import Reply, Transport, error_in
-from mlengine.core.errors import AlreadyExists, Internal
+from mlengine.client.calls import json_in, paging, query_text, v1
+from mlengine.client.studies import HttpStudies
+from mlengine.client.transport import Transport, error_in
 from mlengine.core.names import (
     job_name,
     location_name,
@@ -31,11 +31,10 @@ from mlengine.core.resources import (
     Model,
     Object,
     Operation,
-    Resource,
     Runtime,
     Version,
 )
-from mlengine.core.wire import decode, encode
+from mlengine.core.wire import decode
 from mlengine.engine import Engine, EngineStatus, LogPage, Page, PredictReply
 
 __all__ = ["HttpEngine"]
@@ -43,10 +42,8 @@ __all__ = ["HttpEngine"]
 _BUILD_WAIT_S = 1800.0
 """How long building a runtime may take: it is fetched, and may wait for another who builds it."""
 
-R = TypeVar("R", bound=Resource)
 
-
-class HttpEngine:
+class HttpEngine(HttpStudies):
     """An `Engine` behind an address.
 
     Threads may share one. Verbs that change nothing, and creates with an id, are repeated when a
@@ -67,7 +64,7 @@ class HttpEngine:
     """
 
     def __init__(self, endpoint: str, token: str, *, timeout_s: float = 60.0) -> None:
-        self._transport = Transport(endpoint, token, timeout_s=timeout_s)
+        super().__init__(Transport(endpoint, token, timeout_s=timeout_s))
 
     def __enter__(self) -> HttpEngine:
         return self
@@ -83,28 +80,28 @@ class HttpEngine:
 
     def create_job(self, project: str, job: Job) -> Job:
         """Check and queue a job; repeating it after a broken connection makes no second one."""
-        path = _v1(project_name, project) + "/jobs"
+        path = v1(project_name, project) + "/jobs"
         return self._create(path, job, lambda: self.get_job(project, job.job_id))
 
     def get_job(self, project: str, job_id: str) -> Job:
         """Describe a job."""
-        return self._get(Job, _v1(job_name, project, job_id))
+        return self._get(Job, v1(job_name, project, job_id))
 
     def list_jobs(
         self, project: str, *, filter: str = "", page_size: int = 0, page_token: str = ""
     ) -> Page[Job]:
         """List jobs, newest first."""
-        query = _paging(page_size, page_token, filter=filter)
-        return self._list(Job, "jobs", _v1(project_name, project) + "/jobs" + query)
+        query = paging(page_size, page_token, filter=filter)
+        return self._list(Job, "jobs", v1(project_name, project) + "/jobs" + query)
 
     def update_job(self, project: str, job_id: str, job: Job, *, update_mask: str) -> Job:
         """Change what the mask names."""
-        path = _v1(job_name, project, job_id) + _query(updateMask=update_mask)
+        path = v1(job_name, project, job_id) + query_text(updateMask=update_mask)
         return decode(Job, self._call("PATCH", path, job), at="job")
 
     def cancel_job(self, project: str, job_id: str) -> None:
         """Ask a job to stop; no effect on a finished one."""
-        self._call("POST", _v1(job_name, project, job_id) + ":cancel", safe=True)
+        self._call("POST", v1(job_name, project, job_id) + ":cancel", safe=True)
 
     def read_logs(
         self,
@@ -116,56 +113,57 @@ class HttpEngine:
         wait_s: float = 0.0,
     ) -> LogPage:
         """Return what was logged after `cursor`; the engine waits at most 30 seconds at a time."""
-        query = _query(cursor=cursor, taskName=task_name, wait_s=f"{wait_s:.3f}" if wait_s else "")
-        path = "/api" + _v1(job_name, project, job_id) + "/logs" + query
+        wait = f"{wait_s:.3f}" if wait_s else ""
+        query = query_text(cursor=cursor, taskName=task_name, wait_s=wait)
+        path = "/api" + v1(job_name, project, job_id) + "/logs" + query
         found = self._call("GET", path, safe=True, extra_wait_s=wait_s)
         entries = [decode(LogEntry, entry, at="entry") for entry in found.get("entries", ())]
         return LogPage(entries, str(found["cursor"]), bool(found.get("finished")))
 
     def job_metrics(self, project: str, job_id: str, *, tag: str = "") -> list[MetricSeries]:
         """Return what a job reported so far, one series per tag, run and source."""
-        path = "/api" + _v1(job_name, project, job_id) + "/metrics" + _query(tag=tag)
+        path = "/api" + v1(job_name, project, job_id) + "/metrics" + query_text(tag=tag)
         return self._list(MetricSeries, "metrics", path).items
 
     # models
 
     def create_model(self, project: str, model: Model) -> Model:
         """Make a model; repeating it after a broken connection makes no second one."""
-        path = _v1(project_name, project) + "/models"
+        path = v1(project_name, project) + "/models"
         return self._create(path, model, lambda: self.get_model(project, model.name))
 
     def get_model(self, project: str, model_id: str) -> Model:
         """Describe a model."""
-        return self._get(Model, _v1(model_name, project, model_id))
+        return self._get(Model, v1(model_name, project, model_id))
 
     def list_models(
         self, project: str, *, filter: str = "", page_size: int = 0, page_token: str = ""
     ) -> Page[Model]:
         """List models."""
-        query = _paging(page_size, page_token, filter=filter)
-        return self._list(Model, "models", _v1(project_name, project) + "/models" + query)
+        query = paging(page_size, page_token, filter=filter)
+        return self._list(Model, "models", v1(project_name, project) + "/models" + query)
 
     def update_model(
         self, project: str, model_id: str, model: Model, *, update_mask: str
     ) -> Operation:
         """Change what the mask names."""
-        path = _v1(model_name, project, model_id) + _query(updateMask=update_mask)
+        path = v1(model_name, project, model_id) + query_text(updateMask=update_mask)
         return self._operation("PATCH", path, model)
 
     def delete_model(self, project: str, model_id: str) -> Operation:
         """Delete a model that has no versions."""
-        return self._operation("DELETE", _v1(model_name, project, model_id))
+        return self._operation("DELETE", v1(model_name, project, model_id))
 
     # versions
 
     def create_version(self, project: str, model_id: str, version: Version) -> Operation:
         """Deploy an artefact; the operation ends when it answers."""
-        path = _v1(model_name, project, model_id) + "/versions"
+        path = v1(model_name, project, model_id) + "/versions"
         return self._operation("POST", path, version)
 
     def get_version(self, project: str, model_id: str, version_id: str) -> Version:
         """Describe a version."""
-        return self._get(Version, _v1(version_name, project, model_id, version_id))
+        return self._get(Version, v1(version_name, project, model_id, version_id))
 
     def list_versions(
         self,
@@ -177,51 +175,51 @@ class HttpEngine:
         page_token: str = "",
     ) -> Page[Version]:
         """List a model's versions."""
-        query = _paging(page_size, page_token, filter=filter)
-        path = _v1(model_name, project, model_id) + "/versions" + query
+        query = paging(page_size, page_token, filter=filter)
+        path = v1(model_name, project, model_id) + "/versions" + query
         return self._list(Version, "versions", path)
 
     def update_version(
         self, project: str, model_id: str, version_id: str, version: Version, *, update_mask: str
     ) -> Operation:
         """Change what the mask names."""
-        path = _v1(version_name, project, model_id, version_id) + _query(updateMask=update_mask)
+        path = v1(version_name, project, model_id, version_id) + query_text(updateMask=update_mask)
         return self._operation("PATCH", path, version)
 
     def set_default_version(self, project: str, model_id: str, version_id: str) -> Version:
         """Make a version the one that answers for its model."""
-        path = _v1(version_name, project, model_id, version_id) + ":setDefault"
+        path = v1(version_name, project, model_id, version_id) + ":setDefault"
         return decode(Version, self._call("POST", path, safe=True), at="version")
 
     def delete_version(self, project: str, model_id: str, version_id: str) -> Operation:
         """Delete a version."""
-        return self._operation("DELETE", _v1(version_name, project, model_id, version_id))
+        return self._operation("DELETE", v1(version_name, project, model_id, version_id))
 
     # operations
 
     def get_operation(self, project: str, operation_id: str) -> Operation:
         """Describe an operation."""
-        return self._get(Operation, _v1(operation_name, project, operation_id))
+        return self._get(Operation, v1(operation_name, project, operation_id))
 
     def list_operations(
         self, project: str, *, filter: str = "", page_size: int = 0, page_token: str = ""
     ) -> Page[Operation]:
         """List operations."""
-        query = _paging(page_size, page_token, filter=filter)
-        path = _v1(project_name, project) + "/operations" + query
+        query = paging(page_size, page_token, filter=filter)
+        path = v1(project_name, project) + "/operations" + query
         return self._list(Operation, "operations", path)
 
     def cancel_operation(self, project: str, operation_id: str) -> None:
         """Ask an operation to stop."""
-        self._call("POST", _v1(operation_name, project, operation_id) + ":cancel", safe=True)
+        self._call("POST", v1(operation_name, project, operation_id) + ":cancel", safe=True)
 
     # predictions
 
     def predict(self, project: str, model_id: str, version_id: str, body: bytes) -> PredictReply:
         """Answer one request body; whatever the status, the body is the engine's own."""
-        path = _v1(model_name, project, model_id)
+        path = v1(model_name, project, model_id)
         if version_id:
-            path = _v1(version_name, project, model_id, version_id)
+            path = v1(version_name, project, model_id, version_id)
         reply = self._transport.send("POST", path + ":predict", body=body, safe=False)
         return PredictReply(reply.status, reply.body)
 
@@ -229,18 +227,18 @@ class HttpEngine:
 
     def get_config(self, project: str) -> GetConfigResponse:
         """Tell the identity of the service in a project."""
-        return self._get(GetConfigResponse, _v1(project_name, project) + ":getConfig")
+        return self._get(GetConfigResponse, v1(project_name, project) + ":getConfig")
 
     def get_location(self, project: str, location_id: str) -> Location:
         """Describe a location."""
-        return self._get(Location, _v1(location_name, project, location_id))
+        return self._get(Location, v1(location_name, project, location_id))
 
     def list_locations(
         self, project: str, *, page_size: int = 0, page_token: str = ""
     ) -> Page[Location]:
         """List locations."""
-        query = _paging(page_size, page_token)
-        return self._list(Location, "locations", _v1(project_name, project) + "/locations" + query)
+        query = paging(page_size, page_token)
+        return self._list(Location, "locations", v1(project_name, project) + "/locations" + query)
 
     # storage
 
@@ -254,13 +252,13 @@ class HttpEngine:
 
     def delete_bucket(self, name: str, *, force: bool = False) -> None:
         """Delete a bucket; one that holds objects only with `force`."""
-        self._call("DELETE", f"{_bucket(name)}{_query(force='true' if force else '')}")
+        self._call("DELETE", f"{_bucket(name)}{query_text(force='true' if force else '')}")
 
     def list_objects(
         self, bucket: str, *, prefix: str = "", page_size: int = 0, page_token: str = ""
     ) -> Page[Object]:
         """List objects sorted by name."""
-        query = _paging(page_size, page_token, prefix=prefix)
+        query = paging(page_size, page_token, prefix=prefix)
         return self._list(Object, "objects", f"{_bucket(bucket)}/objects{query}")
 
     def stat_object(self, bucket: str, name: str) -> Object:
@@ -277,7 +275,7 @@ class HttpEngine:
     def write_object(self, bucket: str, name: str, chunks: Iterable[bytes]) -> Object:
         """Store an object whole or not at all."""
         reply = self._transport.upload(f"{_bucket(bucket)}/content/{quote(name)}", chunks)
-        return decode(Object, _json(reply), at="object")
+        return decode(Object, json_in(reply), at="object")
 
     def delete_object(self, bucket: str, name: str) -> None:
         """Delete an object."""
@@ -304,7 +302,7 @@ class HttpEngine:
 
     def collect_environments(self, *, keep_bytes: int | None = None) -> int:
         """Evict the environments used longest ago; return the bytes freed."""
-        query = _query(keepBytes="" if keep_bytes is None else str(keep_bytes))
+        query = query_text(keepBytes="" if keep_bytes is None else str(keep_bytes))
         found = self._call("POST", "/api/v1/environments:collect" + query, safe=True)
         return int(found.get("freedBytes", 0))
 
@@ -314,72 +312,8 @@ class HttpEngine:
         """Tell what runs, and how much."""
         return msgspec.convert(self._call("GET", "/api/v1/status", safe=True), EngineStatus)
 
-    # how
-
-    def _call(
-        self,
-        method: str,
-        path: str,
-        body: Resource | None = None,
-        *,
-        safe: bool = False,
-        extra_wait_s: float = 0.0,
-    ) -> dict[str, Any]:
-        raw = msgspec.json.encode(encode(body)) if body is not None else None
-        reply = self._transport.send(method, path, body=raw, safe=safe, extra_wait_s=extra_wait_s)
-        return _json(reply)
-
-    def _get(self, cls: type[R], path: str) -> R:
-        return decode(cls, self._call("GET", path, safe=True), at=cls.__name__.lower())
-
-    def _list(self, cls: type[R], key: str, path: str) -> Page[R]:
-        found = self._call("GET", path, safe=True)
-        items = [decode(cls, item, at=cls.__name__.lower()) for item in found.get(key, ())]
-        return Page(items, str(found.get("nextPageToken", "")))
-
-    def _create(self, path: str, resource: R, find: Callable[[], R]) -> R:
-        """Create, and take "already exists" for success when an earlier try of ours made it."""
-        sent = encode(resource)
-        reply = self._transport.send("POST", path, body=msgspec.json.encode(sent), safe=True)
-        try:
-            return decode(type(resource), _json(reply), at=type(resource).__name__.lower())
-        except AlreadyExists:
-            if reply.repeated:
-                found = find()
-                if _covers(encode(found), sent):
-                    return found
-            raise
-
-    def _operation(self, method: str, path: str, body: Resource | None = None) -> Operation:
-        return decode(Operation, self._call(method, path, body), at="operation")
-
 
 _: type[Engine] = HttpEngine
-
-
-def _json(reply: Reply) -> dict[str, Any]:
-    if reply.status != 200:
-        raise error_in(reply)
-    try:
-        return msgspec.json.decode(reply.body, type=dict[str, Any])
-    except msgspec.MsgspecError:
-        raise Internal(
-            "The answer is not JSON.", "Check that the address is an engine's."
-        ) from None
-
-
-def _covers(found: Any, sent: Any) -> bool:
-    """Tell whether everything that was sent is in what was found; names may have become full."""
-    if isinstance(found, Mapping) and isinstance(sent, Mapping):
-        return all(key in found and _covers(found[key], item) for key, item in sent.items())
-    if isinstance(found, str) and isinstance(sent, str):
-        return found == sent or found.endswith("/" + sent)
-    return bool(found == sent)
-
-
-def _v1(name: Callable[..., str], *ids: str) -> str:
-    """Write a resource's path; an id with a slash in it stays one id, and names nothing."""
-    return "/v1/" + name(*(quote(part, safe="") for part in ids))
 
 
 def _bucket(name: str) -> str:
@@ -388,13 +322,3 @@ def _bucket(name: str) -> str:
 
 def _runtime(name: str) -> str:
     return f"/api/v1/runtimes/{quote(name, safe='')}"
-
-
-def _query(**parameters: str) -> str:
-    given = {key: value for key, value in parameters.items() if value}
-    return "?" + urlencode(given) if given else ""
-
-
-def _paging(page_size: int, page_token: str, **more: str) -> str:
-    size = str(page_size) if page_size else ""
-    return _query(pageSize=size, pageToken=page_token, **more)

@@ -12,6 +12,7 @@ from typing import NamedTuple
 from mlengine.core.errors import InvalidArgument
 
 __all__ = [
+    "StudyRef",
     "VersionRef",
     "check_bucket_id",
     "check_id",
@@ -24,6 +25,7 @@ __all__ = [
     "model_name",
     "operation_name",
     "parse_model_or_version",
+    "parse_study",
     "parse_version",
     "project_name",
     "study_name",
@@ -46,6 +48,14 @@ class VersionRef(NamedTuple):
     project: str
     model_id: str
     version_id: str = ""
+
+
+class StudyRef(NamedTuple):
+    """A study in its location."""
+
+    project: str
+    location_id: str
+    study_id: str
 
 
 def check_id(value: str, *, kind: str, field: str) -> str:
@@ -209,6 +219,25 @@ def parse_model_or_version(name: str, *, field: str) -> VersionRef:
     check_project(project)
     check_id(model_id, kind="model", field=field)
     return VersionRef(project, model_id, version_id)
+
+
+def parse_study(name: str, *, field: str) -> StudyRef:
+    """Take ``projects/P/locations/L/studies/S`` apart.
+
+    Example:
+        >>> parse_study("projects/p/locations/local/studies/s", field="name").study_id
+        's'
+    """
+    match name.split("/"):
+        case ["projects", project, "locations", location_id, "studies", study_id]:
+            check_project(project)
+            check_study_id(study_id, field=field)
+            return StudyRef(project, location_id, study_id)
+    raise InvalidArgument(
+        f"{name[:200]!r} names no study.",
+        "Write projects/PROJECT/locations/LOCATION/studies/STUDY.",
+        field=field,
+    )
 
 
 def parse_version(name: str, *, field: str) -> VersionRef:

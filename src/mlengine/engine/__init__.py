@@ -26,6 +26,7 @@ from mlengine.core.resources import (
     Runtime,
     Version,
 )
+from mlengine.engine.studyverbs import StudyVerbs
 
 __all__ = ["Engine", "EngineStatus", "LogPage", "Page", "PredictReply"]
 
@@ -82,8 +83,11 @@ class EngineStatus(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     leading: bool = True
 
 
-class Engine(Protocol):
-    """The verbs. `project` is an id; a `filter` is the grammar of `core.filters`."""
+class Engine(StudyVerbs, Protocol):
+    """The verbs; those for studies stand in `engine.studyverbs`.
+
+    `project` is an id; a `filter` is the grammar of `core.filters`.
+    """
 
     # jobs
     def create_job(self, project: str, job: Job) -> Job:

@@ -30,6 +30,7 @@ from mlengine.engine import Engine, EngineStatus, LogPage, Page, PredictReply
 from mlengine.engine.listing import list_page
 from mlengine.engine.runtimes import Runtimes
 from mlengine.engine.settings import Settings
+from mlengine.engine.studies import LocalStudies
 from mlengine.models.registry import Models
 from mlengine.models.views import operation_view
 from mlengine.prediction.serving import Serving
@@ -39,6 +40,7 @@ from mlengine.store import Store
 from mlengine.training.jobs import Jobs
 from mlengine.training.metrics import job_metrics
 from mlengine.training.mirrors import mirror_path
+from mlengine.tuning.studies import Studies
 
 __all__ = ["LOCATIONS", "LocalEngine"]
 
@@ -48,7 +50,7 @@ _MAX_LOG_WAIT_S = 60.0
 _STARTED_STATES = {JobState.PREPARING, JobState.RUNNING, JobState.CANCELLING}
 
 
-class LocalEngine:
+class LocalEngine(LocalStudies):
     """Implements `Engine` in this process; `engine.wiring` builds it."""
 
     def __init__(
@@ -60,11 +62,13 @@ class LocalEngine:
         models: Models,
         serving: Serving,
         runtimes: Runtimes,
+        studies: Studies,
         *,
         clock: Clock,
         page_key: bytes,
         leading: Callable[[], bool],
     ) -> None:
+        super().__init__(studies, self.get_location)
         self._settings = settings
         self._store = store
         self._buckets = buckets

@@ -36,8 +36,10 @@ from mlengine.training.reconciler import JobReconciler
 from mlengine.training.retrying import Retrying
 from mlengine.training.trainer import TrainerJobs
 from mlengine.training.tuningjobs import TuningJobs
+from mlengine.tuning.advisor import Advisor
 from mlengine.tuning.problem import Problem, Tried
 from mlengine.tuning.search import Suggestion, open_search
+from mlengine.tuning.studies import Studies
 
 __all__ = ["Wired", "wire"]
 
@@ -112,8 +114,9 @@ def wire(
     runner = _runner(settings, store, kinds, backend, lead, clock)
     runtimes = Runtimes(environments, store, jobs_root, max_bytes=settings.environments_max_bytes)
     sweeps = [partial(_sweep, buckets), partial(_sweep_artifacts, store, artifacts)]
+    studies = Studies(store, Advisor(clock), clock=clock)
     reconciler = _reconciler(
-        lead, backend, runner, deployment, serving, mirrors, notify,
+        lead, backend, runner, deployment, serving, mirrors, notify, studies,
         sweeps=sweeps, tidy=runtimes.tidy,
     )  # fmt: skip
     jobs = Jobs(
@@ -121,11 +124,11 @@ def wire(
         admissible=backend.capacity.check, queued=runner.queued,
     )  # fmt: skip
     engine = LocalEngine(
-        settings, store, buckets, jobs, models, serving, runtimes,
+        settings, store, buckets, jobs, models, serving, runtimes, studies,
         clock=clock, page_key=shared.page_key(), leading=lead.held,
     )  # fmt: skip
     closers = [jobs.close, runner.close, mirrors.close, backend.close, deployment.close]
-    closers += [serving.stop, store.close]
+    closers += [studies.close, serving.stop, store.close]
     openers: list[Callable[[], object]] = [backend.open, serving.start, environments.sweep]
     return Wired(engine, reconciler, serving, openers=openers, closers=closers)
 
@@ -148,6 +151,7 @@ def _reconciler(
     serving: Serving,
     mirrors: Mirrors,
     notify: Path,
+    studies: Studies,
     *,
     sweeps: Sequence[Callable[[], None]],
     tidy: Callable[[], None],
@@ -159,6 +163,7 @@ def _reconciler(
             lead.only(lambda: runner.tick(reconciler.wake)),
             lead.only(mirrors.tick),
             lead.only(deployment.resume),
+            lead.only(studies.resume),
             lambda: serving.tick(follows=not lead.held()),
         ],
         [*map(lead.only, [runner.expire_waiting, *sweeps]), serving.record_use, tidy],

@@ -196,6 +196,8 @@ class Deployment:
             if operation.subject in self._busy:
                 return
         kind = str(operation.operation.metadata.get("operationType", ""))
+        if not kind:  # of studies: others see to those
+            return
         ended = outcome(kind, self._view(version) if version else None)
         if ended is not None:
             self._finish(operation, version=ended.version, error=ended.error)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from mlengine.core.names import model_name, operation_name, version_name
+from mlengine.core.names import model_name, operation_name, parse_study, version_name
 from mlengine.core.resources import Model, Operation, Version
 from mlengine.core.wire import encode
 from mlengine.store import ModelRecord, NewOperation, OperationRecord, VersionRecord
@@ -34,9 +34,11 @@ def model_view(record: ModelRecord, *, default: VersionRecord | None) -> Model:
 
 
 def operation_view(record: OperationRecord) -> Operation:
-    """Return the operation with its full name."""
+    """Return the operation with its full name; that of a study's is in the study's location."""
+    study = str(record.operation.metadata.get("study", ""))
+    location = parse_study(study, field="study").location_id if study else ""
     return msgspec.structs.replace(
-        record.operation, name=operation_name(record.project, record.operation_id)
+        record.operation, name=operation_name(record.project, record.operation_id, location)
     )
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from mlengine.rest import jobs, models, projects
+from mlengine.rest import jobs, models, projects, studies
 from mlengine.rest.calls import Handler
 from mlengine.rest.routes import Access, Route, Traffic
 
@@ -100,22 +100,27 @@ METHODS: tuple[Method, ...] = (
     Method("locations.operations.get", "GET", _L + _O, "get_operation", projects.get_operation, "", "Operation"),
     Method("locations.operations.cancel", "POST", _L + _O + ":cancel", "cancel_operation", projects.cancel_operation, "", "Empty"),
     # studies and trials
-    Method("locations.studies.create", "POST", _L + "/studies", "", None, "Study", "Study", ("studyId",)),
-    Method("locations.studies.get", "GET", _ST, "", None, "", "Study"),
-    Method("locations.studies.list", "GET", _L + "/studies", "", None, "", "ListStudiesResponse"),
-    Method("locations.studies.delete", "DELETE", _ST, "", None, "", "Empty"),
-    Method("locations.studies.trials.create", "POST", _ST + "/trials", "", None, "Trial", "Trial"),
-    Method("locations.studies.trials.get", "GET", _T, "", None, "", "Trial"),
-    Method("locations.studies.trials.list", "GET", _ST + "/trials", "", None, "", "ListTrialsResponse"),
-    Method("locations.studies.trials.delete", "DELETE", _T, "", None, "", "Empty"),
-    Method("locations.studies.trials.suggest", "POST", _ST + "/trials:suggest", "", None, "SuggestTrialsRequest", "Operation"),
-    Method("locations.studies.trials.addMeasurement", "POST", _T + ":addMeasurement", "", None, "AddTrialMeasurementRequest", "Trial"),
-    Method("locations.studies.trials.complete", "POST", _T + ":complete", "", None, "CompleteTrialRequest", "Trial"),
-    Method("locations.studies.trials.checkEarlyStoppingState", "POST", _T + ":checkEarlyStoppingState", "", None, "CheckTrialEarlyStoppingStateRequest", "Operation"),
-    Method("locations.studies.trials.stop", "POST", _T + ":stop", "", None, "StopTrialRequest", "Trial"),
-    Method("locations.studies.trials.listOptimalTrials", "POST", _ST + "/trials:listOptimalTrials", "", None, "ListOptimalTrialsRequest", "ListOptimalTrialsResponse"),
+    Method("locations.studies.create", "POST", _L + "/studies", "create_study", studies.create, "Study", "Study", ("studyId",)),
+    Method("locations.studies.get", "GET", _ST, "get_study", studies.get, "", "Study"),
+    Method("locations.studies.list", "GET", _L + "/studies", "list_studies", studies.list_, "", "ListStudiesResponse"),
+    Method("locations.studies.delete", "DELETE", _ST, "delete_study", studies.delete, "", "Empty"),
+    Method("locations.studies.trials.create", "POST", _ST + "/trials", "create_trial", studies.create_trial, "Trial", "Trial"),
+    Method("locations.studies.trials.get", "GET", _T, "get_trial", studies.get_trial, "", "Trial"),
+    Method("locations.studies.trials.list", "GET", _ST + "/trials", "list_trials", studies.list_trials, "", "ListTrialsResponse"),
+    Method("locations.studies.trials.delete", "DELETE", _T, "delete_trial", studies.delete_trial, "", "Empty"),
+    Method("locations.studies.trials.suggest", "POST", _ST + "/trials:suggest", "suggest_trials", studies.suggest, "SuggestTrialsRequest", "Operation"),
+    Method("locations.studies.trials.addMeasurement", "POST", _T + ":addMeasurement", "add_trial_measurement", studies.add_measurement, "AddTrialMeasurementRequest", "Trial"),
+    Method("locations.studies.trials.complete", "POST", _T + ":complete", "complete_trial", studies.complete, "CompleteTrialRequest", "Trial"),
+    Method("locations.studies.trials.checkEarlyStoppingState", "POST", _T + ":checkEarlyStoppingState", "check_trial_stopping", studies.check_stopping, "CheckTrialEarlyStoppingStateRequest", "Operation"),
+    Method("locations.studies.trials.stop", "POST", _T + ":stop", "stop_trial", studies.stop, "StopTrialRequest", "Trial"),
+    Method("locations.studies.trials.listOptimalTrials", "POST", _ST + "/trials:listOptimalTrials", "list_optimal_trials", studies.list_optimal, "ListOptimalTrialsRequest", "ListOptimalTrialsResponse"),
 )
 # fmt: on
+
+
+def _traffic(method: Method) -> Traffic:
+    # A suggestion may wait for a model for a moment.
+    return Traffic.LONG_POLL if method.verb == "suggest_trials" else Traffic.QUICK
 
 
 def _routes(method: Method) -> list[Route]:
@@ -134,7 +139,7 @@ def _routes(method: Method) -> list[Route]:
             request=method.request,
             response=method.response,
             raw=raw,
-            traffic=Traffic.PREDICTION if raw else Traffic.QUICK,
+            traffic=Traffic.PREDICTION if raw else _traffic(method),
         )
         for path in paths
     ]

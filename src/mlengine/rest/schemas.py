@@ -1,6 +1,7 @@
 """JSON schemas of the resources, in the two dialects that describe APIs.
 
-Both come from the same walk over `core.resources`: fields, types, and which are output only.
+Both come from the same walk over `core.resources` and `core.studies`: fields, types, and which are
+output only.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Any, Union
 
 import msgspec
 
-from mlengine.core import resources
+from mlengine.core import resources, studies
 from mlengine.core.resources import Resource
 from mlengine.engine import EngineStatus
 
@@ -28,12 +29,29 @@ _LISTS = {
     "ListObjectsResponse": ("objects", "Object"),
     "ListBucketsResponse": ("buckets", "Bucket"),
     "ListRuntimesResponse": ("runtimes", "Runtime"),
+    "ListStudiesResponse": ("studies", "Study"),
+    "ListTrialsResponse": ("trials", "Trial"),
+    "ListOptimalTrialsResponse": ("trials", "Trial"),
 }
+_UNPAGED = ("ListStudiesResponse", "ListTrialsResponse", "ListOptimalTrialsResponse")
 _OWN = (
     "Bucket", "Object", "LogEntry", "MetricSeries", "ListObjectsResponse", "ListBucketsResponse",
     "Runtime", "ListRuntimesResponse",
 )  # fmt: skip
-# Google keeps these outside of the ml.v1 package.
+# Messages that Google nests in others, and keeps outside of the ml.v1 package.
+_NESTED = {
+    "MetricSpec": "_StudyConfig_MetricSpec",
+    "MetricValue": "_Measurement_Metric",
+    "StudyParameter": "_StudyConfig_ParameterSpec",
+    "TrialParameter": "_Trial_Parameter",
+    "ParentIntValues": "_StudyConfigParameterSpec_MatchingParentIntValueSpec",
+    "ParentNumericValues": "_StudyConfigParameterSpec_MatchingParentDiscreteValueSpec",
+    "ParentTextValues": "_StudyConfigParameterSpec_MatchingParentCategoricalValueSpec",
+    **{
+        f"{kind}ValueSpec": f"_StudyConfigParameterSpec_{kind}ValueSpec"
+        for kind in ("Categorical", "Discrete", "Double", "Integer")
+    },
+}
 _PREFIXES = {
     "Operation": "GoogleLongrunning__",
     "ListOperationsResponse": "GoogleLongrunning__",
@@ -50,6 +68,8 @@ Reference = Callable[[str], dict[str, Any]]
 
 def google_schema_name(name: str) -> str:
     """Return what the discovery document calls a schema: ``GoogleCloudMlV1__Job``."""
+    if name in _NESTED:
+        return "GoogleCloudMlV1" + _NESTED[name]
     return _PREFIXES.get(name, "GoogleCloudMlV1__") + name
 
 
@@ -122,19 +142,17 @@ _ERROR = {
 def _described(refer: Reference) -> dict[str, dict[str, Any]]:
     found = {cls.__name__: _object(cls, refer) for cls in _classes()}
     for name, (key, item) in _LISTS.items():
-        found[name] = {
-            "type": "object",
-            "properties": {
-                key: {"type": "array", "items": refer(item)},
-                "nextPageToken": {"type": "string"},
-            },
-        }
+        properties: dict[str, Any] = {key: {"type": "array", "items": refer(item)}}
+        if name not in _UNPAGED:
+            properties["nextPageToken"] = {"type": "string"}
+        found[name] = {"type": "object", "properties": properties}
     return found
 
 
 @functools.cache
 def _classes() -> tuple[type[Resource], ...]:
-    found = [c for c in vars(resources).values() if isinstance(c, type) and issubclass(c, Resource)]
+    names = {**vars(resources), **vars(studies)}
+    found = [c for c in names.values() if isinstance(c, type) and issubclass(c, Resource)]
     return tuple(c for c in found if c is not Resource)
 
 

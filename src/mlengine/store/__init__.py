@@ -464,6 +464,10 @@ class Store(Protocol):
     def add_operation(
         self, project: str, operation_id: str, metadata: dict[str, Any], *, subject: str = ""
     ) -> OperationRecord: ...
+    def note_operation(self, project: str, ended: EndedOperation) -> OperationRecord:
+        """Write an operation that is done, open so far or never seen; again changes nothing."""
+        ...
+
     def operation(self, project: str, operation_id: str) -> OperationRecord: ...
     def operations(
         self, project: str, *, before_seq: int | None = None, limit: int = 100

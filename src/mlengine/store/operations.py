@@ -13,7 +13,7 @@ from mlengine.store import EndedOperation, OperationRecord, documents
 from mlengine.store.database import Transaction
 from mlengine.store.tables import operations
 
-__all__ = ["add", "edit", "end", "finish", "get", "listed", "unfinished"]
+__all__ = ["add", "edit", "end", "finish", "get", "listed", "note", "unfinished"]
 
 
 def add(
@@ -114,6 +114,16 @@ def end(tx: Transaction, project: str, ended: EndedOperation) -> None:
             f"The operation '{ended.operation_id}' is done.", "It can only be read.", field="name"
         )
     _write(tx, _record(row), operation, done=True)
+
+
+def note(tx: Transaction, project: str, ended: EndedOperation) -> OperationRecord:
+    its = [operations.c.project == project, operations.c.operation_id == ended.operation_id]
+    row = tx.one(sa.select(operations).where(*its))
+    if row is None or not row.done:
+        end(tx, project, ended)
+        name = operation_name(project, ended.operation_id)
+        tx.event(project, name, "operation.finished", failed=False)
+    return get(tx, project, ended.operation_id)
 
 
 def _write(tx: Transaction, record: OperationRecord, operation: Operation, *, done: bool) -> None:

@@ -292,6 +292,9 @@ class SqlStore:
             operations.add, project, operation_id, metadata, subject=subject
         )
 
+    def note_operation(self, project: str, ended: EndedOperation) -> OperationRecord:
+        return self._database.write(operations.note, project, ended)
+
     def operation(self, project: str, operation_id: str) -> OperationRecord:
         return self._database.read(operations.get, project, operation_id)
 

@@ -309,6 +309,21 @@ def test_the_operation_ends_in_the_same_transaction(store: Store, seen: bool) ->
     assert given(store.trials(study)) == [1]
 
 
+@pytest.mark.parametrize("seen", [True, False])
+def test_an_operation_that_is_noted_is_done_once(store: Store, seen: bool) -> None:
+    if seen:
+        store.add_operation("p", "one", {"a": 1})
+    ended = EndedOperation(operation_id="one", metadata={"a": 2}, response={"b": 3})
+    first = store.note_operation("p", ended)
+    assert first.operation.done
+    assert (first.operation.metadata, first.operation.response) == ({"a": 2}, {"b": 3})
+    assert first == store.operation("p", "one")
+    events = store.events()
+    later = msgspec.structs.replace(ended, response={"b": 4})
+    assert store.note_operation("p", later) == first
+    assert store.events() == events
+
+
 def test_of_clients_that_come_at_once_each_gets_trials_of_its_own(store: Store) -> None:
     study = add(store)
 

@@ -214,7 +214,7 @@ def test_unavailable_says_when_to_come_back(app: Any, engine: FakeEngine) -> Non
         ("GET", "/nothing", 404, "not found on this server"),
         ("PUT", f"{P}/jobs", 405, "Allowed: GET, POST"),
         ("PATCH", f"{P}/models/m", 400, "mask"),
-        ("GET", f"{P}/locations/us-central1/studies", 501, "not built yet"),
+        ("GET", f"{P}/models/m:getIamPolicy", 501, "not built yet"),
     ],
 )
 def test_a_wrong_request_is_told_what_is_wrong(

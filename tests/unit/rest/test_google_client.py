@@ -95,6 +95,40 @@ def test_lists_are_walked_by_list_next(ml: Any) -> None:
     assert len(seen) == 7
 
 
+def test_a_study_is_tuned(ml: Any) -> None:
+    studies = ml.projects().locations().studies()
+    parent = "projects/p/locations/us-central1"
+    config = {
+        "metrics": [{"metric": "loss", "goal": "MINIMIZE"}],
+        "parameters": [{"parameter": "x", "type": "DOUBLE",
+                        "doubleValueSpec": {"minValue": 0, "maxValue": 1}}],
+    }  # fmt: skip
+    made = studies.create(parent=parent, studyId="s", body={"studyConfig": config}).execute()
+    assert (made["name"], made["state"]) == (f"{parent}/studies/s", "ACTIVE")
+    assert studies.get(name=made["name"]).execute() == made
+    assert studies.list(parent=parent).execute() == {"studies": [made]}
+    trials = studies.trials()
+    body = {"suggestionCount": 1, "clientId": "me"}
+    operation = trials.suggest(parent=made["name"], body=body).execute()
+    operations = ml.projects().locations().operations()
+    assert operations.get(name=operation["name"]).execute()["done"] is True
+    trial = operation["response"]["trials"][0]["name"]
+    point = {"stepCount": "1", "metrics": [{"metric": "loss", "value": 0.0}]}
+    trials.addMeasurement(name=trial, body={"measurement": point}).execute()
+    check = trials.checkEarlyStoppingState(name=trial, body={}).execute()
+    assert not check["response"].get("shouldStop")
+    assert trials.stop(name=trial, body={}).execute()["state"] == "STOPPING"
+    ended = trials.complete(name=trial, body={"finalMeasurement": point}).execute()
+    assert ended["finalMeasurement"]["metrics"] == [{"metric": "loss", "value": 0.0}]
+    best = trials.listOptimalTrials(parent=made["name"], body={}).execute()
+    assert best == {"trials": [ended]}
+    mine = trials.create(parent=made["name"], body={"parameters": []}).execute()
+    assert trials.list(parent=made["name"]).execute() == {"trials": [ended, mine]}
+    assert trials.delete(name=mine["name"]).execute() == {}
+    assert trials.get(name=trial).execute() == ended
+    assert studies.delete(name=made["name"]).execute() == {}
+
+
 def test_an_error_is_read_by_the_client(ml: Any) -> None:
     from googleapiclient.errors import HttpError
 
@@ -106,6 +140,5 @@ def test_an_error_is_read_by_the_client(ml: Any) -> None:
     assert caught.value.reason == "Field: job.job_id Error: A job with this id already exists."
     assert caught.value.error_details[0]["fieldViolations"][0]["field"] == "job.job_id"
     with pytest.raises(HttpError) as caught:
-        studies = ml.projects().locations().studies()
-        studies.list(parent="projects/p/locations/us-central1").execute()
+        ml.projects().models().getIamPolicy(resource="projects/p/models/m").execute()
     assert caught.value.resp.status == 501

@@ -1,0 +1,187 @@
+"""Gives clients trials: those that they have, those that were asked for, and new ones.
+
+Nothing is locked while a search thinks. It is asked with the history as it was read, and what it
+finds is written only if the study has had no other trial since; or else it is asked again, with
+that one. So two clients never get one point, whichever engines they talk to. In one engine the
+searches of a study wait for each other, which costs nothing, for each must know what the one
+before it found.
+
+A quick search answers in the call. Of a model the operation is recorded first and done in the
+background, so that an engine which takes over finds it and does it.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import uuid
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from typing import Any
+
+from mlengine.core.clock import Clock, rfc3339
+from mlengine.core.errors import Aborted, EngineError, FailedPrecondition, NotFound
+from mlengine.core.names import parse_study
+from mlengine.core.states import StudyState
+from mlengine.core.studies import StudyConfig, SuggestTrialsResponse, Trial
+from mlengine.store import EndedOperation, OperationRecord, Store, StudyRecord, TrialRecord
+from mlengine.tuning.advisor import Advisor, is_quick
+from mlengine.tuning.books import Books
+from mlengine.tuning.configs import algorithm_of, problem_of
+from mlengine.tuning.reports import suggested
+from mlengine.tuning.views import SUGGEST, suggest_metadata, tagged, trial_view
+
+__all__ = ["Suggesting"]
+
+_log = logging.getLogger(__name__)
+_TRIES = 1000  # in each of them somebody else got a trial
+_WAIT_S = 1.0  # for a model, before the caller is told to come again
+_THREADS = 4
+
+
+class Suggesting:
+    """Answers `suggest`.
+
+    Args:
+        store: Where the books are.
+        advisor: Who is asked for points.
+        clock: For the times of operations.
+    """
+
+    def __init__(self, store: Store, advisor: Advisor, clock: Clock) -> None:
+        self._store, self._advisor, self._clock = store, advisor, clock
+        self._books = Books(store)
+        self._turns: dict[str, threading.Lock] = {}
+        self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="suggest")
+        self._at_work: dict[str, Future[None]] = {}
+        self._lock = threading.Lock()
+        self._closing = False
+
+    def suggest(self, study: StudyRecord, client_id: str, count: int) -> OperationRecord:
+        """Give a client trials; the operation that is returned may still be under way."""
+        operation_id = f"suggest_{study.study_id}-{uuid.uuid4().hex}"
+        now = rfc3339(self._clock.now())
+        metadata = suggest_metadata(study.name, client_id, count, now=now)
+        ending = self._ending(study, operation_id, metadata)
+        if self._store.hand_out(study, client_id, count, ending=ending) is None:
+            search = algorithm_of(study.study.study_config or StudyConfig())
+            if is_quick(search) or study.state is not StudyState.ACTIVE:
+                self._choose(study, operation_id, metadata)
+            else:
+                self._store.add_operation(study.project, operation_id, metadata, subject=study.name)
+                wait([self._begin(study.project, operation_id)], timeout=_WAIT_S)
+        return self._store.operation(study.project, operation_id)
+
+    def resume(self) -> None:
+        """Take up the operations that nobody works on, such as those of an engine that died."""
+        for operation in self._store.open_operations():
+            if operation.operation.metadata.get("@type") == SUGGEST:
+                self._begin(operation.project, operation.operation_id)
+
+    def close(self) -> None:
+        """Start nothing more and wait for what is under way; the advisor is closed before."""
+        with self._lock:
+            self._closing = True
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def _begin(self, project: str, operation_id: str) -> Future[None]:
+        with self._lock:
+            under_way = self._at_work.get(operation_id)
+            if under_way is not None or self._closing:
+                return under_way or Future()
+            future = self._pool.submit(self._guarded, project, operation_id)
+            self._at_work[operation_id] = future
+        future.add_done_callback(lambda _future: self._forget(operation_id))
+        return future
+
+    def _forget(self, operation_id: str) -> None:
+        with self._lock:
+            self._at_work.pop(operation_id, None)
+
+    def _guarded(self, project: str, operation_id: str) -> None:
+        try:
+            self._work(project, operation_id)
+        except EngineError as error:
+            _log.warning("the operation %s is left for later: %s", operation_id, error)
+        except Exception:
+            _log.exception("the operation %s", operation_id)
+
+    def _work(self, project: str, operation_id: str) -> None:
+        """Do what an operation asks for, and end it."""
+        operation = self._store.operation(project, operation_id)
+        metadata = operation.operation.metadata
+        if operation.operation.done:
+            return
+        named = parse_study(operation.subject, field="name")
+        try:
+            if metadata.get("isCancellationRequested"):
+                raise Aborted("The operation was cancelled.", "Ask again.")
+            study = self._store.study(*named)
+            self._choose(study, operation_id, metadata)
+        except (NotFound, FailedPrecondition, Aborted) as error:
+            # None if it was done meanwhile, by another engine: that is as good.
+            failure = {"code": error.rpc_code, "message": str(error)}
+            self._store.finish_operation(project, operation_id, error=failure)
+
+    def _choose(self, study: StudyRecord, operation_id: str, metadata: dict[str, Any]) -> None:
+        """Add trials to those that there are until the client has enough, or none are left."""
+        config = study.study.study_config or StudyConfig()
+        search, problem = algorithm_of(config), problem_of(config, uid=study.uid)
+        client_id, count = metadata["clientId"], metadata["suggestionCount"]
+        with self._turn(study.uid):
+            for _try in range(_TRIES):
+                study = self._store.study(study.project, study.location, study.study_id)
+                fresh: list[Trial] = []
+                if study.state is StudyState.ACTIVE:
+                    history = self._books.history(study, problem)
+                    found = self._advisor.suggest(search, problem, history, count)
+                    fresh = [suggested(one, seen=study.last_trial) for one in found]
+                ending = self._ending(study, operation_id, metadata)
+                is_exhausted = len(fresh) < count
+                given = self._store.hand_out(
+                    study, client_id, count, fresh=fresh, fewer=is_exhausted, ending=ending
+                )
+                if given is not None:
+                    self._tell(study, given)
+                    if len(given) < count and study.state is StudyState.ACTIVE:
+                        self._store.move_study(study, StudyState.COMPLETED)
+                    return
+        raise Aborted(
+            f"The study '{study.study_id}' changed {_TRIES} times meanwhile.", "Ask again."
+        )
+
+    def _tell(self, study: StudyRecord, given: Sequence[TrialRecord]) -> None:
+        for record in given:
+            told = record.trial.details
+            if told is None or record.number <= study.last_trial:
+                continue
+            expected = (
+                f", expects {told.mean:g} ± {told.spread or 0:g}" if told.mean is not None else ""
+            )
+            why = f" ({told.why})" if told.why else ""
+            _log.info("%s: %s%s%s", record.name, told.origin, expected, why)
+
+    def _ending(
+        self, study: StudyRecord, operation_id: str, metadata: dict[str, Any]
+    ) -> Callable[[Sequence[TrialRecord]], EndedOperation]:
+        """Return what makes the operation's end of the trials that are handed out."""
+
+        def ending(given: Sequence[TrialRecord]) -> EndedOperation:
+            is_over = len(given) < metadata["suggestionCount"]
+            is_over = is_over and study.state is StudyState.ACTIVE
+            state = StudyState.COMPLETED if is_over else study.state
+            response = SuggestTrialsResponse(
+                trials=[trial_view(record) for record in given],
+                study_state=state,
+                start_time=metadata["createTime"],
+                end_time=rfc3339(self._clock.now()),
+            )
+            return EndedOperation(
+                operation_id=operation_id, metadata=metadata, response=tagged(response)
+            )
+
+        return ending
+
+    def _turn(self, uid: str) -> threading.Lock:
+        with self._lock:
+            return self._turns.setdefault(uid, threading.Lock())
