@@ -43,6 +43,7 @@ root = Group(
         "runtimes": Branch(_AT + "runtimes:runtimes", "Pinned libraries that jobs can ask for."),
         "status": Branch(_AT + "daemon:status", "What runs."),
         "storage": Branch(_AT + "storage:storage", "Buckets and objects."),
+        "studies": Branch(_AT + "studies:studies", "Search spaces, and what to try next."),
         "tensorboard": Branch(_AT + "tensorboard:tensorboard", "Look at jobs with TensorBoard."),
         "up": Branch(_AT + "daemon:up", "Run an engine in the foreground."),
         "version": Branch(_AT + "version:version", "The version of mlengine."),

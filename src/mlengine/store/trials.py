@@ -86,7 +86,7 @@ def get(tx: Transaction, study: StudyRecord, number: int) -> TrialRecord:
     if not found:
         raise NotFound(
             f"The study '{study.study_id}' has no trial {number}.",
-            f"List them with 'mlengine studies trials {study.study_id}'.",
+            f"List them with 'mlengine studies trials list --study {study.study_id}'.",
             field="name",
         )
     return found[0]

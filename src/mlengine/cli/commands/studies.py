@@ -1,0 +1,96 @@
+"""`mlengine studies`: search spaces, and what is to be tried of them next."""
+
+from __future__ import annotations
+
+import click
+
+from mlengine.cli.session import Session, pass_session
+from mlengine.cli.studytrials import TRIALS_FORMAT, location, rows, trials_in
+from mlengine.cli.tree import Branch, Group, command
+from mlengine.cli.waiting import wait_for
+from mlengine.core.studies import Study, StudyConfig, SuggestTrialsRequest
+from mlengine.core.wire import decode, encode
+
+__all__ = ["studies"]
+
+studies = Group(
+    "studies",
+    help="Studies: search spaces, and what was tried of them.",
+    branches={"trials": Branch("mlengine.cli.commands.study_trials:trials", "Trials of a study.")},
+)
+
+_LIST_FORMAT = (
+    "table(name.basename(), state, studyConfig.algorithm:label=ALGORITHM:optional, "
+    "studyConfig.metrics[].metric.list():label=METRICS, createTime.date(tz=LOCAL))"
+)
+
+
+@command(studies, "create")
+@click.argument("study")
+@click.option("--config", required=True, metavar="FILE",
+              help="A StudyConfig as YAML or JSON; - is stdin.")  # fmt: skip
+@location
+@pass_session
+def create(session: Session, study: str, config: str, location: str) -> None:
+    """Make STUDY, a search space with its goal."""
+    from mlengine.cli.configfile import read_config
+
+    found = read_config(config)
+    inner = found.get("studyConfig", found.get("study_config", found))
+    wanted = Study(study_config=decode(StudyConfig, inner, at="study.study_config"))
+    made = session.engine.create_study(session.project, location, study, wanted)
+    session.say(f"Created study [{made.name}].")
+
+
+@command(studies, "list", form=_LIST_FORMAT, lists=True)
+@location
+@pass_session
+def list_studies(session: Session, location: str) -> None:
+    """List studies, newest first."""
+    session.show_all(session.engine.list_studies(session.project, location))
+
+
+@command(studies, "describe")
+@click.argument("study")
+@location
+@pass_session
+def describe(session: Session, study: str, location: str) -> None:
+    """Show everything about STUDY."""
+    session.show(encode(session.engine.get_study(session.project, location, study)))
+
+
+@command(studies, "delete")
+@click.argument("study")
+@location
+@pass_session
+def delete(session: Session, study: str, location: str) -> None:
+    """Delete STUDY with all of its trials."""
+    session.confirm(f"This will delete study [{study}] with all of its trials...")
+    session.engine.delete_study(session.project, location, study)
+    session.say(f"Deleted study [{study}].")
+
+
+@command(studies, "suggest", form=TRIALS_FORMAT, lists=True)
+@click.argument("study")
+@click.option("--client-id", default="cli", show_default=True,
+              help="Who asks; what it has not completed comes again.")  # fmt: skip
+@click.option("--count", type=click.IntRange(min=1), default=1, show_default=True,
+              help="How many trials.")  # fmt: skip
+@location
+@pass_session
+def suggest(session: Session, study: str, client_id: str, count: int, location: str) -> None:
+    """Get what is to be tried next of STUDY."""
+    request = SuggestTrialsRequest(suggestion_count=count, client_id=client_id)
+    operation = session.engine.suggest_trials(session.project, location, study, request)
+    ended = wait_for(session, operation, f"Asking study [{study}]")
+    session.show_all(rows(trials_in(ended), plain=session.is_format_given))
+
+
+@command(studies, "optimal", form=TRIALS_FORMAT, lists=True)
+@click.argument("study")
+@location
+@pass_session
+def optimal(session: Session, study: str, location: str) -> None:
+    """List the best trials of STUDY; of several metrics, those that no other beats in all."""
+    found = session.engine.list_optimal_trials(session.project, location, study)
+    session.show_all(rows(found, plain=session.is_format_given))

@@ -1,0 +1,123 @@
+"""`mlengine studies`, against an engine of dictionaries."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.fakes.engine import FakeEngine
+from tests.unit.cli.conftest import Run
+
+CONFIG = """
+metrics:
+- metric: loss
+  goal: MINIMIZE
+parameters:
+- parameter: opt
+  type: CATEGORICAL
+  categoricalValueSpec: {values: [sgd, adam]}
+  childParameterSpecs:
+  - parameter: layers
+    type: INTEGER
+    integerValueSpec: {minValue: 1, maxValue: 9}
+    parentCategoricalValues: {values: [adam]}
+- parameter: rate
+  type: DOUBLE
+  doubleValueSpec: {minValue: 0.001, maxValue: 1}
+"""
+AT = ("--study", "census")
+
+
+@pytest.fixture
+def study(run: Run, tmp_path: Path) -> None:
+    file = tmp_path / "study.yaml"
+    file.write_text(CONFIG)
+    name = "projects/default/locations/local/studies/census"
+    done = run("studies", "create", "census", "--config", str(file))
+    assert done == (0, "", f"Created study [{name}].\n")
+
+
+@pytest.mark.usefixtures("study")
+def test_a_study_is_listed_described_and_deleted(run: Run, engine: FakeEngine) -> None:
+    listed = run("studies", "list").out.splitlines()
+    assert listed[0].split() == ["NAME", "STATE", "METRICS", "CREATE_TIME"]
+    assert listed[1].split()[:3] == ["census", "ACTIVE", "loss"]
+    found = json.loads(run("studies", "describe", "census", "--format=json").out)
+    assert found["studyConfig"]["parameters"][0]["childParameterSpecs"][0]["parameter"] == "layers"
+    assert run("studies", "list", "--location", "elsewhere").err == "Listed 0 items.\n"
+    assert run("studies", "delete", "census", "-q").code == 0
+    assert not engine.studies
+
+
+def test_a_config_may_stand_below_its_name_and_come_from_stdin(
+    run: Run, engine: FakeEngine
+) -> None:
+    text = json.dumps({"studyConfig": {"metrics": [{"metric": "auc"}]}})
+    assert run("studies", "create", "s", "--config", "-", stdin=text).code == 0
+    (made,) = engine.studies.values()
+    assert made.study_config is not None
+    assert made.study_config.metrics[0].metric == "auc"
+    wrong = run("studies", "create", "t", "--config", "-", stdin="metrix: []")
+    assert wrong.code == 1
+    assert "Unknown name \"metrix\" at 'study.study_config'" in wrong.err
+
+
+@pytest.mark.usefixtures("study")
+def test_a_trial_goes_all_the_way(run: Run) -> None:
+    words = ("--param", "opt=adam", "--param", "layers=3", "--param", "rate=0.5")
+    made = json.loads(run("studies", "trials", "create", *AT, *words, "--format=json").out)
+    assert made["state"] == "REQUESTED"
+    assert made["parameters"] == [
+        {"parameter": "opt", "stringValue": "adam"},
+        {"parameter": "layers", "intValue": "3"},
+        {"parameter": "rate", "floatValue": 0.5},
+    ]
+    asked = run("studies", "suggest", "census", "--client-id", "me")
+    assert asked.err == "Asking study [census]...done.\n"
+    assert asked.out.splitlines()[1].split() == ["2", "ACTIVE", "me"]
+    assert run("studies", "trials", "measure", "2", *AT, "--metric", "loss=1", "--step=3").code == 0
+    assert run("studies", "trials", "check", "2", *AT).out == "continue\n"
+    assert run("studies", "trials", "stop", "2", *AT).code == 0
+    assert run("studies", "trials", "check", "2", *AT).out == "stop\n"
+    full = "projects/default/locations/local/studies/census/trials/2"
+    done = run("studies", "trials", "complete", full, *AT, "--metric", "loss=0", "--format=json")
+    assert json.loads(done.out)["finalMeasurement"]["metrics"] == [{"metric": "loss", "value": 0.0}]
+    assert run("studies", "optimal", "census").out.splitlines()[1].split()[-1] == "loss=0"
+    listed = run("studies", "trials", "list", *AT).out.splitlines()
+    assert "opt=adam, layers=3, rate=0.5" in listed[1]
+    described = json.loads(run("studies", "trials", "describe", "2", *AT, "--format=json").out)
+    assert described["measurements"][0]["stepCount"] == "3"
+    assert run("studies", "trials", "delete", "2", *AT, "-q").code == 0
+    assert "has no trial 2" in run("studies", "trials", "describe", "2", *AT).err
+
+
+@pytest.mark.usefixtures("study")
+def test_what_was_tried_elsewhere_and_what_cannot_work(run: Run, engine: FakeEngine) -> None:
+    tried = run("studies", "trials", "create", *AT, "--param", "rate=1", "--metric", "loss=NaN")
+    assert tried.code == 0
+    run("studies", "suggest", "census")
+    assert run("studies", "trials", "complete", "2", *AT, "--infeasible", "too large").code == 0
+    listed = run("studies", "trials", "list", *AT).out.splitlines()
+    assert "loss=nan" in listed[1]
+    assert "infeasible: too large" in listed[2]
+    first, second = next(iter(engine.trials.values())).values()
+    assert (first.state, second.trial_infeasible) == ("COMPLETED", True)
+
+
+@pytest.mark.usefixtures("study")
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("create", "--param", "layers=many"), "layers is INTEGER, and 'many' is not"),
+        (("create", "--param", "layers"), "'layers' is not NAME=VALUE"),
+        (("measure", "1", "--metric", "loss=low"), "'low' is not a number"),
+        (("complete", "1", "--metric", "loss=1", "--infeasible", "x"), "At most one of"),
+        (("describe", "one"), "The trial id 'one' is not valid"),
+    ],
+)
+def test_a_wrong_word_is_told(run: Run, words: tuple[str, ...], said: str) -> None:
+    done = run("studies", "trials", *words, *AT)
+    assert done.code
+    assert said in done.err
