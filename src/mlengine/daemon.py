@@ -16,6 +16,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from mlengine.runtime.concealment import conceal
+
+if __name__ == "__main__":
+    conceal()  # its keys are not for the jobs; what follows takes a second to be imported
+
 import uvicorn
 
 from mlengine import __version__
@@ -27,7 +32,6 @@ from mlengine.engine.settings import Settings, load
 from mlengine.engine.shared import SharedFolder
 from mlengine.engine.wiring import Wired, wire
 from mlengine.rest.app import build_app, open_paths
-from mlengine.runtime.concealment import conceal
 
 _log = logging.getLogger("mlengine")
 
@@ -40,9 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--port")
     parser.add_argument("--backend")
     options = parser.parse_args(argv)
-    # Everything that this process makes is its owner's alone, and its keys are not for the jobs.
-    os.umask(0o077)
-    conceal()
+    os.umask(0o077)  # everything that this process makes is its owner's alone
     _log_to_stderr()
     try:
         settings = load(os.environ, **vars(options))

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +23,28 @@ P = "default"
 BUCKET = "mine"
 
 
+# Before a program: it, and what it starts, may no more than any user, also where root runs tests.
+_GIVE_UP_RIGHTS = """\
+import ctypes, os, sys
+for right in range(64):
+    ctypes.CDLL(None).prctl(24, right, 0, 0, 0)  # PR_CAPBSET_DROP
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+WITHOUT_RIGHTS = (sys.executable, "-I", "-c", _GIVE_UP_RIGHTS)
+
+
 class LiveEngine:
-    """An engine on a home folder; it may be killed and started again."""
+    """An engine on a home folder; it may be killed and started again.
+
+    Args:
+        prefix: Words before its command.
+    """
 
     def __init__(
-        self, home: Path, *, environ: Mapping[str, str] | None = None, **settings: str
-    ) -> None:
-        self.home = home
+        self, home: Path, *,
+        environ: Mapping[str, str] | None = None, prefix: Sequence[str] = (), **settings: str,
+    ) -> None:  # fmt: skip
+        self.home, self._prefix = home, prefix
         self._environ = {
             **{k: v for k, v in os.environ.items() if not k.startswith("MLENGINE_")},
             **(environ or {}),
@@ -45,7 +60,7 @@ class LiveEngine:
         log = (self.home / "daemon.log").open("a")
         argv = [sys.executable, "-m", "mlengine.daemon", "--home", str(self.home), "--port", "0"]
         self._process = subprocess.Popen(
-            argv, env=self._environ, stdout=subprocess.PIPE, stderr=log, text=True
+            [*self._prefix, *argv], env=self._environ, stdout=subprocess.PIPE, stderr=log, text=True
         )
         log.close()
         assert self._process.stdout is not None
@@ -174,10 +189,11 @@ class LiveEngine:
 
 @contextlib.contextmanager
 def live_engine(
-    home: Path, *, environ: Mapping[str, str] | None = None, **settings: str
-) -> Iterator[LiveEngine]:
+    home: Path, *,
+    environ: Mapping[str, str] | None = None, prefix: Sequence[str] = (), **settings: str,
+) -> Iterator[LiveEngine]:  # fmt: skip
     """Run an engine; afterwards nothing of it may be left running."""
-    engine = LiveEngine(home, environ=environ, **settings)
+    engine = LiveEngine(home, environ=environ, prefix=prefix, **settings)
     engine.start()
     try:
         yield engine

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from mlengine.core.resources import Bucket, Job, JobOptions, PredictionInput, TrainingInput
-from tests.live.engines import LiveEngine, P, live_engine
+from tests.live.engines import WITHOUT_RIGHTS, LiveEngine, P, live_engine
 from tests.live.objectstores import (
-    KEYS,
     environment,
     fake_gcs,
     gcs_environment,
@@ -22,6 +22,7 @@ from tests.live.relays import Relay
 from tests.live.terminal import mlengine
 from tests.waiting import wait_until
 
+KEY = f"never-to-be-shown-{secrets.token_hex(8)}"
 SAMPLES = Path(__file__).parents[2] / "samples" / "census"
 
 
@@ -60,15 +61,20 @@ def stores(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stores]:
     with fake_gcs(folder, "team-bucket") as gcs, moto_s3("team-bucket") as s3:
         relay = Relay(gcs)
         variables = {**gcs_environment(relay.url), **s3_environment(s3)}
-        with environment(variables), live_engine(folder / "home", retry_backoff_s="0.1") as engine:
+        variables["AWS_SECRET_ACCESS_KEY"] = KEY
+        home = folder / "home"
+        with (
+            environment(variables),
+            live_engine(home, prefix=WITHOUT_RIGHTS, retry_backoff_s="0.1") as engine,
+        ):
             engine.make_bucket()
             engine.client.create_bucket(Bucket(name="far", backing="gcs://team-bucket/ml"))
             engine.client.create_bucket(Bucket(name="away", backing="s3://team-bucket/ml"))
             yield Stores(engine, relay)
         relay.close()
-        log = (folder / "home" / "daemon.log").read_text()
+        log = (home / "daemon.log").read_text()
         assert "Traceback" not in log
-        assert KEYS["AWS_SECRET_ACCESS_KEY"] not in log
+        assert KEY not in log
 
 
 def test_the_census_loop_runs_on_a_bucket_in_cloud_storage(stores: Stores, tmp_path: Path) -> None:
@@ -139,7 +145,7 @@ def test_a_trainer_that_opens_paths_finds_and_leaves_its_files(stores: Stores, b
     assert stores.names(bucket, "run") == ["run/deep/er/rows.txt", "run/kept"]
     assert stores.read(bucket, "run/deep/er/rows.txt") == "A,B\n"
     assert f"Fetching gs://{bucket}/in/table.csv: 1 file(s), 0.0 MB." in lines
-    assert not any(KEYS["AWS_SECRET_ACCESS_KEY"] in line for line in lines)
+    assert not any(KEY in line for line in lines)
 
 
 SPEAKS_GS = """
@@ -181,6 +187,84 @@ def test_a_trainer_that_speaks_gs_reaches_the_store_through_its_helper(
     names = [f"speaks/{name}" for name in ("large.bin", "library.txt", "shim.txt")]
     assert stores.names(bucket, "speaks/") == names
     assert stores.read(bucket, "speaks/shim.txt") == "by gsutil"
+
+
+# Runs as the engine's own user, looks wherever such a process may, and says what it found there.
+HUNTS = r"""
+    import argparse, contextlib, ctypes, os, pathlib, stat, subprocess, sys
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--home")
+    parser.add_argument("--job-dir")
+    parser.add_argument("--hex")
+    args = parser.parse_args()
+    key, libc = bytes.fromhex(args.hex), ctypes.CDLL(None)
+    bait = b"bait-" + key[::-1]
+
+    def use():
+        path = pathlib.Path("proof.txt")
+        path.write_text("made with the key")
+        subprocess.check_call(["gsutil", "cp", str(path), "gs://away/hunts/proof.txt"])
+
+    def read(path):
+        with contextlib.suppress(OSError):
+            if stat.S_ISREG(os.stat(path).st_mode):
+                with open(path, "rb") as file:
+                    return file.read(8 << 20)
+        return b""
+
+    def places():
+        for folder, _folders, names in os.walk(args.home):
+            yield from (os.path.join(folder, name) for name in names)
+        for process in filter(str.isdigit, os.listdir("/proc")):
+            yield from (f"/proc/{process}/environ", f"/proc/{process}/cmdline")
+            with contextlib.suppress(OSError):
+                yield from (f"/proc/{process}/fd/{n}" for n in os.listdir(f"/proc/{process}/fd"))
+
+    def finds(word):
+        if any(word in os.fsencode(value) for value in os.environ.values()):
+            yield "own environment"
+        yield from (path for path in places() if word in read(path))
+
+    def parent(pid):
+        return int(pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+    def is_closed(pid):
+        with contextlib.suppress(PermissionError):
+            open(f"/proc/{pid}/mem", "rb").close()
+            return False
+        pidfd = os.pidfd_open(pid)
+        return all(libc.syscall(438, pidfd, number, 0) == -1 for number in range(64))
+
+    use()
+    supervisor, helpers = os.getppid(), []
+    for process in filter(str.isdigit, os.listdir("/proc")):
+        with contextlib.suppress(OSError, IndexError):
+            if parent(process) == supervisor and int(process) != os.getpid():
+                helpers.append(int(process))
+    print("closed:", [is_closed(pid) for pid in (supervisor, *helpers)])
+    child = subprocess.Popen(["sleep", "600"], env={**os.environ, "BAIT": bait.decode()})
+    (pathlib.Path(args.home) / "bait").write_bytes(bait)
+    print("bait:", sorted(os.path.basename(path) for path in finds(bait)))
+    print("open:", is_closed(child.pid))
+    child.kill()
+    child.wait()
+    print("found:", sorted(finds(key)))
+"""
+
+
+def test_a_hostile_trainer_finds_no_key_while_its_bucket_works(stores: Stores) -> None:
+    home = str(stores.engine.home)
+    job = stores.run(
+        "hunts", HUNTS, f"--home={home}", f"--hex={KEY.encode().hex()}", job_dir="gs://away/hunts"
+    )
+    lines = stores.engine.lines("hunts")
+    said = "\n".join(lines)
+    assert job.state == "SUCCEEDED", said
+    assert stores.read("away", "hunts/proof.txt") == "made with the key"
+    assert "closed: [True, True]" in lines, said  # its supervisor and its helper
+    assert "open: False" in lines, said
+    assert "bait: ['bait', 'environ']" in lines, said  # it does look, and sees what is open
+    assert "found: []" in lines, said
 
 
 WRITES = """

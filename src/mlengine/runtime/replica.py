@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from typing import IO, TYPE_CHECKING, Any
 
 from mlengine.runtime import failpoints, processes
+from mlengine.runtime.concealment import reveal
 from mlengine.runtime.limits import Limits
 from mlengine.runtime.logfile import LogFile
 from mlengine.runtime.logline import Line, Stream
@@ -133,6 +134,7 @@ class Replica:
             _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
             if os.getppid() != supervisor:  # it died before the line above
                 os._exit(1)
+            reveal()  # its supervisor may be closed to others of the user
             _offer_to_oom_killer()
             self._limits.enter()
 

@@ -25,9 +25,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mlengine.runtime import processes
+from mlengine.runtime import envelope, processes
+from mlengine.runtime.concealment import conceal
 
-__all__ = ["Sidecars"]
+__all__ = ["Sidecars", "with_keys"]
 
 _PR_SET_PDEATHSIG = 1
 _BACKLOG = 128
@@ -42,12 +43,18 @@ class Sidecars:
     """All helpers of one attempt.
 
     Args:
-        specs: The ``sidecars`` of ``spec.json``; may be empty.
+        specs: The ``sidecars`` of ``spec.json``, maybe with keys (see `with_keys`); may be empty.
         folder: The attempt's folder; what helpers print goes to ``sidecar-N.err`` in it.
+        keys: The envelope with keys for those that take any, if they are not with the specs.
     """
 
-    def __init__(self, specs: Sequence[Mapping[str, Any]], folder: Path) -> None:
-        self._all = [_Sidecar(spec, folder / f"sidecar-{n}.err") for n, spec in enumerate(specs)]
+    def __init__(
+        self, specs: Sequence[Mapping[str, Any]], folder: Path, keys: socket.socket | None = None
+    ) -> None:
+        self._all = [
+            _Sidecar(spec, folder / f"sidecar-{n}.err", _envelope(spec) or keys)
+            for n, spec in enumerate(specs)
+        ]
         self._selector: selectors.BaseSelector | None = None
         self._say: Callable[[str], None] = lambda _text: None
 
@@ -103,6 +110,8 @@ class Sidecars:
                 with contextlib.suppress(KeyError, ValueError):
                     self._selector.unregister(one.socket)
             one.socket.close()
+            if one.keys is not None:
+                one.keys.close()
             one.kill()
         self._selector = None
         return not self.pids
@@ -111,12 +120,12 @@ class Sidecars:
 class _Sidecar:
     """One helper: its port, and the process behind it if there is one."""
 
-    def __init__(self, spec: Mapping[str, Any], errors: Path) -> None:
+    def __init__(self, spec: Mapping[str, Any], errors: Path, keys: socket.socket | None) -> None:
         self.tag = ""
         self.pid = 0
         self.due = False
         self.early_deaths = 0
-        self._spec, self._errors = spec, errors
+        self._spec, self._errors, self.keys = spec, errors, keys
         self._started_s = 0.0
         self._process: subprocess.Popen[bytes] | None = None
         self.socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
@@ -137,7 +146,10 @@ class _Sidecar:
             if os.getppid() != supervisor:  # it died before the line above
                 os._exit(1)
 
-        argv = [str(word).replace("{fd}", str(descriptor)) for word in self._spec["argv"]]
+        given = {"{fd}": descriptor}
+        if self.keys is not None and "{keys}" in self._spec["argv"]:
+            given["{keys}"] = self.keys.fileno()
+        argv = [str(given.get(word, word)) for word in self._spec["argv"]]
         self._started_s = time.monotonic()
         try:
             with open(str(self._errors), "ab", opener=_private) as errors:
@@ -145,7 +157,7 @@ class _Sidecar:
                     argv, cwd=str(self._errors.parent),
                     env={**self._spec["env"], processes.TAG_VARIABLE: self.tag},
                     stdin=subprocess.DEVNULL, stdout=errors, stderr=errors,
-                    close_fds=True, pass_fds=[descriptor], start_new_session=True,
+                    close_fds=True, pass_fds=list(given.values()), start_new_session=True,
                     preexec_fn=prepare,  # safe: the supervisor has one thread
                 )  # fmt: skip
             self.pid = self._process.pid
@@ -177,6 +189,22 @@ class _Sidecar:
             lines = self._errors.read_bytes()[-_TAIL_BYTES:].decode(errors="replace").splitlines()
             return next((line.strip() for line in reversed(lines) if line.strip()), "")
         return ""
+
+
+def with_keys(
+    specs: Sequence[Mapping[str, Any]], keys: socket.socket | None
+) -> list[dict[str, Any]]:
+    """Return specifications that bring their keys, for helpers that are started elsewhere."""
+    told = envelope.look(keys.fileno()).decode("ascii") if keys is not None else ""
+    return [{**spec, "keys": told} if "{keys}" in spec["argv"] else dict(spec) for spec in specs]
+
+
+def _envelope(spec: Mapping[str, Any]) -> socket.socket | None:
+    """Put keys that came with a specification into an envelope of this process."""
+    if not spec.get("keys"):
+        return None
+    conceal()  # they are in its memory
+    return envelope.seal(str(spec["keys"]).encode("ascii"))
 
 
 def _private(path: str, flags: int) -> int:

@@ -1,12 +1,13 @@
 """Runs one attempt of a job and writes down how it ended; outlives the engine.
 
-    python -I -S path/to/supervisor.py ATTEMPT_DIR [LOCK_FD]
+    python -I -S path/to/supervisor.py ATTEMPT_DIR [LOCK_FD [KEYS_FD]]
 
 Run as a file, with the standard library alone, so that it starts in a few hundredths of a second.
 The files of ATTEMPT_DIR (see `attemptfiles`) are its whole interface: it reads ``spec.json``, shows
 that it lives by holding a lock on ``supervisor.lock``, watches for ``cancel``, and writes
 ``started.json`` and ``exit.json``. LOCK_FD is a descriptor of the lock file that the launcher has
-locked already, so that there is no moment between "asked for" and "alive".
+locked already, so that there is no moment between "asked for" and "alive". KEYS_FD is an envelope
+(`envelope`) for helpers; with one, the supervisor closes itself to others of its user.
 
 Standard library only, Python >= 3.7, Linux.
 """
@@ -20,6 +21,7 @@ import json
 import os
 import select
 import signal
+import socket
 import sys
 import time
 import traceback
@@ -48,6 +50,7 @@ def main(arguments: list[str], fork: ForkStart | None = None) -> int:
     from mlengine.runtime import attemptfiles, failpoints
 
     folder = Path(arguments[0]).resolve()
+    keys = _keys(int(arguments[2])) if len(arguments) > 2 else None
     lock = _lock(folder, int(arguments[1]) if len(arguments) > 1 else -1)
     if lock < 0 or os.fstat(lock).st_size or (folder / attemptfiles.EXIT).exists():
         return EXIT_ALREADY_RUNNING  # another supervisor has, or had, this attempt
@@ -57,7 +60,7 @@ def main(arguments: list[str], fork: ForkStart | None = None) -> int:
     tag = _identify(lock, folder)
     failpoints.hit("supervisor.after-identity")
     started = time.time()
-    record, address = _supervise(folder, tag, signals, fork)
+    record, address = _supervise(folder, tag, signals, fork, keys)
     record.setdefault("started", started)
     record["ended"] = time.time()
     failpoints.hit("supervisor.before-exit")
@@ -87,7 +90,7 @@ class Signals:
 
 
 def _supervise(
-    folder: Path, tag: str, signals: Signals, fork: ForkStart | None
+    folder: Path, tag: str, signals: Signals, fork: ForkStart | None, keys: socket.socket | None
 ) -> tuple[dict[str, Any], str]:
     """Run the replicas; whatever goes wrong here becomes a record too."""
     from mlengine.runtime import attemptfiles
@@ -99,7 +102,7 @@ def _supervise(
         if spec is None:
             raise ValueError(f"{attemptfiles.SPEC} is missing")
         address = str(spec.get("notify", ""))
-        gang, replicas = _gang(spec, folder, signals, fork)
+        gang, replicas = _gang(spec, folder, signals, fork, keys)
         if gang.start(tag):
             _note_started(folder, replicas)
             attemptfiles.notify(address, {"event": "started", "attempt_dir": str(folder)})
@@ -113,18 +116,20 @@ def _supervise(
 
 
 def _gang(
-    spec: dict[str, Any], folder: Path, signals: Signals, fork: ForkStart | None
-) -> tuple[Gang, list[Any]]:
+    spec: dict[str, Any], folder: Path, signals: Signals, fork: ForkStart | None,
+    keys: socket.socket | None,
+) -> tuple[Gang, list[Any]]:  # fmt: skip
     from mlengine.runtime.gang import Gang
     from mlengine.runtime.replica import Replica
-    from mlengine.runtime.sidecar import Sidecars
+    from mlengine.runtime.sidecar import Sidecars, with_keys
 
     entries = spec["replicas"]
     if not entries:
         raise ValueError("the specification has no replicas")
     if spec.get("agent"):
+        spec["sidecars"] = with_keys(spec.get("sidecars") or [], keys)
         return _remote_gang(spec, folder, signals)
-    sidecars = Sidecars(spec.get("sidecars") or [], folder)
+    sidecars = Sidecars(spec.get("sidecars") or [], folder, keys)
     for entry in entries:
         entry["env"] = {**sidecars.variables, **entry["env"]}
     refusal = fork.refusal() if fork is not None else ""
@@ -179,6 +184,14 @@ def _note_started(folder: Path, replicas: list[Any]) -> None:
             "replicas": [r.place() for r in replicas],
         })  # fmt: skip
     failpoints.hit("supervisor.after-started")
+
+
+def _keys(descriptor: int) -> socket.socket:
+    from mlengine.runtime.concealment import conceal
+
+    conceal()
+    os.set_inheritable(descriptor, False)
+    return socket.socket(fileno=descriptor)
 
 
 def _lock(folder: Path, descriptor: int) -> int:

@@ -34,6 +34,7 @@ from typing import Any, NoReturn
 
 # All that a supervisor needs is imported before the first fork, and in a replica it is gone.
 from mlengine.runtime import failpoints, gang, logfile, replica, sidecar, supervisor
+from mlengine.runtime.concealment import conceal
 from mlengine.runtime.forkstart import ForkStart, close_descriptors
 from mlengine.runtime.interpreter import Interpreter
 from mlengine.runtime.procarea import ARGUMENT_ROOM, ROOM_VARIABLE, TAG_ROOM, ProcArea, set_name
@@ -78,10 +79,12 @@ def main(text: str) -> NoReturn:
     config = json.loads(text)
     given = _initial_environment()
     area = ProcArea()
+    # Whoever could look into this process could look into every supervisor that it becomes.
+    conceal()
     set_name("mlengine-warm")
     _take_log(config)
     own = _open_descriptors()
-    loaded = _import_all(config)
+    loaded = _import_all(config, given)
     interpreter = Interpreter(given)
     kept = _open_descriptors() - own
     gc.collect()
@@ -133,14 +136,14 @@ def _be_supervisor(
         if not data:
             os._exit(0)  # not wanted any more
         order = json.loads(data.decode("ascii"))
-        lock, errors = descriptors
+        lock, errors, *keys = descriptors
         _take_supervisor_stdio(errors)
         claim.close()
-        close_descriptors({lock, *kept})
+        close_descriptors({lock, *keys, *kept})
         area.show_command([sys.executable, supervisor.__file__, order["attempt_dir"]])
         set_name("supervisor")
         fork = ForkStart(interpreter, area, kept=kept, layer=order["layer"], marker=order["marker"])
-        status = supervisor.main([order["attempt_dir"], str(lock)], fork)
+        status = supervisor.main([order["attempt_dir"], *map(str, (lock, *keys))], fork)
     except BaseException:
         traceback.print_exc()
     finally:
@@ -155,7 +158,7 @@ def _take_supervisor_stdio(errors: int) -> None:
         os.dup2(source, target)
 
 
-def _import_all(config: dict[str, Any]) -> list[str]:
+def _import_all(config: dict[str, Any], given: dict[str, str]) -> list[str]:
     """Import the modules that can be; begin again without one that leaves threads behind."""
     loaded = []
     for name in config["modules"]:
@@ -167,7 +170,7 @@ def _import_all(config: dict[str, Any]) -> list[str]:
         if _threads() > 1:
             _fork_for_nothing()
         if _threads() > 1:
-            _begin_again(config, name)
+            _begin_again(config, name, given)
         loaded.append(name)
     return loaded
 
@@ -191,7 +194,7 @@ def _fork_for_nothing() -> None:
     os.waitpid(pid, 0)
 
 
-def _begin_again(config: dict[str, Any], without: str) -> NoReturn:
+def _begin_again(config: dict[str, Any], without: str, given: dict[str, str]) -> NoReturn:
     names = sorted({thread.name for thread in threading.enumerate()} - {"MainThread"})
     sys.stderr.write(f"{without} is not imported ahead: its threads stay: {names or 'native'}\n")
     config["modules"] = [m for m in config["modules"] if m != without]
@@ -201,9 +204,8 @@ def _begin_again(config: dict[str, Any], without: str) -> NoReturn:
     os.dup2(output, 2)
     for descriptor in (int(config["channel"]), config["drain"]):
         os.set_inheritable(descriptor, True)
-    os.execve(sys.executable, command(sys.executable, config), {
-        **_initial_environment(), **spare_environment(),
-    })  # fmt: skip
+    again = {**given, **spare_environment()}
+    os.execve(sys.executable, command(sys.executable, config), again)
     raise AssertionError("execve returned")
 
 

@@ -22,19 +22,20 @@ from typing import NamedTuple, Protocol
 from mlengine.core.access import new_secret
 from mlengine.core.errors import EngineError
 from mlengine.core.resources import Bucket
+from mlengine.storage.backends.remote import REMOTE_SCHEMES
+from mlengine.storage.paths import parse_backing
 from mlengine.storage.shims import CONFIG_VARIABLE
 from mlengine.storage.shims.programs import install_programs
 from mlengine.storage.sidecar.certificates import INTERCEPTED, Certificate, ensure_certificate
 from mlengine.storage.sidecar.config import SidecarConfig, write_config
 from mlengine.storage.sidecar.connect import USER
-from mlengine.storage.sidecar.keys import keep_keys
+from mlengine.storage.sidecar.keys import keys_in, pack_keys
 from mlengine.training.launchers import SidecarSpec
 from mlengine.training.tfconfig import base_environment
 
 __all__ = ["Access", "BucketAccess", "BucketListing"]
 
 _CONFIG = "buckets.json"
-_KEYS = "object-stores.json"
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _PROXY_VARIABLES = ("https_proxy", "HTTPS_PROXY")
 _NO_PROXY_VARIABLES = ("no_proxy", "NO_PROXY")
@@ -104,16 +105,11 @@ class BucketAccess:
         secret, config = new_secret(), attempt_dir / _CONFIG
         certificate, problem, programs = self._shared()
         backed = [b for b in self._buckets.list() if b.backing]
-        keys = self._run / _KEYS
-        if any(not b.backing.startswith("file:") for b in backed):
-            keep_keys(keys, self._environ)
-        else:
-            keys.unlink(missing_ok=True)
+        remote = any(parse_backing(b.backing).scheme in REMOTE_SCHEMES for b in backed)
         write_config(config, SidecarConfig(
             secret=secret, root=str(self._root), buckets=backed,
             certificate=str(certificate.certificate) if certificate else "",
             key=str(certificate.key) if certificate else "",
-            keys=str(keys) if keys.exists() else "",
         ))  # fmt: skip
         variables = {"STORAGE_EMULATOR_HOST": f"http://127.0.0.1:{{port}}/{secret}"}
         env = {
@@ -129,7 +125,10 @@ class BucketAccess:
             env |= dict.fromkeys(_BUNDLE_VARIABLES, str(certificate.bundle))
             if not _has_credentials(self._environ):
                 env["GOOGLE_APPLICATION_CREDENTIALS"] = str(certificate.account)
-        return Access([self._helper(config, variables)], env, programs, problem)
+        takes_keys = remote and bool(keys_in(self._environ))
+        if takes_keys:
+            pack_keys(self._environ)  # refuses now what the launcher could not hand over
+        return Access([self._helper(config, variables, takes_keys)], env, programs, problem)
 
     def _shared(self) -> tuple[Certificate | None, str, Path]:
         """Return what all attempts share: looked after once while the engine lives."""
@@ -143,11 +142,12 @@ class BucketAccess:
                     self._certificate, self._problem = None, error.description
             return self._certificate, self._problem, install_programs(self._run / "bin")
 
-    def _helper(self, config: Path, variables: dict[str, str]) -> SidecarSpec:
+    def _helper(self, config: Path, variables: dict[str, str], takes_keys: bool) -> SidecarSpec:
         env = base_environment(self._environ)
         if "PYTHONPATH" in self._environ:  # an engine that runs from a checkout
             env["PYTHONPATH"] = self._environ["PYTHONPATH"]
         argv = [sys.executable, "-P", "-m", "mlengine.storage.sidecar", "{fd}", str(config)]
+        argv += ["{keys}"] if takes_keys else []
         return SidecarSpec(argv=argv, env=env, variables=variables)
 
 

@@ -18,7 +18,9 @@ from pathlib import Path
 import msgspec
 
 from mlengine.core.resources import Bucket
+from mlengine.runtime import envelope
 from mlengine.runtime.sidecar import Sidecars
+from mlengine.storage.sidecar.keys import pack_keys
 from mlengine.training.access import Access, BucketAccess
 
 __all__ = ["LocalAccess", "local_access"]
@@ -33,12 +35,15 @@ class LocalAccess:
     Args:
         access: What the trainer's programs are told.
         folder: Where the helper's complaints go.
+        environ: The environment that the helper's keys are in, if it needs any.
     """
 
-    def __init__(self, access: Access, folder: Path) -> None:
+    def __init__(self, access: Access, folder: Path, environ: Mapping[str, str]) -> None:
         self._access = access
         specs = [msgspec.to_builtins(sidecar) for sidecar in access.sidecars]
-        self._helpers = Sidecars(specs, folder)
+        takes_keys = any(sidecar.takes_keys for sidecar in access.sidecars)
+        keys = envelope.seal(pack_keys(environ)) if takes_keys else None
+        self._helpers = Sidecars(specs, folder, keys)
         self._selector = selectors.DefaultSelector()
         self._helpers.attach(self._selector, _TAG, lambda _text: None)
 
@@ -99,7 +104,7 @@ def local_access(
     with tempfile.TemporaryDirectory(prefix="mlengine-train-") as name:
         folder = Path(name)
         made = BucketAccess(_Listing(backed), root, folder, environ)
-        access = LocalAccess(made.prepare(folder, project=project), folder)
+        access = LocalAccess(made.prepare(folder, project=project), folder, environ)
         try:
             yield access
         finally:

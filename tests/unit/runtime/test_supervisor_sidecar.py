@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -140,3 +141,43 @@ def test_a_helper_dies_with_a_supervisor_that_is_killed(attempt: Attempt) -> Non
     attempt.launcher.sweep(attempt.dir)
     row = processes.look(pid)
     assert row is None or not row.alive
+
+
+# Has a helper of this process, as an outpost does that got its keys with an order, and asks it.
+ELSEWHERE = """
+import ctypes, json, pathlib, selectors, socket, sys
+from mlengine.runtime import envelope
+from mlengine.runtime.sidecar import Sidecars, with_keys
+plain = {"argv": ["helper", "{fd}"], "env": {}, "variables": {}}
+taking = {"argv": [sys.executable, "-I", "-c", sys.argv[1], "{fd}", "{keys}"], "env": {},
+          "variables": {"HELPER_PORT": "{port}"}}
+with envelope.seal(b'{"KEY": "planted"}') as sealed:
+    order = json.dumps(with_keys([plain, taking], sealed))
+assert order.count("planted") == 1
+assert with_keys([plain], None) == [plain]
+helpers = Sidecars(json.loads(order)[1:], pathlib.Path(sys.argv[2]))
+selector = selectors.DefaultSelector()
+helpers.attach(selector, "tag", print)
+with socket.create_connection(("127.0.0.1", int(helpers.variables["HELPER_PORT"])), 60) as caller:
+    for key, _mask in selector.select(60):
+        key.data.read(key.fd)
+    print(caller.recv(99).decode(), ctypes.CDLL(None).prctl(3, 0, 0, 0, 0))
+helpers.end()
+"""
+TELLS = """
+import socket, sys
+with socket.socket(fileno=int(sys.argv[2])) as envelope:
+    words = envelope.recv(65536, socket.MSG_PEEK)
+listener = socket.socket(fileno=int(sys.argv[1]))
+listener.setblocking(True)
+listener.accept()[0].sendall(words)
+"""
+
+
+def test_keys_that_come_with_an_order_reach_the_helper_of_a_closed_process(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", ELSEWHERE, TELLS, str(tmp_path)],
+        capture_output=True, text=True, check=True, timeout=120,
+    )  # fmt: skip
+    assert done.stdout == '{"KEY": "planted"} 0\n'
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [b""]

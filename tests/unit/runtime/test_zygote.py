@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
+import secrets
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
-from mlengine.training.launchers import AttemptSpec, ExitRecord
+from mlengine.training.launchers import AttemptSpec, ExitRecord, SidecarSpec
 from mlengine.training.launchers.process import ProcessLauncher
 from tests.fakes.warm import Layer, WarmLauncher, end, log_of
 
@@ -58,6 +62,7 @@ facts = {
     "groups": os.getgroups(), "affinity": sorted(os.sched_getaffinity(0)),
     "leads": [os.getsid(0) == os.getpid(), os.getpgid(0) == os.getpid()],
     "parent": "supervisor.py" in parent, "death": death.value, "reaper": reaper.value,
+    "open": libc.prctl(3, 0, 0, 0, 0),
     "name": status["Name"], "threads": [status["Threads"], threading.active_count()],
     "main_thread": threading.current_thread() is threading.main_thread(),
     "oom": open("/proc/self/oom_score_adj").read(), "limit": sys.getrecursionlimit(),
@@ -138,6 +143,66 @@ def test_a_forked_replica_sees_what_an_executed_one_sees(
     different = {name for name in cold if cold[name] != forked[name]}
     assert different == DIFFERENT, {n: (cold[n], forked[n]) for n in different - DIFFERENT}
     assert cold["tag"] == ["MLENGINE_ATTEMPT_TAG=TAG"]
+
+
+# Says whether its helper has the keys, and how often they are in its own memory and environment.
+SEARCH = r"""
+import hashlib, os, re, socket
+said = []
+for word in (b"die", b"die", b"end"):
+    with socket.create_connection(("127.0.0.1", int(os.environ["HELPER_PORT"])), 60) as helper:
+        helper.sendall(word)
+        said.append(helper.recv(99).decode())
+seen = set()
+with open("/proc/self/mem", "rb", 0) as memory:
+    for line in open("/proc/self/maps").read().splitlines():
+        span, rights = line.split()[:2]
+        if rights.startswith("rw"):
+            start, end = (int(side, 16) for side in span.split("-"))
+            memory.seek(start)
+            try:
+                seen.update(re.findall(rb"planted-[0-9a-f]{16}", memory.read(end - start)))
+            except OSError:
+                pass
+files = sorted(os.readlink("/proc/self/fd/%d" % n)[:6] for n in (0, 1, 2))
+print("helpers", said[0] == said[1] == said[2], said[0])
+print("here", len(seen), len(os.listdir("/proc/self/fd")), files)
+"""
+HELPER = r"""
+import hashlib, os, re, socket, sys
+with socket.socket(fileno=int(sys.argv[2])) as envelope:
+    (key,) = re.findall(rb"planted-[0-9a-f]{16}", envelope.recv(65536, socket.MSG_PEEK))
+assert key not in open("/proc/self/environ", "rb").read()
+listener = socket.socket(fileno=int(sys.argv[1]))
+listener.setblocking(True)
+while True:
+    caller, _ = listener.accept()
+    word = caller.recv(3)
+    caller.sendall(hashlib.sha256(key).hexdigest().encode())
+    caller.close()
+    if word == b"die":
+        os._exit(0)
+"""
+
+
+@pytest.mark.parametrize("start", ["cold", "warm"])
+def test_keys_pass_a_supervisor_to_every_helper_and_reach_no_replica(
+    layer: Layer, warm: WarmLauncher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, start: str
+) -> None:
+    key = f"planted-{secrets.token_hex(8)}"
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", key)
+    layer.module("search", SEARCH)
+    helper = SidecarSpec(
+        argv=[sys.executable, "-I", "-c", HELPER, "{fd}", "{keys}"],
+        env={}, variables={"HELPER_PORT": "{port}"},
+    )  # fmt: skip
+    spec = msgspec.structs.replace(layer.spec("search"), sidecars=[helper])
+    record, log = run(ProcessLauncher() if start == "cold" else warm, spec, tmp_path / "1")
+    assert record.message == "", log
+    assert f"helpers True {hashlib.sha256(key.encode()).hexdigest()}" in log
+    assert "here 0 4 ['/dev/n', 'pipe:[', 'pipe:[']" in log
+    written = [path for path in (tmp_path / "1").rglob("*") if path.is_file()]
+    assert not [path for path in written if key.encode() in path.read_bytes()]
 
 
 ENDS = {

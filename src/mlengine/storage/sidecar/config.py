@@ -25,8 +25,6 @@ class SidecarConfig(msgspec.Struct, frozen=True, kw_only=True):
         buckets: Those that are backed elsewhere, as they were when the attempt was prepared.
         certificate: PEM file for Google's host names; empty: these are not intercepted.
         key: Its private key.
-        keys: File of what the buckets that are backed elsewhere are reached by (`keys`); empty when
-            there is none.
     """
 
     secret: str
@@ -34,7 +32,6 @@ class SidecarConfig(msgspec.Struct, frozen=True, kw_only=True):
     buckets: list[Bucket]
     certificate: str = ""
     key: str = ""
-    keys: str = ""
 
 
 def write_config(path: Path, config: SidecarConfig) -> None:

@@ -114,13 +114,19 @@ class SidecarSpec(msgspec.Struct, frozen=True, kw_only=True):
     environment, with ``{port}`` filled in; the helper inherits the listening socket.
 
     Attributes:
-        argv: Its command; ``{fd}`` becomes the number of the inherited socket.
+        argv: Its command; ``{fd}`` becomes the number of the inherited socket, ``{keys}`` that of
+            the envelope with the engine's keys for object stores (`mlengine.runtime.envelope`).
         env: Its complete environment.
     """
 
     argv: list[str]
     env: dict[str, str]
     variables: dict[str, str]
+
+    @property
+    def takes_keys(self) -> bool:
+        """Whether it gets the engine's keys."""
+        return "{keys}" in self.argv
 
 
 class AttemptSpec(msgspec.Struct, frozen=True, kw_only=True):

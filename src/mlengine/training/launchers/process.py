@@ -24,7 +24,8 @@ from typing import Any
 import msgspec
 
 from mlengine.core.errors import Internal, Unavailable
-from mlengine.runtime import attemptfiles, failpoints, limits, processes, supervisor
+from mlengine.runtime import attemptfiles, envelope, failpoints, limits, processes, supervisor
+from mlengine.storage.sidecar.keys import pack_keys
 from mlengine.training.launchers import (
     AttemptSpec,
     AttemptStatus,
@@ -143,24 +144,29 @@ class ProcessLauncher:
     def _supervise(self, attempt_dir: Path, spec: AttemptSpec, lock: int) -> None:
         """Get the attempt a supervisor: forked from a warm interpreter, else executed."""
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
-        errors = os.open(attempt_dir / _SUPERVISOR_ERRORS, flags, 0o600)
-        try:
+        with contextlib.ExitStack() as ours:
+            errors = os.open(attempt_dir / _SUPERVISOR_ERRORS, flags, 0o600)
+            ours.callback(os.close, errors)
+            keys = -1
+            if any(sidecar.takes_keys for sidecar in spec.sidecars):
+                keys = ours.enter_context(envelope.seal(pack_keys(os.environ))).fileno()
             claim = self._warm.claim(spec) if self._warm is not None else None
             if claim is not None:
                 with claim.connection:
-                    if claim.order(attempt_dir, lock, errors):
+                    if claim.order(attempt_dir, lock, errors, keys):
                         return
-            child = self._spawn(attempt_dir, lock, errors)
-        finally:
-            os.close(errors)
+            child = self._spawn(attempt_dir, lock, errors, keys)
         with self._guard:
             self._children.append(child)
 
-    def _spawn(self, attempt_dir: Path, lock: int, errors: int) -> subprocess.Popen[bytes]:
+    def _spawn(
+        self, attempt_dir: Path, lock: int, errors: int, keys: int
+    ) -> subprocess.Popen[bytes]:
+        handed = [lock] + ([keys] if keys >= 0 else [])
         return subprocess.Popen(
-            [self._python, "-I", "-S", supervisor.__file__, str(attempt_dir), str(lock)],
+            [self._python, "-I", "-S", supervisor.__file__, str(attempt_dir), *map(str, handed)],
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=errors,
-            cwd="/", env=_supervisor_environment(), start_new_session=True, pass_fds=(lock,),
+            cwd="/", env=_supervisor_environment(), start_new_session=True, pass_fds=handed,
         )  # fmt: skip
 
     def _reap(self) -> None:

@@ -62,17 +62,19 @@ class Claim:
     layer: str
     marker: Path
 
-    def order(self, attempt_dir: Path, lock: int, errors: int) -> bool:
+    def order(self, attempt_dir: Path, lock: int, errors: int, keys: int = -1) -> bool:
         """Let it run the attempt; return False when it is gone.
 
         Args:
             lock: The attempt's locked lock file.
             errors: Where the supervisor complains.
+            keys: The envelope with keys, if the attempt has any.
         """
         order = {
             "attempt_dir": str(attempt_dir), "layer": self.layer, "marker": str(self.marker)
         }  # fmt: skip
-        return _send(self.connection, json.dumps(order).encode("ascii"), [lock, errors])
+        descriptors = [lock, errors] + ([keys] if keys >= 0 else [])
+        return _send(self.connection, json.dumps(order).encode("ascii"), descriptors)
 
 
 @dataclass(eq=False, slots=True)

@@ -6,52 +6,67 @@ import os
 from pathlib import Path
 from unittest import mock
 
+import pytest
+
+from mlengine.core.errors import FailedPrecondition
 from mlengine.core.resources import Bucket
+from mlengine.runtime import envelope
 from mlengine.storage import Buckets
 from mlengine.storage.sidecar.config import open_buckets, read_config
-from mlengine.storage.sidecar.keys import keep_keys, take_keys
+from mlengine.storage.sidecar.keys import keys_in, pack_keys, take_keys
 from mlengine.training.access import BucketAccess
 from tests.fakes.bucket_table import BucketTableFake
 
 ENVIRON = {
-    "AWS_SECRET_ACCESS_KEY": "never-to-be-told", "STORAGE_EMULATOR_HOST": "http://127.0.0.1:9",
+    "AWS_SECRET_ACCESS_KEY": "never-to-be-töld", "STORAGE_EMULATOR_HOST": "http://127.0.0.1:9",
     "GOOGLE_APPLICATION_CREDENTIALS": "/key.json", "MLENGINE_TOKEN": "token", "PATH": "/bin",
 }  # fmt: skip
+KEPT = {name: ENVIRON[name] for name in list(ENVIRON)[:3]}
 
 
-def test_what_stores_are_reached_by_is_kept_for_its_owner_only(tmp_path: Path) -> None:
-    path = tmp_path / "keys.json"
-    keep_keys(path, ENVIRON)
-    keep_keys(path, ENVIRON)
-    assert path.stat().st_mode & 0o777 == 0o600
-    assert [*tmp_path.iterdir()] == [path]
-    with mock.patch.dict(os.environ, {}, clear=True):
-        take_keys(path)
-        assert sorted(os.environ) == [
-            "AWS_SECRET_ACCESS_KEY", "GOOGLE_APPLICATION_CREDENTIALS", "STORAGE_EMULATOR_HOST",
-        ]  # fmt: skip
-        take_keys(tmp_path / "none")
+def test_what_stores_are_reached_by_is_taken_from_an_envelope() -> None:
+    assert keys_in(ENVIRON) == KEPT
+    for environ, expected in ((ENVIRON, KEPT), ({"PATH": "/bin"}, {})):
+        sealed = envelope.seal(pack_keys(environ))
+        with mock.patch.dict(os.environ, {}, clear=True):
+            take_keys(sealed.detach())
+            assert dict(os.environ) == expected
 
 
-def test_an_attempt_is_told_of_keys_only_where_a_bucket_needs_them(tmp_path: Path) -> None:
+def test_more_than_an_envelope_holds_is_refused_before_a_job_starts(tmp_path: Path) -> None:
+    table = BucketTableFake()
+    table.add_bucket(Bucket(name="far", backing="gcs://team/ml"))
+    (tmp_path / "run").mkdir()
+    environ = {**ENVIRON, "GOOGLE_CREDENTIALS": "x" * envelope.MAX_BYTES}
+    buckets = Buckets(table, tmp_path / "buckets")
+    access = BucketAccess(buckets, tmp_path / "buckets", tmp_path / "run", environ)
+    with pytest.raises(FailedPrecondition, match="longest is GOOGLE_CREDENTIALS") as caught:
+        access.prepare(tmp_path, project="p")
+    assert "xxx" not in str(caught.value)
+
+
+def test_a_helper_takes_keys_only_where_a_bucket_needs_them(tmp_path: Path) -> None:
     table = BucketTableFake()
     buckets = Buckets(table, tmp_path / "buckets")
-    (tmp_path / "run").mkdir()
-    access = BucketAccess(buckets, tmp_path / "buckets", tmp_path / "run", ENVIRON)
+    run = tmp_path / "run"
+    run.mkdir()
 
-    def prepared() -> tuple[str, str]:
+    def takes_keys(environ: dict[str, str]) -> bool:
+        access = BucketAccess(buckets, tmp_path / "buckets", run, environ)
         given = access.prepare(tmp_path, project="p")
         said = repr([given.env, given.sidecars]) + (tmp_path / "buckets.json").read_text()
-        return read_config(tmp_path / "buckets.json").keys, said
+        assert "never-to-be" not in said
+        assert not [p for p in run.rglob("*") if p.is_file() and b"never-to-be" in p.read_bytes()]
+        return given.sidecars[0].takes_keys
 
-    assert prepared()[0] == ""
+    assert not takes_keys(ENVIRON)
+    table.add_bucket(Bucket(name="near", backing="memory://near"))
+    assert not takes_keys(ENVIRON)
     table.add_bucket(Bucket(name="far", backing="s3://team/ml"))
-    keys, said = prepared()
-    assert "never-to-be-told" in Path(keys).read_text()
-    assert "never-to-be-told" not in said
+    assert takes_keys(ENVIRON)
+    assert not takes_keys({"PATH": "/bin"})
     table.remove_bucket("far")
-    assert prepared()[0] == ""
-    assert not Path(keys).exists()
+    assert not takes_keys(ENVIRON)
 
 
 def test_a_jobs_own_programs_reach_a_store_through_the_helper(tmp_path: Path) -> None:
