@@ -4,6 +4,6 @@ from __future__ import annotations
 
 __all__ = ["FINITE", "TECHNOLOGIES"]
 
-TECHNOLOGIES = ["random", "grid", "quasi-random"]
+TECHNOLOGIES = ["random", "grid", "quasi-random", "bayesian"]
 FINITE = {"grid"}
 """Those that refuse a DOUBLE."""

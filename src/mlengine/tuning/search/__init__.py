@@ -11,17 +11,26 @@ scipy, and others by name their own packages. All are loaded when they are opene
 from __future__ import annotations
 
 import enum
-from collections.abc import Sequence
+import importlib
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import msgspec
 
-from mlengine.core.errors import InvalidArgument, did_you_mean
+from mlengine.core.errors import FailedPrecondition, InvalidArgument, did_you_mean
 from mlengine.tuning.problem import Point, Problem, Tried
 
 __all__ = ["DEFAULT", "How", "Search", "Suggestion", "open_search"]
 
 DEFAULT = "bayesian"
+
+_SEARCHES = {
+    "bayesian": ("bayesian", "BayesianSearch"),
+    "grid": ("grid", "GridSearch"),
+    "quasi-random": ("sobol", "QuasiRandomSearch"),
+    "random": ("random", "RandomSearch"),
+}
+"""Name → module and class."""
 
 
 class How(enum.StrEnum):
@@ -72,8 +81,8 @@ def open_search(name: str = DEFAULT) -> Search:
     """Return the search called `name`.
 
     Args:
-        name: `bayesian`, `random`, `grid`, `quasi-random`, or `optuna:SAMPLER` and
-            `vizier:ALGORITHM` of packages that are installed beside mlengine.
+        name: `bayesian`, `random`, `grid`, `quasi-random`, or `optuna:SAMPLER` (such as
+            `optuna:TPESampler`) where that package is installed.
 
     Raises:
         InvalidArgument: There is no such search.
@@ -83,20 +92,27 @@ def open_search(name: str = DEFAULT) -> Search:
         >>> type(open_search("random")).__name__
         'RandomSearch'
     """
-    if name == "random":
-        from mlengine.tuning.search.random import RandomSearch
+    package, _, rest = name.partition(":")
+    if package == "optuna" and rest:
+        return _load("plugged", "OptunaSearch")(rest)
+    if name not in _SEARCHES:
+        known = [*_SEARCHES, "optuna:SAMPLER"]
+        raise InvalidArgument(
+            f"There is no search called '{name}'.",
+            f"{did_you_mean(name, known)}There are {', '.join(known)}.",
+        )
+    try:
+        return _load(*_SEARCHES[name])()
+    except ImportError as error:
+        if (error.name or "").partition(".")[0] not in ("numpy", "scipy"):
+            raise
+        raise FailedPrecondition(
+            f"The {name} search needs '{error.name}', which is not installed.",
+            "Run: pip install 'mlengine[tune]'",
+        ) from error
 
-        return RandomSearch()
-    if name == "grid":
-        from mlengine.tuning.search.grid import GridSearch
 
-        return GridSearch()
-    if name == "quasi-random":
-        from mlengine.tuning.search.sobol import QuasiRandomSearch
-
-        return QuasiRandomSearch()
-    known = ["bayesian", "grid", "quasi-random", "random"]
-    raise InvalidArgument(
-        f"There is no search called '{name}'.",
-        f"{did_you_mean(name, known)}There are {', '.join(known)}.",
-    )
+def _load(module: str, kind: str) -> Callable[..., Search]:
+    """Return a search's class; by name, so that nobody who asks for another loads numpy."""
+    found: Callable[..., Search] = getattr(importlib.import_module(f"{__name__}.{module}"), kind)
+    return found

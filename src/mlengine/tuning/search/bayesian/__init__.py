@@ -1,0 +1,139 @@
+"""Search by a model: Bayesian optimisation with a Gaussian process (Jones et al., 1998).
+
+A few points of a Sobol sequence come first, the middle of the space before them. Then a process is
+fitted to what was measured, from nothing each time: the history alone decides, so a study can be
+replayed and any process can go on with it. The point that promises the most improvement is tried
+next; several at once are chosen one after the other, each as if those before it ran already.
+
+    features     a space as columns of numbers
+    outcomes     values bent until they are about normal
+    process      the Gaussian process, and its fit
+    feasibility  where trials fail
+    acquisition  what a belief is worth
+    belief       the four above, of one history
+    maximiser    where the worth is highest
+
+When there is nothing to model (all values are equal, all trials failed), points are those of the
+sequence; `Suggestion.why` says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlengine.tuning.problem import Point, Problem, Tried
+from mlengine.tuning.search import How, Suggestion
+from mlengine.tuning.search.bayesian.belief import Belief
+from mlengine.tuning.search.bayesian.features import Features
+from mlengine.tuning.search.bayesian.maximiser import candidates, climb, nearby
+from mlengine.tuning.search.past import Past, finite
+from mlengine.tuning.search.sobol import Sobol
+
+__all__ = ["BayesianSearch"]
+
+Array = NDArray[np.float64]
+
+DESIGN = 9
+WIDE, NEAR, STARTS = 600, 600, 5
+LOCAL, REACH, SHRINK, AFTER = 0, 0.3, 0.7, 0
+SMALL = 2000
+
+
+class BayesianSearch:
+    """The default search."""
+
+    def suggest(
+        self, problem: Problem, history: Sequence[Tried], count: int = 1
+    ) -> list[Suggestion]:
+        past = Past(problem, history)
+        why = self._lacking(past)
+        if not why:
+            try:
+                with np.errstate(all="ignore"):
+                    found = self._modelled(past, count)
+                if found is not None:
+                    return found
+                why = "all values are equal"
+            except (ArithmeticError, np.linalg.LinAlgError) as error:
+                why = f"the model failed: {error}"
+        return self._even(past, count, why)
+
+    def _lacking(self, past: Past) -> str:
+        """Return why there is no model yet; empty: there is."""
+        design = min(max(4, len(past.space) + 1), DESIGN)
+        if len(past.trials) < design:
+            return f"trial {len(past.trials) + 1} of the first {design}"
+        ended = sum(finite(tried, len(past.problem.metrics)) for tried in past.trials)
+        if ended < 2:
+            return f"{ended} of {len(past.trials)} trials have a value"
+        return ""
+
+    def _even(self, past: Past, count: int, why: str) -> list[Suggestion]:
+        """Return points that fill the space evenly, its middle first."""
+        sequence = Sobol(len(past.space), past.problem.seed)
+        index = len(past.trials)
+
+        def draw() -> Point:
+            nonlocal index
+            index += 1
+            return past.space.centre() if index == 1 else past.space.at(sequence.point(index - 2))
+
+        found: list[Suggestion] = []
+        while len(found) < count and not past.exhausted:
+            point = past.unused(draw)
+            past.take(point)
+            found.append(Suggestion(point=point, how=How.INITIAL, why=why))
+        return found
+
+    def _modelled(self, past: Past, count: int) -> list[Suggestion] | None:
+        """Return points that promise improvement; None if all values are equal."""
+        source = np.random.default_rng(past.source("bayesian").getrandbits(64))
+        features = Features(past.space)
+        found: list[Suggestion] = []
+        belief: Belief | None = None
+        running = [features.rows([tried.point])[0] for tried in past.trials if tried.pending]
+        while len(found) < count and not past.exhausted:
+            if belief is None or len(past.problem.metrics) > 1:  # other weights for each
+                belief = Belief(features, past, source)
+                if belief.flat:
+                    return None
+                belief.expect(running)
+            row, suggestion = self._best(past, features, belief, source, len(found))
+            past.take(suggestion.point)
+            found.append(suggestion)
+            running.append(row)
+            belief.expect([row])
+        return found
+
+    def _best(
+        self,
+        past: Past,
+        features: Features,
+        belief: Belief,
+        source: np.random.Generator,
+        order: int,
+    ) -> tuple[Array, Suggestion]:
+        width = len(past.space)
+        box = (np.zeros(width), np.ones(width))
+        stale = belief.stale - AFTER + order
+        if LOCAL and stale > 0 and stale % LOCAL == 1 % LOCAL:
+            reach = max(0.02, REACH * SHRINK ** (stale // LOCAL))
+            pool, box = nearby(features, belief.incumbents[0], reach, WIDE, source)
+        else:
+            pool = candidates(features, belief.incumbents, WIDE, NEAR, source)
+        worth = belief(pool)
+        ranked = pool[np.argsort(-worth, kind="stable")]
+        top = climb(features, belief, ranked[:STARTS], box)
+        for row in np.vstack([top, ranked]):
+            point = past.space.nearest(row.tolist())
+            if not past.is_taken(point):
+                told = belief.told(row)
+                mean, spread = told or (None, None)
+                return row, Suggestion(point=point, how=How.MODEL, mean=mean, spread=spread)
+        drawn = past.source("drawn")
+        point = past.unused(lambda: past.space.sample(drawn))
+        why = "every point that the model proposed is taken"
+        return features.rows([point])[0], Suggestion(point=point, how=How.RANDOM, why=why)

@@ -1,0 +1,121 @@
+"""What is believed of a metric after some trials, and so what a point is worth trying.
+
+Costs are bent (`outcomes`), a process is fitted to them (`process`), running trials are taken for
+what is expected of them, and failed ones make their surroundings less likely (`feasibility`).
+
+A fit's time grows with the cube of the trials, so its kernel is learnt from some hundreds, the
+better half of them the best ones, and beliefs rest on some hundreds more. Where the best of
+thousands lie close together, that is a local model of where the search is at work.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlengine.tuning.problem import Tried
+from mlengine.tuning.search.bayesian.acquisition import log_improvement, log_improvement_slopes
+from mlengine.tuning.search.bayesian.feasibility import Feasibility
+from mlengine.tuning.search.bayesian.features import Features
+from mlengine.tuning.search.bayesian.outcomes import Outcomes, scalarised
+from mlengine.tuning.search.bayesian.process import Process, fit
+from mlengine.tuning.search.past import Past, finite
+
+__all__ = ["Belief"]
+
+Array = NDArray[np.float64]
+
+_FIT_LIMIT, _MODEL_LIMIT = 160, 480
+_FAILED_LIMIT = 200
+_INCUMBENTS = 5
+
+
+class Belief:
+    """A model of the trials of `past`; of several metrics, of one mixture of them.
+
+    Args:
+        features: Of the space.
+        past: At least two of its trials have ended with values.
+        source: Of all randomness.
+
+    Attributes:
+        flat: All costs are equal: there is nothing to model.
+        order: Indices of the finished trials, best first.
+    """
+
+    def __init__(self, features: Features, past: Past, source: np.random.Generator) -> None:
+        metrics = past.problem.metrics
+        ended = [tried for tried in past.trials if finite(tried, len(metrics))]
+        table = np.array([tried.values for tried in ended], float)
+        self._outcomes = [Outcomes(table[:, k], m.goal) for k, m in enumerate(metrics)]
+        self.flat = not any(outcomes.bent.any() for outcomes in self._outcomes)
+        if self.flat:
+            return
+        self._features = features
+        rows = features.rows([tried.point for tried in ended])
+        noise = np.zeros(len(ended))
+        if len(metrics) == 1:
+            costs = self._outcomes[0].bent
+            noise = self._outcomes[0].spreads(
+                np.array([tried.noise[0] if tried.noise else 0.0 for tried in ended])
+            )
+        else:
+            costs = scalarised(np.column_stack([o.bent for o in self._outcomes]), source)
+        chosen = _chosen(costs, _FIT_LIMIT)
+        shape = fit(features, rows[chosen], costs[chosen], noise[chosen], source)
+        chosen = _chosen(costs, _MODEL_LIMIT)
+        self._process = Process(features, shape, rows[chosen], costs[chosen], noise[chosen])
+        believed, _ = self._process.believe(rows[chosen])
+        self._best = float(believed.min())
+        self.incumbents = rows[chosen][np.argsort(believed, kind="stable")[:_INCUMBENTS]]
+        self._feasibility = _feasibility(features, past.trials, rows, len(metrics))
+        self.stale = len(ended) - 1 - int(np.argmin(costs))
+
+    def expect(self, running: Sequence[Array]) -> None:
+        """Take the trials that run at these rows for what is believed of them."""
+        if len(running):
+            self._process = self._process.with_beliefs(np.array(running))
+
+    def __call__(self, rows: Array) -> Array:
+        """Return what `rows` are worth."""
+        worth = log_improvement(*self._process.believe(rows), self._best)
+        return worth + self._feasibility.log_share(rows) if self._feasibility else worth
+
+    def slopes(self, rows: Array) -> tuple[Array, Array]:
+        """Return what `rows` are worth and the gradient of that by their numeric columns."""
+        mean, deviation, mean_slope, deviation_slope = self._process.slopes(rows)
+        worth = log_improvement(mean, deviation, self._best)
+        by_mean, by_deviation = log_improvement_slopes(mean, deviation, self._best)
+        slope = by_mean[:, None] * mean_slope + by_deviation[:, None] * deviation_slope
+        if self._feasibility:
+            likely, likely_slope = self._feasibility.slopes(rows)
+            worth, slope = worth + likely, slope + likely_slope
+        return worth, slope
+
+    def told(self, row: Array) -> tuple[float, float] | None:
+        """Return mean and deviation of the only metric at `row`, in its units."""
+        if len(self._outcomes) > 1:
+            return None
+        mean, deviation = self._process.believe(row[None, :])
+        return self._outcomes[0].straight(float(mean[0]), float(deviation[0]))
+
+
+def _chosen(costs: Array, limit: int) -> NDArray[np.intp]:
+    """Return the indices of the best trials and of some of each quality below."""
+    if len(costs) <= limit:
+        return np.arange(len(costs))
+    order = np.argsort(costs, kind="stable")
+    best, rest = order[: limit // 2], order[limit // 2 :]
+    some = rest[np.linspace(0, len(rest) - 1, limit - len(best)).astype(int)]
+    return np.sort(np.concatenate([best, some]))
+
+
+def _feasibility(
+    features: Features, trials: Sequence[Tried], good: Array, metrics: int
+) -> Feasibility | None:
+    failed = [tried.point for tried in trials if not tried.pending and not finite(tried, metrics)]
+    if not failed:
+        return None
+    return Feasibility(features, good[-_FAILED_LIMIT:], features.rows(failed[-_FAILED_LIMIT:]))

@@ -1,0 +1,133 @@
+"""Where the acquisition is highest: many candidates, then climbing, then steps on the grid.
+
+Candidates are spread over the whole space and around the best points so far, changed in some of
+their parameters only (Regis & Shoemaker, 2013): in many dimensions the next good point differs
+from a good one in few. From the best candidates L-BFGS climbs along what is continuous, all at
+once; what came out is put on the grid, and neighbours there and other categories are tried until
+none is better.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import minimize
+
+from mlengine.tuning.search.bayesian.features import Features
+
+__all__ = ["Worth", "candidates", "climb"]
+
+Array = NDArray[np.float64]
+
+_STEPS = (0.3, 0.1, 0.03, 0.01)
+_CHANGED = 6.0  # how many parameters of a good point a candidate changes, on average, at most
+_ROUNDS = 4
+
+
+class Worth(Protocol):
+    """What is to be as high as possible."""
+
+    def __call__(self, rows: Array) -> Array: ...
+    def slopes(self, rows: Array) -> tuple[Array, Array]:
+        """Return the worth of rows and its gradient by their numeric columns."""
+        ...
+
+
+def candidates(
+    features: Features, around: Array, wide: int, near: int, source: np.random.Generator
+) -> Array:
+    """Return allowed rows: `wide` anywhere, and `near` in all around the rows of `around`."""
+    found = [features.draw(wide, source)]
+    if len(around) and near:
+        rows = around[source.integers(len(around), size=near)]
+        fresh = features.draw(near, source)
+        width = rows.shape[1]
+        changed = source.random(rows.shape) < min(1.0, _CHANGED / width)
+        changed[np.arange(near), source.integers(width, size=near)] = True
+        step = np.array(_STEPS)[source.integers(len(_STEPS), size=near)][:, None]
+        moved = rows.copy()
+        numeric = features.numeric
+        noise = source.standard_normal((near, len(numeric)))
+        moved[:, numeric] = _reflected(rows[:, numeric] + step * noise)
+        other = [i for i in range(width) if i not in set(numeric)]
+        moved[:, other] = fresh[:, other]
+        found.append(features.snapped(np.where(changed, moved, rows)))
+    return np.vstack(found)
+
+
+def nearby(
+    features: Features, centre: Array, reach: float, count: int, source: np.random.Generator
+) -> tuple[Array, tuple[Array, Array]]:
+    """Return allowed rows in a box around `centre`, and the box."""
+    width = len(centre)
+    low, high = np.zeros(width), np.ones(width)
+    numeric = features.numeric
+    low[numeric] = np.maximum(0.0, centre[numeric] - reach)
+    high[numeric] = np.minimum(1.0, centre[numeric] + reach)
+    changed = source.random((count, width)) < min(1.0, 2.0 * _CHANGED / width)
+    fresh = features.draw(count, source)
+    fresh[:, numeric] = low[numeric] + fresh[:, numeric] * (high - low)[numeric]
+    other = [i for i in range(width) if i not in set(numeric)]
+    changed[:, other] &= source.random((count, len(other))) < 1.0 / max(1, len(other))
+    return features.snapped(np.where(changed, fresh, centre)), (low, high)
+
+
+def climb(features: Features, worth: Worth, starts: Array, box: tuple[Array, Array]) -> Array:
+    """Return what is reached from `starts`, best first; all rows are allowed ones.
+
+    Args:
+        box: Least and greatest place of each parameter; numeric ones stay between them.
+    """
+    reached = np.vstack([_ascended(features, worth, starts, box), starts])
+    values = worth(reached)
+    best = reached[int(values.argmax())]
+    top = float(values.max())
+    for _ in range(_ROUNDS):
+        around = features.steps(best)
+        if not len(around):
+            break
+        near = worth(around)
+        if not near.max() > top:
+            break
+        best, top = around[int(near.argmax())], float(near.max())
+        if features.free.any():
+            higher = _ascended(features, worth, best[None, :], box)
+            value = float(worth(higher)[0])
+            if value > top:
+                best, top = higher[0], value
+        reached, values = np.vstack([reached, best]), np.append(values, top)
+    order = np.argsort(-values, kind="stable")
+    return reached[order]
+
+
+def _ascended(features: Features, worth: Worth, starts: Array, box: tuple[Array, Array]) -> Array:
+    numeric = features.numeric
+    if not numeric or not len(starts):
+        return starts
+    rows = starts.copy()
+    shape = (len(starts), len(numeric))
+
+    def descend(flat: Array) -> tuple[float, Array]:
+        rows[:, numeric] = flat.reshape(shape)
+        value, slope = worth.slopes(rows)
+        return -float(value.sum()), -slope.ravel()
+
+    objective: Callable[[Array], Any] = descend
+    found: Any = minimize(
+        objective,
+        starts[:, numeric].ravel(),
+        jac=True,
+        method="L-BFGS-B",
+        bounds=list(zip(box[0][numeric], box[1][numeric], strict=True)) * shape[0],
+        options={"maxiter": 30, "maxcor": 8},
+    )
+    rows[:, numeric] = np.asarray(found.x).reshape(shape)
+    return features.snapped(rows)
+
+
+def _reflected(places: Array) -> Array:
+    places = np.abs(places)
+    return np.clip(np.where(places > 1.0, 2.0 - places, places), 0.0, 1.0)

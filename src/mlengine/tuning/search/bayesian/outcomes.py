@@ -1,0 +1,136 @@
+"""Values as a model likes them: lower is better, about normal, no outlier in sight.
+
+A metric's bad tail says little of where the best is and would rule a model that took it as it
+is: a diverged training is 1e9 times worse than a sound one. So what is much worse than the median
+is pulled in, and the rest is made as normal as a power makes it (Yeo & Johnson, Biometrika 2000;
+as HEBO does, Cowen-Rivers et al., JAIR 2022).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlengine.tuning.problem import Goal
+
+__all__ = ["Outcomes", "scalarised"]
+
+Array = NDArray[np.float64]
+
+_POWERS = np.linspace(-1.0, 3.0, 41)
+POWER_PULL = 2.0
+_REACH = 3.0  # bad values farther from the median than this many spreads are pulled in
+
+
+class Outcomes:
+    """One metric's values and how they were bent.
+
+    Args:
+        values: Finite, in the metric's units.
+        goal: Which way is better.
+
+    Attributes:
+        bent: The same, of mean 0 and variance 1, lower is better.
+    """
+
+    def __init__(self, values: Array, goal: Goal) -> None:
+        self._sign = -1.0 if goal is Goal.MAXIMIZE else 1.0
+        self._largest = max(float(np.abs(values).max(initial=0.0)), 1e-300)
+        costs = self._sign * (values / self._largest)
+        self._costs = costs
+        self.bent = _normal(_tamed(costs)) if len(costs) else costs
+
+    def spreads(self, errors: Array) -> Array:
+        """Return the variances, in bent units, of values with these standard errors."""
+        if not len(errors) or not errors.any():
+            return np.zeros(len(errors))
+        return (errors / self._largest * self._slope()) ** 2
+
+    def straight(self, mean: float, deviation: float) -> tuple[float, float]:
+        """Return a belief about a bent value in the metric's units: mean and deviation."""
+        at = self._unbend(np.array([mean - deviation, mean, mean + deviation]))
+        return (
+            float(self._sign * at[1] * self._largest),
+            float(abs(at[2] - at[0]) / 2.0 * self._largest),
+        )
+
+    def _slope(self) -> Array:
+        order = np.argsort(self._costs, kind="stable")
+        x, y = self._costs[order], self.bent[order]
+        x, first = np.unique(x, return_index=True)
+        if len(x) < 2:
+            return np.zeros(len(self._costs))
+        return np.interp(self._costs, x, np.gradient(y[first], x))
+
+    def _unbend(self, bent: Array) -> Array:
+        y, first = np.unique(self.bent, return_index=True)
+        x = self._costs[first]
+        if len(y) < 2:
+            return np.full(len(bent), x[0] if len(x) else 0.0)
+        slope = (x[-1] - x[0]) / (y[-1] - y[0])
+        beyond = np.minimum(bent - y[0], 0.0) + np.maximum(bent - y[-1], 0.0)
+        found: Array = np.interp(bent, y, x) + slope * beyond
+        return found
+
+
+def scalarised(columns: Array, source: np.random.Generator) -> Array:
+    """Return one cost of several, each bent: ParEGO's (Knowles, IEEE TEC 2006).
+
+    The weights are drawn anew for every suggestion, so that the whole front is walked along.
+    """
+    weights = source.dirichlet(np.ones(columns.shape[1]))
+    low, high = columns.min(0), columns.max(0)
+    unit = (columns - low) / np.where(high > low, high - low, 1.0)
+    weighed = unit * weights
+    return _standard(weighed.max(1) + 0.05 * weighed.sum(1))
+
+
+def _tamed(costs: Array) -> Array:
+    """Pull in what lies far on the bad side."""
+    middle = float(np.median(costs))
+    good = middle - costs[costs <= middle]
+    spread = float(np.quantile(good, 0.9)) if len(good) else 0.0
+    if spread <= 0.0:
+        spread = float(np.abs(costs - middle).mean())
+    if spread <= 0.0:
+        return costs - middle
+    scaled = (costs - middle) / spread
+    over = np.maximum(scaled - _REACH, 0.0)
+    return np.where(over > 0, _REACH + np.log1p(over), scaled)
+
+
+def _normal(costs: Array) -> Array:
+    """Return the most normal power of standardised costs (the log likelihood decides)."""
+    scaled = _standard(costs)
+    if not scaled.any():
+        return scaled
+    size = len(scaled)
+    log = np.sign(scaled) * np.log1p(np.abs(scaled))
+    best, found = -np.inf, scaled
+    for power in _POWERS:
+        bent = _yeo_johnson(scaled, float(power))
+        variance = float(bent.var())
+        if not variance > 0.0:
+            continue
+        likelihood = -0.5 * size * np.log(variance) + (power - 1.0) * float(log.sum())
+        likelihood -= POWER_PULL * (power - 1.0) ** 2  # few values say little: stay near to a line
+        if likelihood > best:
+            best, found = likelihood, bent
+    return _standard(found)
+
+
+def _yeo_johnson(values: Array, power: float) -> Array:
+    up, down = np.maximum(values, 0.0), np.maximum(-values, 0.0)
+    above = np.log1p(up) if abs(power) < 1e-9 else np.expm1(power * np.log1p(up)) / power
+    other = 2.0 - power
+    below = np.log1p(down) if abs(other) < 1e-9 else np.expm1(other * np.log1p(down)) / other
+    return np.where(values >= 0.0, above, -below)
+
+
+def _standard(values: Array) -> Array:
+    off = values - values.mean()
+    deviation = float(off.std())
+    if not deviation > 1e-12 * max(1.0, float(np.abs(values).max())):
+        return np.zeros(len(values))
+    standard: Array = off / deviation
+    return standard
