@@ -16,6 +16,7 @@ _TRAINING_INPUT = (
     "runtimeVersion", "region", "scaleTier", "pythonModule", "parameterServerType",
     "parameterServerCount", "masterType", "workerType", "workerCount", "jobDir",
 )  # fmt: skip
+_REMAINING = ("remainingSeconds", "remainingUsd")
 _PREDICTION_INPUT = (
     "runtimeVersion", "region", "model", "versionName", "outputPath", "uri", "dataFormat",
     "batchSize",
@@ -31,6 +32,8 @@ def summary(job: Mapping[str, Any]) -> str:
         tables.append(_replicas(training))
     if output := job.get("trainingOutput"):
         tables += _training_output(output)
+    if details := job.get("details"):
+        tables.append(_table("Remaining (estimate)", details, _REMAINING))
     if prediction := job.get("predictionInput"):
         named = {**prediction, "model": prediction.get("modelName", "").rpartition("/")[2]}
         tables.append(_table("Predict Input Summary", named, _PREDICTION_INPUT))
@@ -80,9 +83,15 @@ def _training_output(output: Mapping[str, Any]) -> list[str]:
     tables = [boxed_table("Training Output Summary", ["TRIALS", "ML_UNITS"], row)]
     if trials:
         headings = ["TRIAL", "OBJECTIVE_VALUE", "STEP", "HYPERPARAMETERS"]
-        rows = [_trial(trial) for trial in trials]
+        rows = [_trial(trial) for trial in sorted(trials, key=_number)]
         tables.append(boxed_table("Training Output Trials", headings, rows))
     return tables
+
+
+def _number(trial: Mapping[str, Any]) -> int:
+    """Trials are listed by number here, as gcloud did; `jobs trials` has the best first."""
+    text = str(trial.get("trialId", ""))
+    return int(text) if text.isdecimal() else 0
 
 
 def _trial(trial: Mapping[str, Any]) -> list[list[str]]:

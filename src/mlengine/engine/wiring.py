@@ -37,8 +37,6 @@ from mlengine.training.retrying import Retrying
 from mlengine.training.trainer import TrainerJobs
 from mlengine.training.tuningjobs import TuningJobs
 from mlengine.tuning.advisor import Advisor
-from mlengine.tuning.problem import Problem, Tried
-from mlengine.tuning.search import Suggestion, open_search
 from mlengine.tuning.studies import Studies
 
 __all__ = ["Wired", "wire"]
@@ -96,8 +94,7 @@ def wire(
     clock = clock or SystemClock()
     store = _open_store(settings, shared)
     lead = Lead(store)
-    private = [settings.home, shared.path]
-    buckets = Buckets(store, settings.folder("buckets"), private=private)
+    buckets = Buckets(store, settings.folder("buckets"), private=[settings.home, shared.path])
     artifacts = Artifacts(buckets, settings.folder("models"), max_bytes=settings.max_model_bytes)
     notify = socket_dir(settings.run) / "notify.sock"
     options = _serving_options(settings, open_paths)
@@ -111,10 +108,11 @@ def wire(
     mirrors = Mirrors(store, buckets, jobs_root, clock=clock)
     backend = backend_of(settings, jobs_root)
     kinds = _kinds(settings, buckets, models, artifacts, environments, notify, mirrors, backend)
-    runner = _runner(settings, store, kinds, backend, lead, clock)
+    advisor = Advisor(clock)
+    runner = _runner(settings, store, kinds, backend, lead, clock, advisor)
     runtimes = Runtimes(environments, store, jobs_root, max_bytes=settings.environments_max_bytes)
     sweeps = [partial(_sweep, buckets), partial(_sweep_artifacts, store, artifacts)]
-    studies = Studies(store, Advisor(clock), clock=clock)
+    studies = Studies(store, advisor, clock=clock)
     reconciler = _reconciler(
         lead, backend, runner, deployment, serving, mirrors, notify, studies,
         sweeps=sweeps, tidy=runtimes.tidy,
@@ -127,8 +125,8 @@ def wire(
         settings, store, buckets, jobs, models, serving, runtimes, studies,
         clock=clock, page_key=shared.page_key(), leading=lead.held,
     )  # fmt: skip
-    closers = [jobs.close, runner.close, mirrors.close, backend.close, deployment.close]
-    closers += [studies.close, serving.stop, store.close]
+    closers = [jobs.close, runner.close, mirrors.close, backend.close, deployment.close,
+               studies.close, serving.stop, store.close]  # fmt: skip
     openers: list[Callable[[], object]] = [backend.open, serving.start, environments.sweep]
     return Wired(engine, reconciler, serving, openers=openers, closers=closers)
 
@@ -179,6 +177,7 @@ def _runner(
     backend: Backend,
     lead: Lead,
     clock: Clock,
+    advisor: Advisor,
 ) -> JobReconciler:
     return JobReconciler(
         store,
@@ -191,17 +190,16 @@ def _runner(
             clock, max_retries=settings.max_retries, backoff_s=settings.retry_backoff_s
         ),
         tuning=TuningJobs(
-            store, settings.folder("jobs"), clock=clock, advise=_advise, leading=lead.held
+            store,
+            settings.folder("jobs"),
+            clock=clock,
+            advise=advisor.suggest,
+            stop_advice=advisor.close,
+            leading=lead.held,
         ),
         leading=lead.held,
         alone=not settings.shared,
     )
-
-
-def _advise(
-    search: str, problem: Problem, history: Sequence[Tried], count: int
-) -> list[Suggestion]:
-    return open_search(search).suggest(problem, history, count)
 
 
 def _environments(settings: Settings) -> Environments:

@@ -1,4 +1,4 @@
-"""What a tuning job asks for: `trainingInput.hyperparameters`, read, checked and made a problem.
+"""What a tuning job asks for: `trainingInput.hyperparameters`, read and checked.
 
 The specification travels as the JSON that its user wrote; this is the only place that takes it
 apart. A parameter becomes a flag of the trainer, ``--NAME=VALUE``, spelled as the service spelled
@@ -7,7 +7,6 @@ it: names verbatim, integers without a decimal point, floats in full.
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import math
 import re
@@ -17,7 +16,7 @@ from mlengine.core import wire
 from mlengine.core.errors import InvalidArgument, did_you_mean
 from mlengine.core.resources import Job, Resource, TrainingInput
 from mlengine.training.metrics import DEFAULT_TAG
-from mlengine.tuning.problem import Goal, Kind, Metric, Parameter, Point, Problem, Scale, Value
+from mlengine.tuning.problem import Kind, Point, Value
 
 __all__ = [
     "HyperparameterSpec",
@@ -26,7 +25,6 @@ __all__ = [
     "flags",
     "hyperparameters_of",
     "is_tuning",
-    "problem_of",
     "texts",
 ]
 
@@ -37,13 +35,8 @@ _AT = "training_input.hyperparameters"
 _NAME = re.compile(r"[A-Za-z_][\w.\-]{0,127}", re.ASCII)
 _GOALS = ("MAXIMIZE", "MINIMIZE")
 _ALGORITHMS = ("ALGORITHM_UNSPECIFIED", "GRID_SEARCH", "RANDOM_SEARCH")
-_SCALES = {
-    "": Scale.LINEAR,
-    "NONE": Scale.LINEAR,
-    "UNIT_LINEAR_SCALE": Scale.LINEAR,
-    "UNIT_LOG_SCALE": Scale.LOG,
-    "UNIT_REVERSE_LOG_SCALE": Scale.REVERSE_LOG,
-}
+_SCALES = ("", "NONE", "UNIT_LINEAR_SCALE", "UNIT_LOG_SCALE", "UNIT_REVERSE_LOG_SCALE")
+_LOG_SCALES = _SCALES[3:]
 _OURS = frozenset({"job-dir", "job_dir"})
 
 
@@ -148,22 +141,6 @@ def check_hyperparameters(spec: TrainingInput) -> HyperparameterSpec:
     return asked
 
 
-def problem_of(asked: HyperparameterSpec, *, seed_of: str) -> Problem:
-    """Return what a search is to solve.
-
-    Args:
-        asked: As checked.
-        seed_of: What the search's randomness follows from, such as the uid of the job.
-    """
-    digest = hashlib.sha256(seed_of.encode()).digest()
-    goal = Goal.MAXIMIZE if asked.maximize else Goal.MINIMIZE
-    return Problem(
-        parameters=tuple(_parameter(p) for p in asked.params),
-        metrics=(Metric(name=asked.tag, goal=goal),),
-        seed=int.from_bytes(digest[:4], "big"),
-    )
-
-
 def texts(asked: HyperparameterSpec, point: Mapping[str, Value]) -> dict[str, str]:
     """Return a point as the trainer and the API see it: every value a text.
 
@@ -221,7 +198,7 @@ def _check_parameter(parameter: ParameterSpec, at: str) -> None:
         raise _bad(f"{at}.type", f"{parameter.type!r} is no type of a parameter.",
                    f"{hint}Use one of: {', '.join(kinds)}.")  # fmt: skip
     if parameter.scale_type not in _SCALES:
-        hint = did_you_mean(parameter.scale_type, list(_SCALES))
+        hint = did_you_mean(parameter.scale_type, _SCALES)
         raise _bad(f"{at}.scale_type", f"{parameter.scale_type!r} is no scale.",
                    f"{hint}Use one of: {', '.join(filter(None, _SCALES))}.")  # fmt: skip
     if parameter.kind in (Kind.DOUBLE, Kind.INTEGER):
@@ -285,7 +262,7 @@ def _check_points(parameter: ParameterSpec, at: str) -> None:
 
 
 def _check_scale(parameter: ParameterSpec, at: str, low: float) -> None:
-    if _SCALES[parameter.scale_type] is not Scale.LINEAR and low <= 0:
+    if parameter.scale_type in _LOG_SCALES and low <= 0:
         raise _bad(f"{at}.scale_type", f"{parameter.scale_type} has no place for {low:g}, the "
                    f"smallest value of {parameter.parameter_name!r}.",
                    "Use values above 0, or UNIT_LINEAR_SCALE.")  # fmt: skip
@@ -296,23 +273,6 @@ def _bad(attribute: str, problem: str, remedy: str) -> InvalidArgument:
 
 
 # --- values -------------------------------------------------------------------------------------
-
-
-def _parameter(spec: ParameterSpec) -> Parameter:
-    values: tuple[Value, ...] = ()
-    if spec.kind is Kind.CATEGORICAL:
-        values = tuple(spec.categorical_values)
-    elif spec.kind is Kind.DISCRETE:
-        values = tuple(float(value) for value in spec.discrete_values)
-    ranged = spec.kind in (Kind.DOUBLE, Kind.INTEGER)
-    return Parameter(
-        name=spec.parameter_name,
-        kind=spec.kind,
-        low=float(spec.min_value or 0.0) if ranged else 0.0,
-        high=float(spec.max_value or 0.0) if ranged else 0.0,
-        values=values,
-        scale=_SCALES[spec.scale_type],
-    )
 
 
 def _text(kind: str, value: Value) -> str:

@@ -24,9 +24,6 @@ from mlengine.core.studies import (
     Study,
     StudyConfig,
     StudyParameter,
-    Trial,
-    TrialDetails,
-    TrialParameter,
 )
 from mlengine.store import JobRecord, Store, StudyRecord, TrialRecord
 from mlengine.training.hyperparameters import (
@@ -35,17 +32,18 @@ from mlengine.training.hyperparameters import (
     hyperparameters_of,
     is_tuning,
 )
-from mlengine.tuning.problem import Kind, Point, Tried, Value
+from mlengine.tuning.configs import algorithm_of, problem_of
+from mlengine.tuning.problem import Kind, Problem, Tried
+from mlengine.tuning.reports import suggested, tried
 from mlengine.tuning.search import Suggestion
 
 __all__ = [
     "LOCATION",
     "WITHDRAWN",
     "TuningBooks",
-    "algorithm_of",
     "history",
     "measurement",
-    "point_of",
+    "question",
 ]
 
 LOCATION = "local"
@@ -54,7 +52,6 @@ LOCATION = "local"
 WITHDRAWN = "WITHDRAWN: "
 """How the reason begins of a trial that says nothing of its point: its job was called off."""
 
-_SEARCHES = {"GRID_SEARCH": "grid", "RANDOM_SEARCH": "random"}
 _STUDY_ALGORITHMS = {"GRID_SEARCH", "RANDOM_SEARCH"}
 
 
@@ -109,7 +106,7 @@ class TuningBooks:
         alive: int,
     ) -> bool:
         """Record points as trials, all of them or, if the study has moved on, none."""
-        fresh = [_trial(s, seen=study.last_trial) for s in suggestions]
+        fresh = [suggested(s, seen=study.last_trial) for s in suggestions]
         given = self._store.hand_out(study, record.uid, alive + len(fresh), fresh=fresh, fewer=True)
         return given is not None
 
@@ -135,46 +132,20 @@ class TuningBooks:
         return record.uid
 
 
-def algorithm_of(asked: HyperparameterSpec) -> str:
-    """Return the name of the search that a specification asks for."""
-    return _SEARCHES.get(asked.algorithm, "bayesian")
+def question(asked: HyperparameterSpec, study: StudyRecord) -> tuple[str, Problem]:
+    """Return which search a job asks for, and what it is to solve."""
+    config = _config(asked)
+    return algorithm_of(config), problem_of(config, uid=study.uid)
 
 
-def history(trials: Iterable[TrialRecord]) -> list[Tried]:
+def history(problem: Problem, trials: Iterable[TrialRecord]) -> list[Tried]:
     """Return trials as a search sees them; those that say nothing of their point are left out."""
-    found = []
-    for record in trials:
-        trial = record.trial
-        if record.state is TrialState.REQUESTED or trial.infeasible_reason.startswith(WITHDRAWN):
-            continue
-        final = trial.final_measurement
-        values = [m.value for m in final.metrics if m.value is not None] if final else []
-        is_over = record.state is TrialState.COMPLETED
-        found.append(
-            Tried(
-                number=record.number,
-                point=point_of(trial),
-                values=tuple(values[:1]) if is_over and values else None,
-                infeasible=is_over and not values,
-            )
-        )
-    return found
-
-
-def point_of(trial: Trial) -> Point:
-    """Return what a trial tries.
-
-    Example:
-        >>> point_of(Trial(parameters=[TrialParameter(parameter="size", int_value=3)]))
-        {'size': 3}
-    """
-    found: Point = {}
-    for parameter in trial.parameters:
-        values = (parameter.int_value, parameter.float_value, parameter.string_value)
-        value: Value | None = next((v for v in values if v is not None), None)
-        if value is not None:
-            found[parameter.parameter] = value
-    return found
+    return [
+        tried(problem, record)
+        for record in trials
+        if record.state is not TrialState.REQUESTED
+        and not record.trial.infeasible_reason.startswith(WITHDRAWN)
+    ]
 
 
 def measurement(step: int, value: float, tag: str) -> Measurement:
@@ -186,26 +157,6 @@ def _asked(record: JobRecord) -> HyperparameterSpec:
     if not is_tuning(record.job):
         return HyperparameterSpec()
     return hyperparameters_of(record.job.training_input or TrainingInput())
-
-
-def _trial(suggestion: Suggestion, *, seen: int) -> Trial:
-    details = TrialDetails(
-        origin=str(suggestion.how),
-        mean=suggestion.mean,
-        spread=suggestion.spread,
-        why=suggestion.why,
-        seen=seen,
-    )
-    parameters = [_parameter(name, value) for name, value in suggestion.point.items()]
-    return Trial(parameters=parameters, details=details)
-
-
-def _parameter(name: str, value: Value) -> TrialParameter:
-    if isinstance(value, str):
-        return TrialParameter(parameter=name, string_value=value)
-    if isinstance(value, int):
-        return TrialParameter(parameter=name, int_value=value)
-    return TrialParameter(parameter=name, float_value=value)
 
 
 def _config(asked: HyperparameterSpec) -> StudyConfig:

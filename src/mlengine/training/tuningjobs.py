@@ -28,7 +28,6 @@ from mlengine.training.checks import running_limit_s, wait_limit_s
 from mlengine.training.hyperparameters import (
     HyperparameterSpec,
     hyperparameters_of,
-    problem_of,
     texts,
 )
 from mlengine.training.jobs import folder_of
@@ -37,14 +36,9 @@ from mlengine.training.trialjobs import child_job, child_uid, measured, stopped_
 from mlengine.training.trialoutput import rest_of, training_output, value_of
 from mlengine.training.trials import STOPPED_EARLY, Act, Books, Step, TrialFacts, decide
 from mlengine.training.trialwords import origin_text, outcome_line, rest_line, why_infeasible
-from mlengine.training.tuningbooks import (
-    TuningBooks,
-    algorithm_of,
-    history,
-    measurement,
-    point_of,
-)
+from mlengine.training.tuningbooks import TuningBooks, history, measurement, question
 from mlengine.tuning.problem import Goal, Problem, Tried
+from mlengine.tuning.reports import point_of
 from mlengine.tuning.search import Suggestion
 from mlengine.tuning.stopping import Curve, Reading, open_policy
 
@@ -83,6 +77,7 @@ class TuningJobs:
         root: The ``jobs`` folder of the engine's home.
         clock: For times that people read, and for time limits.
         advise: Suggests what to try.
+        stop_advice: Lets whoever waits for a suggestion go.
         leading: Asked before anything is decided: engines of one database take turns.
     """
 
@@ -93,12 +88,14 @@ class TuningJobs:
         *,
         clock: Clock,
         advise: Advise,
+        stop_advice: Callable[[], None] = lambda: None,
         leading: Callable[[], bool] = lambda: True,
     ) -> None:
         self._store = store
         self._root = root
         self._clock = clock
         self._advise = advise
+        self._stop_advice = stop_advice
         self._leading = leading
         self._books = TuningBooks(store)
         self._background = Background()
@@ -129,7 +126,9 @@ class TuningJobs:
             _log.exception("tuning job %s", record.uid)
 
     def close(self) -> None:
-        """Let the suggestion at hand arrive, and ask for no other."""
+        """Give up the suggestion at hand, and ask for no other."""
+        self._background.closing = True
+        self._stop_advice()
         self._background.close()
 
     # --- looking ---
@@ -243,9 +242,11 @@ class TuningJobs:
         record = seen.record
         try:
             study = self._books.open(seen.study)
-            past = history(self._store.trials(study))
-            problem = problem_of(seen.asked, seed_of=study.uid)
-            found = self._advise(algorithm_of(seen.asked), problem, past, count)
+            search, problem = question(seen.asked, study)
+            past = history(problem, self._store.trials(study))
+            found = self._advise(search, problem, past, count)
+            if self._background.closing:
+                return  # whatever it is: it was called off, and what follows us asks again
             if not found:
                 self._exhausted.add(record.uid)
                 self._say_once(record, "There is no further point to try.")

@@ -13,10 +13,8 @@ from mlengine.training.hyperparameters import (
     HyperparameterSpec,
     check_hyperparameters,
     flags,
-    problem_of,
     texts,
 )
-from mlengine.tuning.problem import Goal, Kind, Scale
 
 # As it was shown on stage.
 OF_THE_TALK = """
@@ -58,13 +56,6 @@ def asked(*params: dict[str, Any], **fields: Any) -> HyperparameterSpec:
 def test_the_talks_own_file_is_read_as_it_is() -> None:
     body = yaml.safe_load(OF_THE_TALK)["trainingInput"]["hyperparameters"]
     spec = check_hyperparameters(TrainingInput(hyperparameters=body))
-    problem = problem_of(spec, seed_of="job")
-    assert [p.name for p in problem.parameters] == [
-        "first-layer-size", "num-layers", "scale-factor",
-    ]  # fmt: skip
-    size, _layers, factor = problem.parameters
-    assert (size.kind, size.low, size.high, size.scale) == (Kind.INTEGER, 50, 500, Scale.LINEAR)
-    assert (factor.kind, factor.low, factor.scale) == (Kind.DOUBLE, 0.1, Scale.REVERSE_LOG)
     assert (spec.trials, spec.parallel, spec.tag, spec.maximize) == (4, 2, "accuracy", True)
     point = {"first-layer-size": 70, "num-layers": 3, "scale-factor": 1.0}
     assert flags(spec, point) == ["--first-layer-size=70", "--num-layers=3", "--scale-factor=1.0"]
@@ -74,8 +65,7 @@ def test_what_is_left_out_is_as_the_service_had_it() -> None:
     spec = check_hyperparameters(TrainingInput(hyperparameters={"params": [DOUBLE]}))
     assert (spec.trials, spec.parallel, spec.maximize) == (1, 1, True)
     assert spec.tag == "training/hptuning/metric"
-    (metric,) = problem_of(asked(goal="MINIMIZE"), seed_of="job").metrics
-    assert (metric.name, metric.goal) == ("training/hptuning/metric", Goal.MINIMIZE)
+    assert not asked(goal="MINIMIZE").maximize
 
 
 def test_every_kind_becomes_a_flag_in_the_services_spelling() -> None:
@@ -84,12 +74,6 @@ def test_every_kind_becomes_a_flag_in_the_services_spelling() -> None:
     assert found == {"rate": "4.3704164028167725", "size": "1892", "how": "a b", "at": "0.5"}
     # `type=int` must take a whole point, and `type=float` any.
     assert texts(spec, {"at": 64.0, "rate": 1e-07}) == {"at": "64", "rate": "1e-07"}
-
-
-def test_a_seed_follows_from_the_job_alone() -> None:
-    one, other = problem_of(asked(), seed_of="a"), problem_of(asked(), seed_of="b")
-    assert one == problem_of(asked(), seed_of="a")
-    assert one.seed != other.seed
 
 
 REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {

@@ -54,6 +54,8 @@ _METHODS = {
 @click.argument("version")
 @model_option
 @click.option("--origin", metavar="DIR", help="Folder of the model: gs://... or here.")
+@click.option("--from-job", metavar="JOB", help="Deploy what that job exported.")
+@click.option("--trial", default="", help="With --from-job: this trial instead of the best.")
 @click.option("--staging-bucket", metavar="gs://B", help="Where a local --origin is uploaded to.")
 @click.option("--framework", type=Choice(*_FRAMEWORKS), help="Default: seen from the files.")
 @click.option("--runtime-version", help="Recorded; 'local' is the engine's own.")
@@ -83,7 +85,7 @@ _METHODS = {
 @region
 @pass_session
 def create(session: Session, /, version: str, model: str, **given: Any) -> None:
-    """Deploy the model in --origin as VERSION, and wait until it answers."""
+    """Deploy the model in --origin, or of --from-job, as VERSION; wait until it answers."""
     fields = _fields(given)
     _set_origin(session, fields, given)
     made = decode(Version, {**fields, "name": version}, at="version")
@@ -142,6 +144,16 @@ def _targets(values: dict[str, str] | None) -> list[dict[str, Any]] | None:
 def _set_origin(session: Session, fields: Fields, given: dict[str, Any]) -> None:
     """Find out where the artefact is; a folder of this machine is uploaded first."""
     origin: str | None = given["origin"]
+    if given["from_job"]:
+        if origin is not None:
+            raise click.UsageError(
+                "argument --from-job: At most one of --from-job | --origin can be specified."
+            )
+        from mlengine.cli.joborigins import origin_of_job
+
+        origin = origin_of_job(session, given["from_job"], trial=given["trial"])
+    elif given["trial"]:
+        raise click.UsageError("argument --trial: --from-job must go with it.")
     if origin is None:
         if not fields.get("deploymentUri") and "container" not in fields:
             raise CommandError(

@@ -24,6 +24,9 @@ jobs = Group(
             "mlengine.cli.commands.job_metrics:metrics", "Show what a job has reported."
         ),
         "submit": Branch("mlengine.cli.commands.jobs:submit", "Submit a job."),
+        "trials": Branch(
+            "mlengine.cli.commands.job_trials:trials", "Show the trials of a tuning job."
+        ),
     },
 )
 submit = Group(

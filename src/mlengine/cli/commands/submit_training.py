@@ -106,7 +106,7 @@ def _options(given: dict[str, Any]) -> dict[str, Any]:
 
 
 def _say_plan(session: Session, job: Job) -> None:
-    """Say what a job of many replicas comes to."""
+    """Say what a job of many replicas, or of many trials, comes to."""
     from mlengine.training.plan import plan_replicas
 
     try:
@@ -115,6 +115,17 @@ def _say_plan(session: Session, job: Job) -> None:
         return
     if plan.replicas > 1:
         session.say(f"Replicas: {plan.members()}: {plan.totals()}.")
+    spec = job.training_input
+    if spec is not None and spec.hyperparameters is not None:
+        from mlengine.training.hyperparameters import hyperparameters_of
+
+        asked = hyperparameters_of(spec)
+        pace = f"{asked.parallel} at a time" if asked.parallel > 1 else "one after the other"
+        each = f", each {plan.members()}" if plan.replicas > 1 else ""
+        session.say(
+            f"Trials: {asked.trials}, {pace}{each}. See them with: mlengine jobs trials "
+            f"{job.job_id}"
+        )
 
 
 def _kms_key(session: Session, given: dict[str, Any]) -> str | None:

@@ -1,0 +1,81 @@
+"""`mlengine jobs trials`: the trials of a tuning job, as a table, as data, or as pictures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from mlengine.cli.errors import CommandError
+from mlengine.cli.session import Session, pass_session
+from mlengine.cli.tree import Command
+from mlengine.cli.trials import Trial, is_minimized, objective, ranked, seconds
+from mlengine.core.resources import Job
+
+__all__ = ["trials"]
+
+_FORMAT = (
+    "table(trialId:label=TRIAL, state:label=STATE, objective:label=OBJECTIVE, step:label=STEP, "
+    "seconds:label=SECONDS)"
+)
+_OWN_COLUMNS = ("", "csv", "table")
+
+
+@click.command(cls=Command, form=_FORMAT, lists=True)
+@click.argument("job")
+@click.option("--plot", metavar="FOLDER", help="Write pictures of the search there, as SVG.")
+@pass_session
+def trials(session: Session, job: str, plot: str | None) -> None:
+    """Show the trials of the tuning job JOB, best first, also while it runs."""
+    found = session.engine.get_job(session.project, job)
+    rows = [_row(trial) for trial in ranked(found)]
+    if plot is not None:
+        if session.is_format_given:
+            session.warn("--format is ignored when --plot is present")
+        _draw(session, found, Path(plot))
+        return
+    if session.flags.format in _OWN_COLUMNS and session.form is not None:
+        # Parameters are columns of their own, whatever they are called.
+        session.form = session.form._replace(columns=session.form.columns + _columns(rows))
+    session.show_all(rows)
+
+
+def _row(trial: Trial) -> dict[str, Any]:
+    """Return a trial with what a table shows; JSON and YAML show all of it."""
+    final = trial.get("finalMetric") or {}
+    value = objective(trial)
+    return {
+        **trial,
+        "trialId": int(trial["trialId"]),
+        "objective": value,
+        "step": int(final["trainingStep"]) if "trainingStep" in final else None,
+        "seconds": seconds(trial),
+        "state": "STOPPED_EARLY" if trial.get("isTrialStoppedEarly") else trial.get("state"),
+    }
+
+
+def _columns(rows: list[dict[str, Any]]) -> tuple[Any, ...]:
+    from mlengine.cli.output.projection import Column
+
+    names = dict.fromkeys(name for row in rows for name in row.get("hyperparameters") or {})
+    return tuple(Column(path=("hyperparameters", name), label=name) for name in names)
+
+
+def _draw(session: Session, job: Job, folder: Path) -> None:
+    from mlengine.cli.trialpictures import pictures
+
+    drawn = pictures(ranked(job), minimize=is_minimized(job), tag=_tag(job))
+    if not drawn:
+        raise CommandError(f"No trial of job [{job.job_id}] has reported its objective so far.")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, text in drawn.items():
+            (folder / name).write_text(text, encoding="utf-8")
+            session.write(f"{folder / name}\n")
+    except OSError as error:
+        raise CommandError(f"[{folder}] cannot be written: {error.strerror}.") from None
+
+
+def _tag(job: Job) -> str:
+    return job.training_output.hyperparameter_metric_tag if job.training_output else ""

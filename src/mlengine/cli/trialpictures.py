@@ -1,0 +1,249 @@
+"""Pictures of a search, as SVG that any browser shows: no library draws them.
+
+    history.svg       each trial's objective in the order of the trials, and the best so far
+    parallel.svg      each trial as a line through all parameters to its objective
+    importance.svg    how much of the objective's spread goes with each parameter alone
+
+Importance is the share of the objective's variance that lies between the groups of trials that have
+like values of a parameter (eta squared), less what chance would give. It needs no model; it sees no
+interplay of parameters, and with few trials it is a hint at most.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import NamedTuple
+
+from mlengine.cli.trials import Trial, objective
+
+__all__ = ["importance", "pictures"]
+
+_WIDTH, _HEIGHT, _MARGIN = 900, 480, 60
+_GROUPS = 4
+_BLUE, _RED, _GREY = "#1f6feb", "#d1242f", "#8c959f"
+
+
+class _Seen(NamedTuple):
+    """A trial that has a value."""
+
+    number: int
+    value: float
+    point: Mapping[str, str]
+
+
+def pictures(trials: Sequence[Trial], *, minimize: bool, tag: str) -> dict[str, str]:
+    """Return the pictures by the names of their files; none if no trial has a value yet."""
+    found = [
+        _Seen(int(trial["trialId"]), value, trial.get("hyperparameters") or {})
+        for trial in trials
+        if (value := objective(trial)) is not None and math.isfinite(value)
+    ]
+    if not found:
+        return {}
+    found.sort(key=lambda seen: seen.number)
+    return {
+        "history.svg": _history(found, minimize=minimize, tag=tag),
+        "parallel.svg": _parallel(found, minimize=minimize, tag=tag),
+        "importance.svg": _importance(found, tag=tag),
+    }
+
+
+def importance(points: Sequence[Mapping[str, str]], values: Sequence[float]) -> dict[str, float]:
+    """Return for each parameter the share of the variance that goes with it, 0 to 1.
+
+    Example:
+        >>> points = [{"a": str(n % 2), "b": str(n % 5)} for n in range(20)]
+        >>> {
+        ...     name: round(x, 2)
+        ...     for name, x in importance(points, [n % 2 for n in range(20)]).items()
+        ... }
+        {'a': 1.0, 'b': 0.0}
+    """
+    names = dict.fromkeys(name for point in points for name in point)
+    return {name: _share([p.get(name, "") for p in points], values) for name in names}
+
+
+def _share(texts: Sequence[str], values: Sequence[float]) -> float:
+    largest = max(map(abs, values)) or 1.0
+    values = [value / largest for value in values]  # squares of what floats can be do not fit
+    groups: dict[int, list[float]] = {}
+    for group, value in zip(_grouped(texts), values, strict=True):
+        groups.setdefault(group, []).append(value)
+    count, mean = len(values), math.fsum(values) / len(values)
+    total = math.fsum((value - mean) ** 2 for value in values)
+    if total == 0.0 or len(groups) < 2 or count <= len(groups):
+        return 0.0
+    within = math.fsum(
+        (value - math.fsum(group) / len(group)) ** 2 for group in groups.values() for value in group
+    )
+    # Epsilon squared: eta squared without what any grouping into so many groups explains.
+    chance = within / (count - len(groups)) * (len(groups) - 1)
+    return min(max((total - within - chance) / total, 0.0), 1.0)
+
+
+def _grouped(texts: Sequence[str]) -> list[int]:
+    """Put like values into one group: few different ones each by itself, many by their order."""
+    numbers = _numbers(texts)
+    kinds = sorted(set(texts))
+    if numbers is None or len(set(numbers)) <= _GROUPS:
+        return [kinds.index(text) for text in texts]
+    order = sorted(range(len(numbers)), key=lambda at: numbers[at])
+    groups = [0] * len(numbers)
+    for place, at in enumerate(order):
+        groups[at] = place * _GROUPS // len(order)
+    return groups
+
+
+def _numbers(texts: Sequence[str]) -> list[float] | None:
+    try:
+        found = [float(text) for text in texts]
+    except ValueError:
+        return None
+    return found if all(math.isfinite(number) for number in found) else None
+
+
+# --- drawing ------------------------------------------------------------------------------------
+
+
+def _history(found: Sequence[_Seen], *, minimize: bool, tag: str) -> str:
+    xs = _Axis([seen.number for seen in found], _MARGIN, _WIDTH - _MARGIN)
+    ys = _Axis([seen.value for seen in found], _HEIGHT - _MARGIN, _MARGIN)
+    parts = [_axes(xs, ys, "trial", tag)]
+    best, steps = found[0].value, []
+    for seen in found:
+        best = min(best, seen.value) if minimize else max(best, seen.value)
+        steps.append((xs.at(seen.number), ys.at(best)))
+        parts.append(_dot(xs.at(seen.number), ys.at(seen.value), f"trial {seen.number}: "
+                          f"{seen.value:g}"))  # fmt: skip
+    parts.append(_line(steps, _RED, 2.0))
+    return _picture(parts, f"{tag}: every trial, and the best so far")
+
+
+def _parallel(found: Sequence[_Seen], *, minimize: bool, tag: str) -> str:
+    names = list(dict.fromkeys(name for seen in found for name in seen.point))
+    gap = (_WIDTH - 2 * _MARGIN) / max(len(names), 1)
+    columns = [_column([seen.point.get(name, "") for seen in found]) for name in names]
+    last = _Axis([seen.value for seen in found], _HEIGHT - _MARGIN, _MARGIN)
+    columns.append(([last.at(seen.value) for seen in found], last.ticks()))
+    parts = []
+    for place, (name, (_ys, ticks)) in enumerate(zip([*names, tag], columns, strict=True)):
+        x = _MARGIN + place * gap
+        parts.append(_line([(x, _MARGIN), (x, _HEIGHT - _MARGIN)], _GREY, 1.0))
+        parts.append(_text(x, _HEIGHT - _MARGIN + 30, name))
+        parts += [_text(x, y + 4, label, anchor="start") for y, label in ticks]
+    best = sorted(found, key=lambda seen: seen.value if minimize else -seen.value)
+    rank = {seen.number: place for place, seen in enumerate(best)}
+    for at, seen in sorted(enumerate(found), key=lambda pair: -rank[pair[1].number]):
+        share = 1.0 - rank[seen.number] / len(found)
+        points = [(_MARGIN + place * gap, ys[at]) for place, (ys, _ticks) in enumerate(columns)]
+        colour = _RED if rank[seen.number] == 0 else _BLUE
+        parts.append(_line(points, colour, 1.0 + 1.5 * share, opacity=0.15 + 0.85 * share))
+    return _picture(parts, f"{tag}: every trial through its parameters, the best in red")
+
+
+def _importance(found: Sequence[_Seen], *, tag: str) -> str:
+    shares = importance([seen.point for seen in found], [seen.value for seen in found])
+    rows = sorted(shares.items(), key=lambda row: -row[1])
+    height = (_HEIGHT - 2 * _MARGIN) / max(len(rows), 1)
+    parts = []
+    for place, (name, share) in enumerate(rows):
+        y = _MARGIN + place * height
+        width = share * (_WIDTH - 2 * _MARGIN - 180)
+        parts.append(_text(_MARGIN + 170, y + height / 2 + 4, name, anchor="end"))
+        parts.append(
+            f'<rect x="{_MARGIN + 180}" y="{y + height * 0.2:.1f}" width="{max(width, 1):.1f}" '
+            f'height="{height * 0.6:.1f}" fill="{_BLUE}"/>'
+        )
+        parts.append(_text(_MARGIN + 186 + width, y + height / 2 + 4, f"{share:.0%}",
+                           anchor="start"))  # fmt: skip
+    return _picture(parts, f"{tag}: share of its spread that goes with each parameter alone")
+
+
+class _Axis:
+    """Maps numbers to places between two coordinates."""
+
+    def __init__(self, numbers: Sequence[float], begin: float, end: float) -> None:
+        self._low, self._high = min(numbers), max(numbers)
+        self._begin, self._end = begin, end
+
+    def at(self, number: float) -> float:
+        if self._high == self._low:
+            return (self._begin + self._end) / 2
+        width, share = self._high - self._low, number - self._low
+        if math.isinf(width):  # the ends are as far apart as floats go
+            width, share = self._high / 2 - self._low / 2, number / 2 - self._low / 2
+        return self._begin + share / width * (self._end - self._begin)
+
+    def ticks(self) -> list[tuple[float, str]]:
+        if self._high == self._low:
+            return [(self.at(self._low), f"{self._low:.4g}")]
+        middle = self._low / 2 + self._high / 2
+        return [(self.at(n), f"{n:.4g}") for n in (self._low, middle, self._high)]
+
+
+def _column(texts: Sequence[str]) -> tuple[list[float], list[tuple[float, str]]]:
+    """Return where each value of a parameter lies, and what stands beside its axis."""
+    bottom, top = _HEIGHT - _MARGIN, _MARGIN
+    numbers = _numbers(texts)
+    if numbers is not None:
+        axis = _Axis(numbers, bottom, top)
+        return [axis.at(number) for number in numbers], axis.ticks()
+    kinds = sorted(set(texts))
+    axis = _Axis([0.0, float(max(len(kinds) - 1, 1))], bottom, top)
+    places = {kind: axis.at(place) for place, kind in enumerate(kinds)}
+    return [places[text] for text in texts], [(y, kind) for kind, y in places.items()]
+
+
+def _axes(xs: _Axis, ys: _Axis, across: str, upwards: str) -> str:
+    bottom, left = _HEIGHT - _MARGIN, _MARGIN
+    corner = [(left, _MARGIN), (left, bottom), (_WIDTH - _MARGIN, bottom)]
+    parts = [_line(corner, _GREY, 1.0)]
+    parts += [_text(x, bottom + 18, label) for x, label in xs.ticks()]
+    parts += [_text(left - 6, y + 4, label, anchor="end") for y, label in ys.ticks()]
+    parts.append(_text(_WIDTH / 2, _HEIGHT - 12, across))
+    parts.append(_text(left, _MARGIN - 14, upwards))
+    return "\n".join(parts)
+
+
+def _dot(x: float, y: float, title: str) -> str:
+    return (
+        f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" fill="{_BLUE}" fill-opacity="0.7">'
+        f"<title>{escape(title)}</title></circle>"
+    )
+
+
+def _line(
+    points: Sequence[tuple[float, float]], colour: str, width: float, *, opacity: float = 1.0
+) -> str:
+    path = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
+    return (
+        f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="{width:.2f}" '
+        f'stroke-opacity="{opacity:.2f}"/>'
+    )
+
+
+def _text(x: float, y: float, text: str, *, anchor: str = "middle") -> str:
+    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(_shown(text))}</text>'
+
+
+def _shown(text: str) -> str:
+    """Return a text that XML can hold, of a length that a picture can."""
+    plain = "".join(c if c.isprintable() else "?" for c in text)
+    return plain if len(plain) <= 40 else plain[:39] + "…"
+
+
+def _picture(parts: Sequence[str], title: str) -> str:
+    body = "\n".join(parts)
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}" '
+        f'width="{_WIDTH}" height="{_HEIGHT}" font-family="sans-serif" font-size="12">\n'
+        f'<rect width="100%" height="100%" fill="white"/>\n'
+        f'<text x="{_WIDTH / 2:.0f}" y="24" text-anchor="middle" font-size="15">'
+        f"{escape(_shown_title(title))}</text>\n{body}\n</svg>\n"
+    )
+
+
+def _shown_title(text: str) -> str:
+    return "".join(c if c.isprintable() else "?" for c in text)[:120]

@@ -1,0 +1,221 @@
+"""`jobs trials` and what else the command line says of tuning jobs."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ET
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mlengine.cli.trialpictures import importance, pictures
+from mlengine.core.resources import (
+    Bucket,
+    Job,
+    JobDetails,
+    Model,
+    TrainingInput,
+    TrainingOutput,
+)
+from tests.fakes.engine import FakeEngine
+from tests.unit.cli.conftest import Run
+
+
+def trial(number: int, value: float | None = None, **more: Any) -> dict[str, Any]:
+    final = {"finalMetric": {"objectiveValue": value, "trainingStep": "10"}}
+    return {
+        "trialId": str(number),
+        "hyperparameters": {"rate": str(number / 10), "kind": "ab"[number % 2]},
+        **(final if value is not None else {}),
+        "state": "SUCCEEDED",
+        "startTime": "2018-03-02T06:50:00Z",
+        "endTime": "2018-03-02T06:50:07Z",
+        **more,
+    }
+
+
+@pytest.fixture
+def tuned(engine: FakeEngine) -> FakeEngine:
+    spec = TrainingInput(
+        region="local", python_module="t.task", job_dir="gs://mine/t",
+        hyperparameters={"goal": "MAXIMIZE", "maxTrials": 4},
+    )  # fmt: skip
+    engine.create_job("default", Job(job_id="t", training_input=spec))
+    job = engine.jobs["default", "t"]
+    job.state = "SUCCEEDED"
+    trials = [
+        trial(1, 0.5), trial(2, 0.75, isTrialStoppedEarly=True), trial(3, 0.9, state="FAILED"),
+        trial(4, None, state="RUNNING", endTime=""),
+    ]  # fmt: skip
+    job.training_output = TrainingOutput(
+        completed_trial_count=2, trials=trials, hyperparameter_metric_tag="auc",
+        is_hyperparameter_tuning_job=True,
+    )  # fmt: skip
+    return engine
+
+
+def test_trials_are_shown_best_first_with_a_column_for_each_parameter(
+    run: Run, tuned: FakeEngine
+) -> None:
+    assert run("jobs", "trials", "t").out == (
+        "TRIAL  STATE          OBJECTIVE  STEP  SECONDS  rate  kind\n"
+        "2      STOPPED_EARLY  0.75       10    7        0.2   a\n"
+        "1      SUCCEEDED      0.5        10    7        0.1   b\n"
+        "3      FAILED         0.9        10    7        0.3   b\n"
+        "4      RUNNING                                  0.4   a\n"
+    )
+
+
+def test_trials_as_csv_sorted_and_in_a_format_of_ones_own(run: Run, tuned: FakeEngine) -> None:
+    assert run("jobs", "trials", "t", "--format=csv", "--sort-by=trialId").out == (
+        "TRIAL,STATE,OBJECTIVE,STEP,SECONDS,rate,kind\n"
+        "1,SUCCEEDED,0.5,10,7,0.1,b\n"
+        "2,STOPPED_EARLY,0.75,10,7,0.2,a\n"
+        "3,FAILED,0.9,10,7,0.3,b\n"
+        "4,RUNNING,,,,0.4,a\n"
+    )
+    shown = run("jobs", "trials", "t", "--format=value(hyperparameters.rate)", "--limit=1")
+    assert shown.out == "0.2\n"
+
+
+def test_less_may_be_better(run: Run, tuned: FakeEngine) -> None:
+    spec = tuned.jobs["default", "t"].training_input
+    assert spec is not None
+    assert spec.hyperparameters is not None
+    spec.hyperparameters["goal"] = "MINIMIZE"
+    assert run("jobs", "trials", "t", "--format=value(trialId)").out == "1\n2\n3\n4\n"
+
+
+def test_a_job_without_trials_says_so(run: Run, engine: FakeEngine) -> None:
+    engine.create_job("default", Job(job_id="plain", training_input=TrainingInput()))
+    done = run("jobs", "trials", "plain")
+    assert done.code == 1
+    assert "is no tuning job" in done.err
+
+
+def test_pictures_are_files_that_a_browser_shows(
+    run: Run, tuned: FakeEngine, tmp_path: Path
+) -> None:
+    done = run("jobs", "trials", "t", "--plot", str(tmp_path / "p"))
+    assert done.code == 0, done.err
+    names = ["history.svg", "parallel.svg", "importance.svg"]
+    assert done.out == "".join(f"{tmp_path / 'p' / name}\n" for name in names)
+    for name in names:
+        root = ET.fromstring((tmp_path / "p" / name).read_text())
+        assert root.tag == "{http://www.w3.org/2000/svg}svg"
+    drawn = (tmp_path / "p" / "history.svg").read_text()
+    assert drawn.count("<circle") == 3  # one has no value yet
+
+
+def test_a_picture_folder_that_cannot_be_is_an_error(
+    run: Run, tuned: FakeEngine, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    done = run("jobs", "trials", "t", "--plot", str(tmp_path / "file"))
+    assert done.code == 1
+    assert "cannot be written" in done.err
+
+
+@pytest.mark.parametrize(
+    "values", [[0.5], [1.0, 1.0], [1e308, -1e308, 0.0], [5e-324, 0.0]], ids=str
+)
+def test_any_values_can_be_drawn(values: list[float]) -> None:
+    rows = [
+        {**trial(n, value), "hyperparameters": {"<&>\x07": f"a\"'{n}", "rate": str(value)}}
+        for n, value in enumerate(values, 1)
+    ]
+    for text in pictures(rows, minimize=True, tag="<loss>").values():
+        assert "nan" not in text
+        assert "inf" not in text
+        ET.fromstring(text)
+
+
+def test_what_matters_is_told_from_what_does_not() -> None:
+    points = [{"x": str(n / 60), "y": str(n * 37 % 60), "same": "1"} for n in range(60)]
+    found = importance(points, [(n / 60) ** 2 for n in range(60)])
+    assert found["x"] > 0.8
+    assert found["y"] < 0.2
+    assert found["same"] == 0.0
+
+
+def test_a_summary_of_one_that_runs_says_what_remains(run: Run, tuned: FakeEngine) -> None:
+    details = JobDetails(remaining_seconds=90.5, remaining_usd=0.25)
+    tuned.jobs["default", "t"].details = details
+    out = run("jobs", "describe", "t", "--summarize").out
+    assert "Remaining (estimate)" in out
+    assert "90.5" in out
+    _heading, _title, *rows = out.partition("Training Output Trials")[2].splitlines()
+    first = [row.split("|")[1].strip() for row in rows if row.startswith("|")]
+    assert [number for number in first if number.isdecimal()] == ["1", "2", "3", "4"]
+
+
+# --- versions create --from-job -----------------------------------------------------------------
+
+
+def put(engine: FakeEngine, *names: str) -> None:
+    if "mine" not in {bucket.name for bucket in engine.list_buckets()}:
+        engine.create_bucket(Bucket(name="mine"))
+    for name in names:
+        engine.write_object("mine", name, [b"x"])
+
+
+def deploy(run: Run, engine: FakeEngine, *flags: str) -> Any:
+    engine.create_model("default", Model(name="m"))
+    return run("versions", "create", "v1", "--model=m", *flags)
+
+
+def deployed(engine: FakeEngine) -> str:
+    return engine.get_version("default", "m", "v1").deployment_uri
+
+
+def test_the_best_trial_is_deployed(run: Run, tuned: FakeEngine) -> None:
+    put(tuned, "t/1/model/model.joblib", "t/2/model/model.joblib", "t/2/metrics.json")
+    done = deploy(run, tuned, "--from-job=t")
+    assert done.code == 0, done.err
+    assert "Deploying trial 2 of job [t]." in done.err
+    assert deployed(tuned) == "gs://mine/t/2/model"
+
+
+def test_a_trial_may_be_named(run: Run, tuned: FakeEngine) -> None:
+    put(tuned, "t/1/model.pkl", "t/12/model.pkl")
+    assert deploy(run, tuned, "--from-job=t", "--trial=1").code == 0
+    assert deployed(tuned) == "gs://mine/t/1"
+
+
+def test_an_export_is_preferred_to_checkpoints(run: Run, tuned: FakeEngine) -> None:
+    put(tuned, "t/2/export/1/saved_model.pb", "t/2/checkpoints/c.keras")
+    done = deploy(run, tuned, "--from-job=t")
+    assert deployed(tuned) == "gs://mine/t/2/export/1"
+    assert "There are 2 models below [gs://mine/t/2/]" in done.err
+
+
+def test_a_plain_job_is_deployed_too(run: Run, engine: FakeEngine) -> None:
+    spec = TrainingInput(job_dir="gs://mine/plain/")
+    engine.create_job("default", Job(job_id="p", training_input=spec))
+    put(engine, "plain/model/saved_model.pb", "plain/model/variables/variables.index")
+    done = deploy(run, engine, "--from-job=p")
+    assert done.code == 1
+    assert "Job [p] is QUEUED" in done.err
+    engine.jobs["default", "p"].state = "SUCCEEDED"
+    assert run("versions", "create", "v1", "--model=m", "--from-job=p").code == 0
+    assert deployed(engine) == "gs://mine/plain/model"
+
+
+@pytest.mark.parametrize(
+    ("flags", "word"),
+    [
+        (["--from-job=t", "--trial=9"], "has no trial [9]"),
+        (["--from-job=t", "--trial=3"], "Trial 3 of job [t] is FAILED"),
+        (["--from-job=t"], "There is no model below [gs://mine/t/2/]"),
+        (["--from-job=t", "--origin=gs://mine/x"], "--origin"),
+        (["--trial=3", "--origin=gs://mine/x"], "--from-job"),
+        (["--from-job=none"], "none"),
+    ],
+)
+def test_what_cannot_be_deployed_is_refused(
+    run: Run, tuned: FakeEngine, flags: list[str], word: str
+) -> None:
+    put(tuned, "t/2/notes.txt")
+    done = deploy(run, tuned, *flags)
+    assert done.code != 0
+    assert word in done.err
