@@ -37,6 +37,17 @@ from mlengine.core.resources import (
     TrainingInput,
     Version,
 )
+from mlengine.core.studies import (
+    CompleteTrialRequest,
+    Measurement,
+    MetricSpec,
+    MetricValue,
+    Study,
+    StudyConfig,
+    SuggestTrialsRequest,
+    Trial,
+    TrialParameter,
+)
 from mlengine.engine import Engine
 from mlengine.rest.app import build_app
 from tests.fakes.asgi import TOKEN
@@ -490,3 +501,38 @@ def test_importing_the_client_brings_no_http_server_and_no_heavy_library() -> No
         "email",
     }
     assert not heavy & set(found.stdout.split())
+
+
+# --- studies ------------------------------------------------------------------------------------
+
+
+def test_a_study_and_its_trials_go_all_the_way(engine: Engine) -> None:
+    at = ("p", "local", "s")
+    config = StudyConfig(metrics=[MetricSpec(metric="loss", goal="MINIMIZE")])
+    made = engine.create_study(*at, Study(study_config=config))
+    assert made.study_config == config
+    assert engine.get_study(*at) == made
+    assert engine.list_studies("p", "local") == [made]
+    with pytest.raises(AlreadyExists):
+        engine.create_study(*at, Study())
+    wanted = Trial(parameters=[TrialParameter(parameter="x", float_value=0.0)])
+    assert engine.create_trial(*at, wanted).parameters == wanted.parameters
+    request = SuggestTrialsRequest(client_id="me", suggestion_count=1)
+    operation = engine.suggest_trials(*at, request)
+    assert operation.name.startswith("projects/p/locations/local/operations/")
+    assert engine.get_operation("p", operation.name.rpartition("/")[2]) == operation
+    point = Measurement(step_count=3, metrics=[MetricValue(metric="loss", value=0.0)])
+    assert engine.add_trial_measurement(*at, "2", point).measurements == [point]
+    assert not (engine.check_trial_stopping(*at, "2").response or {}).get("shouldStop")
+    assert engine.stop_trial(*at, "2").state == "STOPPING"
+    ended = engine.complete_trial(*at, "2", CompleteTrialRequest(final_measurement=point))
+    assert ended.final_measurement == point
+    assert engine.get_trial(*at, "2") == ended
+    assert engine.list_optimal_trials(*at) == [ended]
+    assert len(engine.list_trials(*at)) == 2
+    engine.delete_trial(*at, "1")
+    assert engine.list_trials(*at) == [ended]
+    with pytest.raises(NotFound, match="has no trial 1"):
+        engine.get_trial(*at, "1")
+    engine.delete_study(*at)
+    assert engine.list_studies("p", "local") == []
