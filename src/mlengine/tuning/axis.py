@@ -51,7 +51,8 @@ class Axis:
         if self.kind is Kind.INTEGER:
             yield from range(int(self.parameter.low), int(self.parameter.high) + 1)
         elif self.kind is Kind.DOUBLE:
-            yield from (self._low,) if self._low == self._high else (self._low, self._high)
+            low, high = float(self._low), float(self._high)
+            yield from (low,) if low == high else (low, high)
         else:
             yield from self.parameter.values
 
@@ -100,7 +101,7 @@ class Axis:
         value = self._gather(place)
         if self.kind is Kind.INTEGER:
             return min(int(high), max(int(low), math.floor(value + 0.5)))
-        return min(high, max(low, value))
+        return float(min(high, max(low, value)))
 
     @functools.cached_property
     def _index(self) -> dict[Value, int]:

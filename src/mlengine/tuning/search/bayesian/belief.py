@@ -1,7 +1,8 @@
 """What is believed of a metric after some trials, and so what a point is worth trying.
 
-Costs are bent (`outcomes`), a process is fitted to them (`process`), running trials are taken for
-what is expected of them, and failed ones make their surroundings less likely (`feasibility`).
+Costs are bent (`outcomes`), a process is fitted to them (`process`), and running trials are taken
+for what is expected of them. Failed ones count as the worst that was seen, lest the model promise
+wonders where nothing works, and make their surroundings less likely (`feasibility`).
 
 A fit's time grows with the cube of the trials, so its kernel is learnt from some hundreds, the
 better half of them the best ones, and beliefs rest on some hundreds more. Where the best of
@@ -15,7 +16,6 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from mlengine.tuning.problem import Tried
 from mlengine.tuning.search.bayesian.acquisition import log_improvement, log_improvement_slopes
 from mlengine.tuning.search.bayesian.feasibility import Feasibility
 from mlengine.tuning.search.bayesian.features import Features
@@ -70,13 +70,22 @@ class Belief:
         believed, _ = self._process.believe(rows[chosen])
         self._best = float(believed.min())
         self.incumbents = rows[chosen][np.argsort(believed, kind="stable")[:_INCUMBENTS]]
-        self._feasibility = _feasibility(features, past.trials, rows, len(metrics))
+        failed = [t.point for t in past.trials if not t.pending and not finite(t, len(metrics))]
+        self._feasibility: Feasibility | None = None
+        if failed:
+            bad = features.rows(failed[-_FAILED_LIMIT:])
+            self._feasibility = Feasibility(features, rows[-_FAILED_LIMIT:], bad)
+            self._process = self._process.given(bad, np.full(len(bad), costs.max()))
         self.stale = len(ended) - 1 - int(np.argmin(costs))
 
     def expect(self, running: Sequence[Array]) -> None:
-        """Take the trials that run at these rows for what is believed of them."""
+        """Take the trials that run at these rows for what is believed of them (kriging believer).
+
+        Nothing near to them looks uncertain any more (Ginsbourger et al., 2010).
+        """
         if len(running):
-            self._process = self._process.with_beliefs(np.array(running))
+            rows = np.array(running)
+            self._process = self._process.given(rows, self._process.believe(rows)[0])
 
     def __call__(self, rows: Array) -> Array:
         """Return what `rows` are worth."""
@@ -110,12 +119,3 @@ def _chosen(costs: Array, limit: int) -> NDArray[np.intp]:
     best, rest = order[: limit // 2], order[limit // 2 :]
     some = rest[np.linspace(0, len(rest) - 1, limit - len(best)).astype(int)]
     return np.sort(np.concatenate([best, some]))
-
-
-def _feasibility(
-    features: Features, trials: Sequence[Tried], good: Array, metrics: int
-) -> Feasibility | None:
-    failed = [tried.point for tried in trials if not tried.pending and not finite(tried, metrics)]
-    if not failed:
-        return None
-    return Feasibility(features, good[-_FAILED_LIMIT:], features.rows(failed[-_FAILED_LIMIT:]))

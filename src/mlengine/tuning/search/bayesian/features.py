@@ -85,7 +85,7 @@ class Features:
             if axis.kind is Kind.CATEGORICAL:
                 values[i] = column.copy()
             elif axis.count == 1:
-                rows[:, i], values[i] = 0.5, np.zeros(len(rows))
+                rows[:, i], values[i] = 0.5, np.full(len(rows), float(next(axis.values())))
             else:
                 rows[:, i], values[i] = self._nearest(i, np.clip(column, 0.0, 1.0))
             parent = self._parent(i)
@@ -116,7 +116,9 @@ class Features:
         rows = np.repeat(row[None, :], len(found), axis=0)
         for k, (i, place) in enumerate(found):
             rows[k, i] = place
-        return self.snapped(rows)
+        rows = self.snapped(rows)
+        changed: Array = rows[(rows != self.snapped(row[None, :])).any(1)]  # of what is active
+        return changed
 
     def _beside(self, index: int, place: float) -> list[float]:
         axis = self.space.axes[index]

@@ -89,11 +89,12 @@ def _tamed(costs: Array) -> Array:
     """Pull in what lies far on the bad side."""
     middle = float(np.median(costs))
     good = middle - costs[costs <= middle]
-    spread = float(np.quantile(good, 0.9)) if len(good) else 0.0
-    if spread <= 0.0:
-        spread = float(np.abs(costs - middle).mean())
-    if spread <= 0.0:
-        return costs - middle
+    spread = max(float(np.quantile(good, 0.9)), 0.1 * float(good.mean()))
+    if spread <= 0.0:  # half of them are the best
+        bad = costs[costs > middle] - middle
+        if not len(bad):
+            return costs - middle
+        spread = float(np.median(bad))
     scaled = (costs - middle) / spread
     over = np.maximum(scaled - _REACH, 0.0)
     return np.where(over > 0, _REACH + np.log1p(over), scaled)

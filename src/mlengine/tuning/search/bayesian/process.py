@@ -29,7 +29,7 @@ _ROOT5 = math.sqrt(5.0)
 _JITTER = 1e-8
 _EXTRAS = (0.0, 1e-8, 1e-6, 1e-4, 1e-2, 1.0)  # on the diagonal, until it has a root
 _EDGE = 1e-6  # a coordinate bent at 0 or 1 has no slope
-_MAX_STEPS = 60
+_STEPS, _STEPS_OF_MANY, _MANY = 60, 35, 60  # a fit's; with that many points fewer are enough
 
 LENGTH_MEAN, CHOICE_MEAN, LENGTH_SD = -1.0, 0.0, 1.0
 BEND_SD = 0.5
@@ -106,20 +106,13 @@ class Process:
         )
         return mean, deviation, by_mean, by_variance / (2.0 * deviation[:, None])
 
-    def with_beliefs(self, points: Array) -> Process:
-        """Return the process as if it had seen its own mean at `points` (kriging believer).
-
-        Ginsbourger et al. (2010): trials that run are taken for what is expected of them, so that
-        nothing near to them looks uncertain any more.
-        """
-        if not len(points):
-            return self
-        mean, _ = self.believe(points)
+    def given(self, points: Array, values: Array) -> Process:
+        """Return the process as it would be, had it seen these values too."""
         return Process(
             self.features,
             self.shape,
             np.vstack([self.points, points]),
-            np.concatenate([self.values, mean]),
+            np.concatenate([self.values, values]),
             np.concatenate([self.noise, np.zeros(len(points))]),
         )
 
@@ -151,7 +144,7 @@ def fit(
             jac=True,
             method="L-BFGS-B",
             bounds=objective.bounds,
-            options={"maxiter": _MAX_STEPS, "maxcor": 10},
+            options={"maxiter": _STEPS if len(values) < _MANY else _STEPS_OF_MANY},
         )
         if math.isfinite(found.fun) and (best is None or found.fun < best[0]):
             best = (float(found.fun), found.x)

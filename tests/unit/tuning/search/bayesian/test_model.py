@@ -1,0 +1,191 @@
+"""The model's parts: gradients are those that differences give, and beliefs are sound."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from mlengine.tuning.problem import Goal, Kind, Metric, Parameter, Problem, Scale, Tried
+from mlengine.tuning.search.bayesian.acquisition import log_improvement, log_improvement_slopes
+from mlengine.tuning.search.bayesian.belief import Belief
+from mlengine.tuning.search.bayesian.features import Features
+from mlengine.tuning.search.bayesian.outcomes import Outcomes, scalarised
+from mlengine.tuning.search.bayesian.process import Array, Process, _Posterior, fit
+from mlengine.tuning.search.past import Past
+from mlengine.tuning.space import Space
+
+STEP = 1e-6
+PARAMETERS = (
+    Parameter(name="x", kind=Kind.DOUBLE, low=0, high=1),
+    Parameter(name="c", kind=Kind.CATEGORICAL, values=("a", "b", "c")),
+    Parameter(name="n", kind=Kind.INTEGER, low=1, high=100, scale=Scale.LOG),
+    Parameter(name="y", kind=Kind.DOUBLE, low=0.01, high=1, parent="c", when=("a",)),
+)
+
+
+@pytest.fixture(scope="module")
+def features() -> Features:
+    return Features(Space(PARAMETERS))
+
+
+@pytest.fixture(scope="module")
+def rows(features: Features) -> Array:
+    return features.draw(25, np.random.default_rng(0))
+
+
+@pytest.fixture(scope="module")
+def values(rows: Array) -> Array:
+    costs = np.sin(5 * rows[:, 0]) + rows[:, 2] ** 2 + 0.3 * rows[:, 1]
+    standard: Array = (costs - costs.mean()) / costs.std()
+    return standard
+
+
+class TestProcess:
+    def test_the_gradient_of_the_fit(self, features: Features, rows: Array, values: Array) -> None:
+        density = _Posterior(features, rows, values, np.full(len(rows), 1e-3))
+        for seed in range(3):
+            theta = 0.5 * density.start(np.random.default_rng(seed))
+            _, gradient = density(theta)
+            for i, unit in enumerate(np.eye(len(theta))):
+                up, down = density(theta + STEP * unit)[0], density(theta - STEP * unit)[0]
+                assert gradient[i] == pytest.approx((up - down) / (2 * STEP), rel=1e-3, abs=1e-3)
+
+    def test_a_fit_finds_what_matters(self, features: Features, rows: Array) -> None:
+        source = np.random.default_rng(1)
+        many = features.draw(60, source)
+        shape = fit(features, many, np.sin(6 * many[:, 0]), np.zeros(60), source)
+        lengths = np.exp(shape.lengths)
+        assert lengths[0] == lengths.min()
+
+    def test_beliefs_at_what_was_seen_and_far_from_it(
+        self, features: Features, rows: Array, values: Array
+    ) -> None:
+        shape = fit(features, rows, values, np.zeros(25), np.random.default_rng(1))
+        process = Process(features, shape, rows, values, np.zeros(25))
+        mean, deviation = process.believe(rows)
+        assert np.abs(mean - values).max() < 0.5
+        assert (deviation < 0.5 * math.exp(shape.scale / 2)).all()
+        told, before = process.believe(rows[:1] * 0.5)
+        mean, after = process.given(rows[:1] * 0.5, told).believe(rows[:1] * 0.5)
+        assert mean == pytest.approx(told, abs=1e-3)
+        assert after[0] <= before[0]
+
+    def test_nearly_equal_points_have_a_root(self, features: Features, rows: Array) -> None:
+        twice = np.vstack([rows[:1]] * 40)
+        shape = fit(features, twice, np.zeros(40), np.zeros(40), np.random.default_rng(0))
+        mean, deviation = Process(features, shape, twice, np.zeros(40), np.zeros(40)).believe(rows)
+        assert np.isfinite(mean).all() and (deviation > 0).all()
+
+
+def _belief(count: int = 20, *, failed: int = 0, metrics: int = 1) -> tuple[Features, Belief, Past]:
+    space = Space(PARAMETERS)
+    features = Features(space)
+    history = []
+    for number, row in enumerate(features.draw(count, np.random.default_rng(5)), start=1):
+        point = space.nearest(row.tolist())
+        bad = number <= failed
+        told = tuple(float(row[0] + k) for k in range(metrics))
+        history.append(
+            Tried(number=number, point=point, values=None if bad else told, infeasible=bad)
+        )
+    problem = Problem(
+        parameters=PARAMETERS,
+        metrics=tuple(Metric(name=f"m{k}", goal=Goal.MINIMIZE) for k in range(metrics)),
+    )
+    past = Past(problem, history)
+    return features, Belief(features, past, np.random.default_rng(0)), past
+
+
+class TestBelief:
+    @pytest.mark.parametrize(("failed", "metrics"), [(0, 1), (6, 1), (6, 2)])
+    def test_the_gradient_of_the_worth(self, failed: int, metrics: int) -> None:
+        features, belief, _ = _belief(failed=failed, metrics=metrics)
+        rows = features.draw(6, np.random.default_rng(9))
+        worth, slopes = belief.slopes(rows)
+        assert worth == pytest.approx(belief(rows), rel=1e-6)
+        for k, i in enumerate(features.numeric):
+            unit = np.zeros(rows.shape[1])
+            unit[i] = STEP
+            rise = (belief(rows + unit) - belief(rows - unit)) / (2 * STEP)
+            assert slopes[:, k] == pytest.approx(rise, rel=1e-2, abs=1e-2)
+
+    def test_trials_that_run_make_their_place_less_worth(self) -> None:
+        features, belief, _ = _belief()
+        row = features.draw(1, np.random.default_rng(3))
+        before = belief(row)[0]
+        belief.expect([row[0]])
+        assert belief(row)[0] < before
+
+    def test_failures_make_their_surroundings_less_worth(self) -> None:
+        _, belief, past = _belief(failed=6)
+        _, easy, _ = _belief(failed=0)
+        row = Features(past.space).rows([past.trials[0].point])
+        assert belief._feasibility is not None and easy._feasibility is None
+        assert belief._feasibility.log_share(row)[0] < math.log(0.8)
+
+
+class TestAcquisition:
+    @given(st.floats(-1e3, 30), st.floats(1e-3, 10))
+    def test_it_is_finite_and_rises_with_what_it_should(self, z: float, deviation: float) -> None:
+        mean, spread = np.array([-z * deviation]), np.array([deviation])
+        worth = log_improvement(mean, spread, 0.0)
+        by_mean, by_deviation = log_improvement_slopes(mean, spread, 0.0)
+        assert np.isfinite(worth).all()
+        assert by_mean[0] < 0 < by_deviation[0]
+        step = 1e-5 * deviation
+        rise = log_improvement(mean + step, spread, 0.0) - log_improvement(mean - step, spread, 0.0)
+        assert by_mean[0] == pytest.approx(rise[0] / (2 * step), rel=1e-2, abs=1e-5)
+
+    def test_the_pieces_meet(self) -> None:
+        for z in (-1.0, -1e4):
+            two = np.array([z * (1 + 1e-9), z * (1 - 1e-9)])
+            left, right = log_improvement(-two, np.ones(2), 0.0)
+            assert left == pytest.approx(right, rel=1e-4)
+
+
+NUMBERS = hnp.arrays(
+    np.float64, st.integers(2, 30), elements=st.floats(-1e300, 1e300, allow_subnormal=False)
+)
+
+
+class TestOutcomes:
+    @settings(max_examples=100, deadline=None)
+    @given(NUMBERS, st.sampled_from(Goal))
+    def test_any_values_become_finite_and_keep_their_order(self, values: Array, goal: Goal) -> None:
+        outcomes = Outcomes(values, goal)
+        bent = outcomes.bent
+        assert np.isfinite(bent).all()
+        assert abs(bent.mean()) < 1e-6
+        sign = 1.0 if goal is Goal.MINIMIZE else -1.0
+        order = np.argsort(sign * values, kind="stable")
+        assert (np.diff(bent[order]) >= -1e-9).all()
+        assert np.isfinite(outcomes.straight(0.3, 0.5)).all()
+
+    def test_a_belief_is_told_in_the_metrics_units(self) -> None:
+        values = np.linspace(10.0, 20.0, 21)
+        outcomes = Outcomes(values, Goal.MAXIMIZE)
+        mean, deviation = outcomes.straight(float(outcomes.bent[5]), 0.1)
+        assert mean == pytest.approx(values[5])
+        assert 0 < deviation < 2
+
+    def test_an_outlier_does_not_flatten_the_rest(self) -> None:
+        values = np.append(np.linspace(0.0, 1.0, 20), 1e12)
+        bent = Outcomes(values, Goal.MINIMIZE).bent
+        assert bent[19] - bent[0] > 1.5
+
+    def test_known_noise_is_bent_along(self) -> None:
+        outcomes = Outcomes(np.linspace(0.0, 10.0, 11), Goal.MINIMIZE)
+        assert outcomes.spreads(np.zeros(11)).max() == 0
+        spread = np.sqrt(outcomes.spreads(np.full(11, 1.0)))
+        assert (spread > 0.1).all() and (spread < 1.0).all()
+
+    def test_several_metrics_become_one_that_prefers_what_dominates(self) -> None:
+        columns = np.array([[0.0, 0.0], [1.0, 1.0], [0.0, 1.0]])
+        for seed in range(5):
+            cost = scalarised(columns, np.random.default_rng(seed))
+            assert cost[0] < cost[1] and cost[0] <= cost[2] <= cost[1]
