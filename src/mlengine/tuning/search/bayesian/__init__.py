@@ -5,13 +5,13 @@ fitted to what was measured, from nothing each time: the history alone decides, 
 replayed and any process can go on with it. The point that promises the most improvement is tried
 next; several at once are chosen one after the other, each as if those before it ran already.
 
-    features     a space as columns of numbers
-    outcomes     values bent until they are about normal
-    process      the Gaussian process, and its fit
-    feasibility  where trials fail
-    acquisition  what a belief is worth
-    belief       the four above, of one history
-    maximiser    where the worth is highest
+    features              a space as columns of numbers
+    outcomes              values bent until they are about normal
+    kernel, process, fit  the Gaussian process
+    feasibility           where trials fail
+    acquisition           what a belief is worth
+    belief                all of these, of one history
+    maximiser             where the worth is highest
 
 When there is nothing to model (all values are equal, all trials failed), points are those of the
 sequence; `Suggestion.why` says so.
@@ -28,7 +28,7 @@ from mlengine.tuning.problem import Point, Problem, Tried
 from mlengine.tuning.search import How, Suggestion
 from mlengine.tuning.search.bayesian.belief import Belief
 from mlengine.tuning.search.bayesian.features import Features
-from mlengine.tuning.search.bayesian.maximiser import candidates, climb, nearby
+from mlengine.tuning.search.bayesian.maximiser import candidates, climb, nearby, reach_after
 from mlengine.tuning.search.past import Past, finite
 from mlengine.tuning.search.sobol import Sobol
 
@@ -36,10 +36,8 @@ __all__ = ["BayesianSearch"]
 
 Array = NDArray[np.float64]
 
-DESIGN = 9
-WIDE, NEAR, STARTS = 600, 600, 5
-LOCAL, REACH, SHRINK, AFTER = 0, 0.3, 0.7, 0
-SMALL = 2000
+_LEAST_DESIGN, _MOST_DESIGN = 4, 9
+_WIDE, _NEAR, _STARTS = 600, 600, 5  # candidates anywhere, near to good points, climbed from
 
 
 class BayesianSearch:
@@ -63,7 +61,7 @@ class BayesianSearch:
 
     def _lacking(self, past: Past) -> str:
         """Return why there is no model yet; empty: there is."""
-        design = min(max(4, len(past.space) + 1), DESIGN)
+        design = min(max(_LEAST_DESIGN, len(past.space) + 1), _MOST_DESIGN)
         if len(past.trials) < design:
             return f"trial {len(past.trials) + 1} of the first {design}"
         ended = sum(finite(tried, len(past.problem.metrics)) for tried in past.trials)
@@ -116,17 +114,15 @@ class BayesianSearch:
         source: np.random.Generator,
         order: int,
     ) -> tuple[Array, Suggestion]:
-        width = len(past.space)
-        box = (np.zeros(width), np.ones(width))
-        stale = belief.stale - AFTER + order
-        if LOCAL and stale > 0 and stale % LOCAL == 1 % LOCAL:
-            reach = max(0.02, REACH * SHRINK ** (stale // LOCAL))
-            pool, box = nearby(features, belief.incumbents[0], reach, WIDE, source)
+        """Return the row and point of the highest worth that is not taken; `order` in its call."""
+        reach = reach_after(belief.stale + order)
+        if reach is None:
+            pool, box = candidates(features, belief.incumbents, _WIDE, _NEAR, source)
         else:
-            pool = candidates(features, belief.incumbents, WIDE, NEAR, source)
+            pool, box = nearby(features, belief.incumbents[0], reach, _WIDE, source)
         worth = belief(pool)
         ranked = pool[np.argsort(-worth, kind="stable")]
-        top = climb(features, belief, ranked[:STARTS], box)
+        top = climb(features, belief, ranked[:_STARTS], box)
         for row in np.vstack([top, ranked]):
             point = past.space.nearest(row.tolist())
             if not past.is_taken(point):

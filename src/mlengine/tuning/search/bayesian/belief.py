@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 from mlengine.tuning.search.bayesian.acquisition import log_improvement, log_improvement_slopes
 from mlengine.tuning.search.bayesian.feasibility import Feasibility
 from mlengine.tuning.search.bayesian.features import Features
+from mlengine.tuning.search.bayesian.fit import fit
 from mlengine.tuning.search.bayesian.outcomes import Outcomes, scalarised
-from mlengine.tuning.search.bayesian.process import Process, fit
+from mlengine.tuning.search.bayesian.process import Process
 from mlengine.tuning.search.past import Past, finite
 
 __all__ = ["Belief"]

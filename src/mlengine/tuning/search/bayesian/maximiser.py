@@ -5,6 +5,10 @@ their parameters only (Regis & Shoemaker, 2013): in many dimensions the next goo
 from a good one in few. From the best candidates L-BFGS climbs along what is continuous, all at
 once; what came out is put on the grid, and neighbours there and other categories are tried until
 none is better.
+
+When trial after trial has brought nothing, every other one is sought in a box around the best
+point only, smaller each time: a trust region (Eriksson et al., NeurIPS 2019) that follows from the
+history alone. A model of the whole space, wrong somewhere, would be led there for ever.
 """
 
 from __future__ import annotations
@@ -18,13 +22,18 @@ from scipy.optimize import minimize
 
 from mlengine.tuning.search.bayesian.features import Features
 
-__all__ = ["Worth", "candidates", "climb"]
+__all__ = ["Box", "Worth", "candidates", "climb", "nearby", "reach_after"]
 
 Array = NDArray[np.float64]
 
 _STEPS = (0.3, 0.1, 0.03, 0.01)
 _CHANGED = 6.0  # how many parameters of a good point a candidate changes, on average, at most
 _ROUNDS = 4
+_PATIENCE = 6  # trials without a better one, before the search goes local
+_REACH, _SHRINK, _BOXES = 0.3, 0.7, 10
+
+Box = tuple[Array, Array]
+"""Least and greatest place of each parameter."""
 
 
 class Worth(Protocol):
@@ -38,8 +47,8 @@ class Worth(Protocol):
 
 def candidates(
     features: Features, around: Array, wide: int, near: int, source: np.random.Generator
-) -> Array:
-    """Return allowed rows: `wide` anywhere, and `near` in all around the rows of `around`."""
+) -> tuple[Array, Box]:
+    """Return allowed rows, `wide` anywhere and `near` around those of `around`, and the space."""
     found = [features.draw(wide, source)]
     if len(around) and near:
         rows = around[source.integers(len(around), size=near)]
@@ -55,12 +64,21 @@ def candidates(
         other = [i for i in range(width) if i not in set(numeric)]
         moved[:, other] = fresh[:, other]
         found.append(features.snapped(np.where(changed, moved, rows)))
-    return np.vstack(found)
+    width = len(features.space)
+    return np.vstack(found), (np.zeros(width), np.ones(width))
+
+
+def reach_after(stale: int) -> float | None:
+    """Return how far from the best point to look, `stale` trials after it; None: everywhere."""
+    waited = stale - _PATIENCE
+    if waited <= 0 or waited % 2 == 0:
+        return None
+    return float(_REACH * _SHRINK ** (waited // 2 % _BOXES))
 
 
 def nearby(
     features: Features, centre: Array, reach: float, count: int, source: np.random.Generator
-) -> tuple[Array, tuple[Array, Array]]:
+) -> tuple[Array, Box]:
     """Return allowed rows in a box around `centre`, and the box."""
     width = len(centre)
     low, high = np.zeros(width), np.ones(width)
@@ -75,12 +93,8 @@ def nearby(
     return features.snapped(np.where(changed, fresh, centre)), (low, high)
 
 
-def climb(features: Features, worth: Worth, starts: Array, box: tuple[Array, Array]) -> Array:
-    """Return what is reached from `starts`, best first; all rows are allowed ones.
-
-    Args:
-        box: Least and greatest place of each parameter; numeric ones stay between them.
-    """
+def climb(features: Features, worth: Worth, starts: Array, box: Box) -> Array:
+    """Return what is reached from `starts`, best first; all rows are allowed, and in the box."""
     reached = np.vstack([_ascended(features, worth, starts, box), starts])
     values = worth(reached)
     best = reached[int(values.argmax())]
@@ -103,7 +117,7 @@ def climb(features: Features, worth: Worth, starts: Array, box: tuple[Array, Arr
     return reached[order]
 
 
-def _ascended(features: Features, worth: Worth, starts: Array, box: tuple[Array, Array]) -> Array:
+def _ascended(features: Features, worth: Worth, starts: Array, box: Box) -> Array:
     numeric = features.numeric
     if not numeric or not len(starts):
         return starts

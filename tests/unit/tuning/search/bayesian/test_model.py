@@ -14,8 +14,10 @@ from mlengine.tuning.problem import Goal, Kind, Metric, Parameter, Problem, Scal
 from mlengine.tuning.search.bayesian.acquisition import log_improvement, log_improvement_slopes
 from mlengine.tuning.search.bayesian.belief import Belief
 from mlengine.tuning.search.bayesian.features import Features
+from mlengine.tuning.search.bayesian.fit import _Posterior, fit
+from mlengine.tuning.search.bayesian.kernel import Array
 from mlengine.tuning.search.bayesian.outcomes import Outcomes, scalarised
-from mlengine.tuning.search.bayesian.process import Array, Process, _Posterior, fit
+from mlengine.tuning.search.bayesian.process import Process
 from mlengine.tuning.search.past import Past
 from mlengine.tuning.space import Space
 

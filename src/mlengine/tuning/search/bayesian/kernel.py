@@ -1,0 +1,87 @@
+"""The kernel's formulas: how alike two points are, over bent coordinates, and its root.
+
+Matérn-5/2, over coordinates bent by Kumaraswamy's distribution function, whose shape is learnt
+(Snoek et al., ICML 2014): a metric seldom varies as fast at one end of a range as at the other.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import lapack
+
+__all__ = [
+    "EDGE",
+    "JITTER",
+    "ROOT5",
+    "Array",
+    "bend",
+    "bend_slope",
+    "cholesky",
+    "matern",
+    "squares",
+    "steepness",
+]
+
+Array = NDArray[np.float64]
+
+ROOT5 = math.sqrt(5.0)
+JITTER = 1e-8
+"""Added to the diagonal of every kernel matrix."""
+EDGE = 1e-6
+"""How far from 0 and 1 a coordinate is kept: bent there, it has no slope."""
+
+_EXTRAS = (0.0, 1e-8, 1e-6, 1e-4, 1e-2, 1.0)  # on the diagonal, until it has a root
+
+
+def bend(raw: Array, a: Array, b: Array) -> Array:
+    """Return Kumaraswamy's distribution function, linear beyond [0, 1]; `a`, `b` are logarithms."""
+    inside = np.clip(raw, EDGE, 1.0 - EDGE)
+    bent: Array = raw - inside - np.expm1(np.exp(b) * np.log1p(-(inside ** np.exp(a))))
+    return bent
+
+
+def bend_slope(raw: Array, log_a: Array, log_b: Array) -> Array:
+    """Return the derivative of `bend` by the coordinate, within [0, 1]."""
+    inside = np.clip(raw, EDGE, 1.0 - EDGE)
+    a, b = np.exp(log_a), np.exp(log_b)
+    slope: Array = a * b * inside ** (a - 1.0) * (1.0 - inside**a) ** (b - 1.0)
+    return slope
+
+
+def squares(left: Array, right: Array) -> Array:
+    """Return the squared distances between the rows."""
+    one = np.einsum("ij,ij->i", left, left)[:, None]
+    two = np.einsum("ij,ij->i", right, right)[None, :]
+    squares: Array = np.maximum(one + two - 2.0 * (left @ right.T), 0.0)
+    return squares
+
+
+def matern(squares: Array) -> Array:
+    """Return the correlation of points at these squared distances."""
+    distance = ROOT5 * np.sqrt(squares)
+    smooth: Array = (1.0 + distance + distance * distance / 3.0) * np.exp(-distance)
+    return smooth
+
+
+def steepness(squares: Array) -> Array:
+    """Minus the derivative of `matern` by the squared distance."""
+    distance = ROOT5 * np.sqrt(squares)
+    steep: Array = 5.0 / 6.0 * (1.0 + distance) * np.exp(-distance)
+    return steep
+
+
+def cholesky(kernel: Array) -> Array:
+    """Return the lower root; of a matrix that has none, that of one nearby.
+
+    Raises:
+        ArithmeticError: It holds what is no number.
+    """
+    for extra in _EXTRAS:
+        root, failed = lapack.dpotrf(kernel + extra * np.eye(len(kernel)), lower=1, clean=1)
+        if not failed and np.isfinite(root).all():
+            found: Array = root
+            return found
+    raise ArithmeticError("the kernel matrix is not positive definite")
