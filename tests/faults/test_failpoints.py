@@ -215,7 +215,8 @@ ROUNDS = [
     Round(name, nth)
     for name in failpoints.NAMES
     for nth in ((1, 2) if KILLS > 1000 else (1,))
-    if nth == 1 or not name.startswith(_ONCE)
+    if (nth == 1 or not name.startswith(_ONCE))
+    and not name.startswith("tuning.")  # `test_tuning_kills` walks those
 ]
 
 

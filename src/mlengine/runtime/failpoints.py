@@ -43,6 +43,11 @@ NAMES = (
     "job.retry.before-note",
     "job.retry.after-note",
     "job.retry.after-move",
+    # a tuning job: a trial is on record, its child is, its result and the job's end are about to be
+    "tuning.recorded",
+    "tuning.child-added",
+    "tuning.before-close",
+    "tuning.before-end",
     # starting a supervisor
     "launch.locked",
     "launch.spec-written",

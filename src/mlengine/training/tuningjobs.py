@@ -110,7 +110,6 @@ class TuningJobs:
         try:
             if record.state is JobState.QUEUED:
                 if self._store.move_job(record, JobState.PREPARING):
-                    failpoints.hit("tuning.begun")
                     wake()
                 return
             if self._expire(record):
@@ -209,7 +208,6 @@ class TuningJobs:
             others = [curve for n, curve in curves.items() if n != number]
             verdict = self._policy.judge(goal, curves[number], others)
             if verdict.stop and self._books.stop(trial):
-                failpoints.hit("tuning.stopping")
                 self._say(seen.record, f"Trial {number} is stopped early: {verdict.why}")
 
     # --- performing ---
@@ -251,7 +249,6 @@ class TuningJobs:
                 self._exhausted.add(record.uid)
                 self._say_once(record, "There is no further point to try.")
                 return
-            failpoints.hit("tuning.suggested")
             if self._leading():
                 self._books.add(study, record, found, alive=seen.alive)
             failpoints.hit("tuning.recorded")
@@ -269,7 +266,6 @@ class TuningJobs:
         self._say_once(record, f"Trial {number} tries {given} ({origin_text(trial.details)}).")
         spec = record.job.training_input
         priority = spec.scheduling.priority if spec and spec.scheduling else 0
-        failpoints.hit("tuning.child.before-add")
         try:
             self._store.add_job(
                 record.project, child, uid=child_uid(record.uid, number),
@@ -277,7 +273,7 @@ class TuningJobs:
             )  # fmt: skip
         except AlreadyExists:
             pass
-        failpoints.hit("tuning.child.after-add")
+        failpoints.hit("tuning.child-added")
 
     def _call_off(self, seen: _Study, number: int) -> None:
         child, trial = seen.children[number], seen.trials[number]
@@ -294,7 +290,7 @@ class TuningJobs:
         final = None if reason or not points else measurement(*points[-1], seen.asked.tag)
         if child is not None:
             self._say_once(seen.record, *outcome_line(number, child, seen.asked.tag))
-        failpoints.hit("tuning.close.before-move")
+        failpoints.hit("tuning.before-close")
         closed = self._store.move_trial(
             trial,
             TrialState.COMPLETED,
@@ -303,7 +299,6 @@ class TuningJobs:
             trial_infeasible=bool(reason),
             infeasible_reason=reason,
         )
-        failpoints.hit("tuning.close.after-move")
         if child is not None:
             self._measured.pop(child.uid, None)
         if closed and sum(t.state is TrialState.COMPLETED for t in seen.trials.values()) == 0:
@@ -322,7 +317,6 @@ class TuningJobs:
 
         self._say_once(record, f"The job fails; what runs is stopped. {message}", "ERROR")
         self._store.edit_job(record.project, record.job_id, change)
-        failpoints.hit("tuning.given-up")
 
     def _end(self, seen: _Study, state: JobState, message: str) -> None:
         record, asked = seen.record, seen.asked
@@ -352,9 +346,8 @@ class TuningJobs:
         self._books.rest(seen.study)
         # The log line goes first: who sees the end of a job may rely on its log being whole.
         self._say_once(record, *lines[state])
-        failpoints.hit("tuning.end.before-move")
+        failpoints.hit("tuning.before-end")
         self._store.move_job(record, state, **changes)
-        failpoints.hit("tuning.end.after-move")
         self._exhausted.discard(record.uid)
         self._waited.forget(record)
         self._ran.forget(record)
