@@ -432,13 +432,13 @@ class Store(Protocol):
 
     def trial(self, study: StudyRecord, number: int) -> TrialRecord: ...
     def trials(
-        self, study: StudyRecord, *, numbers: Collection[int] | None = None
+        self, study: StudyRecord, *, after: int = 0, numbers: Collection[int] = ()
     ) -> Sequence[TrialRecord]:
-        """Return trials by number, lowest first; all of them by default."""
+        """Return trials by number, lowest first: those above `after`, and those of `numbers`."""
         ...
 
-    def trial_states(self, study: StudyRecord) -> dict[int, TrialState]:
-        """Return the state of each trial by its number, lowest first, without reading them."""
+    def count_trials(self, study: StudyRecord) -> int:
+        """Return how many trials a study has, without reading them."""
         ...
 
     def move_trial(

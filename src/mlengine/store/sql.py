@@ -260,12 +260,12 @@ class SqlStore:
         return self._database.read(trials.get, study, number)
 
     def trials(
-        self, study: StudyRecord, *, numbers: Collection[int] | None = None
+        self, study: StudyRecord, *, after: int = 0, numbers: Collection[int] = ()
     ) -> Sequence[TrialRecord]:
-        return self._database.read(trials.listed, study, numbers=numbers)
+        return self._database.read(trials.listed, study, after=after, numbers=numbers)
 
-    def trial_states(self, study: StudyRecord) -> dict[int, TrialState]:
-        return self._database.read(trials.states, study)
+    def count_trials(self, study: StudyRecord) -> int:
+        return self._database.read(trials.count, study)
 
     def move_trial(self, record: TrialRecord, to: TrialState, **changes: Any) -> TrialRecord | None:
         return self._database.write(trials.move, record, to, changes=changes)

@@ -22,6 +22,7 @@ from mlengine.store.tables import measurements, trials
 
 __all__ = [
     "add",
+    "count",
     "get",
     "hand_out",
     "listed",
@@ -29,7 +30,6 @@ __all__ = [
     "measured",
     "move",
     "remove",
-    "states",
 ]
 
 _PAGE = 500
@@ -47,7 +47,7 @@ def hand_out(
     tx: Transaction,
     study: StudyRecord,
     client_id: str,
-    count: int,
+    wanted: int,
     *,
     fresh: Sequence[Trial],
     fewer: bool,
@@ -56,12 +56,12 @@ def hand_out(
     now = studies.locked(tx, study)
     its = [trials.c.study_seq == study.seq]
     pending = trials.c.state.in_(sorted(PENDING_TRIAL_STATES))
-    held = _records(tx, now, [*its, pending, trials.c.client_id == client_id], limit=count)
-    wanted = count - len(held)
+    held = _records(tx, now, [*its, pending, trials.c.client_id == client_id], limit=wanted)
+    left = wanted - len(held)
     waiting = trials.c.state == str(TrialState.REQUESTED)
-    taken = _records(tx, now, [*its, waiting], limit=wanted, lock=True) if wanted else []
-    new = list(fresh[: wanted - len(taken)])
-    if len(held) + len(taken) + len(new) < count and not fewer:
+    taken = _records(tx, now, [*its, waiting], limit=left, lock=True) if left else []
+    new = list(fresh[: left - len(taken)])
+    if len(held) + len(taken) + len(new) < wanted and not fewer:
         return None
     if new and (now.last_trial != study.last_trial or now.state is not StudyState.ACTIVE):
         return None
@@ -93,22 +93,20 @@ def get(tx: Transaction, study: StudyRecord, number: int) -> TrialRecord:
 
 
 def listed(
-    tx: Transaction, study: StudyRecord, *, numbers: Collection[int] | None
+    tx: Transaction, study: StudyRecord, *, after: int, numbers: Collection[int]
 ) -> list[TrialRecord]:
     its = trials.c.study_seq == study.seq
-    if numbers is None:
-        return _records(tx, study, [its])
+    wanted = sorted(number for number in numbers if number <= after)
     found: list[TrialRecord] = []
-    wanted = sorted(numbers)
     for start in range(0, len(wanted), _PAGE):  # a statement takes so many values only
         page = wanted[start : start + _PAGE]
         found += _records(tx, study, [its, trials.c.number.in_(page)])
-    return found
+    return found + _records(tx, study, [its, trials.c.number > after])
 
 
-def states(tx: Transaction, study: StudyRecord) -> dict[int, TrialState]:
-    select = sa.select(trials.c.number, trials.c.state).where(trials.c.study_seq == study.seq)
-    return {row.number: TrialState(row.state) for row in tx.rows(select.order_by(trials.c.number))}
+def count(tx: Transaction, study: StudyRecord) -> int:
+    select = sa.select(sa.func.count()).where(trials.c.study_seq == study.seq)
+    return int(tx.connection.execute(select).scalar_one())
 
 
 def move(

@@ -1,6 +1,8 @@
 """The history of a study as a search sees it, without reading again what cannot change.
 
-A trial that is COMPLETED never changes, so it is read once; what else there is, is read each time.
+A trial that is COMPLETED never changes, so it is read once; what was not over when it was read, and
+what is new, is read each time. When the numbers do not add up, trials were deleted, and everything
+is read again.
 """
 
 from __future__ import annotations
@@ -8,14 +10,13 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 
-from mlengine.core.states import TrialState
 from mlengine.store import Store, StudyRecord
 from mlengine.tuning.problem import Problem, Tried
 from mlengine.tuning.reports import tried
 
 __all__ = ["Books"]
 
-_STUDIES = 32  # whose ended trials are kept in memory
+_STUDIES = 32  # whose trials are kept in memory
 
 
 class Books:
@@ -23,23 +24,26 @@ class Books:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._ended: OrderedDict[str, dict[int, Tried]] = OrderedDict()
+        self._read: OrderedDict[str, dict[int, Tried]] = OrderedDict()
         self._lock = threading.Lock()
 
     def history(self, study: StudyRecord, problem: Problem) -> list[Tried]:
         """Return every trial of a study by number; a REQUESTED one counts as pending."""
         with self._lock:
-            known = dict(self._ended.get(study.uid, {}))
-        states = self._store.trial_states(study)
-        records = self._store.trials(study, numbers=states.keys() - known.keys())
-        new = {record.number: tried(problem, record) for record in records}
-        found = {number: value for number, value in (known | new).items() if number in states}
-        ended = {
-            record.number for record in records if record.state is TrialState.COMPLETED
-        } | known.keys()
+            known = self._read.get(study.uid, {})
+        found = self._newest(study, problem, known)
+        if len(found) != self._store.count_trials(study):
+            found = self._newest(study, problem, {})
         with self._lock:
-            self._ended[study.uid] = {n: value for n, value in found.items() if n in ended}
-            self._ended.move_to_end(study.uid)
-            while len(self._ended) > _STUDIES:
-                self._ended.popitem(last=False)
+            self._read[study.uid] = found
+            self._read.move_to_end(study.uid)
+            while len(self._read) > _STUDIES:
+                self._read.popitem(last=False)
         return [found[number] for number in sorted(found)]
+
+    def _newest(
+        self, study: StudyRecord, problem: Problem, known: dict[int, Tried]
+    ) -> dict[int, Tried]:
+        pending = [number for number, trial in known.items() if trial.pending]
+        records = self._store.trials(study, after=max(known, default=0), numbers=pending)
+        return known | {record.number: tried(problem, record) for record in records}
