@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import re
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
+from mlengine.core.studies import Study, StudyConfig
+from mlengine.core.wire import decode
 from tests.live.engines import LiveEngine
 from tests.waiting import wait_until
 
@@ -111,3 +119,25 @@ def test_models_versions_and_predict(engine: LiveEngine, ml: Any, iris_model: by
 def test_what_is_not_built_says_so(ml: Any) -> None:
     with pytest.raises(Exception, match=r"501"):
         ml.models().getIamPolicy(resource=f"{PARENT}/models/iris").execute()
+
+
+_PROGRAM = re.compile(r"^```(?:python)?\n# (\S+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+
+
+def test_the_page_on_studies_can_be_typed_in(engine: LiveEngine) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "tune.md").read_text()
+    files = dict(_PROGRAM.findall(page))
+    config = decode(StudyConfig, yaml.safe_load(files["study.yaml"]), at="study.study_config")
+    config.algorithm = "RANDOM_SEARCH"  # what is shown is the calls
+    at = ("default", "local", "flowers")
+    engine.client.create_study(*at, Study(study_config=config))
+    environ = {**os.environ, "URL": engine.url, "TOKEN": engine.token, "TRIALS": "3"}
+    for name in ("tune.py", "tune_google.py"):
+        done = subprocess.run(
+            [sys.executable, "-c", files[name]], env=environ, capture_output=True, text=True
+        )
+        assert (done.returncode, done.stderr) == (0, "")
+        assert "rate" in done.stdout
+    trials = engine.client.list_trials(*at)
+    assert [trial.state for trial in trials] == ["COMPLETED"] * 6
+    engine.client.delete_study(*at)
