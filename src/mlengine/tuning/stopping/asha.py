@@ -4,7 +4,9 @@ Li et al., A System for Massively Parallel Hyperparameter Tuning, MLSys 2020 (AS
 that stops instead of pausing: a trial runs on unless it is known to be outside of the best 1/eta
 at the last rung that it came to. The rungs are the longest ended trial's length divided by powers
 of eta, so nobody has to say how long a training is. A trial is judged again whenever somebody
-asks, also between rungs: others may have come to its rung since, and have been better.
+asks, also between rungs: others may have come to its rung since, and have been better. Two rungs,
+so nobody is judged before a ninth of a training: a third rung saves more epochs and loses trials
+that begin slowly (`benchmarks/tuning/README.md`).
 """
 
 from __future__ import annotations
@@ -29,7 +31,7 @@ class Asha:
         rungs: How many there are below a whole training.
     """
 
-    def __init__(self, axis: Axis = Axis.STEPS, *, eta: int = 3, rungs: int = 3) -> None:
+    def __init__(self, axis: Axis = Axis.STEPS, *, eta: int = 3, rungs: int = 2) -> None:
         self._axis, self._eta, self._rungs = axis, eta, rungs
 
     def judge(self, goal: Goal, trial: Curve, others: Sequence[Curve]) -> Verdict:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlengine.tuning.problem import Goal
@@ -57,6 +57,7 @@ def test_who_stands_exactly_on_a_rung_has_come_to_it() -> None:
     assert _stops(_flat(1, 0.1, 9), _flat(2, 0.9, 9), _flat(3, 0.8, 9))
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=40, unique=True), st.integers(1, 26))
 def test_as_many_run_on_as_the_rung_has_room_for(values: list[float], steps: int) -> None:
     worst = _flat(100, -1.0, 27, ended=True)

@@ -6,7 +6,7 @@ import math
 import random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlengine.tuning.problem import Goal
@@ -67,6 +67,7 @@ def test_few_witnesses_make_it_careful() -> None:
     assert not DecayCurve().judge(Goal.MINIMIZE, trial, others[:1]).stop
 
 
+@settings(deadline=None)
 @given(st.floats(0.1, 1.0), st.floats(0.2, 2.0))
 def test_a_curve_of_the_family_is_foreseen(limit: float, height: float) -> None:
     course = [(n / 100, limit + height * math.exp(-5 * n / 100)) for n in range(1, 40)]
@@ -76,6 +77,7 @@ def test_a_curve_of_the_family_is_foreseen(limit: float, height: float) -> None:
     assert foreseen[0] == pytest.approx(whole[-1][1], abs=0.05 * height)
 
 
+@settings(deadline=None)
 @given(st.floats(-50, 50), st.integers(1, 16))
 def test_the_tails_of_student(t: float, freedom: int) -> None:
     """Both sides make one, and a larger value is less likely to be exceeded."""

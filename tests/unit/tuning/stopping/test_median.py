@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlengine.tuning.problem import Goal
@@ -56,6 +56,7 @@ def test_elapsed_time_looks_at_time_and_not_at_steps() -> None:
     assert not Median(Axis.STEPS).judge(Goal.MAXIMIZE, slow, first).stop
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(-1e6, 1e6), min_size=1), st.floats(-1e6, 1e6), st.floats(0, 1e6))
 def test_who_is_better_is_not_stopped_where_who_is_worse_goes_on(
     values: list[float], value: float, more: float

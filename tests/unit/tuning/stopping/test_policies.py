@@ -6,7 +6,7 @@ import math
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mlengine.core.errors import InvalidArgument
@@ -40,6 +40,7 @@ OTHERS = st.lists(CURVES, max_size=8, unique_by=lambda curve: curve.number)
 RUNNING = CURVES.map(lambda curve: msgspec.structs.replace(curve, number=1, ended=False))
 POLICY = st.builds(open_policy, st.sampled_from(POLICIES), st.sampled_from(Axis))
 GOAL = st.sampled_from(Goal)
+UNHURRIED = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def _usable(curve: Curve) -> list[float]:
@@ -50,6 +51,7 @@ def _usable(curve: Curve) -> list[float]:
     ]
 
 
+@UNHURRIED
 @given(POLICY, GOAL, RUNNING, OTHERS)
 def test_any_curves_get_a_verdict_with_its_reason(
     policy: Policy, goal: Goal, trial: Curve, others: list[Curve]
@@ -57,6 +59,7 @@ def test_any_curves_get_a_verdict_with_its_reason(
     assert policy.judge(goal, trial, others).why
 
 
+@UNHURRIED
 @given(POLICY, GOAL, CURVES, OTHERS)
 def test_what_ended_or_said_nothing_is_not_stopped(
     policy: Policy, goal: Goal, trial: Curve, others: list[Curve]
@@ -68,6 +71,7 @@ def test_what_ended_or_said_nothing_is_not_stopped(
     assert not policy.judge(goal, Curve(number=1), others).stop
 
 
+@UNHURRIED
 @given(POLICY, GOAL, RUNNING, OTHERS)
 def test_while_no_other_ended_nothing_is_stopped(
     policy: Policy, goal: Goal, trial: Curve, others: list[Curve]
@@ -76,6 +80,7 @@ def test_while_no_other_ended_nothing_is_stopped(
     assert not policy.judge(goal, trial, running).stop
 
 
+@UNHURRIED
 @given(POLICY, GOAL, RUNNING, OTHERS, st.randoms(use_true_random=False))
 def test_the_order_of_the_others_does_not_matter(
     policy: Policy, goal: Goal, trial: Curve, others: list[Curve], chance: object
@@ -86,6 +91,7 @@ def test_the_order_of_the_others_does_not_matter(
     assert one.stop == two.stop
 
 
+@UNHURRIED
 @given(POLICY, GOAL, RUNNING, OTHERS)
 def test_the_best_so_far_is_not_stopped(
     policy: Policy, goal: Goal, trial: Curve, others: list[Curve]
@@ -97,6 +103,7 @@ def test_the_best_so_far_is_not_stopped(
     assert not policy.judge(goal, best, others).stop
 
 
+@UNHURRIED
 @given(POLICY, RUNNING, OTHERS)
 def test_a_goal_turned_round_is_the_same_question(
     policy: Policy, trial: Curve, others: list[Curve]

@@ -1,0 +1,1 @@
+"""How good the search and early stopping are, against peers: ``python -m benchmarks.tuning``."""

@@ -1,0 +1,152 @@
+"""One search over one objective, and the file that keeps what came of it.
+
+A run of 100 trials is a run of 30 as well: its first 30. Runs are appended to a file of JSON lines
+as they end, so a comparison that takes days can be stopped and gone on with.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+import msgspec
+
+import mlengine.tuning
+from benchmarks.tuning.objectives import Objective
+from benchmarks.tuning.peers import Peer
+from benchmarks.tuning.peers.child import Line, PeerError
+from mlengine.tuning.space import Space
+
+__all__ = ["Run", "Runs", "code_of", "search"]
+
+
+class Run(msgspec.Struct, frozen=True, kw_only=True):
+    """What one search did.
+
+    Attributes:
+        code: Of our own search, a digest of its source; runs of older source do not count.
+        seen: What it was told, trial by trial.
+        true: The same without noise.
+        cpu_s: Seconds of CPU of each trial's suggestion, the model's fit included.
+        error: Why it ended before its budget; the trials before that count.
+    """
+
+    peer: str
+    objective: str
+    seed: int
+    batch: int
+    budget: int
+    code: str = ""
+    seen: list[float]
+    true: list[float]
+    cpu_s: list[float]
+    error: str = ""
+
+    def incumbent(self, trials: int) -> float:
+        """Return the true value of the point that looked best within the first trials."""
+        if not self.seen:
+            return float("inf")
+        seen = self.seen[:trials]
+        return self.true[seen.index(min(seen))]
+
+
+def code_of(peer: Peer) -> str:
+    """Return what changes when our own search does; nothing for others, whose pins say it."""
+    if peer.script != "mlengine":
+        return ""
+    folder = Path(mlengine.tuning.__file__).parent
+    files = [folder / "space.py", folder / "axis.py", folder / "problem.py"]
+    if peer.option == "bayesian":
+        files += sorted((folder / "search").rglob("*.py"))
+    texts = b"".join(file.read_bytes() for file in files)
+    return hashlib.sha256(texts).hexdigest()[:12] if peer.option == "bayesian" else ""
+
+
+def search(
+    peer: Peer, objective: Objective, line: Line, *, seed: int, batch: int, budget: int
+) -> Run:
+    """Run one search to its budget; a peer's failure ends it and is kept."""
+    parameters = [msgspec.to_builtins(each) for each in objective.parameters]
+    space = Space(objective.parameters)
+    noise = random.Random(f"{objective.name}/{seed}")
+    seen: list[float] = []
+    true: list[float] = []
+    cpu_s: list[float] = []
+    error = ""
+    try:
+        line.begin({
+            "space": parameters, "seed": seed, "budget": budget, "batch": batch,
+            "option": peer.option,
+        })  # fmt: skip
+        while len(seen) < budget:
+            points, spent_s = line.ask(min(batch, budget - len(seen)))
+            if not points:
+                raise PeerError("it had nothing more to try")
+            for point in points:
+                space.check(point)
+            values = [objective.observe(point, noise) for point in points]
+            spent_s += line.tell(points, [value for value, _true in values])
+            seen += [value for value, _true in values]
+            true += [value for _seen, value in values]
+            cpu_s += [spent_s / len(points)] * len(points)
+    except PeerError as problem:
+        error = str(problem)
+    return Run(
+        peer=peer.name, objective=objective.name, seed=seed, batch=batch, budget=budget,
+        code=code_of(peer), seen=seen, true=true, cpu_s=cpu_s, error=error,
+    )  # fmt: skip
+
+
+class Runs:
+    """The file of runs, and which of them there are."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._runs: list[Run] = []
+        if file.exists():
+            for text in file.read_bytes().splitlines():
+                try:
+                    self._runs.append(msgspec.json.decode(text, type=Run))
+                except msgspec.DecodeError:
+                    continue  # the last line, half written
+
+    def add(self, run: Run) -> None:
+        """Keep a run."""
+        with self._file.open("ab") as file:
+            file.write(json.dumps(msgspec.to_builtins(run)).encode() + b"\n")
+        self._runs.append(run)
+
+    def current(self, peers: Iterable[Peer]) -> Iterator[Run]:
+        """Give the runs of peers as they are now, each search once, the longest."""
+        codes = {peer.name: code_of(peer) for peer in peers}
+        longest: dict[tuple[object, ...], Run] = {}
+        for run in self._runs:
+            if codes.get(run.peer) == run.code:
+                key = (run.peer, run.objective, run.seed, run.batch)
+                if key not in longest or longest[key].budget < run.budget:
+                    longest[key] = run
+        yield from longest.values()
+
+    def missing(
+        self,
+        peers: Sequence[Peer],
+        objectives: Sequence[Objective],
+        seeds: Sequence[int],
+        batches: Sequence[int],
+        budget: int,
+    ) -> Iterator[tuple[Peer, Objective, int, int]]:
+        """Give what is still to be run: all peers on a seed before the next seed begins."""
+        done = {
+            (run.peer, run.objective, run.seed, run.batch)
+            for run in self.current(peers)
+            if run.budget >= budget
+        }
+        for seed in seeds:
+            for batch in batches:
+                for peer in peers:
+                    for objective in objectives:
+                        if (peer.name, objective.name, seed, batch) not in done:
+                            yield peer, objective, seed, batch

@@ -1,0 +1,67 @@
+"""A searcher in its own process, and the file that keeps what it did."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks.tuning.environments import NotInstalledError, python_of
+from benchmarks.tuning.objectives import objectives
+from benchmarks.tuning.peers import PEERS
+from benchmarks.tuning.peers.child import Line
+from benchmarks.tuning.runs import Runs, search
+
+(BRANIN,) = (one for one in objectives() if one.name == "branin")
+RANDOM = PEERS["random"]
+
+
+def test_a_process_answers_for_many_searches_and_the_seed_decides(tmp_path: Path) -> None:
+    with Line(RANDOM, sys.executable, tmp_path / "log", 60.0) as line:
+        first, again, other = (
+            search(RANDOM, BRANIN, line, seed=seed, batch=4, budget=6) for seed in (1, 1, 2)
+        )
+    assert first.error == ""
+    assert len(first.true) == len(first.cpu_s) == 6
+    assert first.true == again.true
+    assert first.true != other.true
+
+
+def test_who_dies_or_has_nothing_to_say_fails_the_run_and_not_the_benchmark(tmp_path: Path) -> None:
+    with Line(RANDOM, "/bin/false", tmp_path / "log", 60.0) as line:
+        run = search(RANDOM, BRANIN, line, seed=1, batch=1, budget=3)
+    assert run.error == "its process died"
+    assert run.seen == []
+    assert run.incumbent(3) == float("inf")
+
+
+def test_an_error_is_told_by_its_name_and_the_next_search_goes_on(tmp_path: Path) -> None:
+    odd = next(one for one in PEERS.values() if one.name == "random")
+    unknown = type(odd)("odd", "mlengine", "no-such-search")
+    with Line(unknown, sys.executable, tmp_path / "log", 60.0) as line:
+        failed = search(unknown, BRANIN, line, seed=1, batch=1, budget=3)
+        ended = search(RANDOM, BRANIN, line, seed=1, batch=1, budget=3)
+    assert "no-such-search" in failed.error
+    assert ended.error == ""
+
+
+def test_runs_are_kept_and_only_what_is_missing_is_run(tmp_path: Path) -> None:
+    file = tmp_path / "runs.jsonl"
+    with Line(RANDOM, sys.executable, tmp_path / "log", 60.0) as line:
+        run = search(RANDOM, BRANIN, line, seed=1, batch=1, budget=3)
+    Runs(file).add(run)
+    with file.open("ab") as torn:
+        torn.write(b'{"peer": "random", "obj')
+    kept = Runs(file)
+    assert list(kept.current([RANDOM])) == [run]
+    wanted = list(kept.missing([RANDOM], [BRANIN], [0, 1], [1], budget=3))
+    assert wanted == [(RANDOM, BRANIN, 0, 1)]
+    longer = list(kept.missing([RANDOM], [BRANIN], [1], [1], budget=4))
+    assert longer == [(RANDOM, BRANIN, 1, 1)]
+
+
+def test_an_environment_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(NotInstalledError, match="not installed"):
+        python_of("optuna", tmp_path, install=False)
+    assert python_of("", tmp_path) == sys.executable
