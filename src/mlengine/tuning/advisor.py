@@ -28,6 +28,8 @@ __all__ = ["Advisor", "is_quick"]
 _log = logging.getLogger(__name__)
 _COMMAND = (sys.executable, "-P", "-m", "mlengine.tuning.advise")
 _PIECE = 1 << 16
+_KEPT_VARIABLES = ("PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "LD_LIBRARY_PATH",
+                   "PYTHONPATH")  # fmt: skip
 
 
 def is_quick(search: str) -> bool:
@@ -100,8 +102,10 @@ class Advisor:
         if self._process is not None and self._process.poll() is None:
             return self._process
         self._end()
-        # One core: there are jobs beside it, which have asked for the others.
-        environ = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+        # No secret of the engine's; and one core: there are jobs beside it, which have asked for
+        # the others.
+        environ = {name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ}
+        environ |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
         self._process = subprocess.Popen(
             self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environ, bufsize=0
         )

@@ -90,6 +90,13 @@ def test_a_question_larger_than_a_pipe_reaches_a_program_that_speaks_first(make:
     assert advisor.suggest("model", PROBLEM, history, 1) == [MODEL]
 
 
+def test_no_secret_of_the_engine_reaches_it(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLENGINE_DATABASE", "postgresql://me:secret@db.example/mlengine")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    advisor = make(READ + 'assert "secret" not in repr(os.environ)\n' + SAY)
+    assert ask(advisor) == MODEL
+
+
 def test_quick_searches_need_no_process(make: Make) -> None:
     advisor = make("raise SystemExit")
     assert ask(advisor, "random").why == ""
