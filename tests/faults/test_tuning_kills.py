@@ -30,7 +30,7 @@ PARALLEL = 3
 
 TRAINER = """
     import argparse, os, threading
-    from mlengine.runtime.report import report
+    from mlengine.runtime import report
     parser = argparse.ArgumentParser()
     parser.add_argument("--x", type=float)
     args = parser.parse_args()

@@ -49,7 +49,7 @@ TELLING = """
     from pathlib import Path
 
     from mlengine.runtime.records import write_records
-    from mlengine.runtime.report import report
+    from mlengine.runtime import report
 
     parser = argparse.ArgumentParser()
     parser.add_argument("--job-dir", type=Path)
@@ -100,7 +100,7 @@ FLAGLESS = """
 CURVE = """
     import argparse, os, threading
     from pathlib import Path
-    from mlengine.runtime.report import report
+    from mlengine.runtime import report
 
     parser = argparse.ArgumentParser()
     parser.add_argument("--job-dir", type=Path)
@@ -118,7 +118,7 @@ CURVE = """
 CLUSTER = """
     import argparse, json, os, sys, threading
     from pathlib import Path
-    from mlengine.runtime.report import report
+    from mlengine.runtime import report
     parser = argparse.ArgumentParser()
     parser.add_argument("--job-dir")
     parser.add_argument("--x", type=float)

@@ -3,3 +3,7 @@
 Imports nothing of mlengine but itself, so that it works next to any TensorFlow or PyTorch.
 `supervisor` uses the standard library alone (Python >= 3.7).
 """
+
+from mlengine.runtime.report import report
+
+__all__ = ["report"]

@@ -1,8 +1,8 @@
 """`report`: one line with which a trainer tells its tuning job how it does.
 
-    from mlengine.runtime.report import report
+    import mlengine.runtime
 
-    report("accuracy", 0.93, step=1000)
+    mlengine.runtime.report("accuracy", 0.93, step=1000)
 
 Python >= 3.7 and its standard library; it prints nothing and never ends a training. The line goes
 to the file that ``CLOUD_ML_HP_METRIC_FILE`` names, in the words of cloudml-hypertune, so a trainer

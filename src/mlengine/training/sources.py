@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import threading
 import warnings
 from collections.abc import Iterator
 from importlib.metadata import Distribution, PathDistribution
@@ -12,6 +13,9 @@ __all__ = ["own_sources"]
 
 _MOST_FILES = 500
 _MOST_BYTES = 8 << 20
+_parsing = threading.Lock()
+"""Some CPythons count how deep they are in a tree for all threads together, and raise SystemError
+when two parse at one time (cpython#106905); `catch_warnings` is everybody's, too."""
 
 
 def own_sources(layer: Path) -> Iterator[ast.AST]:
@@ -52,7 +56,7 @@ def _python_files(layer: Path, distribution: Distribution) -> list[Path]:
 
 def _parse(data: bytes) -> ast.AST | None:
     try:
-        with warnings.catch_warnings():
+        with _parsing, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about the user's escapes, not ours
             return ast.parse(data)
     except (SyntaxError, ValueError, RecursionError, MemoryError):

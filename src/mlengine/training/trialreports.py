@@ -26,10 +26,11 @@ _SHARE = 20  # of the time at most a twentieth goes into looking at one trial
 _SLACK_S = 1.0  # how much coarser the clock of a file system may be than ours
 _LAST_LINES = 40
 
-# argparse, click and absl, each in its own words; Fire and hand-written parsers in words like them.
+# argparse, click, absl and getopt, each in its own words; others in words like them.
 _COMPLAINT = re.compile(
     r"unrecogni[sz]ed (?:arguments?|options?)|no such option|unknown (?:command.line )?"
-    r"(?:flags?|options?|arguments?)|unexpected (?:arguments?|options?)|invalid option",
+    r"(?:flags?|options?|arguments?)|unexpected (?:arguments?|options?)|invalid option|"
+    r"option \S+ not recogni[sz]ed",
     re.IGNORECASE,
 )
 _FLAG = re.compile(r"--[A-Za-z_][\w.-]*")

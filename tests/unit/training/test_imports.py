@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 from pathlib import Path
 
 import pytest
 
+from mlengine.training import sources
 from mlengine.training.imports import heavy_modules
 
 
@@ -68,3 +70,15 @@ def test_what_a_package_requires_is_not_read(tmp_path: Path) -> None:
 def test_no_layer_needs_nothing(tmp_path: Path) -> None:
     assert heavy_modules(tmp_path / "absent") == []
     assert heavy_modules(tmp_path) == []
+
+
+def test_two_jobs_never_parse_at_one_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    parse, locked = ast.parse, []
+
+    def seen(data: bytes) -> ast.AST:
+        locked.append(sources._parsing.locked())
+        return parse(data)
+
+    monkeypatch.setattr(sources.ast, "parse", seen)
+    assert heavy_modules(layer(tmp_path, "import numpy")) == ["numpy"]
+    assert locked == [True]

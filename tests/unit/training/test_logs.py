@@ -157,3 +157,76 @@ def test_lines_of_many_writers_never_mix(tmp_path: Path) -> None:
 def test_a_line_that_cannot_be_written_is_no_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     ServiceLog(tmp_path / "file").write("x")
+
+
+# --- trials -------------------------------------------------------------------------------------
+
+
+def trial(root: Path, number: int, *, ended: bool = True) -> logs.TrialLog:
+    return logs.TrialLog(str(number), root / f"t-{number}", ended)
+
+
+def test_a_tuning_jobs_log_holds_those_of_its_trials(tmp_path: Path) -> None:
+    put(tmp_path / "t" / "service.log.jsonl", ("1", "begun"), ("6", "over"))
+    put(tmp_path / "t-1" / "service.log.jsonl", ("2", "one"))
+    put(tmp_path / "t-1" / "1" / "m.log.jsonl", ("4", "one says"))
+    put(tmp_path / "t-2" / "1" / "m.log.jsonl", ("3", "two says"), ("5", "two says more"))
+    trials = [trial(tmp_path, 1), trial(tmp_path, 2, ended=False)]
+    entries, cursor = logs.read(tmp_path / "t", trials=trials)
+    assert [(e.trial_id, e.message) for e in entries] == [
+        ("", "begun"), ("1", "one"), ("2", "two says"), ("1", "one says"), ("2", "two says more"),
+        ("", "over"),
+    ]  # fmt: skip
+    assert len({e.insert_id for e in entries}) == 6
+    put(tmp_path / "t-2" / "1" / "m.log.jsonl", ("7", "two says at last"))
+    put(tmp_path / "t-1" / "1" / "m.log.jsonl", ("8", "one had ended"))
+    entries, cursor = logs.read(tmp_path / "t", trials=trials, cursor=cursor)
+    assert messages(entries) == ["two says at last"]
+    entries, _cursor = logs.read(tmp_path / "t", trials=trials, task_name="m")
+    assert {e.task_name for e in entries} == {"m"}
+
+
+@settings(max_examples=50, deadline=None)
+@given(data=st.data())
+def test_reading_trials_in_pieces_is_reading_them(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    root = tmp_path_factory.mktemp("job")
+    counts = data.draw(st.lists(st.integers(0, 4), min_size=1, max_size=8))
+    said = [f"{n}.{k}" for n, count in enumerate(counts, 1) for k in range(count)]
+    for message in data.draw(st.permutations(said)):
+        put(root / f"t-{message.partition('.')[0]}" / "1" / "m.log.jsonl", ("1", message))
+    ended = data.draw(st.lists(st.booleans(), min_size=len(counts), max_size=len(counts)))
+    trials = [trial(root, n, ended=over) for n, over in enumerate(ended, 1)]
+    limit, cursor, found = data.draw(st.integers(1, 9)), "", []
+    while True:
+        entries, cursor = logs.read(root / "t", trials=trials, cursor=cursor, limit=limit)
+        if not entries:
+            break
+        found += messages(entries)
+    assert sorted(found) == sorted(said)
+    for number in range(1, len(counts) + 1):
+        of_trial = [m for m in found if m.startswith(f"{number}.")]
+        written = root / f"t-{number}" / "1" / "m.log.jsonl"
+        lines = written.read_text().splitlines() if written.exists() else []
+        assert of_trial == [json.loads(line)["message"] for line in lines]
+
+
+def test_a_cursor_over_a_thousand_trials_is_short(tmp_path: Path) -> None:
+    trials = [trial(tmp_path, n, ended=n != 500) for n in range(1, 1001)]
+    for one in (1, 499, 500, 501, 1000):
+        put(tmp_path / f"t-{one}" / "1" / "m.log.jsonl", ("1", f"{one}"))
+    found, cursor = [], ""
+    while True:
+        entries, cursor = logs.read(tmp_path / "t", trials=trials, cursor=cursor)
+        if not entries:
+            break
+        found += messages(entries)
+    assert found == ["1", "499", "500", "501", "1000"]
+    assert len(cursor) < 200
+
+
+@pytest.mark.parametrize("name", ["=1", "=x-2", "=1-", "=1-999999999", "=0-99999999"])
+def test_a_made_up_range_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(OutOfRange):
+        logs.read(tmp_path, cursor=logs._encode({name: 0}), trials=[trial(tmp_path, 1)])

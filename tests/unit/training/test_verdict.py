@@ -246,3 +246,17 @@ def test_an_export_is_loaded_with_the_chief_s_environment_but_not_its_cluster(
     environ = json.loads(seen.read_text())
     assert environ["KERAS_BACKEND"] == "jax"
     assert not {"TF_CONFIG", "RANK", "HOME", "PYTEST_CURRENT_TEST"} & set(environ)
+
+
+def test_what_is_not_finite_of_an_objective_was_not_reported(world: World) -> None:
+    events_now(world, "eval", ("auc", 0.5, 1), ("auc", math.nan, 2))
+    failed, (warning,) = world.judge(tag="auc")
+    assert failed == ""
+    assert "The last value of the objective auc is nan at step 2" in warning
+
+
+def test_an_objective_that_was_never_finite_fails(world: World) -> None:
+    events_now(world, "eval", ("auc", math.nan, 1), ("auc", math.inf, 2))
+    failed = world.judge(tag="auc").failed
+    assert failed.startswith("NON_FINITE_OBJECTIVE: The objective 'auc' was never reported as a")
+    assert world.judge("non-finite", tag="auc").failed == ""

@@ -1,0 +1,108 @@
+"""Why a trial could not read its flags, in the words of whatever parses them; and live looks."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from mlengine.core.resources import Job, TrainingInput
+from mlengine.runtime import attemptfiles
+from mlengine.store import JobRecord
+from mlengine.training.launchers import ExitRecord, Outcome, ReplicaExit
+from mlengine.training.trialreports import TrialReports, unknown_flag
+from mlengine.training.trials import UNKNOWN_FLAG
+
+TASK = "master-replica-0"
+NAMES = ("num-layers", "rate")
+
+
+def child(*args: str) -> JobRecord:
+    params = [{"parameterName": name, "type": "DOUBLE"} for name in NAMES]
+    spec = TrainingInput(
+        args=[*args, *(f"--{name}=3" for name in NAMES)],
+        hyperparameters={"params": params, "hyperparameterMetricTag": "auc"},
+    )
+    job = Job(job_id="t/1", training_input=spec, state="RUNNING")
+    return JobRecord(seq=2, project="p", uid="t-1", job=job, attempt=1, parent="t")
+
+
+def say(attempt: Path, *lines: str) -> None:
+    with (attempt / f"{TASK}.log.jsonl").open("a") as log:
+        for line in lines:
+            row = {"timestamp": "2099-01-01T00:00:00Z", "severity": "ERROR", "message": line}
+            log.write(json.dumps(row) + "\n")
+
+
+def exit_of(outcome: Outcome = Outcome.FAILED) -> ExitRecord:
+    replica = ReplicaExit(task=TASK, role="master", index=0, exit_code=2)
+    return ExitRecord(outcome=outcome, replicas=[replica], message="", started=0, ended=1)
+
+
+SAID = {
+    "argparse": ["usage: task.py [-h] [--num_layers N]",
+                 "task.py: error: unrecognized arguments: --num-layers=3"],
+    "click": ["Usage: task.py [OPTIONS]", "Error: No such option: --num-layers"],
+    "click, which guesses": ["Error: No such option '--num-layers'. Did you mean --num_layers?"],
+    "absl": ["FATAL Flags parsing error: Unknown command line flag 'num-layers'",
+             "Pass --helpshort or --helpfull to see help on flags."],
+    "getopt": ["getopt.GetoptError: option --num-layers not recognized"],
+    "docopt": ["Unknown option: --num-layers"],
+    "fire": ["ERROR: Unexpected argument: --num-layers"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("parser", SAID)
+def test_an_unknown_flag_is_named(tmp_path: Path, parser: str) -> None:
+    say(tmp_path, "starting", *SAID[parser], "Module failed.")
+    found = unknown_flag(child(), tmp_path, exit_of())
+    assert found.startswith(f"{UNKNOWN_FLAG}The trainer does not know --num-layers.")
+    assert SAID[parser][-1 if parser != "absl" else 0][:40] in found
+    assert ("--num_layers" in found) == ("--num_layers" in " ".join(SAID[parser]))
+
+
+def test_several_flags_are_named_in_their_order(tmp_path: Path) -> None:
+    say(tmp_path, "error: unrecognized arguments: --num-layers=3 --rate=3")
+    found = unknown_flag(child(), tmp_path, exit_of())
+    assert "does not know --num-layers, --rate. " in found
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ["ValueError: --num-layers is too deep"],
+        ["error: unrecognized arguments: --data=3"],  # its user's own flag
+        ["error: unrecognized arguments: --num-layers-more=3"],
+        ["error: argument --num-layers: invalid int value: '0.5'"],
+        [],
+    ],
+)
+def test_other_failures_are_no_unknown_flags(tmp_path: Path, lines: list[str]) -> None:
+    say(tmp_path, *lines)
+    assert unknown_flag(child("--data=3"), tmp_path, exit_of()) == ""
+
+
+def test_only_who_failed_has_failed_for_it(tmp_path: Path) -> None:
+    say(tmp_path, SAID["argparse"][1])
+    assert unknown_flag(child(), tmp_path, exit_of(Outcome.SUCCEEDED)) == ""
+
+
+def test_looks_are_apart_by_a_second_at_least(tmp_path: Path) -> None:
+    now = [100.0]
+    reports = TrialReports(lambda: now[0])
+    assert reports.running(child(), tmp_path, lambda: None) is None  # it has not started
+    attemptfiles.write_json(tmp_path / attemptfiles.STARTED, {"time": 10.0, "replicas": []})
+    say(tmp_path, json.dumps({"metric": "auc", "value": 0.5, "step": 1}))
+    first = reports.running(child(), tmp_path, lambda: None)
+    assert first is not None
+    assert first["finalMetric"] == {"trainingStep": "1", "objectiveValue": 0.5}
+    assert first["hyperparameters"] == {"num-layers": "3", "rate": "3"}
+    say(tmp_path, json.dumps({"metric": "auc", "value": 0.0, "step": 2}))
+    now[0] += 0.5
+    assert reports.running(child(), tmp_path, lambda: None) is None
+    now[0] += 0.6
+    second = reports.running(child(), tmp_path, lambda: None)
+    assert second is not None
+    assert second["finalMetric"]["objectiveValue"] == 0.0
+    assert reports.ended(child(), tmp_path, None) == second
