@@ -42,13 +42,17 @@ class Node:
     """One node: the process of `ray start --block`, and all below it."""
 
     def __init__(
-        self, host: str, arguments: list[str], env: dict[str, str], log: Path, *, netns: str = ""
-    ) -> None:
+        self, host: str, arguments: list[str], env: dict[str, str], log: Path, *, netns: str = "",
+        hidden: Path | None = None,
+    ) -> None:  # fmt: skip
         self.host = host
         self.log = log
         ray = [str(Path(sys.executable).with_name("ray"))]
         if netns:
             ray = ["ip", "netns", "exec", netns, *ray]
+        if hidden:
+            cover = 'mount -t tmpfs none "$0" && exec "$@"'
+            ray = ["unshare", "--mount", "sh", "-c", cover, str(hidden), *ray]
         with log.open("wb") as out:
             self.process = subprocess.Popen(
                 [*ray, "start", f"--node-ip-address={host}", *arguments, *_FLAGS],
@@ -105,16 +109,17 @@ class RayCluster:
         dashboard: Also start what `ray job submit` speaks to, on port `dashboard_port`.
         network: Hosts are ``NETWORK.2``, ``NETWORK.3``, ...; default: of this cluster alone.
         netns: Network namespace of all nodes but the head.
+        hidden: A folder that no node sees: each has a mount namespace with something empty there.
     """
 
     def __init__(
         self, folder: Path, *, nodes: int = 3, cpus: int = 2, memory_bytes: int = 4 << 30,
-        dashboard: bool = False, network: str = "", netns: str = "",
+        dashboard: bool = False, network: str = "", netns: str = "", hidden: Path | None = None,
     ) -> None:  # fmt: skip
         dice = random.SystemRandom()
         self._network = network or f"127.{dice.randint(2, 250)}.{dice.randint(2, 250)}"
         self._folder, self._cpus, self._memory_bytes = folder, cpus, memory_bytes
-        self._netns = netns
+        self._netns, self._hidden = netns, hidden
         self._token = secrets.token_hex(16)
         self.host = f"{self._network}.2"
         self._port, self.client_port, self.dashboard_port = _free_ports(self.host, 3)
@@ -141,6 +146,11 @@ class RayCluster:
         """What whoever speaks to the cluster needs in its environment."""
         return {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": self._token}
 
+    @property
+    def caches(self) -> list[Path]:
+        """What nodes keep of engines whose folders they do not see."""
+        return list(self._folder.glob("cache-*/mlengine/node"))
+
     def add(self) -> Node:
         """Start another node; it may take seconds until it is one."""
         host = f"{self._network}.{len(self.nodes) + 2}"
@@ -165,10 +175,14 @@ class RayCluster:
         kept = {n: v for n, v in os.environ.items() if not n.startswith(("RAY_", "MLENGINE_"))}
         size = [f"--num-cpus={self._cpus}", f"--memory={self._memory_bytes}"]
         log = self._folder / f"{host}.log"
-        patience = {"RAY_raylet_start_wait_time_s": f"{_START_S:g}"}  # for a machine that is busy
+        own = {
+            "RAY_raylet_start_wait_time_s": f"{_START_S:g}",  # for a machine that is busy
+            "XDG_CACHE_HOME": str(self._folder / f"cache-{host}"),
+        }
         return Node(
-            host, [*arguments, *size], {**kept, **self.variables, **patience}, log, netns=netns
-        )
+            host, [*arguments, *size], {**kept, **self.variables, **own}, log,
+            netns=netns, hidden=self._hidden,
+        )  # fmt: skip
 
     def _is_at_home(self, nodes: int) -> bool:
         """Whether so many nodes have made their sockets."""
@@ -183,14 +197,16 @@ class RayCluster:
 
 @contextlib.contextmanager
 def ray_cluster(
-    *, nodes: int = 3, cpus: int = 2, dashboard: bool = False, network: str = "", netns: str = ""
-) -> Iterator[RayCluster]:
+    *, nodes: int = 3, cpus: int = 2, dashboard: bool = False, network: str = "", netns: str = "",
+    hidden: Path | None = None,
+) -> Iterator[RayCluster]:  # fmt: skip
     """Run a cluster in a folder of its own; nothing of it is left afterwards."""
     folder = Path(tempfile.mkdtemp(prefix="mle-ray-"))
     try:
         cluster = RayCluster(
-            folder, nodes=nodes, cpus=cpus, dashboard=dashboard, network=network, netns=netns
-        )
+            folder, nodes=nodes, cpus=cpus, dashboard=dashboard, network=network, netns=netns,
+            hidden=hidden,
+        )  # fmt: skip
         try:
             yield cluster
         finally:

@@ -143,6 +143,7 @@ LISTENERS = {
     "engine/reconciler.py",  # notices of supervisors, a Unix socket
     "prediction/gateway.py",  # the one TCP port, and its control socket
     "runtime/sidecar.py",  # one loopback port per attempt, for its own replicas
+    "runtime/tunnel.py",  # on a node: the same, for replicas that do not see the engine's home
     "runtime/worker.py",  # a Unix socket per worker
     "training/local.py",  # the same, for `local train`
     "training/ports.py",  # finds free loopback ports for replicas

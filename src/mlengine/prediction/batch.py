@@ -144,7 +144,7 @@ class BatchJobs:
         with self._carrying(*spec.input_paths):
             names, inputs = self._inputs(spec, folder)
         preparation.log(f"Reading {len(inputs)} file(s).")
-        plan = {
+        plan: dict[str, Any] = {
             "artifact": str(artifact),
             "framework": framework,
             "artifact_uri": uri,
@@ -153,9 +153,10 @@ class BatchJobs:
             **_fixed_plan(spec, folder),
         }
         (folder / "batch.json").write_text(json.dumps(plan))
-        return self._attempt(record, folder)
+        written = [plan[name] for name in ("output_dir", "progress")]
+        return self._attempt(record, folder, [str(artifact), *inputs, *written])
 
-    def _attempt(self, record: JobRecord, folder: Path) -> AttemptSpec:
+    def _attempt(self, record: JobRecord, folder: Path, places: list[str]) -> AttemptSpec:
         """Say how `runtime.batch` is run on the plan in the attempt's folder."""
         work = folder / "work"
         work.mkdir(exist_ok=True)
@@ -175,6 +176,7 @@ class BatchJobs:
             max_running_s=None,
             log_quota_bytes=self._log_quota_bytes,
             replicas=[replica],
+            places=places,
         )
 
     def _inputs(self, spec: PredictionInput, folder: Path) -> tuple[list[str], list[str]]:

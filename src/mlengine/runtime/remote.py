@@ -8,6 +8,8 @@
 The rules of who decides, who is stopped and when are `Gang`'s; here is only what differs when the
 replicas are no children of this process. An outpost (`mlengine.runtime.outpost`) does there what a
 supervisor does here with processes; it says that a replica has ended once nothing of it is left.
+Helpers of replicas run there too; but of those on nodes that do not see their files, here, as
+children of this process: `tunnel` leads to them.
 
 Standard library only.
 """
@@ -149,9 +151,10 @@ class RemoteGang(Gang):
         self, spec: Mapping[str, Any], folder: Path, replicas: Sequence[RemoteReplica], *,
         wake_descriptor: int, cancel_signalled: Callable[[], bool],
     ) -> None:  # fmt: skip
+        self._helpers = Sidecars(spec.get("sidecars") or [], folder)
         super().__init__(
             spec, folder, replicas, wake_descriptor=wake_descriptor,
-            cancel_signalled=cancel_signalled, sidecars=Sidecars([], folder),
+            cancel_signalled=cancel_signalled, sidecars=self._helpers,
             note_started=lambda: None,
         )  # fmt: skip
         self._remote = list(replicas)
@@ -167,8 +170,10 @@ class RemoteGang(Gang):
         if self._outcome:
             return False
         order: dict[str, Any] = {"tag": tag, "attempt_dir": str(self._folder)}
-        for name in ("job", "grace_s", "replicas", "sidecars"):
+        for name in ("job", "grace_s", "replicas", "sidecars", "places"):
             order[name] = self._spec.get(name)
+        order["helper_ports"] = self._helpers.ports
+        self._helpers.attach(self._selector, tag, lambda text: self._remote[0].say("ERROR", text))
         for replica in self._remote:
             replica.ask(self._agent.send)
         if self._agent.open(order, given_up=self._cancel_wanted):
@@ -192,8 +197,9 @@ class RemoteGang(Gang):
     def kill(self) -> None:
         """Kill everything at once; for a supervisor that cannot go on."""
         self._kill(self._replicas)
-        while self._living():
+        while self._living() or not self._helpers.end():
             self._listen(0.1)
+            self._reap()
 
     def _listen(self, timeout_s: float) -> bool:
         heard = super()._listen(timeout_s)
@@ -209,9 +215,6 @@ class RemoteGang(Gang):
         if time.monotonic() >= self._kill_at_s and not self._killed:
             self._killed = True
             self._kill(self._replicas)
-
-    def _reap(self) -> None:
-        """There are no children."""
 
     def _mine(self) -> list[processes.Process]:
         return []

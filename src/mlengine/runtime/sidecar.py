@@ -64,6 +64,11 @@ class Sidecars:
         return {name: value for one in self._all for name, value in one.variables.items()}
 
     @property
+    def ports(self) -> list[int]:
+        """The loopback port of each, in the order of the specification."""
+        return [int(one.socket.getsockname()[1]) for one in self._all]
+
+    @property
     def pids(self) -> list[int]:
         """The helpers that run now."""
         return [one.pid for one in self._all if one.pid]

@@ -33,6 +33,7 @@ class Program(msgspec.Struct, frozen=True, kw_only=True):
         job_dir: Where its job directory is; may be empty.
         outputs: The same, as the trainer is told it: a URI, if it reads those by itself.
         environ: The engine's own environment.
+        places: What its command and environment name of the job's buckets.
     """
 
     argv: list[str]
@@ -40,6 +41,7 @@ class Program(msgspec.Struct, frozen=True, kw_only=True):
     job_dir: str
     outputs: str
     environ: Mapping[str, str]
+    places: list[str] = []
 
 
 def replica_specs(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -35,9 +34,9 @@ from mlengine.training.places import Places, is_local, remote_trouble
 from mlengine.training.plan import ReplicaPlan, plan_replicas
 from mlengine.training.ports import Ports
 from mlengine.training.replicas import Program, replica_specs
+from mlengine.training.tfconfig import chief_role
 from mlengine.training.trialjobs import base_input, own_id
 from mlengine.training.trialreports import TrialReports, unknown_flag
-from mlengine.training.tfconfig import chief_role
 from mlengine.training.uris import takes_job_dir, takes_uris_apart
 from mlengine.training.verdict import judge
 
@@ -135,8 +134,9 @@ class TrainerJobs:
             for line in plan.describe():
                 log(line)
         environment = self._environment(spec, preparation)
+        program = self._program(spec, environment, preparation)
         replicas = replica_specs(
-            self._program(spec, environment, preparation),
+            program,
             plan,
             self._cluster(spec, plan, runtime=environment.runtime),
             record=record,
@@ -158,6 +158,7 @@ class TrainerJobs:
             replicas=replicas,
             warm=_warm_start(environment),
             sidecars=sidecars,
+            places=program.places,
         )
 
     def _give_access(
@@ -204,10 +205,16 @@ class TrainerJobs:
         layer = environment.site_packages
         verbatim = self._access is not None and layer is not None and takes_uris_apart(layer)
         argv = [str(environment.python), "-m", spec.python_module]
+        places: list[str] = []
         if verbatim:
             argv += spec.args
         else:
-            resolve = functools.partial(self._places.resolve, preparation=preparation)
+
+            def resolve(uri: str) -> str | None:
+                path = self._places.resolve(uri, preparation)
+                places.extend([path] if path else [])
+                return path
+
             argv += [localise(a, resolve) for a in spec.args]
         job_dir = outputs = ""
         if spec.job_dir:
@@ -225,6 +232,7 @@ class TrainerJobs:
             job_dir=job_dir,
             outputs=outputs,
             environ=os.environ,
+            places=places + [job_dir] * job_dir.startswith("/"),
         )
 
     def _open_job_dir(self, uri: str, preparation: Preparation, *, verbatim: bool) -> str:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import shutil
+import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from mlengine.core.errors import FailedPrecondition
+from mlengine.core.resources import Job, PredictionInput
 from mlengine.training.cluster import Cluster
 from mlengine.training.launchers import (
     AttemptSpec,
@@ -36,9 +41,20 @@ pytestmark = pytest.mark.timeout(600)
 JOBS = int(os.environ.get("MLENGINE_RAY_JOBS", "12"))
 
 
+CAN_HIDE = subprocess.run(["unshare", "--mount", "true"], capture_output=True).returncode == 0
+
+
 @pytest.fixture(scope="module")
-def on_ray() -> Iterator[Launchers]:
-    with ray_cluster() as cluster, launchers(cluster) as made:
+def hidden() -> Iterator[Path]:
+    """A folder that no node sees, if the machine allows that."""
+    folder = Path(tempfile.mkdtemp(prefix="mle-hidden-"))
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="module")
+def on_ray(hidden: Path) -> Iterator[Launchers]:
+    with ray_cluster(hidden=hidden if CAN_HIDE else None) as cluster, launchers(cluster) as made:
         yield made
 
 
@@ -219,46 +235,150 @@ def test_another_version_of_ray_is_refused_and_both_are_named(
 
 CENSUS = Path(__file__).resolve().parents[3] / "samples" / "census"
 WAITS = """
-import json, os, threading
+import json, os, threading, urllib.request
+url = os.environ["STORAGE_EMULATOR_HOST"] + "/storage/v1/b/mine/o/in%2Fx?alt=media"
+print("helper says", urllib.request.urlopen(url).read().decode(), flush=True)
 print("spec", json.loads(os.environ["TF_CONFIG"])["cluster"], flush=True)
 threading.Event().wait(600)
 """
 
 
-@pytest.fixture
-def engine(
-    on_ray: Launchers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[LiveEngine]:
-    for name, value in on_ray.cluster.variables.items():
-        monkeypatch.setenv(name, value)
-    with live_engine(tmp_path / "home", backend=on_ray.cluster.address) as engine:
+def engine_on(on_ray: Launchers, home: Path) -> contextlib.AbstractContextManager[LiveEngine]:
+    return live_engine(home, backend=on_ray.cluster.address, environ=on_ray.cluster.variables)
+
+
+def test_jobs_of_an_engine_run_on_the_cluster(on_ray: Launchers, tmp_path: Path) -> None:
+    """Two replicas that see the engine's home, with a helper each on their nodes; cancelled."""
+    with engine_on(on_ray, tmp_path / "home") as engine:
+        engine.make_bucket()
+        engine.client.write_object(BUCKET, "in/x", [b"bytes"])
+        waits = engine.upload_package(WAITS)
+        engine.submit(
+            "waits", waits, scale_tier="CUSTOM", master_type="n1-standard-4",
+            worker_type="n1-standard-4", worker_count=1,
+        )  # fmt: skip
+        lines = engine.lines("waits", until="spec")
+        assert "helper says bytes" in lines
+        assert any(line.startswith("The replica runs on 127.") for line in lines)
+        assert not any("does not see" in line for line in lines), lines
+        found = next(line for line in lines if line.startswith("spec"))
+        assert found.count("'127.") == 2 and "127.0.0.1" not in found
+        engine.client.cancel_job(P, "waits")
+        assert engine.ended("waits", timeout_s=120).state == "CANCELLED"
+
+
+# --- nodes that do not see the engine's home ---
+
+hides = pytest.mark.skipif(
+    not CAN_HIDE, reason="a mount namespace cannot be made here: every node sees every folder"
+)
+
+TRAVELS = """
+import os, subprocess, sys, threading, urllib.request
+from pathlib import Path
+home, data, out = sys.argv[1], Path(sys.argv[3]), Path(sys.argv[5])
+def wait_for(path):
+    while not path.exists():
+        threading.Event().wait(0.1)
+if '"type": "worker"' in os.environ["TF_CONFIG"]:
+    wait_for(out / "nested" / "from-master")
+    (out / "from-worker").write_text("worker")
+    threading.Event().wait(600)
+print("sees", Path(home).exists(), flush=True)
+(out / "nested").mkdir(parents=True)
+(out / "nested" / "from-master").write_text(data.read_text() * 2)
+(out / "old").unlink()
+Path("notes").write_text("in the working folder")
+metrics = Path(os.environ["CLOUD_ML_HP_METRIC_FILE"])
+metrics.parent.mkdir(parents=True, exist_ok=True)
+metrics.write_text("measured")
+url = os.environ["STORAGE_EMULATOR_HOST"] + "/storage/v1/b/mine/o/in%2Fx?alt=media"
+print("helper says", urllib.request.urlopen(url).read().decode(), flush=True)
+said = subprocess.run(["gsutil", "cat", "gs://mine/in/x"], capture_output=True, text=True)
+print("gsutil says", said.stdout, said.stderr, flush=True)
+wait_for(out / "from-worker")
+"""
+
+
+@pytest.fixture(scope="module")
+def far(on_ray: Launchers, hidden: Path) -> Iterator[LiveEngine]:
+    """An engine whose home no node sees."""
+    with engine_on(on_ray, hidden / "home") as engine:
         engine.make_bucket()
         yield engine
 
 
-def test_jobs_of_an_engine_run_on_the_cluster(engine: LiveEngine, tmp_path: Path) -> None:
-    """The census sample to its model, and a cluster of jobs that is cancelled."""
-    (archive,) = build_packages(CENSUS / "sklearn_trainer" / "trainer", tmp_path)
-    for source in (archive, CENSUS / "data/adult.data.csv.gz", CENSUS / "data/adult.test.csv.gz"):
-        engine.client.write_object(BUCKET, f"in/{source.name}", [source.read_bytes()])
-    engine.submit(
-        "census", f"gs://{BUCKET}/in/{archive.name}",
-        "--train-files", f"gs://{BUCKET}/in/adult.data.csv.gz",
-        "--eval-files", f"gs://{BUCKET}/in/adult.test.csv.gz", "--max-iter", "10",
-        job_dir=f"gs://{BUCKET}/out",
-    )  # fmt: skip
-    waits = engine.upload_package(WAITS)
-    engine.submit(
-        "waits", waits, scale_tier="CUSTOM", master_type="n1-standard-4",
+@hides
+def test_what_a_node_does_not_see_is_brought_and_comes_home(
+    far: LiveEngine, on_ray: Launchers
+) -> None:
+    far.client.write_object(BUCKET, "in/x", [b"bytes"])
+    far.client.write_object(BUCKET, "out/old", [b"removed by the trainer"])
+    far.submit(
+        "travels", far.upload_package(TRAVELS), str(far.home), "--data", f"gs://{BUCKET}/in/x",
+        job_dir=f"gs://{BUCKET}/out", scale_tier="CUSTOM", master_type="n1-standard-4",
         worker_type="n1-standard-4", worker_count=1,
     )  # fmt: skip
-    job = engine.ended("census", timeout_s=300)
-    lines = engine.lines("census")
+    job = far.ended("travels", timeout_s=300)
+    lines = far.lines("travels")
     assert job.state == "SUCCEEDED", (job.error_message, lines[-20:])
-    assert any(line.startswith("The replica runs on 127.") for line in lines)
-    names = {o.name for o in engine.client.list_objects(BUCKET, prefix="out/").items}
-    assert any(name.endswith("model.joblib") for name in names), names
-    found = next(x for x in engine.lines("waits", until="spec") if x.startswith("spec"))
-    assert found.count("'127.") == 2 and "127.0.0.1" not in found
-    engine.client.cancel_job(P, "waits")
-    assert engine.ended("waits", timeout_s=120).state == "CANCELLED"
+    assert {"sees False", "helper says bytes", "gsutil says bytes "} <= set(lines), lines
+    assert sum("does not see the folders of the engine's machine" in x for x in lines) == 2
+    names = {o.name for o in far.client.list_objects(BUCKET, prefix="out/").items}
+    assert names == {"out/nested/from-master", "out/from-worker"}
+    (attempt,) = (far.home / "jobs").glob("travels-*/1")
+    assert (attempt / "work" / "master-replica-0" / "notes").read_text() == "in the working folder"
+    assert (attempt / "hypertune" / "master-0.metrics").read_text() == "measured"
+    assert not list((attempt / "arriving").iterdir())
+    for node in on_ray.cluster.caches:
+        wait_until(lambda node=node: not list((node / "jobs").iterdir()), LONG_S)
+
+
+@hides
+def test_the_census_loop_runs_on_nodes_that_see_nothing(far: LiveEngine, tmp_path: Path) -> None:
+    """From the sample's data to its model, and to predictions of it by a batch job."""
+    (archive,) = build_packages(CENSUS / "sklearn_trainer" / "trainer", tmp_path)
+    instances = CENSUS / "instances.jsonl"
+    for source in (archive, instances, *(CENSUS / "data").glob("*.gz")):
+        far.client.write_object(BUCKET, f"census/{source.name}", [source.read_bytes()])
+    far.submit(
+        "census", f"gs://{BUCKET}/census/{archive.name}",
+        "--train-files", f"gs://{BUCKET}/census/adult.data.csv.gz",
+        "--eval-files", f"gs://{BUCKET}/census/adult.test.csv.gz", "--max-iter", "10",
+        job_dir=f"gs://{BUCKET}/trained",
+    )  # fmt: skip
+    job = far.ended("census", timeout_s=300)
+    assert job.state == "SUCCEEDED", (job.error_message, far.lines("census")[-20:])
+    names = [o.name for o in far.client.list_objects(BUCKET, prefix="trained/").items]
+    (model,) = (name for name in names if name.endswith("model.joblib"))
+    asked = PredictionInput(
+        uri=f"gs://{BUCKET}/{model.rpartition('/')[0]}", data_format="JSON", region="local",
+        input_paths=[f"gs://{BUCKET}/census/{instances.name}"], output_path=f"gs://{BUCKET}/told",
+    )  # fmt: skip
+    far.client.create_job(P, Job(job_id="batch", prediction_input=asked))
+    job = far.ended("batch", timeout_s=300)
+    assert job.state == "SUCCEEDED", (job.error_message, far.lines("batch")[-20:])
+    assert job.prediction_output is not None
+    assert job.prediction_output.prediction_count == len(instances.read_text().splitlines())
+    told = b"".join(far.client.read_object(BUCKET, "told/prediction.results-00000-of-00001"))
+    assert len(told.splitlines()) == job.prediction_output.prediction_count
+
+
+@hides
+def test_a_python_that_no_node_has_is_refused_by_name(
+    run: Callable[..., ExitRecord], hidden: Path
+) -> None:
+    """An environment that nobody's interpreter fits: one of this name says so of itself."""
+    program = hidden / "venv" / "bin" / "python"
+    program.parent.mkdir(parents=True)
+    told = {"version": "3.99", "implementation": "CPython", "python": "/no/python3.99",
+            "prefix": str(hidden / "venv"), "is_venv": True, "folders": []}  # fmt: skip
+    program.write_text(f"#!/bin/sh\necho '{json.dumps(told)}'\n")
+    program.chmod(0o700)
+    record = run(ReplicaSpec(
+        task="master-replica-0", role="master", index=0, argv=[str(program)], env={},
+        cwd=str(hidden),
+    ))  # fmt: skip
+    assert record.outcome is Outcome.FAILED
+    assert "has no CPython 3.99, which the job's environment is made for" in record.message
+    assert "on PATH as python3.99" in record.message

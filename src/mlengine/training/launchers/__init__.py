@@ -143,6 +143,8 @@ class AttemptSpec(msgspec.Struct, frozen=True, kw_only=True):
         warm: How its replicas may be forked instead of started; None starts each anew.
         sidecars: Helpers of the replicas, on the machine where they run.
         agent: Socket of the agent that runs the replicas elsewhere; empty: they run here.
+        places: Files and folders, outside of the environment, that the replicas were told to read
+            or write: they are brought to where they are not seen, and home.
     """
 
     job: str
@@ -156,6 +158,7 @@ class AttemptSpec(msgspec.Struct, frozen=True, kw_only=True):
     warm: WarmStart | None = None
     sidecars: list[SidecarSpec] = []
     agent: str = ""
+    places: list[str] = []
 
 
 class ReplicaExit(msgspec.Struct, frozen=True, kw_only=True):

@@ -29,9 +29,10 @@ import msgspec
 from mlengine.runtime import farlink
 from mlengine.runtime.concealment import conceal
 from mlengine.runtime.frames import pack
-from mlengine.training.launchers.rayattempt import Peer, RayAttempt
+from mlengine.training.launchers.rayattempt import RayAttempt
 from mlengine.training.launchers.raycluster import RayCluster, Unreachable
 from mlengine.training.launchers.rayplaces import ClusterView, Node
+from mlengine.training.launchers.raystream import Peer
 
 __all__ = ["main"]
 

@@ -1,7 +1,8 @@
 """One attempt on a Ray cluster, as the agent sees it: placed, started, listened to, given back.
 
     hold a place each ─▶ survey the nodes ─▶ start all ─▶ pull until each has ended ─▶ release
-          └──────────── the supervisor withdrew, or is gone ────────────────────────────▲
+          │                 └─ bring what a node does not see ─┘      files come home    ▲
+          └──────────── the supervisor withdrew, or is gone ─────────────────────────────┘
 
 A post that does not answer is asked again until its replica must be dead (`CERTAIN_S`), for Ray may
 be slow; only then the replica is reported as lost. Nothing is released before every replica has
@@ -17,11 +18,12 @@ import secrets
 import time
 from collections import deque
 from collections.abc import Coroutine, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
 from mlengine.runtime import attemptfiles, farlink
-from mlengine.runtime.frames import Frame, FrameReader, pack
+from mlengine.runtime.frames import pack
 from mlengine.training.launchers.raycluster import Held, RayCluster
 from mlengine.training.launchers.rayplaces import (
     ClusterView,
@@ -31,46 +33,15 @@ from mlengine.training.launchers.rayplaces import (
     relocate,
     wants,
 )
+from mlengine.training.launchers.raystream import Ending, Peer
+from mlengine.training.launchers.raytravel import Journey, Stranded
 
-__all__ = ["Peer", "RayAttempt"]
+__all__ = ["RayAttempt"]
 
 _PULL_S = 3.0
 _AGAIN_S = 0.5
 _ANSWER_S = 1.0
 _SLOW_S = 30.0
-_RECEIVE_BYTES = 1 << 16
-
-
-class Peer:
-    """The agent's end of a supervisor's socket."""
-
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._reader, self._writer = reader, writer
-        self._frames = FrameReader(max_payload_bytes=farlink.MAX_FRAME_BYTES)
-        self._ahead: deque[Frame] = deque()
-
-    async def receive(self) -> Frame | None:
-        """Return the next frame; None at the end."""
-        while not self._ahead:
-            data = await self._reader.read(_RECEIVE_BYTES)
-            if not data:
-                return None
-            self._ahead.extend(self._frames.feed(data))
-        return self._ahead.popleft()
-
-    async def send(self, kind: int, number: int, payload: bytes) -> None:
-        """Send a frame; waits while the other side has enough. Who is gone needs none."""
-        with contextlib.suppress(ConnectionError):
-            await self.post(pack(number, kind, payload))
-
-    async def post(self, data: bytes) -> None:
-        """Send bytes.
-
-        Raises:
-            ConnectionError: Nobody is there any more.
-        """
-        self._writer.write(data)
-        await self._writer.drain()
 
 
 class Surroundings(Protocol):
@@ -109,6 +80,7 @@ class RayAttempt:
         self._running = False
         self._over = [False] * len(self._replicas)
         self._unwanted = asyncio.Event()
+        self._journeys: dict[int, Journey] = {}
 
     async def run(self) -> None:
         """Run it to its end; returns when nothing of it is left on the cluster."""
@@ -150,7 +122,7 @@ class RayAttempt:
             self._holding = asyncio.ensure_future(self._cluster.hold(places))
             held = self._held = await asyncio.shield(self._holding)
             surveys = await self._survey(held)
-            if surveys is None:
+            if surveys is None or not await self._travel(held, surveys):
                 return None
             await asyncio.gather(*(self._cluster.call(post, "touch") for post in held.posts))
         except Exception as error:
@@ -184,12 +156,27 @@ class RayAttempt:
         finally:
             for probe in probes:
                 _remove_marks(probe)
-        for number, survey in enumerate(surveys):
+        for survey in surveys:
             self._ports.extend(survey["ports"])
-            if survey["missing"]:
-                await self._refuse(number, survey)
-                return None
         return surveys
+
+    async def _travel(self, held: Held, surveys: Sequence[dict[str, Any]]) -> bool:
+        """Bring to every node what it does not see; return whether all replicas can run."""
+        for number, survey in enumerate(surveys):
+            if survey["missing"]:
+                call = partial(self._cluster.call, held.posts[number])
+                replica = self._replicas[number]
+                self._journeys[number] = Journey(call, self._order, replica, survey)
+        journeys = list(self._journeys.items())
+        ends = await asyncio.gather(*(j.arrive() for _, j in journeys), return_exceptions=True)
+        for (number, journey), end in zip(journeys, ends, strict=True):
+            if isinstance(end, Stranded):
+                await self._peer.send(farlink.REFUSED, number, str(end).encode())
+                return False
+            if isinstance(end, BaseException):
+                raise end
+            await self._say(number, "INFO", journey.told)
+        return True
 
     def _probes(self, replica: dict[str, Any]) -> dict[str, str]:
         """Return what a node must see: the very folders that are here, and the interpreter."""
@@ -206,23 +193,6 @@ class RayAttempt:
             probes[program] = ""
         return probes
 
-    async def _refuse(self, number: int, survey: dict[str, Any]) -> None:
-        missing, node = survey["missing"], survey["node"]
-        program = str(self._replicas[number]["argv"][0])
-        if program in missing:
-            text = (
-                f"the node {node} has no {program}. Install the runtime's interpreter on every "
-                "node at the same path"
-            )
-        else:
-            folder = Path(missing[0]).parent
-            text = (
-                f"the node {node} does not see the folder {folder} of the engine's machine. Keep "
-                "the engine's home, and job directories that are paths, on a file system that "
-                "every node mounts at the same path"
-            )
-        await self._peer.send(farlink.REFUSED, number, text.encode())
-
     def _orders(self, surveys: Sequence[dict[str, Any]]) -> list[bytes]:
         """Return what each outpost is told: its replica, with everybody's true address."""
         found: dict[int, tuple[str, int]] = {}
@@ -230,7 +200,7 @@ class RayAttempt:
             for planned, port in zip(replica.get("ports") or [], survey["ports"], strict=True):
                 found[planned] = (survey["node"], port)
         orders = []
-        for replica, survey in zip(self._replicas, surveys, strict=True):
+        for number, (replica, survey) in enumerate(zip(self._replicas, surveys, strict=True)):
             env = relocate(replica["env"], found)
             if (replica.get("machine") or {}).get("gpus"):
                 env["CUDA_VISIBLE_DEVICES"] = ",".join(survey["gpus"])
@@ -239,6 +209,8 @@ class RayAttempt:
                 "grace_s": self._order.get("grace_s") or 0.0,
                 "sidecars": self._order.get("sidecars") or [], "replica": {**replica, "env": env},
             }  # fmt: skip
+            if number in self._journeys:
+                order = self._journeys[number].order(order)
             orders.append(json.dumps(order).encode("ascii"))
         return orders
 
@@ -247,6 +219,8 @@ class RayAttempt:
     async def _follow(self, number: int, order: bytes) -> None:
         """Start a replica and pass on what its outpost says, until it or all hope has ended."""
         assert self._held is not None
+        if number in self._journeys:
+            self._journeys[number].begin(with_others=len(self._replicas) > 1)
         post, asked_s = self._held.posts[number], time.monotonic()
         try:
             await asyncio.wait_for(self._cluster.call(post, "start", order), farlink.CERTAIN_S)
@@ -261,8 +235,8 @@ class RayAttempt:
 
     async def _listen(self, number: int, post: Any) -> str:
         """Pass on what an outpost says to its end; return why it is lost, if it is."""
-        kinds = FrameReader(max_payload_bytes=0)
-        known, last, heard_s, why = 0, 0, time.monotonic(), ""
+        ending = Ending()
+        known, heard_s, why = 0, time.monotonic(), ""
         while (left_s := heard_s + farlink.CERTAIN_S - time.monotonic()) > 0:
             try:
                 pull = self._cluster.call(post, "pull", known, _PULL_S)
@@ -272,12 +246,32 @@ class RayAttempt:
                 await asyncio.sleep(_AGAIN_S)
                 continue
             known, heard_s = known + len(data), time.monotonic()
-            last = ([last] + [frame.kind for frame in kinds.feed(data)])[-1]
+            before, data = ending.split(data)
+            if before:
+                heard_s = await self._pass_on(number, before)
             if data:
+                if why := await self._come_home(number):
+                    return why
                 heard_s = await self._pass_on(number, data)
             if ended:
-                return "" if last == farlink.ENDED else await self._wreck(post)
+                return "" if ending.seen else await self._wreck(post)
         return why
+
+    async def _come_home(self, number: int) -> str:
+        """Have here what a replica wrote elsewhere, before its end is told; return why not."""
+        journey = self._journeys.get(number)
+        if journey is None:
+            return ""
+        failed_s = 0.0
+        while True:
+            try:
+                await journey.finish()
+                return ""
+            except Exception as error:
+                failed_s = failed_s or time.monotonic()
+                if time.monotonic() - failed_s > farlink.CERTAIN_S:
+                    return f"what it wrote could not be brought home: {_short(error)}"
+                await asyncio.sleep(_AGAIN_S)
 
     async def _pass_on(self, number: int, data: bytes) -> float:
         """Give the supervisor what came; keep the outpost alive while that takes long.
@@ -332,6 +326,10 @@ class RayAttempt:
             return
         with contextlib.suppress(Exception):
             held = await self._holding
+            if self._journeys:
+                leaving = asyncio.gather(*(j.leave() for j in self._journeys.values()))
+                with contextlib.suppress(Exception):
+                    await asyncio.wait_for(leaving, farlink.LEASE_S)
             await asyncio.wait_for(self._cluster.release(held), farlink.CERTAIN_S)
 
     # --- telling ---

@@ -31,7 +31,7 @@ __all__ = ["Held", "RayCluster", "Unreachable"]
 
 _REACH_S = 20.0
 _THREADS = 64
-_CALLS_AT_ONCE = 8  # a pull waits on the node: an order must not wait behind it
+_CALLS_AT_ONCE = 16  # a pull waits on the node: an order must not wait behind it
 
 
 class Unreachable(Exception):

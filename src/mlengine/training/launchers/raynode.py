@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import secrets
 import shutil
 import socket
 import struct
@@ -30,6 +31,7 @@ _FIRST_PORT, _END_PORT = 20_000, 32_768  # as `training.ports`, and for its reas
 _MOST_KEPT_BYTES = 4 << 20
 _READ_BYTES = 256 << 10
 _LOOK_S = 5.0  # a folder made a moment ago may come late on a network disk
+_ABOVE = 3  # what lies so far above the first probe is old: who does not see it will not
 
 
 class Post:
@@ -42,7 +44,11 @@ class Post:
     """
 
     def __init__(self, code: bytes, digest: str, lease_s: float) -> None:
-        self._main = _unpack(code, digest) / "mlengine" / "runtime" / "outpost.py"
+        folder = _unpack(code, digest)
+        sys.path.insert(0, str(folder))  # what the node itself may have of mlengine is another's
+        self._main = folder / "mlengine" / "runtime" / "outpost.py"
+        self._depot: Any = None
+        self._tunnels: list[Any] = []
         self._lease_s = lease_s
         self._touched_s = time.monotonic()
         self._process: subprocess.Popen[bytes] | None = None
@@ -65,7 +71,9 @@ class Post:
         import ray  # where this runs, it is there
 
         self.touch()
-        until_s = time.monotonic() + _LOOK_S
+        first = next(iter(probes))
+        patience_s = _LOOK_S if Path(first).parents[_ABOVE - 1].exists() else 0.0
+        until_s = time.monotonic() + patience_s
         while (missing := _unseen(probes)) and time.monotonic() < until_s:
             with self._changed:
                 self._changed.wait(0.2)
@@ -75,6 +83,29 @@ class Post:
             "missing": missing,
             "gpus": [str(found) for found in ray.get_gpu_ids()],
         }
+
+    def open_depot(self) -> list[Any]:
+        """Make ready for files of the engine's machine; say where they go, and what this one is."""
+        from mlengine.runtime.depot import Depot, machine_kind
+
+        if self._depot is None:
+            self._depot = Depot(secrets.token_hex(8))
+        return [*self._depot.where(), machine_kind()]
+
+    def depot(self, method: str, *arguments: Any) -> Any:
+        """Call the `runtime.depot` of this replica."""
+        return getattr(self._depot, method)(*arguments)
+
+    def open_tunnels(self, count: int) -> list[int]:
+        """Listen for the replica's connections to its helpers; return the ports."""
+        from mlengine.runtime.tunnel import Tunnel
+
+        self._tunnels = [Tunnel() for _number in range(count)]
+        return [tunnel.port for tunnel in self._tunnels]
+
+    def tunnel(self, number: int, method: str, *arguments: Any) -> Any:
+        """Call one of the tunnels."""
+        return getattr(self._tunnels[number], method)(*arguments)
 
     def touch(self) -> None:
         """Take it that the caller is there; `start` must follow soon."""
