@@ -32,6 +32,9 @@ _SEARCHES = {
 }
 """Name → module and class."""
 
+_PLUGGED = {"optuna": ("optuna", "OptunaSearch"), "vizier": ("vizier", "VizierSearch")}
+"""The same of the packages whose own searches have names."""
+
 
 class How(enum.StrEnum):
     """Where a suggestion comes from."""
@@ -81,8 +84,8 @@ def open_search(name: str = DEFAULT) -> Search:
     """Return the search called `name`.
 
     Args:
-        name: `bayesian`, `random`, `grid`, `quasi-random`, or `optuna:SAMPLER` (such as
-            `optuna:TPESampler`) where that package is installed.
+        name: `bayesian`, `random`, `grid`, `quasi-random`; where those packages are installed also
+            `optuna:SAMPLER` and `vizier:DESIGNER`, such as `optuna:TPESampler`.
 
     Raises:
         InvalidArgument: There is no such search.
@@ -93,10 +96,10 @@ def open_search(name: str = DEFAULT) -> Search:
         'RandomSearch'
     """
     package, _, rest = name.partition(":")
-    if package == "optuna" and rest:
-        return _load("plugged", "OptunaSearch")(rest)
+    if package in _PLUGGED and rest:
+        return _load(*_PLUGGED[package])(rest)
     if name not in _SEARCHES:
-        known = [*_SEARCHES, "optuna:SAMPLER"]
+        known = [*_SEARCHES, "optuna:SAMPLER", "vizier:DESIGNER"]
         raise InvalidArgument(
             f"There is no search called '{name}'.",
             f"{did_you_mean(name, known)}There are {', '.join(known)}.",

@@ -14,6 +14,16 @@ from mlengine.tuning.search import DEFAULT, open_search
 from mlengine.tuning.space import Space
 
 OPTUNA = importlib.util.find_spec("optuna") is not None
+VIZIER = importlib.util.find_spec("vizier") is not None
+PROBLEM = Problem(
+    parameters=(
+        Parameter(name="kind", kind=Kind.CATEGORICAL, values=("a", "b")),
+        Parameter(name="x", kind=Kind.DOUBLE, low=0.5, high=0.999, scale=Scale.REVERSE_LOG),
+        Parameter(name="n", kind=Kind.INTEGER, low=1, high=64, scale=Scale.REVERSE_LOG),
+        Parameter(name="d", kind=Kind.DISCRETE, values=(1.0, 3.0), parent="kind", when=("a",)),
+    ),
+    metrics=(Metric(name="loss"),),
+)
 
 
 @pytest.mark.parametrize("name", ["bayesain", "optuna", "optuna:", "", "Random"])
@@ -44,34 +54,46 @@ def test_without_optuna_it_says_how_to_get_it() -> None:
         open_search("optuna:TPESampler")
 
 
+@pytest.mark.skipif(VIZIER, reason="Vizier is installed: nothing to ask for")
+def test_without_vizier_it_says_how_to_get_it() -> None:
+    with pytest.raises(FailedPrecondition, match="google-vizier"):
+        open_search("vizier:GP_UCB_PE")
+
+
+def test_a_designer_that_is_none_is_refused() -> None:
+    with pytest.raises(InvalidArgument, match="GP_UCB_PE"):
+        open_search("vizier:GP_UCB_EP")
+
+
 @pytest.mark.skipif(not OPTUNA, reason="needs Optuna, which is not installed here")
 class TestOptuna:
-    PROBLEM = Problem(
-        parameters=(
-            Parameter(name="kind", kind=Kind.CATEGORICAL, values=("a", "b")),
-            Parameter(name="x", kind=Kind.DOUBLE, low=0.5, high=0.999, scale=Scale.REVERSE_LOG),
-            Parameter(name="n", kind=Kind.INTEGER, low=1, high=64, scale=Scale.REVERSE_LOG),
-            Parameter(name="d", kind=Kind.DISCRETE, values=(1.0, 3.0), parent="kind", when=("a",)),
-        ),
-        metrics=(Metric(name="loss"),),
-    )
-
     @pytest.mark.parametrize("sampler", ["TPESampler", "RandomSampler", "NSGAIISampler"])
     def test_a_sampler_gives_points_of_the_space(self, sampler: str) -> None:
-        search, space = open_search(f"optuna:{sampler}"), Space(self.PROBLEM.parameters)
-        history: list[Tried] = []
-        for number in range(1, 16):
-            (found,) = search.suggest(self.PROBLEM, history)
-            space.check(found.point)
-            value = (float(found.point["x"]),) if number % 5 else None
-            history.append(
-                Tried(number=number, point=found.point, values=value, infeasible=number == 5)
-            )
-        assert len({space.key(tried.point) for tried in history}) == 15
-        assert search.suggest(self.PROBLEM, history) == search.suggest(self.PROBLEM, history)
+        _go_on(f"optuna:{sampler}", 15)
 
     def test_a_sampler_that_is_none_is_refused(self) -> None:
         with pytest.raises(InvalidArgument, match="TPESampler"):
             open_search("optuna:Nope")
         with pytest.raises(InvalidArgument, match="without arguments"):
             open_search("optuna:GridSampler")
+
+
+@pytest.mark.skipif(not VIZIER, reason="needs OSS Vizier, which is not installed here")
+@pytest.mark.parametrize("designer", ["QUASI_RANDOM_SEARCH", "EAGLE_STRATEGY"])
+def test_a_designer_gives_points_of_the_space(designer: str) -> None:
+    _go_on(f"vizier:{designer}", 8)
+
+
+def _go_on(name: str, trials: int) -> None:
+    """Some trials of a conditional space, one that runs and one that failed among them."""
+    search, space = open_search(name), Space(PROBLEM.parameters)
+    history: list[Tried] = []
+    for number in range(1, trials + 1):
+        (found,) = search.suggest(PROBLEM, history)
+        space.check(found.point)
+        value = (float(found.point["x"]),) if number % 5 else None
+        history.append(
+            Tried(number=number, point=found.point, values=value, infeasible=number == 5)
+        )
+    assert len({space.key(tried.point) for tried in history}) == trials
+    assert search.suggest(PROBLEM, history) == search.suggest(PROBLEM, history)

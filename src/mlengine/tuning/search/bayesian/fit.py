@@ -22,7 +22,7 @@ __all__ = ["fit"]
 
 # Priors, of logarithms: mean and standard deviation. A category's length is longer: any two of its
 # values are one apart, and what a choice is good for is much the same whatever else is chosen.
-_LENGTH_MEAN, _CHOICE_MEAN, _LENGTH_SD = -1.5, 0.0, 1.0
+_LENGTH_MEAN, _CHOICE_MEAN, _LENGTH_SD = -1.5, -0.5, 1.0
 _NOISE_MEAN, _NOISE_SD = math.log(1e-3), 2.0
 _BEND_SD, _SCALE_SD, _MEAN_SD = 0.5, 1.0, 1.0
 
