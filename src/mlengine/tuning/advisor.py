@@ -19,6 +19,7 @@ from collections.abc import Sequence
 import msgspec
 
 from mlengine.core.clock import Clock
+from mlengine.core.errors import Unavailable
 from mlengine.tuning.advise import Answer, Question
 from mlengine.tuning.problem import Problem, Tried
 from mlengine.tuning.search import Suggestion, open_search
@@ -57,7 +58,11 @@ class Advisor:
     def suggest(
         self, search: str, problem: Problem, history: Sequence[Tried], count: int
     ) -> list[Suggestion]:
-        """Return what to try next; fewer points, or none, only if the space has no more."""
+        """Return what to try next; fewer points, or none, only if the space has no more.
+
+        Raises:
+            Unavailable: It is closed, or was meanwhile: the next engine is to be asked.
+        """
         if is_quick(search):
             return open_search(search).suggest(problem, history, count)
         question = Question(search, problem, list(history), count)
@@ -65,6 +70,8 @@ class Advisor:
             answer = self._ask(msgspec.json.encode(question) + b"\n")
         if not answer.error:
             return answer.suggestions
+        if self._closing:
+            raise Unavailable("The engine is stopping.", "Ask again.")
         _log.warning("%d suggestion(s) at random: %s", count, answer.error)
         why = f"the {search} search failed: {answer.error}"[:500]
         found = open_search("random").suggest(problem, history, count)

@@ -20,7 +20,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any
 
 from mlengine.core.clock import Clock, rfc3339
-from mlengine.core.errors import Aborted, EngineError, FailedPrecondition, NotFound
+from mlengine.core.errors import Aborted, Cancelled, EngineError, Internal, Unavailable
 from mlengine.core.names import parse_study
 from mlengine.core.states import StudyState
 from mlengine.core.studies import StudyConfig, SuggestTrialsResponse, Trial
@@ -101,27 +101,32 @@ class Suggesting:
     def _guarded(self, project: str, operation_id: str) -> None:
         try:
             self._work(project, operation_id)
-        except EngineError as error:
+        except Unavailable as error:
             _log.warning("the operation %s is left for later: %s", operation_id, error)
-        except Exception:
-            _log.exception("the operation %s", operation_id)
+        except Exception as error:
+            self._fail(project, operation_id, error)
 
     def _work(self, project: str, operation_id: str) -> None:
-        """Do what an operation asks for, and end it."""
+        """Do what an operation asks for, which ends it."""
         operation = self._store.operation(project, operation_id)
         metadata = operation.operation.metadata
         if operation.operation.done:
             return
-        named = parse_study(operation.subject, field="name")
+        if metadata.get("isCancellationRequested"):
+            raise Cancelled("The operation was cancelled.", "Ask again.")
+        study = self._store.study(*parse_study(operation.subject, field="name"))
+        self._choose(study, operation_id, metadata)
+
+    def _fail(self, project: str, operation_id: str, error: Exception) -> None:
+        """End an operation that cannot be done; one that somebody else has done stays so."""
+        if not isinstance(error, EngineError):
+            _log.error("the operation %s", operation_id, exc_info=error)
+            error = Internal("The suggestion failed.", "See the engine's log; please report it.")
+        failure = {"code": error.rpc_code, "message": str(error)}
         try:
-            if metadata.get("isCancellationRequested"):
-                raise Aborted("The operation was cancelled.", "Ask again.")
-            study = self._store.study(*named)
-            self._choose(study, operation_id, metadata)
-        except (NotFound, FailedPrecondition, Aborted) as error:
-            # None if it was done meanwhile, by another engine: that is as good.
-            failure = {"code": error.rpc_code, "message": str(error)}
             self._store.finish_operation(project, operation_id, error=failure)
+        except EngineError as problem:
+            _log.warning("the operation %s is left for later: %s", operation_id, problem)
 
     def _choose(self, study: StudyRecord, operation_id: str, metadata: dict[str, Any]) -> None:
         """Add trials to those that there are until the client has enough, or none are left."""

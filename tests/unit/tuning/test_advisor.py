@@ -3,15 +3,19 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import msgspec
 import pytest
 
 from mlengine.core.clock import SystemClock
+from mlengine.core.errors import Unavailable
 from mlengine.tuning.advise import Answer, Question
 from mlengine.tuning.advisor import Advisor
 from mlengine.tuning.problem import Kind, Metric, Parameter, Problem, Tried
 from mlengine.tuning.search import How, Suggestion
+from tests.waiting import wait_until
 
 PROBLEM = Problem(
     parameters=(Parameter(name="x", kind=Kind.DOUBLE, low=0, high=1),),
@@ -108,7 +112,20 @@ def test_after_its_end_it_starts_nothing(make: Make) -> None:
     assert ask(advisor) == MODEL
     advisor.close()
     advisor.close()
-    assert ask(advisor).how is How.RANDOM
+    with pytest.raises(Unavailable, match="is stopping"):
+        ask(advisor)
+    assert ask(advisor, "random").how is How.RANDOM
+
+
+def test_who_waits_while_it_is_closed_is_told_so(make: Make, tmp_path: Path) -> None:
+    asked = tmp_path / "asked"
+    advisor = make(READ + f"open({str(asked)!r}, 'w').close()\n" + READ)
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(ask, advisor)
+        wait_until(asked.exists)
+        advisor.close()
+        with pytest.raises(Unavailable, match="is stopping"):
+            waiting.result(60)
 
 
 def test_the_program_answers_line_by_line_and_ends_with_its_input() -> None:

@@ -11,7 +11,14 @@ from typing import Any
 import pytest
 
 from mlengine.core.clock import SystemClock
-from mlengine.core.errors import EngineError, FailedPrecondition, InvalidArgument, NotFound
+from mlengine.core.errors import (
+    Cancelled,
+    EngineError,
+    FailedPrecondition,
+    Internal,
+    InvalidArgument,
+    NotFound,
+)
 from mlengine.core.states import StudyState
 from mlengine.core.studies import AddTrialMeasurementRequest, Study, SuggestTrialsRequest, Trial
 from mlengine.core.wire import decode
@@ -271,8 +278,25 @@ def test_an_operation_that_was_cancelled_before_it_began_hands_nothing_out(
     subject = "projects/p/locations/local/studies/s"
     modelled.store.add_operation("p", "one", metadata, subject=subject)
     modelled.studies.resume()
-    assert modelled.ended("one").error is not None
+    error = modelled.ended("one").error
+    assert error is not None
+    assert error["code"] == Cancelled.rpc_code
     assert modelled.trials() == []
+
+
+def test_a_defect_ends_the_operation_and_is_logged(
+    modelled: Service, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def break_off(*_args: object) -> list[Any]:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(modelled.advisor, "suggest", break_off)
+    request = SuggestTrialsRequest(client_id="me", suggestion_count=1)
+    operation_id = modelled.studies.suggest(*AT, request).operation_id
+    error = modelled.ended(operation_id).error
+    assert error is not None
+    assert (error["code"], "please report it" in error["message"]) == (Internal.rpc_code, True)
+    assert any(record.exc_info for record in caplog.records)
 
 
 # --- trials -------------------------------------------------------------------------------------
