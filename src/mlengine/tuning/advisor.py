@@ -29,6 +29,7 @@ __all__ = ["Advisor", "is_quick"]
 _log = logging.getLogger(__name__)
 _COMMAND = (sys.executable, "-P", "-m", "mlengine.tuning.advise")
 _PIECE = 1 << 16
+_LOOK_S = 0.5  # after which a wait sees that nobody wants the answer any more
 _KEPT_VARIABLES = ("PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "LD_LIBRARY_PATH",
                    "PYTHONPATH")  # fmt: skip
 
@@ -80,9 +81,6 @@ class Advisor:
     def close(self) -> None:
         """End the process, also while somebody waits for its answer; start no other."""
         self._closing = True
-        process = self._process
-        if process is not None:
-            process.kill()
         with self._turn:
             self._end()
 
@@ -128,11 +126,11 @@ class Advisor:
         left, answer = memoryview(question), bytearray()
         while not answer.endswith(b"\n"):
             patience = deadline - self._clock.monotonic_s()
-            readable, writable, _ = select.select(
-                [frm], [to] if left else [], [], max(patience, 0.0)
-            )
-            if not readable and not writable:
+            if patience <= 0 or self._closing:
                 raise TimeoutError
+            readable, writable, _ = select.select(
+                [frm], [to] if left else [], [], min(patience, _LOOK_S)
+            )
             if writable:
                 left = left[os.write(to, left[:_PIECE]) :]
             if readable:
