@@ -226,6 +226,11 @@ def test_every_way_to_tell_the_objective_counts_and_nan_does_not(engine: LiveEng
     by_how = {t["hyperparameters"]["how"]: t for t in job.training_output.trials}
     assert len(by_how) == len(job.training_output.trials) == 5  # there is no other point
     silent = by_how.pop("never")
+    told_by = {s.run.partition("/")[0]: s.source for s in engine.client.job_metrics(P, "told")}
+    number = {how: trial["trialId"] for how, trial in by_how.items()}
+    assert told_by[number["report"]] == "hypertune"
+    assert told_by[number["print"]] == "log"
+    assert told_by[number["v1"]] == told_by[number["v2"]] == "tensorboard"
     for told in by_how.values():
         assert told["finalMetric"] == {"trainingStep": "2", "objectiveValue": 0.25}, told
         assert [m["objectiveValue"] for m in told["allMetrics"]] == [0.5, 0.25]

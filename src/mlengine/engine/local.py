@@ -126,7 +126,10 @@ class LocalEngine(LocalStudies):
         record = self._jobs.record(project, job_id)
         attempt_dirs = self._jobs.attempt_dirs(record)
         job_dir = self._job_dir(record.job, attempt_dirs)
-        return job_metrics(job_dir, attempt_dirs, tag=tag)
+        found = job_metrics(job_dir, attempt_dirs, tag=tag)
+        for trial, folders in self._jobs.trial_dirs(record).items():
+            found += job_metrics(None, folders, tag=tag, run=trial)
+        return found
 
     def _job_dir(self, job: Job, attempt_dirs: Sequence[Path]) -> Path | None:
         """Return where a training job's directory, or its event files, lie on this machine."""

@@ -263,6 +263,11 @@ class Jobs:
         found = [folder / str(number) for number in range(1, record.attempt + 1)]
         return [path for path in found if path.is_dir()]
 
+    def trial_dirs(self, record: JobRecord) -> dict[str, list[Path]]:
+        """Return the folders of the attempts of a tuning job's trials, by trial."""
+        trials = self._store.children(record) if is_tuning(record.job) else []
+        return {trial_of(child): self.attempt_dirs(child) for child in trials}
+
     def read_logs(
         self, project: str, job_id: str, *, cursor: str, task_name: str, wait_s: float
     ) -> tuple[Sequence[LogEntry], str, bool]:

@@ -110,7 +110,7 @@ def read_metrics(
 
 
 def job_metrics(
-    job_dir: Path | None, attempt_dirs: Iterable[Path], *, tag: str = ""
+    job_dir: Path | None, attempt_dirs: Iterable[Path], *, tag: str = "", run: str = ""
 ) -> list[MetricSeries]:
     """Return what a job reported as the API shows it.
 
@@ -118,8 +118,11 @@ def job_metrics(
         job_dir: See `read_metrics`.
         attempt_dirs: See `read_metrics`.
         tag: Only this metric, or the one that is called by its other name (`aliases`).
+        run: Of a trial, which: its runs are called by it, as event files' are by their folder.
     """
     found = read_metrics(job_dir, attempt_dirs).series
+    if run:
+        found = [s._replace(run=f"{run}/{s.run.removesuffix(f'/{run}')}") for s in found]
     return [_resource(s) for s in (with_tag(found, tag) if tag else found)]
 
 

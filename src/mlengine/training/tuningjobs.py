@@ -63,6 +63,7 @@ class _Study(msgspec.Struct, frozen=True, kw_only=True):
     study: StudyRecord
     trials: dict[int, TrialRecord]
     children: dict[int, JobRecord]
+    asking: bool
 
     @property
     def alive(self) -> int:
@@ -133,22 +134,29 @@ class TuningJobs:
     # --- looking ---
 
     def _read(self, record: JobRecord) -> _Study:
+        # Asked first: what a suggestion that was not under way any more has added is seen then.
+        asking = self._background.working(record.uid)
         study = self._books.study(record)
-        # The trials first: a child whose trial is not seen yet would be nobody's.
         trials = {t.number: t for t in self._books.trials(study, record)}
         children = {_number(child): child for child in self._store.children(record)}
         asked = hyperparameters_of(record.job.training_input or TrainingInput())
-        return _Study(record=record, asked=asked, study=study, trials=trials, children=children)
+        return _Study(
+            record=record,
+            asked=asked,
+            study=study,
+            trials=trials,
+            children=children,
+            asking=asking,
+        )
 
     def _facts(self, seen: _Study) -> Books:
-        uid = seen.record.uid
         return Books(
             max_trials=seen.asked.trials,
             max_parallel=seen.asked.parallel,
             max_failed=seen.asked.max_failed_trials,
             trials=[_fact(t, seen.children.get(n)) for n, t in seen.trials.items()],
-            exhausted=uid in self._exhausted,
-            asking=self._background.working(uid),
+            exhausted=seen.record.uid in self._exhausted,
+            asking=seen.asking,
             cancelling=seen.record.state is JobState.CANCELLING,
             given_up=seen.record.job.error_message,
         )
