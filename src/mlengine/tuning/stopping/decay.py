@@ -13,6 +13,7 @@ fewer there are to learn that from, the heavier the tails.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 
@@ -24,7 +25,7 @@ __all__ = ["DecayCurve"]
 
 _LEAST = 4  # readings; two are spent on the fit
 _MOST = 48  # blocks of readings that a fit looks at
-_WITNESSES = 16  # ended trials that a prediction is tried on
+_WITNESSES = 8  # ended trials that a prediction is tried on
 _WHOLE = 0.9  # of the longest training: what counts as run out
 
 
@@ -108,7 +109,8 @@ def _fit(course: Course, whole: float) -> tuple[float, float] | None:
     if len(course) < _LEAST or course[-1][0] <= first or whole <= first:
         return None
     blocks = _blocks([((place - first) / (whole - first), value) for place, value in course])
-    found = [fit for decay in _DECAYS if (fit := _least_squares(blocks, decay)) is not None]
+    values = [value for _place, value in blocks]
+    found = [_least_squares(values, shape) for shape in _shapes(tuple(p for p, _v in blocks))]
     if not found:
         return None
     top = max(log_weight for log_weight, _mean, _variance in found)
@@ -121,25 +123,34 @@ def _fit(course: Course, whole: float) -> tuple[float, float] | None:
     return mean, variance / total
 
 
-def _least_squares(
-    course: Course, decay: Callable[[float], float]
-) -> tuple[float, float, float] | None:
-    """Return the log weight of a decay, and mean and variance of what it says comes at 1."""
-    size = len(course)
-    xs = [decay(place) for place, _value in course]
-    x_mean = sum(xs) / size
-    y_mean = sum(value for _place, value in course) / size
-    sxx = sum((x - x_mean) ** 2 for x in xs)
-    if sxx < 1e-12:
-        return None  # it has come down before the first reading: it says nothing
-    sxy = sum((x - x_mean) * (y - y_mean) for x, (_place, y) in zip(xs, course, strict=True))
-    height = sxy / sxx
-    rss = 1e-12 + sum(
-        (y - y_mean - height * (x - x_mean)) ** 2 for x, (_place, y) in zip(xs, course, strict=True)
-    )
-    ahead = decay(1.0) - x_mean
-    variance = rss / (size - 2) * (1 + 1 / size + ahead * ahead / sxx)
-    return -size / 2 * math.log(rss), y_mean + height * ahead, variance
+_Shape = tuple[tuple[float, ...], float, float]
+"""A decay at some places: its values less their mean, the sum of their squares, and its end."""
+
+
+@functools.lru_cache(maxsize=128)
+def _shapes(places: tuple[float, ...]) -> list[_Shape]:
+    """Return the decays at some places: those of one study report at the same ones."""
+    shapes = []
+    for decay in _DECAYS:
+        xs = [decay(place) for place in places]
+        mean = sum(xs) / len(xs)
+        centred = tuple(x - mean for x in xs)
+        squares = sum(x * x for x in centred)
+        if squares >= 1e-12:  # else it has come down before the first reading, and says nothing
+            shapes.append((centred, squares, decay(1.0) - mean))
+    return shapes
+
+
+def _least_squares(values: list[float], shape: _Shape) -> tuple[float, float, float]:
+    """Return the log weight of a decay, and mean and variance of what it says comes at the end."""
+    xs, squares, ahead = shape
+    size = len(values)
+    mean = sum(values) / size
+    products = sum(x * y for x, y in zip(xs, values, strict=True))
+    spread = sum((y - mean) ** 2 for y in values)
+    rest = 1e-12 + max(0.0, spread - products * products / squares)
+    variance = rest / (size - 2) * (1 + 1 / size + ahead * ahead / squares)
+    return -size / 2 * math.log(rest), mean + products / squares * ahead, variance
 
 
 def _blocks(course: Course) -> Course:
