@@ -101,7 +101,8 @@ def picture(frames: Sequence[Frame], file: Path) -> str:
     matplotlib.use("agg")
     from matplotlib import pyplot
 
-    shown = [frame for frame in frames if frame.losses]
+    if not (shown := [frame for frame in frames if frame.losses]):
+        return "no picture: nothing has been run"
     figure, places = pyplot.subplots(
         1, len(shown), figsize=(4.5 * len(shown), 4), squeeze=False, layout="constrained"
     )
