@@ -140,11 +140,11 @@ def test_a_killed_engine_loses_no_trial_and_gives_none_twice(engine: LiveEngine)
         running = [pool.submit(client.run) for client in clients]
         for _kill in range(KILLS):
             for _trial in range(TRIALS_A_KILL):
-                assert acks.acquire(timeout=120)
+                assert acks.acquire(timeout=300)
             engine.kill()
             engine.start()
         for future in running:
-            future.result(180)
+            future.result(300)
     trials = {t.name.rpartition("/")[2]: t for t in engine.client.list_trials(*AT)}
     assert list(trials) == [str(n) for n in range(1, points + 1)], "ids without a gap"
     tried = sorted(t.parameters[0].int_value or 0 for t in trials.values())
