@@ -128,7 +128,10 @@ class BayesianSearch:
             if not past.is_taken(point):
                 told = belief.told(row)
                 mean, spread = told or (None, None)
-                return row, Suggestion(point=point, how=How.MODEL, mean=mean, spread=spread)
+                why = f"within {reach:.2g} of the best point" if reach else ""
+                return row, Suggestion(
+                    point=point, how=How.MODEL, mean=mean, spread=spread, why=why
+                )
         drawn = past.source("drawn")
         point = past.unused(lambda: past.space.sample(drawn))
         why = "every point that the model proposed is taken"

@@ -42,7 +42,8 @@ class Outcomes:
 
     def spreads(self, errors: Array) -> Array:
         """Return the variances, in bent units, of values with these standard errors."""
-        if not len(errors) or not errors.any():
+        errors = np.where(np.isfinite(errors), errors, 0.0)
+        if not errors.any():
             return np.zeros(len(errors))
         return (errors / self._largest * self._slope()) ** 2
 
