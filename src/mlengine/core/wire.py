@@ -79,7 +79,9 @@ def encode(resource: Resource) -> dict[str, Any]:
     out: dict[str, Any] = {}
     for field in _fields_in_order(type(resource)):
         value = getattr(resource, field.attribute)
-        if value is None or value == "" or value is False or value == [] or value == {}:
+        if value is None or value is False or value == [] or value == {}:
+            continue
+        if value == "" and field.unset is not None:
             continue
         if isinstance(value, int | float) and not isinstance(value, bool) and value == field.unset:
             continue

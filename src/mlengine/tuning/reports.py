@@ -16,12 +16,14 @@ from mlengine.tuning.space import Space
 __all__ = [
     "best_of",
     "check_measurement",
+    "check_parameters",
     "chosen_final",
     "finals",
     "parameters_of",
     "point_of",
     "suggested",
     "tried",
+    "usable",
 ]
 
 _FIELDS = {

@@ -150,3 +150,16 @@ def test_what_names_no_model_is_refused(name: str) -> None:
 def test_a_bare_model_is_not_a_version() -> None:
     with pytest.raises(InvalidArgument, match="Append /versions/VERSION"):
         names.parse_version("projects/p/models/m", field="name")
+
+
+def test_a_studys_name_is_taken_apart_as_it_was_put_together() -> None:
+    ref = names.StudyRef("p", "local", "a_-1")
+    assert names.parse_study(names.study_name(*ref), field="name") == ref
+    assert names.trial_name(*ref, 7) == names.study_name(*ref) + "/trials/7"
+    assert names.operation_name("p", "o", "local") == "projects/p/locations/local/operations/o"
+    for wrong in ("", "projects/p/studies/s", names.trial_name(*ref, 7), "projects/p/locations/l"):
+        with pytest.raises(InvalidArgument, match="names no study"):
+            names.parse_study(wrong, field="name")
+    for wrong in ("", "0", "01", "-1", "1.0", "٣", "9" * 19):
+        with pytest.raises(InvalidArgument, match="The trial id"):
+            names.check_trial_id(wrong, field="name")

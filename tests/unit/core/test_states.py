@@ -6,9 +6,14 @@ import pytest
 
 from mlengine.core.states import (
     JOB_MOVES,
+    PENDING_TRIAL_STATES,
+    STUDY_MOVES,
     TERMINAL_JOB_STATES,
+    TRIAL_MOVES,
     VERSION_MOVES,
     JobState,
+    StudyState,
+    TrialState,
     VersionState,
     may_move,
 )
@@ -64,3 +69,12 @@ def test_a_version_goes_only_from_where_it_rests() -> None:
     leaving = {frm for frm, ends in VERSION_MOVES.items() if VersionState.DELETING in ends}
     assert leaving == {VersionState.READY, VersionState.FAILED}
     assert VersionState.CREATING not in set().union(*VERSION_MOVES.values())
+
+
+def test_what_is_over_of_a_study_or_trial_stays_over() -> None:
+    assert set(STUDY_MOVES) == set(StudyState)
+    assert set(TRIAL_MOVES) == set(TrialState)
+    over = [frm for moves in (STUDY_MOVES, TRIAL_MOVES) for frm, ends in moves.items() if not ends]
+    assert over == [StudyState.COMPLETED, TrialState.COMPLETED]
+    assert {TrialState.ACTIVE, TrialState.STOPPING} == PENDING_TRIAL_STATES
+    assert all(TrialState.COMPLETED in TRIAL_MOVES[state] for state in PENDING_TRIAL_STATES)
