@@ -280,7 +280,8 @@ def test_cancel_stops_all_trials(engine: LiveEngine, tmp_path: Path) -> None:
     assert job.state == "CANCELLED"
     assert job.training_output is not None
     assert {t["state"] for t in job.training_output.trials} <= {"SUCCEEDED", "CANCELLED"}
-    assert not [words for words in engine.processes() if "runtime/supervisor.py" in words]
+    marks = ("runtime/supervisor.py", "trainer.task")
+    wait_until(lambda: not [w for w in engine.processes() if any(mark in w for mark in marks)])
     tune(engine, "back", package, never, maxTrials=1, resumePreviousJobId="gone")
     wait_until(lambda: _running(engine, "back"), 120)
     (trial,) = _running(engine, "back")
