@@ -29,7 +29,7 @@ __all__ = ["Belief"]
 Array = NDArray[np.float64]
 
 _FIT_LIMIT, _MODEL_LIMIT = 160, 480
-_FAILED_LIMIT = 200
+_FAILED_LIMIT = _RUNNING_LIMIT = 200
 _INCUMBENTS = 5
 
 
@@ -43,7 +43,8 @@ class Belief:
 
     Attributes:
         flat: All costs are equal: there is nothing to model.
-        order: Indices of the finished trials, best first.
+        incumbents: Rows of the points of which the best is believed, best first.
+        stale: How many trials have ended since the best one did.
     """
 
     def __init__(self, features: Features, past: Past, source: np.random.Generator) -> None:
@@ -54,7 +55,6 @@ class Belief:
         self.flat = not any(outcomes.bent.any() for outcomes in self._outcomes)
         if self.flat:
             return
-        self._features = features
         rows = features.rows([tried.point for tried in ended])
         noise = np.zeros(len(ended))
         if len(metrics) == 1:
@@ -85,7 +85,7 @@ class Belief:
         Nothing near to them looks uncertain any more (Ginsbourger et al., 2010).
         """
         if len(running):
-            rows = np.array(running)
+            rows = np.array(running[-_RUNNING_LIMIT:])
             self._process = self._process.given(rows, self._process.believe(rows)[0])
 
     def __call__(self, rows: Array) -> Array:
