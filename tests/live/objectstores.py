@@ -52,7 +52,7 @@ def fake_gcs(folder: Path, *buckets: str, port: int = 0) -> Iterator[str]:
             stdout=out, stderr=out,
         )  # fmt: skip
     try:
-        wait_until(lambda: _port_of(process.pid), 20, message=log.read_text())
+        wait_until(lambda: _port_of(process.pid), 60, message=log.read_text())
         url = f"http://127.0.0.1:{_port_of(process.pid)}"
         for bucket in buckets:
             make_gcs_bucket(url, bucket)

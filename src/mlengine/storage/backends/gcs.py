@@ -110,7 +110,7 @@ class GcsStore:
             what=what, is_streamed=True,
         )  # fmt: skip
         if answer.status not in (200, 206) or (offset and answer.status != 206):
-            answer.release_conn()
+            answer.close()  # its connection holds what nobody reads
             if answer.status == 404:
                 raise Aborted(f"{what} was replaced or removed while it was read.", "Read again.")
             raise refusal(answer.status, what)

@@ -85,7 +85,7 @@ class Wire:
         except (urllib3.exceptions.HTTPError, OSError) as error:
             raise Broken(_why(error)) from None
         if answer.status in _PASSING:
-            answer.release_conn()
+            answer.close()  # its connection holds what nobody reads
             raise Broken(f"the store answers {answer.status}")
         return answer
 
