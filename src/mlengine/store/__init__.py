@@ -431,6 +431,12 @@ class Store(Protocol):
         ...
 
     def trial(self, study: StudyRecord, number: int) -> TrialRecord: ...
+    def trial_of(
+        self, project: str, location: str, study_id: str, number: int
+    ) -> tuple[StudyRecord, TrialRecord]:
+        """Return a trial together with its study, both of one moment."""
+        ...
+
     def trials(
         self, study: StudyRecord, *, after: int = 0, numbers: Collection[int] = ()
     ) -> Sequence[TrialRecord]:

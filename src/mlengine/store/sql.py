@@ -259,6 +259,11 @@ class SqlStore:
     def trial(self, study: StudyRecord, number: int) -> TrialRecord:
         return self._database.read(trials.get, study, number)
 
+    def trial_of(
+        self, project: str, location: str, study_id: str, number: int
+    ) -> tuple[StudyRecord, TrialRecord]:
+        return self._database.read(trials.get_of, project, location, study_id, number)
+
     def trials(
         self, study: StudyRecord, *, after: int = 0, numbers: Collection[int] = ()
     ) -> Sequence[TrialRecord]:

@@ -24,6 +24,7 @@ __all__ = [
     "add",
     "count",
     "get",
+    "get_of",
     "hand_out",
     "listed",
     "measure",
@@ -90,6 +91,13 @@ def get(tx: Transaction, study: StudyRecord, number: int) -> TrialRecord:
             field="name",
         )
     return found[0]
+
+
+def get_of(
+    tx: Transaction, project: str, location: str, study_id: str, number: int
+) -> tuple[StudyRecord, TrialRecord]:
+    study = studies.get(tx, project, location, study_id)
+    return study, get(tx, study, number)
 
 
 def listed(

@@ -276,8 +276,9 @@ class Studies:
     def _trial(
         self, project: str, location: str, study_id: str, trial_id: str
     ) -> tuple[StudyRecord, TrialRecord]:
-        study = self.record(project, location, study_id)
-        return study, self._store.trial(study, check_trial_id(trial_id, field="name"))
+        check_study_id(study_id, field="name")
+        number = check_trial_id(trial_id, field="name")
+        return self._store.trial_of(project, location, study_id, number)
 
     def _view(self, study: StudyRecord, record: TrialRecord) -> Trial:
         measured = self._store.measurements(study, number=record.number)

@@ -62,14 +62,13 @@ class Suggesting:
         operation_id = f"suggest_{study.study_id}-{uuid.uuid4().hex}"
         now = rfc3339(self._clock.now())
         metadata = suggest_metadata(study.name, client_id, count, now=now)
+        search = algorithm_of(study.study.study_config or StudyConfig())
         ending = self._ending(study, operation_id, metadata)
-        if self._store.hand_out(study, client_id, count, ending=ending) is None:
-            search = algorithm_of(study.study.study_config or StudyConfig())
-            if is_quick(search) or study.state is not StudyState.ACTIVE:
-                self._choose(study, operation_id, metadata)
-            else:
-                self._store.add_operation(study.project, operation_id, metadata, subject=study.name)
-                wait([self._begin(study.project, operation_id)], timeout=_WAIT_S)
+        if is_quick(search) or study.state is not StudyState.ACTIVE:
+            self._choose(study, operation_id, metadata)
+        elif self._store.hand_out(study, client_id, count, ending=ending) is None:
+            self._store.add_operation(study.project, operation_id, metadata, subject=study.name)
+            wait([self._begin(study.project, operation_id)], timeout=_WAIT_S)
         return self._store.operation(study.project, operation_id)
 
     def resume(self) -> None:

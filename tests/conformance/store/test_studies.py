@@ -155,6 +155,7 @@ def test_trials_are_listed_by_number_all_or_some(store: Store) -> None:
     assert store.trials(study, after=600) == []
     assert store.count_trials(study) == 600
     assert store.trial(study, 7) == found[6]
+    assert store.trial_of("p", "local", "s", 7) == (again(store, study), found[6])
 
 
 @pytest.mark.parametrize(("frm", "to"), list(itertools.product(TrialState, TrialState)), ids=str)
