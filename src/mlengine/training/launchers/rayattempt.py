@@ -81,6 +81,8 @@ class RayAttempt:
         self._over = [False] * len(self._replicas)
         self._unwanted = asyncio.Event()
         self._journeys: dict[int, Journey] = {}
+        self._is_clean = True
+        self._began_s, self._told_to_wait = time.monotonic(), False
 
     async def run(self) -> None:
         """Run it to its end; returns when nothing of it is left on the cluster."""
@@ -119,8 +121,11 @@ class RayAttempt:
             await self._tell_all(farlink.REFUSED, str(error))
             return None
         try:
-            self._holding = asyncio.ensure_future(self._cluster.hold(places))
-            held = self._held = await asyncio.shield(self._holding)
+            self._holding = asyncio.ensure_future(self._cluster.hold(places, self._unwanted))
+            if not await self._have([self._holding]):
+                self._unwanted.set()
+                return None
+            held = self._held = self._holding.result()
             surveys = await self._survey(held)
             if surveys is None or not await self._travel(held, surveys):
                 return None
@@ -142,16 +147,9 @@ class RayAttempt:
             ))
             for post, replica, probe in zip(held.posts, self._replicas, probes, strict=True)
         ]  # fmt: skip
-        began_s, told = time.monotonic(), False
         try:
-            while not all(one.done() for one in asked):
-                await asyncio.wait(asked, timeout=_ANSWER_S)
-                if self._around.problem:
-                    await self._tell_all(farlink.LOST, self._around.problem)
-                    return None
-                if not told and time.monotonic() - began_s > _SLOW_S:
-                    told = True
-                    await self._say(0, "INFO", "Waiting for room on the cluster.")
+            if not await self._have(asked):
+                return None
             surveys: list[dict[str, Any]] = [one.result() for one in asked]
         finally:
             for probe in probes:
@@ -159,6 +157,18 @@ class RayAttempt:
         for survey in surveys:
             self._ports.extend(survey["ports"])
         return surveys
+
+    async def _have(self, asked: Sequence[asyncio.Future[Any]]) -> bool:
+        """Wait for answers of the cluster; return whether there is one to give them."""
+        while not all(one.done() for one in asked):
+            await asyncio.wait(asked, timeout=_ANSWER_S)
+            if self._around.problem:
+                await self._tell_all(farlink.LOST, self._around.problem)
+                return False
+            if not self._told_to_wait and time.monotonic() - self._began_s > _SLOW_S:
+                self._told_to_wait = True
+                await self._say(0, "INFO", "Waiting for room on the cluster.")
+        return True
 
     async def _travel(self, held: Held, surveys: Sequence[dict[str, Any]]) -> bool:
         """Bring to every node what it does not see; return whether all replicas can run."""
@@ -168,13 +178,19 @@ class RayAttempt:
                 replica = self._replicas[number]
                 self._journeys[number] = Journey(call, self._order, replica, survey)
         journeys = list(self._journeys.items())
-        ends = await asyncio.gather(*(j.arrive() for _, j in journeys), return_exceptions=True)
-        for (number, journey), end in zip(journeys, ends, strict=True):
-            if isinstance(end, Stranded):
-                await self._peer.send(farlink.REFUSED, number, str(end).encode())
+        arrivals = [self._task(journey.arrive()) for _, journey in journeys]
+        try:
+            if not await self._have(arrivals):
                 return False
-            if isinstance(end, BaseException):
-                raise end
+        finally:
+            for arrival in arrivals:
+                arrival.cancel()
+        for (number, journey), arrival in zip(journeys, arrivals, strict=True):
+            try:
+                await arrival
+            except Stranded as error:
+                await self._peer.send(farlink.REFUSED, number, str(error).encode())
+                return False
             await self._say(number, "INFO", journey.told)
         return True
 
@@ -230,6 +246,7 @@ class RayAttempt:
         else:
             why = await self._listen(number, post)
         if why:
+            self._is_clean = False
             await self._peer.send(farlink.LOST, number, why.encode())
         self._over[number] = True
 
@@ -242,11 +259,12 @@ class RayAttempt:
                 pull = self._cluster.call(post, "pull", known, _PULL_S)
                 data, ended = await asyncio.wait_for(pull, left_s)
             except Exception as error:
-                why = _short(error)
+                self._is_clean, why = False, _short(error)
                 await asyncio.sleep(_AGAIN_S)
                 continue
             known, heard_s = known + len(data), time.monotonic()
             before, data = ending.split(data)
+            self._over[number] = ending.seen  # no order is for it any more
             if before:
                 heard_s = await self._pass_on(number, before)
             if data:
@@ -284,6 +302,7 @@ class RayAttempt:
         while not sent.done():
             await asyncio.wait({sent}, timeout=_PULL_S)
             if not sent.done():
+                self._is_clean = False
                 with contextlib.suppress(Exception):
                     beat = self._cluster.call(self._held.posts[number], "tell", farlink.ORDER_BEAT)
                     await asyncio.wait_for(beat, _PULL_S)
@@ -315,6 +334,7 @@ class RayAttempt:
     async def _deliver(self, number: int, order: bytes) -> None:
         """Bring an order to an outpost, however often that takes."""
         while self._held is not None and self._running and not self._over[number]:
+            self._is_clean = False
             try:
                 await self._cluster.call(self._held.posts[number], "tell", order)
                 return
@@ -323,6 +343,9 @@ class RayAttempt:
 
     async def _release(self) -> None:
         if self._holding is None:
+            return
+        if self._held and self._running and self._is_clean and not self._journeys:
+            self._cluster.keep(self._held)  # every call was answered: none comes late
             return
         with contextlib.suppress(Exception):
             held = await self._holding

@@ -124,7 +124,7 @@ def moves_of(baggage: Baggage, roots: list[str], python: str, folders: str) -> d
         python: The node's interpreter.
         folders: The node's folder for all of them.
     """
-    digests = {root: _digest(root, json.dumps(baggage.roots[root])) for root in sorted(roots)}
+    digests = {root: _digest(root, baggage.roots[root]) for root in sorted(roots)}
     facts = [python, sorted(digests.items())]
     keys = {
         root: hashlib.sha256(json.dumps([root, facts]).encode()).hexdigest()[:32] for root in roots
@@ -132,6 +132,13 @@ def moves_of(baggage: Baggage, roots: list[str], python: str, folders: str) -> d
     return {root: f"{folders}/{key}" for root, key in keys.items()}
 
 
+def _digest(root: str, found: Mapping[str, str]) -> str:
+    """Digest a folder; an environment, which only installers change, as long as none did."""
+    if (Path(root) / _VENV).exists():
+        return _digest_once(root, json.dumps(found))
+    return content_digest(root)
+
+
 @functools.lru_cache(maxsize=64)
-def _digest(root: str, _fingerprints: str) -> str:
+def _digest_once(root: str, _found: str) -> str:
     return content_digest(root)

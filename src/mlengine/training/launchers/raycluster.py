@@ -7,6 +7,7 @@ thread of the pool, and what it answers is a future that nobody has to wait for.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import logging
 import os
@@ -25,12 +26,15 @@ import mlengine
 import mlengine.runtime
 from mlengine.runtime import farlink
 from mlengine.training.launchers import raynode
-from mlengine.training.launchers.rayplaces import Node
+from mlengine.training.launchers.rayplaces import Node, fits
 
-__all__ = ["Held", "RayCluster", "Unreachable"]
+__all__ = ["Held", "RayCluster", "Unreachable", "Unwanted"]
 
 _REACH_S = 20.0
 _THREADS = 64
+_KEPT_S = 2.0
+_LOOK_S = 0.05
+_RENEW_S = 5.0
 _CALLS_AT_ONCE = 16  # a pull waits on the node: an order must not wait behind it
 
 
@@ -42,11 +46,16 @@ class Unreachable(Exception):
         self.final = final
 
 
+class Unwanted(Exception):
+    """What was asked for is not wanted any more."""
+
+
 class Held(NamedTuple):
     """What the cluster reserves for an attempt."""
 
     group: Any
     posts: list[Any]
+    bundles: list[dict[str, float]]
 
 
 class RayCluster:
@@ -62,6 +71,11 @@ class RayCluster:
         self._ray: Any = None
         self._code: Any = None
         self._digest = ""
+        self._held: list[Held] = []
+        self._idle: list[Held] = []
+        self._queue: list[object] = []
+        self._seen: list[Node] = []
+        self._expiries: set[asyncio.Task[None]] = set()
 
     def connect(self) -> None:
         """Connect; may take seconds.
@@ -95,12 +109,59 @@ class RayCluster:
                     name=node["NodeManagerAddress"], cpus=has.get("CPU", 0.0),
                     memory_bytes=int(has.get("memory", 0)), gpus=int(has.get("GPU", 0)),
                 ))  # fmt: skip
+        self._seen = found
         return found
 
-    async def hold(self, bundles: Sequence[dict[str, float]]) -> Held:
-        """Ask for a place for each bundle; their posts answer once they all have one."""
+    async def hold(self, bundles: Sequence[dict[str, float]], unwanted: asyncio.Event) -> Held:
+        """Have a place for each bundle; their posts answer once they all have one.
+
+        Attempts wait here, one behind the other, for what others of this engine hold, because posts
+        that one leaves are taken over by the next: a new post is a process that takes a second to
+        start. What others hold on the cluster is waited for by the posts.
+
+        Raises:
+            Unwanted: It was given up meanwhile.
+        """
+        me = object()
+        self._queue.append(me)
+        try:
+            while not unwanted.is_set():
+                if self._queue[0] is me:
+                    if (kept := await self._renewed(bundles)) is not None:
+                        return kept
+                    if self._fits(bundles):
+                        return await self._have(bundles)
+                    for held in self._take_idle():
+                        await self.release(held)
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(unwanted.wait(), _LOOK_S)
+        finally:
+            self._queue.remove(me)
+        raise Unwanted("the attempt was given up before there was room")
+
+    async def _have(self, bundles: Sequence[dict[str, float]]) -> Held:
         held: Held = await self._aside(partial(self._hold, bundles))
+        self._held.append(held)
         return held
+
+    async def _renewed(self, bundles: Sequence[dict[str, float]]) -> Held | None:
+        """Take over what another attempt has just left, if it is of the same size."""
+        while fitting := next((h for h in self._idle if h.bundles == list(bundles)), None):
+            self._idle = [one for one in self._idle if one is not fitting]
+            try:
+                renewals = asyncio.gather(*(self.call(post, "renew") for post in fitting.posts))
+                await asyncio.wait_for(renewals, _RENEW_S)
+                return fitting
+            except Exception:  # its node may be gone
+                await self.release(fitting)
+        return None
+
+    def _fits(self, bundles: Sequence[dict[str, float]]) -> bool:
+        """Tell whether there is room beside what is held, if nobody else has any."""
+        return not self._held or fits([*self._held_bundles(), *bundles], self._seen)
+
+    def _held_bundles(self) -> list[dict[str, float]]:
+        return [bundle for held in self._held for bundle in held.bundles]
 
     def _hold(self, bundles: Sequence[dict[str, float]]) -> Held:
         from ray.util.placement_group import placement_group
@@ -119,7 +180,7 @@ class RayCluster:
                 ),
             )  # fmt: skip
             posts.append(options.remote(self._code, self._digest, farlink.LEASE_S))
-        return Held(group, posts)
+        return Held(group, posts, list(bundles))
 
     async def call(self, post: Any, method: str, *args: Any) -> Any:
         """Call a post; what comes back is its answer, or Ray's own exception.
@@ -129,8 +190,26 @@ class RayCluster:
         asked: Future[Any] = await self._aside(lambda: getattr(post, method).remote(*args).future())
         return await asyncio.shield(asyncio.wrap_future(asked))
 
+    def keep(self, held: Held) -> None:
+        """Keep what is held for a moment, for another attempt; nothing of this one is left."""
+        self._idle.append(held)
+        expiry = asyncio.create_task(self._expire(held))
+        self._expiries.add(expiry)
+        expiry.add_done_callback(self._expiries.discard)
+
+    async def _expire(self, held: Held) -> None:
+        await asyncio.sleep(_KEPT_S)
+        if any(one is held for one in self._idle):
+            self._idle = [one for one in self._idle if one is not held]
+            await self.release(held)
+
+    def _take_idle(self) -> list[Held]:
+        taken, self._idle = self._idle, []
+        return taken
+
     async def release(self, held: Held) -> None:
         """Give back what is held; of a cluster that is gone nothing is left."""
+        self._held = [one for one in self._held if one is not held]
         await self._aside(partial(self._release, held))
 
     def _release(self, held: Held) -> None:

@@ -50,13 +50,17 @@ class Post:
         self._depot: Any = None
         self._tunnels: list[Any] = []
         self._lease_s = lease_s
-        self._touched_s = time.monotonic()
+        self._changed = threading.Condition()
+        self._starting = threading.Lock()
+        self.renew()
+
+    def renew(self) -> None:
+        """Be there for another replica; nothing of the one before is left, nor is on its way."""
+        self.touch()
         self._process: subprocess.Popen[bytes] | None = None
         self._kept = bytearray()
         self._first = 0
         self._ended = False
-        self._changed = threading.Condition()
-        self._starting = threading.Lock()
         self._tag = ""
         self._early = b""
 

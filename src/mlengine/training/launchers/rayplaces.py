@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-__all__ = ["ClusterView", "Node", "Unplaceable", "Want", "bundles", "relocate", "wants"]
+__all__ = ["ClusterView", "Node", "Unplaceable", "Want", "bundles", "fits", "relocate", "wants"]
 
 _STEPS = 20
 _LEAST_CPUS = 0.01  # Ray counts in hundredths
@@ -86,6 +86,20 @@ def bundles(replicas: Sequence[Want], nodes: Sequence[Node]) -> list[dict[str, f
     memory = _largest(lambda part: _fit([_shrunk(w, 0.0, part) for w in replicas], nodes))
     cpus = _largest(lambda part: _fit([_shrunk(w, part, memory) for w in replicas], nodes))
     return [_bundle(_shrunk(want, cpus, memory)) for want in replicas]
+
+
+def fits(places: Iterable[Mapping[str, float]], nodes: Sequence[Node]) -> bool:
+    """Return whether bundles have room together in the empty cluster.
+
+    Example:
+        >>> fits([{"CPU": 1}, {"CPU": 1}], [Node(name="n", cpus=2, memory_bytes=0)])
+        True
+    """
+    asked = [
+        Want(place["CPU"], int(place.get("memory", 0)), int(place.get("GPU", 0)))
+        for place in places
+    ]
+    return _fit(asked, nodes)
 
 
 def relocate(env: Mapping[str, str], places: Mapping[int, tuple[str, int]]) -> dict[str, str]:

@@ -170,6 +170,8 @@ class Journey:
         brought = False
         for root in roots:
             brought |= await self._ship(root, python)
+        if not baggage.is_venv:  # then nothing of it says where its modules are
+            self._added["PYTHONPATH"] = ":".join(map(self._moved, baggage.folders))
         return brought
 
     async def _python(self, baggage: Baggage, kind: list[str]) -> str:
