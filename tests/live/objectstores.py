@@ -67,7 +67,7 @@ def make_gcs_bucket(url: str, name: str) -> None:
     asked = urllib.request.Request(
         f"{url}/storage/v1/b", body, {"Content-Type": "application/json"}, method="POST"
     )
-    with urllib.request.urlopen(asked, timeout=20) as answer:
+    with urllib.request.urlopen(asked, timeout=60) as answer:
         assert answer.status == 200
 
 
