@@ -11,15 +11,14 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import http.client
+import os
 import tempfile
 import time
+import urllib.request
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
 from typing import NamedTuple
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from mlengine.core.resources import Bucket
 from tests.live.engines import LiveEngine, live_engine
@@ -33,7 +32,7 @@ from tests.live.objectstores import (
 
 _STORE = "bench"
 _PAGE = 1000
-_UPLOADERS = 8
+_ATTRIBUTES = "user.metadata"  # where fake-gcs-server keeps what it says of a file
 
 
 class _Listing(NamedTuple):
@@ -63,10 +62,16 @@ def main() -> int:
 
 @contextlib.contextmanager
 def _gcs(folder: Path, names: list[str]) -> Iterator[dict[str, str]]:
-    with fake_gcs(folder, _STORE) as url:
-        with ThreadPoolExecutor(_UPLOADERS) as uploaders:
-            for _done in uploaders.map(partial(_upload, url), _batches(names)):
-                pass
+    files = folder / "files"
+    files.mkdir()
+    with fake_gcs(folder, _STORE, files=files) as url:
+        first, *others = (files / _STORE / name for name in names)
+        _upload(url, names[0])
+        attributes = os.getxattr(first, _ATTRIBUTES)
+        for path in others:  # as if each had been uploaded, in seconds
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+            os.setxattr(path, _ATTRIBUTES, attributes)
         yield gcs_environment(url)
 
 
@@ -84,20 +89,11 @@ def _s3(_folder: Path, names: list[str]) -> Iterator[dict[str, str]]:
 _STORES = {"gcs": _gcs, "s3": _s3}
 
 
-def _batches(names: list[str]) -> Iterator[list[str]]:
-    return (names[first : first + _PAGE] for first in range(0, len(names), _PAGE))
-
-
-def _upload(url: str, names: list[str]) -> None:
-    connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=300)
-    with contextlib.closing(connection):
-        for name in names:
-            place = f"/upload/storage/v1/b/{_STORE}/o?uploadType=media&name={quote(name, safe='')}"
-            connection.request("POST", place, b"", {"Content-Type": "text/plain"})
-            answer = connection.getresponse()
-            answer.read()
-            if answer.status != 200:
-                raise SystemExit(f"fake-gcs-server answers {answer.status} to an upload")
+def _upload(url: str, name: str) -> None:
+    place = f"{url}/upload/storage/v1/b/{_STORE}/o?uploadType=media&name={quote(name, safe='')}"
+    asked = urllib.request.Request(place, b"", {"Content-Type": "text/plain"}, method="POST")
+    with urllib.request.urlopen(asked, timeout=60) as answer:
+        answer.read()
 
 
 def _listed(engine: LiveEngine, backing: str, objects: int) -> _Listing:

@@ -37,17 +37,21 @@ def _binary() -> Path:
 
 
 @contextlib.contextmanager
-def fake_gcs(folder: Path, *buckets: str, port: int = 0) -> Iterator[str]:
-    """Run fake-gcs-server, in memory, with buckets; yield its URL.
+def fake_gcs(
+    folder: Path, *buckets: str, port: int = 0, files: Path | None = None
+) -> Iterator[str]:
+    """Run fake-gcs-server with buckets; yield its URL.
 
     Args:
         folder: For its log.
         port: 0 takes any.
+        files: Where it keeps objects as files; without, it has them in memory.
     """
+    kept = ["filesystem", "-filesystem-root", files] if files else ["memory"]
     log = folder / "fake-gcs.log"
     with log.open("wb") as out:
         process = subprocess.Popen(
-            [_binary(), "-backend", "memory", "-scheme", "http", "-host", "127.0.0.1",
+            [_binary(), "-backend", *kept, "-scheme", "http", "-host", "127.0.0.1",
              "-port", str(port), "-log-level", "warn"],
             stdout=out, stderr=out,
         )  # fmt: skip
