@@ -58,19 +58,19 @@ def replica_specs(
     """Return the replicas of an attempt, the master first; their folders exist then.
 
     Args:
+        training_input: What they are told of their job: of a trial's, what its user wrote.
         machine_cpus: What this machine has; several replicas share it.
         gpus: Ids of the GPUs of all replicas together, given out in the order of the plan.
-        training_input: What they are told of their job: of a trial's, what its user wrote.
     """
     limited = record.job.options is not None and record.job.options.strict_resources
-    left = list(gpus)
-    specs = []
     tell = functools.partial(
         replica_environment, program.environ,
         project=record.project, job_id=own_id(record), trial=trial_of(record),
         training_input=training_input, attempt=record.attempt, attempt_dir=attempt_dir,
         cluster=cluster, job_dir=program.job_dir, outputs=program.outputs,
     )  # fmt: skip
+    left = list(gpus)
+    specs = []
     for role in plan.roles:
         for index in range(role.count):
             task = f"{role.role}-replica-{index}"
@@ -85,9 +85,9 @@ def replica_specs(
             )
             specs.append(ReplicaSpec(
                 task=task, role=role.role, index=index, argv=program.argv, cwd=str(cwd),
+                trial=trial_of(record),
                 env=program.environment.variables(env),
                 # Who insists on the machine that was named gets it, and no more than it.
-                trial=trial_of(record),
                 cpus=float(role.machine.cpus) if limited else 0.0,
                 memory_bytes=role.machine.memory_bytes if limited else 0,
                 ports=cluster.ports(role.role, index) if plan.replicas > 1 else [],

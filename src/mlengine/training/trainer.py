@@ -80,8 +80,8 @@ class TrainerJobs:
         self._cpus = cpus or (lambda: float(len(os.sched_getaffinity(0))))
         self._ports = Ports()
         self._access = access
-        self._reports = TrialReports()
         self._places = Places(buckets, mirrors)
+        self._reports = TrialReports()
 
     def check(self, project: str, job: Job) -> Sequence[str]:
         """Refuse what can never run: bad fields, missing packages, a job dir nobody can write.
