@@ -38,6 +38,7 @@ Array = NDArray[np.float64]
 
 _LEAST_DESIGN, _MOST_DESIGN = 4, 9
 _WIDE, _NEAR, _STARTS = 600, 600, 5  # candidates anywhere, near to good points, climbed from
+_POLISHED = 0.1  # in a box smaller than this, the least improvement counts
 
 
 class BayesianSearch:
@@ -116,6 +117,7 @@ class BayesianSearch:
     ) -> tuple[Array, Suggestion]:
         """Return the row and point of the highest worth that is not taken; `order` in its call."""
         reach = reach_after(belief.stale + order)
+        belief.bold = reach is None or reach >= _POLISHED
         if reach is None:
             pool, box = candidates(features, belief.incumbents, _WIDE, _NEAR, source)
         else:

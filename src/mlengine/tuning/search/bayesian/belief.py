@@ -31,6 +31,7 @@ Array = NDArray[np.float64]
 _FIT_LIMIT, _MODEL_LIMIT = 160, 480
 _FAILED_LIMIT = _RUNNING_LIMIT = 200
 _INCUMBENTS = 5
+_MARGIN = 0.01  # deviations of all costs; a smaller improvement is none
 
 
 class Belief:
@@ -44,7 +45,9 @@ class Belief:
     Attributes:
         flat: All costs are equal: there is nothing to model.
         incumbents: Rows of the points of which the best is believed, best first.
-        stale: How many trials have ended since the best one did.
+        stale: How many trials have ended since the first that was about as good as the best.
+        bold: Whether an improvement must be worth mentioning (Lizotte 2008): without that, a search
+            that has come to the ground of one valley never looks for another.
     """
 
     def __init__(self, features: Features, past: Past, source: np.random.Generator) -> None:
@@ -77,7 +80,8 @@ class Belief:
             bad = features.rows(failed[-_FAILED_LIMIT:])
             self._feasibility = Feasibility(features, rows[-_FAILED_LIMIT:], bad)
             self._process = self._process.given(bad, np.full(len(bad), costs.max()))
-        self.stale = len(ended) - 1 - int(np.argmin(costs))
+        self.stale = len(ended) - 1 - int(np.argmax(costs <= costs.min() + _MARGIN))
+        self.bold = True
 
     def expect(self, running: Sequence[Array]) -> None:
         """Take the trials that run at these rows for what is believed of them (kriging believer).
@@ -90,19 +94,22 @@ class Belief:
 
     def __call__(self, rows: Array) -> Array:
         """Return what `rows` are worth."""
-        worth = log_improvement(*self._process.believe(rows), self._best)
+        worth = log_improvement(*self._process.believe(rows), self._goal())
         return worth + self._feasibility.log_share(rows) if self._feasibility else worth
 
     def slopes(self, rows: Array) -> tuple[Array, Array]:
         """Return what `rows` are worth and the gradient of that by their numeric columns."""
         mean, deviation, mean_slope, deviation_slope = self._process.slopes(rows)
-        worth = log_improvement(mean, deviation, self._best)
-        by_mean, by_deviation = log_improvement_slopes(mean, deviation, self._best)
+        worth = log_improvement(mean, deviation, self._goal())
+        by_mean, by_deviation = log_improvement_slopes(mean, deviation, self._goal())
         slope = by_mean[:, None] * mean_slope + by_deviation[:, None] * deviation_slope
         if self._feasibility:
             likely, likely_slope = self._feasibility.slopes(rows)
             worth, slope = worth + likely, slope + likely_slope
         return worth, slope
+
+    def _goal(self) -> float:
+        return self._best - _MARGIN if self.bold else self._best
 
     def told(self, row: Array) -> tuple[float, float] | None:
         """Return mean and deviation of the only metric at `row`, in its units."""
