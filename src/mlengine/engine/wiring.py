@@ -35,7 +35,7 @@ from mlengine.training.mirroring import Mirrors
 from mlengine.training.reconciler import JobReconciler
 from mlengine.training.retrying import Retrying
 from mlengine.training.trainer import TrainerJobs
-from mlengine.training.tuningjobs import TuningJobs
+from mlengine.training.trials.tuningjobs import TuningJobs
 from mlengine.tuning.advisor import Advisor
 from mlengine.tuning.studies import Studies
 

@@ -10,8 +10,8 @@ from mlengine.core.names import check_id, check_labels
 from mlengine.core.resources import Job, JobOptions, ReplicaConfig, Scheduling, TrainingInput
 from mlengine.core.wire import snake
 from mlengine.training.fields import refused
-from mlengine.training.hyperparameters import check_hyperparameters
 from mlengine.training.plan import ROLE_FIELDS, plan_replicas
+from mlengine.training.trials.hyperparameters import check_hyperparameters
 from mlengine.training.verdict import FINDINGS
 
 __all__ = [

@@ -25,10 +25,10 @@ from mlengine.runtime import failpoints
 from mlengine.store import JobRecord, Store
 from mlengine.training import logs
 from mlengine.training.checks import check_job
-from mlengine.training.hyperparameters import hyperparameters_of, is_tuning
 from mlengine.training.kinds import JobKind, kind_of
-from mlengine.training.trialjobs import trial_of
-from mlengine.training.trialoutput import rest_of, training_output
+from mlengine.training.trials.children import trial_of
+from mlengine.training.trials.hyperparameters import hyperparameters_of, is_tuning
+from mlengine.training.trials.output import rest_of, training_output
 
 __all__ = ["JOB_MASK", "Jobs", "folder_of"]
 

@@ -28,7 +28,6 @@ from mlengine.training.ages import Ages
 from mlengine.training.background import Background
 from mlengine.training.capacity import Capacity
 from mlengine.training.checks import wait_limit_s
-from mlengine.training.hyperparameters import is_tuning
 from mlengine.training.impatient import Impatient
 from mlengine.training.jobs import folder_of
 from mlengine.training.kinds import JobKind, NotYet, Preparation, kind_of
@@ -37,7 +36,8 @@ from mlengine.training.lifecycle import Observation, Step, decide
 from mlengine.training.logs import ServiceLog
 from mlengine.training.patience import Patience
 from mlengine.training.retrying import Retrying
-from mlengine.training.tuningjobs import TuningJobs
+from mlengine.training.trials.hyperparameters import is_tuning
+from mlengine.training.trials.tuningjobs import TuningJobs
 
 __all__ = ["JobReconciler"]
 

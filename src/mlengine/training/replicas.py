@@ -19,7 +19,7 @@ from mlengine.training.cluster import Cluster
 from mlengine.training.launchers import Machine, ReplicaSpec
 from mlengine.training.plan import ReplicaPlan, RolePlan
 from mlengine.training.tfconfig import replica_environment
-from mlengine.training.trialjobs import own_id, trial_of
+from mlengine.training.trials.children import own_id, trial_of
 
 __all__ = ["Program", "replica_specs"]
 

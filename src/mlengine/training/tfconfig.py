@@ -15,7 +15,7 @@ from typing import Any
 from mlengine.core import wire
 from mlengine.core.resources import TrainingInput
 from mlengine.training.cluster import Cluster
-from mlengine.training.hyperparameters import hyperparameters_of
+from mlengine.training.trials.hyperparameters import hyperparameters_of
 
 __all__ = [
     "THREAD_VARIABLES",

@@ -35,8 +35,8 @@ from mlengine.training.plan import ReplicaPlan, plan_replicas
 from mlengine.training.ports import Ports
 from mlengine.training.replicas import Program, replica_specs
 from mlengine.training.tfconfig import chief_role
-from mlengine.training.trialjobs import base_input, own_id
-from mlengine.training.trialreports import TrialReports, unknown_flag
+from mlengine.training.trials.children import base_input, own_id
+from mlengine.training.trials.reports import TrialReports, unknown_flag
 from mlengine.training.uris import takes_job_dir, takes_uris_apart
 from mlengine.training.verdict import judge
 

@@ -27,11 +27,11 @@ from mlengine.core.resources import Job
 from mlengine.runtime import attemptfiles
 from mlengine.store import JobRecord
 from mlengine.training.exports import Problem, damage, find_exports, unloadable
-from mlengine.training.hyperparameters import hyperparameters_of
 from mlengine.training.lastwords import LastWords, last_words
 from mlengine.training.launchers import AttemptSpec, ExitRecord, Outcome
 from mlengine.training.metrics import Metrics, Series, read_metrics, with_tag
 from mlengine.training.tfconfig import base_environment
+from mlengine.training.trials.hyperparameters import hyperparameters_of
 
 __all__ = ["FINDINGS", "Finding", "Verdict", "judge"]
 

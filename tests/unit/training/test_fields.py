@@ -10,9 +10,9 @@ import pytest
 from mlengine.core import resources
 from mlengine.core.errors import InvalidArgument
 from mlengine.core.resources import ReplicaConfig, TrainingInput
-from mlengine.training import hyperparameters
 from mlengine.training.checks import check_training_input
 from mlengine.training.fields import FIELDS, Treatment, refused
+from mlengine.training.trials import hyperparameters
 
 VALUES: dict[str, Any] = {
     "hyperparameters": {"goal": "MAXIMIZE"},

@@ -37,7 +37,7 @@ from mlengine.training.kinds import JobKind, NotYet, Preparation
 from mlengine.training.launchers import AttemptSpec, ExitRecord, Outcome, Phase, ReplicaExit
 from mlengine.training.reconciler import JobReconciler
 from mlengine.training.retrying import Retrying
-from mlengine.training.tuningjobs import TuningJobs
+from mlengine.training.trials.tuningjobs import TuningJobs
 from tests.fakes.clock import PlayedClock
 from tests.fakes.launcher import ScriptedLauncher
 from tests.waiting import wait_until

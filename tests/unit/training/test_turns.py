@@ -17,7 +17,7 @@ from mlengine.training.jobs import Jobs, folder_of
 from mlengine.training.launchers import Phase
 from mlengine.training.reconciler import JobReconciler
 from mlengine.training.retrying import Retrying
-from mlengine.training.tuningjobs import TuningJobs
+from mlengine.training.trials.tuningjobs import TuningJobs
 from tests.unit.training.test_reconciler import P, World
 from tests.waiting import wait_until
 

@@ -117,7 +117,7 @@ def _say_plan(session: Session, job: Job) -> None:
         session.say(f"Replicas: {plan.members()}: {plan.totals()}.")
     spec = job.training_input
     if spec is not None and spec.hyperparameters is not None:
-        from mlengine.training.hyperparameters import hyperparameters_of
+        from mlengine.training.trials.hyperparameters import hyperparameters_of
 
         asked = hyperparameters_of(spec)
         pace = f"{asked.parallel} at a time" if asked.parallel > 1 else "one after the other"

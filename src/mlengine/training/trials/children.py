@@ -17,8 +17,8 @@ import msgspec
 
 from mlengine.core.resources import Job, TrainingInput
 from mlengine.store import JobRecord
-from mlengine.training.hyperparameters import HyperparameterSpec, flags, hyperparameters_of
-from mlengine.training.trials import STOPPED_EARLY
+from mlengine.training.trials.hyperparameters import HyperparameterSpec, flags, hyperparameters_of
+from mlengine.training.trials.lifecycle import STOPPED_EARLY
 from mlengine.tuning.problem import Point
 
 __all__ = [

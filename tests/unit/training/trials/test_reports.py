@@ -11,8 +11,8 @@ from mlengine.core.resources import Job, TrainingInput
 from mlengine.runtime import attemptfiles
 from mlengine.store import JobRecord
 from mlengine.training.launchers import ExitRecord, Outcome, ReplicaExit
-from mlengine.training.trialreports import TrialReports, unknown_flag
-from mlengine.training.trials import UNKNOWN_FLAG
+from mlengine.training.trials.lifecycle import UNKNOWN_FLAG
+from mlengine.training.trials.reports import TrialReports, unknown_flag
 
 TASK = "master-replica-0"
 NAMES = ("num-layers", "rate")

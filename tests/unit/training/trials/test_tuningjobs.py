@@ -21,9 +21,9 @@ from mlengine.training.jobs import folder_of
 from mlengine.training.launchers import ExitRecord, Outcome, Phase
 from mlengine.training.reconciler import JobReconciler
 from mlengine.training.retrying import Retrying
-from mlengine.training.trialjobs import base_input, trial_output
-from mlengine.training.trials import UNKNOWN_FLAG
-from mlengine.training.tuningjobs import TuningJobs
+from mlengine.training.trials.children import base_input, trial_output
+from mlengine.training.trials.lifecycle import UNKNOWN_FLAG
+from mlengine.training.trials.tuningjobs import TuningJobs
 from mlengine.tuning.problem import Problem, Tried
 from mlengine.tuning.search import How, Suggestion
 from tests.unit.training.test_reconciler import P, PlayedKind, World

@@ -14,9 +14,9 @@ from mlengine.core.errors import EngineError
 from mlengine.core.resources import TrainingInput, TrainingOutput
 from mlengine.core.states import JobState
 from mlengine.store import JobRecord
-from mlengine.training.hyperparameters import HyperparameterSpec
 from mlengine.training.plan import plan_replicas
-from mlengine.training.trialjobs import given_values, stopped_early, trial_of
+from mlengine.training.trials.children import given_values, stopped_early, trial_of
+from mlengine.training.trials.hyperparameters import HyperparameterSpec
 
 __all__ = ["Rest", "by_objective", "rest_of", "seconds_of", "training_output", "value_of"]
 

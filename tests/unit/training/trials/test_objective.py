@@ -10,7 +10,7 @@ import pytest
 from mlengine.runtime.report import report
 from mlengine.training.eventfiles import Scalar
 from mlengine.training.metrics import Series
-from mlengine.training.objective import MAX_POINTS, LiveObjective, chosen, once, thinned
+from mlengine.training.trials.objective import MAX_POINTS, LiveObjective, chosen, once, thinned
 
 
 def say(attempt: Path, *values: float, tag: str = "auc", step: int = 0) -> None:

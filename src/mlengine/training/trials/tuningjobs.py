@@ -1,4 +1,4 @@
-"""Performs what `trials` decides: keeps a study, and a child for each of its trials.
+"""Performs what `lifecycle` decides: keeps a study, and a child for each of its trials.
 
 Nothing is remembered: every turn reads the study, the children and what they measured, and does
 what is missing. A trial is on record before its child, a decision before what follows from it, so
@@ -25,18 +25,18 @@ from mlengine.store import JobRecord, Store, StudyRecord, TrialRecord
 from mlengine.training.ages import Ages
 from mlengine.training.background import Background
 from mlengine.training.checks import running_limit_s, wait_limit_s
-from mlengine.training.hyperparameters import (
+from mlengine.training.jobs import folder_of
+from mlengine.training.logs import ServiceLog
+from mlengine.training.trials.books import TuningBooks, history, measurement, question
+from mlengine.training.trials.children import child_job, child_uid, measured, stopped_early
+from mlengine.training.trials.hyperparameters import (
     HyperparameterSpec,
     hyperparameters_of,
     texts,
 )
-from mlengine.training.jobs import folder_of
-from mlengine.training.logs import ServiceLog
-from mlengine.training.trialjobs import child_job, child_uid, measured, stopped_early
-from mlengine.training.trialoutput import rest_of, training_output, value_of
-from mlengine.training.trials import STOPPED_EARLY, Act, Books, Step, TrialFacts, decide
-from mlengine.training.trialwords import origin_text, outcome_line, rest_line, why_infeasible
-from mlengine.training.tuningbooks import TuningBooks, history, measurement, question
+from mlengine.training.trials.lifecycle import STOPPED_EARLY, Act, Books, Step, TrialFacts, decide
+from mlengine.training.trials.output import rest_of, training_output, value_of
+from mlengine.training.trials.words import origin_text, outcome_line, rest_line, why_infeasible
 from mlengine.tuning.problem import Goal, Problem, Tried
 from mlengine.tuning.reports import point_of
 from mlengine.tuning.search import Suggestion

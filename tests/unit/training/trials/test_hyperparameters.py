@@ -9,7 +9,7 @@ import yaml
 
 from mlengine.core.errors import InvalidArgument
 from mlengine.core.resources import TrainingInput
-from mlengine.training.hyperparameters import (
+from mlengine.training.trials.hyperparameters import (
     HyperparameterSpec,
     check_hyperparameters,
     flags,

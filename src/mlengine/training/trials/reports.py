@@ -12,12 +12,12 @@ from mlengine.core.errors import did_you_mean
 from mlengine.core.resources import TrainingInput
 from mlengine.store import JobRecord
 from mlengine.training import notes
-from mlengine.training.hyperparameters import hyperparameters_of
 from mlengine.training.lastwords import tail
 from mlengine.training.launchers import ExitRecord, Outcome
-from mlengine.training.objective import LiveObjective, once
-from mlengine.training.trialjobs import given_values, trial_output
-from mlengine.training.trials import UNKNOWN_FLAG
+from mlengine.training.trials.children import given_values, trial_output
+from mlengine.training.trials.hyperparameters import hyperparameters_of
+from mlengine.training.trials.lifecycle import UNKNOWN_FLAG
+from mlengine.training.trials.objective import LiveObjective, once
 
 __all__ = ["TrialReports", "unknown_flag"]
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from mlengine.core.states import JobState
 from mlengine.core.studies import TrialDetails
 from mlengine.store import JobRecord
-from mlengine.training.trialjobs import measured, stopped_early
-from mlengine.training.trialoutput import Rest, seconds_of, value_of
-from mlengine.training.tuningbooks import WITHDRAWN
+from mlengine.training.trials.books import WITHDRAWN
+from mlengine.training.trials.children import measured, stopped_early
+from mlengine.training.trials.output import Rest, seconds_of, value_of
 
 __all__ = ["duration", "origin_text", "outcome_line", "rest_line", "why_infeasible"]
 

@@ -26,7 +26,7 @@ from mlengine.core.studies import (
     StudyParameter,
 )
 from mlengine.store import JobRecord, Store, StudyRecord, TrialRecord
-from mlengine.training.hyperparameters import (
+from mlengine.training.trials.hyperparameters import (
     HyperparameterSpec,
     ParameterSpec,
     hyperparameters_of,

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlengine.core.states import JobState
-from mlengine.training.trials import UNKNOWN_FLAG, Act, Books, Step, TrialFacts, decide
+from mlengine.training.trials.lifecycle import UNKNOWN_FLAG, Act, Books, Step, TrialFacts, decide
 
 S = JobState
 
