@@ -22,6 +22,7 @@ __all__ = ["importance", "pictures"]
 
 _WIDTH, _HEIGHT, _MARGIN = 900, 480, 60
 _GROUPS = 4
+_MAGNITUDES = 100.0
 _BLUE, _RED, _GREY = "#1f6feb", "#d1242f", "#8c959f"
 
 
@@ -113,6 +114,9 @@ def _history(found: Sequence[_Seen], *, minimize: bool, tag: str) -> str:
     parts = [_axes(xs, ys, "trial", tag)]
     best, steps = found[0].value, []
     for seen in found:
+        steps.append(
+            (xs.at(seen.number), ys.at(best))
+        )  # a stair: the best holds until it is beaten
         best = min(best, seen.value) if minimize else max(best, seen.value)
         steps.append((xs.at(seen.number), ys.at(best)))
         parts.append(_dot(xs.at(seen.number), ys.at(seen.value), f"trial {seen.number}: "
@@ -184,16 +188,26 @@ class _Axis:
 
 
 def _column(texts: Sequence[str]) -> tuple[list[float], list[tuple[float, str]]]:
-    """Return where each value of a parameter lies, and what stands beside its axis."""
+    """Return where each value of a parameter lies, and what stands beside its axis.
+
+    Positive numbers of several magnitudes lie by their logarithms: elsewhere the small ones, among
+    which a search finds most, would be one point.
+    """
     bottom, top = _HEIGHT - _MARGIN, _MARGIN
     numbers = _numbers(texts)
+    if numbers is not None and 0 < min(numbers) < max(numbers) / _MAGNITUDES:
+        axis = _Axis([math.log10(number) for number in numbers], bottom, top)
+        low, high = min(numbers), max(numbers)
+        marks = [low, math.sqrt(low) * math.sqrt(high), high]
+        ticks = [(axis.at(math.log10(mark)), f"{mark:.4g}") for mark in marks]
+        return [axis.at(math.log10(number)) for number in numbers], ticks
     if numbers is not None:
         axis = _Axis(numbers, bottom, top)
         return [axis.at(number) for number in numbers], axis.ticks()
     kinds = sorted(set(texts))
     axis = _Axis([0.0, float(max(len(kinds) - 1, 1))], bottom, top)
-    places = {kind: axis.at(place) for place, kind in enumerate(kinds)}
-    return [places[text] for text in texts], [(y, kind) for kind, y in places.items()]
+    at = {kind: axis.at(place) for place, kind in enumerate(kinds)}
+    return [at[text] for text in texts], [(y, kind) for kind, y in at.items()]
 
 
 def _axes(xs: _Axis, ys: _Axis, across: str, upwards: str) -> str:

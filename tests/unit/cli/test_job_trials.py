@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import xml.etree.ElementTree as ET
 from pathlib import Path
 from typing import Any
@@ -117,7 +118,9 @@ def test_a_picture_folder_that_cannot_be_is_an_error(
 
 
 @pytest.mark.parametrize(
-    "values", [[0.5], [1.0, 1.0], [1e308, -1e308, 0.0], [5e-324, 0.0]], ids=str
+    "values",
+    [[0.5], [1.0, 1.0], [1e308, -1e308, 0.0], [5e-324, 0.0], [5e-324, 1.7e308]],
+    ids=str,
 )
 def test_any_values_can_be_drawn(values: list[float]) -> None:
     rows = [
@@ -128,6 +131,17 @@ def test_any_values_can_be_drawn(values: list[float]) -> None:
         assert "nan" not in text
         assert "inf" not in text
         ET.fromstring(text)
+
+
+def test_values_of_many_magnitudes_lie_by_their_logarithms() -> None:
+    rows = [
+        {**trial(n, 0.5), "hyperparameters": {"rate": str(rate)}}
+        for n, rate in enumerate((0.0001, 0.01, 1.0), 1)
+    ]
+    drawn = pictures(rows, minimize=True, tag="loss")["parallel.svg"]
+    middle = re.search(r'y="([0-9.]+)" text-anchor="start">0.01<', drawn)
+    assert middle is not None
+    assert middle[1] == "244.0"  # half-way between the ends
 
 
 def test_what_matters_is_told_from_what_does_not() -> None:
