@@ -37,7 +37,7 @@ from tests.waiting import wait_until
 __all__ = ["KILLS", "LINES", "SLOWEST_S", "TERMINAL", "Answer", "Killer", "Load", "Predicting",
            "ask", "counting_trainer", "multiplier", "predict", "replicas_of"]  # fmt: skip
 
-KILLS = int(os.environ.get("MLENGINE_KILLS", "300"))
+KILLS = int(os.environ.get("MLENGINE_KILLS", "150"))
 """How many processes are killed; `make chaos` sets more."""
 
 LINES = 12
