@@ -98,7 +98,7 @@ def mlengine_server(folder: Path, artifact: Path) -> Iterator[list[Target]]:
         control.save(
             Snapshot(
                 token_digest=token_digest(token),
-                versions={VERSION: Route("READY", worker.socket)},
+                versions={VERSION: Route("READY", [worker.socket])},
                 models={MODEL: VERSION},
             )
         )

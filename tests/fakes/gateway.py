@@ -185,7 +185,7 @@ class Door:
             allowed_hosts=["engine.example"], open_paths={"/open": "GET"},
             engine_socket=self.backends.engine_socket,
             versions={
-                VERSION: Route("READY", self.backends.worker_socket),
+                VERSION: Route("READY", [self.backends.worker_socket]),
                 f"{MODEL}/versions/young": Route("CREATING"),
             },
             models={MODEL: VERSION, "projects/p/models/empty": ""},

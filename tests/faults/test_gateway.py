@@ -310,5 +310,5 @@ def test_workers_outlive_a_pool_and_are_adopted(tmp_path: Path) -> None:
 def _with_socket(door: Door, socket_path: str) -> object:
     import msgspec
 
-    routes = {VERSION: Route("READY", socket_path)}
+    routes = {VERSION: Route("READY", [socket_path])}
     return msgspec.structs.replace(door.snapshot, versions=routes, models={MODEL: VERSION})

@@ -17,6 +17,7 @@ __all__ = [
     "PredictTarget",
     "Route",
     "Snapshot",
+    "Traffic",
     "decode_snapshot",
     "encode_snapshot",
     "find_version",
@@ -30,10 +31,36 @@ _PROJECT = re.compile(r"[a-z0-9][a-z0-9-]{0,62}", re.ASCII)
 
 
 class Route(msgspec.Struct, frozen=True):
-    """Where one version is served; `socket` is empty while no worker is wanted."""
+    """Where one version is served.
+
+    Attributes:
+        state: The version's state.
+        sockets: One Unix socket for each of its workers.
+        wakes: Whether a version without workers gets one when it is asked.
+        max_body_bytes: Longest body of a prediction; 0 is the limit of all.
+    """
 
     state: str
-    socket: str = ""
+    sockets: list[str] = []
+    wakes: bool = False
+    max_body_bytes: int = 0
+
+
+class Traffic(msgspec.Struct, frozen=True, kw_only=True):
+    """How the predictions that name a model and no version are shared among its versions.
+
+    Attributes:
+        weights: Full version name → its parts of the whole; the whole is their sum.
+        sticky_by: ``header:NAME`` or ``field:NAME`` (of the body): equal values always reach the
+            same version. Empty: each prediction is drawn by itself.
+        salt: Mixed into the draw, so that two experiments do not share their halves.
+        shadow: Full names of versions that get a copy of each prediction, and answer nobody.
+    """
+
+    weights: dict[str, int]
+    sticky_by: str = ""
+    salt: str = ""
+    shadow: list[str] = []
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
@@ -75,6 +102,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
         engine_socket: Unix socket that everything but predictions is relayed to.
         versions: Full version name → route.
         models: Full model name → full name of its default version, or empty.
+        traffic: Full model name → how its predictions are shared, where not all go to the default.
     """
 
     generation: int = 0
@@ -85,6 +113,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     engine_socket: str = ""
     versions: dict[str, Route] = {}
     models: dict[str, str] = {}
+    traffic: dict[str, Traffic] = {}
     limits: Limits = msgspec.field(default_factory=Limits)
 
 
@@ -180,7 +209,7 @@ def find_version(target: PredictTarget, snapshot: Snapshot) -> tuple[str, Route]
             f"List those that exist with 'mlengine versions list --model {model_id}'.",
             field="name",
         )
-    if route.state not in _SERVING_STATES or not route.socket:
+    if route.state not in _SERVING_STATES or not (route.sockets or route.wakes):
         raise FailedPrecondition(
             f'The version resource: "{name}" is {route.state or "not served"}, not READY.',
             "Wait until it is READY, or see its errorMessage in "

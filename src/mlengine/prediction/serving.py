@@ -221,8 +221,8 @@ class Serving:
             state = record.state
             if state == VersionState.CREATING and record.uid in self._answering:
                 state = VersionState.READY
-            socket = str(self._pool.socket(record.uid)) if state in _SERVED else ""
-            versions[name] = Route(state=str(state), socket=socket)
+            sockets = [str(self._pool.socket(record.uid))] if state in _SERVED else []
+            versions[name] = Route(state=str(state), sockets=sockets)
         models = {
             model_name(project, model_id): version_name(project, model_id, default)
             if default

@@ -56,7 +56,7 @@ class Switchboard:
             if link is None:
                 limits = self.snapshot.limits
                 link = WorkerLink(
-                    route.socket, version=name, timeout_s=limits.predict_timeout_s,
+                    route.sockets[0], version=name, timeout_s=limits.predict_timeout_s,
                     wait_s=limits.worker_wait_s, loop=self._loop,
                 )  # fmt: skip
                 self._links[name] = link
@@ -71,7 +71,7 @@ class Switchboard:
             route = snapshot.versions.get(name)
             link.timeout_s = snapshot.limits.predict_timeout_s
             link.wait_s = snapshot.limits.worker_wait_s
-            if route is not None and route.socket == link.socket:
+            if route is not None and link.socket in route.sockets:
                 continue
             del self._links[name]
             unsent = link.retire()

@@ -25,9 +25,9 @@ M = "projects/p/models/m"
 V = M + "/versions/v1"
 SNAPSHOT = Snapshot(
     generation=7, token_digest="ab", engine_socket="/run/e.sock", limits=Limits(max_body_bytes=9),
-    versions={V: Route("READY", "/run/1.sock"), f"{M}/versions/v2": Route("CREATING"),
-              f"{M}/versions/v3": Route("UPDATING", "/run/3.sock"),
-              f"{M}/versions/v4": Route("READY"), f"{M}/versions/v5": Route("FAILED", "/x")},
+    versions={V: Route("READY", ["/run/1.sock"]), f"{M}/versions/v2": Route("CREATING"),
+              f"{M}/versions/v3": Route("UPDATING", ["/run/3.sock"]),
+              f"{M}/versions/v4": Route("READY"), f"{M}/versions/v5": Route("FAILED", ["/x"])},
     models={M: V, "projects/p/models/empty": ""},
 )  # fmt: skip
 
