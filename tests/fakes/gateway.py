@@ -38,6 +38,8 @@ class Answer(NamedTuple):
 class FakeWorker(asyncio.Protocol):
     """Echoes the instances as predictions; a body of ``slow`` is never answered."""
 
+    answers = 0
+
     def __init__(self, connected: set[Any]) -> None:
         self.connected = connected
 
@@ -61,6 +63,7 @@ class FakeWorker(asyncio.Protocol):
                 said = {"predictions": json.loads(payload)["instances"]}
             except ValueError:
                 said = {"predictions": len(payload)}
+            self.answers += 1
             self.transport.write(pack(frame.id, 200, json.dumps(said).encode()))
 
 
@@ -119,6 +122,7 @@ class Backends:
         self.engine_socket = str(folder / "engine.sock")
         self.engine = FakeEngine()
         self._to_workers: set[Any] = set()
+        self._workers: list[FakeWorker] = []
         self._loop = asyncio.new_event_loop()
         self._servers: dict[str, asyncio.AbstractServer] = {}
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
@@ -130,10 +134,18 @@ class Backends:
         async def start() -> None:
             Path(self.worker_socket).unlink(missing_ok=True)
             self._servers["worker"] = await self._loop.create_unix_server(
-                lambda: FakeWorker(self._to_workers), self.worker_socket
+                self._new_worker, self.worker_socket
             )
 
         self._do(start())
+
+    def answered(self) -> int:
+        """How many predictions the workers have answered."""
+        return sum(worker.answers for worker in self._workers)
+
+    def _new_worker(self) -> FakeWorker:
+        self._workers.append(FakeWorker(self._to_workers))
+        return self._workers[-1]
 
     def start_engine(self) -> None:
         async def start() -> None:

@@ -89,9 +89,18 @@ class GatewayControl:
         aside.rename(path)
 
     def stats(self) -> dict[str, dict[str, Any]]:
-        """Return, by full version name: requests, errors, load, last_use_time."""
+        """Return, by full version name: requests, errors, load, held, last_use_time."""
         versions: dict[str, dict[str, Any]] = self._call(b'{"stats":true}')["versions"]
         return versions
+
+    def draining(self) -> list[str]:
+        """Return the sockets of workers that get no more predictions, but have some to answer."""
+        sockets: list[str] = self._call(b'{"stats":true}')["draining"]
+        return sockets
+
+    def refuse(self, version: str, problem: str) -> None:
+        """Fail the predictions that wait for a version to wake: it cannot."""
+        self._call(msgspec.json.encode({"asleep": version, "problem": problem}))
 
     def shutdown(self, *, timeout_s: float = 15.0) -> None:
         """Stop the gateway after its answers are out; by force when that takes too long."""

@@ -148,6 +148,10 @@ class Exchange:
         self.body = b""
         self.connection.answer_error(self, error, version=self._version)
 
+    def unsent(self) -> None:
+        """No worker saw this before its version was taken away: route it anew."""
+        self._answer()
+
     # --- Relay ---
 
     def relayed(self, *, keep: bool) -> None:

@@ -1,8 +1,8 @@
 """The gateway's process: ``python -m mlengine.prediction.gateway RUN_DIR --host H --port P``.
 
 It listens, writes ``gateway.json`` once it does, and obeys JSON lines on its control socket:
-``{"routing": SNAPSHOT}``, ``{"stats": true}``, ``{"shutdown": true}``. It begins with
-``routing.json``, so a restarted gateway serves before the engine has spoken to it.
+``{"routing": SNAPSHOT}``, ``{"stats": true}``, ``{"shutdown": true}``, and those of `bell`. It
+begins with ``routing.json``, so a restarted gateway serves before the engine has spoken to it.
 """
 
 from __future__ import annotations
@@ -44,6 +44,9 @@ class _Command(msgspec.Struct):
     routing: msgspec.Raw = msgspec.Raw()
     stats: bool = False
     shutdown: bool = False
+    subscribe: bool = False
+    asleep: str = ""
+    problem: str = ""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -108,11 +111,12 @@ class _Control:
         """Answer one client line by line."""
         with contextlib.suppress(ConnectionError, ValueError):
             while line := await reader.readline():
-                writer.write(msgspec.json.encode(self._obey(line)) + b"\n")
+                writer.write(msgspec.json.encode(self._obey(line, writer)) + b"\n")
                 await writer.drain()
+        self._server.bell.remove(writer)
         writer.close()
 
-    def _obey(self, line: bytes) -> dict[str, Any]:
+    def _obey(self, line: bytes, writer: asyncio.StreamWriter) -> dict[str, Any]:
         try:
             command = self._decoder.decode(line)
             if bytes(command.routing):
@@ -130,8 +134,16 @@ class _Control:
                 "generation": self._server.switchboard.snapshot.generation,
                 "connections": self._server.open_connections,
                 "versions": self._server.switchboard.stats(),
+                "draining": self._server.switchboard.draining(),
             }
-        return {"ok": False, "error": "Send 'routing', 'stats' or 'shutdown'."}
+        if command.subscribe:
+            self._server.bell.add(writer)
+            self._server.switchboard.ask_again()
+            return {"ok": True}
+        if command.asleep:
+            self._server.switchboard.refuse(command.asleep, command.problem)
+            return {"ok": True}
+        return {"ok": False, "error": "Send 'routing', 'stats', 'subscribe' or 'shutdown'."}
 
 
 def _check_exposure(host: str, snapshot: Snapshot) -> None:

@@ -11,6 +11,7 @@ from typing import cast
 from mlengine.core.clock import SystemClock
 from mlengine.core.errors import Unavailable
 from mlengine.prediction.answers import error_answer, json_head
+from mlengine.prediction.bell import Bell
 from mlengine.prediction.guard import Guard
 from mlengine.prediction.http1 import CallerConnection
 from mlengine.prediction.relay import EnginePool
@@ -36,7 +37,8 @@ class Server:
     def __init__(self, snapshot: Snapshot, *, loop: asyncio.AbstractEventLoop) -> None:
         self.limits: Limits = snapshot.limits
         self.guard = Guard(snapshot)
-        self.switchboard = Switchboard(snapshot, loop=loop)
+        self.bell = Bell()
+        self.switchboard = Switchboard(snapshot, wake=self.bell.ring, loop=loop)
         self.engine_pool = EnginePool(snapshot.engine_socket, loop=loop)
         self.stopping = False
         self.now_s = loop.time

@@ -1,19 +1,19 @@
-"""Which connection a predict URL leads to, by the newest snapshot."""
+"""Which workers a predict URL leads to, by the newest snapshot."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 from mlengine.core.clock import SystemClock
-from mlengine.core.errors import EngineError
+from mlengine.prediction.group import WorkerGroup
 from mlengine.prediction.routing import (
     PredictTarget,
     Snapshot,
     find_version,
     parse_predict_path,
 )
-from mlengine.prediction.workers import Prediction, WorkerLink
 
 __all__ = ["Switchboard"]
 
@@ -21,15 +21,25 @@ _MAX_CACHED_PATHS = 8192
 
 
 class Switchboard:
-    """Holds the snapshot and one link per served version; replaced routes drain by themselves."""
+    """Holds the snapshot and the workers of each served version; replaced ones drain by themselves.
 
-    def __init__(self, snapshot: Snapshot, *, loop: asyncio.AbstractEventLoop) -> None:
+    Args:
+        snapshot: What to begin with.
+        wake: Asks the engine for a worker of a version; False when no engine listens.
+        loop: The gateway's.
+    """
+
+    def __init__(
+        self, snapshot: Snapshot, *,
+        wake: Callable[[str], bool] = lambda _version: False, loop: asyncio.AbstractEventLoop,
+    ) -> None:  # fmt: skip
         self.snapshot = snapshot
+        self._wake = wake
         self._loop = loop
-        self._links: dict[str, WorkerLink] = {}
-        self._retired: list[WorkerLink] = []
+        self._groups: dict[str, WorkerGroup] = {}
+        self._retired: list[WorkerGroup] = []
         self._targets: dict[bytes, PredictTarget | None] = {}
-        self._found: dict[PredictTarget, WorkerLink] = {}
+        self._found: dict[PredictTarget, WorkerGroup] = {}
 
     def target(self, raw_path: bytes) -> PredictTarget | None:
         """Return what a path predicts with, or None when it is not a predict path."""
@@ -42,50 +52,56 @@ class Switchboard:
             self._targets[raw_path] = found
             return found
 
-    def link(self, target: PredictTarget) -> WorkerLink:
-        """Return the connection of the version that answers for a target.
+    def link(self, target: PredictTarget) -> WorkerGroup:
+        """Return the workers of the version that answers for a target.
 
         Raises:
             NotFound: There is no such model or version.
             FailedPrecondition: It is not READY, or there is no default version.
         """
-        link = self._found.get(target)
-        if link is None:
+        group = self._found.get(target)
+        if group is None:
             name, route = find_version(target, self.snapshot)
-            link = self._links.get(name)
-            if link is None:
-                limits = self.snapshot.limits
-                link = WorkerLink(
-                    route.sockets[0], version=name, timeout_s=limits.predict_timeout_s,
-                    wait_s=limits.worker_wait_s, loop=self._loop,
-                )  # fmt: skip
-                self._links[name] = link
-            self._found[target] = link
-        return link
+            group = self._groups.get(name)
+            if group is None:
+                group = WorkerGroup(name, wake=self._wake, loop=self._loop)
+                group.update(route, self.snapshot.limits)
+                self._groups[name] = group
+            self._found[target] = group
+        return group
 
     def replace(self, snapshot: Snapshot) -> None:
         """Route by this snapshot from now on; nothing that was accepted is lost."""
         self.snapshot = snapshot
         self._found.clear()
-        for name, link in list(self._links.items()):
+        unsent = []
+        for name, group in list(self._groups.items()):
             route = snapshot.versions.get(name)
-            link.timeout_s = snapshot.limits.predict_timeout_s
-            link.wait_s = snapshot.limits.worker_wait_s
-            if route is not None and link.socket in route.sockets:
+            if route is not None and (route.sockets or route.wakes):
+                group.update(route, snapshot.limits)
                 continue
-            del self._links[name]
-            unsent = link.retire()
-            self._retired.append(link)
-            for prediction in unsent:
-                self._send_again(name, prediction)
+            del self._groups[name]
+            unsent += group.retire()
+            self._retired.append(group)
+        for prediction in unsent:
+            prediction.unsent()
+
+    def ask_again(self) -> None:
+        """Ask an engine that has just come for the workers that predictions wait for."""
+        for group in self._groups.values():
+            group.ask_again()
+
+    def refuse(self, version: str, problem: str) -> None:
+        """Fail the predictions that wait for a version to wake."""
+        group = self._groups.get(version)
+        if group is not None:
+            group.refuse(problem)
 
     def tick(self, now_s: float) -> None:
         """Let overdue predictions fail."""
-        for link in self._links.values():
-            link.tick(now_s)
-        for link in self._retired:
-            link.tick(now_s)
-        self._retired = [link for link in self._retired if link.load]
+        for group in (*self._groups.values(), *self._retired):
+            group.tick(now_s)
+        self._retired = [group for group in self._retired if group.load]
 
     def stats(self) -> dict[str, Any]:
         """Return, for each version that was asked, its counts and the time of its last use."""
@@ -93,23 +109,22 @@ class Switchboard:
         offset_s = SystemClock().now().timestamp() - self._loop.time()
         return {
             name: {
-                "requests": link.requests,
-                "errors": link.errors,
-                "load": link.load,
-                "last_use_time": link.last_use_s + offset_s,
+                "requests": group.requests,
+                "errors": group.errors,
+                "load": group.load,
+                "held": group.held,
+                "last_use_time": group.last_use_s + offset_s,
             }
-            for name, link in self._links.items()
-            if link.requests
+            for name, group in self._groups.items()
+            if group.requests
         }
+
+    def draining(self) -> list[str]:
+        """Return the sockets of workers that get no more predictions, but have some to answer."""
+        groups = (*self._groups.values(), *self._retired)
+        return [socket for group in groups for socket in group.draining]
 
     @property
     def load(self) -> int:
         """How many predictions are not answered yet."""
-        return sum(link.load for link in (*self._links.values(), *self._retired))
-
-    def _send_again(self, version: str, prediction: Prediction) -> None:
-        model = version.partition("/versions/")[0]
-        try:
-            self.link(PredictTarget(model, version)).submit(prediction)
-        except EngineError as error:
-            prediction.failed(error)
+        return sum(group.load for group in (*self._groups.values(), *self._retired))

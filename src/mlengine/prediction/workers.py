@@ -5,6 +5,9 @@
 
 A prediction is given to a worker once. One that waits has not been sent, so it may go to a
 restarted worker or to the socket of a newer snapshot; one in flight may have run, so it may not.
+
+All that one turn of the loop brings for a worker is sent with one write, at the turn's end: the
+worker then takes it as one turn of its own, and may answer it with one call of the model.
 """
 
 from __future__ import annotations
@@ -15,7 +18,7 @@ import logging
 from typing import Protocol, cast
 
 from mlengine.core.errors import DeadlineExceeded, EngineError, Internal, Unavailable
-from mlengine.runtime.frames import PREDICT, FrameReader, pack
+from mlengine.runtime.frames import FrameReader, frame_head
 
 __all__ = ["Prediction", "WorkerLink"]
 
@@ -24,28 +27,26 @@ _log = logging.getLogger(__name__)
 _RECONNECT_S = 0.02
 _MAX_ANSWER_BYTES = 1 << 30
 _MAX_WRITE_BUFFER_BYTES = 4 << 20
+_MAX_WRITE_BYTES = 1 << 20  # of one write, unless a single body is longer
 
 
 class Prediction(Protocol):
-    """One request that waits for its answer.
+    """One request that waits for its answer; `kind` is that of its frame.
 
     1. Exactly one of `answered` and `failed` is called, once, unless `gone` became true before.
     2. `gone` says that nobody wants the answer any more.
+    3. `unsent` says that the version it was to go to is served no more, and that no worker has seen
+       it: it is to be routed anew.
     """
 
     body: bytes
     gone: bool
 
+    @property
+    def kind(self) -> int: ...
     def answered(self, status: int, payload: bytes) -> None: ...
     def failed(self, error: EngineError) -> None: ...
-
-
-class _InFlight:
-    __slots__ = ("deadline_s", "prediction")
-
-    def __init__(self, prediction: Prediction, deadline_s: float) -> None:
-        self.prediction = prediction
-        self.deadline_s = deadline_s
+    def unsent(self) -> None: ...
 
 
 class WorkerLink(asyncio.Protocol):
@@ -65,12 +66,16 @@ class WorkerLink(asyncio.Protocol):
         self._loop = loop
         self._transport: asyncio.WriteTransport | None = None
         self._reader = FrameReader(max_payload_bytes=_MAX_ANSWER_BYTES)
-        self._waiting: collections.deque[_InFlight] = collections.deque()
-        self._in_flight: dict[int, _InFlight] = {}
+        # Each with the time at which it came, in the order of these times.
+        self._waiting: collections.deque[tuple[Prediction, float]] = collections.deque()
+        self._in_flight: dict[int, tuple[Prediction, float]] = {}
+        self._flushing = False
+        self._turn_s = 0.0  # when the predictions came that the next flush sends
         self._next_id = 0
         self._connecting: asyncio.Task[None] | None = None
         self._full = False
         self._retired = False
+        self.is_down = False  # the last that was seen of the worker: it hung up, or was not there
 
     @property
     def load(self) -> int:
@@ -79,32 +84,42 @@ class WorkerLink(asyncio.Protocol):
 
     def submit(self, prediction: Prediction) -> None:
         """Send a prediction, now or when the worker is back."""
-        now_s = self._loop.time()
-        self.requests += 1
-        self.last_use_s = now_s
-        if self._transport is not None and not self._full:
-            self._send(prediction, now_s)
+        if self._flushing:
+            self._waiting.append((prediction, self._turn_s))
             return
-        self._waiting.append(_InFlight(prediction, now_s + self.wait_s))
-        self._connect()
+        self._turn_s = self._loop.time()
+        self._waiting.append((prediction, self._turn_s))
+        if self._transport is None:
+            self._connect()
+        elif not self._full:
+            self._flushing = True
+            self._loop.call_soon(self._flush)
 
     def tick(self, now_s: float) -> None:
         """Give up what has waited too long; call it a few times a second."""
-        while self._waiting and self._waiting[0].deadline_s <= now_s:
-            entry = self._waiting.popleft()
-            self._fail(entry, _no_worker(self.version))
+        while self._waiting and self._waiting[0][1] + self.wait_s <= now_s:
+            self._fail(self._waiting.popleft()[0], _no_worker(self.version))
         # One time-out for all, so the order of sending is the order of deadlines.
-        for request_id, entry in list(self._in_flight.items()):
-            if entry.deadline_s > now_s:
+        for request_id, (prediction, since_s) in list(self._in_flight.items()):
+            if since_s + self.timeout_s > now_s:
                 break
             del self._in_flight[request_id]
-            self._fail(entry, _too_slow(self.version, self.timeout_s))
+            self._fail(prediction, _too_slow(self.version, self.timeout_s))
+
+    def take_unsent(self) -> list[Prediction]:
+        """Give back what waits, for another worker to answer."""
+        unsent = [prediction for prediction, _since_s in self._waiting if not prediction.gone]
+        self._waiting.clear()
+        return unsent
+
+    def probe(self) -> None:
+        """Look whether a worker that is down is back."""
+        self._connect()
 
     def retire(self) -> list[Prediction]:
         """Take no more; return what was not sent yet. What is in flight is still answered."""
         self._retired = True
-        unsent = [entry.prediction for entry in self._waiting if not entry.prediction.gone]
-        self._waiting.clear()
+        unsent = self.take_unsent()
         if self._connecting is not None and self._transport is None:
             # Once it is connected it may carry requests, and cancelling would cut them off.
             self._connecting.cancel()
@@ -117,22 +132,22 @@ class WorkerLink(asyncio.Protocol):
         transport = cast("asyncio.WriteTransport", transport)  # uvloop's are no subclasses
         transport.set_write_buffer_limits(high=_MAX_WRITE_BUFFER_BYTES)
         self._transport = transport
-        self._full = False
+        self._full = self.is_down = False
         self._reader = FrameReader(max_payload_bytes=_MAX_ANSWER_BYTES)
-        self._send_waiting()
+        self._flush()
         self._close_if_done()
 
     def data_received(self, data: bytes) -> None:
-        for frame in self._reader.feed(data):
-            entry = self._in_flight.pop(frame.id, None)
-            if entry is None or entry.prediction.gone:
+        for request_id, status, payload, _payload_bytes in self._reader.feed(data):
+            entry = self._in_flight.pop(request_id, None)
+            if entry is None or entry[0].gone:
                 continue  # its caller was told already, or went away
-            if frame.payload is None:
-                self._fail(entry, Internal("The answer of the version's worker is too long."))
+            if payload is None:
+                self._fail(entry[0], Internal("The answer of the version's worker is too long."))
                 continue
-            if frame.kind >= 500:
+            if status >= 500:
                 self.errors += 1
-            entry.prediction.answered(frame.kind, frame.payload)
+            entry[0].answered(status, payload)
         if self._retired:
             self._close_if_done()
 
@@ -141,38 +156,45 @@ class WorkerLink(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self._full = False
-        self._send_waiting()
+        self._flush()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
+        self.is_down = True
         lost, self._in_flight = self._in_flight, {}
         if lost:
             _log.warning("worker of %s died with %d predictions", self.version, len(lost))
-        for entry in lost.values():
-            self._fail(entry, _worker_died(self.version))
+        for prediction, _since_s in lost.values():
+            self._fail(prediction, _worker_died(self.version))
         # The socket of a dying process still accepts for a moment, and whatever is sent to it then
         # is lost; so the next connection waits a little, also for requests that come meanwhile.
         self._connect(after_s=_RECONNECT_S)
 
     # --- inner ---
 
-    def _send(self, prediction: Prediction, now_s: float) -> None:
-        assert self._transport is not None
-        self._next_id = (self._next_id + 1) & 0xFFFFFFFF
-        self._in_flight[self._next_id] = _InFlight(prediction, now_s + self.timeout_s)
-        self._transport.write(pack(self._next_id, PREDICT, prediction.body))
+    def _flush(self) -> None:
+        """Send what waits, as few pieces."""
+        self._flushing = False
+        waiting = self._waiting
+        while waiting and self._transport is not None and not self._full:
+            pieces: list[bytes] = []
+            total_bytes = 0
+            while waiting and total_bytes < _MAX_WRITE_BYTES:
+                entry = waiting.popleft()
+                prediction = entry[0]
+                if prediction.gone:
+                    continue
+                self._next_id = request_id = (self._next_id + 1) & 0xFFFFFFFF
+                self._in_flight[request_id] = entry
+                body = prediction.body
+                pieces += frame_head(request_id, prediction.kind, len(body)), body
+                total_bytes += len(body)
+            self._transport.write(b"".join(pieces))
 
-    def _send_waiting(self) -> None:
-        now_s = self._loop.time()
-        while self._waiting and self._transport is not None and not self._full:
-            entry = self._waiting.popleft()
-            if not entry.prediction.gone:
-                self._send(entry.prediction, now_s)
-
-    def _fail(self, entry: _InFlight, error: EngineError) -> None:
+    def _fail(self, prediction: Prediction, error: EngineError) -> None:
         self.errors += 1
-        if not entry.prediction.gone:
-            entry.prediction.failed(error)
+        if not prediction.gone:
+            prediction.failed(error)
 
     def _connect(self, *, after_s: float = 0.0) -> None:
         if self._connecting is None and self._transport is None and not self._retired:
@@ -182,11 +204,14 @@ class WorkerLink(asyncio.Protocol):
         try:
             if after_s:
                 await asyncio.sleep(after_s)
-            while self._waiting and self._transport is None:
+            while self._transport is None:
                 try:
                     await self._loop.create_unix_connection(lambda: self, self.socket)
                 except OSError:
                     # Refused or missing: the pool is restarting it. Its socket will appear.
+                    self.is_down = True
+                    if not self._waiting:
+                        return
                     await asyncio.sleep(_RECONNECT_S)
         finally:
             self._connecting = None
