@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mlengine.runtime.frameworks import Description, Model, library
+from mlengine.runtime.frameworks.signatures import Signature, TensorModel
 from mlengine.runtime.frameworks.tensors import TensorSpec, in_batches, is_raw_text
 from mlengine.runtime.prediction_error import input_error, load_error, run_error
 
@@ -55,7 +56,7 @@ class KerasModel:
         kwargs.pop("signature_name", None)  # a .keras file has no signatures
         if kwargs:
             raise input_error(f"The request has the unknown key {sorted(kwargs)[0]!r}.")
-        return in_batches(instances, self._inputs, self._run)
+        return in_batches(instances, self._inputs, self.run)
 
     def describe(self) -> Description:
         import keras
@@ -68,7 +69,18 @@ class KerasModel:
             "warnings": [],
         }
 
-    def _run(self, columns: dict[str, Any]) -> dict[str, Any]:
+    def signatures(self) -> dict[str, Signature]:
+        named = _named(_outputs(self._model), _output_names(self._model))
+        outputs = [
+            TensorSpec(name, str(tensor.dtype), tuple(tensor.shape))
+            for name, tensor in named.items()
+        ]
+        return {"": Signature("", self._inputs, outputs)}
+
+    def default_signature(self) -> str:
+        return ""
+
+    def run(self, columns: dict[str, Any], *, signature_name: str = "") -> dict[str, Any]:
         try:
             # Unlike model.predict(), this neither batches anew nor writes a progress bar.
             outputs = self._model.predict_on_batch(self._feed(columns))
@@ -97,6 +109,14 @@ def _tensor(column: Any) -> Any:
     return tf.constant(column)
 
 
+def _outputs(model: Any) -> Any:
+    """Return the symbolic outputs in the form that `predict_on_batch` gives the real ones."""
+    struct = getattr(model, "_outputs_struct", None)
+    if isinstance(struct, dict) or len(model.outputs) > 1:
+        return struct if isinstance(struct, dict) else list(model.outputs)
+    return model.outputs[0]
+
+
 def _output_names(model: Any) -> list[str]:
     names = getattr(model, "output_names", None)
     if names:
@@ -116,3 +136,4 @@ def _named(outputs: Any, names: list[str]) -> dict[str, Any]:
 
 
 _: type[Model] = KerasModel
+_tensors: type[TensorModel] = KerasModel

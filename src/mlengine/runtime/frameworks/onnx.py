@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mlengine.runtime.frameworks import Description, Model, library
+from mlengine.runtime.frameworks.signatures import Signature, TensorModel
 from mlengine.runtime.frameworks.tensors import TensorSpec, in_batches, is_raw_text
 from mlengine.runtime.prediction_error import input_error, load_error, run_error
 
@@ -46,12 +47,13 @@ class OnnxModel:
         self._version = version
         self._inputs = [_spec(node) for node in session.get_inputs()]
         self._outputs = [node.name for node in session.get_outputs()]
+        self._signature = Signature("", self._inputs, [_output(n) for n in session.get_outputs()])
 
     def predict(self, instances: list[Any], **kwargs: Any) -> list[Any]:
         kwargs.pop("signature_name", None)  # TensorFlow's
         if kwargs:
             raise input_error(f"The request has the unknown key {sorted(kwargs)[0]!r}.")
-        return in_batches(instances, self._inputs, self._run)
+        return in_batches(instances, self._inputs, self.run)
 
     def describe(self) -> Description:
         return {
@@ -62,7 +64,13 @@ class OnnxModel:
             "warnings": [],
         }
 
-    def _run(self, columns: dict[str, Any]) -> dict[str, Any]:
+    def signatures(self) -> dict[str, Signature]:
+        return {"": self._signature}
+
+    def default_signature(self) -> str:
+        return ""
+
+    def run(self, columns: dict[str, Any], *, signature_name: str = "") -> dict[str, Any]:
         try:
             outputs = self._session.run(self._outputs, columns)
         except MemoryError:
@@ -81,4 +89,14 @@ def _spec(node: Any) -> TensorSpec:
     return TensorSpec(node.name, _DTYPES.get(found[1], found[1]), shape or None)
 
 
+def _output(node: Any) -> TensorSpec:
+    """Describe an output; one that is a list of maps is told as the texts of these."""
+    found = _TENSOR.fullmatch(node.type)
+    if found is None:
+        return TensorSpec(node.name, "string", (None,))
+    shape = tuple(size if isinstance(size, int) else None for size in node.shape)
+    return TensorSpec(node.name, _DTYPES.get(found[1], found[1]), shape or None)
+
+
 _: type[Model] = OnnxModel
+_tensors: type[TensorModel] = OnnxModel

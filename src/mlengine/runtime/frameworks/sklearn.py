@@ -7,6 +7,8 @@ from typing import Any
 
 from mlengine.runtime.answers import rows_of
 from mlengine.runtime.frameworks import Description, Model
+from mlengine.runtime.frameworks.signatures import OUTPUT, Signature, Signed
+from mlengine.runtime.frameworks.tensors import TensorSpec
 from mlengine.runtime.instances import columns_problem, rows_problem
 from mlengine.runtime.prediction_error import PredictionError, input_error, run_error
 
@@ -57,6 +59,18 @@ class SklearnModel:
             "raw_text": False,
             "warnings": self._warnings,
         }
+
+    def signatures(self) -> dict[str, Signature]:
+        # A table's columns may be of any type, and a pipeline without a width may read texts.
+        known = self._width is not None and not self._wants_table
+        inputs = [TensorSpec("input", "float64", (None, self._width))] if known else []
+        classes = getattr(getattr(self._estimator, "classes_", None), "dtype", None)
+        kinds = {"i": "int64", "u": "int64", "b": "bool", "U": "string", "O": "string"}
+        dtype = "float64" if classes is None else kinds.get(classes.kind, "float64")
+        return {"": Signature("", inputs, [TensorSpec(OUTPUT, dtype, (None,))])}
+
+    def default_signature(self) -> str:
+        return ""
 
     def _arrange(self, instances: list[Any]) -> Any:
         if not self._names:
@@ -134,3 +148,4 @@ def _version_of(module: str) -> str:
 
 
 _: type[Model] = SklearnModel
+_signed: type[Signed] = SklearnModel

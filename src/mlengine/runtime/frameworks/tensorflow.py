@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from mlengine.runtime.frameworks import Description, Model, library
+from mlengine.runtime.frameworks.signatures import Signature, TensorModel
 from mlengine.runtime.frameworks.tensors import TensorSpec, in_batches, is_raw_text
 from mlengine.runtime.prediction_error import input_error, load_error, run_error
 
@@ -55,24 +56,31 @@ class SavedModel:
                 '"instances" and "signature_name".'
             )
         key = self._choose(signature_name)
-        signature = self._signatures[key]
+        return in_batches(
+            instances, self._inputs[key], lambda columns: self.run(columns, signature_name=key)
+        )
 
-        def run(columns: dict[str, Any]) -> dict[str, Any]:
-            import tensorflow as tf
+    def run(self, columns: dict[str, Any], *, signature_name: str = "") -> dict[str, Any]:
+        import tensorflow as tf
 
-            try:
-                outputs = signature(**{name: tf.constant(c) for name, c in columns.items()})
-            except tf.errors.OpError as error:
-                raise run_error(_brief(error)) from error
-            # Outputs come in the order of a hash; people read tables, so give them one order.
-            return {name: outputs[name].numpy() for name in sorted(outputs)}
+        signature = self._signatures[signature_name or self.default_signature()]
+        try:
+            outputs = signature(**{name: tf.constant(c) for name, c in columns.items()})
+        except tf.errors.OpError as error:
+            raise run_error(_brief(error)) from error
+        # Outputs come in the order of a hash; people read tables, so give them one order.
+        return {name: outputs[name].numpy() for name in sorted(outputs)}
 
-        return in_batches(instances, self._inputs[key], run)
+    def signatures(self) -> dict[str, Signature]:
+        return {
+            key: Signature(key, self._inputs[key], _outputs_of(signature))
+            for key, signature in self._signatures.items()
+        }
 
     def describe(self) -> Description:
         import tensorflow as tf
 
-        inputs = self._inputs.get(self._default_key(), [])
+        inputs = self._inputs.get(self.default_signature(), [])
         return {
             "framework": "TENSORFLOW",
             "library_version": str(tf.__version__),
@@ -81,12 +89,12 @@ class SavedModel:
             "warnings": [],
         }
 
-    def _default_key(self) -> str:
+    def default_signature(self) -> str:
         only = next(iter(self._signatures)) if len(self._signatures) == 1 else _DEFAULT_SIGNATURE
         return self._default or only
 
     def _choose(self, asked: Any) -> str:
-        key = asked or self._default_key()
+        key = asked or self.default_signature()
         if not isinstance(key, str) or key not in self._signatures:
             raise input_error(self._unknown(key))
         return key
@@ -100,6 +108,14 @@ class SavedModel:
 
 def _inputs_of(signature: Any) -> list[TensorSpec]:
     _, named = signature.structured_input_signature
+    return _specs(named)
+
+
+def _outputs_of(signature: Any) -> list[TensorSpec]:
+    return _specs(signature.structured_outputs)
+
+
+def _specs(named: dict[str, Any]) -> list[TensorSpec]:
     return [
         TensorSpec(
             name,
@@ -122,3 +138,4 @@ def _brief(error: BaseException) -> str:
 
 
 _: type[Model] = SavedModel
+_tensors: type[TensorModel] = SavedModel

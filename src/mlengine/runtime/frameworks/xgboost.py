@@ -8,6 +8,8 @@ from typing import Any
 
 from mlengine.runtime.answers import rows_of
 from mlengine.runtime.frameworks import Description, Model, library
+from mlengine.runtime.frameworks.signatures import OUTPUT, Signature, Signed
+from mlengine.runtime.frameworks.tensors import TensorSpec
 from mlengine.runtime.instances import columns_problem, kind_of
 from mlengine.runtime.prediction_error import PredictionError, input_error, load_error, run_error
 
@@ -93,6 +95,13 @@ class BoosterModel:
             "warnings": self._warnings,
         }
 
+    def signatures(self) -> dict[str, Signature]:
+        inputs = [TensorSpec("input", "float32", (None, self._width))]
+        return {"": Signature("", inputs, [TensorSpec(OUTPUT, "float64", None)])}
+
+    def default_signature(self) -> str:
+        return ""
+
     def _array(self, instances: list[Any]) -> Any:
         import numpy as np
 
@@ -141,3 +150,4 @@ def _brief(error: BaseException) -> str:
 
 
 _: type[Model] = BoosterModel
+_signed: type[Signed] = BoosterModel
