@@ -14,7 +14,6 @@ from mlengine.core.studies import (
     Trial,
 )
 from mlengine.engine.studyverbs import StudyVerbs
-from mlengine.models.views import operation_view
 from mlengine.tuning.studies import Studies
 
 __all__ = ["LocalStudies"]
@@ -60,7 +59,7 @@ class LocalStudies:
     def suggest_trials(
         self, project: str, location_id: str, study_id: str, request: SuggestTrialsRequest
     ) -> Operation:
-        return operation_view(self._studies.suggest(project, location_id, study_id, request))
+        return self._studies.suggest(project, location_id, study_id, request)
 
     def add_trial_measurement(
         self,
@@ -85,8 +84,7 @@ class LocalStudies:
     def check_trial_stopping(
         self, project: str, location_id: str, study_id: str, trial_id: str
     ) -> Operation:
-        record = self._studies.check_stopping(project, location_id, study_id, trial_id)
-        return operation_view(record)
+        return self._studies.check_stopping(project, location_id, study_id, trial_id)
 
     def stop_trial(self, project: str, location_id: str, study_id: str, trial_id: str) -> Trial:
         return self._studies.stop(project, location_id, study_id, trial_id)

@@ -30,6 +30,8 @@ __all__ = [
     "Store",
     "StoreAway",
     "StudyRecord",
+    "TrialChange",
+    "TrialEdit",
     "TrialRecord",
     "VersionRecord",
     "open_store",
@@ -192,6 +194,24 @@ class TrialRecord(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def state(self) -> TrialState:
         return TrialState(self.trial.state)
+
+
+class TrialChange(msgspec.Struct, frozen=True, kw_only=True):
+    """What becomes of a trial.
+
+    Attributes:
+        to: The state that it moves to; None leaves it where it is.
+        changes: Attributes that change with that move.
+        measured: What is added to what was measured of it.
+    """
+
+    to: TrialState | None = None
+    changes: dict[str, Any] = {}
+    measured: Sequence[Measurement] = ()
+
+
+TrialEdit = Callable[[StudyRecord, TrialRecord, Callable[[], Sequence[Measurement]]], TrialChange]
+"""What a trial's change is, given its study, the trial, and what reads all its measurements."""
 
 
 class EventRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -443,8 +463,22 @@ class Store(Protocol):
         """Return trials by number, lowest first: those above `after`, and those of `numbers`."""
         ...
 
-    def count_trials(self, study: StudyRecord) -> int:
-        """Return how many trials a study has, without reading them."""
+    def study_since(
+        self,
+        project: str,
+        location: str,
+        study_id: str,
+        *,
+        after: int = 0,
+        numbers: Collection[int] = (),
+    ) -> tuple[StudyRecord, Sequence[TrialRecord], int]:
+        """Return a study, some of its `trials`, and how many it has, all of one moment."""
+        ...
+
+    def edit_trial(
+        self, project: str, location: str, study_id: str, number: int, change: TrialEdit
+    ) -> tuple[StudyRecord, TrialRecord]:
+        """Do with a trial what `change` makes of the newest value; return it as it is then."""
         ...
 
     def move_trial(

@@ -27,6 +27,7 @@ WRITE_OPTION = "mlengine_write"
 """Execution option of a connection whose transaction is going to write."""
 
 _TRIES = 5
+_APPEND = sa.insert(tables.events)
 
 # A second row of one name, as PostgreSQL and SQLite call it; their texts may be translated.
 _TWIN = frozenset({"23505", "SQLITE_CONSTRAINT_UNIQUE", "SQLITE_CONSTRAINT_PRIMARYKEY"})
@@ -39,13 +40,13 @@ class Transaction:
         self.connection, self.time = connection, time
         self._events: list[dict[str, str]] = []
 
-    def one(self, statement: sa.Executable) -> sa.Row[Any] | None:
-        """Return the first row, or None."""
-        return self.connection.execute(statement).first()
+    def one(self, statement: sa.Executable, **values: Any) -> sa.Row[Any] | None:
+        """Return the first row, or None; `values` are those of the statement's parameters."""
+        return self.connection.execute(statement, values).first()
 
-    def rows(self, statement: sa.Executable) -> list[sa.Row[Any]]:
+    def rows(self, statement: sa.Executable, **values: Any) -> list[sa.Row[Any]]:
         """Return every row; none is left to be fetched, so the read lock can go."""
-        return list(self.connection.execute(statement).all())
+        return list(self.connection.execute(statement, values).all())
 
     def insert(self, table: sa.Table, *, taken: AlreadyExists, **values: Any) -> None:
         """Insert a row; raise `taken`, which undoes the transaction, if its id is.
@@ -61,9 +62,9 @@ class Transaction:
                 raise
             raise taken from None
 
-    def write(self, statement: sa.Executable) -> bool:
+    def write(self, statement: sa.Executable, **values: Any) -> bool:
         """Run an UPDATE or DELETE; return whether it found its row."""
-        return self.connection.execute(statement).rowcount > 0
+        return self.connection.execute(statement, values).rowcount > 0
 
     def event(self, project: str, resource: str, kind: str, **detail: Any) -> None:
         """Note what this transaction did; every write notes exactly one event."""
@@ -80,7 +81,7 @@ class Transaction:
     def append_events(self) -> None:
         """Write what was noted, last of all: writers wait for each other's from here on."""
         if self._events:
-            self.connection.execute(sa.insert(tables.events), self._events)
+            self.connection.execute(_APPEND, self._events)
 
 
 class Lead(Protocol):

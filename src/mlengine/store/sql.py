@@ -29,6 +29,7 @@ from mlengine.store import (
     OperationRecord,
     Store,
     StudyRecord,
+    TrialEdit,
     TrialRecord,
     VersionRecord,
     buckets,
@@ -269,8 +270,23 @@ class SqlStore:
     ) -> Sequence[TrialRecord]:
         return self._database.read(trials.listed, study, after=after, numbers=numbers)
 
-    def count_trials(self, study: StudyRecord) -> int:
-        return self._database.read(trials.count, study)
+    def study_since(
+        self,
+        project: str,
+        location: str,
+        study_id: str,
+        *,
+        after: int = 0,
+        numbers: Collection[int] = (),
+    ) -> tuple[StudyRecord, Sequence[TrialRecord], int]:
+        return self._database.read(
+            trials.since, project, location, study_id, after=after, numbers=numbers
+        )
+
+    def edit_trial(
+        self, project: str, location: str, study_id: str, number: int, change: TrialEdit
+    ) -> tuple[StudyRecord, TrialRecord]:
+        return self._database.write(trials.edit, project, location, study_id, number, change)
 
     def move_trial(self, record: TrialRecord, to: TrialState, **changes: Any) -> TrialRecord | None:
         return self._database.write(trials.move, record, to, changes=changes)

@@ -16,13 +16,22 @@ import sqlalchemy as sa
 from mlengine.core.errors import NotFound
 from mlengine.core.states import PENDING_TRIAL_STATES, TRIAL_MOVES, StudyState, TrialState
 from mlengine.core.studies import Measurement, MetricValue, Trial
-from mlengine.store import EndedOperation, StudyRecord, TrialRecord, documents, operations, studies
+from mlengine.store import (
+    EndedOperation,
+    StudyRecord,
+    TrialEdit,
+    TrialRecord,
+    documents,
+    operations,
+    studies,
+)
 from mlengine.store.database import Transaction
 from mlengine.store.tables import measurements, trials
+from mlengine.store.tables import studies as studies_table
 
 __all__ = [
     "add",
-    "count",
+    "edit",
     "get",
     "get_of",
     "hand_out",
@@ -31,10 +40,73 @@ __all__ = [
     "measured",
     "move",
     "remove",
+    "since",
 ]
 
 _PAGE = 500
 _METRICS = msgspec.json.Decoder(list[MetricValue])
+
+# Written down once: to put a statement together takes longer than to run it.
+_OF_STUDY = sa.select(trials).where(trials.c.study_seq == sa.bindparam("study"))
+_ONE = _OF_STUDY.where(trials.c.number == sa.bindparam("number"))
+_AFTER = _OF_STUDY.where(trials.c.number > sa.bindparam("after")).order_by(trials.c.number)
+_COUNT = (
+    sa.select(sa.func.count())
+    .select_from(trials)
+    .where(trials.c.study_seq == sa.bindparam("study"))
+)
+_HELD = (
+    _OF_STUDY.where(
+        trials.c.state.in_(sorted(PENDING_TRIAL_STATES)),
+        trials.c.client_id == sa.bindparam("client"),
+    )
+    .order_by(trials.c.number)
+    .limit(sa.bindparam("most"))
+)
+_WAITING = (
+    _OF_STUDY.where(trials.c.state == str(TrialState.REQUESTED))
+    .order_by(trials.c.number)
+    .limit(sa.bindparam("most"))
+    .with_for_update()
+)
+_LOCKED = sa.select(trials).where(trials.c.seq == sa.bindparam("its")).with_for_update()
+_WITH_STUDY = (
+    sa.select(
+        studies_table,
+        trials.c.seq.label("trial_seq"),
+        trials.c.number,
+        trials.c.client_id,
+        trials.c.state.label("trial_state"),
+        trials.c.body.label("trial_body"),
+    )
+    .join(trials, trials.c.study_seq == studies_table.c.seq)
+    .where(
+        studies_table.c.project == sa.bindparam("project"),
+        studies_table.c.location == sa.bindparam("location"),
+        studies_table.c.study_id == sa.bindparam("study_id"),
+        trials.c.number == sa.bindparam("number"),
+    )
+)
+_WITH_STUDY_LOCKED = _WITH_STUDY.with_for_update(of=trials)
+_MOVE = (
+    sa.update(trials)
+    .where(trials.c.seq == sa.bindparam("its"))
+    .values(
+        state=sa.bindparam("to"),
+        client_id=sa.bindparam("client"),
+        revision=trials.c.revision + 1,
+        body=sa.bindparam("text"),
+    )
+)
+_INSERT = sa.insert(trials).returning(trials.c.seq, trials.c.number)
+_MEASURE = sa.insert(measurements)
+_MEASURED = (
+    sa.select(trials.c.number, measurements.c.step, measurements.c.elapsed, measurements.c.body)
+    .join(trials, measurements.c.trial_seq == trials.c.seq)
+    .where(trials.c.study_seq == sa.bindparam("study"))
+    .order_by(trials.c.number, measurements.c.step, measurements.c.elapsed, measurements.c.seq)
+)
+_MEASURED_OF_ONE = _MEASURED.where(trials.c.number == sa.bindparam("number"))
 
 
 def add(tx: Transaction, study: StudyRecord, trial: Trial, state: TrialState) -> TrialRecord:
@@ -55,12 +127,12 @@ def hand_out(
     ending: Callable[[Sequence[TrialRecord]], EndedOperation] | None,
 ) -> list[TrialRecord] | None:
     now = studies.locked(tx, study)
-    its = [trials.c.study_seq == study.seq]
-    pending = trials.c.state.in_(sorted(PENDING_TRIAL_STATES))
-    held = _records(tx, now, [*its, pending, trials.c.client_id == client_id], limit=wanted)
+    held = [
+        _record(now, row) for row in tx.rows(_HELD, study=now.seq, client=client_id, most=wanted)
+    ]
     left = wanted - len(held)
-    waiting = trials.c.state == str(TrialState.REQUESTED)
-    taken = _records(tx, now, [*its, waiting], limit=left, lock=True) if left else []
+    waiting = tx.rows(_WAITING, study=now.seq, most=left) if left else []
+    taken = [_record(now, row) for row in waiting]
     new = list(fresh[: left - len(taken)])
     if len(held) + len(taken) + len(new) < wanted and not fewer:
         return None
@@ -83,38 +155,60 @@ def hand_out(
 
 
 def get(tx: Transaction, study: StudyRecord, number: int) -> TrialRecord:
-    found = _records(tx, study, [trials.c.study_seq == study.seq, trials.c.number == number])
-    if not found:
-        raise NotFound(
-            f"The study '{study.study_id}' has no trial {number}.",
-            f"List them with 'mlengine studies trials list --study {study.study_id}'.",
-            field="name",
-        )
-    return found[0]
+    row = tx.one(_ONE, study=study.seq, number=number)
+    if row is None:
+        raise _none(study, number)
+    return _record(study, row)
 
 
 def get_of(
     tx: Transaction, project: str, location: str, study_id: str, number: int
 ) -> tuple[StudyRecord, TrialRecord]:
+    return _with_study(tx, _WITH_STUDY, project, location, study_id, number)
+
+
+def edit(
+    tx: Transaction,
+    project: str,
+    location: str,
+    study_id: str,
+    number: int,
+    change: TrialEdit,
+) -> tuple[StudyRecord, TrialRecord]:
+    study, record = _with_study(tx, _WITH_STUDY_LOCKED, project, location, study_id, number)
+    wanted = change(study, record, lambda: measured(tx, study, number=number).get(number, []))
+    if wanted.measured:
+        _measure(tx, record, wanted.measured)
+    if wanted.to is None:
+        return study, record
+    return study, _move(tx, record, wanted.to, wanted.changes)
+
+
+def since(
+    tx: Transaction,
+    project: str,
+    location: str,
+    study_id: str,
+    *,
+    after: int,
+    numbers: Collection[int],
+) -> tuple[StudyRecord, list[TrialRecord], int]:
     study = studies.get(tx, project, location, study_id)
-    return study, get(tx, study, number)
+    count = int(tx.connection.execute(_COUNT, {"study": study.seq}).scalar_one())
+    return study, listed(tx, study, after=after, numbers=numbers), count
 
 
 def listed(
     tx: Transaction, study: StudyRecord, *, after: int, numbers: Collection[int]
 ) -> list[TrialRecord]:
-    its = trials.c.study_seq == study.seq
     wanted = sorted(number for number in numbers if number <= after)
     found: list[TrialRecord] = []
     for start in range(0, len(wanted), _PAGE):  # a statement takes so many values only
         page = wanted[start : start + _PAGE]
-        found += _records(tx, study, [its, trials.c.number.in_(page)])
-    return found + _records(tx, study, [its, trials.c.number > after])
-
-
-def count(tx: Transaction, study: StudyRecord) -> int:
-    select = sa.select(sa.func.count()).where(trials.c.study_seq == study.seq)
-    return int(tx.connection.execute(select).scalar_one())
+        select = _OF_STUDY.where(trials.c.number.in_(page)).order_by(trials.c.number)
+        found += [_record(study, row) for row in tx.rows(select, study=study.seq)]
+    new = tx.rows(_AFTER, study=study.seq, after=after)
+    return found + [_record(study, row) for row in new]
 
 
 def move(
@@ -122,51 +216,32 @@ def move(
 ) -> TrialRecord | None:
     if to not in TRIAL_MOVES[record.state]:
         return None
-    row = tx.one(sa.select(trials).where(trials.c.seq == record.seq).with_for_update())
+    row = tx.one(_LOCKED, its=record.seq)
     if row is None or row.state != record.state:
         return None
-    trial = msgspec.structs.replace(_trial(row), **changes)
-    update = sa.update(trials).where(trials.c.seq == record.seq)
-    tx.write(update.values(state=to, revision=trials.c.revision + 1, body=_text(trial)))
-    detail = {"from": record.state, "to": to}
-    tx.event(record.project, record.name, "trial.moved", **detail)
-    trial.state = to
-    return msgspec.structs.replace(record, trial=trial)
+    newest = msgspec.structs.replace(record, trial=_trial(row, row.state, row.body))
+    return _move(tx, newest, to, changes)
 
 
 def measure(
     tx: Transaction, record: TrialRecord, points: Sequence[Measurement]
 ) -> TrialRecord | None:
-    row = tx.one(sa.select(trials).where(trials.c.seq == record.seq).with_for_update())
+    row = tx.one(_LOCKED, its=record.seq)
     if row is None or TrialState(row.state) not in PENDING_TRIAL_STATES:
         return None
-    rows = [
-        {
-            "trial_seq": record.seq,
-            "step": point.step_count,
-            "elapsed": float(point.elapsed_time.removesuffix("s") or 0),
-            "body": msgspec.json.encode(point.metrics).decode(),
-        }
-        for point in points
-    ]
-    tx.connection.execute(sa.insert(measurements), rows)
-    tx.event(record.project, record.name, "trial.measured", steps=[r["step"] for r in rows])
-    return msgspec.structs.replace(record, trial=_trial(row))
+    _measure(tx, record, points)
+    return msgspec.structs.replace(record, trial=_trial(row, row.state, row.body))
 
 
 def measured(
     tx: Transaction, study: StudyRecord, *, number: int | None
 ) -> dict[int, list[Measurement]]:
-    select = (
-        sa.select(trials.c.number, measurements.c.step, measurements.c.elapsed, measurements.c.body)
-        .join(trials, measurements.c.trial_seq == trials.c.seq)
-        .where(trials.c.study_seq == study.seq)
-    )
-    if number is not None:
-        select = select.where(trials.c.number == number)
-    order = [trials.c.number, measurements.c.step, measurements.c.elapsed, measurements.c.seq]
+    if number is None:
+        rows = tx.rows(_MEASURED, study=study.seq)
+    else:
+        rows = tx.rows(_MEASURED_OF_ONE, study=study.seq, number=number)
     found: dict[int, list[Measurement]] = {}
-    for row in tx.rows(select.order_by(*order)):
+    for row in rows:
         point = Measurement(
             step_count=row.step,
             elapsed_time=f"{row.elapsed:.6f}s",
@@ -177,8 +252,7 @@ def measured(
 
 
 def remove(tx: Transaction, record: TrialRecord) -> bool:
-    locked = sa.select(trials.c.seq).where(trials.c.seq == record.seq).with_for_update()
-    if tx.one(locked) is None:
+    if tx.one(_LOCKED, its=record.seq) is None:
         return False
     tx.write(sa.delete(measurements).where(measurements.c.trial_seq == record.seq))
     tx.write(sa.delete(trials).where(trials.c.seq == record.seq))
@@ -207,47 +281,98 @@ def _insert(
         }
         for number, trial in zip(numbers, new, strict=True)
     ]
-    tx.connection.execute(sa.insert(trials), rows)
+    seqs = {row.number: row.seq for row in tx.connection.execute(_INSERT, rows)}
     studies.count_on(tx, study, len(rows))
-    made = [trials.c.study_seq == study.seq, trials.c.number > study.last_trial]
-    return _records(tx, study, made)
+    return [
+        _as_record(
+            study,
+            seqs[number],
+            number,
+            msgspec.structs.replace(trial, name=str(number), state=str(state), client_id=client_id),
+        )
+        for number, trial in zip(numbers, new, strict=True)
+    ]
 
 
 def _take(tx: Transaction, study: StudyRecord, record: TrialRecord, client_id: str) -> TrialRecord:
-    trial = msgspec.structs.replace(record.trial, start_time=tx.time)
-    values = {"state": TrialState.ACTIVE, "client_id": client_id, "body": _text(trial)}
-    update = sa.update(trials).where(trials.c.seq == record.seq)
-    tx.write(update.values(revision=trials.c.revision + 1, **values))
-    return get(tx, study, record.number)
+    """Hand out a trial that was asked for; the event is that of its study."""
+    changes = {"state": str(TrialState.ACTIVE), "client_id": client_id, "start_time": tx.time}
+    trial = msgspec.structs.replace(record.trial, **changes)
+    _write(tx, record, trial)
+    return msgspec.structs.replace(record, trial=trial)
 
 
-def _records(
-    tx: Transaction,
-    study: StudyRecord,
-    where: Sequence[sa.ColumnElement[bool]],
-    *,
-    limit: int | None = None,
-    lock: bool = False,
-) -> list[TrialRecord]:
-    select = sa.select(trials).where(*where).order_by(trials.c.number).limit(limit)
-    rows = tx.rows(select.with_for_update() if lock else select)
-    return [
-        TrialRecord(
-            seq=row.seq,
-            project=study.project,
-            location=study.location,
-            study_id=study.study_id,
-            number=row.number,
-            trial=_trial(row),
-        )
-        for row in rows
+def _move(
+    tx: Transaction, record: TrialRecord, to: TrialState, changes: dict[str, Any]
+) -> TrialRecord:
+    trial = msgspec.structs.replace(record.trial, state=str(to), **changes)
+    _write(tx, record, trial)
+    detail = {"from": record.state, "to": to}
+    tx.event(record.project, record.name, "trial.moved", **detail)
+    return msgspec.structs.replace(record, trial=trial)
+
+
+def _write(tx: Transaction, record: TrialRecord, trial: Trial) -> None:
+    tx.write(_MOVE, its=record.seq, to=trial.state, client=trial.client_id, text=_text(trial))
+
+
+def _measure(tx: Transaction, record: TrialRecord, points: Sequence[Measurement]) -> None:
+    rows = [
+        {
+            "trial_seq": record.seq,
+            "step": point.step_count,
+            "elapsed": float(point.elapsed_time.removesuffix("s") or 0),
+            "body": msgspec.json.encode(point.metrics).decode(),
+        }
+        for point in points
     ]
+    tx.connection.execute(_MEASURE, rows)
+    tx.event(record.project, record.name, "trial.measured", steps=[r["step"] for r in rows])
+
+
+def _with_study(
+    tx: Transaction,
+    select: sa.Select[Any],
+    project: str,
+    location: str,
+    study_id: str,
+    number: int,
+) -> tuple[StudyRecord, TrialRecord]:
+    row = tx.one(select, project=project, location=location, study_id=study_id, number=number)
+    if row is None:
+        raise _none(studies.get(tx, project, location, study_id), number)
+    study = studies.record(row)
+    trial = _trial(row, row.trial_state, row.trial_body)
+    return study, _as_record(study, row.trial_seq, number, trial)
+
+
+def _none(study: StudyRecord, number: int) -> NotFound:
+    return NotFound(
+        f"The study '{study.study_id}' has no trial {number}.",
+        f"List them with 'mlengine studies trials list --study {study.study_id}'.",
+        field="name",
+    )
+
+
+def _record(study: StudyRecord, row: sa.Row[Any]) -> TrialRecord:
+    return _as_record(study, row.seq, row.number, _trial(row, row.state, row.body))
+
+
+def _as_record(study: StudyRecord, seq: int, number: int, trial: Trial) -> TrialRecord:
+    return TrialRecord(
+        seq=seq,
+        project=study.project,
+        location=study.location,
+        study_id=study.study_id,
+        number=number,
+        trial=trial,
+    )
 
 
 def _text(trial: Trial) -> str:
     return documents.text(trial, name="", state="", client_id="", measurements=[])
 
 
-def _trial(row: sa.Row[Any]) -> Trial:
-    columns = {"name": str(row.number), "state": row.state, "client_id": row.client_id}
-    return documents.read(Trial, row.body, **columns)
+def _trial(row: sa.Row[Any], state: str, body: str) -> Trial:
+    columns = {"name": str(row.number), "state": state, "client_id": row.client_id}
+    return documents.read(Trial, body, **columns)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import calendar
 import time
 import uuid
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -16,7 +17,8 @@ import msgspec
 from mlengine.core.clock import Clock, rfc3339
 from mlengine.core.errors import FailedPrecondition, InvalidArgument, NotFound
 from mlengine.core.names import check_study_id, check_trial_id
-from mlengine.core.states import PENDING_TRIAL_STATES, StudyState, TrialState
+from mlengine.core.resources import Operation
+from mlengine.core.states import PENDING_TRIAL_STATES, TRIAL_MOVES, StudyState, TrialState
 from mlengine.core.studies import (
     CheckTrialEarlyStoppingStateResponse,
     CompleteTrialRequest,
@@ -27,14 +29,27 @@ from mlengine.core.studies import (
     Trial,
     TrialDetails,
 )
-from mlengine.store import EndedOperation, OperationRecord, Store, StudyRecord, TrialRecord
+from mlengine.store import (
+    EndedOperation,
+    Store,
+    StudyRecord,
+    TrialChange,
+    TrialEdit,
+    TrialRecord,
+)
 from mlengine.tuning import reports
 from mlengine.tuning.advisor import Advisor
 from mlengine.tuning.configs import check_config, policy_of, problem_of
 from mlengine.tuning.problem import Problem
 from mlengine.tuning.stopping import Axis, Curve, Reading, Verdict, open_policy
 from mlengine.tuning.suggesting import Suggesting
-from mlengine.tuning.views import check_metadata, study_view, tagged, trial_view
+from mlengine.tuning.views import (
+    check_metadata,
+    operation_view,
+    study_view,
+    tagged,
+    trial_view,
+)
 
 __all__ = ["Studies"]
 
@@ -154,7 +169,7 @@ class Studies:
 
     def suggest(
         self, project: str, location: str, study_id: str, request: SuggestTrialsRequest
-    ) -> OperationRecord:
+    ) -> Operation:
         """Give a client trials to try."""
         if not request.client_id or len(request.client_id) > _MAX_TEXT:
             raise InvalidArgument(
@@ -175,7 +190,8 @@ class Studies:
                 f"The study '{study_id}' is INACTIVE: {study.study.inactive_reason}",
                 field="name",
             )
-        return self._suggesting.suggest(study, request.client_id, request.suggestion_count)
+        operation = self._suggesting.suggest(study, request.client_id, request.suggestion_count)
+        return operation_view(study, operation)
 
     def add_measurement(
         self,
@@ -186,22 +202,21 @@ class Studies:
         measurement: Measurement | None,
     ) -> Trial:
         """Note what was measured of a trial; the answer holds that measurement alone."""
-        study, record = self._trial(project, location, study_id, trial_id)
-        _free(study)
         if measurement is None:
             raise InvalidArgument("Nothing was measured.", "Send it.", field="measurement")
-        reports.check_measurement(_problem(study), measurement, "measurement")
-        if record.state not in PENDING_TRIAL_STATES:
-            raise _refused(record, "measured")
-        point = msgspec.structs.replace(
-            measurement, metrics=reports.usable(measurement), elapsed_time=self._elapsed(record)
-        )
-        if not point.metrics:
-            return trial_view(record)
-        measured = self._store.measure_trial(record, [point])
-        if measured is None:
-            raise _refused(self._store.trial(study, record.number), "measured")
-        return trial_view(measured, [point])
+        points: list[Measurement] = []
+
+        def change(study: StudyRecord, record: TrialRecord, _measured: object) -> TrialChange:
+            reports.check_measurement(_problem(_free(study)), measurement, "measurement")
+            if record.state not in PENDING_TRIAL_STATES:
+                raise _refused(record, "measured")
+            point = msgspec.structs.replace(
+                measurement, metrics=reports.usable(measurement), elapsed_time=self._elapsed(record)
+            )
+            points[:] = [point] if point.metrics else []
+            return TrialChange(measured=points)
+
+        return trial_view(self._edit(project, location, study_id, trial_id, change), points)
 
     def complete(
         self,
@@ -212,38 +227,51 @@ class Studies:
         request: CompleteTrialRequest,
     ) -> Trial:
         """Enter a trial's result in the books, where it stays."""
-        study, record = self._trial(project, location, study_id, trial_id)
-        _free(study)
-        problem = _problem(study)
         if request.infeasible_reason and not request.trial_infeasible:
             raise InvalidArgument(
                 "There is a reason why the trial is infeasible, but it is not.",
                 "Set trialInfeasible, or leave infeasibleReason out.",
                 field="infeasible_reason",
             )
-        changes: dict[str, Any]
-        if request.trial_infeasible:
-            changes = self._infeasible(request.infeasible_reason)
-        elif request.final_measurement is not None:
-            changes = self._ended(problem, request.final_measurement, "final_measurement")
-        else:
-            measured = self._store.measurements(study, number=record.number)
-            chosen = reports.chosen_final(problem, measured.get(record.number, []))
-            changes = {"final_measurement": chosen, "end_time": rfc3339(self._clock.now())}
-        moved = self._moved(study, record, TrialState.COMPLETED, changes)
-        return self._view(study, moved)
+        points: list[Measurement] = []
+
+        def change(
+            study: StudyRecord, record: TrialRecord, measured: Callable[[], Sequence[Measurement]]
+        ) -> TrialChange:
+            problem = _problem(_free(study))
+            if TrialState.COMPLETED not in TRIAL_MOVES[record.state]:
+                raise _refused(record, "completed")
+            points[:] = measured()
+            if request.trial_infeasible:
+                changes = self._infeasible(request.infeasible_reason)
+            elif request.final_measurement is not None:
+                changes = self._ended(problem, request.final_measurement, "final_measurement")
+            else:
+                changes = self._with_final(reports.chosen_final(problem, points))
+            return TrialChange(to=TrialState.COMPLETED, changes=changes)
+
+        return trial_view(self._edit(project, location, study_id, trial_id, change), points)
 
     def stop(self, project: str, location: str, study_id: str, trial_id: str) -> Trial:
         """Ask whoever has a trial to come to an end with it."""
-        study, record = self._trial(project, location, study_id, trial_id)
-        _free(study)
-        if record.state is not TrialState.STOPPING:
-            record = self._moved(study, record, TrialState.STOPPING, {})
-        return self._view(study, record)
+        points: list[Measurement] = []
+
+        def change(
+            study: StudyRecord, record: TrialRecord, measured: Callable[[], Sequence[Measurement]]
+        ) -> TrialChange:
+            _free(study)
+            points[:] = measured()
+            if record.state is TrialState.STOPPING:
+                return TrialChange()
+            if TrialState.STOPPING not in TRIAL_MOVES[record.state]:
+                raise _refused(record, "stopped")
+            return TrialChange(to=TrialState.STOPPING)
+
+        return trial_view(self._edit(project, location, study_id, trial_id, change), points)
 
     def check_stopping(
         self, project: str, location: str, study_id: str, trial_id: str
-    ) -> OperationRecord:
+    ) -> Operation:
         """Say whether a trial should come to an end; one that should is STOPPING then."""
         study, record = self._trial(project, location, study_id, trial_id)
         _free(study)
@@ -252,7 +280,7 @@ class Studies:
         now = rfc3339(self._clock.now())
         should_stop = record.state is TrialState.STOPPING or self._judge(study, record).stop
         if should_stop and record.state is TrialState.ACTIVE:
-            self._moved(study, record, TrialState.STOPPING, {})
+            self.stop(project, location, study_id, trial_id)
         response = CheckTrialEarlyStoppingStateResponse(
             should_stop=should_stop, start_time=now, end_time=rfc3339(self._clock.now())
         )
@@ -261,7 +289,7 @@ class Studies:
             metadata=check_metadata(study.name, record.name, now=now),
             response=tagged(response),
         )
-        return self._store.note_operation(project, ended)
+        return operation_view(study, self._store.note_operation(project, ended).operation)
 
     def optimal(self, project: str, location: str, study_id: str) -> list[Trial]:
         """Return the best trials: all that are as good as the best, or the Pareto front."""
@@ -280,6 +308,14 @@ class Studies:
         number = check_trial_id(trial_id, field="name")
         return self._store.trial_of(project, location, study_id, number)
 
+    def _edit(
+        self, project: str, location: str, study_id: str, trial_id: str, change: TrialEdit
+    ) -> TrialRecord:
+        """Change a trial in one transaction: `change` sees what nobody changes meanwhile."""
+        check_study_id(study_id, field="name")
+        number = check_trial_id(trial_id, field="name")
+        return self._store.edit_trial(project, location, study_id, number, change)[1]
+
     def _view(self, study: StudyRecord, record: TrialRecord) -> Trial:
         measured = self._store.measurements(study, number=record.number)
         return trial_view(record, measured.get(record.number, ()))
@@ -289,6 +325,9 @@ class Studies:
         reports.check_measurement(problem, final, at)
         if reports.finals(problem, final, at=at) is None:
             return self._infeasible("Its final measurement is not a finite number.")
+        return self._with_final(final)
+
+    def _with_final(self, final: Measurement) -> dict[str, Any]:
         return {"final_measurement": final, "end_time": rfc3339(self._clock.now())}
 
     def _infeasible(self, reason: str) -> dict[str, Any]:
@@ -297,18 +336,6 @@ class Studies:
             "infeasible_reason": reason[:_MAX_TEXT],
             "end_time": rfc3339(self._clock.now()),
         }
-
-    def _moved(
-        self, study: StudyRecord, record: TrialRecord, to: TrialState, changes: dict[str, Any]
-    ) -> TrialRecord:
-        """Move a trial, whoever moves it at the same time; raise if it cannot go there."""
-        while (moved := self._store.move_trial(record, to, **changes)) is None:
-            before, record = record, self._store.trial(study, record.number)
-            if record.state is to and to is TrialState.STOPPING:
-                return record
-            if record.state is before.state or record.state is TrialState.COMPLETED:
-                raise _refused(record, "completed" if to is TrialState.COMPLETED else "stopped")
-        return moved
 
     def _elapsed(self, record: TrialRecord) -> str:
         """Return how long a trial has run, as the API writes it."""

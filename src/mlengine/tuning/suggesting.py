@@ -15,19 +15,20 @@ from __future__ import annotations
 import logging
 import threading
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any
 
 from mlengine.core.clock import Clock, rfc3339
 from mlengine.core.errors import Aborted, Cancelled, EngineError, Internal, Unavailable
 from mlengine.core.names import parse_study
+from mlengine.core.resources import Operation
 from mlengine.core.states import StudyState
 from mlengine.core.studies import StudyConfig, SuggestTrialsResponse, Trial
-from mlengine.store import EndedOperation, OperationRecord, Store, StudyRecord, TrialRecord
+from mlengine.store import EndedOperation, Store, StudyRecord, TrialRecord
 from mlengine.tuning.advisor import Advisor, is_quick
 from mlengine.tuning.books import Books
-from mlengine.tuning.configs import algorithm_of, problem_of
+from mlengine.tuning.configs import algorithm_of
 from mlengine.tuning.reports import suggested
 from mlengine.tuning.views import SUGGEST, suggest_metadata, tagged, trial_view
 
@@ -57,19 +58,20 @@ class Suggesting:
         self._lock = threading.Lock()
         self._closing = False
 
-    def suggest(self, study: StudyRecord, client_id: str, count: int) -> OperationRecord:
+    def suggest(self, study: StudyRecord, client_id: str, count: int) -> Operation:
         """Give a client trials; the operation that is returned may still be under way."""
         operation_id = f"suggest_{study.study_id}-{uuid.uuid4().hex}"
         now = rfc3339(self._clock.now())
         metadata = suggest_metadata(study.name, client_id, count, now=now)
         search = algorithm_of(study.study.study_config or StudyConfig())
-        ending = self._ending(study, operation_id, metadata)
         if is_quick(search) or study.state is not StudyState.ACTIVE:
-            self._choose(study, operation_id, metadata)
-        elif self._store.hand_out(study, client_id, count, ending=ending) is None:
-            self._store.add_operation(study.project, operation_id, metadata, subject=study.name)
-            wait([self._begin(study.project, operation_id)], timeout=_WAIT_S)
-        return self._store.operation(study.project, operation_id)
+            return _done(self._choose(study, operation_id, metadata))
+        ending = _Ending(study, operation_id, metadata, self._clock)
+        if self._store.hand_out(study, client_id, count, ending=ending) is not None:
+            return _done(ending.ended)
+        self._store.add_operation(study.project, operation_id, metadata, subject=study.name)
+        wait([self._begin(study.project, operation_id)], timeout=_WAIT_S)
+        return self._store.operation(study.project, operation_id).operation
 
     def resume(self) -> None:
         """Take up the operations that nobody works on, such as those of an engine that died."""
@@ -127,20 +129,21 @@ class Suggesting:
         except EngineError as problem:
             _log.warning("the operation %s is left for later: %s", operation_id, problem)
 
-    def _choose(self, study: StudyRecord, operation_id: str, metadata: dict[str, Any]) -> None:
+    def _choose(
+        self, study: StudyRecord, operation_id: str, metadata: dict[str, Any]
+    ) -> EndedOperation:
         """Add trials to those that there are until the client has enough, or none are left."""
-        config = study.study.study_config or StudyConfig()
-        search, problem = algorithm_of(config), problem_of(config, uid=study.uid)
         client_id, count = metadata["clientId"], metadata["suggestionCount"]
         with self._turn(study.uid):
             for _try in range(_TRIES):
-                study = self._store.study(study.project, study.location, study.study_id)
+                search = algorithm_of(study.study.study_config or StudyConfig())
+                by_results = not is_quick(search)
+                study, problem, history = self._books.history(study, with_results=by_results)
                 fresh: list[Trial] = []
                 if study.state is StudyState.ACTIVE:
-                    history = self._books.history(study, problem)
                     found = self._advisor.suggest(search, problem, history, count)
                     fresh = [suggested(one, seen=study.last_trial) for one in found]
-                ending = self._ending(study, operation_id, metadata)
+                ending = _Ending(study, operation_id, metadata, self._clock)
                 is_exhausted = len(fresh) < count
                 given = self._store.hand_out(
                     study, client_id, count, fresh=fresh, fewer=is_exhausted, ending=ending
@@ -149,7 +152,7 @@ class Suggesting:
                     self._tell(study, given)
                     if len(given) < count and study.state is StudyState.ACTIVE:
                         self._store.move_study(study, StudyState.COMPLETED)
-                    return
+                    return ending.ended
         raise Aborted(
             f"The study '{study.study_id}' changed {_TRIES} times meanwhile.", "Ask again."
         )
@@ -165,27 +168,38 @@ class Suggesting:
             why = f" ({told.why})" if told.why else ""
             _log.info("%s: %s%s%s", record.name, told.origin, expected, why)
 
-    def _ending(
-        self, study: StudyRecord, operation_id: str, metadata: dict[str, Any]
-    ) -> Callable[[Sequence[TrialRecord]], EndedOperation]:
-        """Return what makes the operation's end of the trials that are handed out."""
-
-        def ending(given: Sequence[TrialRecord]) -> EndedOperation:
-            is_over = len(given) < metadata["suggestionCount"]
-            is_over = is_over and study.state is StudyState.ACTIVE
-            state = StudyState.COMPLETED if is_over else study.state
-            response = SuggestTrialsResponse(
-                trials=[trial_view(record) for record in given],
-                study_state=state,
-                start_time=metadata["createTime"],
-                end_time=rfc3339(self._clock.now()),
-            )
-            return EndedOperation(
-                operation_id=operation_id, metadata=metadata, response=tagged(response)
-            )
-
-        return ending
-
     def _turn(self, uid: str) -> threading.Lock:
         with self._lock:
             return self._turns.setdefault(uid, threading.Lock())
+
+
+class _Ending:
+    """Makes the operation's end of the trials that are handed out, and keeps it."""
+
+    ended: EndedOperation
+
+    def __init__(
+        self, study: StudyRecord, operation_id: str, metadata: dict[str, Any], clock: Clock
+    ) -> None:
+        self._study, self._operation_id = study, operation_id
+        self._metadata, self._clock = metadata, clock
+
+    def __call__(self, given: Sequence[TrialRecord]) -> EndedOperation:
+        state = self._study.state
+        is_over = len(given) < self._metadata["suggestionCount"] and state is StudyState.ACTIVE
+        response = SuggestTrialsResponse(
+            trials=[trial_view(record) for record in given],
+            study_state=StudyState.COMPLETED if is_over else state,
+            start_time=self._metadata["createTime"],
+            end_time=rfc3339(self._clock.now()),
+        )
+        self.ended = EndedOperation(
+            operation_id=self._operation_id, metadata=self._metadata, response=tagged(response)
+        )
+        return self.ended
+
+
+def _done(ended: EndedOperation) -> Operation:
+    return Operation(
+        name=ended.operation_id, metadata=ended.metadata, done=True, response=ended.response
+    )

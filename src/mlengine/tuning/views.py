@@ -7,8 +7,8 @@ from typing import Any
 
 import msgspec
 
-from mlengine.core.names import trial_name
-from mlengine.core.resources import Resource
+from mlengine.core.names import operation_name, trial_name
+from mlengine.core.resources import Operation, Resource
 from mlengine.core.studies import Measurement, Study, Trial
 from mlengine.core.wire import encode
 from mlengine.store import StudyRecord, TrialRecord
@@ -17,6 +17,7 @@ __all__ = [
     "CHECK",
     "SUGGEST",
     "check_metadata",
+    "operation_view",
     "study_view",
     "suggest_metadata",
     "tagged",
@@ -40,6 +41,12 @@ def trial_view(record: TrialRecord, measurements: Sequence[Measurement] = ()) ->
     """Return a trial with its full name and what was measured of it."""
     name = trial_name(record.project, record.location, record.study_id, record.number)
     return msgspec.structs.replace(record.trial, name=name, measurements=list(measurements))
+
+
+def operation_view(study: StudyRecord, operation: Operation) -> Operation:
+    """Return an operation with its full name, which lies in the location of its study."""
+    name = operation_name(study.project, operation.name, study.location)
+    return msgspec.structs.replace(operation, name=name)
 
 
 def tagged(response: Resource) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from mlengine.core.studies import (
     TrialDetails,
     TrialParameter,
 )
-from mlengine.store import EndedOperation, Store, StudyRecord, TrialRecord
+from mlengine.store import EndedOperation, Store, StudyRecord, TrialChange, TrialRecord
 from tests.conformance.store.rivals import rivals
 from tests.conformance.store.test_races import at_once
 
@@ -29,6 +29,7 @@ PATHS: dict[TrialState, list[TrialState]] = {
     TrialState.STOPPING: [TrialState.ACTIVE, TrialState.STOPPING],
     TrialState.COMPLETED: [TrialState.ACTIVE, TrialState.COMPLETED],
 }
+Measured = Callable[[], Sequence[Measurement]]
 _uids = itertools.count()
 
 
@@ -153,7 +154,8 @@ def test_trials_are_listed_by_number_all_or_some(store: Store) -> None:
     assert given(store.trials(study, after=598, numbers=[3, 1, 7, 599])) == [1, 3, 7, 599, 600]
     assert len(store.trials(study, after=600, numbers=range(1, 600))) == 599
     assert store.trials(study, after=600) == []
-    assert store.count_trials(study) == 600
+    now, some, count = store.study_since("p", "local", "s", after=598, numbers=[3])
+    assert (now, given(some), count) == (again(store, study), [3, 599, 600], 600)
     assert store.trial(study, 7) == found[6]
     assert store.trial_of("p", "local", "s", 7) == (again(store, study), found[6])
 
@@ -171,7 +173,7 @@ def test_a_trial_moves_exactly_where_the_states_allow(
     now = store.trial(study, record.number)
     assert now == (moved or record)
     assert now.state is (to if lawful else frm)
-    assert store.count_trials(study) == 1
+    assert given(store.trials(study)) == [1]
     if not lawful and to is not frm:
         update = sa.text("UPDATE trials SET state = :state")
         refusal = pytest.raises(sa.exc.DBAPIError, match=r"unlawful|never changes")
@@ -231,6 +233,54 @@ def test_only_a_trial_that_a_client_has_is_measured(store: Store, state: TrialSt
     taken = store.measure_trial(record, [Measurement(step_count=1)])
     assert (taken is not None) == (state in (TrialState.ACTIVE, TrialState.STOPPING))
     assert bool(store.measurements(study)) == (taken is not None)
+
+
+def test_an_edit_sees_the_newest_value_and_does_all_of_it_or_nothing(store: Store) -> None:
+    study, seen = add(store), []
+    first = bring(store, study, TrialState.ACTIVE)
+    store.measure_trial(first, [Measurement(step_count=1)])
+    final = Measurement(metrics=[MetricValue(metric="loss", value=2.0)])
+
+    def end(study: StudyRecord, trial: TrialRecord, measured: Measured) -> TrialChange:
+        seen.append((study.uid, trial.state, [point.step_count for point in measured()]))
+        points, changes = [Measurement(step_count=2)], {"final_measurement": final}
+        return TrialChange(to=TrialState.COMPLETED, changes=changes, measured=points)
+
+    now, ended = store.edit_trial("p", "local", "s", 1, end)
+    assert seen == [(study.uid, TrialState.ACTIVE, [1])]
+    assert now == again(store, study)
+    assert ended == store.trial(study, 1)
+    assert (ended.state, ended.trial.final_measurement) == (TrialState.COMPLETED, final)
+    assert [point.step_count for point in store.measurements(study)[1]] == [1, 2]
+    assert [e.kind for e in store.events()][-2:] == ["trial.measured", "trial.moved"]
+
+
+def test_an_edit_that_raises_or_changes_nothing_leaves_no_trace(store: Store) -> None:
+    study = add(store)
+    first, events = bring(store, study, TrialState.ACTIVE), store.events()
+
+    def refuse(_study: StudyRecord, _trial: TrialRecord, _measured: Measured) -> TrialChange:
+        raise FailedPrecondition("Not now.")
+
+    with pytest.raises(FailedPrecondition, match="Not now"):
+        store.edit_trial("p", "local", "s", 1, refuse)
+    assert store.edit_trial("p", "local", "s", 1, lambda *_seen: TrialChange())[1] == first
+    assert store.events() == events
+    with pytest.raises(NotFound, match="has no trial 2"):
+        store.edit_trial("p", "local", "s", 2, refuse)
+    with pytest.raises(NotFound, match="study"):
+        store.edit_trial("p", "local", "other", 1, refuse)
+
+
+def test_edits_at_once_wait_for_each_other(store: Store) -> None:
+    study = add(store)
+    bring(store, study, TrialState.ACTIVE)
+
+    def count(_study: StudyRecord, _trial: TrialRecord, measured: Measured) -> TrialChange:
+        return TrialChange(measured=[Measurement(step_count=len(measured()))])
+
+    at_once([lambda: store.edit_trial("p", "local", "s", 1, count)] * 8)
+    assert [point.step_count for point in store.measurements(study)[1]] == list(range(8))
 
 
 # --- handing out --------------------------------------------------------------------------------

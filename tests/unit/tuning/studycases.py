@@ -59,8 +59,8 @@ class Service:
 
     def suggest(self, client: str = "me", count: int = 1) -> list[Trial]:
         request = SuggestTrialsRequest(client_id=client, suggestion_count=count)
-        operation_id = self.studies.suggest("p", "local", "s", request).operation_id
-        found = self.ended(operation_id).response or {}
+        operation = self.studies.suggest("p", "local", "s", request)
+        found = self.ended(operation.name.rpartition("/")[2]).response or {}
         return [decode(Trial, trial, at="trial") for trial in found.get("trials", ())]
 
     def ended(self, operation_id: str) -> Operation:

@@ -102,7 +102,7 @@ def test_a_client_gets_its_pending_trial_until_it_is_completed(service: Service)
 def test_an_operation_tells_what_google_says_it_tells(service: Service) -> None:
     service.make(DOUBLE)
     request = SuggestTrialsRequest(client_id="me", suggestion_count=2)
-    operation = service.studies.suggest(*AT, request).operation
+    operation = service.studies.suggest(*AT, request)
     metadata = dict(operation.metadata)
     assert metadata.pop("createTime")
     assert metadata == {
@@ -292,7 +292,7 @@ def test_a_defect_ends_the_operation_and_is_logged(
 
     monkeypatch.setattr(modelled.advisor, "suggest", break_off)
     request = SuggestTrialsRequest(client_id="me", suggestion_count=1)
-    operation_id = modelled.studies.suggest(*AT, request).operation_id
+    operation_id = modelled.studies.suggest(*AT, request).name.rpartition("/")[2]
     error = modelled.ended(operation_id).error
     assert error is not None
     assert (error["code"], "please report it" in error["message"]) == (Internal.rpc_code, True)
@@ -456,7 +456,7 @@ def test_a_trials_id_is_a_number(service: Service, trial_id: str) -> None:
 
 
 def should_stop(service: Service, trial: str) -> bool:
-    operation = service.studies.check_stopping(*AT, trial).operation
+    operation = service.studies.check_stopping(*AT, trial)
     assert operation.done
     assert operation.metadata["@type"].endswith(".CheckTrialEarlyStoppingStateMetatdata")
     assert operation.metadata["trial"] == f"projects/p/locations/local/studies/s/trials/{trial}"
