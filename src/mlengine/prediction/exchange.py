@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 from mlengine.core.errors import EngineError, InvalidArgument
 from mlengine.prediction.answers import MisdirectedMethod
+from mlengine.prediction.heads import KnownHead
+from mlengine.prediction.inquiry import Inquiry
 from mlengine.prediction.relay import Relay
 
 if TYPE_CHECKING:
@@ -21,13 +23,13 @@ class Exchange:
     """A request and what becomes of it: refused, a health check, a prediction or relayed.
 
     `judge` decides at the head, `begin` acts when all earlier answers of the connection are out.
-    It is also the `Prediction` that a worker's link answers.
+    A prediction whose body is whole becomes an `Inquiry`, which takes its place.
     """
 
     __slots__ = (
         "_body_complete", "_chunks", "_content_length", "_done", "_expects", "_health", "_relay",
-        "_target", "_version", "begun", "body", "connection", "gone", "head_bytes", "headers",
-        "http_1_0", "keep_alive", "method", "refused", "target", "upgrade",
+        "_target", "begun", "body", "connection", "head_bytes", "headers", "http_1_0", "keep_alive",
+        "method", "refused", "target", "upgrade",
     )  # fmt: skip
 
     def __init__(self, connection: CallerConnection) -> None:
@@ -42,7 +44,6 @@ class Exchange:
         self.refused: EngineError | None = None
         self.begun = False
         self.body = b""
-        self.gone = False
         self._chunks: bytearray | None = None
         self._content_length = -1
         self._body_complete = False
@@ -51,7 +52,6 @@ class Exchange:
         self._health = False
         self._target: PredictTarget | None = None
         self._relay: Relay | None = None
-        self._version = ""
 
     def judge(self) -> None:
         """Decide by the head alone who may have what; sets `refused` instead of raising."""
@@ -132,25 +132,7 @@ class Exchange:
         self._finish_relay()
         self._done = True
         self.body, self._chunks = b"", None
-        self.connection.answer_error(self, error, version=self._version)
-
-    # --- Prediction: what the worker's link calls ---
-
-    def answered(self, status: int, payload: bytes) -> None:
-        """The worker's answer, as it is."""
-        self._done = True
-        self.body = b""
-        self.connection.answer(self, status, payload, version=self._version)
-
-    def failed(self, error: EngineError) -> None:
-        """There will be no answer of the worker. The request itself was sound."""
-        self._done = True
-        self.body = b""
-        self.connection.answer_error(self, error, version=self._version)
-
-    def unsent(self) -> None:
-        """No worker saw this before its version was taken away: route it anew."""
-        self._answer()
+        self.connection.answer_error(self, error)
 
     # --- Relay ---
 
@@ -164,7 +146,6 @@ class Exchange:
 
     def caller_gone(self) -> None:
         """Nobody wants the answer."""
-        self.gone = True
         self._done = True
         self._finish_relay()
 
@@ -225,13 +206,22 @@ class Exchange:
             self.connection.answer(self, 200, b'{"status":"ok"}\n')
             return
         assert self._target is not None
-        try:
-            link = self.connection.server.switchboard.link(self._target)
-        except EngineError as error:
-            self.failed(error)
-            return
-        self._version = link.version
-        link.submit(self)
+        keep = self.may_keep_connection()
+        self.connection.inquire(
+            Inquiry(self.connection, self._target, self.headers, self.body, keep=keep)
+        )
+
+    def known_head(self) -> KnownHead | None:
+        """Return what may be noted of this head in the memo; None where nothing may."""
+        plain = (
+            self.method == b"POST" and self._target is not None and self.refused is None
+            and self.keep_alive and not self.upgrade and not self._expects
+            and self._content_length >= 0
+            and all(name != b"transfer-encoding" for name, _value in self.headers)
+        )  # fmt: skip
+        if not plain or self._target is None:
+            return None
+        return KnownHead(self._target, self.headers, self._content_length)
 
     def _finish_relay(self) -> None:
         if self._relay is not None:

@@ -1,7 +1,8 @@
 """One HTTP/1.1 connection of a caller: strict reading, limits, deadlines, answers in order.
 
     head ─▶ guard ─▶ limits ─▶ predict: whole body, then a frame to the worker
-                           └─▶ relay:   bytes as they come, to the engine
+     │                     └─▶ relay:   bytes as they come, to the engine
+     └─ a known head, to the byte, and its whole body ─▶ the frame at once (see `heads`)
 
 llhttp refuses what two servers might read differently (both lengths, bare LF, folded lines,
 chunk tricks). Whatever is refused ends the connection, so nothing after it is taken for a request.
@@ -20,6 +21,8 @@ import httptools
 from mlengine.core.errors import EngineError, Internal, InvalidArgument, Unavailable
 from mlengine.prediction.answers import HeadersTooLarge, RequestTimeout, error_answer, json_head
 from mlengine.prediction.exchange import Exchange
+from mlengine.prediction.heads import HeadMemo, KnownHead
+from mlengine.prediction.inquiry import Inquiry
 
 if TYPE_CHECKING:
     from mlengine.prediction.server import Server
@@ -48,7 +51,7 @@ class CallerConnection(asyncio.Protocol):
         self.deadline_s = _NEVER
         self.transport: asyncio.Transport = None  # type: ignore[assignment]
         self._parser = httptools.HttpRequestParser(self)
-        self._queue: collections.deque[Exchange] = collections.deque()
+        self._queue: collections.deque[Exchange | Inquiry] = collections.deque()
         self._reading: Exchange | None = None  # whose head or body arrives now
         self._in_head = False
         self._head_bytes = 0
@@ -60,6 +63,8 @@ class CallerConnection(asyncio.Protocol):
         self._write_blocked = False
         self._turning = False
         self._eof = False
+        self._parted: tuple[bytes, KnownHead, HeadMemo] | None = None  # a known head without body
+        self._read_heads: list[KnownHead | None] | None = None  # while one may be noted
 
     # --- asyncio.Protocol ---
 
@@ -75,6 +80,57 @@ class CallerConnection(asyncio.Protocol):
             if self._linger_bytes > _LINGER_BYTES:
                 self.transport.abort()
             return
+        if self._reading is None and not self._queue and not self._write_blocked and not self.shed:
+            self._read_from_start(data)
+        else:
+            self._parse(data)
+
+    def _read_from_start(self, data: bytes) -> None:
+        """Read what came between two requests: a head that is known and its body, or anything."""
+        memo = self.server.heads
+        if self._parted is not None:
+            head, known, noted_in = self._parted
+            self._parted = None
+            if noted_in is memo and len(data) == known.body_bytes:
+                self._inquire(known, data)
+            else:
+                self._parse(head)
+                self.data_received(data)
+            return
+        end = data.find(b"\r\n\r\n") + 4
+        found = memo.find(data[:end])
+        if found is None:
+            self._parse_and_note(data, end)
+        elif len(data) - end == found.body_bytes:
+            self._inquire(found, data[end:])
+        elif len(data) == end:
+            self._parted = (data, found, memo)
+            self.deadline_s = self.server.now_s() + self.server.limits.body_timeout_s
+        else:
+            self._parse(data)
+
+    def _inquire(self, known: KnownHead, body: bytes) -> None:
+        inquiry = Inquiry(self, known.target, known.headers, body, keep=True)
+        self._queue.append(inquiry)
+        self.deadline_s = _NEVER
+        inquiry.send()
+
+    def _parse_and_note(self, data: bytes, end: int) -> None:
+        """Read strictly; note the head if these bytes are one request, or exactly its head."""
+        self._read_heads = []
+        self._parse(data)
+        heads, self._read_heads = self._read_heads, None
+        if len(heads) != 1 or heads[0] is None or self._in_head or self._ended:
+            return
+        known = heads[0]
+        if not data.startswith(b"POST "):
+            return
+        whole = self._reading is None and len(data) == end + known.body_bytes
+        if whole or (len(data) == end and self._progress_bytes == 0):
+            self.server.heads.note(data[:end], known)
+
+    def _parse(self, data: bytes) -> None:
+        """Read strictly, with llhttp."""
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
@@ -167,6 +223,8 @@ class CallerConnection(asyncio.Protocol):
             exchange.refused = Unavailable("Too many connections are open.", "Try again.")
         else:
             exchange.judge()
+        if self._read_heads is not None:
+            self._read_heads.append(exchange.known_head())
         self._renew_deadline()
         if exchange.refused is not None:
             # Whatever follows on this connection must not be taken for a request.
@@ -189,6 +247,11 @@ class CallerConnection(asyncio.Protocol):
         exchange.body_ended()
 
     # --- for exchanges ---
+
+    def inquire(self, inquiry: Inquiry) -> None:
+        """Let a prediction that was read whole take the place of its exchange, the first."""
+        self._queue[0] = inquiry
+        inquiry.send()
 
     def hold(self, reason: str) -> None:
         """Stop reading from the caller until every reason was released."""
@@ -214,7 +277,13 @@ class CallerConnection(asyncio.Protocol):
             self.transport.write(data)
 
     def answer(
-        self, exchange: Exchange, status: int, body: bytes, *, version: str = "", lines: bytes = b""
+        self,
+        exchange: Exchange | Inquiry,
+        status: int,
+        body: bytes,
+        *,
+        version: str = "",
+        lines: bytes = b"",
     ) -> None:
         """Send a whole JSON answer, then turn to the next request."""
         keep = exchange.may_keep_connection() and not self.server.stopping
@@ -227,12 +296,14 @@ class CallerConnection(asyncio.Protocol):
         self.write(head + body)
         self.finish(exchange, keep=keep)
 
-    def answer_error(self, exchange: Exchange, error: EngineError, *, version: str = "") -> None:
+    def answer_error(
+        self, exchange: Exchange | Inquiry, error: EngineError, *, version: str = ""
+    ) -> None:
         """Send an error in Google's envelope."""
         status, lines, body = error_answer(error)
         self.answer(exchange, status, body, version=version, lines=lines)
 
-    def finish(self, exchange: Exchange, *, keep: bool) -> None:
+    def finish(self, exchange: Exchange | Inquiry, *, keep: bool) -> None:
         """Forget an answered request; go on with the next one, or end the connection."""
         if not self._queue or self._queue[0] is not exchange:
             return
@@ -272,6 +343,9 @@ class CallerConnection(asyncio.Protocol):
         """Act on a deadline that has passed."""
         if now_s < self.deadline_s:
             return
+        if self._parted is not None:
+            (head, _known, _memo), self._parted = self._parted, None
+            self._parse(head)  # and its time is up
         limits = self.server.limits
         reading_body = self._reading is not None and not self._in_head
         if reading_body and not self._write_blocked and not self._ended:
@@ -290,7 +364,7 @@ class CallerConnection(asyncio.Protocol):
 
     def close_if_idle(self) -> None:
         """End the connection unless a request is being answered; for a shutdown."""
-        if not self._queue:
+        if not self._queue and self._parted is None:
             self.transport.close()
 
     # --- inner ---

@@ -13,6 +13,7 @@ from mlengine.core.errors import Unavailable
 from mlengine.prediction.answers import error_answer, json_head
 from mlengine.prediction.bell import Bell
 from mlengine.prediction.guard import Guard
+from mlengine.prediction.heads import HeadMemo
 from mlengine.prediction.http1 import CallerConnection
 from mlengine.prediction.relay import EnginePool
 from mlengine.prediction.routing import Limits, Snapshot
@@ -37,6 +38,7 @@ class Server:
     def __init__(self, snapshot: Snapshot, *, loop: asyncio.AbstractEventLoop) -> None:
         self.limits: Limits = snapshot.limits
         self.guard = Guard(snapshot)
+        self.heads = HeadMemo()
         self.bell = Bell()
         self.switchboard = Switchboard(snapshot, wake=self.bell.ring, loop=loop)
         self.engine_pool = EnginePool(snapshot.engine_socket, loop=loop)
@@ -73,6 +75,7 @@ class Server:
         """Decide by this snapshot from now on."""
         self.limits = snapshot.limits
         self.guard = Guard(snapshot)
+        self.heads = HeadMemo()
         self._max_connections = _max_connections(snapshot.limits)
         if snapshot.engine_socket != self.engine_pool.socket:
             self.engine_pool.forget()

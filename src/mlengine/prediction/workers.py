@@ -58,9 +58,7 @@ class WorkerLink(asyncio.Protocol):
     ) -> None:  # fmt: skip
         self.socket = socket
         self.version = version
-        self.requests = 0
         self.errors = 0
-        self.last_use_s = 0.0
         self.timeout_s = timeout_s
         self.wait_s = wait_s
         self._loop = loop
@@ -189,7 +187,8 @@ class WorkerLink(asyncio.Protocol):
                 body = prediction.body
                 pieces += frame_head(request_id, prediction.kind, len(body)), body
                 total_bytes += len(body)
-            self._transport.write(b"".join(pieces))
+            if pieces:
+                self._transport.write(b"".join(pieces))
 
     def _fail(self, prediction: Prediction, error: EngineError) -> None:
         self.errors += 1
