@@ -44,11 +44,12 @@ from mlengine.store import (
     versions,
 )
 from mlengine.store.database import Database, Transaction
+from mlengine.store.sqltraffic import SqlTraffic
 
 __all__ = ["SqlStore", "open_database"]
 
 
-class SqlStore:
+class SqlStore(SqlTraffic):
     """A `Store` over one `Database`; see the contract there."""
 
     def __init__(self, database: Database) -> None:

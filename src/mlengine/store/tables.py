@@ -10,6 +10,7 @@ import sqlalchemy as sa
 
 __all__ = [
     "alembic_version",
+    "arms",
     "buckets",
     "events",
     "facts",
@@ -18,7 +19,9 @@ __all__ = [
     "metadata",
     "models",
     "operations",
+    "outcomes",
     "studies",
+    "traffic",
     "trials",
     "versions",
 ]
@@ -93,6 +96,47 @@ sa.Index(
     unique=True,
     sqlite_where=versions.c.is_default,
     postgresql_where=versions.c.is_default,
+)
+
+traffic = sa.Table(
+    "traffic",
+    metadata,
+    _seq(),
+    sa.Column("model_seq", _Seq, sa.ForeignKey("models.seq"), nullable=False),
+    sa.Column("period", sa.Integer, nullable=False),
+    sa.Column("began", sa.Integer, nullable=False),
+    sa.Column("idle", sa.Boolean(create_constraint=False), nullable=False),
+    sa.Column("body", sa.Text, nullable=False),
+    sa.UniqueConstraint("model_seq", name="traffic_model"),
+    sqlite_autoincrement=True,
+)
+
+arms = sa.Table(
+    "arms",
+    metadata,
+    _seq(),
+    sa.Column("model_seq", _Seq, sa.ForeignKey("models.seq"), nullable=False),
+    sa.Column("period", sa.Integer, nullable=False),
+    sa.Column("version_id", sa.Text, nullable=False),
+    sa.Column("parts", sa.Integer, nullable=False),
+    sa.Column("body", sa.Text, nullable=False),
+    sa.UniqueConstraint("model_seq", "period", "version_id", name="arms_version"),
+    sqlite_autoincrement=True,
+)
+
+# A row each: what makes a prediction count once is its id, and users are told apart by `unit`.
+outcomes = sa.Table(
+    "outcomes",
+    metadata,
+    _seq(),
+    sa.Column("model_seq", _Seq, sa.ForeignKey("models.seq"), nullable=False),
+    sa.Column("prediction_id", sa.Text, nullable=False),
+    sa.Column("period", sa.Integer, nullable=False),
+    sa.Column("version_id", sa.Text, nullable=False),
+    sa.Column("unit", sa.Text, nullable=False),
+    sa.Column("value", sa.Double, nullable=False),
+    sa.UniqueConstraint("model_seq", "prediction_id", name="outcomes_prediction"),
+    sqlite_autoincrement=True,
 )
 
 studies = sa.Table(

@@ -16,7 +16,7 @@ from mlengine.core.errors import AlreadyExists, FailedPrecondition, NotFound
 from mlengine.core.names import version_name
 from mlengine.core.resources import Version
 from mlengine.core.states import VERSION_MOVES, VersionState
-from mlengine.store import ModelRecord, VersionRecord, documents
+from mlengine.store import ModelRecord, VersionRecord, documents, traffic
 from mlengine.store import models as model_rows
 from mlengine.store.database import Transaction
 from mlengine.store.tables import models, versions
@@ -103,6 +103,7 @@ def move(
         return None
     if to is VersionState.DELETING:
         _refuse_if_needed(tx, now)
+        traffic.refuse_if_named(tx, _model_seq(tx, now), now.version_id)
     version = msgspec.structs.replace(now.version, **changes)
     values = {"state": to, "body": _text(version)}
     if digest is not None:
@@ -149,6 +150,7 @@ def set_default(tx: Transaction, project: str, model_id: str, version_id: str) -
     if not record.version.is_default:
         _make_default(tx, model, record)
         tx.event(project, _name(record), "version.made_default", previous=model.default_version_id)
+    traffic.follow_default(tx, model, version_id)
     return get(tx, project, model_id, version_id)
 
 
@@ -157,6 +159,7 @@ def remove(tx: Transaction, record: VersionRecord) -> bool:
     if now is None or now.state is not VersionState.DELETING:
         return False
     _refuse_if_needed(tx, now)
+    traffic.forget_version(tx, _model_seq(tx, now), now.version_id)
     tx.write(sa.delete(versions).where(versions.c.seq == record.seq))
     if now.version.is_default:
         model_rows.touch(tx, model_rows.get(tx, record.project, record.model_id))
@@ -172,6 +175,10 @@ def _newest(tx: Transaction, record: VersionRecord) -> VersionRecord | None:
         return None
     row = tx.one(_SELECT.where(chosen))
     return _record(row) if row else None
+
+
+def _model_seq(tx: Transaction, record: VersionRecord) -> int:
+    return model_rows.get(tx, record.project, record.model_id).seq
 
 
 def _refuse_if_needed(tx: Transaction, record: VersionRecord) -> None:

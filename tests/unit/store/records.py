@@ -6,8 +6,9 @@ from mlengine.core.resources import Bucket, Job, Model, Version
 from mlengine.core.states import JobState, StudyState, TrialState, VersionState
 from mlengine.core.studies import Measurement, MetricValue, Study, Trial, TrialParameter
 from mlengine.store import Store
+from mlengine.store.trafficstore import ArmCounts, NewOutcome, TrafficPlan
 
-__all__ = ["everything", "fill", "fill_studies"]
+__all__ = ["everything", "fill", "fill_studies", "fill_traffic", "traffic_of"]
 
 
 def fill(store: Store) -> None:
@@ -55,4 +56,23 @@ def everything(store: Store) -> list[object]:
         store.operations("p"), store.buckets(), store.events(limit=1000),
         [(study, store.trials(study), store.measurements(study))
          for study in store.studies("p", "local")],
+    ]  # fmt: skip
+
+
+def fill_traffic(store: Store) -> list[object]:
+    """Write a split with counts and an outcome; return all that can be read of it."""
+    plan = TrafficPlan(split={"v1": 1, "v2": 1}, segments=[(1 << 31, "v1"), (1 << 32, "v2")])
+    store.edit_traffic("p", "census", lambda _before: plan)
+    store.add_counts(
+        [("p", "census", 1, "v1", ArmCounts(requests=2, times={3: 2}))], gateway="g", batch=1
+    )
+    outcome = NewOutcome(prediction_id="1-v1-u-1", period=1, version_id="v1", unit="u", value=0.5)
+    store.add_outcomes("p", "census", [outcome])
+    return traffic_of(store)
+
+
+def traffic_of(store: Store) -> list[object]:
+    """Return all that can be read of a model's traffic."""
+    return [
+        store.traffic("p", "census"), store.arms("p", "census"), store.outcome_sums("p", "census")
     ]  # fmt: skip
