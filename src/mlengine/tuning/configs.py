@@ -13,6 +13,7 @@ from typing import TypeVar
 from mlengine.core.errors import InvalidArgument, did_you_mean
 from mlengine.core.studies import StudyConfig, StudyParameter
 from mlengine.tuning.problem import Goal, Kind, Metric, Parameter, Problem, Scale, Value
+from mlengine.tuning.search.needs import check_needs
 from mlengine.tuning.space import Space
 
 __all__ = ["algorithm_of", "check_config", "policy_of", "problem_of"]
@@ -50,7 +51,12 @@ E = TypeVar("E", bound=enum.StrEnum)
 
 
 def check_config(config: StudyConfig | None) -> None:
-    """Raise `InvalidArgument`, naming field and value, unless a study can have this."""
+    """Raise unless a study can have this.
+
+    Raises:
+        InvalidArgument: It names field and value.
+        FailedPrecondition: Its search needs a library that is not installed here.
+    """
     if config is None:
         raise InvalidArgument("A study needs a configuration.", "Send it.", field=_AT)
     algorithm = algorithm_of(config)
@@ -63,6 +69,8 @@ def check_config(config: StudyConfig | None) -> None:
             space.points()
     except InvalidArgument as error:
         raise InvalidArgument(error.problem, error.remedy, field=at) from None
+    instead = ", where the engine runs; or ask for RANDOM_SEARCH, or GRID_SEARCH."
+    check_needs(algorithm, instead=instead, field=f"{_AT}.algorithm")
 
 
 def algorithm_of(config: StudyConfig) -> str:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib.util
 import itertools
 import logging
 import sys
@@ -60,6 +61,18 @@ def test_a_study_is_made_read_listed_and_deleted(service: Service) -> None:
     service.suggest()
     service.studies.delete(*AT)
     assert service.studies.all("p", "local") == [other]
+
+
+def test_a_study_whose_search_cannot_work_here_is_refused(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(FailedPrecondition, match=r"pip install 'mlengine\[tune\]'") as caught:
+        service.make(DOUBLE, algorithm="")
+    assert caught.value.field == "study.study_config.algorithm"
+    assert service.studies.all("p", "local") == []
+    service.make(DOUBLE)
+    assert service.suggest()
 
 
 @pytest.mark.parametrize("study_id", ["", "a b", "a/b", "é", "x" * 129])

@@ -17,8 +17,9 @@ from typing import Protocol
 
 import msgspec
 
-from mlengine.core.errors import FailedPrecondition, InvalidArgument, did_you_mean
+from mlengine.core.errors import InvalidArgument, did_you_mean
 from mlengine.tuning.problem import Point, Problem, Tried
+from mlengine.tuning.search.needs import check_needs
 
 __all__ = ["DEFAULT", "How", "Search", "Suggestion", "open_search"]
 
@@ -104,15 +105,8 @@ def open_search(name: str = DEFAULT) -> Search:
             f"There is no search called '{name}'.",
             f"{did_you_mean(name, known)}There are {', '.join(known)}.",
         )
-    try:
-        return _load(*_SEARCHES[name])()
-    except ImportError as error:
-        if (error.name or "").partition(".")[0] not in ("numpy", "scipy"):
-            raise
-        raise FailedPrecondition(
-            f"The {name} search needs '{error.name}', which is not installed.",
-            "Run: pip install 'mlengine[tune]'",
-        ) from error
+    check_needs(name)
+    return _load(*_SEARCHES[name])()
 
 
 def _load(module: str, kind: str) -> Callable[..., Search]:
