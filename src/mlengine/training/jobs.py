@@ -14,18 +14,18 @@ from mlengine.core.errors import (
     Aborted,
     AlreadyExists,
     EngineError,
-    InvalidArgument,
     NotFound,
 )
 from mlengine.core.names import check_id, check_labels
 from mlengine.core.resources import Job, JobDetails, LogEntry, TrainingInput
 from mlengine.core.states import JobState
-from mlengine.core.wire import apply_mask, camel
+from mlengine.core.wire import apply_mask
 from mlengine.runtime import failpoints
 from mlengine.store import JobRecord, Store
 from mlengine.training import logs
 from mlengine.training.checks import check_job
 from mlengine.training.kinds import JobKind, kind_of
+from mlengine.training.trials.accepting import check_tuning
 from mlengine.training.trials.children import trial_of
 from mlengine.training.trials.hyperparameters import hyperparameters_of, is_tuning
 from mlengine.training.trials.output import rest_of, training_output
@@ -87,7 +87,7 @@ class Jobs:
         check_job(job)
         kind = self._kinds[kind_of(job)]
         try:
-            self._check_previous(project, job)
+            check_tuning(self._store, project, job)
             warnings = [*kind.check(project, job), *self._admissible(project, job)]
         except EngineError:
             # What a repeated submit expects to hear, whatever is wrong with it besides.
@@ -113,43 +113,6 @@ class Jobs:
         self._wake()
         failpoints.hit("job.create.before-reply")
         return self.view(record)
-
-    def _check_previous(self, project: str, job: Job) -> None:
-        """Refuse to go on with a study that is not one, still goes on, or looks for another thing.
-
-        Raises:
-            InvalidArgument: It names the field that differs.
-        """
-        asked = hyperparameters_of(job.training_input or TrainingInput())
-        name = asked.resume_previous_job_id
-        if not name:
-            return
-        field = "training_input.hyperparameters.resume_previous_job_id"
-        try:
-            previous = self._store.job(project, name)
-        except NotFound as error:
-            raise InvalidArgument(error.problem, error.remedy, field=field) from None
-        if not is_tuning(previous.job):
-            raise InvalidArgument(f"'{name}' is no tuning job.", "Name one that is.", field=field)
-        if not previous.state.terminal:
-            raise InvalidArgument(
-                f"The job '{name}' is still {previous.state}.",
-                "Cancel it, or wait for its end.",
-                field=field,
-            )
-        before = hyperparameters_of(previous.job.training_input or TrainingInput())
-        for attribute, was, now in [
-            ("goal", before.maximize, asked.maximize),
-            ("hyperparameter_metric_tag", before.tag, asked.tag),
-            ("params", sorted(p.parameter_name for p in before.params),
-             sorted(p.parameter_name for p in asked.params)),
-        ]:  # fmt: skip
-            if was != now:
-                raise InvalidArgument(
-                    f"'{name}' has another {camel(attribute)}.",
-                    "A study goes on with the objective and the parameters that it has.",
-                    field=f"training_input.hyperparameters.{attribute}",
-                )
 
     def _refuse_used(self, project: str, job_id: str) -> None:
         """Raise if the id is taken."""

@@ -33,17 +33,18 @@ from mlengine.training.trials.hyperparameters import (
     is_tuning,
 )
 from mlengine.tuning.configs import algorithm_of, problem_of
-from mlengine.tuning.problem import Kind, Problem, Tried
+from mlengine.tuning.problem import Kind, Parameter, Problem, Tried
 from mlengine.tuning.reports import suggested, tried
 from mlengine.tuning.search import Suggestion
+from mlengine.tuning.warmstart import Earlier, carried
 
 __all__ = [
     "LOCATION",
     "WITHDRAWN",
     "TuningBooks",
-    "history",
     "measurement",
     "question",
+    "search_of",
 ]
 
 LOCATION = "local"
@@ -52,6 +53,7 @@ LOCATION = "local"
 WITHDRAWN = "WITHDRAWN: "
 """How the reason begins of a trial that says nothing of its point: its job was called off."""
 
+_LONGEST_CHAIN = 1000
 _STUDY_ALGORITHMS = {"GRID_SEARCH", "RANDOM_SEARCH"}
 
 
@@ -122,23 +124,58 @@ class TuningBooks:
         """Decide, durably, that a trial need not go on."""
         return self._store.move_trial(trial, TrialState.STOPPING)
 
+    def history(self, study: StudyRecord, record: JobRecord, problem: Problem) -> list[Tried]:
+        """Return what a search may know: a job's trials, and what those of jobs before it say."""
+        previous = {job.uid: job for job in self._chain(record)[1:]}
+        trials: dict[str, list[TrialRecord]] = {uid: [] for uid in ["", *previous]}
+        for trial in self._store.trials(study):
+            client_id = trial.trial.client_id
+            trials[client_id if client_id in previous else ""].append(trial)
+        own, earlier, spaces = _known(problem, trials[""]), [], problem.parameters
+        for uid, job in previous.items():
+            parameters = question(_asked(job), study)[1].parameters
+            earlier.append(
+                Earlier(
+                    parameters=parameters,
+                    trials=_known(problem, trials[uid]),
+                    given=_given(job, problem.parameters),
+                )
+            )
+            spaces += parameters
+        found = carried(problem, earlier, own, given=_given(record, spaces))
+        return sorted([*found, *own], key=lambda tried: tried.number)
+
     def _first(self, record: JobRecord) -> str:
         """Return the uid of the job that began the study that this one continues."""
-        for _step in range(1000):
-            previous = _asked(record).resume_previous_job_id
+        return self._chain(record)[-1].uid
+
+    def _chain(self, record: JobRecord) -> list[JobRecord]:
+        """Return a job, the one that it continues, and so on to the one that began the study."""
+        chain = [record]
+        for _step in range(_LONGEST_CHAIN):
+            previous = _asked(chain[-1]).resume_previous_job_id
             if not previous:
                 break
-            record = self._store.job(record.project, previous)
-        return record.uid
+            chain.append(self._store.job(record.project, previous))
+        return chain
+
+
+def search_of(asked: HyperparameterSpec) -> str:
+    """Return the name of the search that a job asks for."""
+    return algorithm_of(_config(asked))
 
 
 def question(asked: HyperparameterSpec, study: StudyRecord) -> tuple[str, Problem]:
     """Return which search a job asks for, and what it is to solve."""
-    config = _config(asked)
-    return algorithm_of(config), problem_of(config, uid=study.uid)
+    return search_of(asked), problem_of(_config(asked), uid=study.uid)
 
 
-def history(problem: Problem, trials: Iterable[TrialRecord]) -> list[Tried]:
+def measurement(step: int, value: float, tag: str) -> Measurement:
+    """Return one value of the objective as a study keeps it."""
+    return Measurement(step_count=step, metrics=[MetricValue(metric=tag, value=value)])
+
+
+def _known(problem: Problem, trials: Iterable[TrialRecord]) -> list[Tried]:
     """Return trials as a search sees them; those that say nothing of their point are left out."""
     return [
         tried(problem, record)
@@ -148,9 +185,16 @@ def history(problem: Problem, trials: Iterable[TrialRecord]) -> list[Tried]:
     ]
 
 
-def measurement(step: int, value: float, tag: str) -> Measurement:
-    """Return one value of the objective as a study keeps it."""
-    return Measurement(step_count=step, metrics=[MetricValue(metric=tag, value=value)])
+def _given(record: JobRecord, parameters: Iterable[Parameter]) -> dict[str, str]:
+    """Return which of these parameters a job's arguments set, as its trainer reads them."""
+    spec = record.job.training_input or TrainingInput()
+    names = {parameter.name for parameter in parameters}
+    found = {}
+    for word, after in zip(spec.args, [*spec.args[1:], ""], strict=True):
+        name, equals, value = word.removeprefix("--").partition("=")
+        if word.startswith("--") and name in names:
+            found[name] = value if equals else after
+    return found
 
 
 def _asked(record: JobRecord) -> HyperparameterSpec:

@@ -27,7 +27,7 @@ from mlengine.training.background import Background
 from mlengine.training.checks import running_limit_s, wait_limit_s
 from mlengine.training.jobs import folder_of
 from mlengine.training.logs import ServiceLog
-from mlengine.training.trials.books import TuningBooks, history, measurement, question
+from mlengine.training.trials.books import TuningBooks, measurement, question
 from mlengine.training.trials.children import child_job, child_uid, measured, stopped_early
 from mlengine.training.trials.hyperparameters import (
     HyperparameterSpec,
@@ -249,7 +249,7 @@ class TuningJobs:
         try:
             study = self._books.open(seen.study)
             search, problem = question(seen.asked, study)
-            past = history(problem, self._store.trials(study))
+            past = self._books.history(study, record, problem)
             found = self._advise(search, problem, past, count)
             if self._background.closing:
                 return  # whatever it is: it was called off, and what follows us asks again

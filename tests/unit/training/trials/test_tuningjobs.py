@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import threading
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -11,7 +12,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from mlengine.core.errors import InvalidArgument, Unavailable
+from mlengine.core.errors import FailedPrecondition, InvalidArgument, Unavailable
 from mlengine.core.resources import Job, Scheduling, TrainingInput, TrainingOutput
 from mlengine.core.states import JobState, StudyState, TrialState
 from mlengine.store import JobRecord, TrialRecord
@@ -30,6 +31,8 @@ from tests.unit.training.test_reconciler import P, PlayedKind, World
 from tests.waiting import wait_until
 
 PARAMETERS = [{"parameterName": "x", "type": "DOUBLE", "minValue": 0, "maxValue": 1}]
+
+CATEGORY = {"parameterName": "x", "type": "CATEGORICAL", "categoricalValues": ["a", "b"]}
 
 
 class Measuring(PlayedKind):
@@ -372,19 +375,52 @@ def test_a_study_goes_on_in_another_job(world: Study) -> None:
     assert [t["trialId"] for t in output.trials] == ["3"]
 
 
+def test_a_study_goes_on_in_another_space(world: Study) -> None:
+    """What an earlier trainer was given counts as tried there; what is beyond says little."""
+    world.tune(maxTrials=2, maxParallelTrials=2)  # at 0.01 and 0.02, with --data=d
+    world.running("t/1", "t/2")
+    world.ends("t/1", 0.5)
+    world.ends("t/2", 0.625)
+    world.turn(lambda: world.state("t") == "SUCCEEDED")
+    near = {**PARAMETERS[0], "minValue": 0.015, "maxValue": 0.1}
+    data = {"parameterName": "data", "type": "CATEGORICAL", "categoricalValues": ["d", "e"]}
+    world.tune("u", maxTrials=1, resumePreviousJobId="t", params=[near, data])
+    world.turn(lambda: world.children("u"))
+    first, second = world.seen[-1]
+    assert first.point == {"x": 0.01, "data": "d"}
+    assert first.values is not None
+    assert first.values[0] < 0.625  # beyond the bounds, it is no best
+    assert first.noise[0] > 0
+    assert second == Tried(number=2, point={"x": 0.02, "data": "d"}, values=(0.625,))
+
+
+def test_a_search_that_cannot_work_here_is_refused(
+    world: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(FailedPrecondition, match=r"pip install 'mlengine\[tune\]'") as caught:
+        world.tune()
+    assert caught.value.field == "training_input.hyperparameters.algorithm"
+    world.tune(algorithm="RANDOM_SEARCH")
+    world.turn(lambda: world.children())
+
+
 @pytest.mark.parametrize(
     ("changes", "word"),
     [
         ({"resumePreviousJobId": "none"}, "none"),
         ({"resumePreviousJobId": "plain"}, "no tuning job"),
         ({"resumePreviousJobId": "t"}, "still"),
-        ({"resumePreviousJobId": "old", "goal": "MINIMIZE"}, "goal"),
-        ({"resumePreviousJobId": "old", "hyperparameterMetricTag": "f1"}, "MetricTag"),
+        ({"resumePreviousJobId": "old", "goal": "MINIMIZE"}, "is MAXIMIZE, not MINIMIZE"),
+        ({"resumePreviousJobId": "old", "hyperparameterMetricTag": "f1"}, "is auc, not f1"),
         ({"resumePreviousJobId": "old", "params": [{**PARAMETERS[0], "parameterName": "y"}]},
-         "params"),
+         "tuned x, of which there is none here"),
+        ({"resumePreviousJobId": "old", "params": [CATEGORY]}, "'x' was DOUBLE"),
     ],
 )  # fmt: skip
-def test_only_the_same_study_can_go_on(world: Study, changes: dict[str, Any], word: str) -> None:
+def test_only_what_looks_for_the_same_can_go_on(
+    world: Study, changes: dict[str, Any], word: str
+) -> None:
     world.submit("plain")
     world.tune("old")
     world.jobs.cancel(P, "old")
