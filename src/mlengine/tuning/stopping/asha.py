@@ -7,6 +7,12 @@ of eta, so nobody has to say how long a training is. A trial is judged again whe
 asks, also between rungs: others may have come to its rung since, and have been better. Two rungs,
 so nobody is judged before a ninth of a training: a third rung saves more epochs and loses trials
 that begin slowly (`benchmarks/tuning/README.md`).
+
+Ranks alone lose whatever learns slowly and comes farthest: with a free learning rate, nearly every
+winner. So who is outside of the best is stopped only if its curve, too, says that it will hardly
+win (`decay.outlook`), and is spared while its curve is too short to say anything. That makes room
+for the other side: who is among the best and, by its curve, has all but no chance is stopped, at a
+rung or not. Both are measured against the best that anybody has seen, also while running.
 """
 
 from __future__ import annotations
@@ -16,6 +22,7 @@ from collections.abc import Sequence
 from mlengine.tuning.problem import Goal
 from mlengine.tuning.stopping import Verdict
 from mlengine.tuning.stopping.curve import Axis, Course, Curve, best_by
+from mlengine.tuning.stopping.decay import outlook
 
 __all__ = ["Asha"]
 
@@ -29,20 +36,39 @@ class Asha:
         axis: What rungs are counted in.
         eta: One of so many runs on.
         rungs: How many there are below a whole training.
+        spare: Who is outside of the best runs on with at least this chance to win.
+        hopeless: Whoever has a lower chance is stopped.
     """
 
-    def __init__(self, axis: Axis = Axis.STEPS, *, eta: int = 3, rungs: int = 2) -> None:
+    def __init__(
+        self,
+        axis: Axis = Axis.STEPS,
+        *,
+        eta: int = 3,
+        rungs: int = 2,
+        spare: float = 0.3,
+        hopeless: float = 0.05,
+    ) -> None:
         self._axis, self._eta, self._rungs = axis, eta, rungs
+        self._spare, self._hopeless = spare, hopeless
 
     def judge(self, goal: Goal, trial: Curve, others: Sequence[Curve]) -> Verdict:
         """See `Policy.judge`."""
+        foreseen = outlook(goal, self._axis, trial, others)
+        if foreseen.chance is None or foreseen.chance >= self._spare:
+            return Verdict(stop=False, why=foreseen.why)
+        if foreseen.chance < self._hopeless:
+            return Verdict(stop=True, why=foreseen.why)
+        is_outside, rank = self._rank(goal, trial, others)
+        return Verdict(stop=is_outside, why=f"{rank}; {foreseen.why}")
+
+    def _rank(self, goal: Goal, trial: Curve, others: Sequence[Curve]) -> tuple[bool, str]:
+        """Say whether a trial is outside of the best at its rung, and of how many."""
         course = trial.course(goal, self._axis)
-        if trial.ended or not course:
-            return Verdict(stop=False, why="it ended" if trial.ended else "nothing reported yet")
         courses = [(other.ended, other.course(goal, self._axis)) for other in others]
         rung = self._rung(course[-1][0], [c for ended, c in courses if ended and c])
         if rung is None:
-            return Verdict(stop=False, why="not at the first rung, or no trial ended yet")
+            return False, "not at the first rung"
         mine = best_by(course, rung)
         theirs = [
             value
@@ -50,15 +76,14 @@ class Asha:
             if other and _reaches(other, rung) and (value := best_by(other, rung)) is not None
         ]
         if mine is None or len(theirs) + 1 < self._eta:
-            return Verdict(stop=False, why=f"{len(theirs)} others came to {rung:g} {self._axis}")
+            return False, f"{len(theirs)} others came to {rung:g} {self._axis}"
         better = sum(value > mine for value in theirs)
         room = (len(theirs) + 1) // self._eta
         # What a trial has seen since counts for it: it may have come up after the rung.
         risen = max(value for _place, value in course) >= max(theirs)
-        return Verdict(
-            stop=better >= room and not risen,
-            why=f"at {rung:g} {self._axis}: {better} of {len(theirs)} others are better, "
-            f"and {room} may run on",
+        return better >= room and not risen, (
+            f"at {rung:g} {self._axis} {better} of {len(theirs)} others are better, "
+            f"and {room} may run on"
         )
 
     def _rung(self, at: float, ended: list[Course]) -> float | None:

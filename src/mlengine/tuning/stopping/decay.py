@@ -16,14 +16,15 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from mlengine.tuning.problem import Goal
 from mlengine.tuning.stopping import Verdict
 from mlengine.tuning.stopping.curve import Axis, Course, Curve
 
-__all__ = ["DecayCurve"]
+__all__ = ["DecayCurve", "Outlook", "outlook"]
 
-_LEAST = 4  # readings; two are spent on the fit
+_LEAST = 3  # readings; two are spent on the fit
 _MOST = 48  # blocks of readings that a fit looks at
 _WITNESSES = 8  # ended trials that a prediction is tried on
 _WHOLE = 0.9  # of the longest training: what counts as run out
@@ -57,32 +58,56 @@ class DecayCurve:
 
     def judge(self, goal: Goal, trial: Curve, others: Sequence[Curve]) -> Verdict:
         """See `Policy.judge`."""
-        course = trial.course(goal, self._axis)
-        if trial.ended or not course:
-            return Verdict(stop=False, why="it ended" if trial.ended else "nothing reported yet")
-        curves = sorted((other for other in others if other.ended), key=lambda o: -o.number)
-        ended = [found for other in curves if (found := other.course(goal, self._axis))]
-        whole = max((other[-1][0] for other in ended), default=-math.inf)
-        if course[-1][0] >= whole:
-            return Verdict(stop=False, why="no trial that ended went on for longer")
-        best = max(other[-1][1] for other in ended)
-        highest = max(value for other in ended for _place, value in other)
-        if max(value for _place, value in course) >= highest:
-            return Verdict(stop=False, why="it has been better than every trial that ended")
-        every = [value for found in (course, *ended) for _place, value in found]
-        low, range_ = min(every), max(every) - min(every)
-        scaled = [[(p, (v - low) / range_) for p, v in found] for found in (course, *ended)]
-        foreseen = _foresee(scaled[0], scaled[1:], whole)
-        if foreseen is None:
-            return Verdict(stop=False, why="too few readings to foresee anything")
-        mean, spread, freedom = foreseen
-        chance = _beyond(((best - low) / range_ - mean) / spread, freedom)
-        sign = 1.0 if goal is Goal.MAXIMIZE else -1.0
-        return Verdict(
-            stop=chance < self._chance,
-            why=f"foreseen at {whole:g} {self._axis}: {sign * (low + mean * range_):g} with a "
-            f"spread of {spread * range_:g}; chance to beat {sign * best:g}: {chance:.3g}",
-        )
+        foreseen = outlook(goal, self._axis, trial, [o for o in others if o.ended])
+        stop = foreseen.chance is not None and foreseen.chance < self._chance
+        return Verdict(stop=stop, why=foreseen.why)
+
+
+class Outlook(NamedTuple):
+    """What is foreseen of a trial: its chance of ending above all others, None if unknown."""
+
+    chance: float | None
+    why: str
+
+
+def outlook(goal: Goal, axis: Axis, trial: Curve, others: Sequence[Curve]) -> Outlook:
+    """Foresee whether a trial will beat what others ended with, and what those that run have seen.
+
+    Args:
+        goal: Which way the objective is better.
+        axis: What curves are drawn over.
+        trial: The one in question.
+        others: Those that it must beat; those that ended show how long a training is.
+    """
+    course = trial.course(goal, axis)
+    if trial.ended or not course:
+        return Outlook(None, "it ended" if trial.ended else "nothing reported yet")
+    curves = sorted(others, key=lambda other: -other.number)
+    courses = [(o.ended, found) for o in curves if (found := o.course(goal, axis))]
+    ended = [found for is_over, found in courses if is_over]
+    whole = max((other[-1][0] for other in ended), default=-math.inf)
+    if course[-1][0] >= whole:
+        return Outlook(None, "no trial that ended went on for longer")
+    seen = [max(value for _place, value in found) for _is_over, found in courses]
+    if max(value for _place, value in course) >= max(seen):
+        return Outlook(1.0, "it has been as good as every other")
+    best = max(
+        found[-1][1] if over else top for (over, found), top in zip(courses, seen, strict=True)
+    )
+    every = [best, *(value for found in (course, *ended) for _place, value in found)]
+    low, range_ = min(every), max(every) - min(every)
+    scaled = [[(p, (v - low) / range_) for p, v in found] for found in (course, *ended)]
+    foreseen = _foresee(scaled[0], scaled[1:], whole)
+    if foreseen is None:
+        return Outlook(None, "too few readings to foresee anything")
+    mean, spread, freedom = foreseen
+    chance = _beyond(((best - low) / range_ - mean) / spread, freedom)
+    sign = 1.0 if goal is Goal.MAXIMIZE else -1.0
+    return Outlook(
+        chance,
+        f"foreseen at {whole:g} {axis}: {sign * (low + mean * range_):g} with a "
+        f"spread of {spread * range_:g}; chance to beat {sign * best:g}: {chance:.3g}",
+    )
 
 
 def _foresee(course: Course, ended: list[Course], whole: float) -> tuple[float, float, int] | None:
