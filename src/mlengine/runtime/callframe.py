@@ -13,12 +13,13 @@ import struct
 from collections.abc import Mapping
 from typing import Any, Final
 
-__all__ = ["CALL", "join_call", "split_call"]
+__all__ = ["CALL", "MAX_WORDS_BYTES", "join_call", "split_call"]
 
 CALL: Final = 3
+MAX_WORDS_BYTES: Final = 2 + 0xFFFF
+"""How much longer than its body a call may be."""
 
 _LENGTH = struct.Struct("<H")
-_MAX_META_BYTES = 0xFFFF
 
 
 def join_call(meta: Mapping[str, Any], body: bytes | memoryview = b"") -> bytes:
@@ -32,7 +33,7 @@ def join_call(meta: Mapping[str, Any], body: bytes | memoryview = b"") -> bytes:
         b'\\x07\\x00{"a":1}body'
     """
     words = json.dumps(meta, separators=(",", ":")).encode()
-    if len(words) > _MAX_META_BYTES:
+    if _LENGTH.size + len(words) > MAX_WORDS_BYTES:
         raise ValueError(f"the words about a call take {len(words)} bytes")
     return b"".join((_LENGTH.pack(len(words)), words, body))
 

@@ -142,7 +142,8 @@ def _rows(model: Model, arrays: dict[str, np.ndarray]) -> list[Any]:
         (array,) = arrays.values()
         if array.ndim == 0:
             raise input_error("the tensor has no dimension, expected one row for each instance")
-        return _texts(array.tolist()) if array.dtype == object else array.tolist()
+        rows: list[Any] = array.tolist()
+        return [_texts(row) for row in rows] if array.dtype == object else rows
     columns = {}
     for name, array in arrays.items():
         if array.ndim == 2 and array.shape[1] == 1:
