@@ -12,10 +12,11 @@ from __future__ import annotations
 import struct
 from typing import Final, NamedTuple
 
-__all__ = ["HEADER_BYTES", "PING", "PREDICT", "Frame", "FrameReader", "frame_head", "pack"]
+__all__ = ["HEADER_BYTES", "PING", "PREDICT", "STATS", "Frame", "FrameReader", "frame_head", "pack"]
 
 PREDICT: Final = 1
 PING: Final = 2
+STATS: Final = 4  # 3 is `callframe.CALL`
 
 _HEADER = struct.Struct("<IIH")
 HEADER_BYTES: Final = _HEADER.size
@@ -24,7 +25,7 @@ HEADER_BYTES: Final = _HEADER.size
 class Frame(NamedTuple):
     """One request or answer.
 
-    `kind` is `PREDICT` or `PING` in a request and an HTTP status in an answer. `payload` is None
+    `kind` is `PREDICT`, `PING` … in a request and an HTTP status in an answer. `payload` is None
     where it was longer than the reader takes; `payload_bytes` then says how long.
     """
 

@@ -14,10 +14,10 @@ import traceback
 from pathlib import Path
 
 from mlengine.runtime import process
+from mlengine.runtime.answerer import predict
 from mlengine.runtime.answers import Answer, error_answer
 from mlengine.runtime.frameworks import load
 from mlengine.runtime.prediction_error import PredictionError
-from mlengine.runtime.worker import predict
 
 __all__ = ["main"]
 

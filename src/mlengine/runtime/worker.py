@@ -4,7 +4,9 @@
 
 It reads ``WORKER_DIR/spec.json``, loads the model, listens on a Unix socket and says so in
 ``ready.json``; or it writes ``failed.json`` and exits with 3. `frames` is the protocol. One thread
-does everything: a model sees one call at a time, always from the same thread.
+does everything: a model sees one call at a time, always from the same thread. It goes in turns:
+
+    read what has come on all connections ─▶ as few calls of the model as it takes ─▶ send
 
 SIGTERM ends it: no new connections, every request that has begun to arrive is answered, exit 0.
 """
@@ -26,13 +28,14 @@ from types import FrameType
 from typing import Any
 
 from mlengine.runtime import process
-from mlengine.runtime.answers import Answer, error_answer, failure, predictions_answer
-from mlengine.runtime.frames import PING, PREDICT, Frame, FrameReader, pack
-from mlengine.runtime.frameworks import Model, ask, load
-from mlengine.runtime.instances import RequestError, parse_request
-from mlengine.runtime.prediction_error import ErrorClass, PredictionError
+from mlengine.runtime.answerer import DEFAULT_MAX_BATCH_SIZE, Answerer
+from mlengine.runtime.answers import Answer, error_answer
+from mlengine.runtime.callframe import CALL, MAX_WORDS_BYTES
+from mlengine.runtime.frames import PING, PREDICT, STATS, Frame, FrameReader, frame_head
+from mlengine.runtime.frameworks import load
+from mlengine.runtime.prediction_error import PredictionError
 
-__all__ = ["LOAD_FAILED", "Server", "main", "predict"]
+__all__ = ["LOAD_FAILED", "Server", "main"]
 
 LOAD_FAILED = 3
 _READ_BYTES = 1 << 18
@@ -59,11 +62,16 @@ def main(argv: list[str]) -> int:
             signature_name=spec.get("signature_name", ""),
             where=spec.get("artifact_uri", ""),
         )
-        server = Server(
+        answerer = Answerer(
             model,
+            max_batch_size=spec.get("max_batch_size") or DEFAULT_MAX_BATCH_SIZE,
+            deadline_s=spec.get("batch_deadline_ms", 0) / 1000,
+            max_answer_bytes=spec.get("max_answer_bytes") or _DEFAULT_MAX_ANSWER_BYTES,
+        )
+        server = Server(
+            answerer,
             Path(spec["socket"]),
             max_body_bytes=spec.get("max_body_bytes") or _DEFAULT_MAX_BODY_BYTES,
-            max_answer_bytes=spec.get("max_answer_bytes") or _DEFAULT_MAX_ANSWER_BYTES,
         )
     except (PredictionError, OSError) as error:
         return _report_failure(worker_dir, error)
@@ -77,35 +85,19 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def predict(model: Model, body: bytes, *, max_answer_bytes: int) -> Answer:
-    """Answer one predict body; whatever the model does, short of `MemoryError`, is an answer."""
-    try:
-        request = parse_request(body)
-        predictions = ask(model, request.instances, request.kwargs)
-        return predictions_answer(predictions, max_bytes=max_answer_bytes)
-    except RequestError as error:
-        return error_answer(400, str(error))
-    except PredictionError as error:
-        if error.__cause__ is not None and error.error_class is not ErrorClass.INPUTS:
-            traceback.print_exception(error.__cause__)  # for the version's log, not the caller
-        return failure(error)
-
-
 class Server:
-    """The socket of one model. Requests of one connection are answered in their order."""
+    """The socket of one model."""
 
-    def __init__(
-        self, model: Model, path: Path, *, max_body_bytes: int, max_answer_bytes: int
-    ) -> None:
-        self._model = model
+    def __init__(self, answerer: Answerer, path: Path, *, max_body_bytes: int) -> None:
+        self._answerer = answerer
         self._path = path
         self._max_body_bytes = max_body_bytes
-        self._max_answer_bytes = max_answer_bytes
         self._selector = selectors.DefaultSelector()
         self._connections: set[_Connection] = set()
         self._stop_by_s: float | None = None
         self._listener = _listen(path)
         self._selector.register(self._listener, selectors.EVENT_READ, self._accept)
+        self.read_buffer = memoryview(bytearray(_READ_BYTES))
 
     def run(self) -> None:
         """Serve until SIGTERM or SIGINT."""
@@ -117,8 +109,26 @@ class Server:
         signal.signal(signal.SIGINT, self._stop)
         self._selector.register(wake_out, selectors.EVENT_READ, lambda: wake_out.recv(64))
         while not self._is_drained():
-            for key, _ in self._selector.select(None if self._stop_by_s is None else 0.05):
+            for key, _ in self._selector.select(self._pause_s()):
                 key.data()
+            self._answer_waiting()
+
+    def _pause_s(self) -> float | None:
+        """Return how long to wait for something to read."""
+        if self._stop_by_s is not None:
+            return 0.05
+        return self._answerer.wait_s(now_s=time.monotonic())
+
+    def _answer_waiting(self) -> None:
+        """Answer what is due; what one call of the model answered is sent before the next."""
+        now_s = time.monotonic() if self._stop_by_s is None else float("inf")
+        for answers in self._answerer.answers(now_s=now_s):
+            touched = set()
+            for (connection, request_id), answer in answers:
+                connection.put(request_id, answer)
+                touched.add(connection)
+            for connection in touched:
+                connection.flush()
 
     def _stop(self, _number: int, _frame: FrameType | None) -> None:
         if self._stop_by_s is None:
@@ -135,6 +145,7 @@ class Server:
             self._path.unlink(missing_ok=True)
         for connection in list(self._connections):
             connection.turn()
+        self._answer_waiting()
         idle = all(connection.is_idle for connection in self._connections)
         return idle or time.monotonic() > self._stop_by_s
 
@@ -151,27 +162,43 @@ class Server:
             self._connections.add(connection)
             self._selector.register(accepted, selectors.EVENT_READ, connection.turn)
 
-    def watch(self, connection: _Connection, events: int) -> None:
-        self._selector.modify(connection.socket, events, connection.turn)
+    def watch(self, connection: _Connection, before: int, events: int) -> None:
+        if not before:
+            self._selector.register(connection.socket, events, connection.turn)
+        elif not events:
+            self._selector.unregister(connection.socket)
+        else:
+            self._selector.modify(connection.socket, events, connection.turn)
 
-    def forget(self, connection: _Connection) -> None:
-        self._selector.unregister(connection.socket)
+    def forget(self, connection: _Connection, before: int) -> None:
+        if before:
+            self._selector.unregister(connection.socket)
         self._connections.discard(connection)
         connection.socket.close()
 
     def reader(self) -> FrameReader:
-        return FrameReader(max_payload_bytes=self._max_body_bytes)
+        return FrameReader(max_payload_bytes=self._max_body_bytes + MAX_WORDS_BYTES)
 
-    def answer(self, frame: Frame) -> Answer:
-        """Answer one request of any kind."""
-        if frame.payload is None:
+    def take(self, connection: _Connection, frame: Frame) -> None:
+        """Let a prediction wait; answer anything else."""
+        if frame.kind == PREDICT and frame.payload_bytes <= self._max_body_bytes:
+            assert frame.payload is not None
+            whose = (connection, frame.id)
+            self._answerer.add(whose, frame.payload, now_s=time.monotonic())
+        else:
+            connection.put(frame.id, self._answer(frame))
+
+    def _answer(self, frame: Frame) -> Answer:
+        if frame.kind == CALL:
+            return self._answerer.converse(frame.payload, max_body_bytes=self._max_body_bytes)
+        if frame.payload_bytes > self._max_body_bytes:
             return error_answer(
                 400, f"Request payload size exceeds the limit: {self._max_body_bytes} bytes."
             )
-        if frame.kind == PREDICT:
-            return predict(self._model, frame.payload, max_answer_bytes=self._max_answer_bytes)
         if frame.kind == PING:
             return Answer(200, b"{}")
+        if frame.kind == STATS:
+            return Answer(200, json.dumps(self._answerer.stats()).encode())
         return error_answer(400, f"The request kind {frame.kind} is not known.")
 
 
@@ -185,47 +212,69 @@ class _Connection:
         self._events = selectors.EVENT_READ
         self._may_have_more = True  # the last read found something
         self._ended = False  # the peer sends no more; it may still be reading
+        self._due = 0  # requests that were read and not answered yet
+        self._gone = False
 
     @property
     def is_idle(self) -> bool:
         done_reading = self._ended or (not self._may_have_more and self._reader.is_between_frames)
-        return done_reading and not self._unsent
+        return done_reading and not self._unsent and not self._due
 
     def turn(self) -> None:
-        """Read what arrived, answer it, send what the peer takes."""
+        """Read what arrived; send what can be said at once, or was left over."""
         try:
             if not self._ended and len(self._unsent) <= _MAX_UNSENT_BYTES:
                 self._receive()
-            self._send()
         except OSError:  # the peer is gone, and with it the one who asked
-            self._server.forget(self)
+            self._forget()
             return
-        if self._ended and not self._unsent:
-            self._server.forget(self)
+        if self._unsent or self._ended:
+            self.flush()
+
+    def put(self, request_id: int, answer: Answer) -> None:
+        """Note an answer, to be sent by `flush`."""
+        self._due -= 1
+        self._unsent += frame_head(request_id, answer.status, len(answer.body))
+        self._unsent += answer.body
+
+    def flush(self) -> None:
+        """Send what the peer takes; listen for what is left to do."""
+        if self._gone:
+            return
+        try:
+            if self._unsent:
+                with contextlib.suppress(BlockingIOError):
+                    del self._unsent[: self.socket.send(self._unsent)]
+        except OSError:
+            self._forget()
+            return
+        if self._ended and not self._unsent and not self._due:
+            self._forget()
             return
         events = selectors.EVENT_WRITE if self._unsent else 0
         if not self._ended and len(self._unsent) <= _MAX_UNSENT_BYTES:
             events |= selectors.EVENT_READ
         if events != self._events:
+            self._server.watch(self, self._events, events)
             self._events = events
-            self._server.watch(self, events)
 
     def _receive(self) -> None:
+        buffer = self._server.read_buffer
         try:
-            data = self.socket.recv(_READ_BYTES)
+            count = self.socket.recv_into(buffer)
         except BlockingIOError:
             self._may_have_more = False
             return
-        self._may_have_more, self._ended = True, not data
-        for frame in self._reader.feed(data):
-            status, body = self._server.answer(frame)
-            self._unsent += pack(frame.id, status, body)
-            self._send()
+        self._may_have_more, self._ended = True, not count
+        frames = self._reader.feed(bytes(buffer[:count]))
+        self._due += len(frames)
+        for frame in frames:
+            self._server.take(self, frame)
 
-    def _send(self) -> None:
-        if self._unsent:
-            with contextlib.suppress(BlockingIOError):
-                del self._unsent[: self.socket.send(self._unsent)]
+    def _forget(self) -> None:
+        if not self._gone:
+            self._gone = True
+            self._server.forget(self, self._events)
 
 
 def _listen(path: Path) -> socket.socket:

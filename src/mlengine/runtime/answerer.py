@@ -1,0 +1,181 @@
+"""Turns predict bodies into answers: alone, or several with one call of the model.
+
+    body ─▶ shortcut reads it                 ─▶ direct: one call of the model's own arithmetic
+         ─▶ a model whose requests may join   ─▶ joined: the instances of equal calls, one after
+         │                                       the other; when that fails, each by itself
+         └▶ anything else                     ─▶ alone
+
+Whatever way is taken, a caller gets what it would have got alone, and a bad row fails alone.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Hashable, Iterator
+from typing import Any, NamedTuple
+
+from mlengine.runtime.answers import Answer, error_answer, failure, predictions_answer
+from mlengine.runtime.batching import Batches
+from mlengine.runtime.dialects import answer_frame
+from mlengine.runtime.frameworks import Model, ask
+from mlengine.runtime.instances import Request, RequestError, parse_request
+from mlengine.runtime.prediction_error import ErrorClass, PredictionError
+from mlengine.runtime.shortcuts import Shortcut
+from mlengine.runtime.strictjson import dumps
+
+__all__ = ["DEFAULT_MAX_BATCH_SIZE", "Answerer", "predict"]
+
+DEFAULT_MAX_BATCH_SIZE = 1024
+_DIRECT = "direct"
+_SIZE_BUCKETS = 16  # batches of 1, 2, 3–4, 5–8, … requests
+
+
+def predict(model: Model, body: bytes, *, max_answer_bytes: int) -> Answer:
+    """Answer one predict body; whatever the model does, short of `MemoryError`, is an answer."""
+    try:
+        request = parse_request(body)
+    except RequestError as error:
+        return error_answer(400, str(error))
+    return _alone(model, request, max_answer_bytes)
+
+
+class _Waiting(NamedTuple):
+    whose: Any
+    body: bytes
+    asked: Any  # what the shortcut read, a `Request`, or None
+
+
+class Answerer:
+    """The predict requests that wait for one model, and how they are answered.
+
+    Args:
+        model: As loaded.
+        shortcut: Its direct way, if it has one.
+        max_batch_size: Most instances in a call that requests share.
+        deadline_s: How long a request may wait for others; 0: not at all.
+        max_answer_bytes: Longest body of an answer.
+    """
+
+    def __init__(
+        self, model: Model, *, max_answer_bytes: int, shortcut: Shortcut | None = None,
+        max_batch_size: int = DEFAULT_MAX_BATCH_SIZE, deadline_s: float = 0.0,
+    ) -> None:  # fmt: skip
+        self._model = model
+        self._shortcut = shortcut
+        self._joinable = bool(getattr(model, "joinable", False))
+        self._max_answer_bytes = max_answer_bytes
+        self._batches: Batches[_Waiting] = Batches(max_size=max_batch_size, deadline_s=deadline_s)
+        self._calls = [0] * _SIZE_BUCKETS
+        self._requests = 0
+
+    def add(self, whose: Any, body: bytes, *, now_s: float) -> None:
+        """Let a predict body wait; `whose` comes back with its answer."""
+        if self._shortcut is not None:
+            asked = self._shortcut.read(body)
+            if asked is not None:
+                count = self._shortcut.count(asked)
+                self._batches.add(_DIRECT, _Waiting(whose, body, asked), count, now_s=now_s)
+                return
+        if self._joinable:
+            self._add_joinable(whose, body, now_s)
+        else:
+            self._add_alone(_Waiting(whose, body, None))
+
+    def answers(self, *, now_s: float) -> Iterator[list[tuple[Any, Answer]]]:
+        """Call the model as often as it takes for what is due; yield each call's answers."""
+        while batch := self._batches.take(now_s=now_s):
+            self._requests += len(batch)
+            self._calls[min((len(batch) - 1).bit_length(), _SIZE_BUCKETS - 1)] += 1
+            yield self._answer(batch)
+
+    def converse(self, payload: bytes | None, *, max_body_bytes: int) -> Answer:
+        """Answer the payload of a `CALL` frame at once: what it asks is its dialect's to know."""
+        return answer_frame(
+            self._model, payload, max_body_bytes=max_body_bytes,
+            max_answer_bytes=self._max_answer_bytes,
+        )  # fmt: skip
+
+    def wait_s(self, *, now_s: float) -> float | None:
+        """Return how long nothing need be done; None when nothing waits."""
+        return self._batches.wait_s(now_s=now_s)
+
+    def stats(self) -> dict[str, Any]:
+        """Return counts: requests, calls of the model by the power of two of their requests."""
+        return {"requests": self._requests, "calls": self._calls, "waiting": len(self)}
+
+    def __len__(self) -> int:
+        return len(self._batches)
+
+    # --- inner ---
+
+    def _add_joinable(self, whose: Any, body: bytes, now_s: float) -> None:
+        try:
+            request = parse_request(body)
+        except RequestError:
+            self._add_alone(_Waiting(whose, body, None))
+            return
+        lane: Hashable = dumps(request.kwargs) if request.kwargs else b""
+        waiting = _Waiting(whose, body, request)
+        self._batches.add(lane, waiting, max(len(request.instances), 1), now_s=now_s)
+
+    def _add_alone(self, waiting: _Waiting) -> None:
+        # A lane of its own, and one that is due: there is nobody to wait for.
+        self._batches.add(object(), waiting, 1, now_s=float("-inf"))
+
+    def _answer(self, batch: list[_Waiting]) -> list[tuple[Any, Answer]]:
+        asked = batch[0].asked
+        if asked is None:
+            answers = [self._general(waiting.body) for waiting in batch]
+        elif isinstance(asked, Request):
+            answers = self._joined([waiting.asked for waiting in batch])
+        else:
+            answers = self._direct(batch)
+        return [(waiting.whose, answer) for waiting, answer in zip(batch, answers, strict=True)]
+
+    def _general(self, body: bytes) -> Answer:
+        return predict(self._model, body, max_answer_bytes=self._max_answer_bytes)
+
+    def _direct(self, batch: list[_Waiting]) -> list[Answer]:
+        assert self._shortcut is not None
+        bodies = self._shortcut.answer([waiting.asked for waiting in batch])
+        most = self._max_answer_bytes
+        return [
+            Answer(200, body) if body is not None and len(body) <= most
+            else self._general(waiting.body)
+            for waiting, body in zip(batch, bodies, strict=True)
+        ]  # fmt: skip
+
+    def _joined(self, requests: list[Request]) -> list[Answer]:
+        model, most = self._model, self._max_answer_bytes
+        if len(requests) > 1:
+            instances = [instance for request in requests for instance in request.instances]
+            try:
+                predictions = ask(model, instances, requests[0].kwargs)
+            except PredictionError:
+                pass  # somebody's row is bad: whose will show
+            else:
+                return list(_split(requests, predictions, most))
+        return [_alone(model, request, most) for request in requests]
+
+
+def _alone(model: Model, request: Request, max_answer_bytes: int) -> Answer:
+    try:
+        predictions = ask(model, request.instances, request.kwargs)
+        return predictions_answer(predictions, max_bytes=max_answer_bytes)
+    except PredictionError as error:
+        if error.__cause__ is not None and error.error_class is not ErrorClass.INPUTS:
+            traceback.print_exception(error.__cause__)  # for the version's log, not the caller
+        return failure(error)
+
+
+def _split(
+    requests: list[Request], predictions: list[Any], max_answer_bytes: int
+) -> Iterator[Answer]:
+    at = 0
+    for request in requests:
+        end = at + len(request.instances)
+        try:
+            yield predictions_answer(predictions[at:end], max_bytes=max_answer_bytes)
+        except PredictionError as error:
+            yield failure(error)
+        at = end
