@@ -24,7 +24,9 @@ class NotInstalledError(Exception):
     """A peer cannot be had here; the message says why, in one line."""
 
 
-def python_of(environment: str, cache: Path, *, install: bool = True) -> str:
+def python_of(
+    environment: str, cache: Path, *, install: bool = True, requirements: Path = _REQUIREMENTS
+) -> str:
     """Return the interpreter of an environment, and make it if it is not there.
 
     Raises:
@@ -32,7 +34,8 @@ def python_of(environment: str, cache: Path, *, install: bool = True) -> str:
     """
     if not environment:
         return sys.executable
-    wanted = (_REQUIREMENTS / f"{environment}.txt").read_bytes()
+    file = requirements / f"{environment}.txt"
+    wanted = file.read_bytes()
     folder = cache / "peers" / environment
     stamp = folder / "requirements.sha256"
     digest = hashlib.sha256(wanted).hexdigest()
@@ -40,21 +43,20 @@ def python_of(environment: str, cache: Path, *, install: bool = True) -> str:
         return str(folder / "bin" / "python")
     if not install:
         raise NotInstalledError("not installed: run without --no-install")
-    _make(environment, folder)
+    _make(file, folder)
     stamp.write_text(digest)
     return str(folder / "bin" / "python")
 
 
-def _make(environment: str, folder: Path) -> None:
+def _make(file: Path, folder: Path) -> None:
     beside = Path(sys.executable).with_name("uv")
     uv = str(beside) if beside.exists() else shutil.which("uv")
     if not uv:
         raise NotInstalledError("not installed: there is no uv")
-    print(f"installing {environment} into {folder}", file=sys.stderr, flush=True)
-    file = str(_REQUIREMENTS / f"{environment}.txt")
+    print(f"installing {file.stem} into {folder}", file=sys.stderr, flush=True)
     for words in (
         ["venv", "--quiet", "--clear", "--python", _VERSION, str(folder)],
-        ["pip", "install", "--quiet", "--compile-bytecode", "--python", str(folder), "-r", file],
+        ["pip", "install", "--quiet", "--compile-bytecode", "--python", str(folder), "-r", str(file)],
     ):
         done = subprocess.run([uv, *words], capture_output=True, text=True, env=os.environ)
         if done.returncode:

@@ -1,0 +1,1 @@
+"""Online prediction against what people use today: `python -m benchmarks.prediction`."""
