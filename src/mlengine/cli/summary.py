@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mlengine.cli.output import parse_format, render
 from mlengine.cli.output.escape import printable
 from mlengine.cli.output.tables import boxed_table
+from mlengine.cli.trials import reasons
 
 __all__ = ["summary"]
 
@@ -85,6 +87,11 @@ def _training_output(output: Mapping[str, Any]) -> list[str]:
         headings = ["TRIAL", "OBJECTIVE_VALUE", "STEP", "HYPERPARAMETERS"]
         rows = [_trial(trial) for trial in sorted(trials, key=_number)]
         tables.append(boxed_table("Training Output Trials", headings, rows))
+    if lost := reasons(trials):
+        rows = [
+            [[r.numbers], [r.state], textwrap.wrap(printable(r.text), 72) or [""]] for r in lost
+        ]
+        tables.append(boxed_table("Trials Without Success", ["TRIALS", "STATE", "REASON"], rows))
     return tables
 
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from mlengine.cli.errors import CommandError
 from mlengine.core.resources import Job
+from mlengine.training.trials.reasons import Reason, grouped
 
-__all__ = ["Trial", "is_minimized", "objective", "ranked", "seconds", "trials_of"]
+__all__ = ["Trial", "is_minimized", "objective", "ranked", "reasons", "seconds", "trials_of"]
 
 Trial = Mapping[str, Any]
 
@@ -51,6 +52,12 @@ def ranked(job: Job) -> list[Trial]:
         return not counts, turned, int(trial["trialId"])
 
     return sorted(trials_of(job), key=rank)
+
+
+def reasons(trials: Iterable[Trial]) -> list[Reason]:
+    """Return why trials did not succeed, those with like reasons together."""
+    lost = [trial for trial in trials if trial.get("state") in ("FAILED", "CANCELLED")]
+    return grouped((int(t["trialId"]), t["state"], str(t.get("errorMessage", ""))) for t in lost)
 
 
 def seconds(trial: Trial) -> int | None:

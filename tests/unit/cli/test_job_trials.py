@@ -67,6 +67,26 @@ def test_trials_are_shown_best_first_with_a_column_for_each_parameter(
     )
 
 
+def test_why_trials_failed_is_said_once_for_all_with_the_same_reason(
+    run: Run, tuned: FakeEngine
+) -> None:
+    output = tuned.jobs["default", "t"].training_output
+    assert output is not None
+    output.trials[0] |= {"state": "FAILED", "errorMessage": "gs://b/t/1: exit\nstatus 2"}
+    output.trials[2] |= {"errorMessage": "gs://b/t/3: exit\nstatus 2"}
+    output.trials[3] |= {"state": "CANCELLED", "errorMessage": "The tuning job is over."}
+    said = (
+        "2 trials failed (1, 3): gs://b/t/1: exit status 2\n"
+        "1 trial was stopped (4): The tuning job is over.\n"
+    )
+    assert run("jobs", "trials", "t").err == said
+    assert run("jobs", "trials", "t", "--format=csv").err == ""
+    summary = run("jobs", "describe", "t", "--summarize").out.partition("Trials Without Success")[2]
+    cells = [[cell.strip() for cell in row.split("|")[1:-1]] for row in summary.splitlines()[2:]]
+    assert ["1, 3", "FAILED", "gs://b/t/1: exit status 2"] in cells
+    assert ["4", "CANCELLED", "The tuning job is over."] in cells
+
+
 def test_trials_as_csv_sorted_and_in_a_format_of_ones_own(run: Run, tuned: FakeEngine) -> None:
     assert run("jobs", "trials", "t", "--format=csv", "--sort-by=trialId").out == (
         "TRIAL,STATE,OBJECTIVE,STEP,SECONDS,rate,kind\n"
@@ -158,7 +178,8 @@ def test_a_summary_of_one_that_runs_says_what_remains(run: Run, tuned: FakeEngin
     out = run("jobs", "describe", "t", "--summarize").out
     assert "Remaining (estimate)" in out
     assert "90.5" in out
-    _heading, _title, *rows = out.partition("Training Output Trials")[2].splitlines()
+    trials = out.partition("Training Output Trials")[2].partition("Trials Without Success")[0]
+    _heading, _title, *rows = trials.splitlines()
     first = [row.split("|")[1].strip() for row in rows if row.startswith("|")]
     assert [number for number in first if number.isdecimal()] == ["1", "2", "3", "4"]
 

@@ -10,8 +10,9 @@ import click
 from mlengine.cli.errors import CommandError
 from mlengine.cli.session import Session, pass_session
 from mlengine.cli.tree import Command
-from mlengine.cli.trials import Trial, is_minimized, objective, ranked, seconds
+from mlengine.cli.trials import Trial, is_minimized, objective, ranked, reasons, seconds, trials_of
 from mlengine.core.resources import Job
+from mlengine.training.trials.reasons import told
 
 __all__ = ["trials"]
 
@@ -27,7 +28,10 @@ _OWN_COLUMNS = ("", "csv", "table")
 @click.option("--plot", metavar="FOLDER", help="Write pictures of the search there, as SVG.")
 @pass_session
 def trials(session: Session, job: str, plot: str | None) -> None:
-    """Show the trials of the tuning job JOB, best first, also while it runs."""
+    """Show the trials of the tuning job JOB, best first, also while it runs.
+
+    Why trials failed is said once for all that have the same reason; --format=json has each's own.
+    """
     found = session.engine.get_job(session.project, job)
     rows = [_row(trial) for trial in ranked(found)]
     if plot is not None:
@@ -39,6 +43,8 @@ def trials(session: Session, job: str, plot: str | None) -> None:
         # Parameters are columns of their own, whatever they are called.
         session.form = session.form._replace(columns=session.form.columns + _columns(rows))
     session.show_all(rows)
+    if session.flags.format in ("", "table") and (lost := told(reasons(trials_of(found)))):
+        session.say(lost)
 
 
 def _row(trial: Trial) -> dict[str, Any]:

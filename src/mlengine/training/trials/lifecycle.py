@@ -25,6 +25,7 @@ from collections.abc import Sequence
 import msgspec
 
 from mlengine.core.states import JobState
+from mlengine.training.trials.reasons import grouped, told
 
 __all__ = ["STOPPED_EARLY", "UNKNOWN_FLAG", "Act", "Books", "Step", "TrialFacts", "decide"]
 
@@ -55,7 +56,7 @@ class Act(enum.Enum):
 
 
 class Step(msgspec.Struct, frozen=True):
-    """An act, and what it is about."""
+    """An act, and what it is about. The `message` of a success is a warning, or empty."""
 
     act: Act
     trial: int = 0
@@ -134,9 +135,9 @@ def decide(books: Books) -> list[Step]:
     if alive or books.asking:
         return steps if ending else [*steps, *_ask(books, len(alive))]
     if books.cancelling:
-        return [Step(Act.END, state=JobState.CANCELLED)]
+        return [Step(Act.END, state=JobState.CANCELLED, message=_whole(books))]
     if ending:
-        return [Step(Act.END, state=JobState.FAILED, message=books.given_up)]
+        return [Step(Act.END, state=JobState.FAILED, message=_whole(books))]
     if len(books.trials) < books.max_trials and not books.exhausted:
         return _ask(books, 0)
     return [_end(books)]
@@ -161,11 +162,12 @@ def _ask(books: Books, alive: int) -> list[Step]:
 
 
 def _end(books: Books) -> Step:
-    if any(t.succeeded for t in books.trials):
-        return Step(Act.END, state=JobState.SUCCEEDED)
-    if not books.trials:
+    lost = [t for t in books.trials if t.failed]
+    if len(lost) < len(books.trials):
+        return Step(Act.END, state=JobState.SUCCEEDED, message=_reasons(lost))
+    if not lost:
         return Step(Act.END, state=JobState.FAILED, message="There was no point left to try.")
-    return Step(Act.END, state=JobState.FAILED, message=_all_failed(books.trials))
+    return Step(Act.END, state=JobState.FAILED, message=_all_failed(lost))
 
 
 def _failure(books: Books) -> str:
@@ -174,10 +176,9 @@ def _failure(books: Books) -> str:
     if books.max_failed:
         if len(failed) < books.max_failed:
             return ""
-        last = failed[-1]
         return (
-            f"{len(failed)} trials failed, and maxFailedTrials is {books.max_failed}. The last, "
-            f"trial {last.number}: {last.failure}"
+            f"{len(failed)} trials failed, and maxFailedTrials is {books.max_failed}.\n"
+            f"{_reasons(failed)}"
         )
     if any(t.succeeded for t in books.trials):
         return ""
@@ -190,6 +191,16 @@ def _failure(books: Books) -> str:
 
 
 def _all_failed(failed: Sequence[TrialFacts]) -> str:
-    first = failed[0]
     count = "The only trial" if len(failed) == 1 else f"All of the first {len(failed)} trials"
-    return f"{count} failed. Trial {first.number}: {first.failure}"
+    return f"{count} failed.\n{_reasons(failed)}"
+
+
+def _whole(books: Books) -> str:
+    """Return why the job ends, and under it what became of each trial that did not succeed."""
+    why = books.given_up.partition("\n")[0]
+    lost = [t for t in books.trials if not t.succeeded and not (t.failure and t.failure in why)]
+    return "\n".join(filter(None, [why, _reasons(lost)]))
+
+
+def _reasons(trials: Sequence[TrialFacts]) -> str:
+    return told(grouped((t.number, str(t.child or ""), t.failure) for t in trials))

@@ -35,8 +35,14 @@ from mlengine.training.trials.hyperparameters import (
     texts,
 )
 from mlengine.training.trials.lifecycle import STOPPED_EARLY, Act, Books, Step, TrialFacts, decide
-from mlengine.training.trials.output import rest_of, training_output, value_of
-from mlengine.training.trials.words import origin_text, outcome_line, rest_line, why_infeasible
+from mlengine.training.trials.output import rest_of, training_output
+from mlengine.training.trials.words import (
+    origin_text,
+    outcome_line,
+    rest_line,
+    silent_line,
+    why_infeasible,
+)
 from mlengine.tuning.problem import Goal, Problem, Tried
 from mlengine.tuning.reports import point_of
 from mlengine.tuning.search import Suggestion
@@ -335,21 +341,20 @@ class TuningJobs:
             "end_time": rfc3339(self._clock.now()),
         }
         details = record.job.details or JobDetails()
-        silent = [c for c in children if c.state is JobState.SUCCEEDED and value_of(c) is None]
-        if silent:
-            warning = (
-                f"{len(silent)} of {len(children)} trials never reported the objective "
-                f"'{asked.tag}': nothing is known of them."
-            )
+        warnings = [] if state is not JobState.SUCCEEDED or not message else [message]
+        if silent := silent_line(children, asked.tag):
+            warnings.append(silent)
+        for warning in warnings:
             self._say_once(record, warning, "WARNING")
-            warnings = [*details.warnings, warning]
+        if warnings:
+            warnings = [*details.warnings, *warnings]
             changes["details"] = msgspec.structs.replace(details, warnings=warnings)
         lines = {
             JobState.SUCCEEDED: ("Job completed successfully.", "INFO"),
             JobState.FAILED: (message, "ERROR"),
             JobState.CANCELLED: ("Job was cancelled.", "WARNING"),
         }
-        if state is JobState.FAILED:
+        if state is not JobState.SUCCEEDED:
             changes["error_message"] = message
         self._books.rest(seen.study)
         # The log line goes first: who sees the end of a job may rely on its log being whole.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from mlengine.core.states import JobState
 from mlengine.core.studies import TrialDetails
 from mlengine.store import JobRecord
@@ -9,7 +11,7 @@ from mlengine.training.trials.books import WITHDRAWN
 from mlengine.training.trials.children import measured, stopped_early
 from mlengine.training.trials.output import Rest, seconds_of, value_of
 
-__all__ = ["duration", "origin_text", "outcome_line", "rest_line", "why_infeasible"]
+__all__ = ["duration", "origin_text", "outcome_line", "rest_line", "silent_line", "why_infeasible"]
 
 
 def why_infeasible(child: JobRecord | None, has_value: bool, *, ending: bool) -> str:
@@ -37,6 +39,17 @@ def outcome_line(number: int, child: JobRecord, tag: str) -> tuple[str, str]:
     if child.state is JobState.CANCELLED:
         return f"Trial {number} was stopped{after}: {child.job.error_message}", "WARNING"
     return f"Trial {number} failed{after}: {child.job.error_message}", "ERROR"
+
+
+def silent_line(children: Sequence[JobRecord], tag: str) -> str:
+    """Say how many trials succeeded without a value; empty if each of them has one."""
+    silent = [c for c in children if c.state is JobState.SUCCEEDED and value_of(c) is None]
+    if not silent:
+        return ""
+    return (
+        f"{len(silent)} of {len(children)} trials never reported the objective '{tag}': "
+        "nothing is known of them."
+    )
 
 
 def origin_text(details: TrialDetails | None) -> str:

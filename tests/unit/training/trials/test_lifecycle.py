@@ -47,7 +47,10 @@ ROWS: dict[str, tuple[Books, list[Step]]] = {
     "a closed one makes room": (books(good[1], trial(2, S.RUNNING)), [ask(1)]),
     "the last ones": (books(*good[1:4], of=4), [ask(1)]),
     "all are in the books": (books(*good[1:5]), [Step(Act.END, state=S.SUCCEEDED)]),
-    "one success is enough": (books(*bad[1:3], *good[3:5]), [Step(Act.END, state=S.SUCCEEDED)]),
+    "one success is enough": (
+        books(*bad[1:3], *good[3:5]),
+        [Step(Act.END, state=S.SUCCEEDED, message="2 trials failed (1-2): Broke 1.")],
+    ),
     "no point is left": (books(good[1], exhausted=True), [Step(Act.END, state=S.SUCCEEDED)]),
     "no point is left, and one runs": (books(trial(1, S.RUNNING), exhausted=True), []),
     "there never was a point": (
@@ -57,11 +60,12 @@ ROWS: dict[str, tuple[Books, list[Step]]] = {
     "two of two failed": (
         books(*bad[1:3], of=2, parallel=1),
         [Step(Act.END, state=S.FAILED,
-              message="All of the first 2 trials failed. Trial 1: Broke 1.")],
+              message="All of the first 2 trials failed.\n2 trials failed (1-2): Broke 1.")],
     ),
     "the first three failed": (
         books(*bad[1:4], trial(4, S.RUNNING), of=9),
-        [Step(Act.GIVE_UP, message="All of the first 3 trials failed. Trial 1: Broke 1.")],
+        [Step(Act.GIVE_UP,
+              message="All of the first 3 trials failed.\n3 trials failed (1-3): Broke 1.")],
     ),
     "with four at a time, three say nothing yet": (
         books(*bad[1:4], trial(4, S.RUNNING), of=9, parallel=4), [ask(3)],
@@ -76,19 +80,28 @@ ROWS: dict[str, tuple[Books, list[Step]]] = {
         books(*bad[1:4], trial(4, S.CANCELLING), of=9, given_up="Why."), [],
     ),
     "it was given up and nothing runs": (
-        books(*bad[1:4], trial(4, S.CANCELLED, closed=True), of=9, given_up="Why."),
-        [Step(Act.END, state=S.FAILED, message="Why.")],
+        books(*bad[1:3], trial(3, S.FAILED, closed=True, failure="Other."), trial(5, closed=True),
+              trial(4, S.CANCELLED, closed=True, failure="Over."), of=9, given_up="Why.\nSo far."),
+        [Step(Act.END, state=S.FAILED, message="Why.\n2 trials failed (1-2): Broke 1.\n"
+              "1 trial failed (3): Other.\n1 trial was stopped (4): Over.\n"
+              "1 trial never began (5).")],
     ),
     "as many failed as may": (
         books(good[1], *bad[2:4], of=9, max_failed=2),
-        [Step(Act.GIVE_UP, message="2 trials failed, and maxFailedTrials is 2. The last, trial 3: "
-                                   "Broke 3.")],
+        [Step(Act.GIVE_UP, message="2 trials failed, and maxFailedTrials is 2.\n"
+                                   "2 trials failed (2-3): Broke 2.")],
     ),
     "one fewer failed than may": (books(good[1], bad[2], of=9, max_failed=2), [ask(2)]),
     "three failed, and its user allows four": (books(*bad[1:4], of=9, max_failed=4), [ask(2)]),
     "an unknown flag ends it with the first trial": (
         books(trial(1, S.FAILED, failure=UNKNOWN_FLAG + "--x."), trial(2, S.RUNNING), of=9),
         [Step(Act.GIVE_UP,
+              message="Trial 1 cannot work, and no other would: UNKNOWN_FLAG: --x.")],
+    ),
+    "an unknown flag is said once": (
+        books(trial(1, S.FAILED, closed=True, failure=UNKNOWN_FLAG + "--x."),
+              given_up="Trial 1 cannot work, and no other would: UNKNOWN_FLAG: --x."),
+        [Step(Act.END, state=S.FAILED,
               message="Trial 1 cannot work, and no other would: UNKNOWN_FLAG: --x.")],
     ),
     "an unknown flag after a success is one failure": (
@@ -114,7 +127,8 @@ ROWS: dict[str, tuple[Books, list[Step]]] = {
         books(good[1], cancelling=True), [Step(Act.END, state=S.CANCELLED)],
     ),
     "cancelled after it was given up": (
-        books(cancelling=True, given_up="Why."), [Step(Act.END, state=S.CANCELLED)],
+        books(bad[1], cancelling=True, given_up="Why."),
+        [Step(Act.END, state=S.CANCELLED, message="Why.\n1 trial failed (1): Broke 1.")],
     ),
 }  # fmt: skip
 
@@ -217,7 +231,8 @@ def test_every_life_ends_with_exact_books(
         assert state is S.CANCELLED
     elif world.books.given_up:
         assert state is S.FAILED
-        assert world.ended.message == world.books.given_up
+        headline = world.books.given_up.partition("\n")[0]
+        assert world.ended.message.startswith(f"{headline}\n")
     else:
         assert len(world.trials) == trials
         assert state is (S.SUCCEEDED if won else S.FAILED)

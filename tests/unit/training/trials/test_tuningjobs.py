@@ -225,6 +225,19 @@ def test_a_life(world: Study) -> None:
     assert world.lines()[-1] == "Job completed successfully."
 
 
+def test_a_job_that_succeeded_warns_of_the_trials_that_did_not(world: Study) -> None:
+    world.tune(maxTrials=3, maxParallelTrials=3)
+    world.running("t/1", "t/2", "t/3")
+    world.ends("t/1", 0.5)
+    world.ends("t/2", wrong="exit status 2 in t/2")
+    world.ends("t/3", wrong="exit status 2 in t/3")
+    world.turn(lambda: world.state("t") == "SUCCEEDED")
+    job = world.job("t")
+    assert job.details is not None
+    assert job.details.warnings == ["2 trials failed (2-3): exit status 2 in t/2"]
+    assert job.error_message == ""
+
+
 def test_a_tuning_job_takes_no_place_on_the_machine(world: Study) -> None:
     world.max_running = 1
     world.restart()
@@ -309,7 +322,9 @@ def test_cancel_stops_every_trial_at_once(world: Study) -> None:
     world.turn(lambda: world.state("t") == "CANCELLED")
     assert {c.state for c in world.children().values()} == {JobState.CANCELLED}
     assert {t.state for t in world.trials()} == {TrialState.COMPLETED}
-    assert world.job("t").error_message == "The job was cancelled by its user."
+    assert world.job("t").error_message == (
+        "The job was cancelled by its user.\n3 trials were stopped (1-3): The tuning job is over."
+    )
     asked = len(world.asked)
     world.reconciler.tick()
     assert len(world.asked) == asked
