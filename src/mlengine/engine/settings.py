@@ -112,6 +112,18 @@ class Settings:
     max_predict_bytes: int = _setting(1_572_864, "Largest body of a prediction request, in bytes.")
     predict_timeout_s: float = _setting(60.0, "Longest that a prediction may take, in seconds.")
     load_timeout_s: float = _setting(300.0, "Longest that loading a version may take, in seconds.")
+    idle_after_s: float = _setting(
+        900.0, "Seconds without a prediction after which a version with minNodes 0 sleeps."
+    )
+    serving_memory_bytes: int = _setting(
+        0, "Most that the workers of versions may hold, in bytes; 0: half of the machine's memory."
+    )
+    warm_workers: int = _setting(
+        3, "Frameworks kept imported, so that versions wake at once; 0 starts every worker anew."
+    )
+    warm_workers_idle_s: float = _setting(
+        14_400.0, "Seconds without a new worker after which a framework is kept imported no more."
+    )
 
     def folder(self, name: str) -> Path:
         """Return a folder of the engine: in its home, or in what it shares with others."""

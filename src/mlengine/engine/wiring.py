@@ -24,11 +24,13 @@ from mlengine.models.deployment import Deployment
 from mlengine.models.registry import Models
 from mlengine.prediction.batch import BatchJobs
 from mlengine.prediction.routing import Limits
+from mlengine.prediction.scaling import check_scaling
 from mlengine.prediction.serving import Serving, ServingOptions
 from mlengine.prediction.sockets import socket_dir
 from mlengine.storage import Buckets
 from mlengine.store import Store, open_store
 from mlengine.training.access import BucketAccess
+from mlengine.training.inventory import probe
 from mlengine.training.jobs import Jobs
 from mlengine.training.kinds import JobKind
 from mlengine.training.mirroring import Mirrors
@@ -101,8 +103,9 @@ def wire(
     serving = Serving(options, store, artifacts, token=shared.token())
     deployment = Deployment(store, artifacts, serving, clock=clock, leading=lead.held)
     models = Models(
-        store, artifacts, clock=clock, deploy=deployment.submit, publish=serving.publish
-    )
+        store, artifacts, clock=clock, deploy=deployment.submit, publish=serving.publish,
+        servable=check_scaling,
+    )  # fmt: skip
     environments = _environments(settings)
     jobs_root = settings.folder("jobs")
     mirrors = Mirrors(store, buckets, jobs_root, clock=clock)
@@ -162,7 +165,7 @@ def _reconciler(
             lead.only(mirrors.tick),
             lead.only(deployment.resume),
             lead.only(studies.resume),
-            lambda: serving.tick(follows=not lead.held()),
+            serving.tick,
         ],
         [*map(lead.only, [runner.expire_waiting, *sweeps]), serving.record_use, tidy],
         notify_socket=notify,
@@ -211,6 +214,7 @@ def _environments(settings: Settings) -> Environments:
 
 
 def _serving_options(settings: Settings, open_paths: Mapping[str, str]) -> ServingOptions:
+    machine = probe(gpus="none")
     return ServingOptions(
         home=settings.home,
         host=settings.host,
@@ -222,6 +226,11 @@ def _serving_options(settings: Settings, open_paths: Mapping[str, str]) -> Servi
             predict_timeout_s=settings.predict_timeout_s,
         ),
         load_timeout_s=settings.load_timeout_s,
+        idle_after_s=settings.idle_after_s,
+        memory_bytes=settings.serving_memory_bytes or machine.memory_bytes // 2,
+        cpus=machine.cpus,
+        warm_workers=settings.warm_workers,
+        warm_idle_s=settings.warm_workers_idle_s,
     )
 
 

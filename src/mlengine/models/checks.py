@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
+
+import msgspec
 
 from mlengine.core.errors import InvalidArgument, did_you_mean
 from mlengine.core.names import check_id, check_labels
-from mlengine.core.resources import Model, Version
+from mlengine.core.resources import AutoScaling, ManualScaling, Model, Version
 
 __all__ = [
     "MODEL_MASK",
@@ -15,6 +18,7 @@ __all__ = [
     "VERSION_MASK",
     "check_model",
     "check_version",
+    "rescaled",
 ]
 
 FRAMEWORKS = ("TENSORFLOW", "SCIKIT_LEARN", "XGBOOST", "KERAS", "ONNX")
@@ -29,14 +33,14 @@ MODEL_MASK = {
 VERSION_MASK = {
     "description": "what the version is",
     "labels": "replaced whole",
+    "auto_scaling.min_nodes": "the fewest workers; 0 lets it sleep",
+    "auto_scaling.max_nodes": "the most workers",
+    "manual_scaling.nodes": "how many workers",
     "etag": "checked, if sent",
 }
 
 # Fields of the API that this engine cannot honour yet: accepting one silently would be a lie.
 REFUSED_VERSION_FIELDS: dict[str, str] = {
-    "auto_scaling": "A version has one worker; leave it out.",
-    "manual_scaling": "A version has one worker; leave it out.",
-    "accelerator_config": "Versions are served on CPUs; leave it out.",
     "package_uris": "Custom prediction code is not supported yet.",
     "prediction_class": "Custom prediction routines are not supported yet.",
     "service_account": "Workers run as the engine's own user; leave it out.",
@@ -94,6 +98,32 @@ def check_version(version: Version) -> Version:
             field="version.framework",
         )
     return version
+
+
+def rescaled(old: Version, sent: Version, paths: Collection[str]) -> Version:
+    """Return a version with the numbers of nodes that a patch names.
+
+    Raises:
+        InvalidArgument: It scales by hand and the patch is for one that does so by itself, or the
+            other way round.
+    """
+    auto = {p.partition(".")[2] for p in paths if p.startswith("auto_scaling.")}
+    manual = "manual_scaling.nodes" in paths
+    if (auto and old.manual_scaling is not None) or (manual and old.auto_scaling is not None):
+        raise InvalidArgument(
+            "A version keeps the way in which it scales.",
+            "Create another version to change between autoScaling and manualScaling.",
+            field="version.manual_scaling" if manual else "version.auto_scaling",
+        )
+    changes: dict[str, Any] = {}
+    if auto:
+        numbers = {name: getattr(sent.auto_scaling or AutoScaling(), name) for name in auto}
+        changes["auto_scaling"] = msgspec.structs.replace(
+            old.auto_scaling or AutoScaling(), **numbers
+        )
+    if manual:
+        changes["manual_scaling"] = sent.manual_scaling or ManualScaling()
+    return msgspec.structs.replace(old, **changes)
 
 
 def _refuse(resource: Any, refused: dict[str, str], root: str) -> None:

@@ -16,7 +16,13 @@ from mlengine.core.states import VersionState
 from mlengine.core.wire import apply_mask, encode
 from mlengine.models import views
 from mlengine.models.artifacts import Artifacts
-from mlengine.models.checks import MODEL_MASK, VERSION_MASK, check_model, check_version
+from mlengine.models.checks import (
+    MODEL_MASK,
+    VERSION_MASK,
+    check_model,
+    check_version,
+    rescaled,
+)
 from mlengine.store import ModelRecord, NewOperation, Store, VersionRecord
 
 __all__ = ["Models"]
@@ -33,6 +39,7 @@ class Models:
         clock: For times that people read.
         deploy: Called with a CREATING or DELETING version whose operation waits; returns at once.
         publish: Called after the default version of a model changed.
+        servable: Raises when machine type or scaling of a version cannot be honoured.
     """
 
     def __init__(
@@ -43,12 +50,14 @@ class Models:
         clock: Clock,
         deploy: Callable[[VersionRecord], None],
         publish: Callable[[], None],
+        servable: Callable[[Version], None] = lambda _version: None,
     ) -> None:
         self._store = store
         self._artifacts = artifacts
         self._clock = clock
         self._deploy = deploy
         self._publish = publish
+        self._servable = servable
 
     # --- models ---
 
@@ -135,6 +144,7 @@ class Models:
         """Record a CREATING version and start to load it; the operation tells how that ended."""
         self.model_record(project, model_id)
         version = check_version(version)
+        self._servable(version)
         self._artifacts.check_source(version.deployment_uri, version.framework)
         version.create_time = rfc3339(self._clock.now())
         version.machine_type = version.machine_type or "mls1-c1-m2"
@@ -174,7 +184,7 @@ class Models:
     def update_version(
         self, project: str, model_id: str, version_id: str, version: Version, *, update_mask: str
     ) -> Operation:
-        """Change a version's description or labels."""
+        """Change description, labels or number of nodes; the nodes themselves follow soon."""
         paths = apply_mask(update_mask, VERSION_MASK)
         record = self.version_record(project, model_id, version_id)
         if record.state in (VersionState.CREATING, VersionState.UPDATING, VersionState.DELETING):
@@ -186,7 +196,9 @@ class Models:
 
         def change(old: Version) -> Version:
             new = {p: getattr(version, p) for p in ("description", "labels") if p in paths}
-            return msgspec.structs.replace(old, **new)
+            changed = rescaled(msgspec.structs.replace(old, **new), version, paths)
+            self._servable(changed)
+            return changed
 
         notes: list[NewOperation] = []
 

@@ -64,8 +64,8 @@ class GatewayControl:
         self._run_dir = run_dir
         self._lock = threading.Lock()
 
-    def push(self, snapshot: Snapshot) -> int:
-        """Make the gateway route by a snapshot, now and after its next start.
+    def push(self, snapshot: Snapshot, *, save: bool = True) -> int:
+        """Make the gateway route by a snapshot, now and, if it is saved, after its next start.
 
         Returns:
             The generation that the gateway has taken.
@@ -74,7 +74,8 @@ class GatewayControl:
             Unavailable: No gateway is up. The next one will begin with this snapshot.
         """
         with self._lock:
-            self.save(snapshot)
+            if save:
+                self.save(snapshot)
             line = b'{"routing":' + encode_snapshot(snapshot) + b"}"
             return int(self._call(line)["generation"])
 

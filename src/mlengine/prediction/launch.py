@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
+import socket
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import IO
 
 import msgspec
 
@@ -17,8 +20,10 @@ __all__ = [
     "find_strays",
     "last_lines",
     "launch",
+    "launch_forked",
     "read_process",
     "worker_command",
+    "worker_environment",
     "write_whole",
 ]
 
@@ -26,6 +31,8 @@ _PROCESS_FILE = "process.json"
 # The kernel's first victims when memory ends: a worker is restarted, an engine is missed.
 _OOM_SCORE_ADJ = 500
 _TAIL_BYTES = 8192
+_FORK_ANSWER_S = 30.0
+_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 _PASSED_ON = (
     "PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "PYTHONPATH",
     "CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES", "OMP_NUM_THREADS",
@@ -53,37 +60,58 @@ def worker_command(python: str, worker_dir: Path) -> Sequence[str]:
     return [python, "-m", "mlengine.runtime.worker", str(worker_dir)]
 
 
+def worker_environment(*, threads: int = 1, gpus: Sequence[str] = ()) -> dict[str, str]:
+    """Return the environment of a worker, but for its home folder: no secret of ours is in it.
+
+    Args:
+        threads: How many cores its libraries may use for one call.
+        gpus: Ids of the GPUs that it may see.
+    """
+    environment = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+    for name in _THREADS:
+        environment.setdefault(name, str(threads))
+    environment |= {"PYTHONUNBUFFERED": "1", "PYTHONNOUSERSITE": "1", "TF_CPP_MIN_LOG_LEVEL": "1"}
+    if gpus:
+        environment["CUDA_VISIBLE_DEVICES"] = ",".join(gpus)
+    return environment
+
+
 def launch(
-    argv: Sequence[str], worker_dir: Path, *, log: Path
+    argv: Sequence[str], worker_dir: Path, *, log: Path, env: Mapping[str, str]
 ) -> tuple[WorkerProcess, subprocess.Popen[bytes]]:
     """Start a worker that outlives us; note who it is.
 
-    It gets a session of its own, no secret from our environment, a home folder of its own and no
-    open file of ours. Its output goes to `log`; that of its predecessor is kept beside it.
+    It gets a session of its own, a home folder of its own and no open file of ours. Its output
+    goes to `log`; that of its predecessor is kept beside it.
 
     Raises:
         OSError: The process cannot be started.
     """
-    for name in ("ready.json", "failed.json", _PROCESS_FILE):
-        (worker_dir / name).unlink(missing_ok=True)
-    scratch = worker_dir / "home"
-    scratch.mkdir(exist_ok=True, mode=0o700)
-    log.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with contextlib.suppress(FileNotFoundError):
-        log.rename(log.with_name(log.name + ".1"))
-    environment = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
-    environment |= {"HOME": str(scratch), "PYTHONUNBUFFERED": "1", "PYTHONNOUSERSITE": "1"}
-    with open(log, "ab", opener=lambda path, flags: os.open(path, flags, 0o600)) as out:
+    scratch = _make_ready(worker_dir)
+    with _open_log(log) as out:
         child = subprocess.Popen(
             list(argv), stdin=subprocess.DEVNULL, stdout=out, stderr=out, cwd=scratch,
-            env=environment, start_new_session=True, umask=0o077,
+            env={**env, "HOME": str(scratch)}, start_new_session=True, umask=0o077,
         )  # fmt: skip
-    with contextlib.suppress(OSError):
-        Path(f"/proc/{child.pid}/oom_score_adj").write_text(str(_OOM_SCORE_ADJ))
-    row = look(child.pid)
-    process = WorkerProcess(pid=child.pid, started=row.started if row else 0, boot=boot_id())
-    write_whole(worker_dir / _PROCESS_FILE, msgspec.json.encode(process))
-    return process, child
+    return _note(child.pid, worker_dir), child
+
+
+def launch_forked(claim: socket.socket, worker_dir: Path, *, log: Path) -> WorkerProcess | None:
+    """Let a zygote's fork be the worker, as `launch` would start it; None if the fork is gone.
+
+    Raises:
+        OSError: It took the order and does not say who it is.
+    """
+    scratch = _make_ready(worker_dir)
+    order = {"worker_dir": str(worker_dir), "variables": {"HOME": str(scratch)}}
+    claim.settimeout(_FORK_ANSWER_S)
+    with _open_log(log) as out:
+        try:
+            socket.send_fds(claim, [json.dumps(order).encode("ascii")], [out.fileno()])
+            said = claim.recv(64)
+        except (BrokenPipeError, ConnectionResetError):
+            return None
+    return _note(int(said), worker_dir) if said else None
 
 
 def read_process(worker_dir: Path) -> WorkerProcess | None:
@@ -93,6 +121,31 @@ def read_process(worker_dir: Path) -> WorkerProcess | None:
         return msgspec.json.decode(data, type=WorkerProcess)
     except (OSError, msgspec.MsgspecError):
         return None
+
+
+def _make_ready(worker_dir: Path) -> Path:
+    """Remove what the worker before has left; return the folder that will be its home."""
+    for name in ("ready.json", "failed.json", _PROCESS_FILE):
+        (worker_dir / name).unlink(missing_ok=True)
+    scratch = worker_dir / "home"
+    scratch.mkdir(exist_ok=True, mode=0o700)
+    return scratch
+
+
+def _open_log(log: Path) -> IO[bytes]:
+    log.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with contextlib.suppress(FileNotFoundError):
+        log.rename(log.with_name(log.name + ".1"))
+    return open(log, "ab", opener=lambda path, flags: os.open(path, flags, 0o600))
+
+
+def _note(pid: int, worker_dir: Path) -> WorkerProcess:
+    with contextlib.suppress(OSError):
+        Path(f"/proc/{pid}/oom_score_adj").write_text(str(_OOM_SCORE_ADJ))
+    row = look(pid)
+    process = WorkerProcess(pid=pid, started=row.started if row else 0, boot=boot_id())
+    write_whole(worker_dir / _PROCESS_FILE, msgspec.json.encode(process))
+    return process
 
 
 def find_strays(worker_dir: Path, *, known: WorkerProcess | None) -> list[Process]:
@@ -105,7 +158,9 @@ def find_strays(worker_dir: Path, *, known: WorkerProcess | None) -> list[Proces
     for pid, row in snapshot().items():
         if row.alive and not (known and pid == known.pid and row.started == known.started):
             with contextlib.suppress(OSError):
-                words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+                # A forked worker shows its words with blanks between them.
+                shown = Path(f"/proc/{pid}/cmdline").read_bytes()
+                words = shown.replace(b" ", b"\0").split(b"\0") + shown.split(b"\0")
                 if wanted in words:
                     found.append(row)
     return found

@@ -1,9 +1,11 @@
 """The workers of an engine: started, watched, restarted, stopped; adopted after a restart.
 
-    run/workers/<uid>/  spec.json     what the worker serves (it reads this)
-                        process.json  who it is: pid, start time, boot
-                        ready.json    it has loaded the model and listens
-                        failed.json   why it could not
+    run/workers/<id>/  spec.json     what the worker serves (it reads this)
+                       process.json  who it is: pid, start time, boot
+                       ready.json    it has loaded the model and listens
+                       failed.json   why it could not
+
+The id is the version's uid and a number, see `fleet`; here it is called `uid` all the same.
 
 Workers outlive the engine; these files and the process table are the truth, the fields here only
 a memory of them. All methods may be called from any thread.
@@ -16,12 +18,12 @@ import enum
 import logging
 import shutil
 import signal
-import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from socket import socket as Socket
 from typing import Any
 
 import msgspec
@@ -31,25 +33,26 @@ from mlengine.prediction import call
 from mlengine.prediction.backoff import Deaths, next_deaths, restart_delay_s
 from mlengine.prediction.deathwatch import DeathWatch
 from mlengine.prediction.launch import (
-    WorkerProcess,
     find_strays,
-    last_lines,
     launch,
+    launch_forked,
     read_process,
     worker_command,
+    worker_environment,
     write_whole,
 )
 from mlengine.prediction.sockets import socket_dir
+from mlengine.prediction.warmth import WarmWorkers
+from mlengine.prediction.workerrecord import Worker, WorkerSpec, why_it_ended
 from mlengine.runtime.processes import send
 
 __all__ = ["WorkerHealth", "WorkerInfo", "WorkerPool", "WorkerSpec"]
 
 _log = logging.getLogger(__name__)
 
-_POLL_S = 0.02
+_POLL_S = 0.005
 _UNREADY_S = 10.0  # a model that would not load is tried again after this
 _GRACE_S = 12.0  # a worker lets go of its last answers for 10 s
-_LOG_LINES = 5
 
 
 class WorkerHealth(enum.Enum):
@@ -58,22 +61,6 @@ class WorkerHealth(enum.Enum):
     ALIVE = "alive"
     DEAD = "dead"
     MISSING = "missing"
-
-
-class WorkerSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """What a worker serves, as its ``spec.json`` says it.
-
-    `artifact_uri` is only shown, in errors; `python` and `uid` are for the pool.
-    """
-
-    artifact: str
-    framework: str
-    socket: str
-    version_name: str
-    max_body_bytes: int
-    artifact_uri: str = ""
-    python: str = ""
-    uid: str = ""
 
 
 class WorkerInfo(msgspec.Struct, frozen=True, kw_only=True):
@@ -87,39 +74,15 @@ class WorkerInfo(msgspec.Struct, frozen=True, kw_only=True):
     about: dict[str, Any]
 
 
-class _Worker:
-    def __init__(self, spec: WorkerSpec, folder: Path, log: Path) -> None:
-        self.spec = spec
-        self.folder = folder
-        self.log = log
-        self.process: WorkerProcess | None = None
-        self.child: subprocess.Popen[bytes] | None = None
-        self.started_s = 0.0
-        self.deaths = Deaths()
-        self.counted = True  # whether the last death was counted
-        self.was_ready = False
-
-    def is_alive(self) -> bool:
-        if self.child is not None and self.child.poll() is not None:
-            return False  # and reaped: no zombie is left
-        return self.process is not None and self.process.look() is not None
-
-    def file(self, name: str) -> dict[str, Any] | None:
-        try:
-            found: dict[str, Any] = msgspec.json.decode((self.folder / name).read_bytes())
-        except (OSError, msgspec.MsgspecError):
-            return None
-        return found
-
-
 class WorkerPool:
-    """One worker process for each version that is served.
+    """The worker processes of the versions that are served.
 
     Args:
         home: The engine's home; workers live in ``run/workers``, their logs in ``logs``.
         python: Interpreter of workers that name none.
         max_body_bytes: Longest prediction body that a worker takes.
         command: Makes the command of a worker from its interpreter and its folder.
+        warm: Forks workers; without it all are started cold.
     """
 
     def __init__(
@@ -129,6 +92,7 @@ class WorkerPool:
         *,
         max_body_bytes: int = 1_572_864,
         command: Callable[[str, Path], Sequence[str]] = worker_command,
+        warm: WarmWorkers | None = None,
     ) -> None:
         self._folder = home / "run" / "workers"
         self._logs = home / "logs"
@@ -136,13 +100,15 @@ class WorkerPool:
         self._python = python
         self._max_body_bytes = max_body_bytes
         self._command = command
-        self._workers: dict[str, _Worker] = {}
+        self._warm = warm
+        self._workers: dict[str, Worker] = {}
         self._lock = threading.RLock()
         self._watch: DeathWatch | None = None
 
     def start(
         self, version_name: str, uid: str, artifact: Path, framework: str = "",
         python: Path | str | None = None, *, artifact_uri: str = "", max_body_bytes: int = 0,
+        threads: int = 1, gpus: Sequence[str] = (),
     ) -> None:  # fmt: skip
         """Start the worker of a version, unless it runs already; does not wait for it.
 
@@ -154,6 +120,8 @@ class WorkerPool:
             python: Interpreter to run it with, when not the pool's.
             artifact_uri: Where the model came from, for messages.
             max_body_bytes: Longest prediction body; 0 is the pool's own limit.
+            threads: How many cores one call may use.
+            gpus: Ids of the GPUs that it may see.
 
         Raises:
             OSError: The process cannot be started.
@@ -162,21 +130,23 @@ class WorkerPool:
             artifact=str(artifact), framework=framework, socket=self.socket(uid),
             version_name=version_name, max_body_bytes=max_body_bytes or self._max_body_bytes,
             artifact_uri=artifact_uri, python=str(python or self._python), uid=uid,
+            threads=threads, gpus=list(gpus),
         )  # fmt: skip
-        with self._lock:
+        with self._claim(spec) as claim, self._lock:
             worker = self._workers.get(uid)
             if worker is not None and worker.is_alive() and worker.spec == spec:
                 return
             if worker is not None:
                 self._end(worker, grace_s=_GRACE_S)
             folder = self._folder / uid
+            is_new = not folder.exists()
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            worker = _Worker(spec, folder, self._logs / f"worker-{uid}.log")
+            worker = Worker(spec, folder, self._logs / f"worker-{uid}.log")
             write_whole(folder / "spec.json", msgspec.json.encode(spec))
-            for stray in find_strays(folder, known=None):
+            for stray in () if is_new else find_strays(folder, known=None):
                 send(stray, signal.SIGKILL)
             self._workers[uid] = worker
-            self._launch(worker)
+            self._launch(worker, claim)
         self._wake()
 
     def wait_ready(self, uid: str, timeout_s: float) -> WorkerInfo:
@@ -199,7 +169,7 @@ class WorkerPool:
             if info is not None and alive:
                 worker.was_ready = True
                 return info
-            problem = "" if alive and not worker.file("failed.json") else _why_it_ended(worker)
+            problem = "" if alive and not worker.file("failed.json") else why_it_ended(worker)
             if not problem and time.monotonic() >= deadline_s:
                 problem = f"it was not ready within {timeout_s:g} s"
             if problem:
@@ -277,7 +247,7 @@ class WorkerPool:
                 except (OSError, msgspec.MsgspecError) as error:
                     _log.warning("worker %s cannot be adopted: %s", uid, error)
                     continue
-                worker = _Worker(spec, path.parent, self._logs / f"worker-{uid}.log")
+                worker = Worker(spec, path.parent, self._logs / f"worker-{uid}.log")
                 worker.process = read_process(path.parent)
                 worker.counted = False
                 worker.was_ready = (path.parent / "ready.json").exists()
@@ -307,7 +277,7 @@ class WorkerPool:
                     )
                     worker.counted = True
                     _log.warning("worker of %s: %s", worker.spec.version_name,
-                                 _why_it_ended(worker))  # fmt: skip
+                                 why_it_ended(worker))  # fmt: skip
                 delay_s = restart_delay_s(worker.deaths)
                 if not worker.was_ready:
                     delay_s = max(delay_s, _UNREADY_S)  # `wait_ready` must see why it ended
@@ -338,13 +308,34 @@ class WorkerPool:
         with self._lock:
             return [w.process.pid for w in self._workers.values() if w.process and w.is_alive()]
 
-    def _launch(self, worker: _Worker) -> None:
-        argv = self._command(worker.spec.python, worker.folder)
-        worker.process, worker.child = launch(argv, worker.folder, log=worker.log)
+    @contextlib.contextmanager
+    def _claim(self, spec: WorkerSpec) -> Iterator[Socket | None]:
+        """Have a fork that waits to be the worker, if there can be one."""
+        claim = None
+        if self._warm is not None and not spec.gpus:
+            env = worker_environment(threads=spec.threads)
+            claim = self._warm.claim(Path(spec.artifact), spec.framework, spec.python, env)
+        try:
+            yield claim
+        finally:
+            if claim is not None:
+                claim.close()  # it ends if it was told nothing
+
+    def _launch(self, worker: Worker, claim: Socket | None = None) -> None:
+        """Start a worker; cold without a claim, as each that died: forking may be what kills."""
+        spec = worker.spec
+        worker.child = None
+        worker.process = None
+        if claim is not None:
+            worker.process = launch_forked(claim, worker.folder, log=worker.log)
+        if worker.process is None:
+            argv = self._command(spec.python, worker.folder)
+            env = worker_environment(threads=spec.threads, gpus=spec.gpus)
+            worker.process, worker.child = launch(argv, worker.folder, log=worker.log, env=env)
         worker.started_s = time.monotonic()
         worker.counted = False
 
-    def _end(self, worker: _Worker, *, grace_s: float) -> None:
+    def _end(self, worker: Worker, *, grace_s: float) -> None:
         row = worker.process.look() if worker.process else None
         if row is None:
             return
@@ -359,21 +350,6 @@ class WorkerPool:
     def _wake(self) -> None:
         if self._watch is not None:
             self._watch.wake()
-
-
-def _why_it_ended(worker: _Worker) -> str:
-    failed = worker.file("failed.json")
-    if failed is not None:
-        return str(failed.get("message") or "it gave no reason")
-    lines = last_lines(worker.log, _LOG_LINES)
-    said = " Its last lines: " + " | ".join(lines) if lines else ""
-    status = worker.child.returncode if worker.child is not None else None
-    if status is None:
-        return f"its process is gone.{said}"
-    if status < 0:
-        with contextlib.suppress(ValueError):
-            return f"its process was ended by {signal.Signals(-status).name}.{said}"
-    return f"its process exited with status {status}.{said}"
 
 
 def _load_failure(problem: str) -> FailedPrecondition:

@@ -1,7 +1,8 @@
 """What the records say should answer predictions, made true: workers, gateway, routes.
 
 Level-triggered, as all reconciling here: `tick` starts what is missing, stops what no record wants,
-and pushes a new routing snapshot whenever it differs from the last one that the gateway took.
+and pushes a new routing snapshot whenever it differs from the last one that the gateway took. How
+many workers a version has at the time is the `scaler`'s; each that is served may have none.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import datetime
 import logging
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,12 +24,17 @@ from mlengine.core.resources import Version
 from mlengine.core.states import VersionState
 from mlengine.models import Loader
 from mlengine.models.artifacts import Artifacts
-from mlengine.prediction.call import predict_once
+from mlengine.prediction import call
 from mlengine.prediction.control import GatewayControl, GatewayInfo, ensure_gateway
 from mlengine.prediction.deathwatch import DeathWatch
+from mlengine.prediction.fleet import Fleet, NodeSpec
 from mlengine.prediction.pool import WorkerPool
 from mlengine.prediction.routing import Limits, Route, Snapshot
+from mlengine.prediction.scaler import Scaler, Served
+from mlengine.prediction.scaling import bounds_of, threads_of
 from mlengine.prediction.sockets import socket_dir
+from mlengine.prediction.wakes import WakeListener
+from mlengine.prediction.warmth import WarmWorkers
 from mlengine.runtime import failpoints
 from mlengine.store import Store, VersionRecord
 
@@ -50,6 +57,11 @@ class ServingOptions(NamedTuple):
         open_paths: Path → the one method for which no token is needed.
         limits: What one caller may take.
         load_timeout_s: Longest that loading a version may take, in seconds.
+        idle_after_s: A version that may sleep does so after so long without a prediction.
+        memory_bytes: Most that all workers may hold.
+        cpus: Of this machine.
+        warm_workers: Frameworks kept imported, for workers to be forked from.
+        warm_idle_s: Without a new worker for so long, such an interpreter ends.
     """
 
     home: Path
@@ -59,6 +71,11 @@ class ServingOptions(NamedTuple):
     open_paths: dict[str, str]
     limits: Limits
     load_timeout_s: float
+    idle_after_s: float = 900.0
+    memory_bytes: int = 4 << 30
+    cpus: float = 1.0
+    warm_workers: int = 3
+    warm_idle_s: float = 14_400.0
 
 
 class Serving:
@@ -74,7 +91,19 @@ class Serving:
         run = options.home / "run"
         self._run = run
         self._control = GatewayControl(run)
-        self._pool = WorkerPool(options.home, max_body_bytes=options.limits.max_body_bytes)
+        self._warm = WarmWorkers(
+            run / "zygotes", limit=options.warm_workers, idle_s=options.warm_idle_s
+        )
+        self._pool = WorkerPool(
+            options.home, max_body_bytes=options.limits.max_body_bytes, warm=self._warm
+        )
+        self._fleet = Fleet(self._pool)
+        self._versions: Mapping[str, Served] = {}
+        self._scaler = Scaler(
+            self._fleet, self._control, versions=lambda: self._versions, reroute=self.reroute,
+            load_timeout_s=options.load_timeout_s, memory_bytes=options.memory_bytes,
+        )  # fmt: skip
+        self._listener: WakeListener | None = None
         self._gateway: GatewayInfo | None = None
         self._pushed: Snapshot | None = None
         self._generation = 0
@@ -107,11 +136,12 @@ class Serving:
 
     def start(self) -> None:
         """Adopt the workers and the gateway of an engine that died, or start a gateway."""
-        self._pool.adopt()
+        self._fleet.adopt()
         self._pool.start_watching()
         self._control.save(self._snapshot())
         self._keep_gateway()
         self.publish()
+        self._listener = WakeListener(self._run, self._scaler.wake)
         # A dead gateway is a dead service: its restart does not wait for the next round.
         self._watch = DeathWatch(
             lambda: [self.gateway_pid], self._keep_gateway, name="gateway-watch"
@@ -125,36 +155,31 @@ class Serving:
             self._control.shutdown()
         except EngineError as error:
             _log.warning("stopping the gateway: %s", error)
+        if self._listener is not None:
+            self._listener.close()
+        self._scaler.close()
         self._pool.close()
-        for uid in self._pool.uids():
-            self._pool.stop(uid)
+        for uid in self._fleet.uids():
+            self._fleet.stop_all(uid)
+        self._warm.close()
 
-    def tick(self, *, follows: bool = False) -> None:
-        """Bring gateway, workers and routes to what the records say.
-
-        Args:
-            follows: Another engine makes versions READY. Their workers are started here as soon as
-                their artefacts are whole, so that every engine answers at about the same time.
-        """
+    def tick(self) -> None:
+        """Bring gateway, workers and routes to what the records say."""
         self._keep_gateway()
-        wanted = {record.uid: record for record in self._store.versions_in(_RUNS)}
-        for uid, record in wanted.items():
-            if self._pool.wanted(uid):
-                continue
-            if record.state in _SERVED or (follows and self._artifacts.is_whole(uid)):
-                self._start_worker(record, self._artifacts.path(uid))
         self.publish()  # before a worker is stopped: nobody is sent to it any more then
         self._stop_strays()
         self._pool.tick()
+        self._warm.reap()
+        self._scaler.tick(self._control.stats())
 
     def _stop_strays(self) -> None:
         """Stop workers that no record wants: another engine deleted the version, or one died."""
         # Asked first: who is started after that has a record that is read below.
-        running = self._pool.uids()
+        running = self._fleet.uids()
         wanted = {record.uid for record in self._store.versions_in(_RUNS)}
-        for uid in running:
-            if uid not in wanted:
-                self._pool.stop(uid)
+        for uid in running - wanted:
+            self._end(uid)
+        self._fleet.stop(self._fleet.strays())
 
     def _keep_gateway(self) -> None:
         with self._keeping:
@@ -172,10 +197,10 @@ class Serving:
 
     def load(self, record: VersionRecord, artifact: Path) -> None:
         """Start a worker on an artefact; return once it loaded the model and answered."""
-        self._start_worker(record, artifact)
         try:
-            self._pool.wait_ready(record.uid, self._options.load_timeout_s)
-            if not self._pool.ping(record.uid, timeout_s=_PING_S):
+            if not self._fleet.sockets(record.uid):
+                self._scaler.load(self._served(record, artifact))
+            if not call.ping(self._fleet.sockets(record.uid)[0], _PING_S):
                 raise FailedPrecondition("The model was loaded, but its worker does not answer.")
             self._answering.add(record.uid)
             self.publish()
@@ -186,43 +211,79 @@ class Serving:
             ) from None
 
     def unload(self, record: VersionRecord) -> None:
-        """Stop a version's worker after its requests in flight."""
+        """Stop a version's workers after their requests in flight."""
         self._answering.discard(record.uid)
-        self._pool.stop(record.uid)
+        self._end(record.uid)
+
+    def _end(self, uid: str) -> None:
+        """Stop a version's workers, which are in no route any more."""
+        self._scaler.drain(self._fleet.sockets(uid))
+        self._fleet.stop_all(uid)
 
     def publish(self) -> None:
         """Push the routes to the gateway if they differ from what it has."""
         with self._publishing:
             snapshot = self._snapshot()
-            if snapshot == self._pushed:
-                return
-            self._generation += 1
-            failpoints.hit("routing.before-push")
-            try:
-                self._control.push(msgspec.structs.replace(snapshot, generation=self._generation))
-            except EngineError as error:
-                _log.warning("the gateway takes no routes: %s", error)
-                return
-            self._pushed = snapshot
+            if snapshot != self._pushed:
+                self._push(snapshot, save=True)
 
-    def _start_worker(self, record: VersionRecord, artifact: Path) -> None:
-        self._pool.start(
-            version_name(record.project, record.model_id, record.version_id),
-            record.uid,
-            artifact,
-            record.version.framework,
-            artifact_uri=record.version.deployment_uri,
+    def reroute(self, version: str) -> None:
+        """Tell the gateway which workers a version has now; all else stays as it knows it.
+
+        Nothing is read from the store and no file is written: somebody waits. A gateway that is
+        started from an older file finds nobody at a socket or asks for a wake, and is told anew.
+        """
+        with self._publishing:
+            served, known = self._versions.get(version), self._pushed
+            route = known.versions.get(version) if known is not None else None
+            if served is None or known is None or route is None or not route.wakes:
+                return
+            route = msgspec.structs.replace(route, sockets=self._fleet.sockets(served.uid))
+            self._push(
+                msgspec.structs.replace(known, versions={**known.versions, version: route}),
+                save=False,
+            )
+
+    def _push(self, snapshot: Snapshot, *, save: bool) -> None:
+        self._generation += 1
+        failpoints.hit("routing.before-push")
+        try:
+            self._control.push(
+                msgspec.structs.replace(snapshot, generation=self._generation), save=save
+            )
+        except EngineError as error:
+            _log.warning("the gateway takes no routes: %s", error)
+            return
+        self._pushed = snapshot
+
+    def _served(self, record: VersionRecord, artifact: Path) -> Served:
+        version, cpus = record.version, self._options.cpus
+        return Served(
+            NodeSpec(
+                uid=record.uid,
+                version=version_name(record.project, record.model_id, record.version_id),
+                artifact=artifact,
+                framework=version.framework,
+                artifact_uri=version.deployment_uri,
+                threads=threads_of(version, cpus=cpus),
+            ),
+            bounds_of(version, cpus=cpus, idle_after_s=self._options.idle_after_s),
         )
 
     def _snapshot(self) -> Snapshot:
         versions: dict[str, Route] = {}
+        served: dict[str, Served] = {}
         for record in self._store.versions_in(set(VersionState)):
             name = version_name(record.project, record.model_id, record.version_id)
             state = record.state
             if state == VersionState.CREATING and record.uid in self._answering:
                 state = VersionState.READY
-            sockets = [str(self._pool.socket(record.uid))] if state in _SERVED else []
-            versions[name] = Route(state=str(state), sockets=sockets)
+            versions[name] = Route(state=str(state))
+            if state in _SERVED:
+                served[name] = self._served(record, self._artifacts.path(record.uid))
+                sockets = self._fleet.sockets(record.uid)
+                versions[name] = Route(state=str(state), sockets=sockets, wakes=True)
+        self._versions = served
         models = {
             model_name(project, model_id): version_name(project, model_id, default)
             if default
@@ -249,9 +310,10 @@ class Serving:
                 "Wait until it is READY.",
                 field="name",
             )
-        return predict_once(
-            self._pool.socket(record.uid), body, self._options.limits.predict_timeout_s
-        )
+        served = self._served(record, self._artifacts.path(record.uid))
+        self._scaler.awake(served)
+        sockets = self._fleet.sockets(record.uid) or [""]
+        return call.predict_once(sockets[0], body, self._options.limits.predict_timeout_s)
 
     def record_use(self) -> None:
         """Write into the records when each version was last used, by the gateway's count."""

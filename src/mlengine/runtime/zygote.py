@@ -3,6 +3,8 @@
     engine ──(a descriptor)──▶ zygote ──fork──▶ supervisor ──fork──▶ replica
               the supervisor's own socket: "ready", then what to run, then nothing
 
+One that has imported what models need forks their workers in the same way (`workerstart`).
+
 The zygote runs nothing for anybody and knows nothing of attempts: it forks, and the child talks to
 the engine itself. Only when the engine has heard "ready" does it say what to run; so an engine
 that lost patience started nothing here, and a zygote that was frozen cannot start it later.
@@ -119,14 +121,15 @@ def _serve(
             os._exit(0)  # the engine ended, or has not asked for long
         if _threads() == 1 and os.fork() == 0:
             channel.close()
-            _be_supervisor(socket.socket(fileno=descriptors[0]), interpreter, area, kept)
+            _be_child(socket.socket(fileno=descriptors[0]), interpreter, area, kept)
         for descriptor in descriptors:
             os.close(descriptor)  # nobody else has it: the engine sees its end
 
 
-def _be_supervisor(
+def _be_child(
     claim: socket.socket, interpreter: Interpreter, area: ProcArea, kept: set[int]
 ) -> NoReturn:
+    """Run what the order says: an attempt's supervisor, or a version's worker."""
     status = 1
     try:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
@@ -136,20 +139,32 @@ def _be_supervisor(
         if not data:
             os._exit(0)  # not wanted any more
         order = json.loads(data.decode("ascii"))
-        lock, errors, *keys = descriptors
-        _take_supervisor_stdio(errors)
-        claim.close()
-        close_descriptors({lock, *keys, *kept})
-        area.show_command([sys.executable, supervisor.__file__, order["attempt_dir"]])
-        set_name("supervisor")
-        fork = ForkStart(interpreter, area, kept=kept, layer=order["layer"], marker=order["marker"])
-        status = supervisor.main([order["attempt_dir"], *map(str, (lock, *keys))], fork)
+        if "worker_dir" in order:
+            from mlengine.runtime import workerstart
+
+            status = workerstart.run_worker(order, descriptors[0], claim, area, kept)
+        else:
+            claim.close()
+            status = _supervise(order, descriptors, interpreter, area, kept)
     except BaseException:
         traceback.print_exc()
     finally:
         with contextlib.suppress(OSError, ValueError):
             sys.stderr.flush()
         os._exit(status)  # what libraries do at exit is for those who use them
+
+
+def _supervise(
+    order: dict[str, str], descriptors: list[int],
+    interpreter: Interpreter, area: ProcArea, kept: set[int],
+) -> int:  # fmt: skip
+    lock, errors, *keys = descriptors
+    _take_supervisor_stdio(errors)
+    close_descriptors({lock, *keys, *kept})
+    area.show_command([sys.executable, supervisor.__file__, order["attempt_dir"]])
+    set_name("supervisor")
+    fork = ForkStart(interpreter, area, kept=kept, layer=order["layer"], marker=order["marker"])
+    return supervisor.main([order["attempt_dir"], *map(str, (lock, *keys))], fork)
 
 
 def _take_supervisor_stdio(errors: int) -> None:

@@ -18,7 +18,7 @@ from mlengine.core.errors import (
     InvalidArgument,
     NotFound,
 )
-from mlengine.core.resources import AutoScaling, Bucket, Model, Operation, Version
+from mlengine.core.resources import AutoScaling, Bucket, ManualScaling, Model, Operation, Version
 from mlengine.models import Loader
 from mlengine.models.artifacts import Artifacts
 from mlengine.models.deployment import Deployment
@@ -188,7 +188,6 @@ def test_a_bad_directory_is_refused_and_nothing_is_created(
         ({"deployment_uri": "http://x/y"}, ""),
         ({"framework": "PYTORCH"}, "version.framework"),
         ({"labels": {"A": "b"}}, "version.labels"),
-        ({"auto_scaling": AutoScaling(min_nodes=1)}, "version.auto_scaling"),
         ({"prediction_class": "a.B"}, "version.prediction_class"),
         ({"package_uris": ["gs://mine/x.tar.gz"]}, "version.package_uris"),
         ({"container": {"image": "x"}}, "version.container"),
@@ -230,8 +229,8 @@ def test_updates_honour_mask_and_etag(world: World) -> None:
     done = update(P, "census", "v1", Version(description="new"), update_mask="description")
     assert done.done
     assert world.models.version(P, "census", "v1").description == "new"
-    with pytest.raises(InvalidArgument, match="auto_scaling"):
-        update(P, "census", "v1", Version(), update_mask="autoScaling.minNodes")
+    with pytest.raises(InvalidArgument, match=r"auto_scaling\.metrics"):
+        update(P, "census", "v1", Version(), update_mask="autoScaling.metrics")
     with pytest.raises(InvalidArgument, match="update mask is required"):
         update(P, "census", "v1", Version(), update_mask="")
     with pytest.raises(Aborted, match="etag"):
@@ -241,6 +240,24 @@ def test_updates_honour_mask_and_etag(world: World) -> None:
     assert world.models.version(P, "census", "v1").labels == {"a": "b"}
     world.models.update_model(P, "census", Model(description="people"), update_mask="description")
     assert world.models.model(P, "census").description == "people"
+
+
+def test_the_numbers_of_nodes_are_patched_leaf_by_leaf(world: World) -> None:
+    world.ended(world.version("v1", auto_scaling=AutoScaling(min_nodes=1, max_nodes=2)))
+    update = world.models.update_version
+    sent = Version(auto_scaling=AutoScaling(min_nodes=0, max_nodes=5))
+    update(P, "census", "v1", sent, update_mask="autoScaling.maxNodes")
+    scaling = world.models.version(P, "census", "v1").auto_scaling
+    assert scaling == AutoScaling(min_nodes=1, max_nodes=5)
+    by_hand = Version(manual_scaling=ManualScaling(nodes=3))
+    with pytest.raises(InvalidArgument, match="keeps the way") as caught:
+        update(P, "census", "v1", by_hand, update_mask="manualScaling.nodes")
+    assert caught.value.field == "version.manual_scaling"
+    world.ended(world.version("v2", manual_scaling=ManualScaling(nodes=1)))
+    update(P, "census", "v2", by_hand, update_mask="manualScaling.nodes")
+    assert world.models.version(P, "census", "v2").manual_scaling == ManualScaling(nodes=3)
+    with pytest.raises(InvalidArgument, match="keeps the way"):
+        update(P, "census", "v2", sent, update_mask="autoScaling.minNodes")
 
 
 def test_the_default_moves_only_when_told(world: World) -> None:

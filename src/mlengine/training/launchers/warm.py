@@ -28,9 +28,10 @@ from pathlib import Path
 from mlengine.runtime.zygote import READY, command, spare_environment
 from mlengine.training.launchers import AttemptSpec, WarmStart
 
-__all__ = ["Claim", "WarmInterpreters"]
+__all__ = ["Claim", "Kind", "WarmInterpreters", "kind_of"]
 
 _ANSWER_S = 1.0
+_POLL_S = 0.02
 _PAUSE_AFTER_FAILURE_S = 60.0
 _LONGEST_IMPORT_S = 300.0
 _REMEMBERED_S = 30 * 86400.0
@@ -103,9 +104,15 @@ class _Zygote:
             self.process.kill()
 
 
-@dataclass(slots=True)
-class _Kind:
-    """What attempts of one zygote have in common."""
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What those that one zygote forks have in common: `kind_of` makes one.
+
+    Attributes:
+        key: Names it.
+        warm: The interpreter, and what it imports.
+        env: The variables that it is started with.
+    """
 
     key: str
     warm: WarmStart
@@ -142,12 +149,32 @@ class WarmInterpreters:
         with contextlib.suppress(OSError):
             os.utime(marker)
             return None
-        with self._guard:
-            zygote = self._ready(kind)
-        connection = self._ask(kind.key, zygote) if zygote is not None else None
+        connection = self.fork(kind)
         if connection is None:
             return None
         return Claim(connection, kind.warm.site_packages, marker)
+
+    def fork(self, kind: Kind) -> socket.socket | None:
+        """Return the socket of a new fork that waits for its order; None if there is no zygote yet.
+
+        One is begun then, for those who come later.
+        """
+        with self._guard:
+            zygote = self._ready(kind)
+        return self._ask(kind.key, zygote) if zygote is not None else None
+
+    def wait(self, kind: Kind, timeout_s: float) -> bool:
+        """Begin a zygote unless there is one; return whether it is ready within a time."""
+        deadline_s = time.monotonic() + timeout_s
+        pause = threading.Event()
+        while self._limit > 0 and time.monotonic() < deadline_s:
+            with self._guard:
+                if self._ready(kind) is not None:
+                    return True
+                if kind.key not in self._zygotes:
+                    return False  # it could not import, or somebody else's took its place
+            pause.wait(_POLL_S)
+        return False
 
     def ready(self, spec: AttemptSpec) -> bool:
         """Whether an attempt like this one would find a zygote that has imported everything."""
@@ -173,7 +200,7 @@ class WarmInterpreters:
             for key in list(self._zygotes):
                 self._let_go(key)
 
-    def _ready(self, kind: _Kind) -> _Zygote | None:
+    def _ready(self, kind: Kind) -> _Zygote | None:
         self._reap()
         now_s = time.monotonic()
         zygote = self._zygotes.get(kind.key)
@@ -189,7 +216,7 @@ class WarmInterpreters:
             self._let_go(kind.key, kill=True)
         return None
 
-    def _begin(self, kind: _Kind) -> None:
+    def _begin(self, kind: Kind) -> None:
         while len(self._zygotes) >= self._limit:
             self._let_go(min(self._zygotes, key=lambda key: self._zygotes[key].used_s))
         try:
@@ -234,7 +261,7 @@ class WarmInterpreters:
                 self._let_go(key)
 
 
-def _kind(spec: AttemptSpec) -> _Kind | None:
+def _kind(spec: AttemptSpec) -> Kind | None:
     """Return what zygote fits the attempt; None when it must be started cold."""
     warm = spec.warm
     if warm is None or not spec.replicas:
@@ -245,9 +272,13 @@ def _kind(spec: AttemptSpec) -> _Kind | None:
     unknown = {n for n in environments[0] if n.startswith("PYTHON")} - _PYTHON_SETTINGS
     if not forkable or not alike or unknown:
         return None
-    env = environments[0]
+    return kind_of(warm, environments[0])
+
+
+def kind_of(warm: WarmStart, env: Mapping[str, str]) -> Kind:
+    """Return what a zygote of this interpreter, these modules and these variables is called."""
     facts = [_identity(Path(warm.base_python)), warm.modules, sorted(env.items())]
-    return _Kind(_digest(facts), warm, env)
+    return Kind(_digest(facts), warm, env)
 
 
 def _settled(env: Mapping[str, str]) -> dict[str, str]:
@@ -280,7 +311,7 @@ def _digest(facts: object) -> str:
     return hashlib.sha256(json.dumps(facts).encode("ascii")).hexdigest()[:24]
 
 
-def _start(kind: _Kind, folder: Path, idle_s: float) -> _Zygote:
+def _start(kind: Kind, folder: Path, idle_s: float) -> _Zygote:
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     _forget(folder, unused_since_s=time.time() - _REMEMBERED_S)
     log = folder / f"{kind.key}.log"

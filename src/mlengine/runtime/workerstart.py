@@ -1,0 +1,64 @@
+"""Makes a fork of a zygote a worker: what starting ``python -m mlengine.runtime.worker`` would do.
+
+The zygote has imported the framework of the version, so what is left is to load the model. It was
+started with the very environment that workers get, but for their home folder.
+
+Standard library only until the worker itself is imported; Linux.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import signal
+import socket
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from mlengine.runtime.concealment import reveal
+from mlengine.runtime.forkstart import close_descriptors
+from mlengine.runtime.procarea import ProcArea, set_name
+
+__all__ = ["run_worker"]
+
+
+def run_worker(
+    order: Mapping[str, Any], log: int, claim: socket.socket, area: ProcArea, kept: set[int]
+) -> int:
+    """Serve the version of a worker's folder; return the exit status.
+
+    Args:
+        order: `worker_dir`, and `variables` to set.
+        log: Open file for all that the worker prints.
+        claim: Who ordered it; told the process id.
+        area: Where this process shows its command.
+        kept: Descriptors that imported libraries opened for themselves.
+    """
+    reveal()  # a worker has no keys
+    _take_stdio(log)
+    claim.send(str(os.getpid()).encode("ascii"))
+    claim.close()
+    close_descriptors(kept)
+    os.umask(0o077)
+    os.environ.update(order["variables"])
+    os.chdir(os.environ["HOME"])
+    folder = str(order["worker_dir"])
+    area.show_command([sys.executable, "-m", "mlengine.runtime.worker", folder])
+    set_name("mlengine-worker")
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    _draw_new_seeds()
+    # By name: what engines import to speak to a zygote must not lead to models and frameworks.
+    return int(importlib.import_module("mlengine.runtime.worker").main([folder]))
+
+
+def _take_stdio(log: int) -> None:
+    null = os.open(os.devnull, os.O_RDONLY)
+    for source, target in ((null, 0), (log, 1), (log, 2)):
+        os.dup2(source, target)
+
+
+def _draw_new_seeds() -> None:
+    """`random` does so by itself after a fork, NumPy does not."""
+    if "numpy.random" in sys.modules:
+        sys.modules["numpy.random"].seed()
