@@ -32,16 +32,18 @@ class Past:
         self.problem = problem
         self.space = Space(problem.parameters)
         self.trials = sorted(history, key=lambda tried: tried.number)
-        self.taken: set[Key] = {
-            self.space.key(tried.point) for tried in self.trials if self.space.contains(tried.point)
-        }
+        self._points = [tried.point for tried in self.trials]
         size = self.space.size
         self._size = math.inf if size is None else size
+        self._taken: set[Key] = set()
+        if size is not None:
+            inside = filter(self.space.contains, self._points)
+            self._taken = {self.space.key(point) for point in inside}
 
     @property
     def exhausted(self) -> bool:
         """Whether the space is finite and every point of it is taken."""
-        return len(self.taken) >= self._size
+        return len(self._taken) >= self._size
 
     def source(self, purpose: str) -> random.Random:
         """Return a source of randomness that follows from seed, history and `purpose` alone."""
@@ -50,10 +52,16 @@ class Past:
 
     def take(self, point: Point) -> None:
         """Count `point` as taken."""
-        self.taken.add(self.space.key(point))
+        self._points.append(point)
+        if self._size != math.inf:
+            self._taken.add(self.space.key(point))
 
     def is_taken(self, point: Point) -> bool:
-        return self.space.key(point) in self.taken
+        # To look through the points once costs less than to make a key of each, and where there
+        # are infinitely many hardly anybody asks twice.
+        if self._size == math.inf:
+            return point in self._points
+        return self.space.key(point) in self._taken
 
     def unused(self, draw: Callable[[], Point]) -> Point:
         """Return a point that is not taken: from `draw`, or the first that the space lists.
