@@ -13,14 +13,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from html import escape
 from typing import NamedTuple
 
+from mlengine.cli.drawing import dot, line, plain, svg, text, width
 from mlengine.cli.trials import Trial, objective
 
 __all__ = ["importance", "pictures"]
 
 _WIDTH, _HEIGHT, _MARGIN = 900, 480, 60
+_LEAST_ROOM, _MOST_ROOM = 40.0, 140.0  # of a text beside or under an axis
+_LINE = 16.0  # between texts one above the other
 _GROUPS = 4
 _MAGNITUDES = 100.0
 _BLUE, _RED, _GREY = "#1f6feb", "#d1242f", "#8c959f"
@@ -109,9 +111,10 @@ def _numbers(texts: Sequence[str]) -> list[float] | None:
 
 
 def _history(found: Sequence[_Seen], *, minimize: bool, tag: str) -> str:
-    xs = _Axis([seen.number for seen in found], _MARGIN, _WIDTH - _MARGIN)
     ys = _Axis([seen.value for seen in found], _HEIGHT - _MARGIN, _MARGIN)
-    parts = [_axes(xs, ys, "trial", tag)]
+    left = max(_MARGIN, 14 + max(width(label) for _y, label in ys.ticks()))
+    xs = _Axis([seen.number for seen in found], left, _WIDTH - _MARGIN)
+    parts = _axes(xs, ys, left, tag)
     best, steps = found[0].value, []
     for seen in found:
         steps.append(
@@ -119,50 +122,61 @@ def _history(found: Sequence[_Seen], *, minimize: bool, tag: str) -> str:
         )  # a stair: the best holds until it is beaten
         best = min(best, seen.value) if minimize else max(best, seen.value)
         steps.append((xs.at(seen.number), ys.at(best)))
-        parts.append(_dot(xs.at(seen.number), ys.at(seen.value), f"trial {seen.number}: "
-                          f"{seen.value:g}"))  # fmt: skip
-    parts.append(_line(steps, _RED, 2.0))
-    return _picture(parts, f"{tag}: every trial, and the best so far")
+        parts.append(dot(xs.at(seen.number), ys.at(seen.value), _BLUE,
+                         f"trial {seen.number}: {seen.value:g}"))  # fmt: skip
+    parts.append(line(steps, _RED, 2.0))
+    return svg(parts, f"{tag}: every trial, and the best so far", wide=_WIDTH, high=_HEIGHT)
 
 
 def _parallel(found: Sequence[_Seen], *, minimize: bool, tag: str) -> str:
     names = list(dict.fromkeys(name for seen in found for name in seen.point))
-    gap = (_WIDTH - 2 * _MARGIN) / max(len(names), 1)
     columns = [_column([seen.point.get(name, "") for seen in found]) for name in names]
     last = _Axis([seen.value for seen in found], _HEIGHT - _MARGIN, _MARGIN)
     columns.append(([last.at(seen.value) for seen in found], last.ticks()))
-    parts = []
-    for place, (name, (_ys, ticks)) in enumerate(zip([*names, tag], columns, strict=True)):
-        x = _MARGIN + place * gap
-        parts.append(_line([(x, _MARGIN), (x, _HEIGHT - _MARGIN)], _GREY, 1.0))
-        parts.append(_text(x, _HEIGHT - _MARGIN + 30, name))
-        parts += [_text(x, y + 4, label, anchor="start") for y, label in ticks]
+    widest = max(
+        *(width(plain(name)) for name in [*names, tag]),
+        *(width(plain(label)) for _ys, ticks in columns for _y, label in ticks),
+    )
+    # An axis has as much room as its labels need, within reason: then the picture grows.
+    room = min(max(widest, _LEAST_ROOM), _MOST_ROOM)
+    gap = max((_WIDTH - 2 * _MARGIN - room) / max(len(names), 1), room + 10)
+    left = max(_MARGIN, room / 2 + 4)
     best = sorted(found, key=lambda seen: seen.value if minimize else -seen.value)
     rank = {seen.number: place for place, seen in enumerate(best)}
+    parts, texts = [], []
     for at, seen in sorted(enumerate(found), key=lambda pair: -rank[pair[1].number]):
         share = 1.0 - rank[seen.number] / len(found)
-        points = [(_MARGIN + place * gap, ys[at]) for place, (ys, _ticks) in enumerate(columns)]
+        points = [(left + place * gap, ys[at]) for place, (ys, _ticks) in enumerate(columns)]
         colour = _RED if rank[seen.number] == 0 else _BLUE
-        parts.append(_line(points, colour, 1.0 + 1.5 * share, opacity=0.15 + 0.85 * share))
-    return _picture(parts, f"{tag}: every trial through its parameters, the best in red")
+        parts.append(line(points, colour, 1.0 + 1.5 * share, opacity=0.15 + 0.85 * share))
+    for place, (name, (_ys, ticks)) in enumerate(zip([*names, tag], columns, strict=True)):
+        x = left + place * gap
+        parts.append(line([(x, _MARGIN), (x, _HEIGHT - _MARGIN)], _GREY, 1.0))
+        texts.append(text(x, _HEIGHT - _MARGIN + 30, name, room=room))
+        texts += [text(x + 4, y + 4, label, room=room, anchor="start") for y, label in ticks]
+    title = f"{tag}: every trial through its parameters, the best in red"
+    return svg([*parts, *texts], title, wide=left + gap * len(names) + room + 14, high=_HEIGHT)
 
 
 def _importance(found: Sequence[_Seen], *, tag: str) -> str:
     shares = importance([seen.point for seen in found], [seen.value for seen in found])
     rows = sorted(shares.items(), key=lambda row: -row[1])
-    height = (_HEIGHT - 2 * _MARGIN) / max(len(rows), 1)
+    height = max((_HEIGHT - 2 * _MARGIN) / max(len(rows), 1), _LINE)
+    name_room = 2 * _MOST_ROOM
+    left = 20 + min(max((width(plain(name)) for name in shares), default=0.0), name_room)
     parts = []
     for place, (name, share) in enumerate(rows):
         y = _MARGIN + place * height
-        width = share * (_WIDTH - 2 * _MARGIN - 180)
-        parts.append(_text(_MARGIN + 170, y + height / 2 + 4, name, anchor="end"))
+        wide = share * (_WIDTH - left - _MARGIN)
+        parts.append(text(left - 10, y + height / 2 + 4, name, room=name_room, anchor="end"))
         parts.append(
-            f'<rect x="{_MARGIN + 180}" y="{y + height * 0.2:.1f}" width="{max(width, 1):.1f}" '
+            f'<rect x="{left:.1f}" y="{y + height * 0.2:.1f}" width="{max(wide, 1):.1f}" '
             f'height="{height * 0.6:.1f}" fill="{_BLUE}"/>'
         )
-        parts.append(_text(_MARGIN + 186 + width, y + height / 2 + 4, f"{share:.0%}",
-                           anchor="start"))  # fmt: skip
-    return _picture(parts, f"{tag}: share of its spread that goes with each parameter alone")
+        parts.append(text(left + wide + 6, y + height / 2 + 4, f"{share:.0%}", room=_MARGIN,
+                          anchor="start"))  # fmt: skip
+    title = f"{tag}: share of its spread that goes with each parameter alone"
+    return svg(parts, title, wide=_WIDTH, high=2 * _MARGIN + height * max(len(rows), 1))
 
 
 class _Axis:
@@ -207,57 +221,15 @@ def _column(texts: Sequence[str]) -> tuple[list[float], list[tuple[float, str]]]
     kinds = sorted(set(texts))
     axis = _Axis([0.0, float(max(len(kinds) - 1, 1))], bottom, top)
     at = {kind: axis.at(place) for place, kind in enumerate(kinds)}
-    return [at[text] for text in texts], [(y, kind) for kind, y in at.items()]
+    every = math.ceil(len(kinds) * _LINE / (bottom - top))  # as many as there are lines for
+    return [at[text] for text in texts], [(at[kind], kind) for kind in kinds[::every]]
 
 
-def _axes(xs: _Axis, ys: _Axis, across: str, upwards: str) -> str:
-    bottom, left = _HEIGHT - _MARGIN, _MARGIN
-    corner = [(left, _MARGIN), (left, bottom), (_WIDTH - _MARGIN, bottom)]
-    parts = [_line(corner, _GREY, 1.0)]
-    parts += [_text(x, bottom + 18, label) for x, label in xs.ticks()]
-    parts += [_text(left - 6, y + 4, label, anchor="end") for y, label in ys.ticks()]
-    parts.append(_text(_WIDTH / 2, _HEIGHT - 12, across))
-    parts.append(_text(left, _MARGIN - 14, upwards))
-    return "\n".join(parts)
-
-
-def _dot(x: float, y: float, title: str) -> str:
-    return (
-        f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" fill="{_BLUE}" fill-opacity="0.7">'
-        f"<title>{escape(title)}</title></circle>"
-    )
-
-
-def _line(
-    points: Sequence[tuple[float, float]], colour: str, width: float, *, opacity: float = 1.0
-) -> str:
-    path = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
-    return (
-        f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="{width:.2f}" '
-        f'stroke-opacity="{opacity:.2f}"/>'
-    )
-
-
-def _text(x: float, y: float, text: str, *, anchor: str = "middle") -> str:
-    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(_shown(text))}</text>'
-
-
-def _shown(text: str) -> str:
-    """Return a text that XML can hold, of a length that a picture can."""
-    plain = "".join(c if c.isprintable() else "?" for c in text)
-    return plain if len(plain) <= 40 else plain[:39] + "…"
-
-
-def _picture(parts: Sequence[str], title: str) -> str:
-    body = "\n".join(parts)
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}" '
-        f'width="{_WIDTH}" height="{_HEIGHT}" font-family="sans-serif" font-size="12">\n'
-        f'<rect width="100%" height="100%" fill="white"/>\n'
-        f'<text x="{_WIDTH / 2:.0f}" y="24" text-anchor="middle" font-size="15">'
-        f"{escape(_shown_title(title))}</text>\n{body}\n</svg>\n"
-    )
-
-
-def _shown_title(text: str) -> str:
-    return "".join(c if c.isprintable() else "?" for c in text)[:120]
+def _axes(xs: _Axis, ys: _Axis, left: float, upwards: str) -> list[str]:
+    bottom, right = _HEIGHT - _MARGIN, _WIDTH - _MARGIN
+    parts = [line([(left, _MARGIN), (left, bottom), (right, bottom)], _GREY, 1.0)]
+    parts += [text(x, bottom + 18, label, room=2 * _MARGIN) for x, label in xs.ticks()]
+    parts += [text(left - 6, y + 4, label, room=left, anchor="end") for y, label in ys.ticks()]
+    parts.append(text((left + right) / 2, _HEIGHT - 12, "trial", room=_WIDTH))
+    parts.append(text(8, _MARGIN - 14, upwards, room=_WIDTH - 16, anchor="start"))
+    return parts

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import xml.etree.ElementTree as ET
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from mlengine.cli.drawing import SIZE, width
 from mlengine.cli.trialpictures import importance, pictures
 from mlengine.core.resources import (
     Bucket,
@@ -159,9 +161,53 @@ def test_values_of_many_magnitudes_lie_by_their_logarithms() -> None:
         for n, rate in enumerate((0.0001, 0.01, 1.0), 1)
     ]
     drawn = pictures(rows, minimize=True, tag="loss")["parallel.svg"]
-    middle = re.search(r'y="([0-9.]+)" text-anchor="start">0.01<', drawn)
+    middle = re.search(r'y="([0-9.]+)" text-anchor="start"[^>]*>0.01<', drawn)
     assert middle is not None
     assert middle[1] == "244.0"  # half-way between the ends
+
+
+def _boxes(drawn: str) -> list[tuple[str, float, float, float, float]]:
+    """Return each text with its left, top, right and bottom; those of the picture come first."""
+    root = ET.fromstring(drawn)
+    found = [("", 0.0, 0.0, float(root.attrib["width"]), float(root.attrib["height"]))]
+    for element in root.iter("{http://www.w3.org/2000/svg}text"):
+        words = (element.text or "") + "".join(child.tail or "" for child in element)
+        size = int(element.attrib.get("font-size", SIZE))
+        x, y, wide = float(element.attrib["x"]), float(element.attrib["y"]), width(words, size)
+        x -= {"start": 0.0, "middle": wide / 2, "end": wide}[element.attrib["text-anchor"]]
+        found.append((words, x, y - 0.75 * size, x + wide, y + 0.2 * size))
+    return found
+
+
+@pytest.mark.parametrize("count", [1, 2, 5, 16])
+@pytest.mark.parametrize("length", [1, 12, 128])
+@pytest.mark.parametrize("letter", ["n", "W", "数"])
+def test_no_text_is_cut_off_or_lies_on_another(count: int, length: int, letter: str) -> None:
+    names = [f"{chr(97 + n)}{letter * (length - 1)}" for n in range(count)]
+    rows = [
+        {**trial(at, -1.2345e-100 * at**3),
+         "hyperparameters": {name: f"{letter * length}{at}" if n % 2 else f"-{at}.2345e-100"
+                             for n, name in enumerate(names)}}
+        for at in range(1, 60)
+    ]  # fmt: skip
+    for drawn in pictures(rows, minimize=True, tag=letter * length).values():
+        (_none, *edges), *boxes = _boxes(drawn)
+        for words, left, top, right, bottom in boxes:
+            assert left >= 0, words
+            assert top >= 0, words
+            assert right <= edges[2], words
+            assert bottom <= edges[3], words
+        for one, other in itertools.combinations(boxes, 2):
+            apart = one[1] >= other[3] or other[1] >= one[3]
+            assert apart or one[2] >= other[4] or other[2] >= one[4], (one, other)
+
+
+def test_a_name_that_is_cut_is_whole_under_the_pointer() -> None:
+    name = "first-layer-size-of-the-wide-part-of-a-wide-and-deep-network"
+    rows = [{**trial(n, 0.5), "hyperparameters": {name: str(n)}} for n in (1, 2)]
+    drawn = pictures(rows, minimize=True, tag="loss")["parallel.svg"]
+    assert f"<title>{name}</title>first-" in drawn
+    assert f">{name}</text>" not in drawn
 
 
 def test_what_matters_is_told_from_what_does_not() -> None:
