@@ -37,6 +37,7 @@ from mlengine.core.resources import (
 from mlengine.core.wire import apply_mask, encode
 from mlengine.engine import Engine, EngineStatus, LogPage, Page, PredictReply
 from tests.fakes.studies import FakeStudies
+from tests.fakes.traffic import FakeTraffic
 
 R = TypeVar("R", bound=Resource)
 
@@ -45,7 +46,7 @@ _TYPE = "type.googleapis.com/google.cloud.ml.v1."
 _EMPTY = {"@type": "type.googleapis.com/google.protobuf.Empty"}
 
 
-class FakeEngine(FakeStudies):
+class FakeEngine(FakeTraffic, FakeStudies):
     """Keeps everything in dictionaries; work finishes at once, jobs stay QUEUED.
 
     Attributes:

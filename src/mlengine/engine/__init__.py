@@ -27,6 +27,7 @@ from mlengine.core.resources import (
     Version,
 )
 from mlengine.engine.studyverbs import StudyVerbs
+from mlengine.engine.trafficverbs import TrafficVerbs
 
 __all__ = ["Engine", "EngineStatus", "LogPage", "Page", "PredictReply"]
 
@@ -83,8 +84,8 @@ class EngineStatus(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     leading: bool = True
 
 
-class Engine(StudyVerbs, Protocol):
-    """The verbs; those for studies stand in `engine.studyverbs`.
+class Engine(StudyVerbs, TrafficVerbs, Protocol):
+    """The verbs; those for studies and traffic stand in `engine.studyverbs`, `trafficverbs`.
 
     `project` is an id; a `filter` is the grammar of `core.filters`.
     """
@@ -153,7 +154,7 @@ class Engine(StudyVerbs, Protocol):
 
     # predictions
     def predict(self, project: str, model_id: str, version_id: str, body: bytes) -> PredictReply:
-        """Answer one request body; an empty `version_id` is the default version."""
+        """Answer one request body; an empty `version_id` leaves it to the model's traffic."""
         ...
 
     # projects

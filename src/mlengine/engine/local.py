@@ -31,8 +31,10 @@ from mlengine.engine.listing import list_page
 from mlengine.engine.runtimes import Runtimes
 from mlengine.engine.settings import Settings
 from mlengine.engine.studies import LocalStudies
+from mlengine.engine.traffic import LocalTraffic
 from mlengine.models.registry import Models
 from mlengine.models.views import operation_view
+from mlengine.prediction.experiments import Experiments
 from mlengine.prediction.serving import Serving
 from mlengine.storage import Buckets
 from mlengine.storage.paths import BucketPath, is_uri, parse_uri
@@ -50,7 +52,7 @@ _MAX_LOG_WAIT_S = 60.0
 _STARTED_STATES = {JobState.PREPARING, JobState.RUNNING, JobState.CANCELLING}
 
 
-class LocalEngine(LocalStudies):
+class LocalEngine(LocalStudies, LocalTraffic):
     """Implements `Engine` in this process; `engine.wiring` builds it."""
 
     def __init__(
@@ -61,6 +63,7 @@ class LocalEngine(LocalStudies):
         jobs: Jobs,
         models: Models,
         serving: Serving,
+        experiments: Experiments,
         runtimes: Runtimes,
         studies: Studies,
         *,
@@ -75,6 +78,7 @@ class LocalEngine(LocalStudies):
         self._jobs = jobs
         self._models = models
         self._serving = serving
+        self._experiments = experiments
         self._runtimes = runtimes
         self._page_key = page_key
         self._leading = leading
@@ -231,8 +235,8 @@ class LocalEngine(LocalStudies):
     # --- predictions ---
 
     def predict(self, project: str, model_id: str, version_id: str, body: bytes) -> PredictReply:
-        record = self._models.model_record(project, model_id)
-        version_id = version_id or record.default_version_id
+        self._models.model_record(project, model_id)
+        version_id = version_id or self._experiments.choose(project, model_id, body)
         if not version_id:
             raise NotFound(
                 f"The model '{model_id}' has no default version.", "Create a version first.",

@@ -23,6 +23,8 @@ from mlengine.models.artifacts import Artifacts
 from mlengine.models.deployment import Deployment
 from mlengine.models.registry import Models
 from mlengine.prediction.batch import BatchJobs
+from mlengine.prediction.control import GatewayControl
+from mlengine.prediction.experiments import Experiments
 from mlengine.prediction.routing import Limits
 from mlengine.prediction.scaling import check_scaling
 from mlengine.prediction.serving import Serving, ServingOptions
@@ -106,6 +108,8 @@ def wire(
         store, artifacts, clock=clock, deploy=deployment.submit, publish=serving.publish,
         servable=check_scaling,
     )  # fmt: skip
+    control = GatewayControl(settings.run)
+    experiments = Experiments(store, control.tally, clock=clock, publish=serving.publish)
     environments = _environments(settings)
     jobs_root = settings.folder("jobs")
     mirrors = Mirrors(store, buckets, jobs_root, clock=clock)
@@ -117,7 +121,7 @@ def wire(
     sweeps = [partial(_sweep, buckets), partial(_sweep_artifacts, store, artifacts)]
     studies = Studies(store, advisor, clock=clock)
     reconciler = _reconciler(
-        lead, backend, runner, deployment, serving, mirrors, notify, studies,
+        lead, backend, runner, deployment, serving, experiments, mirrors, notify, studies,
         sweeps=sweeps, tidy=runtimes.tidy,
     )  # fmt: skip
     jobs = Jobs(
@@ -125,11 +129,11 @@ def wire(
         admissible=backend.capacity.check, queued=runner.queued,
     )  # fmt: skip
     engine = LocalEngine(
-        settings, store, buckets, jobs, models, serving, runtimes, studies,
+        settings, store, buckets, jobs, models, serving, experiments, runtimes, studies,
         clock=clock, page_key=shared.page_key(), leading=lead.held,
     )  # fmt: skip
     closers = [jobs.close, runner.close, mirrors.close, backend.close, deployment.close,
-               studies.close, serving.stop, store.close]  # fmt: skip
+               studies.close, experiments.collect, serving.stop, store.close]  # fmt: skip
     openers: list[Callable[[], object]] = [backend.open, serving.start, environments.sweep]
     return Wired(engine, reconciler, serving, openers=openers, closers=closers)
 
@@ -150,6 +154,7 @@ def _reconciler(
     runner: JobReconciler,
     deployment: Deployment,
     serving: Serving,
+    experiments: Experiments,
     mirrors: Mirrors,
     notify: Path,
     studies: Studies,
@@ -167,7 +172,8 @@ def _reconciler(
             lead.only(studies.resume),
             serving.tick,
         ],
-        [*map(lead.only, [runner.expire_waiting, *sweeps]), serving.record_use, tidy],
+        [*map(lead.only, [runner.expire_waiting, *sweeps]), serving.record_use,
+         experiments.collect, tidy],
         notify_socket=notify,
     )
     return reconciler

@@ -19,6 +19,7 @@ from mlengine.core.errors import FailedPrecondition, Unavailable
 from mlengine.prediction.launch import find_strays
 from mlengine.prediction.routing import Snapshot, encode_snapshot
 from mlengine.prediction.sockets import socket_dir
+from mlengine.prediction.tally import Batch
 from mlengine.runtime.processes import Process, look, send
 
 __all__ = [
@@ -102,6 +103,12 @@ class GatewayControl:
     def refuse(self, version: str, problem: str) -> None:
         """Fail the predictions that wait for a version to wake: it cannot."""
         self._call(msgspec.json.encode({"asleep": version, "problem": problem}))
+
+    def tally(self, known: Batch) -> Batch:
+        """Return what was counted of splits; the last batch again if `known` is another one."""
+        known = msgspec.structs.replace(known, counted=[])
+        answer = self._call(b'{"tally":' + msgspec.json.encode(known) + b"}")
+        return msgspec.convert(answer["tally"], Batch, strict=False)
 
     def shutdown(self, *, timeout_s: float = 15.0) -> None:
         """Stop the gateway after its answers are out; by force when that takes too long."""

@@ -29,6 +29,7 @@ from mlengine.prediction.control import CONTROL_SOCKET, GATEWAY_FILE, ROUTING_FI
 from mlengine.prediction.routing import Snapshot, decode_snapshot, read_snapshot
 from mlengine.prediction.server import Server
 from mlengine.prediction.sockets import socket_dir
+from mlengine.prediction.tally import Batch
 from mlengine.runtime.processes import look
 
 __all__ = ["main"]
@@ -43,6 +44,7 @@ _MAX_COMMAND_BYTES = 64 << 20
 class _Command(msgspec.Struct):
     routing: msgspec.Raw = msgspec.Raw()
     stats: bool = False
+    tally: Batch | None = None
     shutdown: bool = False
     subscribe: bool = False
     asleep: str = ""
@@ -128,6 +130,8 @@ class _Control:
         if command.shutdown:
             self._stop.set()
             return {"ok": True}
+        if command.tally is not None:
+            return {"ok": True, "tally": self._server.splits.tally.batch(command.tally)}
         if command.stats:
             return {
                 "ok": True,

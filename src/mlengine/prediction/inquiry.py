@@ -27,7 +27,7 @@ class Inquiry:
         keep: Whether another request may follow on the connection.
     """
 
-    __slots__ = ("body", "connection", "gone", "headers", "keep", "target", "version")
+    __slots__ = ("body", "connection", "gone", "headers", "keep", "lines", "target", "version")
 
     kind = PREDICT
     method = b"POST"
@@ -44,11 +44,17 @@ class Inquiry:
         self.keep = keep
         self.gone = False
         self.version = ""
+        self.lines = b""  # of the answer's head, beyond those of every answer
 
     def send(self) -> None:
         """Give it to the version that answers for its target."""
+        server = self.connection.server
+        split = server.splits.find(self.target)
+        if split is not None:
+            split.send(self)
+            return
         try:
-            link = self.connection.server.switchboard.link(self.target)
+            link = server.switchboard.link(self.target)
         except EngineError as error:
             self.failed(error)
             return
@@ -59,7 +65,7 @@ class Inquiry:
 
     def answered(self, status: int, payload: bytes) -> None:
         """The worker's answer, as it is."""
-        self.connection.answer(self, status, payload, version=self.version)
+        self.connection.answer(self, status, payload, version=self.version, lines=self.lines)
 
     def failed(self, error: EngineError) -> None:
         """There will be no answer of a worker. The request itself was sound."""

@@ -50,14 +50,20 @@ class Traffic(msgspec.Struct, frozen=True, kw_only=True):
     """How the predictions that name a model and no version are shared among its versions.
 
     Attributes:
-        weights: Full version name → its parts of the whole; the whole is their sum.
+        weights: Full version name → its parts of the whole; the whole is their sum. Empty: the
+            default version answers all.
+        segments: Where each version's part of the numbers below 2**32 ends, in order; empty: cut
+            by the weights, see `traffic.reapportion`.
+        period: Counts the changes; what is counted, is counted of a period.
         sticky_by: ``header:NAME`` or ``field:NAME`` (of the body): equal values always reach the
             same version. Empty: each prediction is drawn by itself.
         salt: Mixed into the draw, so that two experiments do not share their halves.
         shadow: Full names of versions that get a copy of each prediction, and answer nobody.
     """
 
-    weights: dict[str, int]
+    weights: dict[str, int] = {}
+    segments: list[tuple[int, str]] = []
+    period: int = 0
     sticky_by: str = ""
     salt: str = ""
     shadow: list[str] = []

@@ -17,6 +17,7 @@ from mlengine.prediction.heads import HeadMemo
 from mlengine.prediction.http1 import CallerConnection
 from mlengine.prediction.relay import EnginePool
 from mlengine.prediction.routing import Limits, Snapshot
+from mlengine.prediction.split import Splits
 from mlengine.prediction.switchboard import Switchboard
 
 __all__ = ["Server"]
@@ -41,6 +42,8 @@ class Server:
         self.heads = HeadMemo()
         self.bell = Bell()
         self.switchboard = Switchboard(snapshot, wake=self.bell.ring, loop=loop)
+        self.splits = Splits(self.switchboard.link, loop.time)
+        self.splits.replace(snapshot)
         self.engine_pool = EnginePool(snapshot.engine_socket, loop=loop)
         self.stopping = False
         self.now_s = loop.time
@@ -80,6 +83,8 @@ class Server:
         if snapshot.engine_socket != self.engine_pool.socket:
             self.engine_pool.forget()
             self.engine_pool.socket = snapshot.engine_socket
+        # First: what is routed anew by the switchboard is drawn by the new split.
+        self.splits.replace(snapshot)
         self.switchboard.replace(snapshot)
 
     async def run_ticks(self) -> None:

@@ -27,6 +27,7 @@ from mlengine.models.artifacts import Artifacts
 from mlengine.prediction import call
 from mlengine.prediction.control import GatewayControl, GatewayInfo, ensure_gateway
 from mlengine.prediction.deathwatch import DeathWatch
+from mlengine.prediction.experiments import traffic_routes
 from mlengine.prediction.fleet import Fleet, NodeSpec
 from mlengine.prediction.pool import WorkerPool
 from mlengine.prediction.routing import Limits, Route, Snapshot
@@ -297,6 +298,7 @@ class Serving:
             engine_socket=str(self.engine_socket),
             versions=versions,
             models=models,
+            traffic=traffic_routes(self._store),
             limits=self._options.limits,
         )
 

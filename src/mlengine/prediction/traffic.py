@@ -38,6 +38,7 @@ Segments = Sequence[tuple[int, str]]
 _MOST_ARMS = 20
 _MOST_PARTS = 1_000_000
 _HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}", re.ASCII)
+_FIELD = re.compile(r"[^\\\"\x00-\x1f]{1,100}")
 _TWO_WORDS = struct.Struct("<IQ")
 
 
@@ -68,7 +69,7 @@ def check_sticky_by(text: str, *, field: str) -> None:
     kind, _colon, name = text.partition(":")
     if kind == "header" and _HEADER.fullmatch(name):
         return
-    if kind == "field" and 0 < len(name) <= 100 and name != "instances":
+    if kind == "field" and _FIELD.fullmatch(name) and name != "instances":
         return
     raise InvalidArgument(
         f"{text[:120]!r} is no key to stick by.",

@@ -8,6 +8,7 @@ import msgspec
 
 from mlengine.core.resources import Bucket
 from mlengine.core.wire import encode
+from mlengine.rest import traffic
 from mlengine.rest.calls import Answer, Call, page_answer
 from mlengine.rest.routes import Access, Route, Traffic
 
@@ -283,4 +284,5 @@ ROUTES: tuple[Route, ...] = (
         query=("keepBytes",),
         response="CollectEnvironmentsResponse",
     ),
+    *traffic.ROUTES,
 )

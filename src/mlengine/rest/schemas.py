@@ -1,7 +1,7 @@
 """JSON schemas of the resources, in the two dialects that describe APIs.
 
-Both come from the same walk over `core.resources` and `core.studies`: fields, types, and which are
-output only.
+Both come from the same walk over `core.resources`, `core.studies` and `core.traffic`: fields,
+types, and which are output only.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any, Union
 
 import msgspec
 
-from mlengine.core import resources, studies
+from mlengine.core import resources, studies, traffic
 from mlengine.core.resources import Resource
 from mlengine.engine import EngineStatus
 
@@ -36,7 +36,7 @@ _LISTS = {
 _UNPAGED = ("ListStudiesResponse", "ListTrialsResponse", "ListOptimalTrialsResponse")
 _OWN = (
     "Bucket", "Object", "LogEntry", "MetricSeries", "ListObjectsResponse", "ListBucketsResponse",
-    "Runtime", "ListRuntimesResponse",
+    "Runtime", "ListRuntimesResponse", *traffic.__all__,
 )  # fmt: skip
 # Messages that Google nests in others, and keeps outside of the ml.v1 package.
 _NESTED = {
@@ -151,7 +151,7 @@ def _described(refer: Reference) -> dict[str, dict[str, Any]]:
 
 @functools.cache
 def _classes() -> tuple[type[Resource], ...]:
-    names = {**vars(resources), **vars(studies)}
+    names = {**vars(resources), **vars(studies), **vars(traffic)}
     found = [c for c in names.values() if isinstance(c, type) and issubclass(c, Resource)]
     return tuple(c for c in found if c is not Resource)
 

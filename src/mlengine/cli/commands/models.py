@@ -17,6 +17,20 @@ models = Group(
     "models",
     help="Models: names that versions live under.",
     branches={
+        "set-traffic": Branch(
+            "mlengine.cli.commands.traffic:set_traffic", "Share predictions among versions."
+        ),
+        "describe-traffic": Branch(
+            "mlengine.cli.commands.traffic:describe_traffic", "Show which versions answer."
+        ),
+        "compare": Branch(
+            "mlengine.cli.commands.traffic:compare", "Compare two versions by their answers."
+        ),
+        "outcome": Branch(
+            "mlengine.cli.commands.traffic:outcome", "Say what became of a prediction."
+        ),
+    }
+    | {
         f"{verb}-iam-policy{rest}": Branch("mlengine.cli.commands.later:iam", "", hidden=True)
         for verb, rest in (("get", ""), ("set", ""), ("add", "-binding"), ("remove", "-binding"))
     },
