@@ -14,10 +14,11 @@ __all__ = [
     "error_answer",
     "json_head",
     "status_line",
+    "typed_head",
 ]
 
-SECURITY_LINES = (
-    b"content-type: application/json; charset=UTF-8\r\n"
+_JSON_LINE = b"content-type: application/json; charset=UTF-8\r\n"
+SECURITY_LINES = _JSON_LINE + (
     b"x-content-type-options: nosniff\r\n"
     b"x-frame-options: DENY\r\n"
     b"cache-control: no-store\r\n"
@@ -67,6 +68,12 @@ def json_head(status: int, version: str = "") -> bytes:
             _heads.clear()
         _heads[status, version] = head
     return head
+
+
+def typed_head(status: int, version: str, content_type: str) -> bytes:
+    """Return the constant part of the head of an answer that may be no JSON; see `json_head`."""
+    head = json_head(status, version)
+    return head.replace(_JSON_LINE, b"content-type: %s\r\n" % content_type.encode("latin-1"), 1)
 
 
 def error_answer(error: EngineError) -> tuple[int, bytes, bytes]:

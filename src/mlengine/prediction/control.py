@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 
 from mlengine.core.errors import FailedPrecondition, Unavailable
+from mlengine.prediction.doors import Doors
 from mlengine.prediction.launch import find_strays
 from mlengine.prediction.routing import Snapshot, encode_snapshot
 from mlengine.prediction.sockets import socket_dir
@@ -36,6 +37,7 @@ __all__ = [
 CONTROL_SOCKET = "gateway.sock"
 GATEWAY_FILE = "gateway.json"
 ROUTING_FILE = "routing.json"
+_PLAIN = Doors()
 _POLL_S = 0.01
 _ensuring = threading.Lock()  # two threads that see it dead start one gateway, not two
 _CALL_TIMEOUT_S = 5.0
@@ -45,13 +47,19 @@ _KEPT_VARIABLES = ("PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "LD_LIB
 
 
 class GatewayInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """What a listening gateway says of itself; `started` is in clock ticks since boot."""
+    """What a listening gateway says of itself.
+
+    `started` is in clock ticks since boot, `doors` what it was told, `grpc_port` what it took: 0 is
+    none.
+    """
 
     pid: int
     started: int
     host: str
     port: int
     url: str
+    doors: Doors = Doors()
+    grpc_port: int = 0
 
 
 class GatewayControl:
@@ -139,7 +147,7 @@ class GatewayControl:
 
 def ensure_gateway(
     run_dir: Path, *, host: str = "127.0.0.1", port: int = 0, log: Path | None = None,
-    python: str = sys.executable, timeout_s: float = 10.0,
+    python: str = sys.executable, timeout_s: float = 10.0, doors: Doors = _PLAIN,
 ) -> GatewayInfo:  # fmt: skip
     """Return the gateway that listens on host and port; start one if there is none.
 
@@ -150,7 +158,7 @@ def ensure_gateway(
         FailedPrecondition: It cannot listen, with its own words.
     """
     with _ensuring:
-        return _ensure(run_dir, host, port, log, python, timeout_s)
+        return _ensure(run_dir, host, port, log, python, timeout_s, doors)
 
 
 def read_gateway(run_dir: Path) -> GatewayInfo | None:
@@ -171,27 +179,29 @@ def gateway_process(run_dir: Path) -> Process | None:
 
 
 def _ensure(
-    run_dir: Path, host: str, port: int, log: Path | None, python: str, timeout_s: float
-) -> GatewayInfo:
+    run_dir: Path, host: str, port: int, log: Path | None, python: str, timeout_s: float,
+    doors: Doors,
+) -> GatewayInfo:  # fmt: skip
     last = read_gateway(run_dir)
     if last is not None and gateway_process(run_dir) is not None:
-        if last.host == host and port in (0, last.port):
+        if last.host == host and port in (0, last.port) and last.doors == doors:
             return last
         GatewayControl(run_dir).shutdown()
         last = None
     if port == 0 and last is not None and last.host == host:
         try:
-            return _start(run_dir, host, last.port, log, python, timeout_s)
+            return _start(run_dir, host, last.port, log, python, timeout_s, doors)
         except FailedPrecondition:
             pass  # somebody took the port meanwhile
-    return _start(run_dir, host, port, log, python, timeout_s)
+    return _start(run_dir, host, port, log, python, timeout_s, doors)
 
 
 def _start(
-    run_dir: Path, host: str, port: int, log: Path | None, python: str, timeout_s: float
-) -> GatewayInfo:
+    run_dir: Path, host: str, port: int, log: Path | None, python: str, timeout_s: float,
+    doors: Doors,
+) -> GatewayInfo:  # fmt: skip
     argv = [python, "-m", "mlengine.prediction.gateway", str(run_dir),
-            "--host", host, "--port", str(port)]  # fmt: skip
+            "--host", host, "--port", str(port), *doors.flags]  # fmt: skip
     path = log or run_dir / "gateway.log"
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     # An engine that is killed between the start and the first word of a gateway leaves one that

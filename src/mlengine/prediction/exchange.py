@@ -6,9 +6,12 @@ from typing import TYPE_CHECKING
 
 from mlengine.core.errors import EngineError, InvalidArgument
 from mlengine.prediction.answers import MisdirectedMethod
+from mlengine.prediction.dialects import Asked, judge_path, read_path
+from mlengine.prediction.dialogue import RAW_BODY, RAW_TYPES, media_type, refuse, speak
 from mlengine.prediction.heads import KnownHead
 from mlengine.prediction.inquiry import Inquiry
 from mlengine.prediction.relay import Relay
+from mlengine.prediction.routing import body_limit
 
 if TYPE_CHECKING:
     from mlengine.prediction.http1 import CallerConnection
@@ -27,9 +30,9 @@ class Exchange:
     """
 
     __slots__ = (
-        "_body_complete", "_chunks", "_content_length", "_done", "_expects", "_health", "_relay",
-        "_target", "begun", "body", "connection", "head_bytes", "headers", "http_1_0", "keep_alive",
-        "method", "refused", "target", "upgrade",
+        "_asked", "_body_complete", "_chunks", "_content_length", "_done", "_expects", "_health",
+        "_max_body_bytes", "_relay", "_target", "begun", "body", "connection", "head_bytes",
+        "headers", "http_1_0", "keep_alive", "method", "refused", "target", "upgrade",
     )  # fmt: skip
 
     def __init__(self, connection: CallerConnection) -> None:
@@ -51,6 +54,8 @@ class Exchange:
         self._expects = False
         self._health = False
         self._target: PredictTarget | None = None
+        self._asked: Asked | None = None  # what the path asks in another dialect
+        self._max_body_bytes = connection.server.limits.max_body_bytes
         self._relay: Relay | None = None
 
     def judge(self) -> None:
@@ -93,10 +98,8 @@ class Exchange:
             if self._chunks is None:
                 self._chunks = bytearray(self.body)
             self._chunks += data
-        if self._relay is None:
-            limit = self.connection.server.limits.max_body_bytes
-            if len(self._chunks or self.body) > limit:
-                self.fail(_too_large(limit))
+        if self._relay is None and len(self._chunks or self.body) > self._max_body_bytes:
+            self.fail(_too_large(self._max_body_bytes))
 
     def body_ended(self) -> None:
         """The request is whole."""
@@ -132,7 +135,10 @@ class Exchange:
         self._finish_relay()
         self._done = True
         self.body, self._chunks = b"", None
-        self.connection.answer_error(self, error)
+        if self._asked is not None:
+            refuse(self.connection, self, self._asked, error)
+        else:
+            self.connection.answer_error(self, error)
 
     # --- Relay ---
 
@@ -183,6 +189,7 @@ class Exchange:
                 self._expects = value.lower() == b"100-continue"
             elif name == b"transfer-encoding" and self.http_1_0:
                 raise InvalidArgument("HTTP/1.0 has no Transfer-Encoding.", "Use HTTP/1.1.")
+        self._asked = read_path(path)
         server.guard.check_caller(hosts, origins, sites)
         if self.method == b"CONNECT" or self.upgrade:
             raise MisdirectedMethod("The gateway opens no tunnels and changes no protocols.",
@@ -192,21 +199,32 @@ class Exchange:
         if path == _HEALTH and self.method in (b"GET", b"HEAD"):
             self._health = True
             return
-        server.guard.check_token(self.method, path, query, tokens)
-        if self.method == b"POST":
+        if self._asked is None or not self._asked.is_open:
+            server.guard.check_token(self.method, path, query, tokens)
+        snapshot = server.switchboard.snapshot
+        if self._asked is not None:
+            self._target = judge_path(self._asked, self.method, snapshot)
+        elif self.method == b"POST":
             self._target = server.switchboard.target(path)
-        if self._target is None:
+            if self._target is not None and media_type(self.headers) in RAW_TYPES:
+                self._asked = RAW_BODY
+        if self._target is not None:
+            self._max_body_bytes = body_limit(self._target, snapshot)
+            if self._content_length > self._max_body_bytes:
+                raise _too_large(self._max_body_bytes)
+        elif self._asked is None:
             self._relay = Relay(self, server.engine_pool)
-        elif self._content_length > server.limits.max_body_bytes:
-            raise _too_large(server.limits.max_body_bytes)
 
     def _answer(self) -> None:
         if self._health:
             self._done = True
             self.connection.answer(self, 200, b'{"status":"ok"}\n')
             return
-        assert self._target is not None
         keep = self.may_keep_connection()
+        if self._asked is not None:
+            self._done = not speak(self, self._asked, self._target, keep=keep)
+            return
+        assert self._target is not None
         self.connection.inquire(
             Inquiry(self.connection, self._target, self.headers, self.body, keep=keep)
         )
@@ -216,7 +234,7 @@ class Exchange:
         plain = (
             self.method == b"POST" and self._target is not None and self.refused is None
             and self.keep_alive and not self.upgrade and not self._expects
-            and self._content_length >= 0
+            and self._content_length >= 0 and self._asked is None
             and all(name != b"transfer-encoding" for name, _value in self.headers)
         )  # fmt: skip
         if not plain or self._target is None:

@@ -18,7 +18,7 @@ import socket
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import uvloop
@@ -26,11 +26,15 @@ import uvloop
 from mlengine.core.access import is_loopback
 from mlengine.core.errors import EngineError, FailedPrecondition
 from mlengine.prediction.control import CONTROL_SOCKET, GATEWAY_FILE, ROUTING_FILE, GatewayInfo
+from mlengine.prediction.doors import Doors
 from mlengine.prediction.routing import Snapshot, decode_snapshot, read_snapshot
 from mlengine.prediction.server import Server
 from mlengine.prediction.sockets import socket_dir
 from mlengine.prediction.tally import Batch
 from mlengine.runtime.processes import look
+
+if TYPE_CHECKING:
+    from mlengine.prediction.grpcfront import GrpcFront
 
 __all__ = ["main"]
 
@@ -57,6 +61,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("run_dir", type=Path)
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=0)
+    parser.add_argument("--tls-cert", default="")
+    parser.add_argument("--tls-key", default="")
+    parser.add_argument("--grpc-port", type=int, default=-1)
     options = parser.parse_args(argv)
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
@@ -64,21 +71,27 @@ def main(argv: Sequence[str] | None = None) -> int:
     os.umask(0o077)
     _raise_descriptor_limit()
     try:
-        uvloop.run(_serve(options.run_dir, options.host, options.port))
+        doors = Doors(options.tls_cert, options.tls_key, options.grpc_port)
+        uvloop.run(_serve(options.run_dir, options.host, options.port, doors))
     except (EngineError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0
 
 
-async def _serve(run_dir: Path, host: str, port: int) -> None:
+async def _serve(run_dir: Path, host: str, port: int, doors: Doors) -> None:
     loop = asyncio.get_running_loop()
     snapshot = read_snapshot(run_dir / ROUTING_FILE)
     _check_exposure(host, snapshot)
     server = Server(snapshot, loop=loop)
     listening = _listen(host, port)
     bound_port = listening.getsockname()[1]
-    front = await loop.create_server(server.accept, sock=listening, backlog=_BACKLOG)
+    tls = doors.tls()
+    front = await loop.create_server(
+        server.accept, sock=listening, backlog=_BACKLOG, ssl=tls,
+        ssl_handshake_timeout=snapshot.limits.header_timeout_s if tls else None,
+    )  # fmt: skip
+    grpc = await _open_grpc(server, host, doors)
     stop = asyncio.Event()
     control = _Control(server, stop)
     control_path = socket_dir(run_dir) / CONTROL_SOCKET
@@ -90,15 +103,33 @@ async def _serve(run_dir: Path, host: str, port: int) -> None:
     for signum in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signum, stop.set)
     ticks = loop.create_task(server.run_ticks())
-    _announce(run_dir, host, bound_port)
+    _announce(run_dir, host, bound_port, doors, grpc.port if grpc else 0)
     _log.info("listening on %s:%d", host, bound_port)
     await stop.wait()
     front.close()
-    await server.drain(_DRAIN_S)
+    if grpc is not None:
+        await asyncio.gather(grpc.stop(_DRAIN_S), server.drain(_DRAIN_S))
+    else:
+        await server.drain(_DRAIN_S)
     ticks.cancel()
     back.close()
     _withdraw(run_dir, control_path)
     _log.info("stopped")
+
+
+async def _open_grpc(server: Server, host: str, doors: Doors) -> GrpcFront | None:
+    if doors.grpc_port < 0:
+        return None
+    try:
+        from mlengine.prediction.grpcfront import GrpcFront
+    except ModuleNotFoundError as error:
+        raise FailedPrecondition(
+            f"gRPC needs the library {error.name!r}, which is not installed.",
+            "Install it: pip install 'mlengine[grpc]'",
+        ) from None
+    front = GrpcFront(server, host=host, port=doors.grpc_port, certificate=doors.certificate)
+    await front.start()
+    return front
 
 
 class _Control:
@@ -182,12 +213,12 @@ def _listen(host: str, port: int) -> socket.socket:
     return listening
 
 
-def _announce(run_dir: Path, host: str, port: int) -> None:
+def _announce(run_dir: Path, host: str, port: int, doors: Doors, grpc_port: int) -> None:
     me = look(os.getpid())
     shown = f"[{host}]" if ":" in host else host
     info = GatewayInfo(
         pid=os.getpid(), started=me.started if me else 0, host=host, port=port,
-        url=f"http://{shown}:{port}",
+        url=f"{doors.scheme}://{shown}:{port}", doors=doors, grpc_port=grpc_port,
     )  # fmt: skip
     aside = run_dir / f".{GATEWAY_FILE}.{os.getpid()}"
     aside.write_bytes(msgspec.json.encode(info))

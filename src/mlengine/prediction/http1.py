@@ -284,12 +284,13 @@ class CallerConnection(asyncio.Protocol):
         *,
         version: str = "",
         lines: bytes = b"",
+        head: bytes = b"",
     ) -> None:
-        """Send a whole JSON answer, then turn to the next request."""
+        """Send a whole answer, JSON unless `head` says otherwise; then turn to the next request."""
         keep = exchange.may_keep_connection() and not self.server.stopping
         closing = b"" if keep else b"connection: close\r\n"
         head = b"%b%b%b%bcontent-length: %d\r\n\r\n" % (
-            json_head(status, version), self.server.date_line, lines, closing, len(body),
+            head or json_head(status, version), self.server.date_line, lines, closing, len(body),
         )  # fmt: skip
         if exchange.method == b"HEAD":
             body = b""

@@ -18,9 +18,11 @@ __all__ = [
     "Route",
     "Snapshot",
     "Traffic",
+    "body_limit",
     "decode_snapshot",
     "encode_snapshot",
     "find_version",
+    "is_id",
     "parse_predict_path",
     "read_snapshot",
 ]
@@ -105,6 +107,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
         allowed_hosts: Names that requests may be addressed to besides the loopback ones.
         allowed_origins: Authorities whose web pages may call, besides that of the Host header.
         open_paths: Raw path → the one method for which it needs no token.
+        project: Whose models the URLs of dialects mean that know no projects.
         engine_socket: Unix socket that everything but predictions is relayed to.
         versions: Full version name → route.
         models: Full model name → full name of its default version, or empty.
@@ -116,6 +119,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     allowed_hosts: list[str] = []
     allowed_origins: list[str] = []
     open_paths: dict[str, str] = {}
+    project: str = "default"
     engine_socket: str = ""
     versions: dict[str, Route] = {}
     models: dict[str, str] = {}
@@ -184,6 +188,21 @@ def parse_predict_path(raw_path: bytes) -> PredictTarget | None:
     if texts[5] != "versions":
         return None
     return PredictTarget(model_name(texts[2], ids[0]), version_name(texts[2], ids[0], ids[1]))
+
+
+def body_limit(target: PredictTarget, snapshot: Snapshot) -> int:
+    """Return the longest body that a prediction may have; that of the most generous version."""
+    common = snapshot.limits.max_body_bytes
+    names = [target.version or snapshot.models.get(target.model, "")]
+    if not target.version and (traffic := snapshot.traffic.get(target.model)):
+        names += traffic.weights
+    routes = [snapshot.versions[name] for name in names if name in snapshot.versions]
+    return max((route.max_body_bytes or common for route in routes), default=common)
+
+
+def is_id(text: str) -> bool:
+    """Tell whether a text may be a model's or a version's id."""
+    return _ID.fullmatch(text) is not None
 
 
 def find_version(target: PredictTarget, snapshot: Snapshot) -> tuple[str, Route]:

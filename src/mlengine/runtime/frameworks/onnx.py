@@ -71,6 +71,7 @@ class OnnxModel:
         return ""
 
     def run(self, columns: dict[str, Any], *, signature_name: str = "") -> dict[str, Any]:
+        columns = {name: _as_texts(name, column) for name, column in columns.items()}
         try:
             outputs = self._session.run(self._outputs, columns)
         except MemoryError:
@@ -87,6 +88,20 @@ def _spec(node: Any) -> TensorSpec:
     # A named size, such as "batch", is any size; a rank that is not given is an empty list.
     shape = tuple(size if isinstance(size, int) else None for size in node.shape)
     return TensorSpec(node.name, _DTYPES.get(found[1], found[1]), shape or None)
+
+
+def _as_texts(name: str, column: Any) -> Any:
+    """Return strings as onnxruntime takes them: of bytes it would read what Python shows."""
+    if column.dtype != object:
+        return column
+    texts = column.copy()
+    try:
+        texts.flat = [t.decode() if isinstance(t, bytes) else t for t in column.flat]
+    except UnicodeDecodeError:
+        raise input_error(
+            f"input {name!r} has a string that is not UTF-8; onnxruntime takes no other"
+        ) from None
+    return texts
 
 
 def _output(node: Any) -> TensorSpec:
