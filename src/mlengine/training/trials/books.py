@@ -6,6 +6,7 @@ The trials that a job added are those whose client it is: a study that is contin
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Sequence
 
 from mlengine.core.errors import AlreadyExists
@@ -190,7 +191,7 @@ def _given(record: JobRecord, parameters: Iterable[Parameter]) -> dict[str, str]
     spec = record.job.training_input or TrainingInput()
     names = {parameter.name for parameter in parameters}
     found = {}
-    for word, after in zip(spec.args, [*spec.args[1:], ""], strict=True):
+    for word, after in itertools.pairwise([*spec.args, ""]):
         name, equals, value = word.removeprefix("--").partition("=")
         if word.startswith("--") and name in names:
             found[name] = value if equals else after
