@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from mlengine.core.access import token_digest
 from mlengine.prediction.control import GatewayControl, GatewayInfo, ensure_gateway
 from mlengine.prediction.routing import Limits, Route, Snapshot
-from mlengine.runtime.frames import FrameReader, pack
+from mlengine.runtime.frames import STATS, FrameReader, pack
 
 MODEL = "projects/p/models/census"
 VERSION = MODEL + "/versions/v1"
@@ -39,6 +39,7 @@ class FakeWorker(asyncio.Protocol):
     """Echoes the instances as predictions; a body of ``slow`` is never answered."""
 
     answers = 0
+    tells_stats = True
 
     def __init__(self, connected: set[Any]) -> None:
         self.connected = connected
@@ -54,6 +55,11 @@ class FakeWorker(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         for frame in self.reader.feed(data):
             payload = frame.payload or b""
+            if frame.kind == STATS:
+                if self.tells_stats:
+                    stats = b'{"requests": 5, "calls": [1, 2, 0], "waiting": 0}'
+                    self.transport.write(pack(frame.id, 200, stats))
+                continue
             if payload == b"slow":
                 continue
             if payload == b"die":
@@ -142,6 +148,11 @@ class Backends:
     def answered(self) -> int:
         """How many predictions the workers have answered."""
         return sum(worker.answers for worker in self._workers)
+
+    def keep_stats(self, *, back: bool) -> None:
+        """Let workers no longer say what they count; or say it again."""
+        for worker in self._workers:
+            worker.tells_stats = not back
 
     def _new_worker(self) -> FakeWorker:
         self._workers.append(FakeWorker(self._to_workers))

@@ -5,13 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mlengine.core.errors import EngineError, InvalidArgument
-from mlengine.prediction.answers import MisdirectedMethod
+from mlengine.prediction.answers import MisdirectedMethod, typed_head
 from mlengine.prediction.dialects import Asked, judge_path, read_path
 from mlengine.prediction.dialogue import RAW_BODY, RAW_TYPES, media_type, refuse, speak
 from mlengine.prediction.heads import KnownHead
 from mlengine.prediction.inquiry import Inquiry
+from mlengine.prediction.metrics import CONTENT_TYPE
 from mlengine.prediction.relay import Relay
 from mlengine.prediction.routing import body_limit
+from mlengine.prediction.scrape import Scrape
 
 if TYPE_CHECKING:
     from mlengine.prediction.http1 import CallerConnection
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["Exchange"]
 
 _HEALTH = b"/healthz"
+_METRICS = b"/metrics"
 
 
 class Exchange:
@@ -31,8 +34,8 @@ class Exchange:
 
     __slots__ = (
         "_asked", "_body_complete", "_chunks", "_content_length", "_done", "_expects", "_health",
-        "_max_body_bytes", "_relay", "_target", "begun", "body", "connection", "head_bytes",
-        "headers", "http_1_0", "keep_alive", "method", "refused", "target", "upgrade",
+        "_max_body_bytes", "_relay", "_scrape", "_target", "begun", "body", "connection",
+        "head_bytes", "headers", "http_1_0", "keep_alive", "method", "refused", "target", "upgrade",
     )  # fmt: skip
 
     def __init__(self, connection: CallerConnection) -> None:
@@ -57,6 +60,7 @@ class Exchange:
         self._asked: Asked | None = None  # what the path asks in another dialect
         self._max_body_bytes = connection.server.limits.max_body_bytes
         self._relay: Relay | None = None
+        self._scrape: Scrape | None = None
 
     def judge(self) -> None:
         """Decide by the head alone who may have what; sets `refused` instead of raising."""
@@ -134,6 +138,7 @@ class Exchange:
             return
         self._finish_relay()
         self._done = True
+        self.connection.server.count_refusal(error)
         self.body, self._chunks = b"", None
         if self._asked is not None:
             refuse(self.connection, self, self._asked, error)
@@ -201,6 +206,9 @@ class Exchange:
             return
         if self._asked is None or not self._asked.is_open:
             server.guard.check_token(self.method, path, query, tokens)
+        if path == _METRICS and self.method in (b"GET", b"HEAD"):
+            self._scrape = Scrape(server, self._scraped)
+            return
         snapshot = server.switchboard.snapshot
         if self._asked is not None:
             self._target = judge_path(self._asked, self.method, snapshot)
@@ -214,11 +222,15 @@ class Exchange:
                 raise _too_large(self._max_body_bytes)
         elif self._asked is None:
             self._relay = Relay(self, server.engine_pool)
+            server.relayed += 1
 
     def _answer(self) -> None:
         if self._health:
             self._done = True
             self.connection.answer(self, 200, b'{"status":"ok"}\n')
+            return
+        if self._scrape is not None:
+            self._scrape.begin()
             return
         keep = self.may_keep_connection()
         if self._asked is not None:
@@ -228,6 +240,12 @@ class Exchange:
         self.connection.inquire(
             Inquiry(self.connection, self._target, self.headers, self.body, keep=keep)
         )
+
+    def _scraped(self, text: str) -> None:
+        if not self._done:
+            self._done = True
+            head = typed_head(200, "", CONTENT_TYPE)
+            self.connection.answer(self, 200, text.encode(), head=head)
 
     def known_head(self) -> KnownHead | None:
         """Return what may be noted of this head in the memo; None where nothing may."""

@@ -17,6 +17,7 @@ import collections
 from collections.abc import Callable
 
 from mlengine.core.errors import EngineError, ResourceExhausted, Unavailable
+from mlengine.prediction.counts import AnswerCounts
 from mlengine.prediction.routing import Limits, Route
 from mlengine.prediction.workers import Prediction, WorkerLink
 
@@ -39,6 +40,7 @@ class WorkerGroup:
         self, version: str, *, wake: Callable[[str], bool], loop: asyncio.AbstractEventLoop
     ) -> None:
         self.version = version
+        self.counts = AnswerCounts()
         self.requests = 0
         self.last_use_s = 0.0
         self._wake = wake
@@ -67,6 +69,11 @@ class WorkerGroup:
         return self._errors + sum(link.errors for link in (*self._links, *self._leaving))
 
     @property
+    def links(self) -> list[WorkerLink]:
+        """The connections to its workers, in the order of the route."""
+        return self._links
+
+    @property
     def draining(self) -> list[str]:
         """Sockets of workers that get no more predictions, but have some to answer."""
         return [link.socket for link in self._leaving]
@@ -90,7 +97,7 @@ class WorkerGroup:
                 self._links.append(
                     WorkerLink(
                         socket, version=self.version, timeout_s=limits.predict_timeout_s,
-                        wait_s=limits.worker_wait_s, loop=self._loop,
+                        wait_s=limits.worker_wait_s, loop=self._loop, counts=self.counts,
                     )
                 )  # fmt: skip
         for link in self._links:
@@ -186,6 +193,7 @@ class WorkerGroup:
 
     def _fail(self, prediction: Prediction, error: EngineError) -> None:
         self._errors += 1
+        self.counts.failed(error.http_status)
         if not prediction.gone:
             prediction.failed(error)
 

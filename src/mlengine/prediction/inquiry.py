@@ -56,6 +56,7 @@ class Inquiry:
         try:
             link = server.switchboard.link(self.target)
         except EngineError as error:
+            server.count_refusal(error)
             self.failed(error)
             return
         self.version = link.version

@@ -9,7 +9,7 @@ import resource
 from typing import cast
 
 from mlengine.core.clock import SystemClock
-from mlengine.core.errors import Unavailable
+from mlengine.core.errors import EngineError, Unavailable
 from mlengine.prediction.answers import error_answer, json_head
 from mlengine.prediction.bell import Bell
 from mlengine.prediction.guard import Guard
@@ -46,6 +46,8 @@ class Server:
         self.splits.replace(snapshot)
         self.engine_pool = EnginePool(snapshot.engine_socket, loop=loop)
         self.stopping = False
+        self.refused: dict[int, int] = {}  # HTTP status → requests that no version answered
+        self.relayed = 0
         self.now_s = loop.time
         self.date_line = b""
         self._loop = loop
@@ -73,6 +75,19 @@ class Server:
     def open_connections(self) -> int:
         """How many callers are connected."""
         return len(self._connections)
+
+    def count_refusal(self, error: EngineError) -> None:
+        """Count a request that was answered without a version."""
+        self.refused[error.http_status] = self.refused.get(error.http_status, 0) + 1
+
+    def gauges(self) -> dict[str, float]:
+        """Return what ``/metrics`` shows of the gateway itself."""
+        return {
+            "connections": len(self._connections),
+            "relayed_total": self.relayed,
+            "known_heads": len(self.heads),
+            "snapshot_generation": self.switchboard.snapshot.generation,
+        }
 
     def replace(self, snapshot: Snapshot) -> None:
         """Decide by this snapshot from now on."""

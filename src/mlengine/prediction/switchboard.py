@@ -14,6 +14,7 @@ from mlengine.prediction.routing import (
     find_version,
     parse_predict_path,
 )
+from mlengine.prediction.workers import WorkerLink
 
 __all__ = ["Switchboard"]
 
@@ -113,11 +114,22 @@ class Switchboard:
                 "errors": group.errors,
                 "load": group.load,
                 "held": group.held,
+                "workers": len(group.links),
                 "last_use_time": group.last_use_s + offset_s,
+                **group.counts.as_stats(),
             }
             for name, group in self._groups.items()
             if group.requests
         }
+
+    def connected_links(self) -> list[tuple[int, WorkerLink]]:
+        """Return the workers that can be asked now, each with its number in its version."""
+        return [
+            (number, link)
+            for group in self._groups.values()
+            for number, link in enumerate(group.links)
+            if link.is_connected
+        ]
 
     def draining(self) -> list[str]:
         """Return the sockets of workers that get no more predictions, but have some to answer."""

@@ -15,10 +15,12 @@ from __future__ import annotations
 import asyncio
 import collections
 import logging
+import time
 from typing import Protocol, cast
 
 from mlengine.core.errors import DeadlineExceeded, EngineError, Internal, Unavailable
-from mlengine.runtime.frames import FrameReader, frame_head
+from mlengine.prediction.counts import AnswerCounts
+from mlengine.runtime.frames import STATS, FrameReader, frame_head
 
 __all__ = ["Prediction", "WorkerLink"]
 
@@ -54,9 +56,10 @@ class WorkerLink(asyncio.Protocol):
 
     def __init__(
         self, socket: str, *, version: str, timeout_s: float, wait_s: float,
-        loop: asyncio.AbstractEventLoop,
+        loop: asyncio.AbstractEventLoop, counts: AnswerCounts | None = None,
     ) -> None:  # fmt: skip
         self.socket = socket
+        self.counts = counts or AnswerCounts()
         self.version = version
         self.errors = 0
         self.timeout_s = timeout_s
@@ -76,6 +79,11 @@ class WorkerLink(asyncio.Protocol):
         self.is_down = False  # the last that was seen of the worker: it hung up, or was not there
 
     @property
+    def is_connected(self) -> bool:
+        """Whether the worker can be asked at once."""
+        return self._transport is not None and not self._retired
+
+    @property
     def load(self) -> int:
         """How many predictions wait or are in flight."""
         return len(self._waiting) + len(self._in_flight)
@@ -85,7 +93,7 @@ class WorkerLink(asyncio.Protocol):
         if self._flushing:
             self._waiting.append((prediction, self._turn_s))
             return
-        self._turn_s = self._loop.time()
+        self._turn_s = time.monotonic()
         self._waiting.append((prediction, self._turn_s))
         if self._transport is None:
             self._connect()
@@ -136,16 +144,21 @@ class WorkerLink(asyncio.Protocol):
         self._close_if_done()
 
     def data_received(self, data: bytes) -> None:
+        now_s = time.monotonic()
         for request_id, status, payload, _payload_bytes in self._reader.feed(data):
             entry = self._in_flight.pop(request_id, None)
-            if entry is None or entry[0].gone:
-                continue  # its caller was told already, or went away
+            if entry is None:
+                continue  # its caller was told already
+            prediction, since_s = entry
             if payload is None:
-                self._fail(entry[0], Internal("The answer of the version's worker is too long."))
+                self._fail(prediction, Internal("The answer of the version's worker is too long."))
                 continue
             if status >= 500:
                 self.errors += 1
-            entry[0].answered(status, payload)
+            if prediction.kind != STATS:
+                self.counts.answered(status, now_s - since_s)
+            if not prediction.gone:
+                prediction.answered(status, payload)
         if self._retired:
             self._close_if_done()
 
@@ -191,7 +204,9 @@ class WorkerLink(asyncio.Protocol):
                 self._transport.write(b"".join(pieces))
 
     def _fail(self, prediction: Prediction, error: EngineError) -> None:
-        self.errors += 1
+        if prediction.kind != STATS:
+            self.errors += 1
+            self.counts.failed(error.http_status)
         if not prediction.gone:
             prediction.failed(error)
 

@@ -181,3 +181,38 @@ def test_without_a_gateway_the_engine_is_told_so(tmp_path: object) -> None:
     with pytest.raises(Unavailable):
         control.stats()
     control.shutdown()  # nothing to stop
+
+
+def test_metrics_tell_of_the_gateway_and_its_workers(door: Door) -> None:
+    door.ask("POST", PREDICT, BODY)
+    door.ask("POST", "/v1/projects/p/models/none:predict", BODY)
+    refused = door.ask("GET", "/metrics", token="")
+    assert refused.status == 401
+    answer = door.ask("GET", "/metrics")
+    assert answer.status == 200
+    assert answer.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
+    values = dict(
+        line.rsplit(" ", 1) for line in answer.body.decode().splitlines() if line[:1] != "#"
+    )
+    of = f'version="{VERSION}"'
+    count = float(values[f"mlengine_prediction_seconds_count{{{of}}}"])
+    assert count >= 1
+    assert float(values[f'mlengine_predictions_total{{{of},code="200"}}']) == count
+    assert float(values[f'mlengine_prediction_seconds_bucket{{{of},le="+Inf"}}']) == count
+    assert float(values['mlengine_gateway_refused_total{code="404"}']) >= 1
+    assert float(values['mlengine_gateway_refused_total{code="401"}']) >= 1
+    assert float(values["mlengine_gateway_connections"]) >= 1
+    assert values[f'mlengine_worker_batch_requests_sum{{{of},worker="0"}}'] == "5"
+    assert values[f'mlengine_worker_batch_requests_bucket{{{of},worker="0",le="2"}}'] == "3"
+
+
+def test_metrics_come_without_a_worker_that_is_busy(door: Door) -> None:
+    door.ask("POST", PREDICT, BODY)
+    door.backends.keep_stats(back=True)
+    try:
+        answer = door.ask("GET", "/metrics")
+    finally:
+        door.backends.keep_stats(back=False)
+    assert answer.status == 200
+    assert b"mlengine_gateway_connections" in answer.body
+    assert b"mlengine_worker_batch_requests_sum" not in answer.body

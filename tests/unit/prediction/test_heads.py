@@ -74,7 +74,7 @@ class Gateway:
         self.server: Any = SimpleNamespace(
             heads=memo, limits=snapshot.limits, guard=Guard(snapshot), stopping=False,
             now_s=lambda: self.now, date_line=b"date: today\r\n", engine_pool=None,
-            opened=lambda _: None, closed=lambda _: None,
+            count_refusal=lambda _: None, opened=lambda _: None, closed=lambda _: None,
             splits=SimpleNamespace(find=lambda _: None),
             switchboard=SimpleNamespace(
                 snapshot=snapshot, target=parse_predict_path, link=lambda _: link
