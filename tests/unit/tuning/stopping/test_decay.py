@@ -85,3 +85,15 @@ def test_the_tails_of_student(t: float, freedom: int) -> None:
     assert _beyond(t, freedom) >= _beyond(t + 1, freedom) - 1e-12
     assert _beyond(1.812461, 10) == pytest.approx(0.05, abs=1e-6)  # from printed tables
     assert _beyond(6.313752, 1) == pytest.approx(0.05, abs=1e-6)
+
+
+def test_who_ended_better_than_foretold_widens_the_spread_more_than_who_ended_worse() -> None:
+    flat = [(float(n), 0.5) for n in range(1, 10)]
+    course = [(float(n), 0.4) for n in range(1, 6)]
+    spreads = []
+    for end in (0.75, 0.25):
+        foreseen = _foresee(course, [[*flat, (10.0, end)]], 10.0)
+        assert foreseen is not None
+        assert foreseen[0] == pytest.approx(0.4)
+        spreads.append(foreseen[1])
+    assert spreads[0] > spreads[1] > 0
