@@ -1,0 +1,106 @@
+"""Models that multiply, and callers that know what their versions must answer."""
+
+from __future__ import annotations
+
+import http.client
+import io
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from types import TracebackType
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+import joblib
+from sklearn.linear_model import LinearRegression
+
+from tests.live.engines import BUCKET, LiveEngine, P
+
+__all__ = ["Answer", "Caller", "add_model", "times"]
+
+_TIMEOUT_S = 120.0
+_SAVED_MODEL = """\
+import sys
+import tensorflow as tf
+module = tf.Module()
+module.w = tf.Variable([[float(sys.argv[2])]])
+@tf.function(input_signature=[tf.TensorSpec([None, 1], tf.float32, name="x")])
+def times(x):
+    return {"y": tf.matmul(x, module.w)}
+module.times = times
+tf.saved_model.save(module, sys.argv[1], signatures={"serving_default": times})
+"""
+
+
+class Answer(NamedTuple):
+    """What came back; `version` is who answered, by its header."""
+
+    status: int
+    version: str
+    body: bytes
+
+
+class Caller:
+    """One kept connection."""
+
+    def __init__(self, engine: LiveEngine) -> None:
+        where = urlsplit(engine.url)
+        assert where.hostname is not None
+        self._talk = http.client.HTTPConnection(where.hostname, where.port, timeout=_TIMEOUT_S)
+        self._headers = {"Authorization": f"Bearer {engine.token}"}
+
+    def __enter__(self) -> Caller:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:  # fmt: skip
+        self._talk.close()
+
+    def ask(self, model: str, row: float) -> Answer:
+        """Predict one row."""
+        body = json.dumps({"instances": [[row]]})
+        self._talk.request("POST", f"/v1/projects/{P}/models/{model}:predict", body, self._headers)
+        answer = self._talk.getresponse()
+        return Answer(answer.status, answer.headers.get("x-mlengine-version") or "", answer.read())
+
+    def problem_of(self, model: str, factor: float, row: float) -> str:
+        """Predict one row; return what is wrong with the answer, if anything is."""
+        try:
+            answer = self.ask(model, row)
+        except (OSError, http.client.HTTPException) as error:
+            return f"{model}: {type(error).__name__}: {error}"
+        if answer.status != 200:
+            return f"{model}: {answer.status} {answer.body[:300]!r}"
+        found = json.loads(answer.body)["predictions"][0]
+        value = found["y"][0] if isinstance(found, dict) else found
+        wrong = abs(value - factor * row) > 1e-5 * max(1.0, abs(factor * row))
+        return f"{model}: {value} for {row}" if wrong else ""
+
+
+def times(factor: float) -> bytes:
+    """Return a scikit-learn model that multiplies."""
+    model = LinearRegression(fit_intercept=False).fit([[1.0], [2.0]], [factor, 2.0 * factor])
+    file = io.BytesIO()
+    joblib.dump(model, file)
+    return file.getvalue()
+
+
+def add_model(engine: LiveEngine, name: str, factor: float, *, framework: str) -> None:
+    """Deploy a model that multiplies."""
+    if framework == "tensorflow":
+        with tempfile.TemporaryDirectory() as folder:
+            argv = [sys.executable, "-c", _SAVED_MODEL, folder, str(factor)]
+            subprocess.run(argv, check=True, capture_output=True)
+            for path in (p for p in Path(folder).rglob("*") if p.is_file()):
+                target = f"{name}/{path.relative_to(folder).as_posix()}"
+                engine.client.write_object(BUCKET, target, [path.read_bytes()])
+        uri = f"gs://{BUCKET}/{name}"
+    else:
+        uri = engine.upload_model(name, model__joblib=times(factor))
+    operation = engine.deploy(uri, model_id=name)
+    if operation.error is not None:
+        raise SystemExit(f"{name}: {operation.error}")
