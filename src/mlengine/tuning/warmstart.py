@@ -38,8 +38,11 @@ _UNKNOWN = 0.5  # ranges between a value that nobody knows and the one that coun
 _LEAST = 0.2  # of the correlation; below, a trial is left out
 _SURE = 0.8  # above, a trial is as good as one of the new space
 _NEAR = 0.15  # lengths of the unit cube's diagonal: trials that should have about one value
-_PAIRS, _MORE_PAIRS = 3, 6  # for another level, and for another spread
+_PAIRS, _MORE_PAIRS = 3, 8  # for another level, and for another spread
 _LARGEST = 1e100  # values are taken as no larger, so that what is made of them stays finite
+_INNER = 2.56  # standard deviations between the ends of the inner eight tenths, of a normal one
+_APART = 1.5  # spreads between neighbours that say that a scale is another
+_COMPARED, _TO = 20, 1000  # trials that are looked at to find that out: one's own, and old ones
 _BEHIND = 0.05  # spreads by which what is uncertain stays behind the best
 
 
@@ -179,13 +182,13 @@ def _aligned(
     sure = [c.trial for c in moved if c.left >= _SURE and _value(c.trial) is not None]
     spread = _spread([v for t in sure if (v := _value(t)) is not None])
     pairs = []
-    for trial in own:
-        mine, beside = _value(trial), _nearest(trial, sure, axes)
+    for trial in own[-_COMPARED:]:
+        mine, beside = _value(trial), _nearest(trial, sure[-_TO:], axes)
         if mine is not None and beside is not None:
             pairs.append((mine, beside))
     if len(pairs) < _PAIRS or not spread > 0.0:
         return moved
-    if statistics.median(abs(a - b) for a, b in pairs) <= spread:
+    if statistics.median(abs(a - b) for a, b in pairs) <= _APART * spread:
         return moved
     now, then = [a for a, _b in pairs], [b for _a, b in pairs]
     ratio = 1.0
@@ -248,9 +251,14 @@ def _value(trial: Tried) -> float | None:
 
 
 def _spread(values: Sequence[float]) -> float:
-    """Return the spread of values, whatever a few of them may be."""
+    """Return the standard deviation of values, by that of their inner eight tenths.
+
+    Most trials of a good search lie close together near the best, some lie anywhere, and one may
+    have diverged: neither the most nor the worst of them say what the function does.
+    """
     if not values:
         return 0.0
-    middle = statistics.median(values)
-    spread = 1.4826 * statistics.median(abs(value - middle) for value in values)
-    return spread or max(abs(value - middle) for value in values)
+    ordered = sorted(values)
+    cut = (len(ordered) - 1) // 10
+    inner = ordered[cut : len(ordered) - cut]
+    return (inner[-1] - inner[0] or ordered[-1] - ordered[0]) / _INNER
