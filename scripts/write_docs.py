@@ -30,7 +30,8 @@ _RECORDED = {
     "Version": {
         "runtimeVersion": "recorded; the worker runs on the engine's interpreter",
         "pythonVersion": "recorded, as runtimeVersion",
-        "machineType": "recorded; workers use this machine",
+        "machineType": "its CPUs bound the threads of one call, `mls1-…` may sleep; its memory is "
+        "no limit, see [scaling](scaling.md)",
     },
     "Model": {"regions": "recorded; at most one"},
 }

@@ -132,8 +132,10 @@ def wire(
         settings, store, buckets, jobs, models, serving, experiments, runtimes, studies,
         clock=clock, page_key=shared.page_key(), leading=lead.held,
     )  # fmt: skip
-    closers = [jobs.close, runner.close, mirrors.close, backend.close, deployment.close,
-               studies.close, experiments.collect, serving.stop, store.close]  # fmt: skip
+    closers = [
+        jobs.close, runner.close, mirrors.close, backend.close, serving.let_go, deployment.close,
+        studies.close, experiments.collect, serving.stop, store.close,
+    ]  # fmt: skip
     openers: list[Callable[[], object]] = [backend.open, serving.start, environments.sweep]
     return Wired(engine, reconciler, serving, openers=openers, closers=closers)
 

@@ -41,6 +41,7 @@ VERSION_MASK = {
 
 # Fields of the API that this engine cannot honour yet: accepting one silently would be a lie.
 REFUSED_VERSION_FIELDS: dict[str, str] = {
+    "accelerator_config": "Versions are served on CPUs; leave it out. Jobs may have GPUs.",
     "package_uris": "Custom prediction code is not supported yet.",
     "prediction_class": "Custom prediction routines are not supported yet.",
     "service_account": "Workers run as the engine's own user; leave it out.",

@@ -72,6 +72,7 @@ class Scaler:
         self._lock = threading.Lock()
         self._room = threading.Lock()  # one makes room at a time, or two would count on the same
         self._busy: set[str] = set()
+        self._running: set[str] = set()
         self._asked: set[str] = set()  # woken while something else was done for it
         self._policies: dict[str, Policy] = {}
         self._failures: dict[str, tuple[Deaths, str]] = {}
@@ -152,9 +153,18 @@ class Scaler:
                 table.pop(uid, None)
 
     def close(self) -> None:
-        """Begin nothing more; wait for what is under way."""
+        """Begin nothing more, and end all workers; a model that is loading is let go of."""
         self._closing = True
-        self._threads.shutdown(wait=True, cancel_futures=True)
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        pause = threading.Event()
+        while True:
+            under_way = bool(self._running)
+            for uid in self._fleet.uids():
+                self._fleet.stop_all(uid)
+            if not under_way:
+                break
+            pause.wait(_POLL_S)
+        self._threads.shutdown(wait=True)
 
     # --- deciding ---
 
@@ -206,13 +216,16 @@ class Scaler:
         return True
 
     def _guarded(self, version: str, action: Callable[..., None], *args: Any) -> None:
+        self._running.add(version)
         try:
-            action(*args)
+            if not self._closing:
+                action(*args)
         except EngineError as error:
             _log.warning("%s: %s", version, error)
         except Exception:
             _log.exception("scaling %s", version)
         finally:
+            self._running.discard(version)
             with self._lock:
                 self._busy.discard(version)
             self._wake_asked(version)

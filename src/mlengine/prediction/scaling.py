@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from mlengine.core.errors import EngineError, FailedPrecondition, InvalidArgument, did_you_mean
+from mlengine.core.errors import EngineError, InvalidArgument, did_you_mean
 from mlengine.core.resources import Version
 from mlengine.prediction.autoscale import Bounds
 from mlengine.training.machines import find_machine
@@ -26,14 +26,8 @@ def check_scaling(version: Version) -> None:
 
     Raises:
         InvalidArgument: A machine type, number of nodes or metric that does not exist.
-        FailedPrecondition: GPUs.
     """
     _cpus_of(version)
-    if version.accelerator_config is not None:
-        raise FailedPrecondition(
-            "Versions are served on CPUs: the engine gives no GPU to workers.",
-            "Leave it out; jobs may have GPUs.", field="version.accelerator_config",
-        )  # fmt: skip
     auto, manual = version.auto_scaling, version.manual_scaling
     if auto is not None and manual is not None:
         raise InvalidArgument(

@@ -158,10 +158,12 @@ class Serving:
             _log.warning("stopping the gateway: %s", error)
         if self._listener is not None:
             self._listener.close()
-        self._scaler.close()
+        self.let_go()
         self._pool.close()
-        for uid in self._fleet.uids():
-            self._fleet.stop_all(uid)
+        self._scaler.close()
+
+    def let_go(self) -> None:
+        """Fork no worker any more: who waits for a warm interpreter waits no longer."""
         self._warm.close()
 
     def tick(self) -> None:

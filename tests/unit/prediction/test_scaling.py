@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from mlengine.core.errors import EngineError, FailedPrecondition, InvalidArgument
-from mlengine.core.resources import AcceleratorConfig, AutoScaling, ManualScaling, Version
+from mlengine.core.errors import InvalidArgument
+from mlengine.core.resources import AutoScaling, ManualScaling, Version
 from mlengine.prediction.scaling import bounds_of, check_scaling, threads_of
 
 CPU = {"name": "CPU_USAGE", "target": 75}
@@ -38,31 +38,50 @@ def test_a_machine_type_says_how_many_cores_a_call_may_use(machine_type: str, th
     assert threads_of(Version(machine_type=machine_type), cpus=2.5) == threads
 
 
-@pytest.mark.parametrize(("fields", "kind", "field", "said"), [
-    ({"machine_type": "mls1-c1-m1"}, InvalidArgument, "machine_type", "Did you mean 'mls1-c1-m2'"),
-    ({"machine_type": "n1-standard-5"}, InvalidArgument, "machine_type", "n1-standard"),
-    ({"accelerator_config": AcceleratorConfig(count=1, type="NVIDIA_TESLA_T4")},
-     FailedPrecondition, "accelerator_config", "served on CPUs"),
-    ({"auto_scaling": AutoScaling(), "manual_scaling": ManualScaling(nodes=1)},
-     InvalidArgument, "manual_scaling", "by hand or by itself"),
-    ({"manual_scaling": ManualScaling()}, InvalidArgument, "manual_scaling.nodes", "0 nodes"),
-    ({"manual_scaling": ManualScaling(nodes=65)}, InvalidArgument, "manual_scaling.nodes", "65"),
-    ({"auto_scaling": AutoScaling(min_nodes=-1)}, InvalidArgument, "auto_scaling.min_nodes", "-1"),
-    ({"auto_scaling": AutoScaling(min_nodes=3, max_nodes=2)}, InvalidArgument,
-     "auto_scaling.max_nodes", "maxNodes is 2, minNodes 3"),
-    ({"auto_scaling": AutoScaling(metrics=[{"name": "GPU_DUTY_CYCLE", "target": 60}])},
-     InvalidArgument, "auto_scaling.metrics", "GPUs is not measured"),
-    ({"auto_scaling": AutoScaling(metrics=[{"name": "RAM", "target": 60}])}, InvalidArgument,
-     "auto_scaling.metrics", "'RAM'"),
-    ({"auto_scaling": AutoScaling(metrics=[{"name": "CPU_USAGE", "target": 0}])}, InvalidArgument,
-     "auto_scaling.metrics", "CPU_USAGE is 0"),
-    ({"auto_scaling": AutoScaling(metrics=[{**CPU, "window": 3}])}, InvalidArgument,
-     "auto_scaling.metrics", "'window'"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("fields", "field", "said"),
+    [
+        ({"machine_type": "mls1-c1-m1"}, "machine_type", "Did you mean 'mls1-c1-m2'"),
+        ({"machine_type": "n1-standard-5"}, "machine_type", "n1-standard"),
+        (
+            {"auto_scaling": AutoScaling(), "manual_scaling": ManualScaling(nodes=1)},
+            "manual_scaling",
+            "by hand or by itself",
+        ),
+        ({"manual_scaling": ManualScaling()}, "manual_scaling.nodes", "0 nodes"),
+        ({"manual_scaling": ManualScaling(nodes=65)}, "manual_scaling.nodes", "65"),
+        ({"auto_scaling": AutoScaling(min_nodes=-1)}, "auto_scaling.min_nodes", "-1"),
+        (
+            {"auto_scaling": AutoScaling(min_nodes=3, max_nodes=2)},
+            "auto_scaling.max_nodes",
+            "maxNodes is 2, minNodes 3",
+        ),
+        (
+            {"auto_scaling": AutoScaling(metrics=[{"name": "GPU_DUTY_CYCLE", "target": 60}])},
+            "auto_scaling.metrics",
+            "GPUs is not measured",
+        ),
+        (
+            {"auto_scaling": AutoScaling(metrics=[{"name": "RAM", "target": 60}])},
+            "auto_scaling.metrics",
+            "'RAM'",
+        ),
+        (
+            {"auto_scaling": AutoScaling(metrics=[{"name": "CPU_USAGE", "target": 0}])},
+            "auto_scaling.metrics",
+            "CPU_USAGE is 0",
+        ),
+        (
+            {"auto_scaling": AutoScaling(metrics=[{**CPU, "window": 3}])},
+            "auto_scaling.metrics",
+            "'window'",
+        ),
+    ],
+)
 def test_what_cannot_be_honoured_is_refused_by_name(
-    fields: dict[str, Any], kind: type[EngineError], field: str, said: str
+    fields: dict[str, Any], field: str, said: str
 ) -> None:
-    with pytest.raises(kind) as refused:
+    with pytest.raises(InvalidArgument) as refused:
         check_scaling(Version(**fields))
     assert refused.value.field == f"version.{field}"
     assert said in str(refused.value)

@@ -60,7 +60,7 @@ _METHODS = {
 @click.option("--framework", type=Choice(*_FRAMEWORKS), help="Default: seen from the files.")
 @click.option("--runtime-version", help="Recorded; 'local' is the engine's own.")
 @click.option("--python-version", help="Recorded.")
-@click.option("--machine-type", help="Recorded.")
+@click.option("--machine-type", help="How many cores it may use, and whether it sleeps.")
 @click.option("--accelerator", type=ACCELERATOR, help="GPUs of a node.")
 @click.option("--min-nodes", type=click.IntRange(min=0), help="Fewest nodes.")
 @click.option("--max-nodes", type=click.IntRange(min=1), help="Most nodes.")

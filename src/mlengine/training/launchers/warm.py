@@ -195,8 +195,9 @@ class WarmInterpreters:
             return not self._leaving
 
     def close(self) -> None:
-        """End all zygotes."""
+        """End all zygotes, and have no more: who waits for one waits no longer."""
         with self._guard:
+            self._limit = 0
             for key in list(self._zygotes):
                 self._let_go(key)
 
