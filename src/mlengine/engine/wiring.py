@@ -104,12 +104,9 @@ def wire(
     options = _serving_options(settings, open_paths)
     serving = Serving(options, store, artifacts, token=shared.token())
     deployment = Deployment(store, artifacts, serving, clock=clock, leading=lead.held)
-    models = Models(
-        store, artifacts, clock=clock, deploy=deployment.submit, publish=serving.publish,
-        servable=check_scaling,
-    )  # fmt: skip
-    control = GatewayControl(settings.run)
-    experiments = Experiments(store, control.tally, clock=clock, publish=serving.publish)
+    models = Models(store, artifacts, clock=clock, deploy=deployment.submit,
+                    publish=serving.publish, servable=check_scaling)  # fmt: skip
+    experiments = _experiments(settings, store, serving, clock)
     environments = _environments(settings)
     jobs_root = settings.folder("jobs")
     mirrors = Mirrors(store, buckets, jobs_root, clock=clock)
@@ -138,6 +135,11 @@ def wire(
     ]  # fmt: skip
     openers: list[Callable[[], object]] = [backend.open, serving.start, environments.sweep]
     return Wired(engine, reconciler, serving, openers=openers, closers=closers)
+
+
+def _experiments(settings: Settings, store: Store, serving: Serving, clock: Clock) -> Experiments:
+    control = GatewayControl(settings.run)
+    return Experiments(store, control.tally, clock=clock, publish=serving.publish)
 
 
 def _open_store(settings: Settings, shared: SharedFolder) -> Store:
