@@ -43,6 +43,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--host")
     parser.add_argument("--port")
     parser.add_argument("--backend")
+    parser.add_argument("--tls-cert")
+    parser.add_argument("--tls-key")
+    parser.add_argument("--grpc-port")
     options = parser.parse_args(argv)
     os.umask(0o077)  # everything that this process makes is its owner's alone
     _log_to_stderr()

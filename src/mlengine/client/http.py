@@ -14,6 +14,7 @@ from mlengine.client.calls import json_in, paging, query_text, v1
 from mlengine.client.studies import HttpStudies
 from mlengine.client.traffic import HttpTraffic
 from mlengine.client.transport import Transport, error_in
+from mlengine.client.trust import Trust
 from mlengine.core.names import (
     job_name,
     location_name,
@@ -40,6 +41,7 @@ from mlengine.engine import Engine, EngineStatus, LogPage, Page, PredictReply
 
 __all__ = ["HttpEngine"]
 
+_ANYBODYS = Trust()
 _BUILD_WAIT_S = 1800.0
 """How long building a runtime may take: it is fetched, and may wait for another who builds it."""
 
@@ -54,6 +56,7 @@ class HttpEngine(HttpStudies, HttpTraffic):
         endpoint: ``http://127.0.0.1:8470``, ``https://…`` or ``unix:/path/to/socket``.
         token: The engine's access token.
         timeout_s: The longest silence to bear, in seconds.
+        trust: Whose certificate it may show, over https.
 
     Raises:
         InvalidArgument: The endpoint is not an address.
@@ -64,8 +67,10 @@ class HttpEngine(HttpStudies, HttpTraffic):
         []
     """
 
-    def __init__(self, endpoint: str, token: str, *, timeout_s: float = 60.0) -> None:
-        super().__init__(Transport(endpoint, token, timeout_s=timeout_s))
+    def __init__(
+        self, endpoint: str, token: str, *, timeout_s: float = 60.0, trust: Trust = _ANYBODYS
+    ) -> None:
+        super().__init__(Transport(endpoint, token, timeout_s=timeout_s, trust=trust))
 
     def __enter__(self) -> HttpEngine:
         return self

@@ -18,6 +18,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mlengine.client.http import HttpEngine
+from mlengine.client.transport import connector
+from mlengine.client.trust import Trust
 from mlengine.core.clock import SystemClock
 from mlengine.core.errors import EngineError, FailedPrecondition, Unauthenticated, Unavailable
 from mlengine.engine import Engine, EngineStatus
@@ -70,7 +72,8 @@ def connect(settings: Settings, *, start: bool = True, say: Say = say_to_stderr)
         Unauthenticated: An endpoint without a token.
     """
     if settings.endpoint:
-        return HttpEngine(settings.endpoint, settings.token or _token_for(settings))
+        token = settings.token or _token_for(settings)
+        return HttpEngine(settings.endpoint, token, trust=Trust(ca=settings.ca))
     running = find(settings.home)
     if running is None:
         if not start:
@@ -78,7 +81,8 @@ def connect(settings: Settings, *, start: bool = True, say: Say = say_to_stderr)
                 f"No engine runs on {settings.home}.", "Start one with 'mlengine up'."
             )
         running = _start(settings, say)
-    return HttpEngine(running.url, settings.token or read_token(settings.home))
+    token = settings.token or read_token(settings.home)
+    return HttpEngine(running.url, token, trust=_own(settings.home, running.url))
 
 
 def _token_for(settings: Settings) -> str:
@@ -89,6 +93,16 @@ def _token_for(settings: Settings) -> str:
     raise Unauthenticated(
         f"There is no token for {settings.endpoint}.", "Set MLENGINE_TOKEN to that engine's token."
     )
+
+
+def _own(home: Path, url: str) -> Trust:
+    """Return the trust in the engine of a home: in the very certificate that it was given."""
+    if not url.startswith("https:"):
+        return Trust()
+    from mlengine.prediction.control import read_gateway
+
+    gateway = read_gateway(home / "run")
+    return Trust(pinned=gateway.doors.tls_cert if gateway else "")
 
 
 def find(home: Path) -> Running | None:
@@ -173,7 +187,7 @@ def _launch(home: Path) -> Running:
     deadline_s = clock.monotonic_s() + _START_TIMEOUT_S
     while clock.monotonic_s() < deadline_s:
         running = _published(home)
-        if running and running != before and _is_healthy(running):
+        if running and running != before and _is_healthy(running, home):
             # It outlives this command on purpose: nobody is to warn that it was not waited for.
             process.returncode = 0
             return running
@@ -197,14 +211,11 @@ def _ended(process: subprocess.Popen[bytes]) -> bool:
     return True
 
 
-def _is_healthy(running: Running) -> bool:
+def _is_healthy(running: Running, home: Path) -> bool:
     import http.client
-    from urllib.parse import urlsplit
 
-    parts = urlsplit(running.url)
-    connection = http.client.HTTPConnection(
-        parts.hostname or "", parts.port, timeout=_HEALTH_TIMEOUT_S
-    )
+    trust = _own(home, running.url)
+    connection = connector(running.url, trust)(_HEALTH_TIMEOUT_S)
     try:
         connection.request("GET", "/api/v1/health")
         return connection.getresponse().status == 200

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import msgspec
 
+from mlengine.client.trust import Trust
 from mlengine.core.errors import (
     DeadlineExceeded,
     EngineError,
@@ -24,13 +25,14 @@ if TYPE_CHECKING:
     # Imported when the first request is made: commands that make none start faster.
     import http.client
 
-__all__ = ["Reply", "Transport", "error_in"]
+__all__ = ["Reply", "Transport", "connector", "error_in"]
 
 T = TypeVar("T")
 
 _PIECE_BYTES = 256 * 1024
 _PAUSES_S = (0.05, 0.2, 0.5, 1.0)
 _MAX_IDLE = 8
+_ANYBODYS = Trust()
 _STATUS_OF = {
     400: "INVALID_ARGUMENT",
     401: "UNAUTHENTICATED",
@@ -70,16 +72,19 @@ class Transport:
         endpoint: ``http://127.0.0.1:8470``, ``https://…`` or ``unix:/path/to/socket``.
         token: Goes into every Authorization header, and nowhere else.
         timeout_s: The longest silence on a connection.
+        trust: Whose certificate it may show, over https.
 
     Raises:
         InvalidArgument: The endpoint is none of these.
     """
 
-    def __init__(self, endpoint: str, token: str, *, timeout_s: float) -> None:
+    def __init__(
+        self, endpoint: str, token: str, *, timeout_s: float, trust: Trust = _ANYBODYS
+    ) -> None:
         self.endpoint = endpoint
         self._timeout_s = timeout_s
         self._headers = {"Authorization": f"Bearer {token}", "Accept": "application/json"}
-        self._connect = _connector(endpoint)
+        self._connect = connector(endpoint, trust)
         self._idle: list[http.client.HTTPConnection] = []
         self._pause = threading.Event()
 
@@ -257,9 +262,10 @@ class Transport:
         return (HTTPException, OSError)
 
     def _unreachable(self, error: Exception) -> Unavailable:
-        return Unavailable(
-            f"No engine answers at {self.endpoint} ({error}).", "Start one with 'mlengine up'."
-        )
+        remedy = "Start one with 'mlengine up'."
+        if "CERTIFICATE_VERIFY_FAILED" in str(error):
+            remedy = "Name the file of who vouches for its certificate with MLENGINE_CA."
+        return Unavailable(f"No engine answers at {self.endpoint} ({error}).", remedy)
 
     def _broke_off(self, error: Exception) -> Unavailable:
         return Unavailable(
@@ -313,7 +319,12 @@ def _is_stale(connection: http.client.HTTPConnection) -> bool:
     return bool(poll.poll(0))
 
 
-def _connector(endpoint: str) -> Callable[[float], http.client.HTTPConnection]:
+def connector(endpoint: str, trust: Trust) -> Callable[[float], http.client.HTTPConnection]:
+    """Return what makes a connection to an endpoint, given its longest silence in seconds.
+
+    Raises:
+        InvalidArgument: The endpoint is not an address.
+    """
     from urllib.parse import urlsplit
 
     parts = urlsplit(endpoint)
@@ -332,9 +343,9 @@ def _connector(endpoint: str) -> Callable[[float], http.client.HTTPConnection]:
     def connect(timeout_s: float) -> http.client.HTTPConnection:
         import http.client
 
-        secure = parts.scheme == "https"
-        cls = http.client.HTTPSConnection if secure else http.client.HTTPConnection
-        return cls(host, port, timeout=timeout_s)
+        if parts.scheme == "http":
+            return http.client.HTTPConnection(host, port, timeout=timeout_s)
+        return http.client.HTTPSConnection(host, port, timeout=timeout_s, context=trust.context())
 
     return connect
 

@@ -50,7 +50,19 @@ class Settings:
     allowed_hosts: str = _setting(
         "", "Further host names that requests may be addressed to, separated by commas."
     )
+    tls_cert: str = _setting(
+        "", "PEM file of the certificate to answer with, for TLS; empty: plain HTTP."
+    )
+    tls_key: str = _setting("", "PEM file of that certificate's private key.")
+    grpc_port: int = _setting(
+        0, "Port for the Open Inference Protocol over gRPC; 0: none. Needs the extra 'grpc'."
+    )
     endpoint: str = _setting("", "URL of the engine that commands talk to; empty: the local one.")
+    ca: str = _setting(
+        "",
+        "PEM file of who vouches for the certificate of an https endpoint; empty: those whom this "
+        "machine trusts.",
+    )
     token: str = _setting("", "Access token that commands send; empty: the local engine's own.")
     project: str = _setting("default", "Project of commands that name none.")
     region: str = _setting("local", "Region of jobs that name none.")

@@ -24,6 +24,7 @@ from mlengine.models.deployment import Deployment
 from mlengine.models.registry import Models
 from mlengine.prediction.batch import BatchJobs
 from mlengine.prediction.control import GatewayControl
+from mlengine.prediction.doors import Doors
 from mlengine.prediction.experiments import Experiments
 from mlengine.prediction.routing import Limits
 from mlengine.prediction.scaling import check_scaling
@@ -236,12 +237,27 @@ def _serving_options(settings: Settings, open_paths: Mapping[str, str]) -> Servi
             predict_timeout_s=settings.predict_timeout_s,
         ),
         load_timeout_s=settings.load_timeout_s,
+        doors=_doors(settings),
+        project=settings.project,
         idle_after_s=settings.idle_after_s,
         memory_bytes=settings.serving_memory_bytes or machine.memory_bytes // 2,
         cpus=machine.cpus,
         warm_workers=settings.warm_workers,
         warm_idle_s=settings.warm_workers_idle_s,
     )
+
+
+def _doors(settings: Settings) -> Doors:
+    def place(path: str) -> str:
+        return str(Path(path).expanduser().absolute()) if path else ""
+
+    doors = Doors(
+        tls_cert=place(settings.tls_cert),
+        tls_key=place(settings.tls_key),
+        grpc_port=settings.grpc_port or -1,
+    )
+    doors.check()
+    return doors
 
 
 def _kinds(

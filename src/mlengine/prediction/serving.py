@@ -27,6 +27,7 @@ from mlengine.models.artifacts import Artifacts
 from mlengine.prediction import call
 from mlengine.prediction.control import GatewayControl, GatewayInfo, ensure_gateway
 from mlengine.prediction.deathwatch import DeathWatch
+from mlengine.prediction.doors import Doors
 from mlengine.prediction.experiments import traffic_routes
 from mlengine.prediction.fleet import Fleet, NodeSpec
 from mlengine.prediction.pool import WorkerPool
@@ -58,6 +59,8 @@ class ServingOptions(NamedTuple):
         open_paths: Path → the one method for which no token is needed.
         limits: What one caller may take.
         load_timeout_s: Longest that loading a version may take, in seconds.
+        doors: How callers come in, besides plain HTTP.
+        project: Whose models the URLs of dialects mean that know no projects.
         idle_after_s: A version that may sleep does so after so long without a prediction.
         memory_bytes: Most that all workers may hold.
         cpus: Of this machine.
@@ -72,6 +75,8 @@ class ServingOptions(NamedTuple):
     open_paths: dict[str, str]
     limits: Limits
     load_timeout_s: float
+    doors: Doors = Doors()
+    project: str = "default"
     idle_after_s: float = 900.0
     memory_bytes: int = 4 << 30
     cpus: float = 1.0
@@ -192,6 +197,7 @@ class Serving:
                 host=self._options.host,
                 port=known.port if known else self._options.port,
                 log=self._options.home / "logs" / "gateway.log",
+                doors=self._options.doors,
             )
             if known is None or known.pid != self._gateway.pid:
                 self._pushed = None  # a new one knows only what was saved: tell it again
@@ -297,6 +303,7 @@ class Serving:
             token_digest=self._digest,
             allowed_hosts=self._options.allowed_hosts,
             open_paths=self._options.open_paths,
+            project=self._options.project,
             engine_socket=str(self.engine_socket),
             versions=versions,
             models=models,

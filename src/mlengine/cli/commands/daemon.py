@@ -17,12 +17,15 @@ __all__ = ["down", "status", "up"]
 @click.option("--host", help="Address to listen on (default: 127.0.0.1).")
 @click.option("--port", help="Port to listen on (default: 8470); 0 takes any free one.")
 @click.option("--backend", help="Where replicas run: process (default), ray://HOST:PORT or ray.")
+@click.option("--tls-cert", help="PEM file of the certificate to answer with, for TLS.")
+@click.option("--tls-key", help="PEM file of that certificate's private key.")
+@click.option("--grpc-port", help="Port for the Open Inference Protocol over gRPC.")
 @pass_session
-def up(session: Session, host: str | None, port: str | None, backend: str | None) -> None:
+def up(session: Session, /, **options: str | None) -> None:
     """Run an engine in the foreground, until Ctrl-C or 'mlengine down'."""
     flags = ["--home", str(session.settings.home)]
-    for name, value in (("--host", host), ("--port", port), ("--backend", backend)):
-        flags += [name, value] if value is not None else []
+    for name, value in options.items():
+        flags += [f"--{name.replace('_', '-')}", value] if value is not None else []
     argv = local.daemon_argv(*flags)
     # The engine takes this process's place: its pid is the one that was started.
     os.execv(argv[0], argv)
