@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, Concatenate, NamedTuple, ParamSpec, Protocol, TypeVar
 
 import msgspec
@@ -17,6 +18,7 @@ import sqlalchemy as sa
 from mlengine.core.clock import Clock, rfc3339
 from mlengine.core.errors import AlreadyExists, EngineError
 from mlengine.store import StoreAway, tables
+from mlengine.store.groupcommit import GroupCommit
 
 __all__ = ["WRITE_OPTION", "Database", "Lead", "Technology", "Transaction"]
 
@@ -134,6 +136,7 @@ class Database:
         self._engine, self._technology, self._clock = engine, technology, clock
         self._patience_s = patience_s
         self._writer = threading.Lock()
+        self._group = GroupCommit(partial(self._again, True), patience_s=patience_s)
 
     @property
     def description(self) -> str:
@@ -159,6 +162,17 @@ class Database:
         It may be run more than once, each time on what was there before.
         """
         return self._again(True, lambda tx: work(tx, *args, **kwargs))
+
+    def write_with_others(
+        self, work: Callable[Concatenate[Transaction, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Do what `write` does, in a transaction with whatever else waits for this one's turn.
+
+        `work` may be run in another caller's thread: it must not wait for what this one holds.
+        """
+        if not self._technology.writers_wait:
+            return self.write(work, *args, **kwargs)
+        return self._group(lambda tx: work(tx, *args, **kwargs))
 
     def close(self) -> None:
         """Let the lead go and close every idle connection."""

@@ -15,6 +15,14 @@ from mlengine.store.tables import operations
 
 __all__ = ["add", "edit", "end", "finish", "get", "listed", "note", "unfinished"]
 
+# Written down once: to put a statement together takes longer than to run it.
+_BY_ID = sa.select(operations).where(
+    operations.c.project == sa.bindparam("project"),
+    operations.c.operation_id == sa.bindparam("operation_id"),
+)
+_BY_ID_LOCKED = _BY_ID.with_for_update()
+_INSERT = sa.insert(operations)
+
 
 def add(
     tx: Transaction, project: str, operation_id: str, metadata: dict[str, Any], *, subject: str
@@ -38,9 +46,8 @@ def add(
 
 
 def get(tx: Transaction, project: str, operation_id: str, *, lock: bool = False) -> OperationRecord:
-    chosen = sa.and_(operations.c.project == project, operations.c.operation_id == operation_id)
-    select = sa.select(operations).where(chosen)
-    row = tx.one(select.with_for_update() if lock else select)
+    select = _BY_ID_LOCKED if lock else _BY_ID
+    row = tx.one(select, project=project, operation_id=operation_id)
     if row is None:
         near = [r.operation_id for r in listed(tx, project, before_seq=None, limit=100)]
         remedy = "List them with 'mlengine operations list'."
@@ -102,12 +109,11 @@ def end(tx: Transaction, project: str, ended: EndedOperation) -> None:
     `FailedPrecondition` if it has ended: that transaction must not happen a second time.
     """
     operation = Operation(metadata=ended.metadata, response=ended.response)
-    its = [operations.c.project == project, operations.c.operation_id == ended.operation_id]
-    row = tx.one(sa.select(operations).where(*its).with_for_update())
+    row = tx.one(_BY_ID_LOCKED, project=project, operation_id=ended.operation_id)
     if row is None:
         values = {"operation_id": ended.operation_id, "subject": "", "done": True}
         values |= {"project": project, "body": _text(operation)}
-        tx.connection.execute(sa.insert(operations), values)
+        tx.connection.execute(_INSERT, values)
         return
     if row.done:
         raise FailedPrecondition(
@@ -117,8 +123,7 @@ def end(tx: Transaction, project: str, ended: EndedOperation) -> None:
 
 
 def note(tx: Transaction, project: str, ended: EndedOperation) -> OperationRecord:
-    its = [operations.c.project == project, operations.c.operation_id == ended.operation_id]
-    row = tx.one(sa.select(operations).where(*its))
+    row = tx.one(_BY_ID, project=project, operation_id=ended.operation_id)
     if row is None or not row.done:
         end(tx, project, ended)
         name = operation_name(project, ended.operation_id)

@@ -254,7 +254,7 @@ class SqlStore(SqlTraffic):
         fewer: bool = False,
         ending: Callable[[Sequence[TrialRecord]], EndedOperation] | None = None,
     ) -> Sequence[TrialRecord] | None:
-        return self._database.write(
+        return self._database.write_with_others(
             trials.hand_out, study, client_id, count, fresh=fresh, fewer=fewer, ending=ending
         )
 
@@ -287,7 +287,9 @@ class SqlStore(SqlTraffic):
     def edit_trial(
         self, project: str, location: str, study_id: str, number: int, change: TrialEdit
     ) -> tuple[StudyRecord, TrialRecord]:
-        return self._database.write(trials.edit, project, location, study_id, number, change)
+        return self._database.write_with_others(
+            trials.edit, project, location, study_id, number, change
+        )
 
     def move_trial(self, record: TrialRecord, to: TrialState, **changes: Any) -> TrialRecord | None:
         return self._database.write(trials.move, record, to, changes=changes)
