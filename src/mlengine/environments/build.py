@@ -35,6 +35,7 @@ from mlengine.environments.requirements import (
     new_pins,
     older_framework,
 )
+from mlengine.environments.trainermodule import add_trainer_module
 from mlengine.environments.venv import make_venv, site_packages_of
 from mlengine.environments.workshop import Workshop
 from mlengine.storage.archives import unpack
@@ -88,6 +89,7 @@ class LayerBuilder:
             link = self._site_packages / _SIBLINGS_LINK
             link.write_text("".join(f"{folder}\n" for folder in sorted(folders)))
         self._install_requirements(archives)
+        add_trainer_module(self._site_packages)
         shop.compile(self._site_packages)
         mine = installed([self._site_packages])
         return {

@@ -384,7 +384,7 @@ class Environments:
     def _layer_digest(self, choice: Choice, base: Base, packages: Sequence[Path]) -> str:
         # The root is part of it: a home that was copied elsewhere holds scripts whose first
         # line names the old place.
-        total = hashlib.sha256(f"layer 2\n{self._shelf.root}\n{base.fingerprint()}\n".encode())
+        total = hashlib.sha256(f"layer 3\n{self._shelf.root}\n{base.fingerprint()}\n".encode())
         total.update(b"bare siblings\n" if choice.bare_siblings else b"")
         total.update(b"approximate\n" if choice.approximate else b"")
         for path in packages:
