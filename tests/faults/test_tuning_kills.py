@@ -1,7 +1,9 @@
 """A tuning job whose processes are killed at random: its books balance all the same.
 
 `MLENGINE_TUNING_KILLS=200 pytest tests/faults/test_tuning_kills.py` kills more; `MLENGINE_SEED`
-repeats a run. Every third process of a trial is killed or so, and the engine besides.
+repeats a run. Every third process of a trial is killed or so, and the engine besides. With
+`MLENGINE_TUNING_TRIALS` there may be more trials than kills; kills come when so many trials have
+begun, so they are spread over all of them.
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ from tests.waiting import wait_until
 
 SEED = int(os.environ.get("MLENGINE_SEED", "0")) or time.time_ns() % 10**6
 KILLS = int(os.environ.get("MLENGINE_TUNING_KILLS", "8"))
+TRIALS = int(os.environ.get("MLENGINE_TUNING_TRIALS", "0")) or max(6, KILLS)
 PARALLEL = 3
 
 TRAINER = """
@@ -69,30 +72,29 @@ def submit(engine: LiveEngine, job_id: str, package: str, trials: int, **asked: 
     engine.client.create_job(P, Job(job_id=job_id, training_input=spec, options=options))
 
 
-@pytest.mark.timeout(280 + 4 * KILLS)
+@pytest.mark.timeout(280 + 4 * KILLS + 16 * TRIALS)
 def test_the_books_balance_whatever_is_killed_whenever(engine: LiveEngine) -> None:
-    trials = max(6, KILLS)
-    print(f"seed {SEED} (MLENGINE_SEED), {KILLS} kills (MLENGINE_TUNING_KILLS), {trials} trials")
+    print(f"seed {SEED} (MLENGINE_SEED), {KILLS} kills (MLENGINE_TUNING_KILLS), {TRIALS} trials")
     chance, killer = random.Random(SEED), _Some(engine, random.Random(SEED))
-    submit(engine, "books", engine.upload_package(TRAINER), trials)
+    submit(engine, "books", engine.upload_package(TRAINER), TRIALS)
     wait_until(lambda: _begun(engine), 120)
     pause = threading.Event()
-    while sum(killer.kills.values()) < KILLS:
+    while (done := sum(killer.kills.values())) < KILLS and not engine.job("books").end_time:
         pause.wait(chance.uniform(0.0, 0.4))
+        if _begun(engine) * KILLS < done * (TRIALS - PARALLEL):
+            continue
         if killer.strike() == "daemon":
             engine.start()
-        if engine.job("books").end_time:
-            break
-    job = engine.ended("books", timeout_s=240)
+    job = engine.ended("books", timeout_s=240 + 12 * TRIALS)
     print(f"kills {killer.kills}")
     assert job.state == "SUCCEEDED", job.error_message
     assert engine.stop() == 0
-    wrong = _books(engine, trials)
+    wrong = _books(engine, TRIALS)
     assert not wrong, f"seed {SEED}:\n" + "\n".join(wrong)
     output = job.training_output
     assert output is not None
     states = collections.Counter(trial["state"] for trial in output.trials)
-    assert states["SUCCEEDED"] + states["FAILED"] == len(output.trials) == trials, states
+    assert states["SUCCEEDED"] + states["FAILED"] == len(output.trials) == TRIALS, states
     assert output.completed_trial_count == states["SUCCEEDED"]
     for trial in output.trials:
         if trial["state"] == "SUCCEEDED":
@@ -100,9 +102,11 @@ def test_the_books_balance_whatever_is_killed_whenever(engine: LiveEngine) -> No
             assert trial["finalMetric"] == {"trainingStep": "5", "objectiveValue": x + 5}
 
 
-def _begun(engine: LiveEngine) -> bool:
+def _begun(engine: LiveEngine) -> int:
+    """Return how many trials have begun to run."""
     output = engine.job("books").training_output
-    return output is not None and any(t["state"] == "RUNNING" for t in output.trials)
+    trials = output.trials if output is not None else []
+    return sum(trial["state"] != "QUEUED" for trial in trials)
 
 
 def _books(engine: LiveEngine, trials: int) -> list[str]:

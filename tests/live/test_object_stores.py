@@ -336,3 +336,60 @@ def test_what_a_cancelled_job_wrote_is_in_its_bucket(stores: Stores) -> None:
     stores.engine.client.cancel_job(P, "cancelled")
     assert stores.engine.ended("cancelled").state == "CANCELLED"
     wait_until(lambda: stores.names("far", "cancelled/") == ["cancelled/left"], 60)
+
+
+# Measures by an event file in its job directory, and leaves a model there.
+TUNED = """
+    import argparse, pickle, struct, time
+    from pathlib import Path
+    from sklearn.dummy import DummyRegressor
+    from mlengine.runtime.records import write_records
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--job-dir", type=Path)
+    parser.add_argument("--x", type=float)
+    args = parser.parse_args()
+    one = b"\\x0a\\x04loss\\x15" + struct.pack("<f", args.x)
+    summary = b"\\x0a" + bytes([len(one)]) + one
+    event = (b"\\x09" + struct.pack("<d", time.time()) + b"\\x10\\x07"
+             + b"\\x2a" + bytes([len(summary)]) + summary)
+    (args.job_dir / "logs").mkdir(parents=True)
+    write_records(args.job_dir / "logs" / "events.out.tfevents.1", [event])
+    (args.job_dir / "model").mkdir()
+    model = DummyRegressor(strategy="constant", constant=args.x).fit([[0]], [0])
+    (args.job_dir / "model" / "model.pkl").write_bytes(pickle.dumps(model))
+"""
+
+
+def test_trials_leave_their_models_in_the_bucket_and_the_best_is_deployed(
+    stores: Stores, tmp_path: Path
+) -> None:
+    pytest.importorskip("sklearn")
+    engine = stores.engine
+    spec = TrainingInput(
+        python_module="trainer.task", package_uris=[engine.upload_package(TUNED)], region="local",
+        job_dir="gs://away/tuned",
+        hyperparameters={
+            "goal": "MINIMIZE", "hyperparameterMetricTag": "loss", "algorithm": "GRID_SEARCH",
+            "maxTrials": 3, "maxParallelTrials": 2,
+            "params": [{"parameterName": "x", "type": "DISCRETE", "discreteValues": [0.5, 2, 4]}],
+        },
+    )  # fmt: skip
+    engine.client.create_job(P, Job(job_id="tuned", training_input=spec))
+    job = engine.ended("tuned")
+    assert job.state == "SUCCEEDED", (job.error_message, engine.lines("tuned"))
+    assert job.training_output is not None
+    found = {t["trialId"]: t["finalMetric"] for t in job.training_output.trials}
+    values = {"1": 0.5, "2": 2.0, "3": 4.0}
+    assert found == {
+        trial: {"trainingStep": "7", "objectiveValue": value} for trial, value in values.items()
+    }
+    names = [f"tuned/{trial}/{name}" for trial in values
+             for name in ("logs/events.out.tfevents.1", "model/model.pkl")]  # fmt: skip
+    assert stores.names("away", "tuned/") == names
+    mlengine(engine, "models", "create", "tuned", cwd=tmp_path)
+    mlengine(
+        engine, "versions", "create", "v1", "--model", "tuned", "--framework", "scikit-learn",
+        "--from-job", "tuned", cwd=tmp_path,
+    )  # fmt: skip
+    answer = engine.client.predict(P, "tuned", "", b'{"instances": [[1]]}')
+    assert json.loads(answer.body) == {"predictions": [0.5]}
