@@ -122,14 +122,11 @@ def wire(
         lead, backend, runner, deployment, serving, experiments, mirrors, notify, studies,
         sweeps=sweeps, tidy=runtimes.tidy,
     )  # fmt: skip
-    jobs = Jobs(
-        store, kinds, jobs_root, clock=clock, wake=reconciler.wake,
-        admissible=backend.capacity.check, queued=runner.queued,
-    )  # fmt: skip
-    engine = LocalEngine(
-        settings, store, buckets, jobs, models, serving, experiments, runtimes, studies,
-        clock=clock, page_key=shared.page_key(), leading=lead.held,
-    )  # fmt: skip
+    jobs = Jobs(store, kinds, jobs_root, clock=clock, wake=reconciler.wake,
+                admissible=backend.capacity.check, queued=runner.queued)  # fmt: skip
+    engine = LocalEngine(settings, store, buckets, jobs, models, serving, experiments, runtimes,
+                         studies, clock=clock, page_key=shared.page_key(),
+                         leading=lead.held)  # fmt: skip
     closers = [
         jobs.close, runner.close, mirrors.close, backend.close, serving.let_go, deployment.close,
         studies.close, experiments.collect, serving.stop, store.close,
