@@ -14,9 +14,11 @@ from mlengine.core.traffic import (
     ArmReport,
     Comparison,
     Interval,
+    ModelStats,
     ModelTraffic,
     Outcome,
     SampleRatio,
+    VersionStats,
 )
 
 __all__ = ["FakeTraffic"]
@@ -64,6 +66,15 @@ class FakeTraffic:
     def clear_traffic(self, project: str, model_id: str) -> ModelTraffic:
         self.before("clear_traffic")
         return self.set_traffic(project, model_id, ModelTraffic())
+
+    def model_stats(self, project: str, model_id: str) -> ModelStats:
+        self.before("model_stats")
+        one = VersionStats(
+            version="v1", workers=2, requests=12, answers={"200": 10, "503": 1}, in_flight=1,
+            p50_ms=1.5, p99_ms=20.25, mean_ms=2.0,
+        )  # fmt: skip
+        versions = [one, VersionStats(version="v2", requests=1, answers={"400": 1})]
+        return ModelStats(name=self.get_traffic(project, model_id).name, versions=versions)
 
     def compare_versions(
         self, project: str, model_id: str, baseline: str, candidate: str

@@ -10,6 +10,7 @@ from mlengine.core.traffic import (
     AddOutcomesRequest,
     AddOutcomesResponse,
     Comparison,
+    ModelStats,
     ModelTraffic,
     Outcome,
 )
@@ -37,6 +38,10 @@ class HttpTraffic(Calls):
         """Let the default version answer all again."""
         found = self._call("DELETE", _path(project, model_id), safe=True)
         return decode(ModelTraffic, found, at="traffic")
+
+    def model_stats(self, project: str, model_id: str) -> ModelStats:
+        """Tell what the gateway has counted of each version since it started."""
+        return self._get(ModelStats, "/api" + v1(model_name, project, model_id) + "/stats")
 
     def compare_versions(
         self, project: str, model_id: str, baseline: str, candidate: str

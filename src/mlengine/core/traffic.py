@@ -15,9 +15,11 @@ __all__ = [
     "ArmReport",
     "Comparison",
     "Interval",
+    "ModelStats",
     "ModelTraffic",
     "Outcome",
     "SampleRatio",
+    "VersionStats",
 ]
 
 
@@ -40,6 +42,34 @@ class ModelTraffic(Resource):
     etag: str = ""
     update_time: str = ""
     period: int = 0
+
+
+class VersionStats(Resource):
+    """What the gateway has counted of one version since it started.
+
+    Attributes:
+        workers: Those that are up; none while it sleeps.
+        answers: HTTP status → answers.
+        in_flight: Predictions that are not answered yet, `held` of which wait for it to wake.
+        p50_ms: Half of the workers' answers took no longer, in milliseconds, at the gateway.
+    """
+
+    version: str = ""
+    workers: int = 0
+    requests: Int64 = 0
+    answers: dict[str, int] = {}
+    in_flight: int = 0
+    held: int = 0
+    p50_ms: float | None = None
+    p99_ms: float | None = None
+    mean_ms: float | None = None
+
+
+class ModelStats(Resource):
+    """How the versions of a model are asked and answer; those never asked are left out."""
+
+    name: str = ""
+    versions: list[VersionStats] = []
 
 
 class Outcome(Resource):

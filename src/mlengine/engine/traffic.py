@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mlengine.core.names import check_project
-from mlengine.core.traffic import AddOutcomesResponse, Comparison, ModelTraffic, Outcome
+from mlengine.core.names import check_project, model_name
+from mlengine.core.traffic import AddOutcomesResponse, Comparison, ModelStats, ModelTraffic, Outcome
+from mlengine.engine.settings import Settings
 from mlengine.engine.trafficverbs import TrafficVerbs
 from mlengine.models.registry import Models
+from mlengine.prediction.control import GatewayControl
 from mlengine.prediction.experiments import Experiments
+from mlengine.prediction.stats import stats_of
 
 __all__ = ["LocalTraffic"]
 
@@ -18,6 +21,7 @@ class LocalTraffic:
 
     _models: Models
     _experiments: Experiments
+    _settings: Settings
 
     def get_traffic(self, project: str, model_id: str) -> ModelTraffic:
         return self._experiments.get(*self._known(project, model_id))
@@ -27,6 +31,10 @@ class LocalTraffic:
 
     def clear_traffic(self, project: str, model_id: str) -> ModelTraffic:
         return self._experiments.clear(*self._known(project, model_id))
+
+    def model_stats(self, project: str, model_id: str) -> ModelStats:
+        name = model_name(*self._known(project, model_id))
+        return stats_of(name, GatewayControl(self._settings.run).stats())
 
     def compare_versions(
         self, project: str, model_id: str, baseline: str, candidate: str

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from mlengine.core.traffic import AddOutcomesResponse, Comparison, ModelTraffic, Outcome
+from mlengine.core.traffic import AddOutcomesResponse, Comparison, ModelStats, ModelTraffic, Outcome
 
 __all__ = ["TrafficVerbs"]
 
@@ -20,6 +20,10 @@ class TrafficVerbs(Protocol):
 
     def clear_traffic(self, project: str, model_id: str) -> ModelTraffic:
         """Let the default version answer all of them again."""
+        ...
+
+    def model_stats(self, project: str, model_id: str) -> ModelStats:
+        """Tell what the gateway has counted of each version since it started."""
         ...
 
     def compare_versions(

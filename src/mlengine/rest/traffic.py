@@ -28,6 +28,11 @@ def _clear(call: Call) -> Answer:
     return call.engine.clear_traffic(call.project, call.ids["model"])
 
 
+def _stats(call: Call) -> Answer:
+    """Tell what the gateway has counted of each version since it started."""
+    return call.engine.model_stats(call.project, call.ids["model"])
+
+
 def _compare(call: Call) -> Answer:
     """Compare the versions `baseline` and `candidate` by what the newest experiment has brought."""
     baseline, candidate = call.query.get("baseline", ""), call.query.get("candidate", "")
@@ -68,6 +73,15 @@ ROUTES: tuple[Route, ...] = (
         verb="clear_traffic",
         run=_clear,
         response="ModelTraffic",
+    ),
+    Route(
+        id="engine.models.stats.get",
+        method="GET",
+        path=_MODEL + "/stats",
+        access=Access.TOKEN,
+        verb="model_stats",
+        run=_stats,
+        response="ModelStats",
     ),
     Route(
         id="engine.models.traffic.compare",

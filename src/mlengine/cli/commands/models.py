@@ -26,6 +26,9 @@ models = Group(
         "compare": Branch(
             "mlengine.cli.commands.traffic:compare", "Compare two versions by their answers."
         ),
+        "stats": Branch(
+            "mlengine.cli.commands.model_stats:stats", "Show how versions are asked and answer."
+        ),
         "outcome": Branch(
             "mlengine.cli.commands.traffic:outcome", "Say what became of a prediction."
         ),
