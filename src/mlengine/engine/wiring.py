@@ -174,8 +174,12 @@ def _reconciler(
             lead.only(studies.resume),
             serving.tick,
         ],
-        [*map(lead.only, [runner.expire_waiting, *sweeps]), serving.record_use,
-         experiments.collect, tidy],
+        [
+            *map(lead.only, [runner.expire_waiting, *sweeps]),
+            serving.record_use,
+            experiments.collect,
+            tidy,
+        ],
         notify_socket=notify,
     )
     return reconciler
