@@ -7,6 +7,9 @@
 llhttp refuses what two servers might read differently (both lengths, bare LF, folded lines,
 chunk tricks). Whatever is refused ends the connection, so nothing after it is taken for a request.
 Requests that were sent ahead wait; the reading stops until their turn.
+
+Long because a connection is one machine: its two ways of reading, its deadlines and the order of
+its answers all decide by the same few facts.
 """
 
 from __future__ import annotations
