@@ -40,7 +40,7 @@ def fitted(words: str, room: float, size: int = SIZE) -> str:
 
     Example:
         >>> fitted("first-layer-size", 80.0)
-        'first-…-size'
+        'first-…r-size'
     """
     if width(words, size) <= room:
         return words
