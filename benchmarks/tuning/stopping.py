@@ -6,12 +6,15 @@ winner is the trial with the best loss it ever reported, and its worth the best 
 whole training of the same configuration: who keeps the best checkpoint gets that. Worth is in
 points: 100 is the best configuration of the task, 0 the median one. Intervals are of 90 %, from a
 bootstrap over studies.
+
+What was trained is kept (`--cache`); another `--seed` trains other configurations.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import random
 import statistics
 import sys
@@ -20,10 +23,11 @@ from pathlib import Path
 
 import msgspec
 
-from benchmarks.tuning.curves import TASKS, Config, make
+from benchmarks.tuning.curves import TASKS, Config, kept
 from mlengine.tuning.problem import Goal
 from mlengine.tuning.stopping import POLICIES, Curve, Policy, Reading, open_policy
 
+_CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
 TARGET_EPOCHS = 0.5
 TOLERANCE = 1.0
 """Points of worth that count as the same quality."""
@@ -39,14 +43,17 @@ def main() -> int:
     parser.add_argument("--epochs", type=int, default=54)
     parser.add_argument("--parallel", type=int, default=4)
     parser.add_argument("--configs", type=int, default=90, help="that studies draw theirs from")
+    parser.add_argument("--seed", type=int, default=0, help="of configurations and studies")
     parser.add_argument("--tasks", nargs="+", choices=list(TASKS), default=list(TASKS))
+    parser.add_argument("--cache", type=Path, default=_CACHE / "mlengine-bench" / "curves",
+                        help="folder of trained curves")  # fmt: skip
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
     options = parser.parse_args()
     print("| task | policy | epochs | worth against none (90 %) | the same winner |")
     print("| --- | --- | --- | --- | --- |")
     figures: dict[str, dict[str, list[float]]] = {}
     for task in options.tasks:
-        configs = make(task, options.configs, options.epochs)
+        configs = kept(task, options.configs, options.epochs, options.seed, options.cache)
         found = _task(configs, options)
         for policy, (epochs, worth, low, high, same) in found.items():
             print(
@@ -72,7 +79,8 @@ def _task(
         policy = open_policy(name)
         shares, differences, same = [], [], 0
         for study in range(options.studies):
-            order = random.Random(study).sample(range(len(configs)), options.trials)
+            source = random.Random(f"{options.seed}/{study}")
+            order = source.sample(range(len(configs)), options.trials)
             drawn = [configs[i] for i in order]
             winner, spent = simulate(drawn, policy, options.parallel)
             whole, all_epochs = simulate(drawn, None, options.parallel)
