@@ -77,7 +77,7 @@ class WarmWorkers:
 
     def close(self) -> None:
         """End all zygotes; what they forked goes on."""
-        self._zygotes.close()
+        self._zygotes.close(kill=True)
 
     def _kind(
         self, artifact: Path, framework: str, python: str, env: Mapping[str, str]

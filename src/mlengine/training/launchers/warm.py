@@ -194,12 +194,16 @@ class WarmInterpreters:
             self._reap()
             return not self._leaving
 
-    def close(self) -> None:
-        """End all zygotes, and have no more: who waits for one waits no longer."""
+    def close(self, *, kill: bool = False) -> None:
+        """End all zygotes, and have no more: who waits for one waits no longer.
+
+        Args:
+            kill: At once, also one that is importing; what it forked goes on all the same.
+        """
         with self._guard:
             self._limit = 0
             for key in list(self._zygotes):
-                self._let_go(key)
+                self._let_go(key, kill=kill)
 
     def _ready(self, kind: Kind) -> _Zygote | None:
         self._reap()
