@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-import socket
+import random
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from benchmarks.prediction.fuzz import Fuzz
 from tests.fakes.gateway import PREDICT, TOKEN, VERSION, Caller, Door, head, open_door
 from tests.waiting import wait_until
 
@@ -470,25 +472,9 @@ def test_an_answer_is_not_lost_when_the_caller_still_sends(door: Door) -> None:
 
 
 def test_random_bytes_never_end_the_gateway(door: Door) -> None:
-    import random
-
-    dice = random.Random(8)
-    seeds = [*SMUGGLED.values(), head("POST", PREDICT, length=len(BODY)) + BODY]
-    for _ in range(300):
-        data = bytearray(dice.choice(seeds))
-        for _ in range(dice.randint(1, 5)):
-            data[dice.randrange(len(data))] = dice.randrange(256)
-        with door.connect() as caller:
-            caller.send(bytes(data))
-            caller.socket.shutdown(socket.SHUT_WR)
-            said = b"".join(iter(lambda c=caller: _read(c), b""))
-            assert b"HTTP/1.1 500" not in said, bytes(data)
+    fuzz = Fuzz(door.info.port, PREDICT, TOKEN, random.Random(8), evil=list(SMUGGLED.values()))
+    asyncio.run(fuzz.run(600, 8))
+    assert fuzz.problem == ""
+    assert fuzz.statuses["200"] and fuzz.statuses["400"]
     answer = door.ask("POST", PREDICT, BODY)
     assert json.loads(answer.body) == {"predictions": [1, 2]}
-
-
-def _read(caller: Caller) -> bytes:
-    try:
-        return caller.socket.recv(1 << 16)
-    except ConnectionResetError:
-        return b""
