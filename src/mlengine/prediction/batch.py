@@ -153,7 +153,7 @@ class BatchJobs:
             **_fixed_plan(spec, folder),
         }
         (folder / "batch.json").write_text(json.dumps(plan))
-        written = [plan[name] for name in ("output_dir", "progress")]
+        written = [plan[name] for name in ("output_dir", "progress", "shards_dir")]
         return self._attempt(record, folder, [str(artifact), *inputs, *written])
 
     def _attempt(self, record: JobRecord, folder: Path, places: list[str]) -> AttemptSpec:
@@ -283,4 +283,5 @@ def _fixed_plan(spec: PredictionInput, folder: Path) -> dict[str, Any]:
         "output_format": "CSV" if spec.output_data_format == "CSV" else "JSON",
         "batch_size": spec.batch_size or DEFAULT_BATCH_SIZE,
         "progress": str(folder / "progress.json"),
+        "shards_dir": str(folder.parent / "shards"),  # the next attempt goes on with them
     }

@@ -32,7 +32,7 @@ from mlengine.runtime.answerer import DEFAULT_MAX_BATCH_SIZE, Answerer
 from mlengine.runtime.answers import Answer, error_answer
 from mlengine.runtime.callframe import CALL, MAX_WORDS_BYTES
 from mlengine.runtime.frames import PING, PREDICT, STATS, Frame, FrameReader, frame_head
-from mlengine.runtime.frameworks import load
+from mlengine.runtime.opening import open_model
 from mlengine.runtime.prediction_error import PredictionError
 
 __all__ = ["LOAD_FAILED", "Server", "main"]
@@ -56,14 +56,10 @@ def main(argv: list[str]) -> int:
     spec = json.loads((worker_dir / "spec.json").read_bytes())
     started_s = time.monotonic()
     try:
-        model = load(
-            Path(spec["artifact"]),
-            framework=spec.get("framework", ""),
-            signature_name=spec.get("signature_name", ""),
-            where=spec.get("artifact_uri", ""),
-        )
+        opened = open_model(spec)
         answerer = Answerer(
-            model,
+            opened.model,
+            shortcut=opened.shortcut,
             max_batch_size=spec.get("max_batch_size") or DEFAULT_MAX_BATCH_SIZE,
             deadline_s=spec.get("batch_deadline_ms", 0) / 1000,
             max_answer_bytes=spec.get("max_answer_bytes") or _DEFAULT_MAX_ANSWER_BYTES,
@@ -77,10 +73,12 @@ def main(argv: list[str]) -> int:
         return _report_failure(worker_dir, error)
     gc.collect()
     gc.freeze()  # the model lives as long as the process: never walk it again
-    about = {"pid": os.getpid(), "load_s": round(time.monotonic() - started_s, 3)}
-    for warning in model.describe()["warnings"]:
+    about: dict[str, Any] = {"pid": os.getpid(), "load_s": round(time.monotonic() - started_s, 3)}
+    for warning in opened.about["warnings"]:
         print(f"WARNING: {warning}", file=sys.stderr)
-    process.write_json(worker_dir / "ready.json", {**about, **model.describe()})
+    print(f"Answers are given this way: {opened.about['way']}", file=sys.stderr)
+    about |= opened.about
+    process.write_json(worker_dir / "ready.json", about)
     server.run()
     return 0
 

@@ -18,6 +18,7 @@ from mlengine.runtime import batch
 from mlengine.runtime.batch_input import Row
 from mlengine.runtime.batch_output import BatchOutput
 from mlengine.runtime.records import write_records
+from tests.waiting import wait_until
 
 RESULTS = "prediction.results-00000-of-00001"
 ERRORS = "prediction.errors-00000-of-00001"
@@ -173,3 +174,80 @@ def test_statistics_of_endless_messages_are_bounded(tmp_path: Path) -> None:
     assert len(stats) == 1001
     assert stats[-1] == "('(other errors)', 2000)"
     assert len((tmp_path / ERRORS).read_text().splitlines()) == 3000
+
+
+def _shards(tmp_path: Path, **more: Any) -> BatchOutput:
+    return BatchOutput(
+        tmp_path / "out", as_csv=False, shards=tmp_path / "shards", shard_rows=4, **more
+    )
+
+
+def _break_off(tmp_path: Path, rows: int) -> None:
+    """Write rows in batches of two, every fifth as an error, and die."""
+    with pytest.raises(KeyboardInterrupt), _shards(tmp_path, plan="a") as output:
+        _fill(output, rows)
+        raise KeyboardInterrupt
+
+
+def _fill(output: BatchOutput, rows: int) -> None:
+    for start in range(output.finished_rows, rows, 2):
+        for row in _rows(rows)[start : start + 2]:
+            if row.index % 5 == 4:
+                output.add_error(row, "fifth")
+            else:
+                output.add(row, row.index)
+        output.end_batch(min(2, rows - start))
+
+
+@pytest.mark.parametrize("broken_at", [0, 2, 4, 10, 19])
+def test_whole_shards_are_not_written_again_and_counts_add_up(
+    tmp_path: Path, broken_at: int
+) -> None:
+    _break_off(tmp_path, broken_at)
+    with _shards(tmp_path, plan="a") as output:
+        assert output.finished_rows == broken_at // 4 * 4
+        _fill(output, 23)
+    assert lines(tmp_path, RESULTS) == [i for i in range(23) if i % 5 != 4]
+    assert [e["index"] for e in lines(tmp_path, ERRORS)] == [4, 9, 14, 19]
+    assert (output.prediction_count, output.error_count) == (19, 4)
+    assert (tmp_path / "out" / STATS).read_text() == "('fifth', 4)\n"
+    assert not (tmp_path / "shards").exists()
+
+
+def test_shards_of_something_else_are_thrown_away(tmp_path: Path) -> None:
+    _break_off(tmp_path, 10)
+    with _shards(tmp_path, plan="b") as output:
+        assert output.finished_rows == 0
+        _fill(output, 3)
+    assert lines(tmp_path, RESULTS) == [0, 1, 2]
+
+
+def test_a_killed_run_goes_on_behind_its_last_whole_shard(tmp_path: Path, iris_model: Path) -> None:
+    from sklearn.datasets import load_iris
+
+    rows = load_iris().data.tolist() * 40
+    model = tmp_path / "model"
+    model.mkdir()
+    (model / "model.pkl").write_bytes((iris_model / "model.joblib").read_bytes())
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    spec = {"shards_dir": str(tmp_path / "shards"), "shard_rows": 64, "batch_size": 64}
+    whole = run(tmp_path, model, [tmp_path / "rows.jsonl"], **spec)
+    assert whole.returncode == 0, whole.stderr
+    expected = (tmp_path / "out" / RESULTS).read_bytes()
+    (tmp_path / "out" / RESULTS).unlink()
+    (tmp_path / "progress.json").unlink()
+    killed = subprocess.Popen(
+        [sys.executable, "-m", "mlengine.runtime.batch", str(tmp_path / "spec.json")],
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    done = tmp_path / "shards" / "00002.json"
+    wait_until(lambda: done.exists() or killed.poll() is not None, timeout_s=60)
+    killed.kill()
+    killed.wait()
+    kept = len(list((tmp_path / "shards").glob("*.json")))  # 0 if it was done before the kill
+    again = run(tmp_path, model, [tmp_path / "rows.jsonl"], **spec)
+    assert again.returncode == 0, again.stderr
+    assert (f"{kept * 64} rows were done before" in again.stderr) == (kept > 0)
+    assert (tmp_path / "out" / RESULTS).read_bytes() == expected
+    counts = json.loads((tmp_path / "progress.json").read_text())
+    assert counts == {"prediction_count": len(rows), "error_count": 0}

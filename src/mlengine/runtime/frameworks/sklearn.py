@@ -37,6 +37,15 @@ class SklearnModel:
         # A list has no column names and needs none: its columns are in training order.
         python_warnings.filterwarnings("ignore", message="X does not have valid feature names")
 
+    @property
+    def estimator(self) -> Any:
+        return self._estimator
+
+    @property
+    def wants_table(self) -> bool:
+        """A part of it finds columns by name."""
+        return self._wants_table
+
     def predict(self, instances: list[Any], **kwargs: Any) -> list[Any]:
         kwargs.pop("signature_name", None)  # TensorFlow's; clients send it to every model
         rows = self._arrange(instances)

@@ -62,6 +62,10 @@ class BoosterModel:
         self._types = booster.feature_types
         booster.set_param({"nthread": 1})  # a few rows at a time: threads would only wait
 
+    @property
+    def booster(self) -> Any:
+        return self._booster
+
     def predict(self, instances: list[Any], **kwargs: Any) -> list[Any]:
         kwargs.pop("signature_name", None)  # TensorFlow's; clients send it to every model
         import xgboost

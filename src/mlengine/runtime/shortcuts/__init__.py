@@ -9,9 +9,17 @@ golden rows and on random ones; whatever it does not understand goes the general
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-__all__ = ["Shortcut"]
+if TYPE_CHECKING:
+    from mlengine.runtime.frameworks import Model
+    from mlengine.runtime.shortcuts.kernel import Kernel
+
+__all__ = ["Opening", "Shortcut", "open_shortcut"]
+
+_SINGLES_OF_PRODUCTS = 128
+_SINGLES_OF_TREES = 24
+_SINGLES_OF_TENSORS = 32
 
 
 class Shortcut(Protocol):
@@ -22,11 +30,88 @@ class Shortcut(Protocol):
        width, JSON that is not strict. It never raises.
     2. `count` is the number of instances in what `read` returned.
     3. `answer` takes what `read` returned for several requests and returns the JSON body of each
-       answer, in their order: the very bytes of the general way. None stands for a request that is
-       to go the general way, an answer that JSON cannot carry, say. It never raises but
-       `MemoryError`.
+       answer, in their order: the very bytes of the general way (`tensors` says what of floats).
+       None stands for a request that is to go the general way, an answer that JSON cannot carry,
+       say. It never raises but `MemoryError`.
     """
 
     def read(self, body: bytes) -> Any | None: ...
     def count(self, asked: Any) -> int: ...
     def answer(self, asked: Sequence[Any]) -> list[bytes | None]: ...
+
+
+class Opening(NamedTuple):
+    """A model's shortcut, if it has one, and a line that says which way it answers and why."""
+
+    shortcut: Shortcut | None
+    way: str
+
+
+def open_shortcut(model: Model, golden: Sequence[Any] = ()) -> Opening:
+    """Look for a shortcut and prove it. Never raises but `MemoryError`.
+
+    Args:
+        model: As loaded.
+        golden: Instances that came with the model; none will do.
+    """
+    try:
+        return _open(model, golden)
+    except MemoryError:
+        raise
+    except ModuleNotFoundError as error:
+        return Opening(None, f"general: {error.name} is not installed in this environment")
+    except Exception as error:  # a library of another version may lack anything
+        return Opening(None, f"general: {str(error) or type(error).__name__}")
+
+
+def _open(model: Model, golden: Sequence[Any]) -> Opening:
+    from mlengine.runtime.frameworks.signatures import TensorModel
+
+    if isinstance(model, TensorModel):
+        return _open_tensors(model, golden)
+    from mlengine.runtime.shortcuts import proof
+    from mlengine.runtime.shortcuts.rows import Rows
+
+    kernel = _kernel(model)
+    shortcut = Rows(kernel, model.describe()["inputs"])
+    singles = _SINGLES_OF_TREES if kernel.rowwise else _SINGLES_OF_PRODUCTS
+    drawn = proof.drawn_rows(kernel)
+    found = proof.prove(model, shortcut, drawn, golden=golden, singles=singles)
+    if found.problem:
+        return Opening(None, f"general: the direct way of {kernel.name} differs: {found.problem}")
+    return Opening(shortcut, f"direct: {kernel.name}, equal on {len(drawn)} rows")
+
+
+def _open_tensors(model: Any, golden: Sequence[Any]) -> Opening:
+    from mlengine.runtime.shortcuts import proof
+    from mlengine.runtime.shortcuts.tensors import TOLERANCE, Tensors
+
+    for together in (True, False):
+        shortcut = Tensors(model, together=together)
+        found = proof.prove(
+            model, shortcut, proof.drawn_values(shortcut.inputs), golden=golden,
+            singles=_SINGLES_OF_TENSORS, tolerance=TOLERANCE if together else 0.0,
+        )  # fmt: skip
+        if not found.problem:
+            company = "callers together" if together else "each caller alone"
+            return Opening(
+                shortcut, f"direct: tensors, {company}, floats within {found.largest:.1g}"
+            )
+    return Opening(None, f"general: the direct way of tensors differs: {found.problem}")
+
+
+def _kernel(model: Model) -> Kernel:
+    from mlengine.runtime.frameworks.sklearn import SklearnModel
+    from mlengine.runtime.frameworks.xgboost import BoosterModel
+    from mlengine.runtime.shortcuts import sklearn, xgboost
+    from mlengine.runtime.shortcuts.kernel import NoKernel
+
+    if isinstance(model, BoosterModel):
+        return xgboost.kernel(model.booster)
+    if not isinstance(model, SklearnModel):
+        raise NoKernel(f"{type(model).__name__} has no direct way")
+    if model.wants_table:
+        raise NoKernel("the model selects columns of a table")
+    if type(model.estimator).__module__.startswith("xgboost"):
+        return xgboost.kernel(model.estimator)
+    return sklearn.kernel(model.estimator)

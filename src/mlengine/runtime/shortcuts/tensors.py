@@ -1,0 +1,155 @@
+"""TensorFlow, Keras and ONNX models: the rows of many callers in one call of the model.
+
+The decoder is made from the model's own inputs, so that a body is either exactly what the model
+takes or goes the general way. A neural network multiplies matrices, and the library rounds the
+sum of a row differently when other rows stand beside it; it does so among the rows of one caller
+already. Floats are therefore the general way's within `TOLERANCE`; whole numbers and texts are its.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import msgspec
+import numpy as np
+
+from mlengine.runtime.frameworks.signatures import TensorModel, signature_of
+from mlengine.runtime.frameworks.tensors import TensorSpec, rows
+from mlengine.runtime.shortcuts import Shortcut
+from mlengine.runtime.shortcuts.kernel import NoKernel
+from mlengine.runtime.strictjson import dumps
+
+__all__ = ["TOLERANCE", "Tensors"]
+
+TOLERANCE = 1e-5
+"""Largest difference of two floats, relative to the larger one or to 1."""
+
+_EXACT = 2.0**53  # beyond it, integers and floats of JSON are no longer the same numbers
+_MAX_BOUND = 2**53 - 1
+
+
+class Tensors:
+    """The shortcut of a model of named tensors.
+
+    Args:
+        model: The loaded model.
+        together: All requests are one call; otherwise each has its own.
+
+    Raises:
+        NoKernel: An input has no fixed shape, or a type that is not plain JSON.
+    """
+
+    def __init__(self, model: TensorModel, *, together: bool = True) -> None:
+        signature = signature_of(model)  # type: ignore[arg-type]  # it is a Model as well
+        self.inputs = signature.inputs
+        if not self.inputs:
+            raise NoKernel("the model has no inputs")
+        self._model = model
+        self._signature = signature.name
+        self._together = together
+        self._single = len(self.inputs) == 1
+        values = [_value_type(spec) for spec in self.inputs]
+        self._decode_bare = _decoder(values[0]) if self._single else None
+        self._decode_objects = _decoder(_object_type(self.inputs, values))
+
+    def read(self, body: bytes) -> Any | None:
+        objects = not self._single or body.count(b"{", 0, 64) > 1
+        decode = self._decode_objects if objects else self._decode_bare
+        assert decode is not None
+        try:
+            instances = decode(body).instances
+        except (msgspec.MsgspecError, ValueError, RecursionError):
+            return None
+        if not instances:
+            return None
+        keys = 1 + len(instances) * len(self.inputs) if objects else 1
+        if body.count(b":") != keys:  # a key given twice, or a text with a colon
+            return None
+        return [msgspec.structs.astuple(row) for row in instances] if objects else (
+            [(value,) for value in instances]
+        )  # fmt: skip
+
+    def count(self, asked: Any) -> int:
+        return len(asked)
+
+    def answer(self, asked: Sequence[Any]) -> list[bytes | None]:
+        if self._together or len(asked) == 1:
+            return self._answer(asked)
+        return [answer for one in asked for answer in self._answer([one])]
+
+    def _answer(self, asked: Sequence[Any]) -> list[bytes | None]:
+        instances = asked[0] if len(asked) == 1 else [row for rows_ in asked for row in rows_]
+        try:
+            columns = {
+                spec.name: _column(values, spec)
+                for spec, values in zip(self.inputs, zip(*instances, strict=True), strict=True)
+            }
+            outputs = self._model.run(columns, signature_name=self._signature)
+            predictions = rows(outputs, count=len(instances))
+            answers: list[bytes | None] = []
+            end = 0
+            for one in asked:
+                start, end = end, end + len(one)
+                answers.append(dumps({"predictions": predictions[start:end]}))
+        except MemoryError:
+            raise
+        except Exception:  # the general way finds whose instance it is
+            return [None] * len(asked)
+        return answers
+
+
+def _column(values: tuple[Any, ...], spec: TensorSpec) -> np.ndarray:
+    if spec.dtype == "string":
+        column = np.array(values, dtype=object)
+    elif spec.dtype.startswith("float"):
+        exact = np.array(values, dtype=np.float64)
+        if not (np.abs(exact) < _EXACT).all():
+            raise OverflowError(spec.name)
+        with np.errstate(over="raise"):
+            column = exact.astype(spec.dtype)
+    else:
+        column = np.array(values, dtype=spec.dtype)
+    if spec.shape is not None and len(spec.shape) == 2 and spec.shape[1] == 1:
+        return column[:, np.newaxis]
+    return column
+
+
+def _value_type(spec: TensorSpec) -> Any:
+    """Return what `msgspec` is to expect of one value of an input."""
+    if spec.shape is None or spec.shape[0] is not None:
+        raise NoKernel(f"the input {spec.name!r} has a batch of its own size")
+    if spec.dtype == "string":
+        kind: Any = str
+    elif spec.dtype == "bool":
+        kind = bool
+    elif spec.dtype in ("float32", "float64"):
+        kind = float
+    elif spec.dtype in ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"):
+        info = np.iinfo(spec.dtype)
+        low, high = max(int(info.min), -_MAX_BOUND), min(int(info.max), _MAX_BOUND)
+        kind = Annotated[int, msgspec.Meta(ge=low, le=high)]
+    else:
+        raise NoKernel(f"the input {spec.name!r} is of the type {spec.dtype}")
+    inner = spec.shape[1:]
+    if inner == (1,):
+        return kind  # a bare value; [value] goes the general way
+    for size in reversed(inner):
+        if not size:
+            raise NoKernel(f"the input {spec.name!r} has no fixed shape")
+        kind = Annotated[list[kind], msgspec.Meta(min_length=size, max_length=size)]
+    return kind
+
+
+def _object_type(inputs: Sequence[TensorSpec], values: Sequence[Any]) -> Any:
+    fields = [(f"c{index}", value) for index, value in enumerate(values)]
+    wire = {f"c{index}": spec.name for index, spec in enumerate(inputs)}
+    return msgspec.defstruct("Row", fields, rename=wire, forbid_unknown_fields=True, gc=False)
+
+
+def _decoder(instance: Any) -> Any:
+    body = msgspec.defstruct("Body", [("instances", list[instance])], forbid_unknown_fields=True)
+    return msgspec.json.Decoder(body).decode
+
+
+_: type[Shortcut] = Tensors
