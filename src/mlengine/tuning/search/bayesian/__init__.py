@@ -8,6 +8,7 @@ next; several at once are chosen one after the other, each as if those before it
     features              a space as columns of numbers
     outcomes              values bent until they are about normal
     kernel, process, fit  the Gaussian process
+    descent               the way down, of fits and climbs
     feasibility           where trials fail
     acquisition           what a belief is worth
     belief                all of these, of one history
@@ -38,6 +39,7 @@ Array = NDArray[np.float64]
 
 _LEAST_DESIGN, _MOST_DESIGN = 4, 9
 _WIDE, _NEAR, _STARTS = 600, 600, 5  # candidates anywhere, near to good points, climbed from
+_LARGE = 200  # a model of more trials is asked of half as many candidates
 _POLISHED = 0.1  # in a box smaller than this, the least improvement counts
 
 
@@ -118,10 +120,13 @@ class BayesianSearch:
         """Return the row and point of the highest worth that is not taken; `order` in its call."""
         reach = reach_after(belief.stale + order)
         belief.bold = reach is None or reach >= _POLISHED
+        part = 2 if belief.size > _LARGE else 1
         if reach is None:
-            pool, box = candidates(features, belief.incumbents, _WIDE, _NEAR, source)
+            pool, box = candidates(
+                features, belief.incumbents, _WIDE // part, _NEAR // part, source
+            )
         else:
-            pool, box = nearby(features, belief.incumbents[0], reach, _WIDE, source)
+            pool, box = nearby(features, belief.incumbents[0], reach, _WIDE // part, source)
         worth = belief(pool)
         ranked = pool[np.argsort(-worth, kind="stable")]
         top = climb(features, belief, ranked[:_STARTS], box)

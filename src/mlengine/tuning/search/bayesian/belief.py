@@ -11,12 +11,17 @@ thousands lie close together, that is a local model of where the search is at wo
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mlengine.tuning.search.bayesian.acquisition import log_improvement, log_improvement_slopes
+from mlengine.tuning.search.bayesian.acquisition import (
+    log_improvement,
+    log_improvement_slopes,
+    log_news,
+)
 from mlengine.tuning.search.bayesian.feasibility import Feasibility
 from mlengine.tuning.search.bayesian.features import Features
 from mlengine.tuning.search.bayesian.fit import fit
@@ -45,6 +50,7 @@ class Belief:
     Attributes:
         flat: All costs are equal: there is nothing to model.
         incumbents: Rows of the points of which the best is believed, best first.
+        size: How many trials it rests on.
         stale: How many trials have ended since the first that was about as good as the best.
         bold: Whether an improvement must be worth mentioning (Lizotte 2008): without that, a search
             that has come to the ground of one valley never looks for another.
@@ -58,7 +64,6 @@ class Belief:
         self.flat = not any(outcomes.bent.any() for outcomes in self._outcomes)
         if self.flat:
             return
-        rows = features.rows([tried.point for tried in ended])
         noise = np.zeros(len(ended))
         if len(metrics) == 1:
             costs = self._outcomes[0].bent
@@ -67,19 +72,24 @@ class Belief:
             )
         else:
             costs = scalarised(np.column_stack([o.bent for o in self._outcomes]), source)
-        chosen = _chosen(costs, _FIT_LIMIT)
-        shape = fit(features, rows[chosen], costs[chosen], noise[chosen], source)
         chosen = _chosen(costs, _MODEL_LIMIT)
-        self._process = Process(features, shape, rows[chosen], costs[chosen], noise[chosen])
-        believed, _ = self._process.believe(rows[chosen])
+        rows = features.rows([ended[i].point for i in chosen])
+        kept, noise = costs[chosen], noise[chosen]
+        learnt = _chosen(kept, _FIT_LIMIT)
+        shape = fit(features, rows[learnt], kept[learnt], noise[learnt])
+        self._process = Process(features, shape, rows, kept, noise)
+        self._luck = math.exp(shape.noise)
+        believed, _ = self._process.believe(rows)
         self._best = float(believed.min())
-        self.incumbents = rows[chosen][np.argsort(believed, kind="stable")[:_INCUMBENTS]]
+        self.incumbents = rows[np.argsort(believed, kind="stable")[:_INCUMBENTS]]
         failed = [t.point for t in past.trials if not t.pending and not finite(t, len(metrics))]
         self._feasibility: Feasibility | None = None
         if failed:
             bad = features.rows(failed[-_FAILED_LIMIT:])
-            self._feasibility = Feasibility(features, rows[-_FAILED_LIMIT:], bad)
+            good = features.rows([tried.point for tried in ended[-_FAILED_LIMIT:]])
+            self._feasibility = Feasibility(features, good, bad)
             self._process = self._process.given(bad, np.full(len(bad), costs.max()))
+        self.size = len(rows)
         self.stale = len(ended) - 1 - int(np.argmax(costs <= costs.min() + _MARGIN))
         self.bold = True
 
@@ -94,7 +104,9 @@ class Belief:
 
     def __call__(self, rows: Array) -> Array:
         """Return what `rows` are worth."""
-        worth = log_improvement(*self._process.believe(rows), self._goal())
+        mean, deviation = self._process.believe(rows)
+        worth: Array = log_improvement(mean, deviation, self._goal())
+        worth += log_news(deviation, self._luck)[0]
         return worth + self._feasibility.log_share(rows) if self._feasibility else worth
 
     def slopes(self, rows: Array) -> tuple[Array, Array]:
@@ -102,6 +114,8 @@ class Belief:
         mean, deviation, mean_slope, deviation_slope = self._process.slopes(rows)
         worth = log_improvement(mean, deviation, self._goal())
         by_mean, by_deviation = log_improvement_slopes(mean, deviation, self._goal())
+        news, by_news = log_news(deviation, self._luck)
+        worth, by_deviation = worth + news, by_deviation + by_news
         slope = by_mean[:, None] * mean_slope + by_deviation[:, None] * deviation_slope
         if self._feasibility:
             likely, likely_slope = self._feasibility.slopes(rows)

@@ -1,67 +1,74 @@
 """How a process comes by its kernel: the parameters of highest posterior density.
 
-By L-BFGS from the prior's middle and from random starts, with gradients in closed form (Rasmussen
-& Williams, 2006, §5.4.1). The prior of the lengths grows with the number of parameters (Hvarfner et
-al., ICML 2024), so that a process in many dimensions does not take every point for an island.
+By L-BFGS from the prior's middle, and while there are few trials from a random start too, with
+gradients in closed form (Rasmussen & Williams, 2006, §5.4.1). The prior of the lengths grows with
+the number of parameters (Hvarfner et al., ICML 2024), so that a process in many dimensions does not
+take every point for an island. That of the noise is wide: metrics are exact, or as noisy as large.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.linalg import lapack
-from scipy.optimize import minimize
 
+from mlengine.tuning.search.bayesian.descent import descend
 from mlengine.tuning.search.bayesian.features import Features
-from mlengine.tuning.search.bayesian.kernel import EDGE, JITTER, ROOT5, Array, squares
+from mlengine.tuning.search.bayesian.kernel import (
+    EDGE,
+    JITTER,
+    ROOT5,
+    Array,
+    alone,
+    spans,
+    squares,
+)
 from mlengine.tuning.search.bayesian.process import Shape
 
 __all__ = ["fit"]
 
 # Priors, of logarithms: mean and standard deviation. A category's length is longer: any two of its
 # values are one apart, and what a choice is good for is much the same whatever else is chosen.
-_LENGTH_MEAN, _CHOICE_MEAN, _LENGTH_SD = -1.5, -0.5, 1.0
-_NOISE_MEAN, _NOISE_SD = math.log(1e-3), 2.0
-_BEND_SD, _SCALE_SD, _MEAN_SD = 0.5, 1.0, 1.0
+_LENGTH_MEAN, _CHOICE_MEAN, _LENGTH_SD = -1.8, -0.5, 1.0
+_NOISE_MEAN, _NOISE_SD = math.log(1e-3), 3.0
+_BEND_SD, _SCALE_SD, _MEAN_SD = 0.3, 1.0, 1.0
+_SHARE_MEAN, _SHARE_SD, _NARROW_SD = 0.0, 1.5, 1.0
 
-_RESTARTS = 1
-_STEPS, _STEPS_OF_MANY, _MANY = 60, 35, 60  # with many points fewer are enough
+_STEPS, _STEPS_OF_MANY, _MANY = 60, 35, 60  # with many points fewer are enough, and one start
+_NOISES = (0.01, 0.5)  # to start from: little is wrong with the values, or half of each is luck
+_ENOUGH = 0.05  # of log density; what is less does not change where to look
 
 
-def fit(
-    features: Features, points: Array, values: Array, noise: Array, source: np.random.Generator
-) -> Shape:
+def fit(features: Features, points: Array, values: Array, noise: Array) -> Shape:
     """Return the shape of highest posterior density.
 
     Args:
         values: Of mean 0 and variance 1, or nearly.
         noise: Known variances.
-        source: Of the random starts.
     """
-    objective = _Posterior(features, points, values, noise)
-    best: tuple[float, Array] | None = None
-    for attempt in range(1 + _RESTARTS):
-        start = objective.start(None if attempt == 0 else source)
-        found: Any = minimize(
-            objective,
-            start,
-            jac=True,
-            method="L-BFGS-B",
-            bounds=objective.bounds,
-            options={"maxiter": _STEPS if len(values) < _MANY else _STEPS_OF_MANY},
-        )
-        if math.isfinite(found.fun) and (best is None or found.fun < best[0]):
-            best = (float(found.fun), found.x)
-    return objective.shape(best[1] if best else objective.start(None))
+    posterior = _Posterior(features, points, values, noise)
+    few = len(values) < _MANY
+    starts = [posterior.start(noise) for noise in (_NOISES if few else _NOISES[:1])]
+
+    def each(thetas: Array, _which: NDArray[np.intp]) -> tuple[Array, Array]:
+        found = [posterior(theta) for theta in thetas]
+        return np.array([value for value, _ in found]), np.array([slope for _, slope in found])
+
+    reached, density = descend(
+        each, np.array(starts), *posterior.box,
+        steps=_STEPS if few else _STEPS_OF_MANY, enough=_ENOUGH,
+    )  # fmt: skip
+    return posterior.shape(reached[int(np.argmin(density))])
 
 
 class _Posterior:
-    """Negative log density of a shape, with its gradient; callable as L-BFGS wants it."""
+    """Negative log density of a shape, with its gradient."""
 
     def __init__(self, features: Features, points: Array, values: Array, noise: Array) -> None:
-        self._features = features
+        self._features, self._spans = features, spans(features.groups)
         self._columns, self._values, self._noise = features.embed(points), values, noise
         width = len(features.numeric)
         self._raw = np.clip(self._columns[:, :width], EDGE, 1.0 - EDGE)
@@ -71,27 +78,26 @@ class _Posterior:
         self._groups, self._width = groups, width
         centre = np.full(groups, _LENGTH_MEAN + 0.5 * math.log(dims))
         centre[width:] = _CHOICE_MEAN + 0.5 * math.log(dims)
-        self._centre = np.concatenate([centre, np.zeros(2 * width), [_NOISE_MEAN, 0.0, 0.0]])
+        bends = np.zeros(2 * width)
+        # what the kernel's sum sees is one parameter wide: its lengths are not to grow
+        rest = [_NOISE_MEAN, 0.0, 0.0, _SHARE_MEAN, 0.5 * math.log(dims)]
+        self._centre = np.concatenate([centre, bends, rest])
+        spread = [_NOISE_SD, _SCALE_SD, _MEAN_SD, _SHARE_SD, _NARROW_SD]
         self._spread = np.concatenate(
-            [
-                np.full(groups, _LENGTH_SD),
-                np.full(2 * width, _BEND_SD),
-                [_NOISE_SD, _SCALE_SD, _MEAN_SD],
-            ]
+            [np.full(groups, _LENGTH_SD), np.full(2 * width, _BEND_SD), spread]
         )
-        self.bounds = (
-            [(math.log(0.01), math.log(100.0))] * groups
-            + [(-2.0, 2.0)] * (2 * width)
-            + [(math.log(1e-6), math.log(2.0)), (-4.0, 4.0), (-3.0, 3.0)]
+        least = [math.log(1e-6), -4.0, -3.0, -8.0, -1.5]
+        most = [math.log(2.0), 4.0, 3.0, 6.0, 4.0]
+        self.box = (
+            np.concatenate([np.full(groups, math.log(0.01)), bends - 2.0, least]),
+            np.concatenate([np.full(groups, math.log(100.0)), bends + 2.0, most]),
         )
 
-    def start(self, source: np.random.Generator | None) -> Array:
-        """Return the prior's middle, or a draw from it."""
-        if source is None:
-            return self._centre.copy()
-        drawn = self._centre + self._spread * source.standard_normal(len(self._centre))
-        low, high = np.array(self.bounds).T
-        return np.clip(drawn, low, high)
+    def start(self, noise: float) -> Array:
+        """Return the prior's middle, but for the noise's variance."""
+        start = self._centre.copy()
+        start[-5] = math.log(noise)
+        return start
 
     def shape(self, theta: Array) -> Shape:
         """Return the parameters in `theta` by name."""
@@ -100,9 +106,7 @@ class _Posterior:
             theta[:groups],
             theta[groups : groups + width],
             theta[groups + width : groups + 2 * width],
-            float(theta[-3]),
-            float(theta[-2]),
-            float(theta[-1]),
+            *(float(number) for number in theta[-5:]),
         )
 
     def __call__(self, theta: Array) -> tuple[float, Array]:
@@ -115,7 +119,11 @@ class _Posterior:
         distance = ROOT5 * np.sqrt(squares(embedded, embedded))
         decay = np.exp(-distance)
         scale, noise = math.exp(shape.scale), math.exp(shape.noise)
-        smooth = scale * (1.0 + distance + distance * distance / 3.0) * decay
+        aside = _Sum(
+            embedded * math.exp(shape.narrow), self._spans,
+            scale * math.exp(shape.share) / max(1, self._groups),
+        )  # fmt: skip
+        smooth = scale * (1.0 + distance + distance * distance / 3.0) * decay + aside.total
         kernel = smooth.copy()
         kernel[np.diag_indices_from(kernel)] += noise + self._noise + JITTER
         root, failed = lapack.dpotrf(kernel, lower=1, clean=1)
@@ -129,13 +137,17 @@ class _Posterior:
         by_kernel = 0.5 * (solved - np.outer(weights, weights))
         pull = by_kernel * ((-5.0 / 6.0 * scale) * (1.0 + distance) * decay)
         by_embedded = 4.0 * (pull.sum(1)[:, None] * embedded - pull @ embedded)
+        by_aside = aside.slopes(by_kernel) * math.exp(shape.narrow)
+        by_narrow = float((by_aside * embedded).sum())
+        by_embedded += by_aside
         by_length = -np.bincount(
             self._features.groups, (by_embedded * embedded).sum(0), minlength=self._groups
         )
         by_a, by_b = self._by_bend(shape, bent, by_embedded * inverse)
-        by_noise = float(np.trace(by_kernel)) * noise
-        by_scale = float(np.einsum("ij,ij->", by_kernel, smooth))
-        by_rest = np.array([by_noise, by_scale, -float(weights.sum())])
+        by_rest = [
+            float(np.trace(by_kernel)) * noise, float(np.vdot(by_kernel, smooth)),
+            -float(weights.sum()), float(np.vdot(by_kernel, aside.total)), by_narrow,
+        ]  # fmt: skip
         return value + prior, np.concatenate([by_length, by_a, by_b, by_rest]) + by_prior
 
     def _bent(self, shape: Shape) -> _Bent:
@@ -161,3 +173,28 @@ class _Bent(NamedTuple):
     power: Array
     log_rest: Array
     left: Array
+
+
+class _Sum:
+    """The part of the kernel that looks at each parameter alone, between embedded rows."""
+
+    def __init__(self, rows: Array, parts: list[slice], share: float) -> None:
+        self._rows, self._parts, self._share = rows, parts, share
+        self._each = []
+        self.total = np.zeros((len(rows), len(rows)))
+        for columns in parts:
+            one = alone(rows, rows, columns)
+            self._each.append(one)
+            self.total += one
+        self.total *= share
+
+    def slopes(self, by_kernel: Array) -> Array:
+        """Return the derivative by the rows of what has the derivative `by_kernel` by the total."""
+        pull = by_kernel * (-4.0 * self._share)
+        found = np.empty_like(self._rows)
+        for one, columns in zip(self._each, self._parts, strict=True):
+            steep = np.multiply(one, one, out=one)
+            steep *= pull
+            here = self._rows[:, columns]
+            found[:, columns] = steep.sum(1)[:, None] * here - steep @ here
+        return found

@@ -13,13 +13,12 @@ history alone. A model of the whole space, wrong somewhere, would be led there f
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize
 
+from mlengine.tuning.search.bayesian.descent import descend
 from mlengine.tuning.search.bayesian.features import Features
 
 __all__ = ["Box", "Worth", "candidates", "climb", "nearby", "reach_after"]
@@ -29,6 +28,7 @@ Array = NDArray[np.float64]
 _STEPS = (0.3, 0.1, 0.03, 0.01)
 _CHANGED = 6.0  # how many parameters of a good point a candidate changes, on average, at most
 _ROUNDS = 4
+_CLIMB = 30
 _PATIENCE = 6  # trials without a better one, before the search goes local
 _REACH, _SHRINK, _BOXES = 0.3, 0.7, 10
 
@@ -122,23 +122,16 @@ def _ascended(features: Features, worth: Worth, starts: Array, box: Box) -> Arra
     if not numeric or not len(starts):
         return starts
     rows = starts.copy()
-    shape = (len(starts), len(numeric))
 
-    def descend(flat: Array) -> tuple[float, Array]:
-        rows[:, numeric] = flat.reshape(shape)
-        value, slope = worth.slopes(rows)
-        return -float(value.sum()), -slope.ravel()
+    def downhill(places: Array, which: NDArray[np.intp]) -> tuple[Array, Array]:
+        moved = rows[which]
+        moved[:, numeric] = places
+        value, slope = worth.slopes(moved)
+        return -value, -slope
 
-    objective: Callable[[Array], Any] = descend
-    found: Any = minimize(
-        objective,
-        starts[:, numeric].ravel(),
-        jac=True,
-        method="L-BFGS-B",
-        bounds=list(zip(box[0][numeric], box[1][numeric], strict=True)) * shape[0],
-        options={"maxiter": 30, "maxcor": 8},
-    )
-    rows[:, numeric] = np.asarray(found.x).reshape(shape)
+    rows[:, numeric] = descend(
+        downhill, rows[:, numeric], box[0][numeric], box[1][numeric], steps=_CLIMB, enough=1e-3
+    )[0]
     return features.snapped(rows)
 
 

@@ -96,7 +96,7 @@ def _tamed(costs: Array) -> Array:
         if not len(bad):
             return costs - middle
         spread = float(np.median(bad))
-    scaled = (costs - middle) / spread
+    scaled = (costs - middle) / max(spread, 1e-300)  # so that none becomes infinite
     over = np.maximum(scaled - _REACH, 0.0)
     return np.where(over > 0, _REACH + np.log1p(over), scaled)
 

@@ -1,7 +1,7 @@
 """A Gaussian process over embedded points: what it believes after what it has seen.
 
-Rasmussen & Williams, 2006, §2.2. Its kernel is Matérn-5/2 with a length of its own for every
-parameter (Snoek et al., NeurIPS 2012).
+Rasmussen & Williams, 2006, §2.2. Its kernel has a length of its own for every parameter (Snoek et
+al., NeurIPS 2012), the same in both of its parts (`kernel`) up to a factor.
 """
 
 from __future__ import annotations
@@ -16,10 +16,12 @@ from mlengine.tuning.search.bayesian.features import Features
 from mlengine.tuning.search.bayesian.kernel import (
     JITTER,
     Array,
+    alone,
     bend,
     bend_slope,
     cholesky,
     matern,
+    spans,
     squares,
     steepness,
 )
@@ -28,7 +30,18 @@ __all__ = ["Process", "Shape"]
 
 
 class Shape(NamedTuple):
-    """A kernel's parameters, as they are learnt: logarithms, and the mean."""
+    """A kernel's parameters, as they are learnt: logarithms, and the mean.
+
+    Attributes:
+        lengths: Of each parameter and category.
+        a: How each numeric coordinate is bent.
+        b: The same, from the other end.
+        noise: Variance of what is luck.
+        scale: Variance of what the parameters do together.
+        mean: Of all values.
+        share: Variance of what each does alone, summed, to that.
+        narrow: How much shorter lengths are for what each does alone.
+    """
 
     lengths: Array
     a: Array
@@ -36,6 +49,8 @@ class Shape(NamedTuple):
     noise: float
     scale: float
     mean: float
+    share: float
+    narrow: float
 
 
 class Process:
@@ -55,44 +70,53 @@ class Process:
         self.features, self.shape = features, shape
         self.points, self.values, self.noise = points, values, noise
         self._scale = math.exp(shape.scale)
+        self._narrow = math.exp(shape.narrow)
+        self._share = math.exp(shape.share) / max(1, features.count)
+        self._before = self._scale * (1.0 + math.exp(shape.share))
+        self._spans = spans(features.groups)
         self._inverse_lengths = np.exp(-shape.lengths)[features.groups]
         self._embedded = self._embed(points)
-        kernel = self._scale * matern(squares(self._embedded, self._embedded))
+        kernel = self._alike(self._embedded)
         kernel[np.diag_indices_from(kernel)] += math.exp(shape.noise) + noise + JITTER
         self._root = cholesky(kernel)
         self._weights = lapack.dpotrs(self._root, values - shape.mean, lower=1)[0]
 
     def believe(self, points: Array) -> tuple[Array, Array]:
         """Return mean and standard deviation of the metric, without noise, at `points`."""
-        cross = self._scale * matern(squares(self._embed(points), self._embedded))
+        cross = self._alike(self._embed(points))
         mean = self.shape.mean + cross @ self._weights
         half = lapack.dtrtrs(self._root, cross.T, lower=1)[0]
-        variance = self._scale - np.einsum("ij,ij->j", half, half)
-        return mean, np.sqrt(np.maximum(variance, 1e-12 * self._scale))
+        variance = self._before - np.einsum("ij,ij->j", half, half)
+        return mean, np.sqrt(np.maximum(variance, 1e-12 * self._before))
 
     def slopes(self, points: Array) -> tuple[Array, Array, Array, Array]:
         """Return mean, deviation and the gradient of both by the numeric columns of `points`."""
         numeric = self.features.numeric
         raw = points[:, numeric]
         embedded = self._embed(points)
-        apart = squares(embedded, self._embedded)
-        cross = self._scale * matern(apart)
-        steep = -self._scale * steepness(apart)
+        cross = self._alike(embedded)
+        steep = -self._scale * steepness(squares(embedded, self._embedded))
         solved = lapack.dpotrs(self._root, cross.T, lower=1)[0].T
         mean = self.shape.mean + cross @ self._weights
         variance = np.maximum(
-            self._scale - np.einsum("ij,ij->i", solved, cross), 1e-12 * self._scale
+            self._before - np.einsum("ij,ij->i", solved, cross), 1e-12 * self._before
         )
         deviation = np.sqrt(variance)
         width = len(numeric)
         bent = embedded[:, :width]
         chain = 2.0 * self._inverse_lengths[:width] * bend_slope(raw, self.shape.a, self.shape.b)
-        up = steep * self._weights
-        by_mean = chain * (up.sum(1)[:, None] * bent - up @ self._embedded[:, :width])
-        down = steep * solved
-        by_variance = (
-            -2.0 * chain * (down.sum(1)[:, None] * bent - down @ self._embedded[:, :width])
-        )
+        up, down = steep * self._weights, steep * solved
+        there = self._embedded[:, :width]
+        by_mean = up.sum(1)[:, None] * bent - up @ there
+        by_variance = down.sum(1)[:, None] * bent - down @ there
+        for i in range(width):
+            gap = self._narrow * (bent[:, i, None] - there[:, i])
+            one = gap * (1.0 + gap * gap) ** -2.0
+            one *= -self._scale * self._share * self._narrow
+            by_mean[:, i] += one @ self._weights
+            by_variance[:, i] += np.einsum("ij,ij->i", one, solved)
+        by_mean *= chain
+        by_variance *= -2.0 * chain
         return mean, deviation, by_mean, by_variance / (2.0 * deviation[:, None])
 
     def given(self, points: Array, values: Array) -> Process:
@@ -104,6 +128,17 @@ class Process:
             np.concatenate([self.values, values]),
             np.concatenate([self.noise, np.zeros(len(points))]),
         )
+
+    def _alike(self, embedded: Array) -> Array:
+        """Return the covariance of embedded rows and those of the process."""
+        kernel = matern(squares(embedded, self._embedded))
+        left, right = self._narrow * embedded, self._narrow * self._embedded
+        for columns in self._spans:
+            one = alone(left, right, columns)
+            one *= self._share
+            kernel += one
+        kernel *= self._scale
+        return kernel
 
     def _embed(self, points: Array) -> Array:
         columns = self.features.embed(points)

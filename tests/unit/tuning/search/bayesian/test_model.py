@@ -11,7 +11,11 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from mlengine.tuning.problem import Goal, Kind, Metric, Parameter, Problem, Scale, Tried
-from mlengine.tuning.search.bayesian.acquisition import log_improvement, log_improvement_slopes
+from mlengine.tuning.search.bayesian.acquisition import (
+    log_improvement,
+    log_improvement_slopes,
+    log_news,
+)
 from mlengine.tuning.search.bayesian.belief import Belief
 from mlengine.tuning.search.bayesian.features import Features
 from mlengine.tuning.search.bayesian.fit import _Posterior, fit
@@ -51,7 +55,8 @@ class TestProcess:
     def test_the_gradient_of_the_fit(self, features: Features, rows: Array, values: Array) -> None:
         density = _Posterior(features, rows, values, np.full(len(rows), 1e-3))
         for seed in range(3):
-            theta = 0.5 * density.start(np.random.default_rng(seed))
+            aside = np.random.default_rng(seed).standard_normal(len(density.start(0.01)))
+            theta = density.start(0.01) + 0.3 * aside
             _, gradient = density(theta)
             for i, unit in enumerate(np.eye(len(theta))):
                 up, down = density(theta + STEP * unit)[0], density(theta - STEP * unit)[0]
@@ -60,14 +65,44 @@ class TestProcess:
     def test_a_fit_finds_what_matters(self, features: Features, rows: Array) -> None:
         source = np.random.default_rng(1)
         many = features.draw(60, source)
-        shape = fit(features, many, np.sin(6 * many[:, 0]), np.zeros(60), source)
+        shape = fit(features, many, np.sin(6 * many[:, 0]), np.zeros(60))
         lengths = np.exp(shape.lengths)
         assert lengths[0] == lengths.min()
+
+    @pytest.mark.parametrize("share", [0.0, 0.5, 0.9])
+    def test_a_fit_tells_luck_from_what_is_so(self, features: Features, share: float) -> None:
+        source = np.random.default_rng(5)
+        many = features.draw(50, source)
+        true = np.sin(4 * many[:, 0])
+        luck = source.standard_normal(50)
+        costs = math.sqrt(1 - share) * true / true.std() + math.sqrt(share) * luck
+        found = math.exp(
+            fit(features, many, (costs - costs.mean()) / costs.std(), np.zeros(50)).noise
+        )
+        assert found < 0.05 if share == 0 else 0.4 * share < found
+
+    def test_what_each_parameter_does_alone_is_known_where_nobody_has_been(self) -> None:
+        parameters = tuple(
+            Parameter(name=f"x{i}", kind=Kind.DOUBLE, low=0, high=1) for i in range(6)
+        )
+        features = Features(Space(parameters))
+        rows = features.draw(140, np.random.default_rng(4))
+        costs = np.sin(9 * rows).sum(1)
+        known, costs = rows[:80], (costs - costs[:80].mean()) / costs[:80].std()
+        process = Process(
+            features,
+            fit(features, known, costs[:80], np.zeros(80)),
+            known,
+            costs[:80],
+            np.zeros(80),
+        )
+        mean, _ = process.believe(rows[80:])
+        assert np.corrcoef(mean, costs[80:])[0, 1] > 0.9
 
     def test_beliefs_at_what_was_seen_and_far_from_it(
         self, features: Features, rows: Array, values: Array
     ) -> None:
-        shape = fit(features, rows, values, np.zeros(25), np.random.default_rng(1))
+        shape = fit(features, rows, values, np.zeros(25))
         process = Process(features, shape, rows, values, np.zeros(25))
         mean, deviation = process.believe(rows)
         assert np.abs(mean - values).max() < 0.5
@@ -79,7 +114,7 @@ class TestProcess:
 
     def test_nearly_equal_points_have_a_root(self, features: Features, rows: Array) -> None:
         twice = np.vstack([rows[:1]] * 40)
-        shape = fit(features, twice, np.zeros(40), np.zeros(40), np.random.default_rng(0))
+        shape = fit(features, twice, np.zeros(40), np.zeros(40))
         mean, deviation = Process(features, shape, twice, np.zeros(40), np.zeros(40)).believe(rows)
         assert np.isfinite(mean).all() and (deviation > 0).all()
 
@@ -144,10 +179,19 @@ class TestAcquisition:
         assert by_mean[0] == pytest.approx(rise[0] / (2 * step), rel=1e-2, abs=1e-5)
 
     def test_the_pieces_meet(self) -> None:
-        for z in (-1.0, -1e4):
+        for z in (-10.0, 30.0):
             two = np.array([z * (1 + 1e-9), z * (1 - 1e-9)])
             left, right = log_improvement(-two, np.ones(2), 0.0)
             assert left == pytest.approx(right, rel=1e-4)
+
+    @given(st.floats(1e-6, 1e3), st.floats(1e-6, 10))
+    def test_a_noisy_place_that_is_known_has_less_news(self, spread: float, noise: float) -> None:
+        at = np.array([spread, 2 * spread])
+        news, slope = log_news(at, noise)
+        assert news[0] < news[1] <= 0 and (slope > 0).all()
+        rise = log_news(at * (1 + STEP), noise)[0] - log_news(at * (1 - STEP), noise)[0]
+        assert slope * at == pytest.approx(rise / (2 * STEP), rel=1e-3, abs=1e-6)
+        assert log_news(at, 0.0)[0] == pytest.approx([0.0, 0.0], abs=1e-12)
 
 
 NUMBERS = hnp.arrays(
