@@ -89,16 +89,14 @@ def _run(
             absent[peer.name] = str(problem)
     here = [peer for peer in peers if peer.name in pythons]
     seeds = range(options.first_seed, options.first_seed + options.seeds)
-    missing = list(runs.missing(here, chosen, seeds, options.batches, max(options.budgets)))
+    missing = list(runs.missing(here, chosen, seeds, options.batches, options.budgets))
     done = 0
     groups = itertools.groupby(missing, key=lambda task: task[0])
     for peer, tasks in groups:
         log = options.cache / f"{peer.script}.log"
         with Line(peer, pythons[peer.name], log, options.patience) as line:
-            for _peer, objective, seed, batch in tasks:
-                run = search(
-                    peer, objective, line, seed=seed, batch=batch, budget=max(options.budgets)
-                )
+            for _peer, objective, seed, batch, budget in tasks:
+                run = search(peer, objective, line, seed=seed, batch=batch, budget=budget)
                 runs.add(run)
                 done += 1
                 print(

@@ -1,11 +1,13 @@
 """One search over one objective, and the file that keeps what came of it.
 
-A run of 100 trials is a run of 30 as well: its first 30. Runs are appended to a file of JSON lines
-as they end, so a comparison that takes days can be stopped and gone on with.
+A run of 100 trials is a run of 30 as well: its first 30, but of a peer that plans by its budget.
+Runs are appended to a file of JSON lines as they end, so a comparison that takes days can be
+stopped and gone on with.
 """
 
 from __future__ import annotations
 
+import collections
 import hashlib
 import json
 import random
@@ -120,12 +122,17 @@ class Runs:
         self._runs.append(run)
 
     def current(self, peers: Iterable[Peer]) -> Iterator[Run]:
-        """Give the runs of peers as they are now, each search once, the longest."""
+        """Give the runs of peers as they are now, each search once, the longest.
+
+        Of a peer that is told its budget, a search of each budget is one of its own.
+        """
         codes = {peer.name: code_of(peer) for peer in peers}
+        told = {peer.name for peer in peers if peer.told}
         longest: dict[tuple[object, ...], Run] = {}
         for run in self._runs:
             if codes.get(run.peer) == run.code:
-                key = (run.peer, run.objective, run.seed, run.batch)
+                apart = run.budget if run.peer in told else 0
+                key = (run.peer, run.objective, run.seed, run.batch, apart)
                 if key not in longest or longest[key].budget < run.budget:
                     longest[key] = run
         yield from longest.values()
@@ -136,17 +143,22 @@ class Runs:
         objectives: Sequence[Objective],
         seeds: Sequence[int],
         batches: Sequence[int],
-        budget: int,
-    ) -> Iterator[tuple[Peer, Objective, int, int]]:
+        budgets: Sequence[int],
+    ) -> Iterator[tuple[Peer, Objective, int, int, int]]:
         """Give what is still to be run: all peers on a seed before the next seed begins."""
-        done = {
-            (run.peer, run.objective, run.seed, run.batch)
-            for run in self.current(peers)
-            if run.budget >= budget
-        }
+        done: dict[tuple[str, str, int, int], int] = collections.Counter()
+        exact = set()
+        for run in self.current(peers):
+            key = (run.peer, run.objective, run.seed, run.batch)
+            done[key] = max(done[key], run.budget)
+            exact.add((*key, run.budget))
         for seed in seeds:
             for batch in batches:
                 for peer in peers:
                     for objective in objectives:
-                        if (peer.name, objective.name, seed, batch) not in done:
-                            yield peer, objective, seed, batch
+                        key = (peer.name, objective.name, seed, batch)
+                        if not peer.told and done[key] < max(budgets):
+                            yield peer, objective, seed, batch, max(budgets)
+                        for budget in budgets if peer.told else ():
+                            if (*key, budget) not in exact:
+                                yield peer, objective, seed, batch, budget

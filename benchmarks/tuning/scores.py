@@ -23,11 +23,13 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 
 from benchmarks.tuning.objectives import Objective
+from benchmarks.tuning.peers import PEERS
 from benchmarks.tuning.runs import Run
 
 __all__ = ["Frame", "Row", "Score", "baseline", "frames", "rows"]
 
 _RESAMPLES = 1000
+_TOLD = {peer.name for peer in PEERS.values() if peer.told}
 
 Losses = dict[str, dict[str, list[float]]]
 """Peer → objective → a normalised loss for each seed: 0 is the optimum, 1 a random try."""
@@ -105,7 +107,8 @@ def frames(
             cpu_s: dict[str, list[float]] = collections.defaultdict(list)
             failed: dict[str, int] = collections.Counter()
             for run in sorted(runs, key=lambda run: run.seed):
-                if run.batch == batch and run.budget >= budget and run.objective in base:
+                enough = run.budget == budget if run.peer in _TOLD else run.budget >= budget
+                if run.batch == batch and enough and run.objective in base:
                     clip, optimum = base[run.objective]
                     loss = (min(run.incumbent(budget), clip) - optimum) / (clip - optimum)
                     losses[run.peer][run.objective].append(loss)

@@ -19,12 +19,15 @@ class Peer:
         script: `peers/run_SCRIPT.py`.
         option: What the script is told, such as which of a library's samplers to use.
         environment: Its requirements are in `requirements/ENVIRONMENT.txt`; empty: mlengine's own.
+        told: It plans by the number of trials, so each budget is a run of its own; of all others
+            the first 30 trials are the same whether 30 or 100 were asked for.
     """
 
     name: str
     script: str
     option: str
     environment: str = ""
+    told: bool = False
 
 
 PEERS = {
@@ -38,8 +41,8 @@ PEERS = {
         Peer("Optuna CMA-ES", "optuna", "cmaes", "optuna"),
         Peer("Ax", "ax", "fast", "ax"),
         Peer("HEBO", "hebo", "gp", "hebo"),
-        Peer("SMAC3", "smac", "hpo", "smac"),
-        Peer("SMAC3 GP", "smac", "blackbox", "smac"),
+        Peer("SMAC3", "smac", "hpo", "smac", told=True),
+        Peer("SMAC3 GP", "smac", "blackbox", "smac", told=True),
         Peer("Vizier", "vizier", "gp_ucb_pe", "vizier"),
     )
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from pathlib import Path
 
@@ -55,10 +56,21 @@ def test_runs_are_kept_and_only_what_is_missing_is_run(tmp_path: Path) -> None:
         torn.write(b'{"peer": "random", "obj')
     kept = Runs(file)
     assert list(kept.current([RANDOM])) == [run]
-    wanted = list(kept.missing([RANDOM], [BRANIN], [0, 1], [1], budget=3))
-    assert wanted == [(RANDOM, BRANIN, 0, 1)]
-    longer = list(kept.missing([RANDOM], [BRANIN], [1], [1], budget=4))
-    assert longer == [(RANDOM, BRANIN, 1, 1)]
+    wanted = list(kept.missing([RANDOM], [BRANIN], [0, 1], [1], [3]))
+    assert wanted == [(RANDOM, BRANIN, 0, 1, 3)]
+    longer = list(kept.missing([RANDOM], [BRANIN], [1], [1], [2, 4]))
+    assert longer == [(RANDOM, BRANIN, 1, 1, 4)]
+
+
+def test_who_is_told_the_budget_is_run_for_each(tmp_path: Path) -> None:
+    runs = Runs(tmp_path / "runs.jsonl")
+    planner = dataclasses.replace(RANDOM, told=True)
+    assert [task[-1] for task in runs.missing([planner], [BRANIN], [1], [1], [2, 4])] == [2, 4]
+    with Line(RANDOM, sys.executable, tmp_path / "log", 60.0) as line:
+        run = search(planner, BRANIN, line, seed=1, batch=1, budget=4)
+    runs.add(run)
+    assert [task[-1] for task in runs.missing([planner], [BRANIN], [1], [1], [2, 4])] == [2]
+    assert [task[-1] for task in runs.missing([RANDOM], [BRANIN], [1], [1], [2, 4])] == []
 
 
 def test_an_environment_that_is_not_there_is_named(tmp_path: Path) -> None:
