@@ -163,6 +163,7 @@ def test_a_killed_engine_loses_no_trial_and_gives_none_twice(engine: LiveEngine)
     assert sum(len(client.completed) for client in clients) == points
 
 
+@pytest.mark.timeout(280 + REPORTS // 8)
 def test_many_reporters_at_once_are_all_in_the_books(engine: LiveEngine) -> None:
     make(engine, MANY, algorithm="RANDOM_SEARCH", points=100_000)
     each = max(REPORTS // REPORTERS, 1)
