@@ -48,6 +48,7 @@ from mlengine.core.studies import (
     Trial,
     TrialParameter,
 )
+from mlengine.core.traffic import Interval, ModelTraffic, Outcome
 from mlengine.engine import Engine
 from mlengine.rest.app import build_app
 from tests.fakes.asgi import TOKEN
@@ -536,3 +537,25 @@ def test_a_study_and_its_trials_go_all_the_way(engine: Engine) -> None:
         engine.get_trial(*at, "1")
     engine.delete_study(*at)
     assert engine.list_studies("p", "local") == []
+
+
+# --- traffic --------------------------------------------------------------------------------------
+
+
+def test_traffic_is_set_read_compared_and_cleared(engine: Engine) -> None:
+    engine.create_model("p", Model(name="shop"))
+    assert engine.get_traffic("p", "shop").split == {}
+    wanted = ModelTraffic(split={"v1": 9, "v2": 0}, sticky_by="field:user", shadow=["v3"])
+    made = engine.set_traffic("p", "shop", wanted)
+    assert (made.split, made.sticky_by, made.shadow) == ({"v1": 9, "v2": 0}, "field:user", ["v3"])
+    assert engine.get_traffic("p", "shop") == made
+    found = engine.compare_versions("p", "shop", "v1", "v2")
+    assert found.candidate is not None
+    assert found.candidate.version == "v2"
+    assert found.error_rate == Interval(estimate=0.0, low=-0.01, high=0.01, verdict="undecided")
+    sent = [Outcome(prediction_id="1-v1--n", value=0.0), Outcome(prediction_id="1-v1--m", value=2)]
+    assert engine.add_outcomes("p", "shop", sent).added == 2
+    assert engine.add_outcomes("p", "shop", sent).known == 2
+    assert engine.clear_traffic("p", "shop").split == {}
+    with pytest.raises(NotFound):
+        engine.set_traffic("p", "none", wanted)
