@@ -63,6 +63,9 @@ def api_page() -> str:
         call = route.run or route.upload or route.download
         what = ((call.__doc__ or "").strip().splitlines() or [""])[0] if call else ""
         lines.append(f"| {route.method} | `{route.path}` | {what} |")
+    lines += ["", "## Other dialects", "", "For clients of other servers; see "
+              "[other clients](other-clients.md). Answered by the gateway and the workers.", ""]  # fmt: skip
+    lines += _table(("HTTP", "path", "what"), _DIALECTS)
     lines += ["", "## Fields", "", "Every field of the API is honoured or refused by name; for those of "
               "training jobs see [fields](fields.md). Of the others, those that do less here than their "
               "name promises:", ""]  # fmt: skip
@@ -70,6 +73,21 @@ def api_page() -> str:
     lines += ["", "Refused, with `INVALID_ARGUMENT` naming the field:", ""]
     lines += _table(("field", "why, and what to do"), _rows(_REFUSED))
     return _NOTE + "\n".join(lines) + "\n"
+
+
+_DIALECTS = (
+    ("GET", "`/healthz`", "the gateway is up; needs no token"),
+    ("GET", "`/api/v1/limits`", "how long a request may be, and take"),
+    ("GET", "`/v1/models/{model}[/versions/{n}]`", "TF Serving: status of the versions"),
+    ("GET", "`/v1/models/{model}[/versions/{n}]/metadata`", "TF Serving: signatures"),
+    ("POST", "`/v1/models/{model}[/versions/{n}]:predict`", "TF Serving: `instances` or `inputs`"),
+    ("POST", "`/v1/models/{model}[/versions/{n}]:classify`, `:regress`", "TF Serving: `examples`"),
+    ("GET", "`/v2`", "Open Inference: the server"),
+    ("GET", "`/v2/health/live`, `/v2/health/ready`", "Open Inference: needs no token"),
+    ("GET", "`/v2/models/{model}[/versions/{version}]`", "Open Inference: metadata"),
+    ("GET", "`/v2/models/{model}[/versions/{version}]/ready`", "Open Inference: whether it answers"),
+    ("POST", "`/v2/models/{model}[/versions/{version}]/infer`", "Open Inference: tensors"),
+)
 
 
 def settings_page() -> str:

@@ -23,10 +23,14 @@ PROJECT = "default"
 class Served:
     """A gateway, and one worker for each model directory; every version is ``v1``."""
 
-    def __init__(self, run_dir: Path, models: Mapping[str, Path], **gateway: Any) -> None:
+    def __init__(
+        self, run_dir: Path, models: Mapping[str, Path], *, max_body_bytes: int = 4_000_000,
+        **gateway: Any,
+    ) -> None:  # fmt: skip
         self.run_dir = run_dir
         self.control = GatewayControl(run_dir)
-        self._workers: list[subprocess.Popen[bytes]] = []
+        self._max_body_bytes = max_body_bytes
+        self.workers: list[subprocess.Popen[bytes]] = []
         self._sockets = {name: run_dir / f"w{i}.sock" for i, name in enumerate(models)}
         for name, directory in models.items():
             self._start(name, directory)
@@ -50,7 +54,7 @@ class Served:
                     f"projects/{PROJECT}/models/{name}/versions/v1"
                 for name in models
             },
-            limits=Limits(max_body_bytes=4_000_000),
+            limits=Limits(max_body_bytes=max_body_bytes),
         )  # fmt: skip
         self.control.save(self.snapshot)
         self.info: GatewayInfo = ensure_gateway(run_dir, **gateway)
@@ -70,9 +74,9 @@ class Served:
 
     def close(self) -> None:
         self.control.shutdown(timeout_s=3)
-        for worker in self._workers:
+        for worker in self.workers:
             worker.terminate()
-        for worker in self._workers:
+        for worker in self.workers:
             worker.wait(30)
 
     def _folder(self, name: str) -> Path:
@@ -82,10 +86,10 @@ class Served:
         folder = self._folder(name)
         folder.mkdir()
         spec = {"artifact": str(directory), "socket": str(self._sockets[name]),
-                "max_body_bytes": 4_000_000}  # fmt: skip
+                "max_body_bytes": self._max_body_bytes}  # fmt: skip
         (folder / "spec.json").write_text(json.dumps(spec))
         with open(folder / "log", "wb") as log:
-            self._workers.append(
+            self.workers.append(
                 subprocess.Popen(
                     [sys.executable, "-m", "mlengine.runtime.worker", str(folder)],
                     stdin=subprocess.DEVNULL, stdout=log, stderr=log,

@@ -11,7 +11,7 @@ from mlengine.engine.settings import Settings
 from tests.journeys.conftest import environment, write_program
 
 DOCS = Path(__file__).parents[2] / "docs"
-PAGES = ("first-job.md", "deploy-and-predict.md")
+PAGES = ("first-job.md", "deploy-and-predict.md", "other-clients.md")
 _BLOCK = re.compile(r"^```([a-z]*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 _FILE = re.compile(r"# (\S+)\n")
 _COMMANDS = ("mlengine ", "printf ", "curl ")
@@ -42,4 +42,10 @@ def test_the_first_pages_can_be_typed_in(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     for said in ("accuracy = 0.973", "state: SUCCEEDED", "[0, 2]\n[0]\n", '{"predictions":[0,2]}'):
         assert said in done.stdout, done.stdout
-    assert done.stdout.endswith("0\n2\n")
+    assert "0\n2\n" in done.stdout
+    for said in (
+        '"state":"AVAILABLE"',
+        '"datatype":"INT64","shape":[1],"data":[0]',
+        "maxPredictBytes",
+    ):
+        assert said in done.stdout, done.stdout

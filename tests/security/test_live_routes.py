@@ -18,9 +18,37 @@ from tests.security.wire import LEAKS, send
 _LOCATION = "/v1/projects/{project}/locations"
 _MODEL = "/v1/projects/{project}/models/{model}"
 _STUDY = _LOCATION + "/{location}/studies"
+_TFSERVING = "/v1/models/{model}"
+_INFERENCE = "/v2/models/{model}"
+# The gateway's own: it answers them itself, or asks a worker, and never the engine.
+_GATEWAY = {
+    "/healthz": "GET HEAD open",
+    "/metrics": "GET HEAD",
+    "/api/v1/limits": "GET HEAD",
+    "/v2": "GET HEAD",
+    "/v2/health/live": "GET HEAD open",
+    "/v2/health/ready": "GET HEAD open",
+    _INFERENCE: "GET HEAD",
+    _INFERENCE + "/ready": "GET HEAD",
+    _INFERENCE + "/infer": "POST",
+    _INFERENCE + "/versions/{version}": "GET HEAD",
+    _INFERENCE + "/versions/{version}/ready": "GET HEAD",
+    _INFERENCE + "/versions/{version}/infer": "POST",
+    _TFSERVING: "GET HEAD",
+    _TFSERVING + "/metadata": "GET HEAD",
+    _TFSERVING + "/versions/{version}": "GET HEAD",
+    _TFSERVING + "/versions/{version}/metadata": "GET HEAD",
+    _TFSERVING + "/labels/{version}": "GET HEAD",
+    _TFSERVING + "/labels/{version}/metadata": "GET HEAD",
+    **{
+        f"{_TFSERVING}{place}:{verb}": "POST"
+        for place in ("", "/versions/{version}", "/labels/{version}")
+        for verb in ("predict", "classify", "regress")
+    },
+}
 _TRIAL = _STUDY + "/{study}/trials"
 TABLE: dict[str, str] = {
-    "/healthz": "GET HEAD open",  # the gateway's own
+    **_GATEWAY,
     "/$discovery/rest": "GET open",
     "/api/v1/docs": "GET open",
     "/api/v1/health": "GET open",
@@ -37,6 +65,10 @@ TABLE: dict[str, str] = {
     "/api/v1/runtimes/{runtime}": "GET DELETE",
     "/api/v1/runtimes/{runtime}:build": "POST",
     "/api/v1/environments:collect": "POST",
+    "/api" + _MODEL + "/stats": "GET",
+    "/api" + _MODEL + "/traffic": "GET PUT DELETE",
+    "/api" + _MODEL + "/traffic:compare": "GET",
+    "/api" + _MODEL + "/outcomes": "POST",
     "/v1/projects/{project}:getConfig": "GET",
     "/v1/projects/{project}/jobs": "GET POST",
     "/v1/projects/{project}/jobs/{job}": "GET PATCH",
@@ -81,7 +113,7 @@ STRANGE = ("get", "post", "Delete", "FROB")
 
 def test_the_table_names_every_route_that_is_served() -> None:
     tables = (*ml_v1.ROUTES, *own.ROUTES)
-    served: dict[str, set[str]] = {"/healthz": {"GET", "HEAD", "open"}}
+    served = {path: set(words.split()) for path, words in _GATEWAY.items()}
     for route in (*tables, *documents.routes(tables)):
         words = {route.method} | ({"open"} if route.access.value == "open" else set())
         served.setdefault(route.path, set()).update(words)
@@ -94,7 +126,7 @@ def test_the_engine_serves_what_its_tables_say(live: LiveEngine) -> None:
     assert served == {
         path.replace("...}", "}"): set(words.split()) - {"open"}
         for path, words in TABLE.items()
-        if path != "/healthz"
+        if path not in _GATEWAY
     }
 
 
@@ -134,7 +166,7 @@ def test_the_token_opens_the_methods_of_the_table_and_no_other(live: LiveEngine,
             reply = send(live, method, target, body, **override)
             if method in allowed:
                 assert reply.status in (200, 400, 404, 501), (method, path, reply.text)
-            elif path == "/healthz":
+            elif path in ("/healthz", "/metrics"):
                 assert reply.status == 404, (method, path)  # behind it there is no such path
             else:
                 assert reply.status == 405, (method, path, reply.text)
@@ -152,7 +184,7 @@ def test_a_word_that_is_no_method_does_nothing(live: LiveEngine, path: str) -> N
 
 def test_what_is_no_route_needs_the_token_and_is_then_not_found(live: LiveEngine) -> None:
     for target in (
-        "/", "/v1", "/v1/", "/v2/projects/x/jobs", "/metrics", "/console", "/static/x.js",
+        "/", "/v1", "/v1/", "/v2/projects/x/jobs", "/metrics/", "/console", "/static/x.js",
         "/api/v1/health/", "//api/v1/health", "/api/v1/health;x", "/healthz/",
         "/HEALTHZ", "/%68ealthz", "/healthz/../v1/projects/x/jobs", "/api/v1/./status",
         "/v1/projects/x/jobs/", "/v1/projects/x%2fjobs", "/v1/projects/x/jobs/a/../b",

@@ -261,7 +261,10 @@ class RequestLoggingConfig(Resource):
 
 
 class Version(Resource):
-    """One loadable artefact under a model."""
+    """One loadable artefact under a model.
+
+    `max_predict_bytes` is this engine's own; the rest is ``ml.v1``.
+    """
 
     OUTPUT_ONLY = frozenset(
         {
@@ -294,6 +297,7 @@ class Version(Resource):
     routes: JsonObject | None = None
     request_logging_config: RequestLoggingConfig | None = None
     explanation_config: JsonObject | None = None
+    max_predict_bytes: Int64 = 0
     last_migration_time: str = ""
     last_migration_model_id: str = ""
 

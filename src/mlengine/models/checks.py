@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from mlengine.core.errors import InvalidArgument, did_you_mean
+from mlengine.core.limits import MAX_PREDICT_BYTES
 from mlengine.core.names import check_id, check_labels
 from mlengine.core.resources import AutoScaling, ManualScaling, Model, Version
 
@@ -88,6 +89,12 @@ def check_version(version: Version) -> Version:
             "The version has no model directory.",
             "Set deploymentUri to the gs:// directory that holds the exported model.",
             field="version.deployment_uri",
+        )
+    if not 0 <= version.max_predict_bytes <= MAX_PREDICT_BYTES:
+        raise InvalidArgument(
+            f"Predictions of {version.max_predict_bytes} bytes are not possible.",
+            f"Send up to {MAX_PREDICT_BYTES} (1 GiB), or 0 for the setting 'max_predict_bytes'.",
+            field="version.max_predict_bytes",
         )
     if version.framework == "FRAMEWORK_UNSPECIFIED":
         version.framework = ""

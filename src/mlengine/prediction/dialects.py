@@ -6,6 +6,7 @@
     /v2, /v2/health/live, /v2/health/ready         GET   openinference: the server
     /v2/models/M[/versions/V][/ready]              GET   openinference: metadata, ready
     /v2/models/M[/versions/V]/infer                POST  openinference: infer
+    /api/v1/limits                                 GET   what a request may be, ours
 
 These URLs name no project: the models are those of the setting ``project``. Their versions are
 numbers, ours are ids: the number N is the version ``vN``, and an id may stand there as it is.
@@ -19,6 +20,7 @@ from urllib.parse import unquote_to_bytes
 
 from mlengine import __version__
 from mlengine.core.errors import EngineError, NotFound, PermissionDenied
+from mlengine.core.limits import MAX_PREDICT_BYTES
 from mlengine.core.names import model_name, version_name
 from mlengine.prediction.routing import PredictTarget, Snapshot, find_version, is_id
 
@@ -32,7 +34,7 @@ _SERVER = {
     ("v2", "health", "ready"): "ready",
 }
 _OPEN = frozenset({"live", "ready"})
-_ANSWERED_HERE = frozenset({"server", "live", "ready", "status"})
+_ANSWERED_HERE = frozenset({"server", "live", "ready", "status", "limits"})
 _STATES = {"READY": "AVAILABLE", "UPDATING": "AVAILABLE", "CREATING": "LOADING",
            "DELETING": "UNLOADING"}  # fmt: skip
 
@@ -43,7 +45,7 @@ class Asked(NamedTuple):
     Attributes:
         dialect: ``tfserving``, ``openinference`` or ``ml_v1``.
         operation: ``predict``, ``status``, …
-        method: The one HTTP method that asks it.
+        method: The HTTP method that asks it.
         model: The model's id; empty where the server itself is asked.
         version: What stands for the version; empty for the one that answers by default.
     """
@@ -54,16 +56,25 @@ class Asked(NamedTuple):
     model: str = ""
     version: str = ""
 
-    @property
-    def is_open(self) -> bool:
+    def is_open(self, method: bytes) -> bool:
         """Whether it says nothing that needs a token: the server's own health."""
-        return not self.model and self.operation in _OPEN
+        return not self.model and self.operation in _OPEN and method in self.methods
+
+    @property
+    def methods(self) -> tuple[bytes, ...]:
+        """Every HTTP method that asks it."""
+        return (b"GET", b"HEAD") if self.method == b"GET" else (self.method,)
 
 
 class WrongMethod(PermissionDenied):
     """The path exists, the method does not."""
 
     http_status = 405
+
+    def __init__(self, method: bytes, asked: Asked) -> None:
+        self.allowed = b", ".join(asked.methods).decode()
+        name = method.decode("latin-1")[:20]
+        super().__init__(f"The method {name!r} is not allowed here.", f"Allowed: {self.allowed}.")
 
 
 def read_path(raw_path: bytes) -> Asked | None:
@@ -75,12 +86,14 @@ def read_path(raw_path: bytes) -> Asked | None:
         >>> read_path(b"/v1/models/census/versions/3:predict").version
         '3'
     """
-    if not raw_path.startswith((b"/v1/models/", b"/v2")):
+    if not raw_path.startswith((b"/v1/models/", b"/v2", b"/api/v1/limits")):
         return None
+    if raw_path == b"/api/v1/limits":
+        return Asked("ml_v1", "limits", b"GET")
     parts = [unquote_to_bytes(part).decode("ascii", "replace") for part in raw_path.split(b"/")[1:]]
     if parts[0] == "v2":
         return _openinference(parts)
-    return _tfserving(parts[2:])
+    return _tfserving(parts[2:]) if parts[0] == "v1" else None
 
 
 def judge_path(asked: Asked, method: bytes, snapshot: Snapshot) -> PredictTarget | None:
@@ -90,10 +103,8 @@ def judge_path(asked: Asked, method: bytes, snapshot: Snapshot) -> PredictTarget
         WrongMethod: The path is asked with another method.
         NotFound: What stands for a model or a version can be none.
     """
-    if method != asked.method and not (method == b"HEAD" and asked.method == b"GET"):
-        raise WrongMethod(
-            f"The path takes {asked.method.decode()}, not {method.decode('latin-1')}."
-        )
+    if method not in asked.methods:
+        raise WrongMethod(method, asked)
     if asked.operation in _ANSWERED_HERE:
         return None
     return target_of(asked, snapshot)
@@ -124,6 +135,8 @@ def answer_here(asked: Asked, snapshot: Snapshot) -> tuple[int, Mapping[str, Any
     Raises:
         NotFound: There is no such model or version.
     """
+    if asked.operation == "limits":
+        return 200, _limits(snapshot)
     if not asked.model:
         if asked.operation == "server":
             extensions = ["binary_tensor_data"]
@@ -150,6 +163,22 @@ def shown_version(asked: Asked, version: str) -> str:
     id_ = version.rpartition("/")[2]
     numbered = asked.dialect == "tfserving" and id_[:1] == "v" and id_[1:].isdecimal()
     return id_[1:] if numbered else id_
+
+
+def _limits(snapshot: Snapshot) -> dict[str, Any]:
+    limits = snapshot.limits
+    own = {name: str(r.max_body_bytes) for name, r in snapshot.versions.items() if r.max_body_bytes}
+    return {
+        "maxPredictBytes": str(limits.max_body_bytes),
+        "maxPredictBytesOfAnyVersion": str(MAX_PREDICT_BYTES),
+        "maxPredictBytesOfVersions": own,
+        "predictTimeoutSeconds": limits.predict_timeout_s,
+        "maxHeaderBytes": limits.max_header_bytes,
+        "maxHeaders": limits.max_headers,
+        "headerTimeoutSeconds": limits.header_timeout_s,
+        "bodyTimeoutSeconds": limits.body_timeout_s,
+        "idleTimeoutSeconds": limits.idle_timeout_s,
+    }
 
 
 def _tfserving(parts: list[str]) -> Asked | None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
 from mlengine.core.errors import EngineError
 from mlengine.prediction.answers import error_answer, typed_head
-from mlengine.prediction.dialects import Asked, answer_here, shown_version
+from mlengine.prediction.dialects import Asked, WrongMethod, answer_here, shown_version
 from mlengine.prediction.inquiry import Inquiry
 from mlengine.runtime.callframe import CALL, join_call, split_call
 
@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from mlengine.prediction.http1 import CallerConnection
     from mlengine.prediction.routing import PredictTarget
 
-__all__ = ["RAW_BODY", "RAW_TYPES", "Dialogue", "media_type", "refuse", "speak", "words_of"]
+__all__ = ["RAW_BODY", "RAW_TYPES", "Dialogue", "Reply", "media_type", "refuse", "reply_of",
+           "speak", "words_of"]  # fmt: skip
 
 RAW_TYPES = frozenset({"image/jpeg", "image/png", "application/octet-stream"})
 """Types of a predict body that stand for one instance."""
@@ -26,6 +27,15 @@ RAW_BODY = Asked("ml_v1", "predict", b"POST")
 """What a predict path asks when the body is of such a type."""
 
 _JSON_LENGTH = b"inference-header-content-length"
+
+
+class Reply(NamedTuple):
+    """A worker's answer as a caller gets it; without a `head` it has that of plain predictions."""
+
+    status: int
+    body: bytes
+    lines: bytes = b""
+    head: bytes = b""
 
 
 class Dialogue(Inquiry):
@@ -70,12 +80,10 @@ class Dialogue(Inquiry):
 
     def answered(self, status: int, payload: bytes) -> None:
         """The worker's words and its body, as it is."""
-        words, body = split_call(payload)
-        lines = "".join(f"{k.lower()}: {v}\r\n" for k, v in words.get("headers", {}).items())
+        reply = reply_of(self.asked, status, payload, self.version)
         self.connection.answer(
-            self, status, bytes(body), lines=self.lines + lines.encode("latin-1"),
-            head=typed_head(status, self.version, str(words["content_type"])),
-        )  # fmt: skip
+            self, status, reply.body, lines=self.lines + reply.lines, head=reply.head
+        )
 
     def failed(self, error: EngineError) -> None:
         """There will be no answer of a worker."""
@@ -107,12 +115,22 @@ def refuse(
     *, version: str = "",
 ) -> None:  # fmt: skip
     """Answer with an error as the dialect writes it."""
-    if asked.dialect == "ml_v1":
-        connection.answer_error(exchange, error, version=version)
-        return
-    status, lines, _envelope = error_answer(error)
-    body = msgspec.json.encode({"error": str(error)})
+    status, lines, body = error_answer(error)
+    if asked.dialect != "ml_v1":
+        body = msgspec.json.encode({"error": str(error)})
+    if isinstance(error, WrongMethod):
+        lines += f"allow: {error.allowed}\r\n".encode()
     connection.answer(exchange, status, body, version=version, lines=lines)
+
+
+def reply_of(asked: Asked | None, status: int, payload: bytes, version: str) -> Reply:
+    """Read what a worker answered to a call, or to a plain prediction."""
+    if asked is None:
+        return Reply(status, payload)
+    words, body = split_call(payload)
+    lines = "".join(f"{k.lower()}: {v}\r\n" for k, v in words.get("headers", {}).items())
+    head = typed_head(status, version, str(words["content_type"]))
+    return Reply(status, bytes(body), lines.encode("latin-1"), head)
 
 
 def media_type(headers: list[tuple[bytes, bytes]]) -> str:

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 from mlengine.core.errors import EngineError, InvalidArgument
 from mlengine.prediction.answers import MisdirectedMethod, typed_head
 from mlengine.prediction.dialects import Asked, judge_path, read_path
-from mlengine.prediction.dialogue import RAW_BODY, RAW_TYPES, media_type, refuse, speak
+from mlengine.prediction.dialogue import RAW_BODY, RAW_TYPES, Reply, media_type, refuse, speak
 from mlengine.prediction.heads import KnownHead
 from mlengine.prediction.inquiry import Inquiry
 from mlengine.prediction.metrics import CONTENT_TYPE
 from mlengine.prediction.relay import Relay
 from mlengine.prediction.routing import body_limit
 from mlengine.prediction.scrape import Scrape
+from mlengine.prediction.upload import MIN_BYTES, Upload
 
 if TYPE_CHECKING:
     from mlengine.prediction.http1 import CallerConnection
@@ -59,7 +60,7 @@ class Exchange:
         self._target: PredictTarget | None = None
         self._asked: Asked | None = None  # what the path asks in another dialect
         self._max_body_bytes = connection.server.limits.max_body_bytes
-        self._relay: Relay | None = None
+        self._relay: Relay | Upload | None = None
         self._scrape: Scrape | None = None
 
     def judge(self) -> None:
@@ -153,6 +154,15 @@ class Exchange:
         self._relay = None
         self.connection.finish(self, keep=keep)
 
+    def uploaded(self, reply: Reply, version: str, lines: bytes) -> None:
+        """A worker's answer to a body that was sent on as it came."""
+        self._done = True
+        self._relay = None
+        self.connection.answer(
+            self, reply.status, reply.body, version=version, lines=lines + reply.lines,
+            head=reply.head,
+        )  # fmt: skip
+
     # --- the caller ---
 
     def caller_gone(self) -> None:
@@ -204,7 +214,7 @@ class Exchange:
         if path == _HEALTH and self.method in (b"GET", b"HEAD"):
             self._health = True
             return
-        if self._asked is None or not self._asked.is_open:
+        if self._asked is None or not self._asked.is_open(self.method):
             server.guard.check_token(self.method, path, query, tokens)
         if path == _METRICS and self.method in (b"GET", b"HEAD"):
             self._scrape = Scrape(server, self._scraped)
@@ -220,6 +230,8 @@ class Exchange:
             self._max_body_bytes = body_limit(self._target, snapshot)
             if self._content_length > self._max_body_bytes:
                 raise _too_large(self._max_body_bytes)
+            if self._content_length >= MIN_BYTES:
+                self._relay = Upload(self, self._target, self._asked, self._content_length)
         elif self._asked is None:
             self._relay = Relay(self, server.engine_pool)
             server.relayed += 1
@@ -252,7 +264,7 @@ class Exchange:
         plain = (
             self.method == b"POST" and self._target is not None and self.refused is None
             and self.keep_alive and not self.upgrade and not self._expects
-            and self._content_length >= 0 and self._asked is None
+            and self._content_length >= 0 and self._asked is None and self._relay is None
             and all(name != b"transfer-encoding" for name, _value in self.headers)
         )  # fmt: skip
         if not plain or self._target is None:

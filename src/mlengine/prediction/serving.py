@@ -274,6 +274,7 @@ class Serving:
                 artifact=artifact,
                 framework=version.framework,
                 artifact_uri=version.deployment_uri,
+                max_body_bytes=version.max_predict_bytes,
                 threads=threads_of(version, cpus=cpus),
             ),
             bounds_of(version, cpus=cpus, idle_after_s=self._options.idle_after_s),
@@ -291,7 +292,10 @@ class Serving:
             if state in _SERVED:
                 served[name] = self._served(record, self._artifacts.path(record.uid))
                 sockets = self._fleet.sockets(record.uid)
-                versions[name] = Route(state=str(state), sockets=sockets, wakes=True)
+                versions[name] = Route(
+                    state=str(state), sockets=sockets, wakes=True,
+                    max_body_bytes=record.version.max_predict_bytes,
+                )  # fmt: skip
         self._versions = served
         models = {
             model_name(project, model_id): version_name(project, model_id, default)

@@ -384,5 +384,6 @@ def test_a_path_means_one_thing_or_nothing(parts: list[str]) -> None:
     asked = read_path(("/" + "/".join(parts)).encode())
     if asked is not None:
         assert parts[0] in ("v1", "v2")
-        assert asked.is_open == (parts[:2] == ["v2", "health"])
+        assert asked.is_open(b"GET") == (parts[:2] == ["v2", "health"])
+        assert not asked.is_open(b"POST")
         assert asked.method in (b"GET", b"POST")

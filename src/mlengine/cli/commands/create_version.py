@@ -22,8 +22,8 @@ __all__ = ["create"]
 
 _CONFIGURABLE = (
     "autoScaling", "container", "deploymentUri", "description", "framework", "labels",
-    "machineType", "manualScaling", "packageUris", "predictionClass", "pythonVersion", "routes",
-    "runtimeVersion", "serviceAccount",
+    "machineType", "manualScaling", "maxPredictBytes", "packageUris", "predictionClass",
+    "pythonVersion", "routes", "runtimeVersion", "serviceAccount",
 )  # fmt: skip
 _FRAMEWORKS = ("SCIKIT_LEARN", "TENSORFLOW", "XGBOOST", "KERAS", "ONNX")
 _CONTAINER = ("command", "args", "env_vars", "ports", "predict_route", "health_route")
@@ -39,6 +39,7 @@ _FIELD_OF = {
     "prediction_class": "predictionClass",
     "min_nodes": "autoScaling.minNodes",
     "max_nodes": "autoScaling.maxNodes",
+    "max_predict_bytes": "maxPredictBytes",
     "image": "container.image",
     "predict_route": "routes.predict",
     "health_route": "routes.health",
@@ -64,6 +65,7 @@ _METHODS = {
 @click.option("--accelerator", type=ACCELERATOR, help="GPUs of a node.")
 @click.option("--min-nodes", type=click.IntRange(min=0), help="Fewest nodes.")
 @click.option("--max-nodes", type=click.IntRange(min=1), help="Most nodes.")
+@click.option("--max-predict-bytes", type=click.IntRange(min=1), help="Longest request, to 1 GiB.")
 @click.option("--metric-targets", type=LABELS, multiple=True, help="cpu-usage=60,...")
 @click.option("--description", help="What it is.")
 @click.option("--labels", type=LABELS, multiple=True, help="Labels of the version.")
