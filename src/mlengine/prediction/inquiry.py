@@ -50,10 +50,10 @@ class Inquiry:
         """Give it to the version that answers for its target."""
         server = self.connection.server
         split = server.splits.find(self.target)
-        if split is not None:
-            split.send(self)
-            return
         try:
+            if split is not None:
+                split.send(self)
+                return
             link = server.switchboard.link(self.target)
         except EngineError as error:
             server.count_refusal(error)

@@ -21,7 +21,7 @@ from mlengine.prediction.shadow import Shadow
 from mlengine.prediction.tally import Counter, Tally
 from mlengine.prediction.traffic import field_reader, position, reapportion
 from mlengine.prediction.workers import Prediction
-from mlengine.runtime.frames import PREDICT
+from mlengine.runtime.frames import PING, PREDICT
 
 __all__ = ["Group", "Split", "Splits"]
 
@@ -117,7 +117,11 @@ class Split:
         self._numbers = itertools.count()
 
     def send(self, asked: Asked) -> None:
-        """Draw a version for a prediction and give it to that one's workers."""
+        """Draw a version for a prediction and give it to that one's workers.
+
+        Raises:
+            EngineError: They cannot be asked.
+        """
         value = self._value(asked) if self._value is not None else ""
         if value:
             place, unit = position(self.traffic.salt, value)
@@ -127,14 +131,15 @@ class Split:
         if arm.id_head:
             name = f"{unit:x}" if unit >= 0 else ""
             asked.lines = f"{arm.id_head}{name}-{self._nonce}{next(self._numbers):x}\r\n".encode()
-        drawn = Drawn(asked, self, arm, unit, self._now_s())
+        now_s = self._now_s()
         try:
             group = self._link(arm.target)
-        except EngineError as error:
-            drawn.failed(error)
-            return
+        except EngineError:
+            self.count(arm, unit, now_s, is_error=True)
+            raise
         asked.version = group.version
-        group.submit(drawn)
+        # A ping only asks for the way of a body that comes later, past all of this.
+        group.submit(asked if asked.kind == PING else Drawn(asked, self, arm, unit, now_s))
 
     def count(self, arm: _Arm, unit: int, begun_s: float, *, is_error: bool) -> None:
         """Note how a prediction ended."""
