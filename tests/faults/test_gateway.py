@@ -11,12 +11,13 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from mlengine.prediction.control import ensure_gateway, gateway_process
 from mlengine.prediction.deathwatch import DeathWatch
 from mlengine.prediction.pool import WorkerHealth, WorkerPool
-from mlengine.prediction.routing import Route
+from mlengine.prediction.routing import Limits, Route, Snapshot
 from tests.fakes.gateway import MODEL, PREDICT, VERSION, Door, head, open_door
 from tests.waiting import wait_until
 
@@ -221,6 +222,35 @@ def test_a_worker_that_does_not_answer_is_given_up() -> None:
         assert door.ask("POST", PREDICT, b'{"instances": [6]}').status == 200
 
 
+def test_a_worker_that_was_stopped_goes_on_and_gives_nobody_an_old_answer(door: Door) -> None:
+    with tempfile.TemporaryDirectory(prefix="pool-") as folder:
+        script = Path(folder) / "doubling.py"
+        script.write_text(DOUBLING_WORKER)
+        pool = WorkerPool(
+            Path(folder), command=lambda python, worker: [sys.executable, str(script), str(worker)]
+        )
+        try:
+            pool.start(VERSION, "u4", Path(folder))
+            pid = pool.wait_ready("u4", 20).pid
+            usual = _with_socket(door, pool.socket("u4"))
+            door.control.push(usual)
+            assert door.ask("POST", PREDICT, b'{"instances": [1]}').json["predictions"] == [2]
+            os.kill(pid, signal.SIGSTOP)
+            impatient = Limits(predict_timeout_s=0.3)
+            door.control.push(msgspec.structs.replace(usual, limits=impatient))
+            for row in range(3):
+                answer = door.ask("POST", PREDICT, json.dumps({"instances": [row]}).encode())
+                assert answer.status == 504
+            door.control.push(usual)
+            os.kill(pid, signal.SIGCONT)
+            load = Load(door, 4)
+            wait_until(lambda: load.right > 20, timeout_s=60)
+            load.stop()
+            assert (load.wrong, load.refused, load.reconnects) == (0, 0, 0)
+        finally:
+            pool.stop("u4")
+
+
 def test_a_new_default_version_loses_no_answer(door: Door) -> None:
     with tempfile.TemporaryDirectory(prefix="pool-") as folder:
         script = Path(folder) / "doubling.py"
@@ -307,8 +337,6 @@ def test_workers_outlive_a_pool_and_are_adopted(tmp_path: Path) -> None:
         assert first.check("u3") is WorkerHealth.DEAD
 
 
-def _with_socket(door: Door, socket_path: str) -> object:
-    import msgspec
-
+def _with_socket(door: Door, socket_path: str) -> Snapshot:
     routes = {VERSION: Route("READY", [socket_path])}
     return msgspec.structs.replace(door.snapshot, versions=routes, models={MODEL: VERSION})
