@@ -178,7 +178,10 @@ def _correlation(distance: float) -> float:
 def _aligned(
     moved: list[_Carried], own: Sequence[Tried], axes: Mapping[str, Axis]
 ) -> list[_Carried]:
-    """Bring values to the scale of one's own if, side by side, they are plainly of another."""
+    """Bring values to the scale of one's own if, side by side, they are plainly of another.
+
+    What they are off by even then is their standard error.
+    """
     sure = [c.trial for c in moved if c.left >= _SURE and _value(c.trial) is not None]
     spread = _spread([v for t in sure if (v := _value(t)) is not None])
     pairs = []
@@ -195,14 +198,15 @@ def _aligned(
     if len(pairs) >= _MORE_PAIRS and (before := _spread(then)) > 0.0 and (after := _spread(now)):
         ratio = after / before
     level, base = statistics.median(now), statistics.median(then)
-    return [
-        msgspec.structs.replace(
-            c, trial=msgspec.structs.replace(c.trial, values=(level + ratio * (old - base),))
-        )
-        if (old := _value(c.trial)) is not None
-        else c
-        for c in moved
-    ]
+    off = statistics.median(abs(a - level - ratio * (b - base)) for a, b in pairs)
+    found = []
+    for c in moved:
+        if (old := _value(c.trial)) is not None:
+            noise = math.hypot(off, ratio * (c.trial.noise[0] if c.trial.noise else 0.0))
+            values = (level + ratio * (old - base),)
+            c = _Carried(msgspec.structs.replace(c.trial, values=values, noise=(noise,)), c.left)
+        found.append(c)
+    return found
 
 
 def _nearest(trial: Tried, others: Sequence[Tried], axes: Mapping[str, Axis]) -> float | None:

@@ -113,6 +113,7 @@ def test_values_of_another_scale_are_brought_to_that_of_their_neighbours() -> No
     own = [Tried(number=20 + n, point=dict(points[n]), values=(1000.0 + 10 * n,)) for n in range(8)]
     found = _carried(_problem(X), (X,), *points, own=own)
     assert [t.values for t in found] == [t.values for t in own]
+    assert [t.noise for t in found] == [(0.0,)] * 8
 
 
 def test_values_of_the_same_scale_stay() -> None:
@@ -176,6 +177,7 @@ def test_any_study_can_be_carried_into_any_other(
         if was.values and math.isfinite(was.values[0]):
             assert trial.values
             assert math.isfinite(trial.values[0])
+    for trial in carried(problem, [Earlier(parameters=old[0], trials=old[1])]):
         if trial.noise and trial.noise[0] > 0.0:
             assert not space.contains(trial.point)
 
