@@ -185,27 +185,9 @@ class Exchange:
     def _judge(self) -> None:
         server = self.connection.server
         path, _mark, query = self.target.partition(b"?")
-        hosts: list[bytes] = []
-        origins: list[bytes] = []
-        sites: list[bytes] = []
-        tokens: list[bytes] = []
-        for name, value in self.headers:
-            if name == b"host":
-                hosts.append(value)
-            elif name == b"authorization":
-                tokens.append(value)
-            elif name == b"content-length":
-                self._content_length = int(value)
-            elif name == b"origin":
-                origins.append(value)
-            elif name == b"sec-fetch-site":
-                sites.append(value)
-            elif name == b"expect":
-                self._expects = value.lower() == b"100-continue"
-            elif name == b"transfer-encoding" and self.http_1_0:
-                raise InvalidArgument("HTTP/1.0 has no Transfer-Encoding.", "Use HTTP/1.1.")
+        told = self._read_headers()
         self._asked = read_path(path)
-        server.guard.check_caller(hosts, origins, sites)
+        server.guard.check_caller(told[b"host"], told[b"origin"], told[b"sec-fetch-site"])
         if self.method == b"CONNECT" or self.upgrade:
             raise MisdirectedMethod("The gateway opens no tunnels and changes no protocols.",
                                     "Use HTTP/1.1 without Upgrade.")  # fmt: skip
@@ -215,7 +197,28 @@ class Exchange:
             self._health = True
             return
         if self._asked is None or not self._asked.is_open(self.method):
-            server.guard.check_token(self.method, path, query, tokens)
+            server.guard.check_token(self.method, path, query, told[b"authorization"])
+        self._route(path)
+
+    def _read_headers(self) -> dict[bytes, list[bytes]]:
+        """Return the values of those that decide who may call; note those that say what comes."""
+        told: dict[bytes, list[bytes]] = {
+            b"host": [], b"authorization": [], b"origin": [], b"sec-fetch-site": [],
+        }  # fmt: skip
+        for name, value in self.headers:
+            if name in told:
+                told[name].append(value)
+            elif name == b"content-length":
+                self._content_length = int(value)
+            elif name == b"expect":
+                self._expects = value.lower() == b"100-continue"
+            elif name == b"transfer-encoding" and self.http_1_0:
+                raise InvalidArgument("HTTP/1.0 has no Transfer-Encoding.", "Use HTTP/1.1.")
+        return told
+
+    def _route(self, path: bytes) -> None:
+        """Find out who answers: this gateway, a version or the engine."""
+        server = self.connection.server
         if path == _METRICS and self.method in (b"GET", b"HEAD"):
             self._scrape = Scrape(server, self._scraped)
             return
