@@ -228,7 +228,7 @@ def test_no_secret_of_the_users_shell_reaches_a_job_or_a_model(tmp_path: Path) -
 
 
 def test_a_worker_is_given_no_secret_and_no_open_file_of_the_engine(busy: LiveEngine) -> None:
-    workers = [p for p in _family(busy) if "mlengine.runtime.worker" in p.cmdline()]
+    workers = [p for p in _family(busy) if "-m mlengine.runtime.worker" in " ".join(p.cmdline())]
     assert workers
     for worker in workers:
         shown = " ".join(worker.cmdline()) + Path(f"/proc/{worker.pid}/environ").read_text()

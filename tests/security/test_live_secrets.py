@@ -144,7 +144,7 @@ def test_no_death_writes_a_secret(serving: LiveEngine) -> None:
     workers = [
         process
         for process in psutil.process_iter(["cmdline"])
-        if "mlengine.runtime.worker" in (process.info["cmdline"] or [])
+        if "-m mlengine.runtime.worker" in " ".join(process.info["cmdline"] or [])
         and any(str(serving.home) in word for word in process.info["cmdline"])
     ]
     assert workers

@@ -23,7 +23,7 @@ from mlengine.training.launchers.warm import Kind, WarmInterpreters, kind_of
 __all__ = ["WarmWorkers"]
 
 _LONGEST_IMPORT_S = 120.0
-_OWN = ("numpy", "msgspec", "mlengine.runtime.worker", "mlengine.runtime.frameworks")
+_OWN = ("numpy", "msgspec", "mlengine.runtime.preload")
 _MODULES: Mapping[Format, Sequence[str]] = {
     Format.PICKLE: (
         "joblib", "sklearn", "sklearn.pipeline", "sklearn.compose", "sklearn.preprocessing",

@@ -8,6 +8,7 @@ Standard library only until the worker itself is imported; Linux.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 import signal
@@ -44,6 +45,8 @@ def run_worker(
     os.environ.update(order["variables"])
     os.chdir(os.environ["HOME"])
     folder = str(order["worker_dir"])
+    with contextlib.suppress(OSError):  # a path may be longer than the room for a replica's tag
+        area.show_variable("HOME", os.environ["HOME"])
     area.show_command([sys.executable, "-m", "mlengine.runtime.worker", folder])
     set_name("mlengine-worker")
     signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -68,6 +68,8 @@ def test_a_forked_worker_is_like_one_that_was_started(world: World) -> None:
     assert process.cwd() == str(folder / "home")
     assert Path(f"/proc/{info.pid}/oom_score_adj").read_text().strip() == "500"
     assert "secret" not in process.environ().values()
+    assert process.environ()["HOME"] == str(folder / "home")
+    assert not [name for name in process.environ() if name.startswith("MLENGINE_")]
     assert os.getsid(info.pid) == info.pid
     assert not process.net_connections("inet")
     opened = {os.path.realpath(f"/proc/{info.pid}/fd/{n}") for n in (1, 2)}
