@@ -39,7 +39,7 @@ class Shop(NamedTuple):
         done = subprocess.run(
             ["mlengine", *words], cwd=self.root / "work",
             env=environment(self.root / "home", self.root / "bin"), stdin=subprocess.DEVNULL,
-            capture_output=True, text=True, timeout=120,
+            capture_output=True, text=True, timeout=300,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
 
@@ -62,7 +62,7 @@ def shop() -> Iterator[Shop]:
         try:
             done = subprocess.run(
                 ["bash", "-c", script], cwd=work, env=environment(home, programs),
-                stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=300,
+                stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=900,
             )  # fmt: skip
             assert done.returncode == 0, done.stdout + done.stderr
             yield Shop(root, done.stdout)
@@ -113,7 +113,7 @@ class Load:
         """Return who answers those that are asked from now on."""
         # Two were on their way at most.
         begin = len(self.answers) + len(self._threads)
-        wait_until(lambda: len(self.answers) >= begin + count or self.wrong)
+        wait_until(lambda: len(self.answers) >= begin + count or self.wrong, 180)
         return {version for version, _ in self.answers[begin:]}
 
     def _ask_on(self, caller: int) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from mlengine.prediction.control import ensure_gateway, gateway_process
 from mlengine.prediction.routing import Route, Traffic
 from mlengine.prediction.tally import Batch
 from mlengine.prediction.traffic import reapportion
@@ -26,7 +27,8 @@ _models = itertools.count()
 
 @pytest.fixture(scope="module")
 def door() -> Iterator[Door]:
-    with open_door() as opened:
+    # Longer than any test: who waits for a worker that never comes, waits.
+    with open_door(worker_wait_s=3600.0) as opened:
         yield opened
 
 
@@ -176,11 +178,19 @@ def test_a_shadow_gets_copies_and_nobody_its_answers(shared: Shared) -> None:
 def test_a_dead_shadow_costs_callers_nothing(shared: Shared) -> None:
     shared.versions[shared.name("v3")] = Route("READY", ["/nobody/listens"])
     shared.set({"v1": 1, "v2": 1}, shadow="v3")
-    # More than may wait: what is beyond that is dropped.
     assert {shared.ask().status for _ in range(150)} == {200}
-    wait_until(lambda: shared.counted("v3").copies_failed > 0)
-    assert shared.counted("v3").copies_dropped > 0
+    counts = shared.counted("v3")
+    # Four are with it for as long as the gateway waits for a worker, 128 wait behind them.
+    assert (counts.copies, counts.copies_dropped) == (0, 150 - 4 - 128)
     assert shared.counted("v1").errors == shared.counted("v2").errors == 0
+
+
+def test_copies_that_the_shadow_does_not_answer_are_counted(shared: Shared) -> None:
+    shared.versions[shared.name("v3")] = Route("CREATING")
+    shared.set({"v1": 1}, shadow="v3")
+    assert {shared.ask().status for _ in range(10)} == {200}
+    wait_until(lambda: shared.counted("v3").copies_failed == 10)
+    assert (shared.counted("v3").copies, shared.counted("v3").agreed) == (10, {})
 
 
 def test_a_change_of_the_split_keeps_what_is_counted_of_another_model(
@@ -192,3 +202,21 @@ def test_a_change_of_the_split_keeps_what_is_counted_of_another_model(
         shared.set({"v1": 1, "v2": 1}, sticky_by="header:X-User")
         shared.ask(X_User="ann")
     assert shared.counted("v1").units + shared.counted("v2").units == 1
+
+
+def test_a_gateway_that_is_killed_is_followed_by_one_that_shares_out_the_same() -> None:
+    with open_door() as door:
+        shared = Shared(door, door.backends.worker_socket)
+        shared.set({"v1": 1, "v2": 1}, sticky_by="header:X-User")
+        before = [shared.ask(X_User=str(user)) for user in range(20)]
+        first = door.control.tally(Batch())
+        door.kill()
+        wait_until(lambda: gateway_process(door.run_dir) is None)
+        door.info = ensure_gateway(door.run_dir)
+        after = [shared.ask(X_User=str(user)) for user in range(20)]
+        assert [shared.by(answer) for answer in after] == [shared.by(answer) for answer in before]
+        ids = {answer.headers["x-mlengine-prediction-id"] for answer in (*before, *after)}
+        assert len(ids) == 40
+        second = door.control.tally(first)
+        assert second.gateway != first.gateway
+        assert sum(one.counts.requests for one in second.counted) == 20
