@@ -23,6 +23,8 @@ from trainer.report import report
 
 __all__ = ["main"]
 
+_GOLDEN_ROWS = 32
+
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run one training, from the command line's words to the exported file."""
@@ -44,7 +46,18 @@ def main(argv: Sequence[str] | None = None) -> None:
     print(f"evaluating on {len(held_out.rows)} rows", flush=True)
     report(evaluate(model, held_out), job_dir=args.job_dir, step=args.max_iter)
     joblib.dump(model, export_dir / "model.joblib")
+    _save_golden(model, held_out, export_dir)
     print(f"exported {export_dir / 'model.joblib'}", flush=True)
+
+
+def _save_golden(model: Pipeline, table: Table, export_dir: Path) -> None:
+    """Leave some rows and their answers beside the model: it is served only if it repeats them."""
+    try:
+        from mlengine.runtime import save_golden
+    except ImportError:  # trained by hand, elsewhere
+        return
+    rows = table.rows[:_GOLDEN_ROWS]
+    save_golden(export_dir, rows, model.predict(rows))
 
 
 def evaluate(model: Pipeline, table: Table) -> dict[str, float]:

@@ -8,6 +8,7 @@ and their neighbours. They are asked alone and in company, in bodies of one row 
 from __future__ import annotations
 
 import json
+import math
 import random
 import string
 from collections.abc import Iterator, Sequence
@@ -27,6 +28,8 @@ from mlengine.runtime.strictjson import dumps
 __all__ = ["Difference", "distance", "drawn_rows", "drawn_values", "prove"]
 
 _ROWS = 256
+_MAX_NUMBERS = 1 << 17  # of all drawn rows: an image is as many numbers as a table
+_FEWEST_ROWS = 4
 _SEED = 20_260
 _MAX_ANSWER_BYTES = 64 << 20
 _MAX_GOLDEN = 64
@@ -55,7 +58,7 @@ def prove(
     Args:
         model: Answers the general way.
         shortcut: Answers directly.
-        instances: Drawn at random; at least 256.
+        instances: Drawn at random.
         golden: Instances that came with the model.
         singles: How many of the instances are also asked alone.
         tolerance: Floats may differ by so much, relative to the larger or to 1.
@@ -116,9 +119,11 @@ def distance(wanted: Any, got: Any) -> Difference:
 
 
 def drawn_rows(kernel: Kernel) -> list[list[float]]:
-    """Draw rows of numbers for a kernel; the same at each call."""
+    """Draw rows of numbers for a kernel, 256 unless they are very wide; the same at each call."""
     chance = random.Random(_SEED)
-    rows = [[_number(chance, scale) for _ in range(kernel.width)] for scale in _scales()]
+    rows = [
+        [_number(chance, scale) for _ in range(kernel.width)] for scale in _scales(kernel.width)
+    ]
     for row in rows[::2]:
         for column, values in kernel.landmarks.items():
             if len(values) and chance.random() < 0.7:
@@ -134,13 +139,19 @@ def drawn_values(inputs: Sequence[TensorSpec]) -> list[Any]:
     chance = random.Random(_SEED)
     single = len(inputs) == 1
     # Of modest size: what a network was never made for, it magnifies, rounding errors included.
-    scales = [min(max(scale, 0.01), 10.0) for scale in _scales()]
+    scales = [min(max(scale, 0.01), 10.0) for scale in _scales(sum(map(_size, inputs)))]
     rows = [{spec.name: _tensor(chance, spec, scale) for spec in inputs} for scale in scales]
     return [row[inputs[0].name] for row in rows] if single else rows
 
 
-def _scales() -> list[float]:
-    return [_SCALES[index % len(_SCALES)] for index in range(_ROWS)]
+def _scales(numbers: int) -> list[float]:
+    """Return the scale of each row that is drawn, of so many numbers."""
+    rows = min(_ROWS, max(_FEWEST_ROWS, _MAX_NUMBERS // max(numbers, 1)))
+    return [_SCALES[index % len(_SCALES)] for index in range(rows)]
+
+
+def _size(spec: TensorSpec) -> int:
+    return math.prod(size or 1 for size in (spec.shape or ())[1:])
 
 
 def _number(chance: random.Random, scale: float) -> float:
@@ -185,11 +196,11 @@ def _requests(instances: Sequence[Any], golden: Sequence[Any], singles: int) -> 
     yield list(instances)
     if kept:
         yield kept
-    for start in range(0, 16, 2):
+    for start in range(0, singles // 2, 4):
         yield list(instances[start : start + 2])
-    for start in (0, 40, 80):
+    for start in range(0, singles * 2, 33):
         yield list(instances[start : start + 33])
-    for one in (*kept[:16], *instances[:singles]):
+    for one in (*kept[:singles], *instances[:singles]):
         yield [one]
 
 

@@ -21,6 +21,7 @@ from mlengine.runtime.shortcuts.kernel import Kernel, NoKernel
 __all__ = ["boosted_kernel", "forest_kernel", "histogram_kernel"]
 
 _MOST_ROWS_TO_FUSE = 48
+_MOST_NODES_TO_FUSE = 1_000_000  # of 64 bytes, and a copy of what the model holds
 _MAX_LANDMARKS = 200
 
 
@@ -143,7 +144,7 @@ def _single_precision(table: np.ndarray) -> Any:
 def _sums(trees: Sequence[Any], width: int) -> Callable[[np.ndarray], Any]:
     """Return the function from rows to the sums of the leaves they fall into."""
     in_turn = _in_turn(trees)
-    if len(trees) == 1:
+    if len(trees) == 1 or sum(tree.node_count for tree in trees) > _MOST_NODES_TO_FUSE:
         return in_turn
     fused = _fused(trees, width)
     return lambda rows: fused(rows) if len(rows) <= _MOST_ROWS_TO_FUSE else in_turn(rows)
