@@ -42,7 +42,7 @@ _ONE_LOOK = 1.959964
 def false_wins(
     kind: str, *, tests: int, units: int, share: float, seed: int
 ) -> tuple[float, float, float]:
-    """Return in which part of the tests was a false win, by `difference`, by a t-test, by shares."""
+    """Return how many of the tests had a false win: by `difference`, by a t-test, by shares."""
     rng = np.random.default_rng(seed)
     wins = naive = alarms = 0
     for _ in range(tests):
@@ -54,8 +54,7 @@ def false_wins(
 def _look(values: np.ndarray, second: np.ndarray, share: float) -> tuple[bool, bool, bool]:
     arms = [_running(np.where(chosen, values, 0.0), chosen) for chosen in (~second, second)]
     won = naive = alarm = False
-    for at in range(_EVERY - 1, len(values), _EVERY):
-        first, other = (Sample(int(n[at]), m[at], v[at]) for n, m, v in arms)
+    for first, other in zip(*arms, strict=True):
         bounds = difference([(first, other)])
         won = won or (bounds is not None and not bounds.low <= 0 <= bounds.high)
         if min(first.units, other.units) >= FEWEST:
@@ -66,13 +65,15 @@ def _look(values: np.ndarray, second: np.ndarray, share: float) -> tuple[bool, b
     return won, naive, alarm
 
 
-def _running(values: np.ndarray, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return units, mean and variance of the mean after each outcome."""
+def _running(values: np.ndarray, chosen: np.ndarray) -> list[Sample]:
+    """Return what there is of a version at each look."""
     count = np.cumsum(chosen)
     safe = np.maximum(count, 2)
     mean = np.cumsum(values) / np.maximum(count, 1)
     squares = np.cumsum(values * values) - count * mean * mean
-    return count, mean, np.maximum(squares, 0.0) / ((safe - 1) * safe)
+    variance = np.maximum(squares, 0.0) / ((safe - 1) * safe)
+    looks = (array[_EVERY - 1 :: _EVERY].tolist() for array in (count, mean, variance))
+    return [Sample(*look) for look in zip(*looks, strict=True)]
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -19,6 +19,7 @@ from mlengine.prediction.comparison import compare
 from mlengine.prediction.routing import Traffic
 from mlengine.prediction.tally import Batch
 from mlengine.prediction.traffic import (
+    WHOLE,
     check_sticky_by,
     check_weights,
     choose,
@@ -167,7 +168,7 @@ class Experiments:
                 )
         old = before.plan
         # What it was before is where nothing has to move from; with no split, that is the default.
-        segments = old.segments or [(1 << 32, before.default_version_id)]
+        segments = old.segments or [(WHOLE, before.default_version_id)]
         plan = msgspec.structs.replace(
             old,
             split=split,

@@ -76,7 +76,7 @@ def edit_model(
 def remove_model(
     tx: Transaction, project: str, model_id: str, *, operation: NewOperation | None
 ) -> None:
-    traffic.forget(tx, models.get(tx, project, model_id).seq)
+    traffic.forget(tx, models.locked(tx, project, model_id).seq)
     models.remove(tx, project, model_id)
     if operation:
         _note(tx, project, operation)
