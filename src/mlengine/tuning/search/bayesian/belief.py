@@ -34,6 +34,7 @@ __all__ = ["Belief"]
 Array = NDArray[np.float64]
 
 _FIT_LIMIT, _MODEL_LIMIT = 160, 480
+_FIT_WORK = 20 * _FIT_LIMIT**2  # pairs of trials times parameters: with more than 20, fewer trials
 _FAILED_LIMIT = _RUNNING_LIMIT = 200
 _INCUMBENTS = 5
 _MARGIN = 0.01  # deviations of all costs; a smaller improvement is none
@@ -75,7 +76,7 @@ class Belief:
         chosen = _chosen(costs, _MODEL_LIMIT)
         rows = features.rows([ended[i].point for i in chosen])
         kept, noise = costs[chosen], noise[chosen]
-        learnt = _chosen(kept, _FIT_LIMIT)
+        learnt = _chosen(kept, min(_FIT_LIMIT, math.isqrt(_FIT_WORK // max(1, features.count))))
         shape = fit(features, rows[learnt], kept[learnt], noise[learnt])
         self._process = Process(features, shape, rows, kept, noise)
         self._luck = math.exp(shape.noise)
