@@ -263,7 +263,9 @@ class RequestLoggingConfig(Resource):
 class Version(Resource):
     """One loadable artefact under a model.
 
-    `max_predict_bytes` is this engine's own; the rest is ``ml.v1``.
+    `max_predict_bytes`, `max_batch_size` (instances in a call of the model that requests share; 0:
+    1,024) and `batch_deadline_ms` (how long a request may wait for others; 0: not at all) are this
+    engine's own; the rest is ``ml.v1``.
     """
 
     OUTPUT_ONLY = frozenset(
@@ -298,6 +300,8 @@ class Version(Resource):
     request_logging_config: RequestLoggingConfig | None = None
     explanation_config: JsonObject | None = None
     max_predict_bytes: Int64 = 0
+    max_batch_size: int = 0
+    batch_deadline_ms: int = 0
     last_migration_time: str = ""
     last_migration_model_id: str = ""
 

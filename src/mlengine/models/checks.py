@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from mlengine.core.errors import InvalidArgument, did_you_mean
-from mlengine.core.limits import MAX_PREDICT_BYTES
+from mlengine.core.limits import MAX_BATCH_DEADLINE_MS, MAX_BATCH_SIZE, MAX_PREDICT_BYTES
 from mlengine.core.names import check_id, check_labels
 from mlengine.core.resources import AutoScaling, ManualScaling, Model, Version
 
@@ -96,6 +96,7 @@ def check_version(version: Version) -> Version:
             f"Send up to {MAX_PREDICT_BYTES} (1 GiB), or 0 for the setting 'max_predict_bytes'.",
             field="version.max_predict_bytes",
         )
+    _check_batching(version)
     if version.framework == "FRAMEWORK_UNSPECIFIED":
         version.framework = ""
     if version.framework and version.framework not in FRAMEWORKS:
@@ -139,4 +140,17 @@ def _refuse(resource: Any, refused: dict[str, str], root: str) -> None:
         if getattr(resource, attribute):
             raise InvalidArgument(
                 f"This engine does not support '{attribute}'.", remedy, field=f"{root}.{attribute}"
+            )
+
+
+def _check_batching(version: Version) -> None:
+    for field, value, most, means in (
+        ("max_batch_size", version.max_batch_size, MAX_BATCH_SIZE, "1,024 instances"),
+        ("batch_deadline_ms", version.batch_deadline_ms, MAX_BATCH_DEADLINE_MS, "no waiting"),
+    ):
+        if not 0 <= value <= most:
+            raise InvalidArgument(
+                f"{value} is no {field} of a version.",
+                f"Choose up to {most}, or 0 for {means}.",
+                field=f"version.{field}",
             )

@@ -32,6 +32,8 @@ class NodeSpec(NamedTuple):
     artifact_uri: str
     max_body_bytes: int = 0
     threads: int = 1
+    max_batch_size: int = 0
+    batch_deadline_ms: int = 0
 
 
 class Node(NamedTuple):
@@ -98,7 +100,8 @@ class Fleet:
             self.pool.start(
                 spec.version, worker, spec.artifact, spec.framework,
                 artifact_uri=spec.artifact_uri, max_body_bytes=spec.max_body_bytes,
-                threads=spec.threads,
+                threads=spec.threads, max_batch_size=spec.max_batch_size,
+                batch_deadline_ms=spec.batch_deadline_ms,
             )  # fmt: skip
             self.pool.wait_ready(worker, timeout_s)
         except BaseException:

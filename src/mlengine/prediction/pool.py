@@ -108,7 +108,8 @@ class WorkerPool:
     def start(
         self, version_name: str, uid: str, artifact: Path, framework: str = "",
         python: Path | str | None = None, *, artifact_uri: str = "", max_body_bytes: int = 0,
-        threads: int = 1, gpus: Sequence[str] = (),
+        threads: int = 1, gpus: Sequence[str] = (), max_batch_size: int = 0,
+        batch_deadline_ms: int = 0,
     ) -> None:  # fmt: skip
         """Start the worker of a version, unless it runs already; does not wait for it.
 
@@ -122,6 +123,8 @@ class WorkerPool:
             max_body_bytes: Longest prediction body; 0 is the pool's own limit.
             threads: How many cores one call may use.
             gpus: Ids of the GPUs that it may see.
+            max_batch_size: Most instances in a call that requests share; 0 is the worker's own.
+            batch_deadline_ms: How long a request may wait for others to share its call.
 
         Raises:
             OSError: The process cannot be started.
@@ -130,7 +133,8 @@ class WorkerPool:
             artifact=str(artifact), framework=framework, socket=self.socket(uid),
             version_name=version_name, max_body_bytes=max_body_bytes or self._max_body_bytes,
             artifact_uri=artifact_uri, python=str(python or self._python), uid=uid,
-            threads=threads, gpus=list(gpus),
+            threads=threads, gpus=list(gpus), max_batch_size=max_batch_size,
+            batch_deadline_ms=batch_deadline_ms,
         )  # fmt: skip
         with self._claim(spec) as claim, self._lock:
             worker = self._workers.get(uid)

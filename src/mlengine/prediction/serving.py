@@ -276,6 +276,8 @@ class Serving:
                 artifact_uri=version.deployment_uri,
                 max_body_bytes=version.max_predict_bytes,
                 threads=threads_of(version, cpus=cpus),
+                max_batch_size=version.max_batch_size,
+                batch_deadline_ms=version.batch_deadline_ms,
             ),
             bounds_of(version, cpus=cpus, idle_after_s=self._options.idle_after_s),
         )

@@ -21,7 +21,8 @@ _LOG_LINES = 5
 class WorkerSpec(msgspec.Struct, frozen=True, kw_only=True):
     """What a worker serves, as its ``spec.json`` says it.
 
-    `artifact_uri` is only shown, in errors; what follows it is for the pool.
+    `artifact_uri` is only shown, in errors; what follows it is for the pool. Without a
+    `max_batch_size` the worker has its own.
     """
 
     artifact: str
@@ -29,6 +30,8 @@ class WorkerSpec(msgspec.Struct, frozen=True, kw_only=True):
     socket: str
     version_name: str
     max_body_bytes: int
+    max_batch_size: int = 0
+    batch_deadline_ms: int = 0
     artifact_uri: str = ""
     python: str = ""
     uid: str = ""

@@ -114,6 +114,14 @@ def test_what_cannot_be_a_version_is_refused(
     assert done.code == 1 and text in done.err and not model.versions
 
 
+def test_batching_is_set_by_flags(run: Run, model: FakeEngine) -> None:
+    done = run("versions", "create", "v1", "--model=census", "--origin=gs://b/m",
+               "--max-batch-size=8", "--batch-deadline-ms=5")  # fmt: skip
+    assert done.code == 0, done.err
+    (made,) = model.versions.values()
+    assert (made.max_batch_size, made.batch_deadline_ms) == (8, 5)
+
+
 def test_a_field_that_may_not_stand_in_the_file_is_named(
     run: Run, model: FakeEngine, tmp_path: Path
 ) -> None:
@@ -122,7 +130,7 @@ def test_a_field_that_may_not_stand_in_the_file_is_named(
     done = run("versions", "create", "v1", "--model=census", "--config", str(path))
     assert done.err.startswith(
         f"ERROR: (mlengine.versions.create) Invalid field [state] in configuration file [{path}]. "
-        "Allowed fields: [autoScaling, container, deploymentUri, description, "
+        "Allowed fields: [autoScaling, batchDeadlineMs, container, deploymentUri, description, "
     )
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import joblib
 import pytest
 
-from mlengine.runtime.frames import HEADER_BYTES, PING, PREDICT, pack
+from mlengine.runtime.frames import HEADER_BYTES, PING, PREDICT, STATS, pack
 
 ROW = [5.1, 3.5, 1.4, 0.2]
 
@@ -240,6 +240,26 @@ def test_sigterm_answers_what_is_in_flight_and_then_exits(
     assert waiting.receive() == (8, 200, {"predictions": [0]})
     assert worker.process.wait(60) == 0
     assert not worker.socket_path.exists()
+
+
+def test_requests_wait_for_company_only_where_the_version_says_so_and_none_is_left_behind(
+    start_worker: Callable[..., Any], iris_model: Path
+) -> None:
+    worker = start_worker(iris_model, max_batch_size=3, batch_deadline_ms=3_600_000)
+    worker.wait_ready()
+    connection, other = worker.connect(), worker.connect()
+    body = json.dumps({"instances": [ROW]}).encode()
+    for request_id in (1, 2, 3):  # the third makes the company full
+        connection.send(body, request_id=request_id)
+    assert [connection.receive()[0] for _ in range(3)] == [1, 2, 3]
+    _, told = other.ask(b"", kind=STATS)
+    assert told == {"requests": 3, "calls": [0, 0, 1] + [0] * 13, "waiting": 0}
+    connection.send(body, request_id=4)
+    connection.send(b"", request_id=5, kind=PING)
+    assert connection.receive()[0] == 5  # so the worker has read what came before it
+    os.kill(worker.process.pid, signal.SIGTERM)
+    assert connection.receive() == (4, 200, {"predictions": [0]})
+    assert worker.process.wait(60) == 0
 
 
 def test_a_corrupt_pickle_fails_with_the_reason(

@@ -21,9 +21,9 @@ from mlengine.core.wire import decode, encode
 __all__ = ["create"]
 
 _CONFIGURABLE = (
-    "autoScaling", "container", "deploymentUri", "description", "framework", "labels",
-    "machineType", "manualScaling", "maxPredictBytes", "packageUris", "predictionClass",
-    "pythonVersion", "routes", "runtimeVersion", "serviceAccount",
+    "autoScaling", "batchDeadlineMs", "container", "deploymentUri", "description", "framework",
+    "labels", "machineType", "manualScaling", "maxBatchSize", "maxPredictBytes", "packageUris",
+    "predictionClass", "pythonVersion", "routes", "runtimeVersion", "serviceAccount",
 )  # fmt: skip
 _FRAMEWORKS = ("SCIKIT_LEARN", "TENSORFLOW", "XGBOOST", "KERAS", "ONNX")
 _CONTAINER = ("command", "args", "env_vars", "ports", "predict_route", "health_route")
@@ -40,6 +40,8 @@ _FIELD_OF = {
     "min_nodes": "autoScaling.minNodes",
     "max_nodes": "autoScaling.maxNodes",
     "max_predict_bytes": "maxPredictBytes",
+    "max_batch_size": "maxBatchSize",
+    "batch_deadline_ms": "batchDeadlineMs",
     "image": "container.image",
     "predict_route": "routes.predict",
     "health_route": "routes.health",
@@ -66,6 +68,10 @@ _METHODS = {
 @click.option("--min-nodes", type=click.IntRange(min=0), help="Fewest nodes.")
 @click.option("--max-nodes", type=click.IntRange(min=1), help="Most nodes.")
 @click.option("--max-predict-bytes", type=click.IntRange(min=1), help="Longest request, to 1 GiB.")
+@click.option("--max-batch-size", type=click.IntRange(min=1),
+              help="Most instances in a call that requests share; default 1024.")  # fmt: skip
+@click.option("--batch-deadline-ms", type=click.IntRange(min=0),
+              help="How long a request may wait for others; default 0.")  # fmt: skip
 @click.option("--metric-targets", type=LABELS, multiple=True, help="cpu-usage=60,...")
 @click.option("--description", help="What it is.")
 @click.option("--labels", type=LABELS, multiple=True, help="Labels of the version.")
