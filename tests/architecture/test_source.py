@@ -42,7 +42,9 @@ FORBIDDEN_CALLS = {
 }
 ALLOWED_CALLS = {
     ("core/clock.py", "datetime.datetime.now"),
-    ("runtime/forkstart.py", "os.chdir"),  # in the child: there is no exec to do it
+    # In the child: there is no exec to do it.
+    ("runtime/forkstart.py", "os.chdir"),
+    ("runtime/workerstart.py", "os.chdir"),
 }
 PICKLES = {"pickle", "cPickle", "joblib", "dill", "cloudpickle", "marshal", "shelve"}
 DISTRIBUTIONS = {
