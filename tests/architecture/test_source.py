@@ -49,7 +49,7 @@ ALLOWED_CALLS = {
 PICKLES = {"pickle", "cPickle", "joblib", "dill", "cloudpickle", "marshal", "shelve"}
 DISTRIBUTIONS = {
     "pyyaml": "yaml", "scikit-learn": "sklearn", "xgboost-cpu": "xgboost",
-    "tensorflow-cpu": "tensorflow",
+    "tensorflow-cpu": "tensorflow", "pillow": "PIL", "grpcio": "grpc", "protobuf": "google",
 }  # fmt: skip
 
 
