@@ -42,7 +42,7 @@ _ONE_LOOK = 1.959964
 def false_wins(
     kind: str, *, tests: int, units: int, share: float, seed: int
 ) -> tuple[float, float, float]:
-    """Return how many of the tests had a false win: by `difference`, by a t-test, by shares."""
+    """Return which part of the tests had a false win: by `difference`, a t-test, the shares."""
     rng = np.random.default_rng(seed)
     wins = naive = alarms = 0
     for _ in range(tests):
