@@ -364,6 +364,43 @@ def test_the_census_loop_runs_on_nodes_that_see_nothing(far: LiveEngine, tmp_pat
     assert len(told.splitlines()) == job.prediction_output.prediction_count
 
 
+TUNED = """
+import argparse
+from pathlib import Path
+from mlengine.runtime import report
+parser = argparse.ArgumentParser()
+parser.add_argument("--job-dir", type=Path)
+parser.add_argument("--x", type=float)
+args = parser.parse_args()
+assert report("loss", args.x, step=1) and report("loss", args.x / 2, step=2)
+args.job_dir.mkdir(parents=True, exist_ok=True)
+(args.job_dir / "tried").write_text(str(args.x))
+"""
+
+
+@hides
+def test_trials_run_on_nodes_and_what_they_measure_comes_home(far: LiveEngine) -> None:
+    params = [{"parameterName": "x", "type": "DISCRETE", "discreteValues": [1, 2, 4]}]
+    far.submit(
+        "tuned", far.upload_package(TUNED), job_dir=f"gs://{BUCKET}/tuned",
+        hyperparameters={
+            "goal": "MINIMIZE", "hyperparameterMetricTag": "loss", "algorithm": "GRID_SEARCH",
+            "maxTrials": 3, "maxParallelTrials": 2, "params": params,
+        },
+    )  # fmt: skip
+    job = far.ended("tuned", timeout_s=300)
+    lines = far.lines("tuned")
+    assert job.state == "SUCCEEDED", (job.error_message, lines[-20:])
+    assert job.training_output is not None
+    found = {t["trialId"]: [m["objectiveValue"] for m in t["allMetrics"]]
+             for t in job.training_output.trials}  # fmt: skip
+    assert found == {"1": [1.0, 0.5], "2": [2.0, 1.0], "3": [4.0, 2.0]}
+    assert list(found) == ["1", "2", "3"], "best first"
+    for trial, value in {"1": b"1.0", "2": b"2.0", "3": b"4.0"}.items():
+        assert b"".join(far.client.read_object(BUCKET, f"tuned/{trial}/tried")) == value
+    assert sum("does not see the folders of the engine's machine" in x for x in lines) == 3
+
+
 @hides
 def test_a_python_that_no_node_has_is_refused_by_name(
     run: Callable[..., ExitRecord], hidden: Path
