@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from mlengine.runtime.answerer import Answerer, predict
 from mlengine.runtime.frameworks import Model, ask, load
 from mlengine.runtime.prediction_error import ErrorClass, PredictionError
 
@@ -101,3 +102,20 @@ def test_the_framework_is_found_out_when_it_is_not_named(case: Any, rows: Any) -
 
 def test_many_rows_in_one_request(model: Model, rows: Any) -> None:
     assert len(ask(model, rows * 1000, {})) == len(rows) * 1000
+
+
+def test_7_who_may_share_a_call_gets_the_very_bytes_that_he_would_have_got_alone(
+    model: Model, rows: Any
+) -> None:
+    if not getattr(model, "joinable", False):
+        return
+    bodies = [json.dumps({"instances": part}).encode() for part in (rows[:1], rows[1:4], rows[4:])]
+    bodies += [b'{"instances": [[1, 2, 3, 4]]}', b'{"instances": [[null, 2, 3, 4]]}', b"bad"]
+    answerer = Answerer(model, max_answer_bytes=1 << 20)
+    for number, body in enumerate(bodies):
+        answerer.add(number, body, now_s=0.0)
+    calls = list(answerer.answers(now_s=0.0))
+    assert len(calls) == 2  # all good ones together, and the bad one
+    answers = dict(answer for call in calls for answer in call)
+    for number, body in enumerate(bodies):
+        assert answers[number] == predict(model, body, max_answer_bytes=1 << 20)

@@ -46,6 +46,8 @@ class Model(Protocol):
        ``signature_name``, which is TensorFlow's.
     5. A failed call leaves the model as it was: the next good request is answered.
     6. `describe` is cheap and never raises.
+    7. A model with a true `joinable` gives a row the same prediction in any company, so requests of
+       several callers may be one call.
     """
 
     def predict(self, instances: list[Any], **kwargs: Any) -> list[Any]: ...

@@ -54,6 +54,8 @@ def wrap(model: Any, *, warnings: list[str]) -> Model:
 class BoosterModel:
     """A booster. Rows are lists of numbers; null is a missing value, as in training."""
 
+    joinable = True  # trees compare and add row by row: who stands beside a row changes nothing
+
     def __init__(self, booster: Any, *, warnings: list[str] | None = None) -> None:
         self._booster = booster
         self._warnings = warnings or []
