@@ -11,6 +11,8 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+import threading
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -23,6 +25,8 @@ from mlengine.training.launchers.warm import Kind, WarmInterpreters, kind_of
 __all__ = ["WarmWorkers"]
 
 _LONGEST_IMPORT_S = 120.0
+_LONGEST_END_S = 10.0
+_POLL_S = 0.005
 _OWN = ("numpy", "msgspec", "mlengine.runtime.preload")
 _MODULES: Mapping[Format, Sequence[str]] = {
     Format.PICKLE: (
@@ -76,8 +80,12 @@ class WarmWorkers:
         self._zygotes.reap()
 
     def close(self) -> None:
-        """End all zygotes; what they forked goes on."""
+        """End all zygotes, and return once they are gone; what they forked goes on."""
         self._zygotes.close(kill=True)
+        pause = threading.Event()
+        until_s = time.monotonic() + _LONGEST_END_S
+        while not self._zygotes.reap() and time.monotonic() < until_s:
+            pause.wait(_POLL_S)
 
     def _kind(
         self, artifact: Path, framework: str, python: str, env: Mapping[str, str]
