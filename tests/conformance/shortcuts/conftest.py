@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -129,9 +130,9 @@ def _keras() -> Model:
     return KerasModel(_keras_model())
 
 
-def _saved_model() -> Model:
+def _saved_model(folder: Path) -> Model:
     tf = pytest.importorskip("tensorflow")
-    from mlengine.runtime.frameworks.tensorflow import SavedModel
+    from mlengine.runtime.frameworks.tensorflow import load
 
     @tf.function(  # type: ignore[untyped-decorator]
         input_signature=[
@@ -145,8 +146,9 @@ def _saved_model() -> Model:
         return {"score": score, "label": tf.where(score > 20.0, work, "no"), "n": children[:, 0]}
 
     module = tf.Module()
-    module.signatures = {"serving_default": serve.get_concrete_function()}
-    return SavedModel(module)
+    module.serve = serve  # what a signature needs is saved with it
+    tf.saved_model.save(module, str(folder), signatures={"serving_default": serve})
+    return load(folder)
 
 
 ROWS: dict[str, Callable[[], Model]] = {
@@ -182,6 +184,6 @@ def case(request: pytest.FixtureRequest) -> Case:
 
 
 @pytest.fixture(scope="session")
-def objects() -> Case:
+def objects(tmp_path_factory: pytest.TempPathFactory) -> Case:
     """A model of three named inputs: a number, a text and a small integer."""
-    return _opened(_saved_model)
+    return _opened(lambda: _saved_model(tmp_path_factory.mktemp("saved_model")))
