@@ -85,7 +85,11 @@ _DIALECTS = (
     ("GET", "`/v2`", "Open Inference: the server"),
     ("GET", "`/v2/health/live`, `/v2/health/ready`", "Open Inference: needs no token"),
     ("GET", "`/v2/models/{model}[/versions/{version}]`", "Open Inference: metadata"),
-    ("GET", "`/v2/models/{model}[/versions/{version}]/ready`", "Open Inference: whether it answers"),
+    (
+        "GET",
+        "`/v2/models/{model}[/versions/{version}]/ready`",
+        "Open Inference: whether it answers",
+    ),
     ("POST", "`/v2/models/{model}[/versions/{version}]/infer`", "Open Inference: tensors"),
 )
 

@@ -105,7 +105,7 @@ class Home(NamedTuple):
         return found
 
     def up(self) -> subprocess.Popen[bytes]:
-        """Start the engine; it has answered a health check when this returns."""
+        """Start the engine; it has answered a question when this returns."""
         argv = [sys.executable, "-m", "mlengine", "up", "--port", "0"]
         log = open(self.folder / "bench.log", "ab")  # noqa: SIM115
         child = subprocess.Popen(argv, env=self.environment(), stdout=log, stderr=log)
@@ -127,7 +127,11 @@ class Home(NamedTuple):
     def _port(self) -> int | None:
         try:
             port = int(json.loads((self.folder / "run" / "gateway.json").read_bytes())["port"])
-            urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=1).close()
+            token = (self.folder / "run" / "token").read_text().strip()
+            status = f"http://127.0.0.1:{port}/api/v1/status"
+            headers = {"Authorization": f"Bearer {token}"}
+            request = urllib.request.Request(status, headers=headers)
+            urllib.request.urlopen(request, timeout=5).close()  # the engine's, not the gateway's
         except (OSError, ValueError, KeyError):
             return None
         return port

@@ -56,8 +56,9 @@ def _make(file: Path, folder: Path) -> None:
     print(f"installing {file.stem} into {folder}", file=sys.stderr, flush=True)
     for words in (
         ["venv", "--quiet", "--clear", "--python", _VERSION, str(folder)],
-        ["pip", "install", "--quiet", "--compile-bytecode", "--python", str(folder), "-r", str(file)],
-    ):
+        ["pip", "install", "--quiet", "--compile-bytecode", "--python", str(folder),
+         "-r", str(file)],
+    ):  # fmt: skip
         done = subprocess.run([uv, *words], capture_output=True, text=True, env=os.environ)
         if done.returncode:
             said = [line.strip() for line in done.stderr.splitlines() if line.strip()]

@@ -113,9 +113,7 @@ def _check_metric(metric: dict[str, Any], field: str) -> None:
             "Use CPU_USAGE.", field=field,
         )  # fmt: skip
     if name != "CPU_USAGE":
-        raise InvalidArgument(
-            f"{name!r} is no metric to scale by.", "Use CPU_USAGE.", field=field
-        )
+        raise InvalidArgument(f"{name!r} is no metric to scale by.", "Use CPU_USAGE.", field=field)
     if not isinstance(target, int) or isinstance(target, bool) or not 1 <= target <= 100:
         raise InvalidArgument(
             f"The target of CPU_USAGE is {target!r}.", "Use a whole number, 1 to 100.", field=field
