@@ -15,6 +15,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 ROLES = ("master", "worker", "parameter_server")
 _TIERS = ("BASIC", "STANDARD_1", "PREMIUM_1", "BASIC_GPU", "BASIC_TPU", "CUSTOM")
+_RULES = ("median", "decay-curve", "asha")
 _FINDINGS = ("traceback", "non-finite", "export", "objective")
 
 
@@ -75,6 +76,10 @@ def _own() -> Iterator[Callable[[F], F]]:
     yield click.option(
         "--max-retries", type=click.IntRange(0, 20), help="Start again after a passing failure."
     )
+    yield click.option(
+        "--trial-early-stopping", type=click.Choice(_RULES),
+        help="Stop trials of a tuning job by this rule.",
+    )  # fmt: skip
     yield click.option(
         "--allow", type=click.Choice(_FINDINGS), multiple=True,
         help="Succeed in spite of this finding; may be repeated.",

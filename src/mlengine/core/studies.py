@@ -108,10 +108,11 @@ class StoppingRule(Resource):
 
 
 class AutomatedStoppingConfig(Resource):
-    """When a trial need not go on; one of the two, or never."""
+    """When a trial need not go on; one of the three, or never. ASHA is this engine's own."""
 
     decay_curve_stopping_config: StoppingRule | None = None
     median_automated_stopping_config: StoppingRule | None = None
+    asha_stopping_config: StoppingRule | None = None
 
 
 class StudyConfig(Resource):

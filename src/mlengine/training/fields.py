@@ -89,7 +89,9 @@ FIELDS: Mapping[str, Mapping[str, Rule]] = {
             "one time) without a success",
         ),
         "hyperparameter_metric_tag": Rule(_H, "the objective; `training/hptuning/metric`"),
-        "enable_trial_early_stopping": Rule(_H, "stops trials by the median rule"),
+        "enable_trial_early_stopping": Rule(
+            _H, "stops trials by the median rule, or that of `options`"
+        ),
         "resume_previous_job_id": Rule(_H, "goes on with the study of a tuning job that is over"),
         "algorithm": Rule(_H, "Bayesian if not set; GRID_SEARCH, RANDOM_SEARCH"),
     },
@@ -122,6 +124,9 @@ FIELDS: Mapping[str, Mapping[str, Rule]] = {
         "strict_resources": Rule(_H, "the job waits for, and is held to, what it asks for"),
         "legacy_keras": Rule(_H, "`tf.keras` is Keras 2 on runtime 2.21"),
         "max_retries": Rule(_H, "how often the whole job starts again after a passing failure"),
+        "trial_early_stopping": Rule(
+            _H, "trials are stopped by `median`, `decay-curve` or `asha`; on without the switch"
+        ),
         "allow": Rule(_H, "findings that may not fail the job"),
     },
 }

@@ -86,18 +86,23 @@ def policy_of(config: StudyConfig) -> tuple[str, bool] | None:
     asked, at = config.automated_stopping_config, f"{_AT}.automated_stopping_config"
     if asked is None:
         return None
-    decay, median = asked.decay_curve_stopping_config, asked.median_automated_stopping_config
-    if decay is not None and median is not None:
-        raise InvalidArgument("Two stopping rules are set.", "Set one of them.", field=at)
-    if (decay or median) and len(config.metrics) > 1:
+    rules = {
+        "decay-curve": asked.decay_curve_stopping_config,
+        "median": asked.median_automated_stopping_config,
+        "asha": asked.asha_stopping_config,
+    }
+    chosen = [(name, rule.use_elapsed_time) for name, rule in rules.items() if rule is not None]
+    if len(chosen) > 1:
+        raise InvalidArgument(
+            f"{len(chosen)} stopping rules are set.", "Set one of them.", field=at
+        )
+    if chosen and len(config.metrics) > 1:
         raise InvalidArgument(
             f"Early stopping goes by one metric, and the study has {len(config.metrics)}.",
             "Leave it out, or measure one.",
             field=at,
         )
-    if decay is not None:
-        return "decay-curve", decay.use_elapsed_time
-    return ("median", median.use_elapsed_time) if median is not None else None
+    return chosen[0] if chosen else None
 
 
 def problem_of(config: StudyConfig, *, uid: str) -> Problem:

@@ -86,6 +86,7 @@ def test_a_stopping_rule_is_a_policy() -> None:
     assert policy_of(read(automatedStoppingConfig=decay)) == ("decay-curve", True)
     median: dict[str, Any] = {"medianAutomatedStoppingConfig": {}}
     assert policy_of(read(automatedStoppingConfig=median)) == ("median", False)
+    assert policy_of(read(automatedStoppingConfig={"ashaStoppingConfig": {}})) == ("asha", False)
 
 
 def parameter(**fields: Any) -> dict[str, Any]:
@@ -137,7 +138,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
     "two rules": (
         {"automatedStoppingConfig": {
             "decayCurveStoppingConfig": {}, "medianAutomatedStoppingConfig": {}}},
-        "automated_stopping_config", "Two stopping rules",
+        "automated_stopping_config", "2 stopping rules",
     ),
     "a rule for two metrics": (
         {"metrics": [{"metric": m, "goal": "MINIMIZE"} for m in "ab"],

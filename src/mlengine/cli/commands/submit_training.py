@@ -35,7 +35,7 @@ _FIELD_OF = {
     "network": "network",
     "tpu_tf_version": "workerConfig.tpuTfVersion",
 }
-_OPTION_FLAGS = ("strict_runtime", "strict_resources", "legacy_keras")
+_OPTION_FLAGS = ("strict_runtime", "strict_resources", "legacy_keras", "trial_early_stopping")
 _FIELD_OF_ROLE = {"master": "master", "worker": "worker", "parameter_server": "parameterServer"}
 
 

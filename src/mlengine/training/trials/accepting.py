@@ -17,6 +17,7 @@ from mlengine.training.trials.hyperparameters import (
 )
 from mlengine.tuning.problem import Kind
 from mlengine.tuning.search.needs import check_needs
+from mlengine.tuning.stopping import POLICIES
 
 __all__ = ["check_tuning"]
 
@@ -31,6 +32,7 @@ def check_tuning(store: Store, project: str, job: Job) -> None:
         InvalidArgument: It is to go on with what is no study, still goes on, or has another
             objective or nothing in common; the message names the field.
     """
+    _check_stopping(job)
     if not is_tuning(job):
         return
     asked = hyperparameters_of(job.training_input or TrainingInput())
@@ -41,6 +43,25 @@ def check_tuning(store: Store, project: str, job: Job) -> None:
     )
     if asked.resume_previous_job_id:
         _check_previous(asked, _previous(store, project, asked.resume_previous_job_id))
+
+
+def _check_stopping(job: Job) -> None:
+    rule = job.options.trial_early_stopping if job.options is not None else ""
+    if not rule:
+        return
+    field = "job.options.trial_early_stopping"
+    if not is_tuning(job):
+        raise InvalidArgument(
+            f"{rule!r} stops trials, and this job has none.",
+            "Leave it out, or say in 'trainingInput.hyperparameters' what to try.",
+            field=field,
+        )
+    if rule not in POLICIES:
+        raise InvalidArgument(
+            f"There is no early stopping rule {rule!r}.",
+            f"Use one of {', '.join(POLICIES)}.",
+            field=field,
+        )
 
 
 def _previous(store: Store, project: str, name: str) -> HyperparameterSpec:

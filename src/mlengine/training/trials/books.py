@@ -32,6 +32,7 @@ from mlengine.training.trials.hyperparameters import (
     ParameterSpec,
     hyperparameters_of,
     is_tuning,
+    stopping_rule,
 )
 from mlengine.tuning.configs import algorithm_of, problem_of
 from mlengine.tuning.problem import Kind, Parameter, Problem, Tried
@@ -47,6 +48,12 @@ __all__ = [
     "question",
     "search_of",
 ]
+
+_STOPPING = {
+    "median": "median_automated_stopping_config",
+    "decay-curve": "decay_curve_stopping_config",
+    "asha": "asha_stopping_config",
+}
 
 LOCATION = "local"
 """Where the studies of tuning jobs are listed."""
@@ -76,7 +83,7 @@ class TuningBooks:
             return found
         study = Study(
             name=owner,
-            study_config=_config(_asked(record)),
+            study_config=_config(_asked(record), stopping_rule(record.job)),
             create_time=record.job.create_time,
         )
         try:
@@ -204,13 +211,14 @@ def _asked(record: JobRecord) -> HyperparameterSpec:
     return hyperparameters_of(record.job.training_input or TrainingInput())
 
 
-def _config(asked: HyperparameterSpec) -> StudyConfig:
-    stopping = AutomatedStoppingConfig(median_automated_stopping_config=StoppingRule())
+def _config(asked: HyperparameterSpec, rule: str = "") -> StudyConfig:
     return StudyConfig(
         metrics=[MetricSpec(metric=asked.tag, goal="MAXIMIZE" if asked.maximize else "MINIMIZE")],
         parameters=[_study_parameter(p) for p in asked.params],
         algorithm=asked.algorithm if asked.algorithm in _STUDY_ALGORITHMS else "",
-        automated_stopping_config=stopping if asked.enable_trial_early_stopping else None,
+        automated_stopping_config=AutomatedStoppingConfig(**{_STOPPING[rule]: StoppingRule()})
+        if rule
+        else None,
     )
 
 

@@ -25,6 +25,7 @@ __all__ = [
     "flags",
     "hyperparameters_of",
     "is_tuning",
+    "stopping_rule",
     "texts",
 ]
 
@@ -108,6 +109,20 @@ def hyperparameters_of(spec: TrainingInput) -> HyperparameterSpec:
         2
     """
     return wire.decode(HyperparameterSpec, spec.hyperparameters or {}, at=_AT)
+
+
+def stopping_rule(job: Job) -> str:
+    """Return the name of the rule that stops a job's trials early; empty without one.
+
+    Example:
+        >>> spec = TrainingInput(hyperparameters={"enableTrialEarlyStopping": True})
+        >>> stopping_rule(Job(training_input=spec))
+        'median'
+    """
+    if job.options is not None and job.options.trial_early_stopping:
+        return job.options.trial_early_stopping
+    asked = hyperparameters_of(job.training_input or TrainingInput())
+    return "median" if asked.enable_trial_early_stopping else ""
 
 
 def check_hyperparameters(spec: TrainingInput) -> HyperparameterSpec:

@@ -32,6 +32,7 @@ from mlengine.training.trials.children import child_job, child_uid, measured, st
 from mlengine.training.trials.hyperparameters import (
     HyperparameterSpec,
     hyperparameters_of,
+    stopping_rule,
     texts,
 )
 from mlengine.training.trials.lifecycle import STOPPED_EARLY, Act, Books, Step, TrialFacts, decide
@@ -46,7 +47,7 @@ from mlengine.training.trials.words import (
 from mlengine.tuning.problem import Goal, Problem, Tried
 from mlengine.tuning.reports import point_of
 from mlengine.tuning.search import Suggestion
-from mlengine.tuning.stopping import Curve, Reading, open_policy
+from mlengine.tuning.stopping import Curve, Policy, Reading, open_policy
 
 __all__ = ["Advise", "TuningJobs"]
 
@@ -110,7 +111,6 @@ class TuningJobs:
         self._ran = Ages(clock, of=lambda job: job.start_time)
         self._exhausted: set[str] = set()
         self._measured: dict[str, int] = {}
-        self._policy = open_policy("median")
 
     def step(self, record: JobRecord, wake: Callable[[], None]) -> None:
         """Bring one tuning job further; it is wholly this that runs it."""
@@ -192,8 +192,8 @@ class TuningJobs:
             child = seen.children.get(number)
             if child is not None and trial.state is not TrialState.COMPLETED:
                 self._measure(trial, child, seen.asked.tag)
-        if seen.asked.enable_trial_early_stopping:
-            self._stop_hopeless(seen)
+        if rule := stopping_rule(seen.record.job):
+            self._stop_hopeless(seen, open_policy(rule))
 
     def _measure(self, trial: TrialRecord, child: JobRecord, tag: str) -> None:
         """Write into the study what a child has measured since."""
@@ -208,7 +208,7 @@ class TuningJobs:
             self._books.measure(trial, new, tag=tag, known=0)
         self._measured[child.uid] = max(known, points[-1][0] if points else -1)
 
-    def _stop_hopeless(self, seen: _Study) -> None:
+    def _stop_hopeless(self, seen: _Study, policy: Policy) -> None:
         """Have the policy of early stopping judge every trial that runs."""
         goal = Goal.MAXIMIZE if seen.asked.maximize else Goal.MINIMIZE
         usable = {n: c for n, c in seen.children.items() if c.state is not JobState.FAILED}
@@ -220,7 +220,7 @@ class TuningJobs:
             if child.state is not JobState.RUNNING:
                 continue
             others = [curve for n, curve in curves.items() if n != number]
-            verdict = self._policy.judge(goal, curves[number], others)
+            verdict = policy.judge(goal, curves[number], others)
             if verdict.stop and self._books.stop(trial):
                 self._say(seen.record, f"Trial {number} is stopped early: {verdict.why}")
 

@@ -13,7 +13,7 @@ import msgspec
 import pytest
 
 from mlengine.core.errors import FailedPrecondition, InvalidArgument, Unavailable
-from mlengine.core.resources import Job, Scheduling, TrainingInput, TrainingOutput
+from mlengine.core.resources import Job, JobOptions, Scheduling, TrainingInput, TrainingOutput
 from mlengine.core.states import JobState, StudyState, TrialState
 from mlengine.store import JobRecord, TrialRecord
 from mlengine.training.admission import Demand
@@ -98,14 +98,15 @@ class Study(World):
             ),
         )  # fmt: skip
 
-    def tune(self, job_id: str = "t", **asked: Any) -> None:
+    def tune(self, job_id: str = "t", options: JobOptions | None = None, **asked: Any) -> None:
         given = {"hyperparameterMetricTag": "auc", "params": PARAMETERS, **asked}
         spec = TrainingInput(
             python_module="trainer.task", region="local", args=["--data", "d"],
             job_dir="gs://b/t/", hyperparameters=given,
             scheduling=Scheduling(max_wait_time="1800s", max_running_time="7200s", priority=7),
         )  # fmt: skip
-        self.jobs.create(P, Job(job_id=job_id, training_input=spec, labels={"who": "me"}))
+        job = Job(job_id=job_id, training_input=spec, labels={"who": "me"}, options=options)
+        self.jobs.create(P, job)
 
     def turn(self, until: Any) -> None:
         """Tick until something is so."""
@@ -268,8 +269,10 @@ def _steps(world: Study) -> list[int]:
     return [m.step_count for m in world.store.measurements(study).get(1, [])]
 
 
-def test_a_hopeless_trial_is_stopped_and_its_last_value_counts(world: Study) -> None:
-    world.tune(maxTrials=3, enableTrialEarlyStopping=True)
+@pytest.mark.parametrize("rule", ["", "median", "asha"])
+def test_a_hopeless_trial_is_stopped_and_its_last_value_counts(world: Study, rule: str) -> None:
+    chosen = JobOptions(trial_early_stopping=rule)
+    world.tune(maxTrials=3, enableTrialEarlyStopping=not rule, options=chosen)
     for number in (1, 2):
         world.running(f"t/{number}")
         world.kind.points[f"t/{number}"] = [(n, 0.5 + n / 100) for n in range(9)]
@@ -291,6 +294,15 @@ def test_a_hopeless_trial_is_stopped_and_its_last_value_counts(world: Study) -> 
     assert output.completed_trial_count == 3
     assert not world.trials()[2].trial.trial_infeasible
     assert any(line.startswith("Trial 3 is stopped early: ") for line in world.lines())
+
+
+def test_a_rule_that_there_is_not_or_that_has_no_trials_to_stop_is_refused(world: Study) -> None:
+    with pytest.raises(InvalidArgument, match=r"no early stopping rule 'luck'.* decay-curve, asha"):
+        world.tune(options=JobOptions(trial_early_stopping="luck"))
+    spec = TrainingInput(python_module="trainer.task", region="local")
+    job = Job(job_id="j", training_input=spec, options=JobOptions(trial_early_stopping="asha"))
+    with pytest.raises(InvalidArgument, match="this job has none"):
+        world.jobs.create(P, job)
 
 
 def test_an_unknown_flag_ends_it_with_the_first_trial(world: Study) -> None:
