@@ -41,6 +41,7 @@ __all__ = [
     "TrainingInput",
     "TrainingOutput",
     "Version",
+    "VersionOptions",
 ]
 
 Int64 = Annotated[int, msgspec.Meta(extra={"int64": True})]
@@ -174,13 +175,14 @@ class JobOptions(Resource):
 
     `allow` names the findings that may not fail the job (see `training.verdict`). `max_retries` is
     how often the whole job is started again after a failure that may pass; -1 leaves it to the
-    engine's setting.
+    engine's setting. `trial_early_stopping` names the rule by which a tuning job stops trials.
     """
 
     strict_runtime: bool = False
     strict_resources: bool = False
     legacy_keras: bool = False
     max_retries: int = -1
+    trial_early_stopping: str = ""
     allow: list[str] = []
 
 
@@ -260,13 +262,21 @@ class RequestLoggingConfig(Resource):
     bigquery_table_name: str = ""
 
 
-class Version(Resource):
-    """One loadable artefact under a model.
+class VersionOptions(Resource):
+    """What this engine can be asked for beyond ``ml.v1``; a client of Google's never sends it.
 
-    `max_predict_bytes`, `max_batch_size` (instances in a call of the model that requests share; 0:
-    1,024) and `batch_deadline_ms` (how long a request may wait for others; 0: not at all) are this
-    engine's own; the rest is ``ml.v1``.
+    `max_predict_bytes` is the longest request, up to 1 GiB; 0 leaves it to the engine's setting.
+    `max_batch_size` is how many instances requests may share a call of the model for; 0: 1,024.
+    `batch_deadline_ms` is how long a request may wait for others to share; 0: not at all.
     """
+
+    max_predict_bytes: Int64 = 0
+    max_batch_size: int = 0
+    batch_deadline_ms: int = 0
+
+
+class Version(Resource):
+    """One loadable artefact under a model; `options` are this engine's own, the rest ``ml.v1``."""
 
     OUTPUT_ONLY = frozenset(
         {
@@ -299,9 +309,7 @@ class Version(Resource):
     routes: JsonObject | None = None
     request_logging_config: RequestLoggingConfig | None = None
     explanation_config: JsonObject | None = None
-    max_predict_bytes: Int64 = 0
-    max_batch_size: int = 0
-    batch_deadline_ms: int = 0
+    options: VersionOptions | None = None
     last_migration_time: str = ""
     last_migration_model_id: str = ""
 

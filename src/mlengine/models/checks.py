@@ -10,7 +10,13 @@ import msgspec
 from mlengine.core.errors import InvalidArgument, did_you_mean
 from mlengine.core.limits import MAX_BATCH_DEADLINE_MS, MAX_BATCH_SIZE, MAX_PREDICT_BYTES
 from mlengine.core.names import check_id, check_labels
-from mlengine.core.resources import AutoScaling, ManualScaling, Model, Version
+from mlengine.core.resources import (
+    AutoScaling,
+    ManualScaling,
+    Model,
+    Version,
+    VersionOptions,
+)
 
 __all__ = [
     "MODEL_MASK",
@@ -90,13 +96,7 @@ def check_version(version: Version) -> Version:
             "Set deploymentUri to the gs:// directory that holds the exported model.",
             field="version.deployment_uri",
         )
-    if not 0 <= version.max_predict_bytes <= MAX_PREDICT_BYTES:
-        raise InvalidArgument(
-            f"Predictions of {version.max_predict_bytes} bytes are not possible.",
-            f"Send up to {MAX_PREDICT_BYTES} (1 GiB), or 0 for the setting 'max_predict_bytes'.",
-            field="version.max_predict_bytes",
-        )
-    _check_batching(version)
+    _check_options(version.options or VersionOptions())
     if version.framework == "FRAMEWORK_UNSPECIFIED":
         version.framework = ""
     if version.framework and version.framework not in FRAMEWORKS:
@@ -143,14 +143,16 @@ def _refuse(resource: Any, refused: dict[str, str], root: str) -> None:
             )
 
 
-def _check_batching(version: Version) -> None:
+def _check_options(options: VersionOptions) -> None:
     for field, value, most, means in (
-        ("max_batch_size", version.max_batch_size, MAX_BATCH_SIZE, "1,024 instances"),
-        ("batch_deadline_ms", version.batch_deadline_ms, MAX_BATCH_DEADLINE_MS, "no waiting"),
-    ):
+        ("max_predict_bytes", options.max_predict_bytes, MAX_PREDICT_BYTES,
+         "the setting 'max_predict_bytes'"),
+        ("max_batch_size", options.max_batch_size, MAX_BATCH_SIZE, "1,024 instances"),
+        ("batch_deadline_ms", options.batch_deadline_ms, MAX_BATCH_DEADLINE_MS, "no waiting"),
+    ):  # fmt: skip
         if not 0 <= value <= most:
             raise InvalidArgument(
                 f"{value} is no {field} of a version.",
                 f"Choose up to {most}, or 0 for {means}.",
-                field=f"version.{field}",
+                field=f"version.options.{field}",
             )

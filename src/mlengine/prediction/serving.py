@@ -20,7 +20,7 @@ from mlengine.core.access import token_digest
 from mlengine.core.clock import rfc3339
 from mlengine.core.errors import EngineError, FailedPrecondition, NotFound
 from mlengine.core.names import model_name, parse_version, version_name
-from mlengine.core.resources import Version
+from mlengine.core.resources import Version, VersionOptions
 from mlengine.core.states import VersionState
 from mlengine.models import Loader
 from mlengine.models.artifacts import Artifacts
@@ -267,6 +267,7 @@ class Serving:
 
     def _served(self, record: VersionRecord, artifact: Path) -> Served:
         version, cpus = record.version, self._options.cpus
+        options = version.options or VersionOptions()
         return Served(
             NodeSpec(
                 uid=record.uid,
@@ -274,10 +275,10 @@ class Serving:
                 artifact=artifact,
                 framework=version.framework,
                 artifact_uri=version.deployment_uri,
-                max_body_bytes=version.max_predict_bytes,
+                max_body_bytes=options.max_predict_bytes,
                 threads=threads_of(version, cpus=cpus),
-                max_batch_size=version.max_batch_size,
-                batch_deadline_ms=version.batch_deadline_ms,
+                max_batch_size=options.max_batch_size,
+                batch_deadline_ms=options.batch_deadline_ms,
             ),
             bounds_of(version, cpus=cpus, idle_after_s=self._options.idle_after_s),
         )
@@ -292,11 +293,12 @@ class Serving:
                 state = VersionState.READY
             versions[name] = Route(state=str(state))
             if state in _SERVED:
-                served[name] = self._served(record, self._artifacts.path(record.uid))
+                one = self._served(record, self._artifacts.path(record.uid))
+                served[name] = one
                 sockets = self._fleet.sockets(record.uid)
                 versions[name] = Route(
                     state=str(state), sockets=sockets, wakes=True,
-                    max_body_bytes=record.version.max_predict_bytes,
+                    max_body_bytes=one.spec.max_body_bytes,
                 )  # fmt: skip
         self._versions = served
         models = {

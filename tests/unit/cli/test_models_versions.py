@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mlengine.core.resources import Model, Version
+from mlengine.core.resources import Model, Version, VersionOptions
 from tests.fakes.engine import FakeEngine
 from tests.unit.cli.conftest import Run
 
@@ -119,7 +119,7 @@ def test_batching_is_set_by_flags(run: Run, model: FakeEngine) -> None:
                "--max-batch-size=8", "--batch-deadline-ms=5")  # fmt: skip
     assert done.code == 0, done.err
     (made,) = model.versions.values()
-    assert (made.max_batch_size, made.batch_deadline_ms) == (8, 5)
+    assert made.options == VersionOptions(max_batch_size=8, batch_deadline_ms=5)
 
 
 def test_a_field_that_may_not_stand_in_the_file_is_named(
@@ -130,7 +130,7 @@ def test_a_field_that_may_not_stand_in_the_file_is_named(
     done = run("versions", "create", "v1", "--model=census", "--config", str(path))
     assert done.err.startswith(
         f"ERROR: (mlengine.versions.create) Invalid field [state] in configuration file [{path}]. "
-        "Allowed fields: [autoScaling, batchDeadlineMs, container, deploymentUri, description, "
+        "Allowed fields: [autoScaling, container, deploymentUri, description, "
     )
 
 

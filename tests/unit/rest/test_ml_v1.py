@@ -42,9 +42,11 @@ def test_there_are_46_methods_with_google_s_paths_parameters_and_schemas() -> No
 
 # What this engine says beyond ml.v1 (ADR 8).
 OURS = {
+    ("GoogleCloudMlV1__AutomatedStoppingConfig", "ashaStoppingConfig"),
     ("GoogleCloudMlV1__Job", "options"),
     ("GoogleCloudMlV1__Job", "details"),
     ("GoogleCloudMlV1__Trial", "details"),
+    ("GoogleCloudMlV1__Version", "options"),
 }
 
 

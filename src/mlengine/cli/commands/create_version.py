@@ -21,9 +21,9 @@ from mlengine.core.wire import decode, encode
 __all__ = ["create"]
 
 _CONFIGURABLE = (
-    "autoScaling", "batchDeadlineMs", "container", "deploymentUri", "description", "framework",
-    "labels", "machineType", "manualScaling", "maxBatchSize", "maxPredictBytes", "packageUris",
-    "predictionClass", "pythonVersion", "routes", "runtimeVersion", "serviceAccount",
+    "autoScaling", "container", "deploymentUri", "description", "framework", "labels",
+    "machineType", "manualScaling", "options", "packageUris", "predictionClass", "pythonVersion",
+    "routes", "runtimeVersion", "serviceAccount",
 )  # fmt: skip
 _FRAMEWORKS = ("SCIKIT_LEARN", "TENSORFLOW", "XGBOOST", "KERAS", "ONNX")
 _CONTAINER = ("command", "args", "env_vars", "ports", "predict_route", "health_route")
@@ -39,9 +39,9 @@ _FIELD_OF = {
     "prediction_class": "predictionClass",
     "min_nodes": "autoScaling.minNodes",
     "max_nodes": "autoScaling.maxNodes",
-    "max_predict_bytes": "maxPredictBytes",
-    "max_batch_size": "maxBatchSize",
-    "batch_deadline_ms": "batchDeadlineMs",
+    "max_predict_bytes": "options.maxPredictBytes",
+    "max_batch_size": "options.maxBatchSize",
+    "batch_deadline_ms": "options.batchDeadlineMs",
     "image": "container.image",
     "predict_route": "routes.predict",
     "health_route": "routes.health",
