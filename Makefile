@@ -79,7 +79,7 @@ format: $(STAMPS)/dev
 
 bench: $(STAMPS)/dev
 	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m benchmarks.training
-	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m benchmarks.predict
+	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m benchmarks.prediction
 	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m benchmarks.distributed
 
 clean:

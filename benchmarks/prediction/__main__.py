@@ -7,7 +7,8 @@ For each model: mlengine (gateway and worker, deployed by the CLI) and the peers
 environment of its own, are up together and are loaded in turn, round by round, so that a busy
 machine harms all alike; figures are medians over rounds. A cell is instances x connections. Every
 distinct answer is checked against the library's own call, within 1e-5. CPU is that of all
-processes of a server. The first run installs the peers (several GB) and makes the models.
+processes of a server. The floor is that call with no server around it. The first run installs the
+peers (several GB) and makes the models.
 """
 
 from __future__ import annotations
@@ -24,11 +25,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from benchmarks.prediction import load, servers
-from benchmarks.prediction.report import print_report
+from benchmarks.prediction.report import FLOOR, print_report
 from benchmarks.tuning.environments import NotInstalledError, python_of
 
 _CACHE = Path.home() / ".cache" / "mlengine-bench" / "prediction"
 _REQUIREMENTS = Path(__file__).with_name("requirements")
+_FLOOR_CONNECTIONS = 8  # it has none: it stands in the table once for each number of instances
 
 
 class Cell(NamedTuple):
@@ -100,8 +102,20 @@ def _measure(
                     _say(f"{name} {cell} {server.name}: {one['requests_per_s']:.0f} req/s, "
                          f"{one['cpu_us']:.0f} us{'  BAD' if one['bad'] else ''}")  # fmt: skip
         starts = {server.name: server.start_s for server in up}
-    return [_median(name, label, cell, runs, starts[label])
-            for (label, cell), runs in results.items()]  # fmt: skip
+    floors = [_floor(name, models, cell, options) for cell in options.cells
+              if cell.connections == _FLOOR_CONNECTIONS]  # fmt: skip
+    return floors + [_median(name, label, cell, runs, starts[label])
+                     for (label, cell), runs in results.items()]  # fmt: skip
+
+
+def _floor(name: str, models: Path, cell: Cell, options: argparse.Namespace) -> dict[str, Any]:
+    python = python_of("fastapi", _CACHE, install=options.install, requirements=_REQUIREMENTS)
+    program = str(Path(__file__).with_name("peers") / "bare.py")
+    argv = [python, program, name, str(models), str(cell.instances), str(options.seconds)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "TF_CPP_MIN_LOG_LEVEL": "3"}
+    done = subprocess.run(argv, env=environment, capture_output=True, text=True, check=True)
+    return {"model": name, "cell": str(cell), "server": FLOOR, "p50_ms": 0.0, "p99_ms": 0.0,
+            "start_s": 0.0, "bad": 0, "first_problem": "", **json.loads(done.stdout)}  # fmt: skip
 
 
 def _deploy(home: servers.Home, name: str, models: Path, options: argparse.Namespace) -> None:
