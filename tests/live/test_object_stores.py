@@ -95,7 +95,8 @@ def test_the_census_loop_runs_on_a_bucket_in_cloud_storage(stores: Stores, tmp_p
     )  # fmt: skip
     assert engine.job("census").state == "SUCCEEDED", engine.lines("census")
     left = [name for name in stores.names("far", "census/") if not name.endswith(".tar.gz")]
-    assert left == ["census/metrics.json", "census/model/model.joblib"]
+    model = ("golden.jsonl", "golden.libraries.json", "model.joblib")
+    assert left == ["census/metrics.json", *(f"census/model/{name}" for name in model)]
     assert engine.deploy("gs://far/census/model", model_id="census").error is None
     lines = (SAMPLES / "instances.jsonl").read_text().splitlines()
     body = {"instances": [json.loads(line) for line in lines]}
