@@ -134,11 +134,7 @@ def test_64_connections_each_get_their_own_answers(door: Door) -> None:
 
 def test_a_killed_worker_is_back_within_two_seconds_and_no_answer_is_wrong(door: Door) -> None:
     with tempfile.TemporaryDirectory(prefix="pool-") as folder:
-        script = Path(folder) / "doubling.py"
-        script.write_text(DOUBLING_WORKER)
-        pool = WorkerPool(
-            Path(folder), command=lambda python, worker: [sys.executable, str(script), str(worker)]
-        )
+        pool = _doubling_pool(Path(folder))
         pool.start_watching()
         try:
             pool.start(VERSION, "u1", Path(folder))
@@ -224,11 +220,7 @@ def test_a_worker_that_does_not_answer_is_given_up() -> None:
 
 def test_a_worker_that_was_stopped_goes_on_and_gives_nobody_an_old_answer(door: Door) -> None:
     with tempfile.TemporaryDirectory(prefix="pool-") as folder:
-        script = Path(folder) / "doubling.py"
-        script.write_text(DOUBLING_WORKER)
-        pool = WorkerPool(
-            Path(folder), command=lambda python, worker: [sys.executable, str(script), str(worker)]
-        )
+        pool = _doubling_pool(Path(folder))
         try:
             pool.start(VERSION, "u4", Path(folder))
             pid = pool.wait_ready("u4", 20).pid
@@ -253,11 +245,7 @@ def test_a_worker_that_was_stopped_goes_on_and_gives_nobody_an_old_answer(door: 
 
 def test_a_new_default_version_loses_no_answer(door: Door) -> None:
     with tempfile.TemporaryDirectory(prefix="pool-") as folder:
-        script = Path(folder) / "doubling.py"
-        script.write_text(DOUBLING_WORKER)
-        pool = WorkerPool(
-            Path(folder), command=lambda python, worker: [sys.executable, str(script), str(worker)]
-        )
+        pool = _doubling_pool(Path(folder))
         try:
             pool.start(VERSION, "u2", Path(folder))
             pool.wait_ready("u2", 20)
@@ -335,6 +323,15 @@ def test_workers_outlive_a_pool_and_are_adopted(tmp_path: Path) -> None:
         second.stop("u3")
         assert second.check("u3") is WorkerHealth.MISSING
         assert first.check("u3") is WorkerHealth.DEAD
+
+
+def _doubling_pool(home: Path) -> WorkerPool:
+    """Return a pool whose workers answer with twice the number that they are sent."""
+    script = home / "doubling.py"
+    script.write_text(DOUBLING_WORKER)
+    return WorkerPool(
+        home, command=lambda python, worker: [sys.executable, str(script), str(worker)]
+    )
 
 
 def _with_socket(door: Door, socket_path: str) -> Snapshot:

@@ -269,11 +269,6 @@ class CallerConnection(asyncio.Protocol):
             if not self._holds and not self.transport.is_closing():
                 self.transport.resume_reading()
 
-    @property
-    def write_blocked(self) -> bool:
-        """Whether the caller does not read fast enough."""
-        return self._write_blocked
-
     def write(self, data: bytes) -> None:
         """Send bytes to the caller."""
         if not self.transport.is_closing():
