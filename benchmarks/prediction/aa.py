@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from mlengine.prediction.compare import (
+from mlengine.prediction.traffic.compare import (
     CONFIDENCE,
     FEWEST,
     RATIO_LEVEL,

@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import Any
 
 from mlengine.core.access import new_token, token_digest
-from mlengine.prediction.heads import HeadMemo, KnownHead
-from mlengine.prediction.http1 import CallerConnection
+from mlengine.prediction.gateway.heads import HeadMemo, KnownHead
+from mlengine.prediction.gateway.http1 import CallerConnection
+from mlengine.prediction.gateway.server import Server
 from mlengine.prediction.routing import Route, Snapshot
-from mlengine.prediction.server import Server
 from mlengine.runtime.answerer import Answerer
 from mlengine.runtime.frames import PREDICT, FrameReader, pack
 

@@ -143,7 +143,7 @@ def test_nobody_listens_but_who_is_known_to() -> None:
 LISTENERS = {
     "daemon.py",  # the engine's Unix socket
     "engine/reconciler.py",  # notices of supervisors, a Unix socket
-    "prediction/gateway.py",  # the one TCP port, and its control socket
+    "prediction/gateway/process.py",  # the one TCP port, and its control socket
     "runtime/sidecar.py",  # one loopback port per attempt, for its own replicas
     "runtime/tunnel.py",  # on a node: the same, for replicas that do not see the engine's home
     "runtime/worker.py",  # a Unix socket per worker

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mlengine.core.access import token_digest
-from mlengine.prediction.control import GatewayControl, GatewayInfo, ensure_gateway
+from mlengine.prediction.control import GatewayControl, ensure_gateway
+from mlengine.prediction.gateway.info import GatewayInfo
 from mlengine.prediction.routing import Limits, Route, Snapshot
 from mlengine.runtime.frames import STATS, FrameReader, pack
 

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from mlengine.core.access import token_digest
-from mlengine.prediction.control import GatewayControl, GatewayInfo, ensure_gateway
+from mlengine.prediction.control import GatewayControl, ensure_gateway
+from mlengine.prediction.gateway.info import GatewayInfo
 from mlengine.prediction.routing import Limits, Route, Snapshot
 from tests.fakes.gateway import TOKEN, Answer, Caller, head
 from tests.waiting import wait_until

@@ -124,7 +124,7 @@ class Killer:
         "supervisor": "runtime/supervisor.py",
         "zygote": "mlengine.runtime.zygote",
         "worker": "mlengine.runtime.worker",
-        "gateway": "mlengine.prediction.gateway",
+        "gateway": "mlengine.prediction.gateway.process",
     }
 
     def __init__(self, engine: LiveEngine, chance: random.Random) -> None:

@@ -15,9 +15,9 @@ import msgspec
 import pytest
 
 from mlengine.prediction.control import ensure_gateway, gateway_process
-from mlengine.prediction.deathwatch import DeathWatch
-from mlengine.prediction.pool import WorkerHealth, WorkerPool
 from mlengine.prediction.routing import Limits, Route, Snapshot
+from mlengine.prediction.workers.deathwatch import DeathWatch
+from mlengine.prediction.workers.pool import WorkerHealth, WorkerPool
 from tests.fakes.gateway import MODEL, PREDICT, VERSION, Door, head, open_door
 from tests.waiting import wait_until
 

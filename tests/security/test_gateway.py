@@ -285,7 +285,8 @@ def test_it_listens_on_loopback_only(door: Door) -> None:
 @pytest.mark.parametrize("snapshot", ["{}", '{"token_digest": "ab"}'])
 def test_it_will_not_listen_to_the_world_unprotected(tmp_path: Path, snapshot: str) -> None:
     (tmp_path / "routing.json").write_text(snapshot)
-    argv = [sys.executable, "-m", "mlengine.prediction.gateway", str(tmp_path), "--host", "0.0.0.0"]
+    module = "mlengine.prediction.gateway.process"
+    argv = [sys.executable, "-m", module, str(tmp_path), "--host", "0.0.0.0"]
     done = subprocess.run(argv, capture_output=True, text=True, timeout=20, check=False)
     assert done.returncode == 1
     assert "will not listen on '0.0.0.0' without" in done.stderr

@@ -34,8 +34,8 @@ from mlengine.engine.studies import LocalStudies
 from mlengine.engine.traffic import LocalTraffic
 from mlengine.models.registry import Models
 from mlengine.models.views import operation_view
-from mlengine.prediction.experiments import Experiments
 from mlengine.prediction.serving import Serving
+from mlengine.prediction.traffic.experiments import Experiments
 from mlengine.storage import Buckets
 from mlengine.storage.paths import BucketPath, is_uri, parse_uri
 from mlengine.store import Store

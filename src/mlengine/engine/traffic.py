@@ -10,8 +10,8 @@ from mlengine.engine.settings import Settings
 from mlengine.engine.trafficverbs import TrafficVerbs
 from mlengine.models.registry import Models
 from mlengine.prediction.control import GatewayControl
-from mlengine.prediction.experiments import Experiments
 from mlengine.prediction.stats import stats_of
+from mlengine.prediction.traffic.experiments import Experiments
 
 __all__ = ["LocalTraffic"]
 

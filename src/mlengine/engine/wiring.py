@@ -24,12 +24,12 @@ from mlengine.models.deployment import Deployment
 from mlengine.models.registry import Models
 from mlengine.prediction.batch import BatchJobs
 from mlengine.prediction.control import GatewayControl
-from mlengine.prediction.doors import Doors
-from mlengine.prediction.experiments import Experiments
+from mlengine.prediction.gateway.doors import Doors
 from mlengine.prediction.routing import Limits
-from mlengine.prediction.scaling import check_scaling
+from mlengine.prediction.scaling.fields import check_scaling
 from mlengine.prediction.serving import Serving, ServingOptions
 from mlengine.prediction.sockets import socket_dir
+from mlengine.prediction.traffic.experiments import Experiments
 from mlengine.storage import Buckets
 from mlengine.store import Store, open_store
 from mlengine.training.access import BucketAccess

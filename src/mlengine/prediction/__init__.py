@@ -5,4 +5,9 @@
 
 The gateway has no store: the engine pushes it a routing snapshot. It never loads a model. Gateway
 and workers outlive the engine, so predictions go on while it is away.
+
+    gateway/   the gateway's own process      workers/  start, watch, adopt, stop
+    traffic/   which version, and how it did  scaling/  how many workers, sleep and waking
+    serving    what the records say should answer, made true
+    batch      jobs that predict whole files
 """

@@ -16,27 +16,21 @@ from typing import Any
 import msgspec
 
 from mlengine.core.errors import FailedPrecondition, Unavailable
-from mlengine.prediction.doors import Doors
-from mlengine.prediction.launch import find_strays
+from mlengine.prediction.gateway.doors import Doors
+from mlengine.prediction.gateway.info import (
+    CONTROL_SOCKET,
+    GATEWAY_FILE,
+    ROUTING_FILE,
+    GatewayInfo,
+)
 from mlengine.prediction.routing import Snapshot, encode_snapshot
 from mlengine.prediction.sockets import socket_dir
 from mlengine.prediction.tally import Batch
+from mlengine.prediction.workers.launch import find_strays
 from mlengine.runtime.processes import Process, look, send
 
-__all__ = [
-    "CONTROL_SOCKET",
-    "GATEWAY_FILE",
-    "ROUTING_FILE",
-    "GatewayControl",
-    "GatewayInfo",
-    "ensure_gateway",
-    "gateway_process",
-    "read_gateway",
-]
+__all__ = ["GatewayControl", "ensure_gateway", "gateway_process", "read_gateway"]
 
-CONTROL_SOCKET = "gateway.sock"
-GATEWAY_FILE = "gateway.json"
-ROUTING_FILE = "routing.json"
 _PLAIN = Doors()
 _POLL_S = 0.01
 _ensuring = threading.Lock()  # two threads that see it dead start one gateway, not two
@@ -44,22 +38,6 @@ _CALL_TIMEOUT_S = 5.0
 _TAIL_BYTES = 2000
 _KEPT_VARIABLES = ("PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "LD_LIBRARY_PATH",
                    "PYTHONPATH")  # fmt: skip
-
-
-class GatewayInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """What a listening gateway says of itself.
-
-    `started` is in clock ticks since boot, `doors` what it was told, `grpc_port` what it took: 0 is
-    none.
-    """
-
-    pid: int
-    started: int
-    host: str
-    port: int
-    url: str
-    doors: Doors = Doors()
-    grpc_port: int = 0
 
 
 class GatewayControl:
@@ -200,7 +178,7 @@ def _start(
     run_dir: Path, host: str, port: int, log: Path | None, python: str, timeout_s: float,
     doors: Doors,
 ) -> GatewayInfo:  # fmt: skip
-    argv = [python, "-m", "mlengine.prediction.gateway", str(run_dir),
+    argv = [python, "-m", "mlengine.prediction.gateway.process", str(run_dir),
             "--host", host, "--port", str(port), *doors.flags]  # fmt: skip
     path = log or run_dir / "gateway.log"
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)

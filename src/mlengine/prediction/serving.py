@@ -25,18 +25,19 @@ from mlengine.core.states import VersionState
 from mlengine.models import Loader
 from mlengine.models.artifacts import Artifacts
 from mlengine.prediction import call
-from mlengine.prediction.control import GatewayControl, GatewayInfo, ensure_gateway
-from mlengine.prediction.deathwatch import DeathWatch
-from mlengine.prediction.doors import Doors
-from mlengine.prediction.experiments import traffic_routes
-from mlengine.prediction.fleet import Fleet, NodeSpec
-from mlengine.prediction.pool import WorkerPool
+from mlengine.prediction.control import GatewayControl, ensure_gateway
+from mlengine.prediction.gateway.doors import Doors
+from mlengine.prediction.gateway.info import GatewayInfo
 from mlengine.prediction.routing import Limits, Route, Snapshot
-from mlengine.prediction.scaler import Scaler, Served
-from mlengine.prediction.scaling import bounds_of, threads_of
+from mlengine.prediction.scaling.fields import bounds_of, threads_of
+from mlengine.prediction.scaling.fleet import Fleet, NodeSpec
+from mlengine.prediction.scaling.scaler import Scaler, Served
+from mlengine.prediction.scaling.wakes import WakeListener
 from mlengine.prediction.sockets import socket_dir
-from mlengine.prediction.wakes import WakeListener
-from mlengine.prediction.warmth import WarmWorkers
+from mlengine.prediction.traffic.experiments import traffic_routes
+from mlengine.prediction.workers.deathwatch import DeathWatch
+from mlengine.prediction.workers.pool import WorkerPool
+from mlengine.prediction.workers.warmth import WarmWorkers
 from mlengine.runtime import failpoints
 from mlengine.store import Store, VersionRecord
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mlengine.core.traffic import ModelStats, VersionStats
-from mlengine.prediction.counts import quantile_s
+from mlengine.prediction.gateway.counts import quantile_s
 
 __all__ = ["stats_of"]
 

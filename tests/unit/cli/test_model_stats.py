@@ -3,7 +3,7 @@ from __future__ import annotations
 import json
 
 from mlengine.core.resources import Model
-from mlengine.prediction.counts import AnswerCounts
+from mlengine.prediction.gateway.counts import AnswerCounts
 from mlengine.prediction.stats import stats_of
 from tests.fakes.engine import FakeEngine
 from tests.unit.cli.conftest import Run

@@ -1,0 +1,156 @@
+"""A prediction in another dialect: an `Inquiry` whose body goes to the worker with a few words."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
+
+from mlengine.core.errors import EngineError
+from mlengine.prediction.gateway.answers import error_answer, typed_head
+from mlengine.prediction.gateway.dialects import Asked, WrongMethod, answer_here, shown_version
+from mlengine.prediction.gateway.inquiry import Inquiry
+from mlengine.runtime.callframe import CALL, join_call, split_call
+
+if TYPE_CHECKING:
+    from mlengine.prediction.gateway.exchange import Exchange
+    from mlengine.prediction.gateway.http1 import CallerConnection
+    from mlengine.prediction.routing import PredictTarget
+
+__all__ = ["RAW_BODY", "RAW_TYPES", "Dialogue", "Reply", "media_type", "refuse", "reply_of",
+           "speak", "words_of"]  # fmt: skip
+
+RAW_TYPES = frozenset({"image/jpeg", "image/png", "application/octet-stream"})
+"""Types of a predict body that stand for one instance."""
+
+RAW_BODY = Asked("ml_v1", "predict", b"POST")
+"""What a predict path asks when the body is of such a type."""
+
+_JSON_LENGTH = b"inference-header-content-length"
+
+
+class Reply(NamedTuple):
+    """A worker's answer as a caller gets it; without a `head` it has that of plain predictions."""
+
+    status: int
+    body: bytes
+    lines: bytes = b""
+    head: bytes = b""
+
+
+class Dialogue(Inquiry):
+    """What a `WorkerLink` answers with words and a body.
+
+    Its `body` is the caller's until a version is found, and what goes to the worker from then on.
+
+    Args:
+        asked: What the path asks.
+    """
+
+    __slots__ = ("_frame", "_frame_version", "_raw", "asked", "method")
+
+    kind = CALL
+    _raw: bytes
+    _frame: bytes
+    _frame_version: str
+
+    def __init__(
+        self, connection: CallerConnection, target: PredictTarget,
+        headers: list[tuple[bytes, bytes]], body: bytes, *, keep: bool, asked: Asked,
+        method: bytes,
+    ) -> None:  # fmt: skip
+        self.asked = asked
+        self.method = method
+        super().__init__(connection, target, headers, body, keep=keep)
+
+    @property
+    def body(self) -> bytes:
+        if not self.version:
+            return self._raw
+        if self._frame_version != self.version:
+            words = words_of(self.asked, self.version, self.headers)
+            self._frame, self._frame_version = join_call(words, self._raw), self.version
+        return self._frame
+
+    @body.setter
+    def body(self, raw: bytes) -> None:
+        self._raw = raw
+        self._frame = b""
+        self._frame_version = ""
+
+    def answered(self, status: int, payload: bytes) -> None:
+        """The worker's words and its body, as it is."""
+        reply = reply_of(self.asked, status, payload, self.version)
+        self.connection.answer(
+            self, status, reply.body, lines=self.lines + reply.lines, head=reply.head
+        )
+
+    def failed(self, error: EngineError) -> None:
+        """There will be no answer of a worker."""
+        refuse(self.connection, self, self.asked, error, version=self.version)
+
+
+def speak(exchange: Exchange, asked: Asked, target: PredictTarget | None, *, keep: bool) -> bool:
+    """Answer a request that was read whole; tell whether a `Dialogue` has taken its place."""
+    connection = exchange.connection
+    if target is not None:
+        connection.inquire(
+            Dialogue(
+                connection, target, exchange.headers, exchange.body, keep=keep, asked=asked,
+                method=exchange.method,
+            )
+        )  # fmt: skip
+        return True
+    try:
+        status, value = answer_here(asked, connection.server.switchboard.snapshot)
+    except EngineError as error:
+        refuse(connection, exchange, asked, error)
+    else:
+        connection.answer(exchange, status, msgspec.json.encode(value))
+    return False
+
+
+def refuse(
+    connection: CallerConnection, exchange: Exchange | Inquiry, asked: Asked, error: EngineError,
+    *, version: str = "",
+) -> None:  # fmt: skip
+    """Answer with an error as the dialect writes it."""
+    status, lines, body = error_answer(error)
+    if asked.dialect != "ml_v1":
+        body = msgspec.json.encode({"error": str(error)})
+    if isinstance(error, WrongMethod):
+        lines += f"allow: {error.allowed}\r\n".encode()
+    connection.answer(exchange, status, body, version=version, lines=lines)
+
+
+def reply_of(asked: Asked | None, status: int, payload: bytes, version: str) -> Reply:
+    """Read what a worker answered to a call, or to a plain prediction."""
+    if asked is None:
+        return Reply(status, payload)
+    words, body = split_call(payload)
+    lines = "".join(f"{k.lower()}: {v}\r\n" for k, v in words.get("headers", {}).items())
+    head = typed_head(status, version, str(words["content_type"]))
+    return Reply(status, bytes(body), lines.encode("latin-1"), head)
+
+
+def media_type(headers: list[tuple[bytes, bytes]]) -> str:
+    """Return the type of a request's body, without parameters, in lower case."""
+    for name, value in headers:
+        if name == b"content-type":
+            return value.partition(b";")[0].strip().lower().decode("latin-1")
+    return ""
+
+
+def words_of(asked: Asked, version: str, headers: list[tuple[bytes, bytes]]) -> dict[str, Any]:
+    """Return what a worker is told about a call, besides its body."""
+    words: dict[str, Any] = {
+        "dialect": asked.dialect,
+        "operation": asked.operation,
+        "model": version.split("/")[3],
+        "version": shown_version(asked, version),
+        "content_type": media_type(headers)[:128],
+    }
+    for name, value in headers:
+        if name == _JSON_LENGTH:
+            words["json_bytes"] = int(value) if value.isdigit() and len(value) < 16 else 1 << 60
+    return words

@@ -1,0 +1,291 @@
+"""One request of a caller, from its head to the end of its answer."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mlengine.core.errors import EngineError, InvalidArgument
+from mlengine.prediction.gateway.answers import MisdirectedMethod, typed_head
+from mlengine.prediction.gateway.dialects import Asked, judge_path, read_path
+from mlengine.prediction.gateway.dialogue import (
+    RAW_BODY,
+    RAW_TYPES,
+    Reply,
+    media_type,
+    refuse,
+    speak,
+)
+from mlengine.prediction.gateway.heads import KnownHead
+from mlengine.prediction.gateway.inquiry import Inquiry
+from mlengine.prediction.gateway.metrics import CONTENT_TYPE
+from mlengine.prediction.gateway.relay import Relay
+from mlengine.prediction.gateway.scrape import Scrape
+from mlengine.prediction.gateway.upload import MIN_BYTES, Upload
+from mlengine.prediction.routing import body_limit
+
+if TYPE_CHECKING:
+    from mlengine.prediction.gateway.http1 import CallerConnection
+    from mlengine.prediction.routing import PredictTarget
+
+__all__ = ["Exchange"]
+
+_HEALTH = b"/healthz"
+_METRICS = b"/metrics"
+
+
+class Exchange:
+    """A request and what becomes of it: refused, a health check, a prediction or relayed.
+
+    `judge` decides at the head, `begin` acts when all earlier answers of the connection are out.
+    A prediction whose body is whole becomes an `Inquiry`, which takes its place.
+    """
+
+    __slots__ = (
+        "_asked", "_body_complete", "_chunks", "_content_length", "_done", "_expects", "_health",
+        "_max_body_bytes", "_relay", "_scrape", "_target", "begun", "body", "connection",
+        "head_bytes", "headers", "http_1_0", "keep_alive", "method", "refused", "target", "upgrade",
+    )  # fmt: skip
+
+    def __init__(self, connection: CallerConnection) -> None:
+        self.connection = connection
+        self.method = b""
+        self.target = b""
+        self.headers: list[tuple[bytes, bytes]] = []
+        self.head_bytes = 0
+        self.http_1_0 = False
+        self.keep_alive = False
+        self.upgrade = False
+        self.refused: EngineError | None = None
+        self.begun = False
+        self.body = b""
+        self._chunks: bytearray | None = None
+        self._content_length = -1
+        self._body_complete = False
+        self._done = False
+        self._expects = False
+        self._health = False
+        self._target: PredictTarget | None = None
+        self._asked: Asked | None = None  # what the path asks in another dialect
+        self._max_body_bytes = connection.server.limits.max_body_bytes
+        self._relay: Relay | Upload | None = None
+        self._scrape: Scrape | None = None
+
+    def judge(self) -> None:
+        """Decide by the head alone who may have what; sets `refused` instead of raising."""
+        try:
+            self._judge()
+        except EngineError as error:
+            self.refused = error
+
+    def begin(self) -> None:
+        """Start answering."""
+        self.begun = True
+        if self._done:
+            return
+        if self.refused is not None:
+            self.fail(self.refused)
+            return
+        if self._expects and not self._body_complete:
+            self.connection.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        if self._relay is not None:
+            self._relay.begin()
+            if self._chunks:
+                self._relay.send_body(bytes(self._chunks))
+                self._chunks = None
+            if self._body_complete:
+                self._relay.end_body()
+        elif self._body_complete:
+            self._answer()
+
+    def body_received(self, data: bytes) -> None:
+        """Take a piece of the body."""
+        if self._done or self.refused is not None:
+            return
+        if self._relay is not None and self.begun:
+            self._relay.send_body(data)
+            return
+        if self._chunks is None and not self.body and self._relay is None:
+            self.body = data  # the usual case: all of it at once, and no copy
+        else:
+            if self._chunks is None:
+                self._chunks = bytearray(self.body)
+            self._chunks += data
+        if self._relay is None and len(self._chunks or self.body) > self._max_body_bytes:
+            self.fail(_too_large(self._max_body_bytes))
+
+    def body_ended(self) -> None:
+        """The request is whole."""
+        self._body_complete = True
+        if self._done:
+            return
+        if self._relay is None:
+            if self._chunks is not None:
+                self.body, self._chunks = bytes(self._chunks), None
+            if self.begun:
+                self._answer()
+        elif self.begun:
+            self._relay.end_body()
+
+    def may_keep_connection(self) -> bool:
+        """Whether another request may follow: all of this one was read, and nothing refused."""
+        return self.keep_alive and self._body_complete and self.refused is None
+
+    def fail(self, error: EngineError) -> None:
+        """Answer with an error; when it is not this one's turn, as soon as it is."""
+        if self._done:
+            return
+        self.refused = error if self.refused is None else self.refused
+        if not self._body_complete:
+            self.keep_alive = False
+        if not self.begun:
+            return
+        if self._relay is not None and self._relay.answer_begun:
+            # Too late for a word of ours: all that can be said is that the answer is cut.
+            self.caller_gone()
+            self.connection.transport.abort()
+            return
+        self._finish_relay()
+        self._done = True
+        self.connection.server.count_refusal(error)
+        self.body, self._chunks = b"", None
+        if self._asked is not None:
+            refuse(self.connection, self, self._asked, error)
+        else:
+            self.connection.answer_error(self, error)
+
+    # --- Relay ---
+
+    def relayed(self, *, keep: bool) -> None:
+        """The engine's answer was passed on whole; or cut off, if not `keep`."""
+        self._done = True
+        self._relay = None
+        self.connection.finish(self, keep=keep)
+
+    def uploaded(self, reply: Reply, version: str, lines: bytes) -> None:
+        """A worker's answer to a body that was sent on as it came."""
+        self._done = True
+        self._relay = None
+        self.connection.answer(
+            self, reply.status, reply.body, version=version, lines=lines + reply.lines,
+            head=reply.head,
+        )  # fmt: skip
+
+    # --- the caller ---
+
+    def caller_gone(self) -> None:
+        """Nobody wants the answer."""
+        self._done = True
+        self._finish_relay()
+
+    def caller_slow(self) -> None:
+        """The caller does not take the answer as fast as it comes."""
+        if self._relay is not None:
+            self._relay.pause_answer()
+
+    def caller_ready(self) -> None:
+        """The caller reads again."""
+        if self._relay is not None:
+            self._relay.resume_answer()
+
+    # --- inner ---
+
+    def _judge(self) -> None:
+        server = self.connection.server
+        path, _mark, query = self.target.partition(b"?")
+        told = self._read_headers()
+        self._asked = read_path(path)
+        server.guard.check_caller(told[b"host"], told[b"origin"], told[b"sec-fetch-site"])
+        if self.method == b"CONNECT" or self.upgrade:
+            raise MisdirectedMethod("The gateway opens no tunnels and changes no protocols.",
+                                    "Use HTTP/1.1 without Upgrade.")  # fmt: skip
+        if not path.startswith(b"/") or b"#" in self.target:
+            raise InvalidArgument("The request's target is no path.", "Send a path from '/'.")
+        if path == _HEALTH and self.method in (b"GET", b"HEAD"):
+            self._health = True
+            return
+        if self._asked is None or not self._asked.is_open(self.method):
+            server.guard.check_token(self.method, path, query, told[b"authorization"])
+        self._route(path)
+
+    def _read_headers(self) -> dict[bytes, list[bytes]]:
+        """Return the values of those that decide who may call; note those that say what comes."""
+        told: dict[bytes, list[bytes]] = {
+            b"host": [], b"authorization": [], b"origin": [], b"sec-fetch-site": [],
+        }  # fmt: skip
+        for name, value in self.headers:
+            if name in told:
+                told[name].append(value)
+            elif name == b"content-length":
+                self._content_length = int(value)
+            elif name == b"expect":
+                self._expects = value.lower() == b"100-continue"
+            elif name == b"transfer-encoding" and self.http_1_0:
+                raise InvalidArgument("HTTP/1.0 has no Transfer-Encoding.", "Use HTTP/1.1.")
+        return told
+
+    def _route(self, path: bytes) -> None:
+        """Find out who answers: this gateway, a version or the engine."""
+        server = self.connection.server
+        if path == _METRICS and self.method in (b"GET", b"HEAD"):
+            self._scrape = Scrape(server, self._scraped)
+            return
+        snapshot = server.switchboard.snapshot
+        if self._asked is not None:
+            self._target = judge_path(self._asked, self.method, snapshot)
+        elif self.method == b"POST":
+            self._target = server.switchboard.target(path)
+            if self._target is not None and media_type(self.headers) in RAW_TYPES:
+                self._asked = RAW_BODY
+        if self._target is not None:
+            self._max_body_bytes = body_limit(self._target, snapshot)
+            if self._content_length > self._max_body_bytes:
+                raise _too_large(self._max_body_bytes)
+            if self._content_length >= MIN_BYTES:
+                self._relay = Upload(self, self._target, self._asked, self._content_length)
+        elif self._asked is None:
+            self._relay = Relay(self, server.engine_pool)
+            server.relayed += 1
+
+    def _answer(self) -> None:
+        if self._health:
+            self._done = True
+            self.connection.answer(self, 200, b'{"status":"ok"}\n')
+            return
+        if self._scrape is not None:
+            self._scrape.begin()
+            return
+        keep = self.may_keep_connection()
+        if self._asked is not None:
+            self._done = not speak(self, self._asked, self._target, keep=keep)
+            return
+        assert self._target is not None
+        self.connection.inquire(
+            Inquiry(self.connection, self._target, self.headers, self.body, keep=keep)
+        )
+
+    def _scraped(self, text: str) -> None:
+        if not self._done:
+            self._done = True
+            head = typed_head(200, "", CONTENT_TYPE)
+            self.connection.answer(self, 200, text.encode(), head=head)
+
+    def known_head(self) -> KnownHead | None:
+        """Return what may be noted of this head in the memo; None where nothing may."""
+        plain = (
+            self.method == b"POST" and self._target is not None and self.refused is None
+            and self.keep_alive and not self.upgrade and not self._expects
+            and self._content_length >= 0 and self._asked is None and self._relay is None
+            and all(name != b"transfer-encoding" for name, _value in self.headers)
+        )  # fmt: skip
+        if not plain or self._target is None:
+            return None
+        return KnownHead(self._target, self.headers, self._content_length)
+
+    def _finish_relay(self) -> None:
+        if self._relay is not None:
+            relay, self._relay = self._relay, None
+            relay.abandon()
+
+
+def _too_large(limit_bytes: int) -> InvalidArgument:
+    return InvalidArgument(f"Request payload size exceeds the limit: {limit_bytes} bytes.")

@@ -1,0 +1,218 @@
+"""The workers of one version as the gateway sees them: none, one or several links.
+
+    prediction ─▶ several links   ─▶ the one with the fewest predictions
+               ─▶ no link (asleep) ─▶ held; the engine is asked at once to wake the version
+                                        ├── a snapshot brings a socket ─▶ sent, in order
+                                        ├── the engine says why it cannot, or is away ─▶ 503
+                                        └── nothing for `hold_s` ─▶ 503
+
+A prediction is sent once. One that was not sent yet belongs to nobody: it goes to another worker
+when its own does not answer the door, is retired or put to sleep.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+from collections.abc import Callable
+
+from mlengine.core.errors import EngineError, ResourceExhausted, Unavailable
+from mlengine.prediction.gateway.counts import AnswerCounts
+from mlengine.prediction.gateway.workers import Prediction, WorkerLink
+from mlengine.prediction.routing import Limits, Route
+
+__all__ = ["WorkerGroup"]
+
+_MAX_HELD = 1000
+_MAX_HELD_BYTES = 64 << 20
+
+
+class WorkerGroup:
+    """Sends the predictions of one version to its workers.
+
+    Args:
+        version: Full name of the version.
+        wake: Asks the engine for a worker; False when no engine listens.
+        loop: The gateway's.
+    """
+
+    def __init__(
+        self, version: str, *, wake: Callable[[str], bool], loop: asyncio.AbstractEventLoop
+    ) -> None:
+        self.version = version
+        self.counts = AnswerCounts()
+        self.requests = 0
+        self.last_use_s = 0.0
+        self._wake = wake
+        self._loop = loop
+        self._links: list[WorkerLink] = []
+        self._leaving: list[WorkerLink] = []
+        self._held: collections.deque[tuple[Prediction, float]] = collections.deque()
+        self._held_bytes = 0
+        self._asked = False
+        self._hold_s = 0.0
+        self._errors = 0  # of links that are gone, and of predictions that no link ever had
+
+    @property
+    def load(self) -> int:
+        """How many predictions are not answered yet."""
+        return len(self._held) + sum(link.load for link in (*self._links, *self._leaving))
+
+    @property
+    def held(self) -> int:
+        """How many predictions wait for the version to wake."""
+        return len(self._held)
+
+    @property
+    def errors(self) -> int:
+        """How many predictions failed."""
+        return self._errors + sum(link.errors for link in (*self._links, *self._leaving))
+
+    @property
+    def links(self) -> list[WorkerLink]:
+        """The connections to its workers, in the order of the route."""
+        return self._links
+
+    @property
+    def draining(self) -> list[str]:
+        """Sockets of workers that get no more predictions, but have some to answer."""
+        return [link.socket for link in self._leaving]
+
+    def submit(self, prediction: Prediction) -> None:
+        """Send a prediction to the worker with the least to do, or hold it until there is one."""
+        self.requests += 1
+        self.last_use_s = self._loop.time()
+        self._give(prediction)
+
+    def update(self, route: Route, limits: Limits) -> None:
+        """Take the version's workers of a new snapshot; nothing that was accepted is lost."""
+        self._hold_s = limits.predict_timeout_s
+        unsent: list[Prediction] = []
+        for link in [link for link in self._links if link.socket not in route.sockets]:
+            self._links.remove(link)
+            unsent += self._part_from(link)
+        known = {link.socket for link in self._links}
+        for socket in route.sockets:
+            if socket not in known:
+                self._links.append(
+                    WorkerLink(
+                        socket, version=self.version, timeout_s=limits.predict_timeout_s,
+                        wait_s=limits.worker_wait_s, loop=self._loop, counts=self.counts,
+                    )
+                )  # fmt: skip
+        for link in self._links:
+            link.timeout_s = limits.predict_timeout_s
+            link.wait_s = limits.worker_wait_s
+        if self._links:
+            unsent += self._release()
+        for prediction in unsent:
+            self._give(prediction)
+
+    def retire(self) -> list[Prediction]:
+        """Take no more; return what was not sent yet. What is in flight is still answered."""
+        unsent = self._release()
+        for link in self._links:
+            unsent += self._part_from(link)
+        self._links = []
+        return unsent
+
+    def ask_again(self) -> None:
+        """Ask a newly come engine for the worker that predictions wait for."""
+        if self._held:
+            self._asked = self._wake(self.version)
+
+    def refuse(self, problem: str) -> None:
+        """Fail what waits for the version to wake: it cannot."""
+        for prediction in self._release():
+            self._fail(prediction, Unavailable(problem, "Try again."))
+
+    def tick(self, now_s: float) -> None:
+        """Let overdue predictions fail; look after links that are down."""
+        while self._held and self._held[0][1] <= now_s:
+            prediction, _deadline_s = self._held.popleft()
+            self._held_bytes -= len(prediction.body)
+            self._fail(prediction, _does_not_wake(self.version, self._hold_s))
+        self._asked = self._asked and bool(self._held)
+        for link in (*self._links, *self._leaving):
+            link.tick(now_s)
+        for link in [link for link in self._leaving if not link.load]:
+            self._leaving.remove(link)
+            self._errors += link.errors
+        if len(self._links) > 1:
+            self._relieve()
+
+    # --- inner ---
+
+    def _give(self, prediction: Prediction) -> None:
+        links = self._links
+        if len(links) == 1:
+            links[0].submit(prediction)
+        elif links:
+            min(links, key=_burden).submit(prediction)
+        else:
+            self._hold(prediction)
+
+    def _hold(self, prediction: Prediction) -> None:
+        size = len(prediction.body)
+        if len(self._held) >= _MAX_HELD or self._held_bytes + size > _MAX_HELD_BYTES:
+            self._fail(prediction, _too_many(self.version))
+            return
+        if not self._asked:
+            self._asked = self._wake(self.version)
+            if not self._asked:
+                self._fail(prediction, _nobody_wakes(self.version))
+                return
+        self._held.append((prediction, self._loop.time() + self._hold_s))
+        self._held_bytes += size
+
+    def _release(self) -> list[Prediction]:
+        """Return what was held; the next prediction that finds no worker asks for one again."""
+        held = [prediction for prediction, _deadline_s in self._held if not prediction.gone]
+        self._held.clear()
+        self._held_bytes = 0
+        self._asked = False
+        return held
+
+    def _part_from(self, link: WorkerLink) -> list[Prediction]:
+        unsent = link.retire()
+        if link.load:
+            self._leaving.append(link)
+        else:
+            self._errors += link.errors
+        return unsent
+
+    def _relieve(self) -> None:
+        """Let what waits at a closed door go to workers whose doors are open."""
+        down = [link for link in self._links if link.is_down]
+        if len(down) < len(self._links):
+            for link in down:
+                for prediction in link.take_unsent():
+                    self._give(prediction)
+        for link in down:
+            link.probe()
+
+    def _fail(self, prediction: Prediction, error: EngineError) -> None:
+        self._errors += 1
+        self.counts.failed(error.http_status)
+        if not prediction.gone:
+            prediction.failed(error)
+
+
+def _burden(link: WorkerLink) -> tuple[bool, int]:
+    return link.is_down, link.load
+
+
+def _does_not_wake(version: str, hold_s: float) -> Unavailable:
+    return Unavailable(f"'{version}' did not wake within {hold_s:g} s.", "Try again.")
+
+
+def _nobody_wakes(version: str) -> Unavailable:
+    return Unavailable(
+        f"'{version}' is asleep, and the engine that would wake it is away.", "Try again."
+    )
+
+
+def _too_many(version: str) -> ResourceExhausted:
+    return ResourceExhausted(
+        f"'{version}' is waking up, and too many predictions wait for it already.", "Try again."
+    )

@@ -1,0 +1,242 @@
+"""The Open Inference Protocol over gRPC: a second door to the same workers, in the gateway's loop.
+
+The token comes in the metadata ``authorization``, as in REST, and is checked before the message of
+a call is received. ``ServerLive`` and ``ServerReady`` need none. gRPC shows its servers no Host; a
+browser cannot speak it without the token, which no page has.
+
+Needs the extra ``grpc``; nothing of it is loaded in a gateway without ``--grpc-port``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import grpc
+
+from mlengine.core.access import check_origin
+from mlengine.core.errors import EngineError, FailedPrecondition, InvalidArgument
+from mlengine.prediction.gateway.dialects import Asked, answer_here, judge_path
+from mlengine.prediction.gateway.dialogue import Dialogue
+from mlengine.prediction.gateway.grpcmessages import METHODS, SERVICE, message
+from mlengine.prediction.gateway.grpctensors import is_typed, read_answer, rest_body
+from mlengine.prediction.routing import body_limit
+from mlengine.runtime.callframe import split_call
+
+if TYPE_CHECKING:
+    from mlengine.prediction.gateway.http1 import CallerConnection
+    from mlengine.prediction.gateway.server import Server
+    from mlengine.prediction.routing import PredictTarget
+
+__all__ = ["GrpcFront"]
+
+_OPEN = frozenset({"ServerLive", "ServerReady"})
+_MAX_MESSAGE_BYTES = (1 << 30) + (1 << 20)  # the longest body that a version may take, and its head
+_MAX_CALLS = 4096
+_JSON_LENGTH = "inference-header-content-length"
+_CODES = {
+    400: grpc.StatusCode.INVALID_ARGUMENT, 401: grpc.StatusCode.UNAUTHENTICATED,
+    403: grpc.StatusCode.PERMISSION_DENIED, 404: grpc.StatusCode.NOT_FOUND,
+    429: grpc.StatusCode.RESOURCE_EXHAUSTED, 503: grpc.StatusCode.UNAVAILABLE,
+    504: grpc.StatusCode.DEADLINE_EXCEEDED,
+}  # fmt: skip
+_Handler = Callable[[Any], Awaitable[Any]]
+
+
+class GrpcFront:
+    """A listening gRPC server.
+
+    Args:
+        server: What it shares with the HTTP side: snapshot, guard, workers.
+        host: Address to listen on.
+        port: Port to listen on; 0 takes any free one.
+        certificate: Certificate chain and private key, for TLS.
+    """
+
+    def __init__(
+        self, server: Server, *, host: str, port: int, certificate: tuple[Path, Path] | None = None
+    ) -> None:
+        self._front = grpc.aio.server(
+            maximum_concurrent_rpcs=_MAX_CALLS,
+            options=[
+                ("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES),
+                ("grpc.max_send_message_length", -1),
+                ("grpc.so_reuseport", 0),
+            ],
+        )
+        self._front.add_generic_rpc_handlers((_Service(server),))
+        address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        try:
+            if certificate is None:
+                self.port: int = self._front.add_insecure_port(address)
+            else:
+                chain, key = (path.read_bytes() for path in certificate)
+                credentials = grpc.ssl_server_credentials([(key, chain)])
+                self.port = self._front.add_secure_port(address, credentials)
+        except RuntimeError:
+            raise FailedPrecondition(
+                f"Cannot listen on {address} for gRPC.",
+                "Choose another port with --grpc-port, or stop what uses it.",
+            ) from None
+
+    async def start(self) -> None:
+        """Accept calls."""
+        await self._front.start()
+
+    async def stop(self, grace_s: float) -> None:
+        """Take no more calls; give those that run some time."""
+        await self._front.stop(grace_s)
+
+
+class _Service(grpc.GenericRpcHandler):  # type: ignore[misc]
+    def __init__(self, server: Server) -> None:
+        self._server = server
+
+    def service(self, details: Any) -> Any:
+        prefix, _slash, name = details.method.rpartition("/")
+        if prefix != f"/{SERVICE}" or name not in METHODS:
+            return None  # UNIMPLEMENTED
+        try:
+            self._check_caller(details.method, name, details.invocation_metadata)
+        except EngineError as error:
+            return _refusal(error)
+        handler: _Handler = getattr(_Calls(self._server), name)
+
+        async def run(request: Any, context: Any) -> Any:
+            try:
+                return await handler(request)
+            except EngineError as error:
+                await _abort(context, error)
+
+        return grpc.unary_unary_rpc_method_handler(
+            run,
+            request_deserializer=message(f"{name}Request").FromString,
+            response_serializer=message(f"{name}Response").SerializeToString,
+        )
+
+    def _check_caller(self, path: str, name: str, metadata: Sequence[tuple[str, Any]]) -> None:
+        def values(key: str) -> list[str]:
+            return [str(value) for k, value in metadata if k == key]
+
+        check_origin(values("origin"), values("sec-fetch-site"), ())
+        if name not in _OPEN:
+            tokens = [value.encode("utf-8", "surrogateescape") for value in values("authorization")]
+            self._server.guard.check_token(b"POST", path.encode(), b"", tokens)
+
+
+class _Calls:
+    """One method for each of the service's."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+
+    async def ServerLive(self, _request: Any) -> Any:
+        return message("ServerLiveResponse")(live=True)
+
+    async def ServerReady(self, _request: Any) -> Any:
+        return message("ServerReadyResponse")(ready=True)
+
+    async def ServerMetadata(self, _request: Any) -> Any:
+        _status, value = answer_here(_asked("server"), self._server.switchboard.snapshot)
+        return message("ServerMetadataResponse")(**value)
+
+    async def ModelReady(self, request: Any) -> Any:
+        asked = _asked("ready", request.name, request.version)
+        status, _value = answer_here(asked, self._server.switchboard.snapshot)
+        return message("ModelReadyResponse")(ready=status == 200)
+
+    async def ModelMetadata(self, request: Any) -> Any:
+        status, _json_bytes, body = await self._ask(
+            _asked("metadata", request.name, request.version), -1, b""
+        )
+        _check(status, body)
+        value = json.loads(body)
+        tensors = {
+            key: [message("ModelMetadataResponse.TensorMetadata")(**t) for t in value[key]]
+            for key in ("inputs", "outputs")
+        }
+        return message("ModelMetadataResponse")(
+            name=value["name"], versions=value["versions"], platform=value["platform"], **tensors
+        )
+
+    async def ModelInfer(self, request: Any) -> Any:
+        typed = is_typed(request)
+        asked = _asked("infer", request.model_name, request.model_version)
+        json_bytes, body = rest_body(request)
+        request.Clear()  # `body` holds all of it
+        status, json_bytes, answer = await self._ask(asked, json_bytes, body)
+        _check(status, answer)
+        return read_answer(answer, json_bytes, typed=typed)
+
+    async def _ask(self, asked: Asked, json_bytes: int, body: bytes) -> tuple[int, int, bytes]:
+        """Return what a worker says: status, the length of the JSON part, body."""
+        snapshot = self._server.switchboard.snapshot
+        target = judge_path(asked, asked.method, snapshot)
+        assert target is not None
+        limit = body_limit(target, snapshot)
+        if len(body) > limit:
+            raise InvalidArgument(f"Request payload size exceeds the limit: {limit} bytes.")
+        call = _GrpcCall(self._server, target, asked, json_bytes, body)
+        call.send()
+        try:
+            status, payload = await call.answer
+        finally:
+            call.gone = True  # also where the caller has hung up
+        words, found = split_call(payload)
+        headers = {key.lower(): value for key, value in words.get("headers", {}).items()}
+        return status, int(headers.get(_JSON_LENGTH, len(found))), bytes(found)
+
+
+class _GrpcCall(Dialogue):
+    """A `Dialogue` whose answer somebody awaits."""
+
+    __slots__ = ("answer", "server")
+
+    def __init__(
+        self, server: Server, target: PredictTarget, asked: Asked, json_bytes: int, body: bytes
+    ) -> None:
+        self.server = server
+        self.answer: asyncio.Future[tuple[int, bytes]] = asyncio.get_running_loop().create_future()
+        headers = [(_JSON_LENGTH.encode(), b"%d" % json_bytes)] if json_bytes >= 0 else []
+        # All that is asked of a connection before the answer is its server.
+        connection = cast("CallerConnection", self)
+        super().__init__(
+            connection, target, headers, body, keep=True, asked=asked, method=asked.method
+        )
+
+    def answered(self, status: int, payload: bytes) -> None:
+        if not self.answer.done():
+            self.answer.set_result((status, payload))
+
+    def failed(self, error: EngineError) -> None:
+        if not self.answer.done():
+            self.answer.set_exception(error)
+
+
+def _asked(operation: str, model: str = "", version: str = "") -> Asked:
+    method = b"POST" if operation == "infer" else b"GET"
+    if not model and operation in ("infer", "ready", "metadata"):
+        raise InvalidArgument("The request names no model.", "Set its name.")
+    return Asked("openinference", operation, method, model, version)
+
+
+def _check(status: int, body: bytes) -> None:
+    if status != 200:
+        raise InvalidArgument(str(json.loads(body).get("error", "The worker refused.")))
+
+
+def _refusal(error: EngineError) -> Any:
+    """Return a handler that ends a call without receiving its message."""
+
+    async def refuse(_messages: Any, context: Any) -> None:
+        await _abort(context, error)
+
+    return grpc.stream_unary_rpc_method_handler(refuse)
+
+
+async def _abort(context: Any, error: EngineError) -> None:
+    code = _CODES.get(error.http_status, grpc.StatusCode.INTERNAL)
+    await context.abort(code, str(error))

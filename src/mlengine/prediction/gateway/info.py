@@ -1,0 +1,29 @@
+"""What a gateway and its engine find in the run folder: names of files, and what a gateway says."""
+
+from __future__ import annotations
+
+import msgspec
+
+from mlengine.prediction.gateway.doors import Doors
+
+__all__ = ["CONTROL_SOCKET", "GATEWAY_FILE", "ROUTING_FILE", "GatewayInfo"]
+
+CONTROL_SOCKET = "gateway.sock"
+GATEWAY_FILE = "gateway.json"
+ROUTING_FILE = "routing.json"
+
+
+class GatewayInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """What a listening gateway says of itself.
+
+    `started` is in clock ticks since boot, `doors` what it was told, `grpc_port` what it took: 0 is
+    none.
+    """
+
+    pid: int
+    started: int
+    host: str
+    port: int
+    url: str
+    doors: Doors = Doors()
+    grpc_port: int = 0

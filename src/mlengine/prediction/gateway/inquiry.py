@@ -1,0 +1,96 @@
+"""A prediction that was read whole and may be made: on its way to a worker, and back."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mlengine.core.errors import EngineError
+from mlengine.runtime.frames import PREDICT
+
+if TYPE_CHECKING:
+    from mlengine.prediction.gateway.http1 import CallerConnection
+    from mlengine.prediction.routing import PredictTarget
+
+__all__ = ["Inquiry"]
+
+
+class Inquiry:
+    """What a `WorkerLink` answers and a connection waits for; strict way and memo end here.
+
+    It is made when all earlier answers of the connection are out, so its own goes out at once.
+
+    Args:
+        connection: The caller's.
+        target: What the URL names.
+        headers: Those of the request, names in lower case; not to be changed.
+        body: All of it.
+        keep: Whether another request may follow on the connection.
+    """
+
+    __slots__ = ("body", "connection", "gone", "headers", "keep", "lines", "target", "version")
+
+    kind = PREDICT
+    method = b"POST"
+    begun = True
+
+    def __init__(
+        self, connection: CallerConnection, target: PredictTarget,
+        headers: list[tuple[bytes, bytes]], body: bytes, *, keep: bool,
+    ) -> None:  # fmt: skip
+        self.connection = connection
+        self.target = target
+        self.headers = headers
+        self.body = body
+        self.keep = keep
+        self.gone = False
+        self.version = ""
+        self.lines = b""  # of the answer's head, beyond those of every answer
+
+    def send(self) -> None:
+        """Give it to the version that answers for its target."""
+        server = self.connection.server
+        split = server.splits.find(self.target)
+        try:
+            if split is not None:
+                split.send(self)
+                return
+            link = server.switchboard.link(self.target)
+        except EngineError as error:
+            server.count_refusal(error)
+            self.failed(error)
+            return
+        self.version = link.version
+        link.submit(self)
+
+    # --- Prediction ---
+
+    def answered(self, status: int, payload: bytes) -> None:
+        """The worker's answer, as it is."""
+        self.connection.answer(self, status, payload, version=self.version, lines=self.lines)
+
+    def failed(self, error: EngineError) -> None:
+        """There will be no answer of a worker. The request itself was sound."""
+        self.connection.answer_error(self, error, version=self.version)
+
+    def unsent(self) -> None:
+        """No worker saw this before its version was taken away: route it anew."""
+        self.send()
+
+    # --- what a connection asks of those who wait ---
+
+    def may_keep_connection(self) -> bool:
+        """Whether another request may follow."""
+        return self.keep
+
+    def begin(self) -> None:
+        """Nothing: it began when it was made."""
+
+    def caller_gone(self) -> None:
+        """Nobody wants the answer."""
+        self.gone = True
+
+    def caller_slow(self) -> None:
+        """The answer goes out as one piece: nothing to slow down."""
+
+    def caller_ready(self) -> None:
+        """The caller reads again."""

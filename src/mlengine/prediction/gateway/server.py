@@ -1,0 +1,151 @@
+"""What all connections of a gateway share: snapshot, limits, clock, counts, and their deadlines."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import email.utils
+import resource
+from typing import cast
+
+from mlengine.core.clock import SystemClock
+from mlengine.core.errors import EngineError, Unavailable
+from mlengine.prediction.gateway.answers import error_answer, json_head
+from mlengine.prediction.gateway.bell import Bell
+from mlengine.prediction.gateway.guard import Guard
+from mlengine.prediction.gateway.heads import HeadMemo
+from mlengine.prediction.gateway.http1 import CallerConnection
+from mlengine.prediction.gateway.relay import EnginePool
+from mlengine.prediction.gateway.split import Splits
+from mlengine.prediction.gateway.switchboard import Switchboard
+from mlengine.prediction.routing import Limits, Snapshot
+
+__all__ = ["Server"]
+
+_TICK_S = 0.25
+_RESERVED_DESCRIPTORS = 48  # control, log, workers, listening, and connections that are shed
+_MOST_CONNECTIONS = 4096
+_EXTRA_CONNECTIONS = 16  # beyond the limit: told so, and asked for their health
+
+
+class Server:
+    """The state of a running gateway.
+
+    Args:
+        snapshot: What to begin with.
+        loop: The loop that everything runs in.
+    """
+
+    def __init__(self, snapshot: Snapshot, *, loop: asyncio.AbstractEventLoop) -> None:
+        self.limits: Limits = snapshot.limits
+        self.guard = Guard(snapshot)
+        self.heads = HeadMemo()
+        self.bell = Bell()
+        self.switchboard = Switchboard(snapshot, wake=self.bell.ring, loop=loop)
+        self.splits = Splits(self.switchboard.link, loop.time)
+        self.splits.replace(snapshot)
+        self.engine_pool = EnginePool(snapshot.engine_socket, loop=loop)
+        self.stopping = False
+        self.refused: dict[int, int] = {}  # HTTP status → requests that no version answered
+        self.relayed = 0
+        self.now_s = loop.time
+        self.date_line = b""
+        self._loop = loop
+        self._clock = SystemClock()
+        self._connections: set[CallerConnection] = set()
+        self._max_connections = _max_connections(snapshot.limits)
+        self._set_date()
+
+    def accept(self) -> asyncio.Protocol:
+        """Return the protocol of a connection that was just accepted."""
+        excess = len(self._connections) - self._max_connections
+        if excess >= _EXTRA_CONNECTIONS:
+            return _ShedConnection()
+        return CallerConnection(self, shed=excess >= 0)
+
+    def opened(self, connection: CallerConnection) -> None:
+        """Count a connection."""
+        self._connections.add(connection)
+
+    def closed(self, connection: CallerConnection) -> None:
+        """Forget a connection."""
+        self._connections.discard(connection)
+
+    @property
+    def open_connections(self) -> int:
+        """How many callers are connected."""
+        return len(self._connections)
+
+    def count_refusal(self, error: EngineError) -> None:
+        """Count a request that was answered without a version."""
+        self.refused[error.http_status] = self.refused.get(error.http_status, 0) + 1
+
+    def gauges(self) -> dict[str, float]:
+        """Return what ``/metrics`` shows of the gateway itself."""
+        return {
+            "connections": len(self._connections),
+            "relayed_total": self.relayed,
+            "known_heads": len(self.heads),
+            "snapshot_generation": self.switchboard.snapshot.generation,
+        }
+
+    def replace(self, snapshot: Snapshot) -> None:
+        """Decide by this snapshot from now on."""
+        self.limits = snapshot.limits
+        self.guard = Guard(snapshot)
+        self.heads = HeadMemo()
+        self._max_connections = _max_connections(snapshot.limits)
+        if snapshot.engine_socket != self.engine_pool.socket:
+            self.engine_pool.forget()
+            self.engine_pool.socket = snapshot.engine_socket
+        # First: what is routed anew by the switchboard is drawn by the new split.
+        self.splits.replace(snapshot)
+        self.switchboard.replace(snapshot)
+
+    async def run_ticks(self) -> None:
+        """Watch deadlines for ever."""
+        while True:
+            await asyncio.sleep(_TICK_S)
+            now_s = self.now_s()
+            self._set_date()
+            for connection in list(self._connections):
+                connection.tick(now_s)
+            self.switchboard.tick(now_s)
+            self.engine_pool.tick(now_s)
+
+    async def drain(self, timeout_s: float) -> None:
+        """End idle connections, and wait for the others to get their answers."""
+        self.stopping = True
+        deadline_s = self.now_s() + timeout_s
+        while self._connections and self.now_s() < deadline_s:
+            for connection in list(self._connections):
+                connection.close_if_idle()
+            await asyncio.sleep(0.02)
+
+    def _set_date(self) -> None:
+        text = email.utils.format_datetime(self._clock.now(), usegmt=True)
+        self.date_line = b"date: %b\r\n" % text.encode()
+
+
+class _ShedConnection(asyncio.Protocol):
+    """A connection for which there is no room: it is told so and closed."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        transport = cast("asyncio.Transport", transport)  # uvloop's are no subclasses
+        status, lines, body = error_answer(
+            Unavailable("Too many connections are open.", "Try again.")
+        )
+        transport.write(
+            b"%b%bconnection: close\r\ncontent-length: %d\r\n\r\n%b"
+            % (json_head(status), lines, len(body), body)
+        )
+        with contextlib.suppress(OSError, RuntimeError):
+            transport.write_eof()
+        transport.close()
+
+
+def _max_connections(limits: Limits) -> int:
+    soft, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    # A relayed request holds two descriptors.
+    affordable = max((soft - _RESERVED_DESCRIPTORS - _EXTRA_CONNECTIONS) // 2, 4)
+    return min(limits.max_connections or _MOST_CONNECTIONS, affordable)

@@ -1,0 +1,201 @@
+"""A body too long to be kept: it goes to the worker as it comes, over a connection of its own.
+
+    head ─▶ a `PING` to the version, which wakes it if need be ─▶ a connection to one of its workers
+         ─▶ the frame's head, then each piece ─▶ the worker's answer
+
+The gateway holds no more of it than one piece and what the kernel takes. A stream that the
+version's other predictions share would make these wait for the slowest caller; so it has its own.
+Towards the exchange it behaves as a `Relay`. A split that sticks by a field of the body draws by
+chance: the body is not read here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from typing import TYPE_CHECKING, cast
+
+from mlengine.core.errors import DeadlineExceeded, EngineError, Unavailable
+from mlengine.prediction.gateway.dialogue import reply_of, words_of
+from mlengine.prediction.gateway.inquiry import Inquiry
+from mlengine.runtime.callframe import CALL, join_call
+from mlengine.runtime.frames import PING, PREDICT, FrameReader, frame_head
+
+if TYPE_CHECKING:
+    from mlengine.prediction.gateway.dialects import Asked
+    from mlengine.prediction.gateway.exchange import Exchange
+    from mlengine.prediction.routing import PredictTarget
+
+__all__ = ["MIN_BYTES", "Upload"]
+
+MIN_BYTES = 2 << 20
+"""Bodies of a declared length from here on are sent on as they come."""
+
+_MAX_ANSWER_BYTES = 1 << 30
+_MAX_WRITE_BUFFER_BYTES = 256 << 10
+
+
+class Upload(asyncio.Protocol):
+    """One long body on its way.
+
+    Args:
+        exchange: The request.
+        target: The model or version that it predicts with.
+        asked: What the path asks in another dialect; None for a plain prediction.
+        body_bytes: The length that the request declares.
+    """
+
+    def __init__(
+        self, exchange: Exchange, target: PredictTarget, asked: Asked | None, body_bytes: int
+    ) -> None:
+        self._exchange = exchange
+        self._target = target
+        self._asked = asked
+        self._body_bytes = body_bytes
+        self._prelude: _Prelude | None = None
+        self._connecting: asyncio.Task[None] | None = None
+        self._transport: asyncio.WriteTransport | None = None
+        self._unsent: list[bytes] = []
+        self._reader = FrameReader(max_payload_bytes=_MAX_ANSWER_BYTES)
+        self._deadline: asyncio.TimerHandle | None = None
+        self._over = False
+        self._version = ""
+        self.answer_begun = False
+
+    # --- what an exchange asks of a relay ---
+
+    def begin(self) -> None:
+        """Find a worker; the caller is not read from until there is one."""
+        self._exchange.connection.hold("worker")
+        self._prelude = _Prelude(self, self._exchange, self._target)
+        self._prelude.send()
+
+    def send_body(self, data: bytes) -> None:
+        """Send a piece of the body."""
+        if self._transport is None:
+            self._unsent.append(data)
+        elif not self._transport.is_closing():
+            self._transport.write(data)
+
+    def end_body(self) -> None:
+        """The body is whole: from now on the worker has its time."""
+        limit_s = self._exchange.connection.server.limits.predict_timeout_s
+        self._deadline = asyncio.get_running_loop().call_later(limit_s, self._too_slow, limit_s)
+
+    def pause_answer(self) -> None:
+        """The answer goes out as one piece: nothing to slow down."""
+
+    def resume_answer(self) -> None:
+        """The caller reads again."""
+
+    def abandon(self) -> None:
+        """Stop at once; nobody wants the answer."""
+        self._end()
+
+    # --- from the prelude ---
+
+    def found(self, version: str) -> None:
+        """The version is awake."""
+        self._version = version
+        snapshot = self._exchange.connection.server.switchboard.snapshot
+        route = snapshot.versions.get(version)
+        if route is None or not route.sockets:
+            self.failed(Unavailable(f"No worker of '{version}' is up at the moment.", "Try again."))
+            return
+        socket = random.choice(route.sockets)
+        self._connecting = asyncio.get_running_loop().create_task(self._connect(socket))
+
+    def failed(self, error: EngineError) -> None:
+        """There will be no answer of a worker."""
+        if not self._over:
+            self._end()
+            self._exchange.fail(error)
+
+    # --- asyncio.Protocol ---
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        transport = cast("asyncio.WriteTransport", transport)  # uvloop's are no subclasses
+        transport.set_write_buffer_limits(high=_MAX_WRITE_BUFFER_BYTES)
+        self._transport = transport
+        if self._over:
+            transport.abort()
+            return
+        kind, words = PREDICT, b""
+        if self._asked is not None:
+            kind = CALL
+            words = join_call(words_of(self._asked, self._version, self._exchange.headers))
+        pieces = [frame_head(1, kind, len(words) + self._body_bytes), words, *self._unsent]
+        self._unsent = []
+        transport.write(b"".join(pieces))
+        self._exchange.connection.release("worker")
+
+    def pause_writing(self) -> None:
+        self._exchange.connection.hold("worker")
+
+    def resume_writing(self) -> None:
+        self._exchange.connection.release("worker")
+
+    def data_received(self, data: bytes) -> None:
+        for frame in self._reader.feed(data):
+            if self._over:
+                return
+            if frame.payload is None:
+                self.failed(Unavailable("The answer of the version's worker is too long."))
+                return
+            self._end()
+            reply = reply_of(self._asked, frame.kind, frame.payload, self._version)
+            lines = self._prelude.lines if self._prelude else b""
+            self._exchange.uploaded(reply, self._version, lines)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.failed(
+            Unavailable(f"The worker of '{self._version}' died while it answered.", "Try again.")
+        )
+
+    # --- inner ---
+
+    async def _connect(self, socket: str) -> None:
+        try:
+            await asyncio.get_running_loop().create_unix_connection(lambda: self, socket)
+        except OSError:
+            self.failed(
+                Unavailable(f"No worker of '{self._version}' is up at the moment.", "Try again.")
+            )
+
+    def _too_slow(self, limit_s: float) -> None:
+        self.failed(
+            DeadlineExceeded(
+                f"'{self._version}' gave no answer within {limit_s:g} s.",
+                "Send fewer instances, or raise the setting 'predict_timeout_s'.",
+            )
+        )
+
+    def _end(self) -> None:
+        self._over = True
+        self._exchange.connection.release("worker")
+        if self._prelude is not None:
+            self._prelude.gone = True
+        if self._deadline is not None:
+            self._deadline.cancel()
+        if self._connecting is not None:
+            self._connecting.cancel()
+        if self._transport is not None:
+            self._transport.abort()
+
+
+class _Prelude(Inquiry):
+    """Asks the version for a sign of life: chooses it, wakes it, and waits until it can answer."""
+
+    __slots__ = ("_upload",)
+
+    kind = PING
+
+    def __init__(self, upload: Upload, exchange: Exchange, target: PredictTarget) -> None:
+        super().__init__(exchange.connection, target, exchange.headers, b"", keep=False)
+        self._upload = upload
+
+    def answered(self, status: int, payload: bytes) -> None:
+        self._upload.found(self.version)
+
+    def failed(self, error: EngineError) -> None:
+        self._upload.failed(error)

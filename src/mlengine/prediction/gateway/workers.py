@@ -1,0 +1,252 @@
+"""The gateway's side of a worker: one stream, many predictions in flight.
+
+    waiting ──connected, room to write──▶ in flight ──answer──▶ done
+       └── no worker for `worker_wait_s` ──▶ 503    └── worker dies ──▶ 503;  too slow ──▶ 504
+
+A prediction is given to a worker once. One that waits has not been sent, so it may go to a
+restarted worker or to the socket of a newer snapshot; one in flight may have run, so it may not.
+
+All that one turn of the loop brings for a worker is sent with one write, at the turn's end: the
+worker then takes it as one turn of its own, and may answer it with one call of the model.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import logging
+import time
+from typing import Protocol, cast
+
+from mlengine.core.errors import DeadlineExceeded, EngineError, Internal, Unavailable
+from mlengine.prediction.gateway.counts import AnswerCounts
+from mlengine.runtime.frames import STATS, FrameReader, frame_head
+
+__all__ = ["Prediction", "WorkerLink"]
+
+_log = logging.getLogger(__name__)
+
+_RECONNECT_S = 0.02
+_MAX_ANSWER_BYTES = 1 << 30
+_MAX_WRITE_BUFFER_BYTES = 4 << 20
+_MAX_WRITE_BYTES = 1 << 20  # of one write, unless a single body is longer
+
+
+class Prediction(Protocol):
+    """One request that waits for its answer; `kind` is that of its frame.
+
+    1. Exactly one of `answered` and `failed` is called, once, unless `gone` became true before.
+    2. `gone` says that nobody wants the answer any more.
+    3. `unsent` says that the version it was to go to is served no more, and that no worker has seen
+       it: it is to be routed anew.
+    """
+
+    body: bytes
+    gone: bool
+
+    @property
+    def kind(self) -> int: ...
+    def answered(self, status: int, payload: bytes) -> None: ...
+    def failed(self, error: EngineError) -> None: ...
+    def unsent(self) -> None: ...
+
+
+class WorkerLink(asyncio.Protocol):
+    """A persistent connection to the socket of one version's worker; connects when needed."""
+
+    def __init__(
+        self, socket: str, *, version: str, timeout_s: float, wait_s: float,
+        loop: asyncio.AbstractEventLoop, counts: AnswerCounts | None = None,
+    ) -> None:  # fmt: skip
+        self.socket = socket
+        self.counts = counts or AnswerCounts()
+        self.version = version
+        self.errors = 0
+        self.timeout_s = timeout_s
+        self.wait_s = wait_s
+        self._loop = loop
+        self._transport: asyncio.WriteTransport | None = None
+        self._reader = FrameReader(max_payload_bytes=_MAX_ANSWER_BYTES)
+        # Each with the time at which it came, in the order of these times.
+        self._waiting: collections.deque[tuple[Prediction, float]] = collections.deque()
+        self._in_flight: dict[int, tuple[Prediction, float]] = {}
+        self._flushing = False
+        self._turn_s = 0.0  # when the predictions came that the next flush sends
+        self._next_id = 0
+        self._connecting: asyncio.Task[None] | None = None
+        self._full = False
+        self._retired = False
+        self.is_down = False  # the last that was seen of the worker: it hung up, or was not there
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether the worker can be asked at once."""
+        return self._transport is not None and not self._retired
+
+    @property
+    def load(self) -> int:
+        """How many predictions wait or are in flight."""
+        return len(self._waiting) + len(self._in_flight)
+
+    def submit(self, prediction: Prediction) -> None:
+        """Send a prediction, now or when the worker is back."""
+        if self._flushing:
+            self._waiting.append((prediction, self._turn_s))
+            return
+        self._turn_s = time.monotonic()
+        self._waiting.append((prediction, self._turn_s))
+        if self._transport is None:
+            self._connect()
+        elif not self._full:
+            self._flushing = True
+            self._loop.call_soon(self._flush)
+
+    def tick(self, now_s: float) -> None:
+        """Give up what has waited too long; call it a few times a second."""
+        while self._waiting and self._waiting[0][1] + self.wait_s <= now_s:
+            self._fail(self._waiting.popleft()[0], _no_worker(self.version))
+        # One time-out for all, so the order of sending is the order of deadlines.
+        for request_id, (prediction, since_s) in list(self._in_flight.items()):
+            if since_s + self.timeout_s > now_s:
+                break
+            del self._in_flight[request_id]
+            self._fail(prediction, _too_slow(self.version, self.timeout_s))
+
+    def take_unsent(self) -> list[Prediction]:
+        """Give back what waits, for another worker to answer."""
+        unsent = [prediction for prediction, _since_s in self._waiting if not prediction.gone]
+        self._waiting.clear()
+        return unsent
+
+    def probe(self) -> None:
+        """Look whether a worker that is down is back."""
+        self._connect()
+
+    def retire(self) -> list[Prediction]:
+        """Take no more; return what was not sent yet. What is in flight is still answered."""
+        self._retired = True
+        unsent = self.take_unsent()
+        if self._connecting is not None and self._transport is None:
+            # Once it is connected it may carry requests, and cancelling would cut them off.
+            self._connecting.cancel()
+        self._close_if_done()
+        return unsent
+
+    # --- asyncio.Protocol ---
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        transport = cast("asyncio.WriteTransport", transport)  # uvloop's are no subclasses
+        transport.set_write_buffer_limits(high=_MAX_WRITE_BUFFER_BYTES)
+        self._transport = transport
+        self._full = self.is_down = False
+        self._reader = FrameReader(max_payload_bytes=_MAX_ANSWER_BYTES)
+        self._flush()
+        self._close_if_done()
+
+    def data_received(self, data: bytes) -> None:
+        now_s = time.monotonic()
+        for request_id, status, payload, _payload_bytes in self._reader.feed(data):
+            entry = self._in_flight.pop(request_id, None)
+            if entry is None:
+                continue  # its caller was told already
+            prediction, since_s = entry
+            if payload is None:
+                self._fail(prediction, Internal("The answer of the version's worker is too long."))
+                continue
+            if status >= 500:
+                self.errors += 1
+            if prediction.kind != STATS:
+                self.counts.answered(status, now_s - since_s)
+            if not prediction.gone:
+                prediction.answered(status, payload)
+        if self._retired:
+            self._close_if_done()
+
+    def pause_writing(self) -> None:
+        self._full = True
+
+    def resume_writing(self) -> None:
+        self._full = False
+        self._flush()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._transport = None
+        self.is_down = True
+        lost, self._in_flight = self._in_flight, {}
+        if lost:
+            _log.warning("worker of %s died with %d predictions", self.version, len(lost))
+        for prediction, _since_s in lost.values():
+            self._fail(prediction, _worker_died(self.version))
+        # The socket of a dying process still accepts for a moment, and whatever is sent to it then
+        # is lost; so the next connection waits a little, also for requests that come meanwhile.
+        self._connect(after_s=_RECONNECT_S)
+
+    # --- inner ---
+
+    def _flush(self) -> None:
+        """Send what waits, as few pieces."""
+        self._flushing = False
+        waiting = self._waiting
+        while waiting and self._transport is not None and not self._full:
+            pieces: list[bytes] = []
+            total_bytes = 0
+            while waiting and total_bytes < _MAX_WRITE_BYTES:
+                entry = waiting.popleft()
+                prediction = entry[0]
+                if prediction.gone:
+                    continue
+                self._next_id = request_id = (self._next_id + 1) & 0xFFFFFFFF
+                self._in_flight[request_id] = entry
+                body = prediction.body
+                pieces += frame_head(request_id, prediction.kind, len(body)), body
+                total_bytes += len(body)
+            if pieces:
+                self._transport.write(b"".join(pieces))
+
+    def _fail(self, prediction: Prediction, error: EngineError) -> None:
+        if prediction.kind != STATS:
+            self.errors += 1
+            self.counts.failed(error.http_status)
+        if not prediction.gone:
+            prediction.failed(error)
+
+    def _connect(self, *, after_s: float = 0.0) -> None:
+        if self._connecting is None and self._transport is None and not self._retired:
+            self._connecting = self._loop.create_task(self._keep_connecting(after_s))
+
+    async def _keep_connecting(self, after_s: float) -> None:
+        try:
+            if after_s:
+                await asyncio.sleep(after_s)
+            while self._transport is None:
+                try:
+                    await self._loop.create_unix_connection(lambda: self, self.socket)
+                except OSError:
+                    # Refused or missing: the pool is restarting it. Its socket will appear.
+                    self.is_down = True
+                    if not self._waiting:
+                        return
+                    await asyncio.sleep(_RECONNECT_S)
+        finally:
+            self._connecting = None
+
+    def _close_if_done(self) -> None:
+        if self._retired and self._transport is not None and not self._in_flight:
+            self._transport.close()
+
+
+def _no_worker(version: str) -> Unavailable:
+    return Unavailable(f"No worker of '{version}' is up at the moment.", "Try again.")
+
+
+def _worker_died(version: str) -> Unavailable:
+    return Unavailable(
+        f"The worker of '{version}' died while it answered.", "It is being restarted: try again."
+    )
+
+
+def _too_slow(version: str, timeout_s: float) -> DeadlineExceeded:
+    return DeadlineExceeded(
+        f"'{version}' gave no answer within {timeout_s:g} s.",
+        "Send fewer instances, or raise the setting 'predict_timeout_s'.",
+    )

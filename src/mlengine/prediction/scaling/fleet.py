@@ -1,0 +1,195 @@
+"""Which workers each version has, and which of them predictions may be sent to.
+
+A worker's id is the uid of its version, a dash and a number that no other worker of the version has
+at the time, one that is on its way out included; so a socket never changes hands.
+
+    start ─▶ loading ─▶ open ─▶ closed ─▶ (gone)
+                        its socket is in the routes until a snapshot without it was taken
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+from mlengine.core.errors import NotFound
+from mlengine.prediction.workers.memory import pss_bytes
+from mlengine.prediction.workers.pool import WorkerPool
+
+__all__ = ["Fleet", "Node", "NodeSpec", "uid_of"]
+
+
+class NodeSpec(NamedTuple):
+    """What the workers of a version are started with."""
+
+    uid: str
+    version: str
+    artifact: Path
+    framework: str
+    artifact_uri: str
+    max_body_bytes: int = 0
+    threads: int = 1
+    max_batch_size: int = 0
+    batch_deadline_ms: int = 0
+
+
+class Node(NamedTuple):
+    """An open worker; `pss_bytes` is what it held when it was last measured."""
+
+    worker: str
+    since_s: float
+    pss_bytes: int
+
+
+class Fleet:
+    """The workers of every version; safe to use from any thread.
+
+    Args:
+        pool: Starts, watches and restarts the processes.
+    """
+
+    def __init__(self, pool: WorkerPool) -> None:
+        self.pool = pool
+        self._lock = threading.Lock()
+        self._loading: dict[str, set[str]] = {}
+        self._open: dict[str, dict[str, Node]] = {}
+        self._leaving: set[str] = set()
+
+    def adopt(self) -> None:
+        """Take over the workers of the engine before: those that were ready are open."""
+        self.pool.adopt()
+        for worker in self.pool.uids():
+            if self.pool.info(worker) is not None:
+                self._opened(worker)
+
+    def sockets(self, uid: str) -> list[str]:
+        """Return where predictions of a version may be sent."""
+        with self._lock:
+            return [self.pool.socket(worker) for worker in self._open.get(uid, ())]
+
+    def nodes(self, uid: str) -> list[Node]:
+        """Return a version's open workers, in the order of their ids."""
+        with self._lock:
+            return list(self._open.get(uid, {}).values())
+
+    def count(self, uid: str) -> int:
+        """Return how many workers a version has, with those that load their model."""
+        with self._lock:
+            return len(self._open.get(uid, ())) + len(self._loading.get(uid, ()))
+
+    def uids(self) -> set[str]:
+        """Return the uids of all versions that have workers."""
+        return {uid_of(worker) for worker in self.pool.uids()}
+
+    def start(self, spec: NodeSpec, *, timeout_s: float) -> str:
+        """Start one more worker of a version; return its id once it has loaded the model.
+
+        It is not open yet: see `open`.
+
+        Raises:
+            FailedPrecondition: It could not load it, or not in time; it is gone then.
+            NotFound: It was stopped meanwhile.
+        """
+        with self._lock:
+            worker = self._free_id(spec.uid)
+            self._loading.setdefault(spec.uid, set()).add(worker)
+        try:
+            self.pool.start(
+                spec.version, worker, spec.artifact, spec.framework,
+                artifact_uri=spec.artifact_uri, max_body_bytes=spec.max_body_bytes,
+                threads=spec.threads, max_batch_size=spec.max_batch_size,
+                batch_deadline_ms=spec.batch_deadline_ms,
+            )  # fmt: skip
+            self.pool.wait_ready(worker, timeout_s)
+        except BaseException:
+            self._forget(worker)
+            raise
+        return worker
+
+    def open(self, worker: str) -> None:
+        """Let predictions be sent to a worker that has loaded its model.
+
+        Raises:
+            NotFound: It was stopped meanwhile.
+        """
+        if not self.pool.wanted(worker):
+            self._forget(worker)
+            raise NotFound(f"The worker '{worker}' was stopped.", "Start another.")
+        self._opened(worker)
+
+    def close(self, uid: str, *, keep: int = 0) -> list[str]:
+        """Take a version's newest workers out of the routes, all but some; return their ids."""
+        with self._lock:
+            nodes = self._open.get(uid, {})
+            leaving = list(nodes)[keep:]
+            for worker in leaving:
+                del nodes[worker]
+            self._leaving.update(leaving)
+        return leaving
+
+    def stop(self, workers: Iterable[str]) -> None:
+        """End workers that nothing is sent to any more."""
+        for worker in workers:
+            self.pool.stop(worker)
+            with self._lock:
+                self._leaving.discard(worker)
+
+    def stop_all(self, uid: str) -> None:
+        """End every worker of a version, those that load their model as well."""
+        self.close(uid)
+        workers = [worker for worker in self.pool.uids() if uid_of(worker) == uid]
+        self.stop(workers)
+        for worker in workers:
+            self._forget(worker)
+
+    def strays(self) -> list[str]:
+        """Return workers that are neither open nor waited for: an engine died over them."""
+        workers = self.pool.uids()  # first: who is started after that is known below
+        with self._lock:
+            known = self._leaving.union(*self._loading.values(), *self._open.values())
+        return [worker for worker in workers if worker not in known]
+
+    def measure(self, uid: str) -> int:
+        """Return how many bytes a version's open workers hold, looked up now."""
+        found = {}
+        for node in self.nodes(uid):
+            info = self.pool.info(node.worker)
+            found[node.worker] = pss_bytes(info.pid) if info is not None else 0
+        with self._lock:
+            nodes = self._open.get(uid, {})
+            for worker, size in found.items():
+                if worker in nodes and size:
+                    nodes[worker] = nodes[worker]._replace(pss_bytes=size)
+            return sum(node.pss_bytes for node in nodes.values())
+
+    # --- inner ---
+
+    def _free_id(self, uid: str) -> str:
+        taken = {*self._loading.get(uid, ()), *self._open.get(uid, ()), *self._leaving}
+        taken.update(worker for worker in self.pool.uids() if uid_of(worker) == uid)
+        return next(w for n in range(len(taken) + 1) if (w := f"{uid}-{n}") not in taken)
+
+    def _opened(self, worker: str) -> None:
+        uid = uid_of(worker)
+        with self._lock:
+            self._loading.get(uid, set()).discard(worker)
+            self._open.setdefault(uid, {})[worker] = Node(worker, time.time(), 0)
+
+    def _forget(self, worker: str) -> None:
+        uid = uid_of(worker)
+        with self._lock:
+            self._loading.get(uid, set()).discard(worker)
+            self._open.get(uid, {}).pop(worker, None)
+
+
+def uid_of(worker: str) -> str:
+    """Return the uid of a worker's version.
+
+    Example:
+        >>> uid_of("7f3a-2")
+        '7f3a'
+    """
+    return worker.partition("-")[0]

@@ -1,0 +1,362 @@
+"""The workers of an engine: started, watched, restarted, stopped; adopted after a restart.
+
+    run/workers/<id>/  spec.json     what the worker serves (it reads this)
+                       process.json  who it is: pid, start time, boot
+                       ready.json    it has loaded the model and listens
+                       failed.json   why it could not
+
+The id is the version's uid and a number, see `fleet`; here it is called `uid` all the same.
+
+Workers outlive the engine; these files and the process table are the truth, the fields here only
+a memory of them. All methods may be called from any thread.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import enum
+import logging
+import shutil
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from socket import socket as Socket
+from typing import Any
+
+import msgspec
+
+from mlengine.core.errors import FailedPrecondition, NotFound
+from mlengine.prediction import call
+from mlengine.prediction.sockets import socket_dir
+from mlengine.prediction.workers.backoff import Deaths, next_deaths, restart_delay_s
+from mlengine.prediction.workers.deathwatch import DeathWatch
+from mlengine.prediction.workers.launch import (
+    find_strays,
+    launch,
+    launch_forked,
+    read_process,
+    worker_command,
+    worker_environment,
+    write_whole,
+)
+from mlengine.prediction.workers.record import Worker, WorkerSpec, why_it_ended
+from mlengine.prediction.workers.warmth import WarmWorkers
+from mlengine.runtime.processes import send
+
+__all__ = ["WorkerHealth", "WorkerInfo", "WorkerPool", "WorkerSpec"]
+
+_log = logging.getLogger(__name__)
+
+_POLL_S = 0.005
+_UNREADY_S = 10.0  # a model that would not load is tried again after this
+_GRACE_S = 12.0  # a worker lets go of its last answers for 10 s
+
+
+class WorkerHealth(enum.Enum):
+    """What has become of a worker."""
+
+    ALIVE = "alive"
+    DEAD = "dead"
+    MISSING = "missing"
+
+
+class WorkerInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """A worker that is ready; `about` is what it said of its model (``ready.json``)."""
+
+    uid: str
+    version_name: str
+    socket: str
+    pid: int
+    framework: str
+    about: dict[str, Any]
+
+
+class WorkerPool:
+    """The worker processes of the versions that are served.
+
+    Args:
+        home: The engine's home; workers live in ``run/workers``, their logs in ``logs``.
+        python: Interpreter of workers that name none.
+        max_body_bytes: Longest prediction body that a worker takes.
+        command: Makes the command of a worker from its interpreter and its folder.
+        warm: Forks workers; without it all are started cold.
+    """
+
+    def __init__(
+        self,
+        home: Path,
+        python: str = sys.executable,
+        *,
+        max_body_bytes: int = 1_572_864,
+        command: Callable[[str, Path], Sequence[str]] = worker_command,
+        warm: WarmWorkers | None = None,
+    ) -> None:
+        self._folder = home / "run" / "workers"
+        self._logs = home / "logs"
+        self._sockets = socket_dir(home / "run")
+        self._python = python
+        self._max_body_bytes = max_body_bytes
+        self._command = command
+        self._warm = warm
+        self._workers: dict[str, Worker] = {}
+        self._lock = threading.RLock()
+        self._watch: DeathWatch | None = None
+
+    def start(
+        self, version_name: str, uid: str, artifact: Path, framework: str = "",
+        python: Path | str | None = None, *, artifact_uri: str = "", max_body_bytes: int = 0,
+        threads: int = 1, gpus: Sequence[str] = (), max_batch_size: int = 0,
+        batch_deadline_ms: int = 0,
+    ) -> None:  # fmt: skip
+        """Start the worker of a version, unless it runs already; does not wait for it.
+
+        Args:
+            version_name: Full name of the version.
+            uid: Its unique id, by which all else here names it; also a file name.
+            artifact: Folder of the model.
+            framework: ``SCIKIT_LEARN`` …; empty lets the worker find out.
+            python: Interpreter to run it with, when not the pool's.
+            artifact_uri: Where the model came from, for messages.
+            max_body_bytes: Longest prediction body; 0 is the pool's own limit.
+            threads: How many cores one call may use.
+            gpus: Ids of the GPUs that it may see.
+            max_batch_size: Most instances in a call that requests share; 0 is the worker's own.
+            batch_deadline_ms: How long a request may wait for others to share its call.
+
+        Raises:
+            OSError: The process cannot be started.
+        """
+        spec = WorkerSpec(
+            artifact=str(artifact), framework=framework, socket=self.socket(uid),
+            version_name=version_name, max_body_bytes=max_body_bytes or self._max_body_bytes,
+            artifact_uri=artifact_uri, python=str(python or self._python), uid=uid,
+            threads=threads, gpus=list(gpus), max_batch_size=max_batch_size,
+            batch_deadline_ms=batch_deadline_ms,
+        )  # fmt: skip
+        with self._claim(spec) as claim, self._lock:
+            worker = self._workers.get(uid)
+            if worker is not None and worker.is_alive() and worker.spec == spec:
+                return
+            if worker is not None:
+                self._end(worker, grace_s=_GRACE_S)
+            folder = self._folder / uid
+            is_new = not folder.exists()
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            worker = Worker(spec, folder, self._logs / f"worker-{uid}.log")
+            write_whole(folder / "spec.json", msgspec.json.encode(spec))
+            for stray in () if is_new else find_strays(folder, known=None):
+                send(stray, signal.SIGKILL)
+            self._workers[uid] = worker
+            self._launch(worker, claim)
+        self._wake()
+
+    def wait_ready(self, uid: str, timeout_s: float) -> WorkerInfo:
+        """Wait until a worker has loaded its model.
+
+        Raises:
+            NotFound: No such worker was started.
+            FailedPrecondition: It could not load it, died, or was not ready in time; the message
+                is the loader's own. The worker is stopped then.
+        """
+        deadline_s = time.monotonic() + timeout_s
+        pause = threading.Event()
+        while True:
+            worker = self._workers.get(uid)
+            if worker is None:
+                raise NotFound(f"There is no worker '{uid}'.", "Start it first.")
+            # In this order: one that wrote a file and then died has still written it.
+            alive = worker.is_alive()
+            info = self.info(uid)
+            if info is not None and alive:
+                worker.was_ready = True
+                return info
+            problem = "" if alive and not worker.file("failed.json") else why_it_ended(worker)
+            if not problem and time.monotonic() >= deadline_s:
+                problem = f"it was not ready within {timeout_s:g} s"
+            if problem:
+                self.stop(uid, grace_s=1.0)
+                raise _load_failure(problem)
+            pause.wait(_POLL_S)
+
+    def info(self, uid: str) -> WorkerInfo | None:
+        """Return what a worker said when it became ready; None before that."""
+        worker = self._workers.get(uid)
+        about = worker.file("ready.json") if worker else None
+        if worker is None or about is None:
+            return None
+        return WorkerInfo(
+            uid=uid, version_name=worker.spec.version_name, socket=worker.spec.socket,
+            pid=worker.process.pid if worker.process else 0,
+            framework=str(about.get("framework") or worker.spec.framework), about=about,
+        )  # fmt: skip
+
+    def socket(self, uid: str) -> str:
+        """Return the path of a worker's socket, whether it runs or not."""
+        return str(self._sockets / f"w-{uid[:40]}.sock")
+
+    def check(self, uid: str) -> WorkerHealth:
+        """Tell whether a worker's process lives; one that was never started is MISSING."""
+        worker = self._workers.get(uid)
+        if worker is None:
+            return WorkerHealth.MISSING
+        return WorkerHealth.ALIVE if worker.is_alive() else WorkerHealth.DEAD
+
+    def ping(self, uid: str, *, timeout_s: float = 1.0) -> bool:
+        """Tell whether a worker answers now."""
+        return call.ping(self.socket(uid), timeout_s)
+
+    def wanted(self, uid: str) -> bool:
+        """Tell whether a worker was started and not stopped, dead or alive."""
+        return uid in self._workers
+
+    def uids(self) -> list[str]:
+        """Return the uids of all workers that should run."""
+        return list(self._workers)
+
+    def deaths(self, uid: str) -> int:
+        """Return how often in a row a worker died."""
+        worker = self._workers.get(uid)
+        return worker.deaths.in_a_row if worker else 0
+
+    def stop(self, uid: str, *, grace_s: float = _GRACE_S) -> None:
+        """Let a worker finish its answers, end it, and remove its files; again is harmless.
+
+        Args:
+            uid: Which worker.
+            grace_s: Seconds between SIGTERM and SIGKILL.
+        """
+        with self._lock:
+            worker = self._workers.pop(uid, None)
+        if worker is not None:
+            self._end(worker, grace_s=grace_s)
+        shutil.rmtree(self._folder / uid, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            Path(self.socket(uid)).unlink()
+
+    def adopt(self) -> list[str]:
+        """Take over the workers of an engine that is gone; return the uids of those alive.
+
+        Those that died meanwhile are restarted by the next `tick`.
+        """
+        with self._lock:
+            for path in sorted(self._folder.glob("*/spec.json")):
+                uid = path.parent.name
+                if uid in self._workers:
+                    continue
+                try:
+                    spec = msgspec.json.decode(path.read_bytes(), type=WorkerSpec)
+                except (OSError, msgspec.MsgspecError) as error:
+                    _log.warning("worker %s cannot be adopted: %s", uid, error)
+                    continue
+                worker = Worker(spec, path.parent, self._logs / f"worker-{uid}.log")
+                worker.process = read_process(path.parent)
+                worker.counted = False
+                worker.was_ready = (path.parent / "ready.json").exists()
+                for stray in find_strays(path.parent, known=worker.process):
+                    send(stray, signal.SIGKILL)
+                self._workers[uid] = worker
+            alive = [uid for uid, worker in self._workers.items() if worker.is_alive()]
+        self._wake()
+        return alive
+
+    def tick(self) -> list[str]:
+        """Restart workers that died after they were ready, each with its back-off.
+
+        Returns:
+            The uids that were restarted now.
+        """
+        restarted = []
+        with self._lock:
+            now_s = time.monotonic()
+            for uid, worker in self._workers.items():
+                if worker.is_alive():
+                    worker.was_ready = worker.was_ready or (worker.folder / "ready.json").exists()
+                    continue
+                if not worker.counted:
+                    worker.deaths = next_deaths(
+                        worker.deaths, now_s=now_s, started_s=worker.started_s
+                    )
+                    worker.counted = True
+                    _log.warning("worker of %s: %s", worker.spec.version_name,
+                                 why_it_ended(worker))  # fmt: skip
+                delay_s = restart_delay_s(worker.deaths)
+                if not worker.was_ready:
+                    delay_s = max(delay_s, _UNREADY_S)  # `wait_ready` must see why it ended
+                if now_s - worker.deaths.last_s >= delay_s:
+                    try:
+                        self._launch(worker)
+                    except OSError as error:
+                        _log.error("worker of %s: %s", worker.spec.version_name, error)
+                        worker.deaths = Deaths(worker.deaths.in_a_row + 1, now_s)
+                        continue
+                    restarted.append(uid)
+        return restarted
+
+    def start_watching(self) -> None:
+        """Call `tick` from a thread as soon as a worker dies, until `close`."""
+        if self._watch is None:
+            self._watch = DeathWatch(self._live_pids, self.tick, name="worker-watch")
+
+    def close(self) -> None:
+        """Stop watching; the workers go on."""
+        watch, self._watch = self._watch, None
+        if watch is not None:
+            watch.close()
+
+    # --- inner ---
+
+    def _live_pids(self) -> list[int]:
+        with self._lock:
+            return [w.process.pid for w in self._workers.values() if w.process and w.is_alive()]
+
+    @contextlib.contextmanager
+    def _claim(self, spec: WorkerSpec) -> Iterator[Socket | None]:
+        """Have a fork that waits to be the worker, if there can be one."""
+        claim = None
+        if self._warm is not None and not spec.gpus:
+            env = worker_environment(threads=spec.threads)
+            claim = self._warm.claim(Path(spec.artifact), spec.framework, spec.python, env)
+        try:
+            yield claim
+        finally:
+            if claim is not None:
+                claim.close()  # it ends if it was told nothing
+
+    def _launch(self, worker: Worker, claim: Socket | None = None) -> None:
+        """Start a worker; cold without a claim, as each that died: forking may be what kills."""
+        spec = worker.spec
+        worker.child = None
+        worker.process = None
+        if claim is not None:
+            worker.process = launch_forked(claim, worker.folder, log=worker.log)
+        if worker.process is None:
+            argv = self._command(spec.python, worker.folder)
+            env = worker_environment(threads=spec.threads, gpus=spec.gpus)
+            worker.process, worker.child = launch(argv, worker.folder, log=worker.log, env=env)
+        worker.started_s = time.monotonic()
+        worker.counted = False
+
+    def _end(self, worker: Worker, *, grace_s: float) -> None:
+        row = worker.process.look() if worker.process else None
+        if row is None:
+            return
+        send(row, signal.SIGTERM)
+        pause = threading.Event()
+        deadline_s = time.monotonic() + grace_s
+        while worker.is_alive():
+            if time.monotonic() >= deadline_s:
+                send(row, signal.SIGKILL)
+            pause.wait(_POLL_S)
+
+    def _wake(self) -> None:
+        if self._watch is not None:
+            self._watch.wake()
+
+
+def _load_failure(problem: str) -> FailedPrecondition:
+    if "Failed to load model" not in problem:
+        problem = f"Failed to load model: {problem} (Error code: 0)"
+    return FailedPrecondition(problem)

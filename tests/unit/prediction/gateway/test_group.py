@@ -1,0 +1,173 @@
+"""Several workers, none, one that is away: a prediction is answered once, or told why not."""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Iterator
+
+import msgspec
+import pytest
+
+from mlengine.prediction.gateway.info import CONTROL_SOCKET
+from mlengine.prediction.routing import Route, Snapshot
+from mlengine.prediction.sockets import socket_dir
+from tests.fakes.gateway import MODEL, PREDICT, VERSION, Backends, Door, head, open_door
+from tests.waiting import wait_until
+
+BODY = b'{"instances": [1, 2]}'
+OTHER = f"{MODEL}/versions/v2"
+ASLEEP = Route("READY", [], wakes=True)
+
+
+@pytest.fixture(scope="module")
+def opened() -> Iterator[Door]:
+    with open_door() as door:
+        yield door
+
+
+@pytest.fixture
+def door(opened: Door) -> Iterator[Door]:
+    opened.control.push(opened.snapshot)
+    yield opened
+    opened.control.push(opened.snapshot)
+
+
+class Engine:
+    """Listens for wakes as an engine does."""
+
+    def __init__(self, door: Door) -> None:
+        self._talk = socket.socket(socket.AF_UNIX)
+        self._talk.settimeout(60)
+        self._talk.connect(str(socket_dir(door.run_dir) / CONTROL_SOCKET))
+        self._lines = self._talk.makefile("rb")
+        self._talk.sendall(b'{"subscribe":true}\n')
+        self._early = ""
+        while "ok" not in (said := json.loads(self._lines.readline())):
+            self._early = said["wake"]
+
+    def wakes(self) -> str:
+        """Wait for the next wake."""
+        early, self._early = self._early, ""
+        return early or str(json.loads(self._lines.readline())["wake"])
+
+    def close(self) -> None:
+        self._lines.close()
+        self._talk.close()
+
+
+@pytest.fixture
+def engine(door: Door) -> Iterator[Engine]:
+    listening = Engine(door)
+    yield listening
+    listening.close()
+
+
+@pytest.fixture
+def second(door: Door) -> Iterator[Backends]:
+    folder = door.run_dir / "second"
+    folder.mkdir(exist_ok=True)
+    backends = Backends(folder)
+    yield backends
+    backends.close()
+
+
+def routes(door: Door, *, default: str = VERSION, **versions: Route) -> Snapshot:
+    named = {f"{MODEL}/versions/{name}": route for name, route in versions.items()}
+    return msgspec.structs.replace(door.snapshot, versions=named, models={MODEL: default})
+
+
+def request() -> bytes:
+    return head("POST", PREDICT, length=len(BODY)) + BODY
+
+
+def test_a_prediction_wakes_its_version_and_is_answered(door: Door, engine: Engine) -> None:
+    door.control.push(routes(door, v1=ASLEEP))
+    with door.connect() as one, door.connect() as two:
+        one.send(request() * 3)
+        assert engine.wakes() == VERSION
+        two.send(request())
+        wait_until(lambda: door.control.stats()[VERSION]["held"] == 2)  # one a connection
+        door.control.push(door.snapshot)
+        answers = [one.answer() for _ in range(3)] + [two.answer()]
+    assert [answer.status for answer in answers] == [200] * 4
+    assert {answer.headers["x-mlengine-version"] for answer in answers} == {VERSION}
+
+
+def test_without_an_engine_a_sleeping_version_says_so(door: Door) -> None:
+    door.control.push(routes(door, v1=ASLEEP))
+    answer = door.ask("POST", PREDICT, BODY)
+    assert (answer.status, answer.headers["retry-after"]) == (503, "1")
+    assert "asleep, and the engine that would wake it is away" in answer.json["error"]["message"]
+
+
+def test_a_version_that_cannot_wake_says_why(door: Door, engine: Engine) -> None:
+    door.control.push(routes(door, v1=ASLEEP))
+    with door.connect() as caller:
+        for problem in ("No memory.", "No memory yet."):  # asked anew by each that comes after
+            caller.send(request())
+            assert engine.wakes() == VERSION
+            door.control.refuse(VERSION, problem)
+            answer = caller.answer()
+            assert (answer.status, answer.headers["retry-after"]) == (503, "1")
+            assert problem in answer.json["error"]["message"]
+
+
+def test_an_engine_that_comes_back_is_asked_for_what_waits(door: Door) -> None:
+    door.control.push(routes(door, v1=ASLEEP))
+    first = Engine(door)
+    with door.connect() as caller:
+        caller.send(request())
+        assert first.wakes() == VERSION
+        first.close()
+        next_one = Engine(door)
+        assert next_one.wakes() == VERSION
+        next_one.close()
+        door.control.push(door.snapshot)
+        assert caller.answer().status == 200
+
+
+def test_the_least_loaded_worker_gets_the_prediction(door: Door, second: Backends) -> None:
+    both = [door.backends.worker_socket, second.worker_socket]
+    door.control.push(routes(door, v1=Route("READY", both)))
+    with door.connect() as stuck, door.connect() as caller:
+        stuck.send(head("POST", PREDICT, length=4) + b"slow")  # the first of them has one for ever
+        wait_until(lambda: door.control.stats()[VERSION]["load"] == 1)
+        before = second.answered()
+        for _ in range(5):
+            caller.send(request())
+            assert caller.answer().status == 200
+        assert second.answered() == before + 5
+
+
+def test_what_waits_for_a_dead_worker_goes_to_another(door: Door, second: Backends) -> None:
+    both = [door.backends.worker_socket, second.worker_socket]
+    second.stop("worker")
+    door.backends.stop("worker")
+    door.control.push(routes(door, v1=Route("READY", both)))
+    with door.connect() as one, door.connect() as two:
+        for caller in (one, two):  # one at each door
+            caller.send(request())
+        wait_until(lambda: door.control.stats()[VERSION]["load"] == 2)
+        second.start_worker()
+        assert [one.answer().status, two.answer().status] == [200, 200]
+    door.backends.start_worker()
+
+
+def test_what_was_given_to_nobody_follows_the_default(door: Door, engine: Engine) -> None:
+    up = Route("READY", [door.backends.worker_socket])
+    door.control.push(routes(door, v1=ASLEEP, v2=up))
+    with door.connect() as caller:
+        caller.send(request())
+        assert engine.wakes() == VERSION
+        door.control.push(routes(door, default=OTHER, v2=up))
+        answer = caller.answer()
+    assert (answer.status, answer.headers["x-mlengine-version"]) == (200, OTHER)
+
+
+def test_a_worker_that_was_put_to_sleep_still_answers_what_it_has(door: Door) -> None:
+    with door.connect() as caller:
+        caller.send(head("POST", PREDICT, length=4) + b"slow")
+        wait_until(lambda: door.control.stats()[VERSION]["load"] >= 1)
+        door.control.push(routes(door, v1=ASLEEP))
+        assert door.control.draining() == [door.backends.worker_socket]

@@ -1,0 +1,247 @@
+"""A connection that remembers heads says what one says that reads every byte strictly."""
+
+from __future__ import annotations
+
+import itertools
+from types import SimpleNamespace
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mlengine.core.access import token_digest
+from mlengine.prediction.gateway import heads
+from mlengine.prediction.gateway.guard import Guard
+from mlengine.prediction.gateway.heads import HeadMemo, KnownHead
+from mlengine.prediction.gateway.http1 import CallerConnection
+from mlengine.prediction.routing import Limits, PredictTarget, Snapshot, parse_predict_path
+
+TOKEN = "mle_test"
+PATH = "/v1/projects/p/models/m:predict"
+LINES = f"Host: localhost\r\nAuthorization: Bearer {TOKEN}\r\n"
+
+
+def post(body: bytes, *, path: str = PATH, lines: str = LINES, length: int = -1) -> bytes:
+    size = len(body) if length < 0 else length
+    return f"POST {path} HTTP/1.1\r\n{lines}Content-Length: {size}\r\n\r\n".encode() + body
+
+
+class Forgetful(HeadMemo):
+    def find(self, head: bytes) -> KnownHead | None:
+        return None
+
+
+class Transport:
+    def __init__(self) -> None:
+        self.said = b""
+        self.state = "open"
+        self.reading = True
+
+    def write(self, data: bytes) -> None:
+        self.said += data
+
+    def is_closing(self) -> bool:
+        return self.state in ("closed", "aborted")
+
+    def can_write_eof(self) -> bool:
+        return True
+
+    def write_eof(self) -> None:
+        self.state = "ended"
+
+    def close(self) -> None:
+        self.state = "closed"
+
+    def abort(self) -> None:
+        self.state = "aborted"
+
+    def pause_reading(self) -> None:
+        self.reading = False
+
+    def resume_reading(self) -> None:
+        self.reading = True
+
+
+class Gateway:
+    """One connection, and a worker that answers with the body when it is told to."""
+
+    def __init__(self, memo: HeadMemo, **limits: Any) -> None:
+        self.hits = 0
+        self.now = 0.0
+        self.due: list[Any] = []
+        snapshot = Snapshot(token_digest=token_digest(TOKEN), limits=Limits(**limits))
+        link = SimpleNamespace(version="v", submit=self.due.append)
+        self.server: Any = SimpleNamespace(
+            heads=memo, limits=snapshot.limits, guard=Guard(snapshot), stopping=False,
+            now_s=lambda: self.now, date_line=b"date: today\r\n", engine_pool=None,
+            count_refusal=lambda _: None, opened=lambda _: None, closed=lambda _: None,
+            splits=SimpleNamespace(find=lambda _: None),
+            switchboard=SimpleNamespace(
+                snapshot=snapshot, target=parse_predict_path, link=lambda _: link
+            ),
+        )  # fmt: skip
+        self.transport = Transport()
+        self.connection = CallerConnection(self.server)
+        self.connection.connection_made(self.transport)  # type: ignore[arg-type]
+
+    def receive(self, data: bytes) -> None:
+        self.connection.data_received(data)
+
+    def answer(self) -> None:
+        due = self.due[:]
+        self.due.clear()
+        for inquiry in due:
+            if not inquiry.gone:
+                inquiry.answered(200, inquiry.body)
+
+    @property
+    def state(self) -> tuple[bytes, str, bool]:
+        return self.transport.said, self.transport.state, self.transport.reading
+
+
+GOOD = [
+    post(b"a"), post(b"bb"), post(b""), post(b"\r\n\r\n"), post(b"x\r\n\r\n" + post(b"a")),
+    post(b"c", path=PATH + "?alt=json"),
+    post(b"d", lines=LINES + "X: y\r\n"),
+    post(post(b"a")[:-1]),
+]  # fmt: skip
+ODD = [
+    post(b"a", lines="Host: localhost\r\n"),
+    post(b"a", lines=LINES.replace(TOKEN, "other")),
+    post(b"a", lines=LINES + "Connection: close\r\n"),
+    post(b"a", lines=LINES + "Expect: 100-continue\r\n"),
+    post(b"a", lines=LINES + "Content-Length: 1\r\n"),
+    post(b"a", lines=LINES + "Transfer-Encoding: chunked\r\n"),
+    post(b"a").replace(b"HTTP/1.1", b"HTTP/1.0"),
+    post(b"a").replace(b"\r\n", b"\n"),
+    post(b"long" * 100),
+    f"POST {PATH} HTTP/1.1\r\n{LINES}Transfer-Encoding: chunked\r\n\r\n".encode()
+    + b"1\r\na\r\n0\r\n\r\n",
+    b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    b"\r\n", b"\r\n\r\n", b"\r", b"P", b"POST ",
+]  # fmt: skip
+CUT = post(b"", length=5)
+MESSAGES = st.one_of(st.sampled_from(GOOD), st.sampled_from(GOOD), st.sampled_from([*ODD, CUT]))
+
+
+@st.composite
+def arrivals(draw: st.DrawFn) -> list[bytes]:
+    """What data_received gets: messages, whole or cut, joined or not, some with a byte changed."""
+    pieces: list[bytes] = []
+    for message in draw(st.lists(MESSAGES, min_size=1, max_size=8)):
+        data = bytearray(message)
+        if draw(st.integers(0, 9)) == 0:
+            data[draw(st.integers(0, len(data) - 1))] = draw(st.integers(0, 255))
+        end = bytes(data).find(b"\r\n\r\n") + 4
+        cuts = {0, len(data)}
+        how = draw(st.integers(0, 3))
+        if how == 1 and end > 3:
+            cuts.add(end)
+        elif how == 2:
+            cuts |= set(draw(st.lists(st.integers(0, len(data)), max_size=3)))
+        edges = sorted(cuts)
+        parts = [bytes(data[a:b]) for a, b in itertools.pairwise(edges)]
+        if how == 3 and pieces:
+            pieces[-1] += parts.pop(0)
+        pieces += parts
+    return pieces
+
+
+@given(arrivals(), st.lists(st.booleans(), min_size=8, max_size=8))
+def test_what_is_said_does_not_depend_on_the_memo(pieces: list[bytes], prompt: list[bool]) -> None:
+    memo = HeadMemo()
+    warm = Gateway(memo)
+    for message in GOOD:
+        warm.receive(message)
+        warm.answer()
+    assert len(memo) == len(GOOD)
+    quick, strict = Gateway(memo, max_body_bytes=300), Gateway(Forgetful(), max_body_bytes=300)
+    for number, piece in enumerate(pieces):
+        for gateway in (quick, strict):
+            gateway.receive(piece)
+            if prompt[number % len(prompt)]:
+                gateway.answer()
+        assert quick.state == strict.state
+    for gateway in (quick, strict):
+        for _ in range(len(pieces) + 1):
+            gateway.answer()
+        gateway.now = 1000.0
+        gateway.connection.tick(1000.0)
+        gateway.answer()
+    assert quick.state == strict.state
+
+
+def test_a_known_head_is_not_read_again() -> None:
+    memo = HeadMemo()
+    gateway = Gateway(memo)
+    for turn in range(3):
+        for message in (post(b"aa"), post(b"bb")):
+            gateway.receive(message)
+            gateway.answer()
+        assert len(memo) == 1, turn
+    gateway.connection._parse = None  # type: ignore[assignment,method-assign]
+    gateway.receive(post(b"cc"))
+    gateway.answer()
+    assert gateway.transport.said.count(b"HTTP/1.1 200 OK") == 7
+    assert gateway.transport.said.endswith(b"cc")
+
+
+def test_a_known_head_whose_body_comes_after_it_is_not_read_again_either() -> None:
+    gateway = Gateway(HeadMemo())
+    whole = post(b"aa")
+    gateway.receive(whole[:-2])
+    gateway.receive(whole[-2:])
+    gateway.answer()
+    gateway.connection._parse = None  # type: ignore[assignment,method-assign]
+    gateway.receive(whole[:-2])
+    gateway.connection.close_if_idle()  # a shutdown waits for it
+    assert gateway.transport.state == "open"
+    gateway.receive(whole[-2:])
+    gateway.answer()
+    assert gateway.transport.said.count(b"HTTP/1.1 200 OK") == 2
+
+
+def test_a_body_that_never_follows_a_known_head_is_cut_off_in_time() -> None:
+    gateway = Gateway(HeadMemo())
+    gateway.receive(post(b"aa"))
+    gateway.answer()
+    gateway.receive(post(b"aa")[:-2])
+    gateway.now = 59.0
+    gateway.connection.tick(59.0)
+    assert gateway.transport.state == "open"
+    gateway.connection.tick(60.0)
+    assert b"HTTP/1.1 408" in gateway.transport.said
+
+
+def test_a_newer_snapshot_asks_again_even_between_a_head_and_its_body() -> None:
+    gateway = Gateway(HeadMemo())
+    gateway.receive(post(b"aa"))
+    gateway.answer()
+    gateway.receive(post(b"aa")[:-2])
+    gateway.server.heads = HeadMemo()
+    gateway.server.guard = Guard(Snapshot(token_digest=token_digest("another")))
+    gateway.receive(b"aa")
+    assert b"HTTP/1.1 401" in gateway.transport.said
+
+
+def test_refusals_are_not_noted() -> None:
+    for message in ODD:
+        gateway = Gateway(HeadMemo(), max_body_bytes=300)
+        gateway.receive(message)
+        gateway.answer()
+        assert not len(gateway.server.heads), message
+
+
+def test_the_memo_is_bounded_and_keeps_what_comes_often() -> None:
+    memo = HeadMemo()
+    known = KnownHead(PredictTarget("m", ""), [], 0)
+    memo.note(b"often", known)
+    for number in range(5 * heads._MAX_ENTRIES):
+        memo.note(b"%d" % number, known)
+        if number % 1000 == 0:
+            assert memo.find(b"often") is known
+        assert len(memo) <= 2 * heads._MAX_ENTRIES
+    assert memo.find(b"1") is None
+    for number in range(400):
+        memo.note(b"%d" % number + b"x" * 30_000, known)
+    assert sum(map(len, (*memo._young, *memo._old))) <= 2 * heads._MAX_BYTES

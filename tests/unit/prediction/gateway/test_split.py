@@ -1,0 +1,222 @@
+"""A real gateway that shares predictions out, between scripted workers."""
+
+from __future__ import annotations
+
+import collections
+import itertools
+import json
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from mlengine.prediction.control import ensure_gateway, gateway_process
+from mlengine.prediction.routing import Route, Traffic
+from mlengine.prediction.tally import Batch
+from mlengine.prediction.traffic.rules import reapportion
+from mlengine.store.trafficstore import ArmCounts
+from tests.fakes.gateway import Answer, Backends, Door, open_door
+from tests.waiting import wait_until
+
+P = "projects/p/models"
+BODY = b'{"instances": [1]}'
+_models = itertools.count()
+
+
+@pytest.fixture(scope="module")
+def door() -> Iterator[Door]:
+    # Longer than any test: who waits for a worker that never comes, waits.
+    with open_door(worker_wait_s=3600.0) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def other() -> Iterator[Backends]:
+    """Workers that are not those of the versions that answer."""
+    with tempfile.TemporaryDirectory(prefix="gw-") as folder:
+        backends = Backends(Path(folder))
+        yield backends
+        backends.close()
+
+
+class Shared:
+    """A model of its own, its versions v1 (the default), v2 and v3, and what is counted."""
+
+    def __init__(self, door: Door, shadow_socket: str) -> None:
+        self.door, self.model = door, f"{P}/m{next(_models)}"
+        sockets = {"v1": door.backends.worker_socket, "v2": door.backends.worker_socket}
+        sockets["v3"] = shadow_socket
+        self.versions = {self.name(v): Route("READY", [path]) for v, path in sockets.items()}
+        self.counts: dict[tuple[int, str], ArmCounts] = {}
+        self._known = Batch()
+
+    def name(self, version: str) -> str:
+        return f"{self.model}/versions/{version}"
+
+    def set(self, weights: dict[str, int], *, sticky_by: str = "", shadow: str = "",
+            period: int = 1, segments: list[tuple[int, str]] | None = None) -> None:  # fmt: skip
+        named = {self.name(version): parts for version, parts in weights.items()}
+        traffic = Traffic(
+            weights=named, period=period, sticky_by=sticky_by, salt="s",
+            segments=[(end, self.name(version)) for end, version in segments or []],
+            shadow=[self.name(shadow)] if shadow else [],
+        )  # fmt: skip
+        snapshot = msgspec.structs.replace(
+            self.door.snapshot,
+            versions={**self.door.snapshot.versions, **self.versions},
+            models={**self.door.snapshot.models, self.model: self.name("v1")},
+            traffic={self.model: traffic},
+        )
+        self.door.control.push(snapshot)
+
+    def ask(self, body: bytes = BODY, *, version: str = "", **headers: str) -> Answer:
+        path = f"/v1/{self.name(version) if version else self.model}:predict"
+        return self.door.ask("POST", path, body, **headers)
+
+    def by(self, answer: Answer) -> str:
+        return answer.headers["x-mlengine-version"].rpartition("/")[2]
+
+    def counted(self, version: str, *, period: int = 1) -> ArmCounts:
+        # The first may be what another test has left.
+        while (batch := self.door.control.tally(self._known)).counted:
+            self._known = batch
+            for one in batch.counted:
+                if one.model == self.model:
+                    key = (one.period, one.version_id)
+                    self.counts.setdefault(key, ArmCounts()).add(one.counts)
+        return self.counts.get((period, version), ArmCounts())
+
+
+@pytest.fixture
+def shared(door: Door, other: Backends) -> Shared:
+    return Shared(door, other.worker_socket)
+
+
+def test_predictions_go_to_every_version_and_say_whose_they_are(shared: Shared) -> None:
+    shared.set({"v1": 1, "v2": 1})
+    answers = [shared.ask() for _ in range(60)]
+    assert all(answer.json == {"predictions": [1]} for answer in answers)
+    drawn = collections.Counter(map(shared.by, answers))
+    assert set(drawn) == {"v1", "v2"}  # but for once in 2**59
+    ids = [answer.headers["x-mlengine-prediction-id"] for answer in answers]
+    assert len(set(ids)) == 60
+    assert [one.split("-")[:3] for one in ids] == [["1", shared.by(a), ""] for a in answers]
+    for version in ("v1", "v2"):
+        counts = shared.counted(version)
+        assert counts.requests == counts.units == sum(counts.times.values()) == drawn[version]
+        assert counts.errors == 0
+
+
+def test_a_version_that_is_named_answers_and_a_model_without_a_split_has_no_ids(
+    shared: Shared,
+) -> None:
+    shared.set({"v1": 0, "v2": 1})
+    assert shared.by(shared.ask(version="v1")) == "v1"
+    assert "x-mlengine-prediction-id" not in shared.ask(version="v1").headers
+    assert shared.by(shared.ask()) == "v2"
+    census = shared.door.ask("POST", f"/v1/{P}/census:predict", BODY)
+    assert "x-mlengine-prediction-id" not in census.headers
+    assert shared.counted("v2").requests == 1
+    assert shared.counted("v1").requests == 0
+
+
+@pytest.mark.parametrize("key", ["header:X-User", "field:user"])
+def test_equal_values_stay_and_only_those_that_must_move(shared: Shared, key: str) -> None:
+    def ask(user: int) -> Answer:
+        if key.startswith("field"):
+            return shared.ask(json.dumps({"instances": [{"user": user}]}).encode())
+        return shared.ask(X_User=str(user))
+
+    first = reapportion([], {"v1": 9, "v2": 1})
+    shared.set({"v1": 9, "v2": 1}, sticky_by=key, segments=first)
+    before = {user: shared.by(ask(user)) for user in range(40)}
+    assert {user: shared.by(ask(user)) for user in range(40)} == before
+    assert shared.counted("v1").units + shared.counted("v2").units == 40
+    assert shared.counted("v1").requests + shared.counted("v2").requests == 80
+    shared.set({"v1": 1, "v2": 1}, sticky_by=key, period=2,
+               segments=reapportion(first, {"v1": 1, "v2": 1}))  # fmt: skip
+    after = {user: shared.by(ask(user)) for user in range(40)}
+    assert {user for user in before if before[user] == "v2"} <= {
+        user for user in after if after[user] == "v2"
+    }
+    assert "v1" in after.values()
+    one = ask(1).headers["x-mlengine-prediction-id"].split("-")
+    assert one[:3] == ["2", after[1], ask(1).headers["x-mlengine-prediction-id"].split("-")[2]]
+    assert one[2]
+
+
+def test_without_a_value_each_is_drawn_by_itself_and_is_no_unit(shared: Shared) -> None:
+    shared.set({"v1": 1, "v2": 1}, sticky_by="header:X-User")
+    assert {shared.by(shared.ask()) for _ in range(60)} == {"v1", "v2"}
+    assert shared.counted("v1").units == 0
+
+
+def test_errors_are_counted_and_answered_as_ever(shared: Shared) -> None:
+    shared.set({"v2": 1})
+    answer = shared.ask(b"die")
+    assert (answer.status, shared.by(answer)) == (503, "v2")
+    counts = shared.counted("v2")
+    assert (counts.requests, counts.errors) == (1, 1)
+    shared.versions[shared.name("v2")] = Route("CREATING")
+    shared.set({"v2": 1})
+    assert shared.ask().status == 400
+    assert shared.counted("v2").errors == 2
+
+
+def test_a_shadow_gets_copies_and_nobody_its_answers(shared: Shared) -> None:
+    shared.set({}, shadow="v3")
+    answers = [shared.ask() for _ in range(10)]
+    assert {shared.by(answer) for answer in answers} == {"v1"}
+    assert "x-mlengine-prediction-id" not in answers[0].headers
+    wait_until(lambda: shared.counted("v3").copies == 10)
+    assert shared.counted("v3").agreed == {"v1": [10, 0, 0, 0]}
+    assert shared.counted("v1").requests == 10
+
+
+def test_a_dead_shadow_costs_callers_nothing(shared: Shared) -> None:
+    shared.versions[shared.name("v3")] = Route("READY", ["/nobody/listens"])
+    shared.set({"v1": 1, "v2": 1}, shadow="v3")
+    assert {shared.ask().status for _ in range(150)} == {200}
+    counts = shared.counted("v3")
+    # Four are with it for as long as the gateway waits for a worker, 128 wait behind them.
+    assert (counts.copies, counts.copies_dropped) == (0, 150 - 4 - 128)
+    assert shared.counted("v1").errors == shared.counted("v2").errors == 0
+
+
+def test_copies_that_the_shadow_does_not_answer_are_counted(shared: Shared) -> None:
+    shared.versions[shared.name("v3")] = Route("CREATING")
+    shared.set({"v1": 1}, shadow="v3")
+    assert {shared.ask().status for _ in range(10)} == {200}
+    wait_until(lambda: shared.counted("v3").copies_failed == 10)
+    assert (shared.counted("v3").copies, shared.counted("v3").agreed) == (10, {})
+
+
+def test_a_change_of_the_split_keeps_what_is_counted_of_another_model(
+    door: Door, other: Backends
+) -> None:
+    """A snapshot with the same split goes on; values that were seen are not counted again."""
+    shared = Shared(door, other.worker_socket)
+    for _ in range(2):
+        shared.set({"v1": 1, "v2": 1}, sticky_by="header:X-User")
+        shared.ask(X_User="ann")
+    assert shared.counted("v1").units + shared.counted("v2").units == 1
+
+
+def test_a_gateway_that_is_killed_is_followed_by_one_that_shares_out_the_same() -> None:
+    with open_door() as door:
+        shared = Shared(door, door.backends.worker_socket)
+        shared.set({"v1": 1, "v2": 1}, sticky_by="header:X-User")
+        before = [shared.ask(X_User=str(user)) for user in range(20)]
+        first = door.control.tally(Batch())
+        door.kill()
+        wait_until(lambda: gateway_process(door.run_dir) is None)
+        door.info = ensure_gateway(door.run_dir)
+        after = [shared.ask(X_User=str(user)) for user in range(20)]
+        assert [shared.by(answer) for answer in after] == [shared.by(answer) for answer in before]
+        ids = {answer.headers["x-mlengine-prediction-id"] for answer in (*before, *after)}
+        assert len(ids) == 40
+        second = door.control.tally(first)
+        assert second.gateway != first.gateway
+        assert sum(one.counts.requests for one in second.counted) == 20

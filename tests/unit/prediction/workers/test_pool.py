@@ -1,0 +1,179 @@
+"""Workers that load, that do not, and that die: the real worker process, small models."""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import joblib
+import psutil
+import pytest
+from sklearn.linear_model import LinearRegression
+
+from mlengine.core.errors import DeadlineExceeded, FailedPrecondition, NotFound, Unavailable
+from mlengine.prediction.call import ping, predict_once
+from mlengine.prediction.workers.pool import WorkerHealth, WorkerPool
+from tests.waiting import wait_until
+
+VERSION = "projects/p/models/m/versions/v1"
+BODY = b'{"instances": [[1.0], [2.0]]}'
+
+
+@pytest.fixture
+def home() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="pool-") as folder:
+        yield Path(folder)
+
+
+@pytest.fixture
+def artifact(home: Path) -> Path:
+    folder = home / "artifact"
+    folder.mkdir()
+    joblib.dump(LinearRegression().fit([[0.0], [1.0]], [0.0, 3.0]), folder / "model.joblib")
+    return folder
+
+
+def scripted(text: str) -> Callable[[str, Path], list[str]]:
+    """A worker that is this program; its folder is ``sys.argv[1]``."""
+    return lambda python, folder: [sys.executable, "-c", text, str(folder)]
+
+
+def test_a_real_worker_loads_answers_and_is_stopped(
+    home: Path, artifact: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLENGINE_TOKEN", "secret")
+    pool = WorkerPool(home)
+    pool.start(VERSION, "u1", artifact, "SCIKIT_LEARN")
+    info = pool.wait_ready("u1", 60)
+    assert (info.framework, info.version_name) == ("SCIKIT_LEARN", VERSION)
+    status, body = predict_once(info.socket, BODY, 10)
+    assert status == 200
+    assert json.loads(body)["predictions"] == pytest.approx([3.0, 6.0])
+    assert pool.ping("u1") and pool.check("u1") is WorkerHealth.ALIVE
+    process = psutil.Process(info.pid)
+    assert "secret" not in process.environ().values()
+    assert Path(f"/proc/{info.pid}/oom_score_adj").read_text().strip() == "500"
+    assert not process.net_connections("inet")
+    pool.stop("u1")
+    assert not process.is_running()
+    assert not Path(info.socket).exists() and not list((home / "run" / "workers").iterdir())
+    pool.stop("u1")  # again is harmless
+
+
+def test_a_bad_artifact_fails_with_the_loaders_own_words(home: Path, artifact: Path) -> None:
+    (artifact / "model.joblib").write_bytes(b"no model")
+    pool = WorkerPool(home)
+    pool.start(VERSION, "u1", artifact)
+    with pytest.raises(FailedPrecondition, match=r"^Failed to load model: .*model\.joblib"):
+        pool.wait_ready("u1", 60)
+    assert pool.check("u1") is WorkerHealth.MISSING
+
+
+@pytest.mark.parametrize(("program", "said"), [
+    ("import os; os.kill(os.getpid(), 9)", "ended by SIGKILL"),
+    ("print('one'); raise SystemExit('out of luck')", "exited with status 1.*one | out of luck"),
+    ("import sys; sys.exit(3)", "exited with status 3"),
+])  # fmt: skip
+def test_a_worker_that_ends_says_how(home: Path, program: str, said: str) -> None:
+    pool = WorkerPool(home, command=scripted(program))
+    pool.start(VERSION, "u1", home)
+    with pytest.raises(FailedPrecondition, match=said):
+        pool.wait_ready("u1", 20)
+
+
+def test_a_worker_that_takes_too_long_is_ended(home: Path) -> None:
+    stubborn = "import signal; signal.signal(15, signal.SIG_IGN)\nwhile True: signal.pause()"
+    pool = WorkerPool(home, command=scripted(stubborn))
+    pool.start(VERSION, "u1", home)
+    with pytest.raises(FailedPrecondition, match=r"not ready within 0\.2 s"):
+        pool.wait_ready("u1", 0.2)
+    assert not [p for p in psutil.process_iter(["cmdline"])
+                if str(home / "run" / "workers") in " ".join(p.info["cmdline"] or [])]  # fmt: skip
+
+
+READY_THEN_DIES = (
+    "import sys, os\n"
+    "open(sys.argv[1] + '/ready.json', 'w').write('{}')\n"
+    "open(sys.argv[1] + '/starts', 'a').write('x')\n"
+)
+
+
+def test_a_worker_that_keeps_dying_is_restarted_with_longer_and_longer_waits(home: Path) -> None:
+    pool = WorkerPool(home, command=scripted(READY_THEN_DIES))
+    pool.start(VERSION, "u1", home)
+    starts = home / "run" / "workers" / "u1" / "starts"
+
+    def has_died_three_times() -> bool:
+        pool.tick()
+        return pool.deaths("u1") >= 3
+
+    wait_until(has_died_three_times, 60)
+    assert 2 <= len(starts.read_text()) <= 4
+    assert pool.wanted("u1")
+    pool.stop("u1")
+    assert not pool.wanted("u1")
+
+
+def test_an_unknown_worker_is_missing(home: Path) -> None:
+    pool = WorkerPool(home)
+    assert pool.check("nobody") is WorkerHealth.MISSING
+    assert pool.info("nobody") is None
+    with pytest.raises(NotFound):
+        pool.wait_ready("nobody", 1)
+
+
+def test_a_stray_of_a_killed_engine_does_not_stay(home: Path) -> None:
+    waits = "import signal; signal.pause()"
+    first = WorkerPool(home, command=scripted(waits))
+    first.start(VERSION, "u1", home)
+    (home / "run" / "workers" / "u1" / "process.json").unlink()
+    second = WorkerPool(home, command=scripted(waits))
+    assert second.adopt() == []
+    wait_until(lambda: first.check("u1") is WorkerHealth.DEAD)
+    second.stop("u1")
+
+
+def test_an_unreadable_spec_is_passed_over(home: Path) -> None:
+    folder = home / "run" / "workers" / "u1"
+    folder.mkdir(parents=True)
+    (folder / "spec.json").write_text("{")
+    assert WorkerPool(home).adopt() == []
+
+
+def test_a_new_artifact_of_the_same_uid_replaces_the_worker(home: Path) -> None:
+    pool = WorkerPool(home, command=scripted("import signal; signal.pause()"))
+    pool.start(VERSION, "u1", home / "a")
+    (before,) = pool._live_pids()
+    pool.start(VERSION, "u1", home / "a")
+    assert pool._live_pids() == [before]
+    pool.start(VERSION, "u1", home / "b")
+    assert pool._live_pids() != [before]
+    pool.stop("u1")
+
+
+def test_the_log_of_the_worker_before_is_kept(home: Path) -> None:
+    pool = WorkerPool(home, command=scripted("print('said'); import signal; signal.pause()"))
+    for artifact in ("a", "b"):
+        pool.start(VERSION, "u1", home / artifact)
+        wait_until(lambda: "said" in (home / "logs" / "worker-u1.log").read_text())
+    assert (home / "logs" / "worker-u1.log.1").read_text() == "said\n"
+    pool.stop("u1")
+
+
+def test_calls_to_nobody_fail_clearly(home: Path) -> None:
+    with pytest.raises(Unavailable, match="No worker answers"):
+        predict_once(home / "none.sock", BODY, 1)
+    assert not ping(home / "none.sock", 1)
+
+
+def test_a_call_gives_up_in_time(home: Path) -> None:
+    import socket
+
+    with socket.socket(socket.AF_UNIX) as silent:
+        silent.bind(str(home / "s.sock"))
+        silent.listen()
+        with pytest.raises(DeadlineExceeded, match=r"0\.1 s"):
+            predict_once(home / "s.sock", BODY, 0.1)
