@@ -13,6 +13,7 @@ from mlengine.core.errors import FailedPrecondition, InvalidArgument, NotFound
 from mlengine.core.names import model_name, version_name
 
 __all__ = [
+    "Grant",
     "Limits",
     "PredictTarget",
     "Route",
@@ -71,6 +72,28 @@ class Traffic(msgspec.Struct, frozen=True, kw_only=True):
     shadow: list[str] = []
 
 
+class Grant(msgspec.Struct, frozen=True, kw_only=True):
+    """What the bearer of one key may predict, and how much; all that is not granted is refused.
+
+    Attributes:
+        key: The key's public id, which counts and log lines may name.
+        projects: Projects all of whose models it may ask.
+        models: Full names of further models that it may ask.
+        requests_per_second: Most predictions in the long run; 0 is no limit.
+        burst: Most predictions at once above that rate; 0 is one second's worth, at least 1.
+        daily_quota: Most predictions of one UTC day; 0 is no limit.
+        expires: Unix seconds from which on it counts no more; 0 is never.
+    """
+
+    key: str
+    projects: list[str] = []
+    models: list[str] = []
+    requests_per_second: float = 0.0
+    burst: int = 0
+    daily_quota: int = 0
+    expires: float = 0.0
+
+
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """What one caller may take of the gateway.
 
@@ -103,7 +126,9 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         generation: Grows with each snapshot of one engine; only shown.
-        token_digest: `core.access.token_digest` of the access token; empty refuses all.
+        token_digest: `core.access.token_digest` of the engine's own token, which may do all; with
+            an empty one only keys open.
+        grants: `core.access.token_digest` of a key → what its bearer may do.
         allowed_hosts: Names that requests may be addressed to besides the loopback ones.
         allowed_origins: Authorities whose web pages may call, besides that of the Host header.
         open_paths: Raw path → the one method for which it needs no token.
@@ -116,6 +141,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
 
     generation: int = 0
     token_digest: str = ""
+    grants: dict[str, Grant] = {}
     allowed_hosts: list[str] = []
     allowed_origins: list[str] = []
     open_paths: dict[str, str] = {}
