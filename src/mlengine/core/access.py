@@ -22,6 +22,7 @@ from mlengine.core.errors import PermissionDenied, Unauthenticated
 
 __all__ = [
     "LOOPBACK_HOSTS",
+    "bearer_digest",
     "beneath_secret",
     "check_bearer",
     "check_host",
@@ -32,6 +33,7 @@ __all__ = [
     "new_secret",
     "new_token",
     "token_digest",
+    "unknown_bearer",
 ]
 
 LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "[::1]"})
@@ -127,6 +129,20 @@ def check_bearer(authorization: Sequence[str], digest: str) -> None:
     Raises:
         Unauthenticated: There is no token, or it is not the right one.
     """
+    # With an empty digest nothing can be equal: an engine without a token is closed, not open.
+    if not is_secret(bearer_digest(authorization).encode(), digest.encode()):
+        raise unknown_bearer()
+
+
+def bearer_digest(authorization: Sequence[str]) -> str:
+    """Return the `token_digest` of the token that a request brings.
+
+    Args:
+        authorization: Every ``Authorization`` header.
+
+    Raises:
+        Unauthenticated: There is none, or no bearer token in it.
+    """
     if len(authorization) != 1:
         count = "no" if not authorization else "more than one"
         raise _unauthenticated(f"The request has {count} Authorization header.")
@@ -134,10 +150,12 @@ def check_bearer(authorization: Sequence[str], digest: str) -> None:
     token = token.strip(" ")
     if scheme.lower() != "bearer" or not token or len(token) > _MAX_TOKEN_CHARACTERS:
         raise _unauthenticated("The Authorization header holds no bearer token.")
-    given = hashlib.sha256(token.encode(errors="surrogateescape")).hexdigest()
-    # With an empty digest nothing can be equal: an engine without a token is closed, not open.
-    if not hmac.compare_digest(given, digest):
-        raise _unauthenticated("The request's token is not this engine's.")
+    return hashlib.sha256(token.encode(errors="surrogateescape")).hexdigest()
+
+
+def unknown_bearer() -> Unauthenticated:
+    """Return the error for a token that is neither the engine's nor a key's."""
+    return _unauthenticated("The request's token is not this engine's.")
 
 
 def new_secret() -> str:

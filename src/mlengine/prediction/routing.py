@@ -79,6 +79,7 @@ class Grant(msgspec.Struct, frozen=True, kw_only=True):
         key: The key's public id, which counts and log lines may name.
         projects: Projects all of whose models it may ask.
         models: Full names of further models that it may ask.
+        metrics: Whether it may read `/metrics`, which tells of the models of all projects.
         requests_per_second: Most predictions in the long run; 0 is no limit.
         burst: Most predictions at once above that rate; 0 is one second's worth, at least 1.
         daily_quota: Most predictions of one UTC day; 0 is no limit.
@@ -88,10 +89,19 @@ class Grant(msgspec.Struct, frozen=True, kw_only=True):
     key: str
     projects: list[str] = []
     models: list[str] = []
+    metrics: bool = False
     requests_per_second: float = 0.0
     burst: int = 0
     daily_quota: int = 0
     expires: float = 0.0
+
+    def may_predict(self, model: str) -> bool:
+        """Tell whether the bearer may ask a model, by its full name, there or not."""
+        return model in self.models or model.split("/", 2)[1] in self.projects
+
+    def covers(self, model: str) -> bool:
+        """Tell whether its bearer may ask a model, given by its full name."""
+        return model in self.models or model.split("/", 2)[1] in self.projects
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
