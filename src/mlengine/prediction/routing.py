@@ -95,10 +95,6 @@ class Grant(msgspec.Struct, frozen=True, kw_only=True):
     daily_quota: int = 0
     expires: float = 0.0
 
-    def may_predict(self, model: str) -> bool:
-        """Tell whether the bearer may ask a model, by its full name, there or not."""
-        return model in self.models or model.split("/", 2)[1] in self.projects
-
     def covers(self, model: str) -> bool:
         """Tell whether its bearer may ask a model, given by its full name."""
         return model in self.models or model.split("/", 2)[1] in self.projects
