@@ -19,6 +19,7 @@ from mlengine.core.names import study_name, trial_name
 from mlengine.core.resources import Bucket, Job, Model, Operation, Version
 from mlengine.core.states import JobState, StudyState, TrialState, VersionState
 from mlengine.core.studies import Measurement, Study, Trial
+from mlengine.store.accessstore import AccessStore
 from mlengine.store.trafficstore import TrafficStore
 
 __all__ = [
@@ -226,7 +227,7 @@ class EventRecord(msgspec.Struct, frozen=True, kw_only=True):
     detail: dict[str, Any]
 
 
-class Store(TrafficStore, Protocol):
+class Store(TrafficStore, AccessStore, Protocol):
     """Contract, held by `tests/conformance/store` on every technology:
 
     1. Every write is one transaction and appends one event row for each change in it; when it

@@ -109,7 +109,6 @@ class Technology(NamedTuple):
         lead: Which engine leads.
         writers_wait: Whether a writer would hit a writer's lock in this process. Waiting here
             costs microseconds; inside SQLite it is a loop of sleeps.
-        readers_wait: The same for readers.
     """
 
     description: str
@@ -117,7 +116,6 @@ class Technology(NamedTuple):
     is_passing: Callable[[sa.exc.SQLAlchemyError, bool], bool]
     lead: Lead
     writers_wait: bool
-    readers_wait: bool
 
 
 class Database:
@@ -182,7 +180,7 @@ class Database:
     def _again(self, write: bool, work: Callable[[Transaction], T]) -> T:
         for left in reversed(range(_TRIES)):
             try:
-                with self._turn(write):
+                with self._turn() if write else contextlib.nullcontext():
                     return self._once(write, work)
             except sa.exc.SQLAlchemyError as error:
                 if not left or not self._technology.is_passing(error, write):
@@ -199,9 +197,8 @@ class Database:
         return result
 
     @contextlib.contextmanager
-    def _turn(self, write: bool) -> Iterator[None]:
-        waits = self._technology.writers_wait if write else self._technology.readers_wait
-        if not waits:
+    def _turn(self) -> Iterator[None]:
+        if not self._technology.writers_wait:
             yield
             return
         if not self._writer.acquire(timeout=self._patience_s):

@@ -71,8 +71,8 @@ def add(
     return get(tx, project, job.job_id)
 
 
-def get(tx: Transaction, project: str, job_id: str) -> JobRecord:
-    return _record(_row(tx, project, job_id))
+def get(tx: Transaction, project: str, job_id: str, *, lock: bool = False) -> JobRecord:
+    return _record(_row(tx, project, job_id, lock=lock))
 
 
 def listed(tx: Transaction, project: str, *, before_seq: int | None, limit: int) -> list[JobRecord]:

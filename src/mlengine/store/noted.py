@@ -16,6 +16,7 @@ from mlengine.store import (
     ModelRecord,
     NewOperation,
     VersionRecord,
+    access,
     models,
     operations,
     traffic,
@@ -77,6 +78,7 @@ def remove_model(
     tx: Transaction, project: str, model_id: str, *, operation: NewOperation | None
 ) -> None:
     traffic.forget(tx, models.locked(tx, project, model_id).seq)
+    access.forget(tx, "models", project, model_id)
     models.remove(tx, project, model_id)
     if operation:
         _note(tx, project, operation)

@@ -56,7 +56,6 @@ def open_database(url: sa.URL, *, clock: Clock, patience_s: float) -> Database:
             is_passing=postgres_errors.is_passing,
             lead=SessionLead(address, _LEAD << 32 | facts.schema),
             writers_wait=False,
-            readers_wait=False,
         )
         database = Database(engine, technology, clock=clock, patience_s=patience_s)
         _prepare(database, address, facts.schema)

@@ -44,12 +44,13 @@ from mlengine.store import (
     versions,
 )
 from mlengine.store.database import Database, Transaction
+from mlengine.store.sqlaccess import SqlAccess
 from mlengine.store.sqltraffic import SqlTraffic
 
 __all__ = ["SqlStore", "open_database"]
 
 
-class SqlStore(SqlTraffic):
+class SqlStore(SqlTraffic, SqlAccess):
     """A `Store` over one `Database`; see the contract there."""
 
     def __init__(self, database: Database) -> None:

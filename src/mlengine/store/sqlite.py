@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sqlite3
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -15,35 +15,11 @@ from mlengine.store import StoreAway, migrations, sqlite_files, tables
 from mlengine.store.database import WRITE_OPTION, Database, Technology, Transaction
 from mlengine.store.triggers import RULES, Rule
 
-__all__ = ["Journal", "choose_journal", "open_database"]
+__all__ = ["open_database"]
 
 _log = logging.getLogger(__name__)
 
-# Until this version a checkpoint that meets a restart of the WAL can corrupt the file
-# (sqlite.org/wal.html, "the WAL-reset bug", 3.7.0 to 3.51.2).
-_WAL_IS_SAFE_SINCE = (3, 51, 3)
-
-
-class Journal(NamedTuple):
-    """How SQLite makes a commit atomic, and why this way here."""
-
-    mode: str
-    reason: str
-
-
-def choose_journal(version: tuple[int, ...]) -> Journal:
-    """Choose the journal for a version of the SQLite library.
-
-    Example:
-        >>> choose_journal((3, 40, 1)).mode
-        'TRUNCATE'
-    """
-    name = ".".join(str(part) for part in version)
-    if version >= _WAL_IS_SAFE_SINCE:
-        return Journal("WAL", f"SQLite {name} has the fix of the WAL-reset bug")
-    # Not DELETE: with synchronous=FULL its unlink is not synced, so a power cut could bring the
-    # journal back and undo an acknowledged commit. PERSIST is no faster and never shrinks.
-    return Journal("TRUNCATE", f"SQLite {name} has the WAL-reset bug (fixed in 3.51.3)")
+_WAL = "PRAGMA journal_mode=WAL"
 
 
 class _Alone:
@@ -63,36 +39,32 @@ def open_database(path: Path, *, clock: Clock, patience_s: float) -> Database:
         FailedPrecondition: It is damaged, no database of mlengine, or newer than this mlengine.
         Unavailable: It is locked, or the disk is full.
     """
-    journal = choose_journal(sqlite3.sqlite_version_info)
-    sqlite_files.ensure(path, lambda new: _open(new, journal, clock, patience_s, new=True).close())
-    database = _open(path, journal, clock, patience_s)
+    sqlite_files.ensure(path, lambda new: _open(new, clock, patience_s, new=True).close())
+    database = _open(path, clock, patience_s)
     _log.info("Store: %s", database.description)
     return database
 
 
-def _open(
-    path: Path, journal: Journal, clock: Clock, patience_s: float, *, new: bool = False
-) -> Database:
+def _open(path: Path, clock: Clock, patience_s: float, *, new: bool = False) -> Database:
     technology = Technology(
-        description=f"SQLite {sqlite3.sqlite_version} at {path}, journal_mode={journal.mode}, "
-        f"synchronous=FULL: {journal.reason}",
+        description=f"SQLite {sqlite3.sqlite_version} at {path}, journal_mode=WAL, "
+        "synchronous=FULL, one writer at a time",
         explain=lambda error: explain(error, path),
         is_passing=lambda _error, _write: False,  # its waiting has been done when it fails
         lead=_Alone(),
         writers_wait=True,
-        readers_wait=journal.mode != "WAL",
     )
-    engine = _engine(path, journal, patience_s)
+    engine = _engine(path, patience_s)
     database = Database(engine, technology, clock=clock, patience_s=patience_s)
     try:
-        _prepare(database, path, new=new)
+        _prepare(database, engine, path, new=new)
     except BaseException:
         database.close()
         raise
     return database
 
 
-def _engine(path: Path, journal: Journal, patience_s: float) -> sa.Engine:
+def _engine(path: Path, patience_s: float) -> sa.Engine:
     url = sa.URL.create("sqlite", database=str(path))
     engine = sa.create_engine(
         url,
@@ -105,7 +77,6 @@ def _engine(path: Path, journal: Journal, patience_s: float) -> sa.Engine:
     def _configure(connection: Any, _record: Any) -> None:
         # The driver must not open or end transactions by itself: it would split a migration.
         connection.isolation_level = None
-        connection.execute(f"PRAGMA journal_mode={journal.mode}")
         connection.execute("PRAGMA synchronous=FULL")
         connection.execute("PRAGMA foreign_keys=ON")
         connection.execute("PRAGMA trusted_schema=OFF")
@@ -119,7 +90,7 @@ def _engine(path: Path, journal: Journal, patience_s: float) -> sa.Engine:
     return engine
 
 
-def _prepare(database: Database, path: Path, *, new: bool) -> None:
+def _prepare(database: Database, engine: sa.Engine, path: Path, *, new: bool) -> None:
     """Refuse what is not ours or not whole; migrate; bring the triggers up to this code."""
 
     def is_ready(tx: Transaction) -> bool:
@@ -136,10 +107,33 @@ def _prepare(database: Database, path: Path, *, new: bool) -> None:
     try:
         if not database.read(is_ready):
             database.write(make_ready)
+        _use_wal(engine, path)
     except StoreAway as error:
         if isinstance(error.__cause__, sa.exc.DBAPIError) and _code(error.__cause__) in _DAMAGE:
             raise sqlite_files.damaged(path, error.problem) from error
         raise
+
+
+def _use_wal(engine: sa.Engine, path: Path) -> None:
+    """Make the file use a write-ahead log from now on, if it does not yet; it remembers.
+
+    Until SQLite 3.51.2 a writer that meets another connection's checkpoint can corrupt the file
+    (sqlite.org/wal.html, "the WAL-reset bug"). Here they never meet: one process opens the file,
+    its writers take turns (`Technology.writers_wait`), and a checkpoint is the end of a commit, or
+    of the last connection.
+    """
+    pool = engine.raw_connection()
+    try:
+        (mode,) = pool.cursor().execute(_WAL).fetchone()
+    except sqlite3.Error as error:
+        raise explain(sa.exc.OperationalError("PRAGMA journal_mode", None, error), path) from error
+    finally:
+        pool.close()
+    if mode != "wal":
+        raise FailedPrecondition(
+            f"The file system of {path} cannot hold a write-ahead log (journal_mode stays {mode}).",
+            "Put the home on a local disk, or use PostgreSQL (setting 'database').",
+        )
 
 
 def _revision(connection: sa.Connection, path: Path, *, new: bool) -> str:

@@ -54,7 +54,8 @@ def damaged(path: Path, problem: str) -> FailedPrecondition:
     """Build the refusal to start on a damaged database."""
     return FailedPrecondition(
         f"The database {path} is damaged: {problem}",
-        "Nothing was changed. Move it aside and put the newest backup in its place, or rescue "
+        f"Nothing was changed. Move it, and {path.name}-wal if there is one, aside and put the "
+        "newest backup in its place, or rescue "
         f"what is readable with: sqlite3 {path} .recover | sqlite3 rescued.db",
     )
 

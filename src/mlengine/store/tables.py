@@ -15,11 +15,13 @@ __all__ = [
     "events",
     "facts",
     "jobs",
+    "keys",
     "measurements",
     "metadata",
     "models",
     "operations",
     "outcomes",
+    "policies",
     "studies",
     "traffic",
     "trials",
@@ -202,6 +204,33 @@ operations = sa.Table(
 )
 sa.Index("operations_newest", operations.c.project, operations.c.seq)
 sa.Index("operations_open", operations.c.done, operations.c.seq)
+
+keys = sa.Table(
+    "keys",
+    metadata,
+    _seq(),
+    sa.Column("project", sa.Text, nullable=False),
+    sa.Column("key_id", sa.Text, nullable=False),
+    sa.Column("digest", sa.Text, nullable=False),
+    sa.Column("revoked", sa.Boolean(create_constraint=False), nullable=False),
+    sa.Column("body", sa.Text, nullable=False),
+    sa.UniqueConstraint("project", "key_id", name="keys_id"),
+    sa.UniqueConstraint("digest", name="keys_digest"),
+    sqlite_autoincrement=True,
+)
+
+policies = sa.Table(
+    "policies",
+    metadata,
+    _seq(),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("project", sa.Text, nullable=False),
+    sa.Column("resource_id", sa.Text, nullable=False),
+    sa.Column("revision", sa.Integer, nullable=False),
+    sa.Column("body", sa.Text, nullable=False),
+    sa.UniqueConstraint("kind", "project", "resource_id", name="policies_resource"),
+    sqlite_autoincrement=True,
+)
 
 buckets = sa.Table(
     "buckets",

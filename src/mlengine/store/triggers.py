@@ -56,6 +56,14 @@ RULES: Mapping[str, Rule] = {
         "a trial changes its number",
     ),
     "measurements_stay": Rule("UPDATE", "measurements", "TRUE", "a measurement never changes"),
+    "keys_stay": Rule("DELETE", "keys", "TRUE", "a key is kept for ever"),
+    "keys_final": Rule(
+        "UPDATE",
+        "keys",
+        "OLD.revoked OR NEW.digest <> OLD.digest OR NEW.key_id <> OLD.key_id "
+        "OR NEW.project <> OLD.project",
+        "a key comes back, or changes whose it is",
+    ),
     "events_stay": Rule("UPDATE", "events", "TRUE", "an event is never rewritten"),
 }
 """Name of each trigger → the rule that it holds."""

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+from mlengine.core.keys import Key
+from mlengine.core.policies import Binding, Policy
 from mlengine.core.resources import Bucket, Job, Model, Version
 from mlengine.core.states import JobState, StudyState, TrialState, VersionState
 from mlengine.core.studies import Measurement, MetricValue, Study, Trial, TrialParameter
 from mlengine.store import Store
 from mlengine.store.trafficstore import ArmCounts, NewOutcome, TrafficPlan
 
-__all__ = ["everything", "fill", "fill_studies", "fill_traffic", "traffic_of"]
+__all__ = [
+    "access_of",
+    "everything",
+    "fill",
+    "fill_access",
+    "fill_studies",
+    "fill_traffic",
+    "traffic_of",
+]
 
 
 def fill(store: Store) -> None:
@@ -76,3 +86,18 @@ def traffic_of(store: Store) -> list[object]:
     return [
         store.traffic("p", "census"), store.arms("p", "census"), store.outcome_sums("p", "census")
     ]  # fmt: skip
+
+
+def fill_access(store: Store) -> list[object]:
+    """Write keys and policies; return all that can be read of them."""
+    for key_id in ("app", "old"):
+        store.add_key("p", Key(name=key_id, role="viewer", models=["census"]), digest=key_id * 2)
+    store.revoke_key("p", "old")
+    bound = Policy(bindings=[Binding(role="roles/ml.modelUser", members=["user:a"])])
+    store.edit_policy("models", "p", "census", lambda _before: bound)
+    return access_of(store)
+
+
+def access_of(store: Store) -> list[object]:
+    """Return all that can be read of keys and policies."""
+    return [store.keys("p"), store.open_keys(), store.model_policies()]

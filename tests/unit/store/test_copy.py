@@ -11,7 +11,15 @@ from mlengine.core.resources import Bucket, Model
 from mlengine.store import open_store
 from mlengine.store.copy import copy, main
 from tests.live.postgres import PASSWORD, PostgresServer
-from tests.unit.store.records import everything, fill, fill_studies, fill_traffic, traffic_of
+from tests.unit.store.records import (
+    access_of,
+    everything,
+    fill,
+    fill_access,
+    fill_studies,
+    fill_traffic,
+    traffic_of,
+)
 
 
 @pytest.fixture
@@ -37,7 +45,7 @@ def test_everything_arrives_and_the_target_goes_on_where_the_source_stood(
     source = open_store(way[0])
     fill(source)
     fill_studies(source)
-    traffic = fill_traffic(source)
+    traffic, access = fill_traffic(source), fill_access(source)
     source.fact("folder", "a")
     source.add_model("p", Model(name="gone"))
     source.remove_model("p", "gone")  # its number is used up, though no row has it any more
@@ -52,7 +60,7 @@ def test_everything_arrives_and_the_target_goes_on_where_the_source_stood(
     assert (counts["arms"], counts["outcomes"]) == (2, 1)
     target = open_store(way[1])
     assert everything(target) == before
-    assert traffic_of(target) == traffic
+    assert (traffic_of(target), access_of(target)) == (traffic, access)
     assert target.fact("folder", "b") == "a"
     assert target.add_model("p", Model(name="new")).seq > used_up
     newest = target.events(limit=1000)[-1].seq

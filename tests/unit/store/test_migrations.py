@@ -163,6 +163,8 @@ def compare_rows(connection: sa.Connection, revision: str) -> list[str]:
         counts |= {"studies": 0, "trials": 0, "measurements": 0}
     if revision >= "0005":
         counts |= {"traffic": 0, "arms": 0, "outcomes": 0}
+    if revision >= "0006":
+        counts |= {"keys": 0, "policies": 0}
     found = {
         name: connection.exec_driver_sql(f"SELECT count(*) FROM {name}").scalar_one()
         for name in sa.inspect(connection).get_table_names()

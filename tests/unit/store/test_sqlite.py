@@ -53,39 +53,37 @@ def store(path: Path) -> Iterator[SqlStore]:
 # --- the journal --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("version", "mode"),
-    [((3, 7, 0), "TRUNCATE"), ((3, 51, 2), "TRUNCATE"), ((3, 51, 3), "WAL"), ((4, 0, 0), "WAL")],
-)
-def test_the_wal_is_used_only_where_its_reset_bug_is_mended(
-    version: tuple[int, ...], mode: str
-) -> None:
-    assert sqlite.choose_journal(version).mode == mode
+def journal_of(path: Path) -> str:
+    connection = sqlite3.connect(path)
+    (mode,) = connection.execute("PRAGMA journal_mode").fetchone()
+    connection.close()
+    return str(mode)
 
 
-def test_the_choice_and_its_reason_can_be_read(store: SqlStore, path: Path) -> None:
-    chosen = sqlite.choose_journal(sqlite3.sqlite_version_info)
-    assert f"journal_mode={chosen.mode}" in store.describe()
-    assert chosen.reason in store.describe()
+def test_what_protects_a_commit_can_be_read(store: SqlStore, path: Path) -> None:
+    assert "journal_mode=WAL, synchronous=FULL" in store.describe()
     assert str(path) in store.describe()
+    assert journal_of(path) == "wal"
 
 
-def test_a_file_moves_between_the_journals(
-    store: SqlStore, path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_of_a_release_without_a_log_gets_one(store: SqlStore, path: Path) -> None:
     store.close()
-    for mode in ("WAL", "TRUNCATE"):
-        monkeypatch.setattr(
-            sqlite, "choose_journal", lambda _v, mode=mode: sqlite.Journal(mode, "")
-        )
-        again = reopen(path)
-        fill(again, 1, prefix=mode)
-        assert again.job("p", f"{mode}0").job_id == f"{mode}0"
-        again.close()
-        with sqlite3.connect(path) as connection:
-            (found,) = connection.execute("PRAGMA journal_mode").fetchone()
-        connection.close()
-        assert (found == "wal") == (mode == "WAL")
+    connection = sqlite3.connect(path)
+    connection.execute("PRAGMA journal_mode=TRUNCATE").fetchone()
+    connection.close()
+    assert journal_of(path) != "wal"
+    again = reopen(path)
+    fill(again, 1, prefix="later")
+    again.close()
+    assert journal_of(path) == "wal"
+
+
+def test_a_file_system_that_cannot_hold_a_log_is_refused(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite, "_WAL", "PRAGMA journal_mode=MEMORY")
+    with pytest.raises(FailedPrecondition, match="journal_mode stays memory"):
+        reopen(path)
 
 
 # --- the file -----------------------------------------------------------------------------------
@@ -104,7 +102,7 @@ def test_only_the_owner_may_read_the_file_also_after_it_was_opened_up(
 def test_a_first_start_leaves_no_file_of_its_making(tmp_path: Path) -> None:
     folder = tmp_path / "new folder % #"
     reopen(folder / "engine.db").close()
-    names = {name.name for name in folder.iterdir()} - {"engine.db-journal"}
+    names = {name.name for name in folder.iterdir()}
     assert names == {"engine.db"}
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
 

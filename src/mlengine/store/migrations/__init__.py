@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 __all__ = ["HEAD", "KNOWN", "upgrade"]
 
-KNOWN = ("0001", "0002", "0003", "0004", "0005")
+KNOWN = ("0001", "0002", "0003", "0004", "0005", "0006")
 """Every revision this mlengine can read, oldest first; a test compares it with the folder."""
 
 HEAD = KNOWN[-1]
