@@ -134,7 +134,9 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
         generation: Grows with each snapshot of one engine; only shown.
         token_digest: `core.access.token_digest` of the engine's own token, which may do all; with
             an empty one only keys open.
-        grants: `core.access.token_digest` of a key → what its bearer may do.
+        grants: `core.access.token_digest` of a key → what its bearer may do. Every key that counts
+            stands here, also one that may predict nothing: what is no prediction is the engine's
+            to decide, but a bearer whom nobody knows does not get so far.
         allowed_hosts: Names that requests may be addressed to besides the loopback ones.
         allowed_origins: Authorities whose web pages may call, besides that of the Host header.
         open_paths: Raw path → the one method for which it needs no token.

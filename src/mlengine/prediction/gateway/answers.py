@@ -6,6 +6,7 @@ from http import HTTPStatus
 
 from mlengine.core.envelope import error_body, error_headers
 from mlengine.core.errors import EngineError, InvalidArgument, PermissionDenied
+from mlengine.prediction.gateway.quota import QuotaExceeded
 
 __all__ = [
     "HeadersTooLarge",
@@ -78,5 +79,8 @@ def typed_head(status: int, version: str, content_type: str) -> bytes:
 
 def error_answer(error: EngineError) -> tuple[int, bytes, bytes]:
     """Return status, further header lines and body."""
+    if isinstance(error, QuotaExceeded):
+        told = b"retry-after: %d\r\n%b" % (error.wait_s, error.lines)
+        return error.http_status, told, error_body(error, subject=error.subject)
     lines = "".join(f"{k.lower()}: {v}\r\n" for k, v in error_headers(error).items())
     return error.http_status, lines.encode(), error_body(error)

@@ -22,7 +22,7 @@ from mlengine import __version__
 from mlengine.core.errors import EngineError, NotFound, PermissionDenied
 from mlengine.core.limits import MAX_PREDICT_BYTES
 from mlengine.core.names import model_name, version_name
-from mlengine.prediction.routing import PredictTarget, Snapshot, find_version, is_id
+from mlengine.prediction.routing import Grant, PredictTarget, Snapshot, find_version, is_id
 
 __all__ = ["Asked", "WrongMethod", "answer_here", "judge_path", "read_path",
            "shown_version", "target_of"]  # fmt: skip
@@ -129,14 +129,21 @@ def target_of(asked: Asked, snapshot: Snapshot) -> PredictTarget:
     return PredictTarget(model, version_name(snapshot.project, asked.model, version))
 
 
-def answer_here(asked: Asked, snapshot: Snapshot) -> tuple[int, Mapping[str, Any]]:
-    """Answer what the routes alone can.
+def answer_here(
+    asked: Asked, snapshot: Snapshot, grant: Grant | None = None
+) -> tuple[int, Mapping[str, Any]]:
+    """Answer what the routes alone can, to a caller who may ask it.
+
+    Args:
+        asked: What is asked.
+        snapshot: The routes.
+        grant: What the caller's key grants; None: everything.
 
     Raises:
         NotFound: There is no such model or version.
     """
     if asked.operation == "limits":
-        return 200, _limits(snapshot)
+        return 200, _limits(snapshot, grant)
     if not asked.model:
         if asked.operation == "server":
             extensions = ["binary_tensor_data"]
@@ -165,9 +172,13 @@ def shown_version(asked: Asked, version: str) -> str:
     return id_[1:] if numbered else id_
 
 
-def _limits(snapshot: Snapshot) -> dict[str, Any]:
+def _limits(snapshot: Snapshot, grant: Grant | None) -> dict[str, Any]:
     limits = snapshot.limits
-    own = {name: str(r.max_body_bytes) for name, r in snapshot.versions.items() if r.max_body_bytes}
+    own = {
+        name: str(route.max_body_bytes)
+        for name, route in snapshot.versions.items()
+        if route.max_body_bytes and (grant is None or grant.covers(name.partition("/versions/")[0]))
+    }
     return {
         "maxPredictBytes": str(limits.max_body_bytes),
         "maxPredictBytesOfAnyVersion": str(MAX_PREDICT_BYTES),

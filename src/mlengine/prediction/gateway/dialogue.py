@@ -15,7 +15,7 @@ from mlengine.runtime.callframe import CALL, join_call, split_call
 if TYPE_CHECKING:
     from mlengine.prediction.gateway.exchange import Exchange
     from mlengine.prediction.gateway.http1 import CallerConnection
-    from mlengine.prediction.routing import PredictTarget
+    from mlengine.prediction.routing import Grant, PredictTarget
 
 __all__ = ["RAW_BODY", "RAW_TYPES", "Dialogue", "Reply", "media_type", "refuse", "reply_of",
            "speak", "words_of"]  # fmt: skip
@@ -45,6 +45,7 @@ class Dialogue(Inquiry):
 
     Args:
         asked: What the path asks.
+        method: The HTTP method.
     """
 
     __slots__ = ("_frame", "_frame_version", "_raw", "asked", "method")
@@ -57,11 +58,11 @@ class Dialogue(Inquiry):
     def __init__(
         self, connection: CallerConnection, target: PredictTarget,
         headers: list[tuple[bytes, bytes]], body: bytes, *, keep: bool, asked: Asked,
-        method: bytes,
+        method: bytes, grant: Grant | None = None,
     ) -> None:  # fmt: skip
         self.asked = asked
         self.method = method
-        super().__init__(connection, target, headers, body, keep=keep)
+        super().__init__(connection, target, headers, body, keep=keep, grant=grant)
 
     @property
     def body(self) -> bytes:
@@ -82,12 +83,14 @@ class Dialogue(Inquiry):
         """The worker's words and its body, as it is."""
         reply = reply_of(self.asked, status, payload, self.version)
         self.connection.answer(
-            self, status, reply.body, lines=self.lines + reply.lines, head=reply.head
+            self, status, reply.body, lines=self.head_lines + reply.lines, head=reply.head
         )
 
     def failed(self, error: EngineError) -> None:
         """There will be no answer of a worker."""
-        refuse(self.connection, self, self.asked, error, version=self.version)
+        refuse(
+            self.connection, self, self.asked, error, version=self.version, lines=self.head_lines
+        )
 
 
 def speak(exchange: Exchange, asked: Asked, target: PredictTarget | None, *, keep: bool) -> bool:
@@ -97,12 +100,13 @@ def speak(exchange: Exchange, asked: Asked, target: PredictTarget | None, *, kee
         connection.inquire(
             Dialogue(
                 connection, target, exchange.headers, exchange.body, keep=keep, asked=asked,
-                method=exchange.method,
+                method=exchange.method, grant=exchange.grant,
             )
         )  # fmt: skip
         return True
     try:
-        status, value = answer_here(asked, connection.server.switchboard.snapshot)
+        snapshot = connection.server.switchboard.snapshot
+        status, value = answer_here(asked, snapshot, exchange.grant)
     except EngineError as error:
         refuse(connection, exchange, asked, error)
     else:
@@ -112,10 +116,11 @@ def speak(exchange: Exchange, asked: Asked, target: PredictTarget | None, *, kee
 
 def refuse(
     connection: CallerConnection, exchange: Exchange | Inquiry, asked: Asked, error: EngineError,
-    *, version: str = "",
+    *, version: str = "", lines: bytes = b"",
 ) -> None:  # fmt: skip
     """Answer with an error as the dialect writes it."""
-    status, lines, body = error_answer(error)
+    status, more_lines, body = error_answer(error)
+    lines += more_lines
     if asked.dialect != "ml_v1":
         body = msgspec.json.encode({"error": str(error)})
     if isinstance(error, WrongMethod):

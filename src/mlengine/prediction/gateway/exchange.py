@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mlengine.core.errors import EngineError, InvalidArgument
+from mlengine.core.errors import EngineError, InvalidArgument, PermissionDenied
 from mlengine.prediction.gateway.answers import MisdirectedMethod, typed_head
-from mlengine.prediction.gateway.dialects import Asked, judge_path, read_path
+from mlengine.prediction.gateway.dialects import Asked, judge_path, read_path, target_of
 from mlengine.prediction.gateway.dialogue import (
     RAW_BODY,
     RAW_TYPES,
@@ -15,6 +15,7 @@ from mlengine.prediction.gateway.dialogue import (
     refuse,
     speak,
 )
+from mlengine.prediction.gateway.guard import check_covered
 from mlengine.prediction.gateway.heads import KnownHead
 from mlengine.prediction.gateway.inquiry import Inquiry
 from mlengine.prediction.gateway.metrics import CONTENT_TYPE
@@ -25,7 +26,7 @@ from mlengine.prediction.routing import body_limit
 
 if TYPE_CHECKING:
     from mlengine.prediction.gateway.http1 import CallerConnection
-    from mlengine.prediction.routing import PredictTarget
+    from mlengine.prediction.routing import Grant, PredictTarget
 
 __all__ = ["Exchange"]
 
@@ -41,9 +42,10 @@ class Exchange:
     """
 
     __slots__ = (
-        "_asked", "_body_complete", "_chunks", "_content_length", "_done", "_expects", "_health",
-        "_max_body_bytes", "_relay", "_scrape", "_target", "begun", "body", "connection",
-        "head_bytes", "headers", "http_1_0", "keep_alive", "method", "refused", "target", "upgrade",
+        "_asked", "_body_complete", "_chunks", "_content_length", "_denied", "_done", "_expects",
+        "_health", "_max_body_bytes", "_relay", "_scrape", "_target", "begun", "body", "connection",
+        "grant", "head_bytes", "headers", "http_1_0", "keep_alive", "method", "refused", "target",
+        "upgrade",
     )  # fmt: skip
 
     def __init__(self, connection: CallerConnection) -> None:
@@ -56,6 +58,7 @@ class Exchange:
         self.keep_alive = False
         self.upgrade = False
         self.refused: EngineError | None = None
+        self.grant: Grant | None = None  # what the caller's key grants; None: everything
         self.begun = False
         self.body = b""
         self._chunks: bytearray | None = None
@@ -64,6 +67,7 @@ class Exchange:
         self._done = False
         self._expects = False
         self._health = False
+        self._denied: PermissionDenied | None = None  # said when the request was read whole
         self._target: PredictTarget | None = None
         self._asked: Asked | None = None  # what the path asks in another dialect
         self._max_body_bytes = connection.server.limits.max_body_bytes
@@ -145,6 +149,10 @@ class Exchange:
             self.connection.transport.abort()
             return
         self._finish_relay()
+        self._say(error)
+
+    def _say(self, error: EngineError) -> None:
+        """Answer with an error, in the words of who asked."""
         self._done = True
         self.connection.server.count_refusal(error)
         self.body, self._chunks = b"", None
@@ -204,7 +212,7 @@ class Exchange:
             self._health = True
             return
         if self._asked is None or not self._asked.is_open(self.method):
-            server.guard.check_token(self.method, path, query, told[b"authorization"])
+            self.grant = server.guard.admit(self.method, path, query, told[b"authorization"])
         self._route(path)
 
     def _read_headers(self) -> dict[bytes, list[bytes]]:
@@ -227,15 +235,26 @@ class Exchange:
         """Find out who answers: this gateway, a version or the engine."""
         server = self.connection.server
         if path == _METRICS and self.method in (b"GET", b"HEAD"):
+            if self.grant is not None and not self.grant.metrics:
+                raise PermissionDenied(
+                    f"The key '{self.grant.key}' may not read the metrics.",
+                    "They tell of all projects: ask with a key that monitors.",
+                )
             self._scrape = Scrape(server, self._scraped)
             return
         snapshot = server.switchboard.snapshot
         if self._asked is not None:
             self._target = judge_path(self._asked, self.method, snapshot)
+            if self._asked.model:
+                self._check_covered(self._target or target_of(self._asked, snapshot))
         elif self.method == b"POST":
             self._target = server.switchboard.target(path)
             if self._target is not None and media_type(self.headers) in RAW_TYPES:
                 self._asked = RAW_BODY
+            if self._target is not None:
+                self._check_covered(self._target)
+        if self._denied is not None:
+            return  # what follows would tell whether the model exists
         if self._target is not None:
             self._max_body_bytes = body_limit(self._target, snapshot)
             if self._content_length > self._max_body_bytes:
@@ -246,7 +265,23 @@ class Exchange:
             self._relay = Relay(self, server.engine_pool)
             server.relayed += 1
 
+    def _check_covered(self, target: PredictTarget) -> None:
+        """See whether the caller's key covers a model; if not, say so when the body is read.
+
+        Its connection stays good for other requests then. A body that is long or has to be asked
+        for is not worth that.
+        """
+        try:
+            check_covered(self.grant, target.model)
+        except PermissionDenied as error:
+            if self._expects or self._content_length > self._max_body_bytes:
+                raise
+            self._denied = error
+
     def _answer(self) -> None:
+        if self._denied is not None:
+            self._say(self._denied)
+            return
         if self._health:
             self._done = True
             self.connection.answer(self, 200, b'{"status":"ok"}\n')
@@ -260,7 +295,9 @@ class Exchange:
             return
         assert self._target is not None
         self.connection.inquire(
-            Inquiry(self.connection, self._target, self.headers, self.body, keep=keep)
+            Inquiry(
+                self.connection, self._target, self.headers, self.body, keep=keep, grant=self.grant
+            )
         )
 
     def _scraped(self, text: str) -> None:
@@ -275,11 +312,12 @@ class Exchange:
             self.method == b"POST" and self._target is not None and self.refused is None
             and self.keep_alive and not self.upgrade and not self._expects
             and self._content_length >= 0 and self._asked is None and self._relay is None
+            and self._denied is None
             and all(name != b"transfer-encoding" for name, _value in self.headers)
         )  # fmt: skip
         if not plain or self._target is None:
             return None
-        return KnownHead(self._target, self.headers, self._content_length)
+        return KnownHead(self._target, self.headers, self._content_length, self.grant)
 
     def _finish_relay(self) -> None:
         if self._relay is not None:

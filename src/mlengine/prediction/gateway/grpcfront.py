@@ -19,17 +19,18 @@ import grpc
 
 from mlengine.core.access import check_origin
 from mlengine.core.errors import EngineError, FailedPrecondition, InvalidArgument
-from mlengine.prediction.gateway.dialects import Asked, answer_here, judge_path
+from mlengine.prediction.gateway.dialects import Asked, answer_here, judge_path, target_of
 from mlengine.prediction.gateway.dialogue import Dialogue
 from mlengine.prediction.gateway.grpcmessages import METHODS, SERVICE, message
 from mlengine.prediction.gateway.grpctensors import is_typed, read_answer, rest_body
+from mlengine.prediction.gateway.guard import check_covered
 from mlengine.prediction.routing import body_limit
 from mlengine.runtime.callframe import split_call
 
 if TYPE_CHECKING:
     from mlengine.prediction.gateway.http1 import CallerConnection
     from mlengine.prediction.gateway.server import Server
-    from mlengine.prediction.routing import PredictTarget
+    from mlengine.prediction.routing import Grant, PredictTarget
 
 __all__ = ["GrpcFront"]
 
@@ -100,10 +101,10 @@ class _Service(grpc.GenericRpcHandler):  # type: ignore[misc]
         if prefix != f"/{SERVICE}" or name not in METHODS:
             return None  # UNIMPLEMENTED
         try:
-            self._check_caller(details.method, name, details.invocation_metadata)
+            grant = self._check_caller(details.method, name, details.invocation_metadata)
         except EngineError as error:
             return _refusal(error)
-        handler: _Handler = getattr(_Calls(self._server), name)
+        handler: _Handler = getattr(_Calls(self._server, grant), name)
 
         async def run(request: Any, context: Any) -> Any:
             try:
@@ -117,21 +118,25 @@ class _Service(grpc.GenericRpcHandler):  # type: ignore[misc]
             response_serializer=message(f"{name}Response").SerializeToString,
         )
 
-    def _check_caller(self, path: str, name: str, metadata: Sequence[tuple[str, Any]]) -> None:
+    def _check_caller(
+        self, path: str, name: str, metadata: Sequence[tuple[str, Any]]
+    ) -> Grant | None:
         def values(key: str) -> list[str]:
             return [str(value) for k, value in metadata if k == key]
 
         check_origin(values("origin"), values("sec-fetch-site"), ())
-        if name not in _OPEN:
-            tokens = [value.encode("utf-8", "surrogateescape") for value in values("authorization")]
-            self._server.guard.check_token(b"POST", path.encode(), b"", tokens)
+        if name in _OPEN:
+            return None
+        tokens = [value.encode("utf-8", "surrogateescape") for value in values("authorization")]
+        return self._server.guard.admit(b"POST", path.encode(), b"", tokens)
 
 
 class _Calls:
     """One method for each of the service's."""
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: Server, grant: Grant | None) -> None:
         self._server = server
+        self._grant = grant
 
     async def ServerLive(self, _request: Any) -> Any:
         return message("ServerLiveResponse")(live=True)
@@ -145,7 +150,9 @@ class _Calls:
 
     async def ModelReady(self, request: Any) -> Any:
         asked = _asked("ready", request.name, request.version)
-        status, _value = answer_here(asked, self._server.switchboard.snapshot)
+        snapshot = self._server.switchboard.snapshot
+        check_covered(self._grant, target_of(asked, snapshot).model)
+        status, _value = answer_here(asked, snapshot)
         return message("ModelReadyResponse")(ready=status == 200)
 
     async def ModelMetadata(self, request: Any) -> Any:
@@ -176,11 +183,12 @@ class _Calls:
         snapshot = self._server.switchboard.snapshot
         target = judge_path(asked, asked.method, snapshot)
         assert target is not None
+        check_covered(self._grant, target.model)
         limit = body_limit(target, snapshot)
         if len(body) > limit:
             raise InvalidArgument(f"Request payload size exceeds the limit: {limit} bytes.")
-        call = _GrpcCall(self._server, target, asked, json_bytes, body)
-        call.send()
+        call = _GrpcCall(self._server, target, asked, json_bytes, body, self._grant)
+        call.enter()
         try:
             status, payload = await call.answer
         finally:
@@ -196,16 +204,18 @@ class _GrpcCall(Dialogue):
     __slots__ = ("answer", "server")
 
     def __init__(
-        self, server: Server, target: PredictTarget, asked: Asked, json_bytes: int, body: bytes
-    ) -> None:
+        self, server: Server, target: PredictTarget, asked: Asked, json_bytes: int, body: bytes,
+        grant: Grant | None,
+    ) -> None:  # fmt: skip
         self.server = server
         self.answer: asyncio.Future[tuple[int, bytes]] = asyncio.get_running_loop().create_future()
         headers = [(_JSON_LENGTH.encode(), b"%d" % json_bytes)] if json_bytes >= 0 else []
         # All that is asked of a connection before the answer is its server.
         connection = cast("CallerConnection", self)
         super().__init__(
-            connection, target, headers, body, keep=True, asked=asked, method=asked.method
-        )
+            connection, target, headers, body, keep=True, asked=asked, method=asked.method,
+            grant=grant,
+        )  # fmt: skip
 
     def answered(self, status: int, payload: bytes) -> None:
         if not self.answer.done():

@@ -2,8 +2,8 @@
 
 A caller that keeps its connection sends the same head with every prediction, to the byte, but for
 the length of the body, which takes few values. What the strict way (llhttp, `Guard`, limits, path)
-found of a head depends on nothing but its bytes and the snapshot; so the bytes are looked up in a
-table, and a hit skips all of it. Why that opens no door:
+found of a head depends on nothing but its bytes, the snapshot and, where a key expires, the time;
+so the bytes are looked up in a table, and a hit skips all of it. Why that opens no door:
 
 1. Only a whole head is a key: its first byte followed the end of a message, its last is that of the
    blank line. llhttp found both in the very bytes, not we: see `CallerConnection`, which notes a
@@ -13,8 +13,10 @@ table, and a hit skips all of it. Why that opens no door:
    or less. Anything else, and whatever is sent ahead, goes the strict way, from its first byte.
 3. Only what was allowed is noted: a POST that predicts, with one Content-Length, kept alive. No
    refusal, nothing chunked, no ``Expect``, nothing for the engine, no connection beyond the limit.
-4. The memo belongs to a snapshot and goes with it: a token, host, limit or path that counts no more
-   is asked for anew. Which version answers is never noted.
+4. The memo belongs to a snapshot and goes with it: a token, key, host, limit or path that counts no
+   more is asked for anew. What a key grants is noted with the head; whether it has expired is asked
+   on every hit, and its quota is taken where both ways have met again: `Inquiry.enter`. Which
+   version answers is never noted.
 5. Only those who may call can make it grow, and no further than `_MAX_ENTRIES` and `_MAX_BYTES`.
    A guess at the token learns nothing from the time a look-up takes: bytes are compared only where
    a hash with a secret key agrees in all of its bits.
@@ -24,7 +26,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from mlengine.prediction.routing import PredictTarget
+from mlengine.prediction.routing import Grant, PredictTarget
 
 __all__ = ["HeadMemo", "KnownHead"]
 
@@ -33,11 +35,12 @@ _MAX_BYTES = 2 << 20
 
 
 class KnownHead(NamedTuple):
-    """What the strict way found of a head that may predict."""
+    """What the strict way found of a head that may predict; `grant` is its key's, if it has one."""
 
     target: PredictTarget
     headers: list[tuple[bytes, bytes]]
     body_bytes: int
+    grant: Grant | None = None
 
 
 class HeadMemo:

@@ -29,6 +29,7 @@ from mlengine.prediction.gateway.answers import (
     json_head,
 )
 from mlengine.prediction.gateway.exchange import Exchange
+from mlengine.prediction.gateway.guard import is_over
 from mlengine.prediction.gateway.heads import HeadMemo, KnownHead
 from mlengine.prediction.gateway.inquiry import Inquiry
 
@@ -107,7 +108,7 @@ class CallerConnection(asyncio.Protocol):
             return
         end = data.find(b"\r\n\r\n") + 4
         found = memo.find(data[:end])
-        if found is None:
+        if found is None or is_over(found.grant, self.server.wall_s):
             self._parse_and_note(data, end)
         elif len(data) - end == found.body_bytes:
             self._inquire(found, data[end:])
@@ -118,10 +119,10 @@ class CallerConnection(asyncio.Protocol):
             self._parse(data)
 
     def _inquire(self, known: KnownHead, body: bytes) -> None:
-        inquiry = Inquiry(self, known.target, known.headers, body, keep=True)
+        inquiry = Inquiry(self, known.target, known.headers, body, keep=True, grant=known.grant)
         self._queue.append(inquiry)
         self.deadline_s = _NEVER
-        inquiry.send()
+        inquiry.enter()
 
     def _parse_and_note(self, data: bytes, end: int) -> None:
         """Read strictly; note the head if these bytes are one request, or exactly its head."""
@@ -259,7 +260,7 @@ class CallerConnection(asyncio.Protocol):
     def inquire(self, inquiry: Inquiry) -> None:
         """Let a prediction that was read whole take the place of its exchange, the first."""
         self._queue[0] = inquiry
-        inquiry.send()
+        inquiry.enter()
 
     def hold(self, reason: str) -> None:
         """Stop reading from the caller until every reason was released."""
@@ -301,11 +302,12 @@ class CallerConnection(asyncio.Protocol):
         self.finish(exchange, keep=keep)
 
     def answer_error(
-        self, exchange: Exchange | Inquiry, error: EngineError, *, version: str = ""
-    ) -> None:
+        self, exchange: Exchange | Inquiry, error: EngineError, *, version: str = "",
+        lines: bytes = b"",
+    ) -> None:  # fmt: skip
         """Send an error in Google's envelope."""
-        status, lines, body = error_answer(error)
-        self.answer(exchange, status, body, version=version, lines=lines)
+        status, more_lines, body = error_answer(error)
+        self.answer(exchange, status, body, version=version, lines=lines + more_lines)
 
     def finish(self, exchange: Exchange | Inquiry, *, keep: bool) -> None:
         """Forget an answered request; go on with the next one, or end the connection."""

@@ -9,7 +9,7 @@ from mlengine.runtime.frames import PREDICT
 
 if TYPE_CHECKING:
     from mlengine.prediction.gateway.http1 import CallerConnection
-    from mlengine.prediction.routing import PredictTarget
+    from mlengine.prediction.routing import Grant, PredictTarget
 
 __all__ = ["Inquiry"]
 
@@ -25,9 +25,13 @@ class Inquiry:
         headers: Those of the request, names in lower case; not to be changed.
         body: All of it.
         keep: Whether another request may follow on the connection.
+        grant: What the caller's key grants; None: everything.
     """
 
-    __slots__ = ("body", "connection", "gone", "headers", "keep", "lines", "target", "version")
+    __slots__ = (
+        "body", "connection", "gone", "grant", "headers", "keep", "lines", "prediction_id",
+        "target", "version",
+    )  # fmt: skip
 
     kind = PREDICT
     method = b"POST"
@@ -35,16 +39,30 @@ class Inquiry:
 
     def __init__(
         self, connection: CallerConnection, target: PredictTarget,
-        headers: list[tuple[bytes, bytes]], body: bytes, *, keep: bool,
+        headers: list[tuple[bytes, bytes]], body: bytes, *, keep: bool, grant: Grant | None = None,
     ) -> None:  # fmt: skip
         self.connection = connection
         self.target = target
         self.headers = headers
         self.body = body
         self.keep = keep
+        self.grant = grant
         self.gone = False
         self.version = ""
-        self.lines = b""  # of the answer's head, beyond those of every answer
+        self.lines = b""  # of the answer's head: what is left of a quota
+        self.prediction_id = ""
+
+    def enter(self) -> None:
+        """Count it against its key's quota, then send it."""
+        server = self.connection.server
+        if self.grant is not None:
+            try:
+                self.lines = server.quotas.take(self.grant)
+            except EngineError as error:
+                server.count_refusal(error)
+                self.failed(error)
+                return
+        self.send()
 
     def send(self) -> None:
         """Give it to the version that answers for its target."""
@@ -62,15 +80,22 @@ class Inquiry:
         self.version = link.version
         link.submit(self)
 
+    @property
+    def head_lines(self) -> bytes:
+        """Lines of the answer's head beyond those of every answer."""
+        if not self.prediction_id:
+            return self.lines
+        return b"%bx-mlengine-prediction-id: %b\r\n" % (self.lines, self.prediction_id.encode())
+
     # --- Prediction ---
 
     def answered(self, status: int, payload: bytes) -> None:
         """The worker's answer, as it is."""
-        self.connection.answer(self, status, payload, version=self.version, lines=self.lines)
+        self.connection.answer(self, status, payload, version=self.version, lines=self.head_lines)
 
     def failed(self, error: EngineError) -> None:
         """There will be no answer of a worker. The request itself was sound."""
-        self.connection.answer_error(self, error, version=self.version)
+        self.connection.answer_error(self, error, version=self.version, lines=self.head_lines)
 
     def unsent(self) -> None:
         """No worker saw this before its version was taken away: route it anew."""

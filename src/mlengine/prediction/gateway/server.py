@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import email.utils
 import resource
+import time
 from typing import cast
 
 from mlengine.core.clock import SystemClock
@@ -15,9 +16,11 @@ from mlengine.prediction.gateway.bell import Bell
 from mlengine.prediction.gateway.guard import Guard
 from mlengine.prediction.gateway.heads import HeadMemo
 from mlengine.prediction.gateway.http1 import CallerConnection
+from mlengine.prediction.gateway.quota import Quotas
 from mlengine.prediction.gateway.relay import EnginePool
 from mlengine.prediction.gateway.split import Splits
 from mlengine.prediction.gateway.switchboard import Switchboard
+from mlengine.prediction.requestlog.ids import PredictionIds
 from mlengine.prediction.routing import Limits, Snapshot
 
 __all__ = ["Server"]
@@ -42,7 +45,10 @@ class Server:
         self.heads = HeadMemo()
         self.bell = Bell()
         self.switchboard = Switchboard(snapshot, wake=self.bell.ring, loop=loop)
-        self.splits = Splits(self.switchboard.link, loop.time)
+        self.wall_s = time.time
+        self.ids = PredictionIds(self.wall_s())
+        self.quotas = Quotas(loop.time)
+        self.splits = Splits(self.switchboard.link, loop.time, self.ids)
         self.splits.replace(snapshot)
         self.engine_pool = EnginePool(snapshot.engine_socket, loop=loop)
         self.stopping = False
@@ -108,6 +114,7 @@ class Server:
             await asyncio.sleep(_TICK_S)
             now_s = self.now_s()
             self._set_date()
+            self.ids.set_time(self.wall_s())
             for connection in list(self._connections):
                 connection.tick(now_s)
             self.switchboard.tick(now_s)

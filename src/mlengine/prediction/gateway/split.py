@@ -8,15 +8,15 @@ model costs a look-up and passes by all of this.
 from __future__ import annotations
 
 import bisect
-import itertools
-import os
 import random
+import time
 from collections.abc import Callable
 from typing import Protocol
 
 from mlengine.core.errors import EngineError
 from mlengine.prediction.gateway.shadow import Shadow
 from mlengine.prediction.gateway.workers import Prediction
+from mlengine.prediction.requestlog.ids import PredictionIds
 from mlengine.prediction.routing import PredictTarget, Snapshot, Traffic
 from mlengine.prediction.tally import Counter, Tally
 from mlengine.prediction.traffic.compare import bucket
@@ -32,7 +32,7 @@ class Asked(Prediction, Protocol):
     """A prediction that names a model and no version."""
 
     version: str
-    lines: bytes
+    prediction_id: str
     headers: list[tuple[bytes, bytes]]
 
 
@@ -53,10 +53,14 @@ class Splits:
     Args:
         link: Finds the workers of a version.
         now_s: The loop's clock.
+        ids: Names the predictions that are drawn.
     """
 
-    def __init__(self, link: Link, now_s: Callable[[], float]) -> None:
+    def __init__(
+        self, link: Link, now_s: Callable[[], float], ids: PredictionIds | None = None
+    ) -> None:
         self.tally = Tally()
+        self._ids = ids or PredictionIds(time.time())
         self._link = link
         self._now_s = now_s
         self._found: dict[PredictTarget, Split] = {}
@@ -70,7 +74,9 @@ class Splits:
             if old is not None and (old.traffic, old.default) == (traffic, default):
                 found[target] = old
             elif traffic.weights or default:
-                found[target] = Split(model, traffic, default, self._link, self.tally, self._now_s)
+                found[target] = Split(
+                    model, traffic, default, self._link, self.tally, self._now_s, self._ids
+                )
         self._found = found
 
     def find(self, target: PredictTarget) -> Split | None:
@@ -79,16 +85,12 @@ class Splits:
 
 
 class _Arm:
-    __slots__ = ("counter", "id_head", "target", "version_id")
+    __slots__ = ("counter", "target", "version_id")
 
     def __init__(self, model: str, version: str, traffic: Traffic, tally: Tally) -> None:
         self.target = PredictTarget(model, version)
         self.version_id = version.rpartition("/")[2]
         self.counter: Counter = tally.counter(model, traffic.period, self.version_id)
-        self.id_head = (
-            f"x-mlengine-prediction-id: {traffic.period}-{self.version_id}-" if traffic.weights
-            else ""
-        )  # fmt: skip
 
 
 class Split:
@@ -96,7 +98,7 @@ class Split:
 
     def __init__(
         self, model: str, traffic: Traffic, default: str, link: Link, tally: Tally,
-        now_s: Callable[[], float],
+        now_s: Callable[[], float], ids: PredictionIds,
     ) -> None:  # fmt: skip
         self.traffic, self.default = traffic, default
         self._link, self._now_s = link, now_s
@@ -112,9 +114,7 @@ class Split:
                    tally.counter(model, traffic.period, name.rpartition("/")[2]))
             for name in traffic.shadow
         ]  # fmt: skip
-        # Ids are never given twice: by another gateway, or by this one's next life.
-        self._nonce = os.urandom(5).hex()
-        self._numbers = itertools.count()
+        self._ids = ids if traffic.weights else None
 
     def send(self, asked: Asked) -> None:
         """Draw a version for a prediction and give it to that one's workers.
@@ -128,9 +128,10 @@ class Split:
         else:
             place, unit = random.getrandbits(32), -1
         arm = self._arms[bisect.bisect_right(self._ends, place)]
-        if arm.id_head:
-            name = f"{unit:x}" if unit >= 0 else ""
-            asked.lines = f"{arm.id_head}{name}-{self._nonce}{next(self._numbers):x}\r\n".encode()
+        if self._ids is not None:
+            asked.prediction_id = self._ids.next(
+                arm.version_id, period=self.traffic.period, unit=f"{unit:x}" if unit >= 0 else ""
+            )
         now_s = self._now_s()
         try:
             group = self._link(arm.target)

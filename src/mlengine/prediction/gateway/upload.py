@@ -68,7 +68,7 @@ class Upload(asyncio.Protocol):
         """Find a worker; the caller is not read from until there is one."""
         self._exchange.connection.hold("worker")
         self._prelude = _Prelude(self, self._exchange, self._target)
-        self._prelude.send()
+        self._prelude.enter()
 
     def send_body(self, data: bytes) -> None:
         """Send a piece of the body."""
@@ -144,7 +144,7 @@ class Upload(asyncio.Protocol):
                 return
             self._end()
             reply = reply_of(self._asked, frame.kind, frame.payload, self._version)
-            lines = self._prelude.lines if self._prelude else b""
+            lines = self._prelude.head_lines if self._prelude else b""
             self._exchange.uploaded(reply, self._version, lines)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -191,7 +191,9 @@ class _Prelude(Inquiry):
     kind = PING
 
     def __init__(self, upload: Upload, exchange: Exchange, target: PredictTarget) -> None:
-        super().__init__(exchange.connection, target, exchange.headers, b"", keep=False)
+        super().__init__(
+            exchange.connection, target, exchange.headers, b"", keep=False, grant=exchange.grant
+        )
         self._upload = upload
 
     def answered(self, status: int, payload: bytes) -> None:

@@ -14,11 +14,19 @@ from mlengine.prediction.gateway import heads
 from mlengine.prediction.gateway.guard import Guard
 from mlengine.prediction.gateway.heads import HeadMemo, KnownHead
 from mlengine.prediction.gateway.http1 import CallerConnection
-from mlengine.prediction.routing import Limits, PredictTarget, Snapshot, parse_predict_path
+from mlengine.prediction.gateway.quota import Quotas
+from mlengine.prediction.routing import Grant, Limits, PredictTarget, Snapshot, parse_predict_path
 
 TOKEN = "mle_test"
 PATH = "/v1/projects/p/models/m:predict"
-LINES = f"Host: localhost\r\nAuthorization: Bearer {TOKEN}\r\n"
+HOST = "Host: localhost\r\n"
+LINES = f"{HOST}Authorization: Bearer {TOKEN}\r\n"
+KEYS = {
+    "all": Grant(key="all", projects=["p"]),
+    "quota": Grant(key="quota", models=["projects/p/models/m"], requests_per_second=0.1, burst=5),
+    "short": Grant(key="short", projects=["p"], requests_per_second=0.1, burst=9, expires=100.0),
+    "other": Grant(key="other", projects=["q"], models=["projects/p/models/mm"]),
+}
 
 
 def post(body: bytes, *, path: str = PATH, lines: str = LINES, length: int = -1) -> bytes:
@@ -69,11 +77,16 @@ class Gateway:
         self.hits = 0
         self.now = 0.0
         self.due: list[Any] = []
-        snapshot = Snapshot(token_digest=token_digest(TOKEN), limits=Limits(**limits))
+        snapshot = Snapshot(
+            token_digest=token_digest(TOKEN), limits=Limits(**limits),
+            grants={token_digest(text): grant for text, grant in KEYS.items()},
+        )  # fmt: skip
+        clock = lambda: self.now  # noqa: E731
         link = SimpleNamespace(version="v", submit=self.due.append)
         self.server: Any = SimpleNamespace(
-            heads=memo, limits=snapshot.limits, guard=Guard(snapshot), stopping=False,
-            now_s=lambda: self.now, date_line=b"date: today\r\n", engine_pool=None,
+            heads=memo, limits=snapshot.limits, guard=Guard(snapshot, wall_s=clock), stopping=False,
+            now_s=clock, wall_s=clock, quotas=Quotas(clock, wall_s=clock),
+            date_line=b"date: today\r\n", engine_pool=None,
             count_refusal=lambda _: None, opened=lambda _: None, closed=lambda _: None,
             splits=SimpleNamespace(find=lambda _: None),
             switchboard=SimpleNamespace(
@@ -104,10 +117,15 @@ GOOD = [
     post(b"c", path=PATH + "?alt=json"),
     post(b"d", lines=LINES + "X: y\r\n"),
     post(post(b"a")[:-1]),
+    *(post(b"k", lines=f"{HOST}Authorization: Bearer {key}\r\n")
+      for key in ("all", "quota", "short")),
 ]  # fmt: skip
 ODD = [
     post(b"a", lines="Host: localhost\r\n"),
+    post(b"a", lines=LINES.replace(TOKEN, "nobody")),
     post(b"a", lines=LINES.replace(TOKEN, "other")),
+    post(b"long" * 100, lines=LINES.replace(TOKEN, "other")),
+    post(b"a", lines=LINES.replace(TOKEN, "other") + "Expect: 100-continue\r\n"),
     post(b"a", lines=LINES + "Connection: close\r\n"),
     post(b"a", lines=LINES + "Expect: 100-continue\r\n"),
     post(b"a", lines=LINES + "Content-Length: 1\r\n"),
@@ -147,8 +165,14 @@ def arrivals(draw: st.DrawFn) -> list[bytes]:
     return pieces
 
 
-@given(arrivals(), st.lists(st.booleans(), min_size=8, max_size=8))
-def test_what_is_said_does_not_depend_on_the_memo(pieces: list[bytes], prompt: list[bool]) -> None:
+@given(
+    arrivals(), st.lists(st.booleans(), min_size=8, max_size=8),
+    st.lists(st.sampled_from([0.0, 0.0, 7.0, 40.0]), min_size=8, max_size=8),
+)  # fmt: skip
+def test_what_is_said_does_not_depend_on_the_memo(
+    pieces: list[bytes], prompt: list[bool], pauses: list[float]
+) -> None:
+    """Also where keys expire and quotas are used up between two bytes."""
     memo = HeadMemo()
     warm = Gateway(memo)
     for message in GOOD:
@@ -158,6 +182,7 @@ def test_what_is_said_does_not_depend_on_the_memo(pieces: list[bytes], prompt: l
     quick, strict = Gateway(memo, max_body_bytes=300), Gateway(Forgetful(), max_body_bytes=300)
     for number, piece in enumerate(pieces):
         for gateway in (quick, strict):
+            gateway.now += pauses[number % len(pauses)]
             gateway.receive(piece)
             if prompt[number % len(prompt)]:
                 gateway.answer()
@@ -245,3 +270,52 @@ def test_the_memo_is_bounded_and_keeps_what_comes_often() -> None:
     for number in range(400):
         memo.note(b"%d" % number + b"x" * 30_000, known)
     assert sum(map(len, (*memo._young, *memo._old))) <= 2 * heads._MAX_BYTES
+
+
+def test_a_known_head_takes_from_its_quota_every_time_and_keeps_its_connection() -> None:
+    gateway = Gateway(HeadMemo())
+    one = post(b"k", lines=f"{HOST}Authorization: Bearer quota\r\n")
+    for _ in range(7):
+        gateway.receive(one)
+        gateway.answer()
+    assert len(gateway.server.heads) == 1
+    said = gateway.transport.said
+    assert (said.count(b"HTTP/1.1 200"), said.count(b"HTTP/1.1 429")) == (5, 2)
+    assert b"connection: close" not in said
+    assert said.count(b"retry-after: 10\r\n") == 2
+    left = [line for line in said.split(b"\r\n") if line.startswith(b"x-ratelimit-remaining")]
+    assert left == [b"x-ratelimit-remaining: %d" % n for n in (4, 3, 2, 1, 0, 0, 0)]
+    gateway.now += 10.0
+    gateway.receive(one)
+    gateway.answer()
+    assert gateway.transport.said.endswith(b"k")
+
+
+def test_a_known_head_whose_key_has_expired_is_nobodys() -> None:
+    gateway = Gateway(HeadMemo())
+    one = post(b"k", lines=f"{HOST}Authorization: Bearer short\r\n")
+    gateway.receive(one)
+    gateway.answer()
+    gateway.now = 99.9
+    gateway.receive(one)
+    gateway.answer()
+    gateway.now = 100.0
+    gateway.receive(one)
+    said = gateway.transport.said
+    assert (said.count(b"HTTP/1.1 200"), said.count(b"HTTP/1.1 401")) == (2, 1)
+    assert b"has expired" in said
+
+
+def test_who_may_not_ask_hears_the_same_whether_there_is_such_a_model_or_not() -> None:
+    gateway = Gateway(HeadMemo())
+    lines = f"{HOST}Authorization: Bearer other\r\n"
+    for id_ in ("m", "n"):
+        gateway.receive(post(b"a", path=f"/v1/projects/p/models/{id_}:predict", lines=lines))
+    gateway.receive(post(b"a", path="/v1/projects/q/models/m:predict", lines=lines))
+    gateway.answer()
+    first, second, third = gateway.transport.said.split(b"HTTP/1.1 ")[1:]
+    assert (first[:3], second[:3], third[:3]) == (b"403", b"403", b"200")
+    assert first == second.replace(b"models/n", b"models/m")
+    assert not gateway.server.heads.find(
+        post(b"a", lines=lines).partition(b"\r\n\r\n")[0] + b"\r\n\r\n"
+    )

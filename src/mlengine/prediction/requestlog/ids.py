@@ -1,0 +1,64 @@
+"""The names of predictions: what an answer's ``x-mlengine-prediction-id`` says.
+
+    PERIOD-VERSION-UNIT-DAYxxxxxxxxxxN
+
+An id holds what must be known to count an outcome without looking anything up (`traffic`), and the
+UTC day on which it was given, so that a row of a request log is looked for in one day's folder.
+Ids are never given twice: by another gateway, or by this one's next life.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import re
+
+__all__ = ["PredictionIds", "day_of", "is_prediction_id"]
+
+_DAY_S = 86_400
+_ID = re.compile(r"\d{1,9}-[A-Za-z][A-Za-z0-9_]{0,127}-[0-9a-f]{0,16}-([0-9a-f]{5})[0-9a-f]{11,26}",
+                 re.ASCII)  # fmt: skip
+
+
+class PredictionIds:
+    """Gives ids.
+
+    Args:
+        wall_s: The time of day: seconds since 1970.
+    """
+
+    def __init__(self, wall_s: float) -> None:
+        self._nonce = os.urandom(5).hex()
+        self._numbers = itertools.count()
+        self._head = ""
+        self.set_time(wall_s)
+
+    def set_time(self, wall_s: float) -> None:
+        """Say what day it is; once a second will do."""
+        self._head = f"{int(wall_s) // _DAY_S:05x}{self._nonce}"
+
+    def next(self, version_id: str, *, period: int = 0, unit: str = "") -> str:
+        """Return a new id.
+
+        Args:
+            version_id: The version that answers.
+            period: Of the model's traffic; 0 where the version was not drawn.
+            unit: Hash of what the draw sticks by, in hex.
+        """
+        return f"{period}-{version_id}-{unit}-{self._head}{next(self._numbers):x}"
+
+
+def is_prediction_id(text: str) -> bool:
+    """Tell whether a text may be an id that a gateway gave."""
+    return _ID.fullmatch(text) is not None
+
+
+def day_of(prediction_id: str) -> int:
+    """Return the day on which an id was given: days since 1970; -1 if it is no id.
+
+    Example:
+        >>> day_of(PredictionIds(86_400.0 * 20_000).next("v1"))
+        20000
+    """
+    found = _ID.fullmatch(prediction_id)
+    return int(found[1], 16) if found else -1
