@@ -83,6 +83,7 @@ def _serve(settings: Settings, token: str, wired: Wired, home: Home) -> None:
         wired.engine,
         token_digest=token_digest(token),
         allowed_hosts=settings.allowed_host_names,
+        doorkeeper=wired.access,
     )
     server = _Server(
         uvicorn.Config(

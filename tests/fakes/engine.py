@@ -36,6 +36,7 @@ from mlengine.core.resources import (
 )
 from mlengine.core.wire import apply_mask, encode
 from mlengine.engine import Engine, EngineStatus, LogPage, Page, PredictReply
+from tests.fakes.access import FakeAccess
 from tests.fakes.studies import FakeStudies
 from tests.fakes.traffic import FakeTraffic
 
@@ -46,7 +47,7 @@ _TYPE = "type.googleapis.com/google.cloud.ml.v1."
 _EMPTY = {"@type": "type.googleapis.com/google.protobuf.Empty"}
 
 
-class FakeEngine(FakeTraffic, FakeStudies):
+class FakeEngine(FakeAccess, FakeTraffic, FakeStudies):
     """Keeps everything in dictionaries; work finishes at once, jobs stay QUEUED.
 
     Attributes:

@@ -18,7 +18,7 @@ from mlengine.core.access import token_digest
 from mlengine.rest import ml_v1, own
 from mlengine.rest.app import build_app
 from mlengine.rest.documents import routes as document_routes
-from mlengine.rest.routes import Access, Route
+from mlengine.rest.routes import Route
 from tests.fakes.asgi import AUTHORIZED, HOST, JSON, TOKEN, call
 from tests.fakes.engine import FakeEngine
 
@@ -82,8 +82,8 @@ def test_every_route_and_method_is_decided(app: Any, path: str, method: str) -> 
 
 
 def test_only_these_paths_need_no_token() -> None:
-    assert {r.path for r in ROUTES if r.access is Access.OPEN} == OPEN
-    assert all(r.method == "GET" for r in ROUTES if r.access is Access.OPEN)
+    assert {r.path for r in ROUTES if r.is_open} == OPEN
+    assert all(r.method == "GET" for r in ROUTES if r.is_open)
 
 
 def test_what_is_served_is_what_the_tables_say(app: Any) -> None:

@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 import msgspec
 
+from mlengine.client.access import HttpAccess
 from mlengine.client.calls import json_in, paging, query_text, v1
 from mlengine.client.studies import HttpStudies
 from mlengine.client.traffic import HttpTraffic
@@ -46,7 +47,7 @@ _BUILD_WAIT_S = 1800.0
 """How long building a runtime may take: it is fetched, and may wait for another who builds it."""
 
 
-class HttpEngine(HttpStudies, HttpTraffic):
+class HttpEngine(HttpStudies, HttpTraffic, HttpAccess):
     """An `Engine` behind an address.
 
     Threads may share one. Verbs that change nothing, and creates with an id, are repeated when a
@@ -54,7 +55,7 @@ class HttpEngine(HttpStudies, HttpTraffic):
 
     Args:
         endpoint: ``http://127.0.0.1:8470``, ``https://…`` or ``unix:/path/to/socket``.
-        token: The engine's access token.
+        token: The engine's access token, or a key.
         timeout_s: The longest silence to bear, in seconds.
         trust: Whose certificate it may show, over https.
 

@@ -7,8 +7,9 @@ an engine knows keys, and keys have members.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, Literal
 
 import msgspec
 
@@ -17,8 +18,10 @@ from mlengine.core.permissions import ROLES, Granted
 from mlengine.core.resources import JsonObject, Resource
 
 __all__ = [
+    "PERMISSIONS_OVER",
     "Binding",
     "Policy",
+    "PolicyKind",
     "SetIamPolicyRequest",
     "TestIamPermissionsRequest",
     "TestIamPermissionsResponse",
@@ -31,6 +34,18 @@ __all__ = [
     "granted",
     "remove_binding",
 ]
+
+PolicyKind = Literal["models", "jobs", "operations"]
+"""What can have a policy; the names of its collections in the API."""
+
+PERMISSIONS_OVER: Mapping[PolicyKind, tuple[str, ...]] = MappingProxyType(
+    {
+        "models": ("ml.models.", "ml.versions."),
+        "jobs": ("ml.jobs.",),
+        "operations": ("ml.operations.",),
+    }
+)
+"""How the permissions begin that mean something over one of them."""
 
 _ANYBODY = "allAuthenticatedUsers"
 _MAX_PRINCIPALS = 1500
@@ -85,12 +100,12 @@ def granted(policy: Policy | None) -> list[Granted]:
     return [Granted(binding.role, binding.members) for binding in found]
 
 
-def check_policy(policy: Policy, *, kind: str) -> Policy:
+def check_policy(policy: Policy, *, kind: PolicyKind) -> Policy:
     """Return a policy as it is recorded: each role once, its members in order, none empty.
 
     Args:
         policy: As somebody sent it.
-        kind: ``models`` or ``jobs``: what it is the policy of.
+        kind: What it is the policy of.
 
     Raises:
         InvalidArgument: It holds something that this engine would not honour.
@@ -239,18 +254,14 @@ def _joined(bindings: Sequence[Binding]) -> list[Binding]:
     ]
 
 
-def _check_role(role: str, kind: str, *, at: str) -> None:
+def _check_role(role: str, kind: PolicyKind, *, at: str) -> None:
     if role not in ROLES:
         raise _bad(
             at,
             f"There is no role {role[:80]!r}.",
             f"{did_you_mean(role, ROLES)}See docs/access.md for those there are.",
         )
-    kinds: dict[str, tuple[str, ...]] = {
-        "models": ("ml.models.", "ml.versions."),
-        "jobs": ("ml.jobs.",),
-    }
-    if not any(permission.startswith(kinds[kind]) for permission in ROLES[role]):
+    if not any(permission.startswith(PERMISSIONS_OVER[kind]) for permission in ROLES[role]):
         raise _bad(at, f"The role {role!r} gives nothing over {kind}.", "Choose another.")
 
 

@@ -26,6 +26,7 @@ from mlengine.core.resources import (
     Runtime,
     Version,
 )
+from mlengine.engine.accessverbs import AccessVerbs
 from mlengine.engine.studyverbs import StudyVerbs
 from mlengine.engine.trafficverbs import TrafficVerbs
 
@@ -84,8 +85,8 @@ class EngineStatus(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     leading: bool = True
 
 
-class Engine(StudyVerbs, TrafficVerbs, Protocol):
-    """The verbs; those for studies and traffic stand in `engine.studyverbs`, `trafficverbs`.
+class Engine(StudyVerbs, TrafficVerbs, AccessVerbs, Protocol):
+    """The verbs; some stand in `engine.studyverbs`, `trafficverbs` and `accessverbs`.
 
     `project` is an id; a `filter` is the grammar of `core.filters`.
     """

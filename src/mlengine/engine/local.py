@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from mlengine import __version__
+from mlengine.core.callers import current_caller
 from mlengine.core.clock import Clock, rfc3339
 from mlengine.core.errors import EngineError, NotFound, OutOfRange
 from mlengine.core.names import check_project, location_name
@@ -27,6 +29,7 @@ from mlengine.core.resources import (
 )
 from mlengine.core.states import JobState, VersionState
 from mlengine.engine import Engine, EngineStatus, LogPage, Page, PredictReply
+from mlengine.engine.access import Access, LocalAccess
 from mlengine.engine.listing import list_page
 from mlengine.engine.runtimes import Runtimes
 from mlengine.engine.settings import Settings
@@ -52,7 +55,7 @@ _MAX_LOG_WAIT_S = 60.0
 _STARTED_STATES = {JobState.PREPARING, JobState.RUNNING, JobState.CANCELLING}
 
 
-class LocalEngine(LocalStudies, LocalTraffic):
+class LocalEngine(LocalStudies, LocalTraffic, LocalAccess):
     """Implements `Engine` in this process; `engine.wiring` builds it."""
 
     def __init__(
@@ -66,6 +69,7 @@ class LocalEngine(LocalStudies, LocalTraffic):
         experiments: Experiments,
         runtimes: Runtimes,
         studies: Studies,
+        access: Access,
         *,
         clock: Clock,
         page_key: bytes,
@@ -80,14 +84,24 @@ class LocalEngine(LocalStudies, LocalTraffic):
         self._serving = serving
         self._experiments = experiments
         self._runtimes = runtimes
-        self._page_key = page_key
+        self._access = access
+        self._page_secret = page_key
         self._leading = leading
         self._started = rfc3339(clock.now())
+
+    @property
+    def _page_key(self) -> bytes:
+        """The secret of the caller's page tokens: nobody goes on with somebody else's list."""
+        caller = current_caller()
+        if caller.is_owner:
+            return self._page_secret
+        return hashlib.blake2b(caller.key.encode(), key=self._page_secret[:64]).digest()
 
     # --- jobs ---
 
     def create_job(self, project: str, job: Job) -> Job:
-        return self._jobs.create(check_project(project), job)
+        self._access.check_job(check_project(project), job)
+        return self._jobs.create(project, job)
 
     def get_job(self, project: str, job_id: str) -> Job:
         return self._jobs.view(self._jobs.record(project, job_id))

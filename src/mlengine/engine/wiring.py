@@ -11,6 +11,7 @@ from types import MappingProxyType
 from mlengine.core.clock import Clock, SystemClock
 from mlengine.core.errors import EngineError
 from mlengine.core.states import VersionState
+from mlengine.engine.access import Access
 from mlengine.engine.backend import Backend, backend_of
 from mlengine.engine.lead import Lead
 from mlengine.engine.local import LocalEngine
@@ -55,6 +56,7 @@ class Wired:
         engine: LocalEngine,
         reconciler: Reconciler,
         serving: Serving,
+        access: Access,
         *,
         openers: list[Callable[[], object]],
         closers: list[Callable[[], None]],
@@ -62,6 +64,7 @@ class Wired:
         self.engine = engine
         self.reconciler = reconciler
         self.serving = serving
+        self.access = access
         self._openers = openers
         self._closers = closers
 
@@ -124,15 +127,16 @@ def wire(
     )  # fmt: skip
     jobs = Jobs(store, kinds, jobs_root, clock=clock, wake=reconciler.wake,
                 admissible=backend.capacity.check, queued=runner.queued)  # fmt: skip
+    access = Access(store, clock=clock, enforce=serving.enforce)
     engine = LocalEngine(settings, store, buckets, jobs, models, serving, experiments, runtimes,
-                         studies, clock=clock, page_key=shared.page_key(),
+                         studies, access, clock=clock, page_key=shared.page_key(),
                          leading=lead.held)  # fmt: skip
     closers = [
         jobs.close, runner.close, mirrors.close, backend.close, serving.let_go, deployment.close,
         studies.close, experiments.collect, serving.stop, store.close,
     ]  # fmt: skip
     openers: list[Callable[[], object]] = [backend.open, serving.start, environments.sweep]
-    return Wired(engine, reconciler, serving, openers=openers, closers=closers)
+    return Wired(engine, reconciler, serving, access, openers=openers, closers=closers)
 
 
 def _experiments(settings: Settings, store: Store, serving: Serving, clock: Clock) -> Experiments:

@@ -18,8 +18,9 @@ import msgspec
 
 from mlengine.core.access import token_digest
 from mlengine.core.clock import rfc3339
-from mlengine.core.errors import EngineError, FailedPrecondition, NotFound
+from mlengine.core.errors import EngineError, FailedPrecondition, NotFound, Unavailable
 from mlengine.core.names import model_name, parse_version, version_name
+from mlengine.core.policies import granted
 from mlengine.core.resources import Version, VersionOptions
 from mlengine.core.states import VersionState
 from mlengine.models import Loader
@@ -28,7 +29,8 @@ from mlengine.prediction import call
 from mlengine.prediction.control import GatewayControl, ensure_gateway
 from mlengine.prediction.gateway.doors import Doors
 from mlengine.prediction.gateway.info import GatewayInfo
-from mlengine.prediction.routing import Limits, Route, Snapshot
+from mlengine.prediction.grants import grant_of
+from mlengine.prediction.routing import Grant, Limits, Route, Snapshot
 from mlengine.prediction.scaling.fields import bounds_of, threads_of
 from mlengine.prediction.scaling.fleet import Fleet, NodeSpec
 from mlengine.prediction.scaling.scaler import Scaler, Served
@@ -232,10 +234,32 @@ class Serving:
 
     def publish(self) -> None:
         """Push the routes to the gateway if they differ from what it has."""
+        self._publish()
+
+    def enforce(self) -> None:
+        """Push them as `publish` does, and return only when the gateway decides by them.
+
+        An engine that was not started has no gateway; the first one begins with them.
+
+        Raises:
+            Unavailable: The gateway lives and does not take them: it decides by older ones.
+        """
+        if self._gateway is None:
+            return
+        self._keep_gateway()
+        if not self._publish():
+            raise Unavailable(
+                "It is recorded, but the gateway does not answer and goes by what it knew before.",
+                "Repeat the command; the engine tries again by itself, too.",
+            )
+
+    def _publish(self) -> bool:
+        """Tell whether the gateway has the newest routes now."""
         with self._publishing:
             snapshot = self._snapshot()
             if snapshot != self._pushed:
                 self._push(snapshot, save=True)
+            return self._pushed == snapshot
 
     def reroute(self, version: str) -> None:
         """Tell the gateway which workers a version has now; all else stays as it knows it.
@@ -310,6 +334,7 @@ class Serving:
         }
         return Snapshot(
             token_digest=self._digest,
+            grants=self._grants(),
             allowed_hosts=self._options.allowed_hosts,
             open_paths=self._options.open_paths,
             project=self._options.project,
@@ -319,6 +344,13 @@ class Serving:
             traffic=traffic_routes(self._store),
             limits=self._options.limits,
         )
+
+    def _grants(self) -> dict[str, Grant]:
+        bindings = {name: granted(policy) for name, policy in self._store.model_policies().items()}
+        return {
+            record.digest: grant_of(record.project, record.key, bindings)
+            for record in self._store.open_keys()
+        }
 
     # --- predictions of an embedded engine, and what the gateway counted ---
 

@@ -20,18 +20,21 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response, StreamingResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from mlengine.core.callers import Caller, calling
 from mlengine.core.errors import EngineError, InvalidArgument, Unimplemented
 from mlengine.core.fields import pick
 from mlengine.core.resources import Resource
 from mlengine.core.wire import encode
 from mlengine.engine import Engine, PredictReply
+from mlengine.engine.accessverbs import Doorkeeper
 from mlengine.rest import documents, ml_v1, own
 from mlengine.rest.bodies import Bodies
 from mlengine.rest.calls import Answer, Call, Document
 from mlengine.rest.envelope import error_json, internal_error
 from mlengine.rest.guard import Guard
+from mlengine.rest.permits import NoKeys, Permits, note
 from mlengine.rest.query import Query, parse_query
-from mlengine.rest.routes import Access, Match, Route, Router, Traffic
+from mlengine.rest.routes import Match, Route, Router, Traffic
 
 __all__ = ["MAX_BODY_BYTES", "build_app", "open_paths"]
 
@@ -41,6 +44,7 @@ MAX_BODY_BYTES = 10 * 1024 * 1024
 T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
+_NO_KEYS = NoKeys()
 _THREADS: Mapping[Traffic, int] = {
     Traffic.QUICK: 32,
     Traffic.LONG_POLL: 128,
@@ -54,6 +58,7 @@ def build_app(
     *,
     token_digest: str,
     allowed_hosts: Collection[str],
+    doorkeeper: Doorkeeper = _NO_KEYS,
     max_body_bytes: int = MAX_BODY_BYTES,
     max_object_bytes: int | None = None,
     body_timeout_s: float = 60.0,
@@ -64,6 +69,7 @@ def build_app(
         engine: Whose verbs answer.
         token_digest: Digest of the token that callers must show, as `core.access` makes it.
         allowed_hosts: Host names that requests may be addressed to, loopback names aside.
+        doorkeeper: Knows the keys and what they open; without one, that token alone opens.
         max_body_bytes: The longest JSON body; a longer one answers 413.
         max_object_bytes: The longest uploaded object; None for no limit but the disk.
         body_timeout_s: How long a JSON body, or one piece of an upload, may take to arrive.
@@ -78,8 +84,9 @@ def build_app(
         timeout_s=body_timeout_s,
     )
     return Guard(
-        _Dispatcher(engine, router, bodies),
+        _Dispatcher(engine, router, bodies, Permits(doorkeeper)),
         token_digest=token_digest,
+        find=doorkeeper.caller,
         allowed_hosts=allowed_hosts,
         open_paths=open_paths(),
     )
@@ -87,7 +94,7 @@ def build_app(
 
 def open_paths() -> dict[str, str]:
     """Return what needs no token, path → method; whatever stands in front of the app asks too."""
-    return {r.path: r.method for r in _routes() if r.access is Access.OPEN}
+    return {r.path: r.method for r in _routes() if r.is_open}
 
 
 @functools.cache
@@ -97,8 +104,9 @@ def _routes() -> tuple[Route, ...]:
 
 
 class _Dispatcher:
-    def __init__(self, engine: Engine, router: Router, bodies: Bodies) -> None:
+    def __init__(self, engine: Engine, router: Router, bodies: Bodies, permits: Permits) -> None:
         self._engine, self._router, self._bodies = engine, router, bodies
+        self._permits = permits
         # Limiters belong to one event loop, and there is none yet.
         self._limiters: dict[Traffic, anyio.CapacityLimiter] = {}
 
@@ -115,11 +123,21 @@ class _Dispatcher:
             _log.exception("incident %s: %s %r", incident, scope["method"], scope["path"])
             response = _error_response(internal_error(), scope)
             response.headers["X-Incident-Id"] = incident
+        if match := scope.get("match"):
+            note(scope["caller"], match, scope["path"], response.status_code)
         await response(scope, receive, send)
 
     async def _answer(self, request: Request) -> Response:
         raw_path: bytes = request.scope["raw_path"]
         match = self._router.match(request.method, raw_path)
+        caller: Caller = request.scope["caller"]
+        request.scope["match"] = match
+        if self._permits.needs_asking(caller, match):
+            await self._in_thread(Traffic.QUICK, lambda: self._permits.check(caller, match))
+        with calling(caller):
+            return await self._allowed(request, match)
+
+    async def _allowed(self, request: Request, match: Match) -> Response:
         route = match.route
         query = parse_query(request.scope["query_string"], route.query)
         if not route.built:
@@ -138,7 +156,12 @@ class _Dispatcher:
         if route.run is None:
             raise InvalidArgument("This route takes no call.")
         answer = await self._in_thread(route.traffic, functools.partial(route.run, call))
+        await self._own(request.scope["caller"], match, answer)
         return _response(answer, query)
+
+    async def _own(self, caller: Caller, match: Match, answer: Answer) -> None:
+        if match.route.owner and not caller.is_owner:
+            await self._in_thread(Traffic.QUICK, lambda: self._permits.own(caller, match, answer))
 
     def _call(self, request: Request, match: Match, query: Query) -> Call:
         host = request.headers.get("host", "localhost")

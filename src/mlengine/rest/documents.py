@@ -12,10 +12,11 @@ import msgspec
 
 import mlengine
 from mlengine.core.errors import NotFound
+from mlengine.core.permissions import KNOWN, OPEN
 from mlengine.rest.calls import Answer, Call, Document
 from mlengine.rest.ml_v1 import METHODS, Method
 from mlengine.rest.query import SYSTEM_PARAMETERS
-from mlengine.rest.routes import Access, Route
+from mlengine.rest.routes import Route
 from mlengine.rest.schemas import discovery_schemas, google_schema_name, openapi_schemas
 
 __all__ = ["discovery_document", "openapi_document", "routes"]
@@ -80,7 +81,7 @@ def _open(name: str, path: str, run: Any, query: tuple[str, ...] = ()) -> Route:
         id=f"engine.{name}",
         method="GET",
         path=path,
-        access=Access.OPEN,
+        permission=OPEN,
         run=run,
         query=query,
         response="",
@@ -224,7 +225,8 @@ def _operation(route: Route) -> dict[str, Any]:
     operation: dict[str, Any] = {
         "operationId": route.id + version,
         "summary": route.about,
-        "security": [] if route.access is Access.OPEN else [{"token": []}],
+        **({} if route.permission in (OPEN, KNOWN) else {"x-permission": route.permission}),
+        "security": [] if route.is_open else [{"token": []}],
         "responses": {
             "200": {"description": "Done.", **_content(route.response)},
             "default": {"description": "An error.", **_content("Error")},

@@ -1,24 +1,30 @@
 """What every request passes before anything else looks at it; and what every answer carries.
 
 In this order: exactly one Host that is ours (a name that a web page rebinds is not), no foreign
-Origin, the token. Only the paths that a route table declares open need no token; a path that no
-table knows needs one, so nobody without it learns which paths exist.
+Origin, the token or a key. Only the paths that a route table declares open need none; a path that
+no table knows needs one, so nobody without it learns which paths exist. Whose it is goes on in the
+scope, as ``caller``; what that caller may do is decided where the route is known.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 
+import anyio
+import anyio.to_thread
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mlengine.core.access import (
-    check_bearer,
+    bearer_digest,
     check_host,
     check_no_token_in_query,
     check_origin,
+    is_secret,
+    unknown_bearer,
 )
+from mlengine.core.callers import OWNER, Caller
 from mlengine.core.errors import EngineError, InvalidArgument
 from mlengine.rest.envelope import error_json
 
@@ -33,13 +39,17 @@ SECURITY_HEADERS: Mapping[str, str] = {
     "Cache-Control": "no-store",
 }
 
+_ANYBODY = Caller(key="anybody")
+_LOOKUPS = 8
+
 
 class Guard:
     """ASGI middleware: the outermost.
 
     Args:
         app: What it protects.
-        token_digest: Digest of the one token.
+        token_digest: Digest of the engine's own token.
+        find: Returns whom a key is of, by its digest; it may read the records.
         allowed_hosts: Host names besides the loopback ones.
         open_paths: Path → the one method for which it needs no token.
     """
@@ -49,11 +59,14 @@ class Guard:
         app: ASGIApp,
         *,
         token_digest: str,
+        find: Callable[[str], Caller | None],
         allowed_hosts: Collection[str],
         open_paths: Mapping[str, str],
     ) -> None:
         self._app = app
-        self._token_digest = token_digest
+        self._token_digest = token_digest.encode()
+        self._find = find
+        self._limiter: anyio.CapacityLimiter | None = None  # belongs to an event loop
         self._allowed_hosts = frozenset(host.lower() for host in allowed_hosts)
         self._open_paths = {path.encode(): method for path, method in open_paths.items()}
 
@@ -74,7 +87,7 @@ class Guard:
             await send(message)
 
         try:
-            self._check(scope)
+            scope["caller"] = await self._check(scope)
         except EngineError as error:
             status, body, headers = error_json(error)
             # Its body stays unread, so the connection cannot be used again.
@@ -84,7 +97,7 @@ class Guard:
             return
         await self._app(scope, receive, send_with_headers)
 
-    def _check(self, scope: Scope) -> None:
+    async def _check(self, scope: Scope) -> Caller:
         headers = Headers(scope=scope)
         authority = check_host(headers.getlist("host"), self._allowed_hosts)
         own_pages = {authority, *self._allowed_hosts}
@@ -94,8 +107,20 @@ class Guard:
         raw_path = scope.get("raw_path")
         if raw_path is None:
             raise InvalidArgument("The server gave no raw path.", "Serve with uvicorn.")
-        if self._open_paths.get(raw_path) != scope["method"]:
-            check_bearer(headers.getlist("authorization"), self._token_digest)
+        if self._open_paths.get(raw_path) == scope["method"]:
+            return _ANYBODY
+        return await self._caller(bearer_digest(headers.getlist("authorization")))
+
+    async def _caller(self, digest: str) -> Caller:
+        # With an empty digest nothing can be equal: an engine without a token is closed, not open.
+        if is_secret(digest.encode(), self._token_digest):
+            return OWNER
+        if self._limiter is None:
+            self._limiter = anyio.CapacityLimiter(_LOOKUPS)
+        caller = await anyio.to_thread.run_sync(self._find, digest, limiter=self._limiter)
+        if caller is None:
+            raise unknown_bearer()
+        return caller
 
 
 async def _lifespan(receive: Receive, send: Send) -> None:

@@ -14,17 +14,11 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from mlengine.core.names import check_id, check_project
+from mlengine.core.permissions import OPEN, ROLES, is_route_permission
 from mlengine.rest.calls import Download, Handler, Upload
 from mlengine.rest.envelope import MethodNotAllowed, no_such_path
 
-__all__ = ["Access", "Match", "Route", "Router", "Traffic"]
-
-
-class Access(enum.Enum):
-    """Who may call a route. Every route has one; there is no default that opens."""
-
-    TOKEN = "token"
-    OPEN = "open"
+__all__ = ["Match", "Route", "Router", "Traffic"]
 
 
 class Traffic(enum.Enum):
@@ -45,7 +39,9 @@ class Route:
         method: The HTTP method.
         path: ``/v1/projects/{project}/jobs/{job}:cancel``; a last part ``{object...}`` takes
             all that follows.
-        access: Who may call it.
+        permission: What its callers need, of `core.permissions`: over the model, job or operation
+            that the path names, else the project, else the engine. There is no default.
+        owner: The role that whoever calls it gets over what it makes; empty for none.
         verb: The engine's verb; empty when it answers without the engine or not at all.
         run: Calls that verb; None when the method is not built, which answers 501.
         upload: Instead of `run`: takes the body in chunks.
@@ -60,7 +56,7 @@ class Route:
     id: str
     method: str
     path: str
-    access: Access
+    permission: str
     verb: str = ""
     run: Handler | None = None
     upload: Upload | None = None
@@ -68,8 +64,20 @@ class Route:
     query: tuple[str, ...] = ()
     request: str = ""
     response: str = "Empty"
+    owner: str = ""
     raw: bool = False
     traffic: Traffic = Traffic.QUICK
+
+    def __post_init__(self) -> None:
+        if not is_route_permission(self.permission):
+            raise ValueError(f"{self.id} needs {self.permission!r}, which is no permission")
+        if self.owner and self.owner not in ROLES:
+            raise ValueError(f"{self.id} gives {self.owner!r}, which is no role")
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it needs no token."""
+        return self.permission == OPEN
 
     @property
     def built(self) -> bool:

@@ -1,7 +1,7 @@
 """JSON schemas of the resources, in the two dialects that describe APIs.
 
-Both come from the same walk over `core.resources`, `core.studies` and `core.traffic`: fields,
-types, and which are output only.
+Both come from the same walk over the classes of `core.resources` and its like: fields, types, and
+which are output only.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any, Union
 
 import msgspec
 
-from mlengine.core import resources, studies, traffic
+from mlengine.core import keys, policies, resources, studies, traffic
 from mlengine.core.resources import Resource
 from mlengine.engine import EngineStatus
 
@@ -32,11 +32,14 @@ _LISTS = {
     "ListStudiesResponse": ("studies", "Study"),
     "ListTrialsResponse": ("trials", "Trial"),
     "ListOptimalTrialsResponse": ("trials", "Trial"),
+    "ListKeysResponse": ("keys", "Key"),
 }
-_UNPAGED = ("ListStudiesResponse", "ListTrialsResponse", "ListOptimalTrialsResponse")
+_UNPAGED = (
+    "ListStudiesResponse", "ListTrialsResponse", "ListOptimalTrialsResponse", "ListKeysResponse",
+)  # fmt: skip
 _OWN = (
     "Bucket", "Object", "LogEntry", "MetricSeries", "ListObjectsResponse", "ListBucketsResponse",
-    "Runtime", "ListRuntimesResponse", *traffic.__all__,
+    "Runtime", "ListRuntimesResponse", "Key", "ListKeysResponse", *traffic.__all__,
 )  # fmt: skip
 # Messages that Google nests in others, and keeps outside of the ml.v1 package.
 _NESTED = {
@@ -57,6 +60,7 @@ _PREFIXES = {
     "ListOperationsResponse": "GoogleLongrunning__",
     "Empty": "GoogleProtobuf__",
     "HttpBody": "GoogleApi__",
+    "Binding": "GoogleIamV1__",
     "Policy": "GoogleIamV1__",
     "SetIamPolicyRequest": "GoogleIamV1__",
     "TestIamPermissionsRequest": "GoogleIamV1__",
@@ -151,7 +155,9 @@ def _described(refer: Reference) -> dict[str, dict[str, Any]]:
 
 @functools.cache
 def _classes() -> tuple[type[Resource], ...]:
-    names = {**vars(resources), **vars(studies), **vars(traffic)}
+    names: dict[str, Any] = {}
+    for module in (resources, studies, traffic, keys, policies):
+        names |= vars(module)
     found = [c for c in names.values() if isinstance(c, type) and issubclass(c, Resource)]
     return tuple(c for c in found if c is not Resource)
 

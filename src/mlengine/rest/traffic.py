@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mlengine.core.traffic import AddOutcomesRequest, ModelTraffic
 from mlengine.rest.calls import Answer, Call
-from mlengine.rest.routes import Access, Route
+from mlengine.rest.routes import Route
 
 __all__ = ["ROUTES"]
 
@@ -50,7 +50,7 @@ ROUTES: tuple[Route, ...] = (
         id="engine.models.traffic.get",
         method="GET",
         path=_TRAFFIC,
-        access=Access.TOKEN,
+        permission="ml.models.get",
         verb="get_traffic",
         run=_get,
         response="ModelTraffic",
@@ -59,7 +59,7 @@ ROUTES: tuple[Route, ...] = (
         id="engine.models.traffic.set",
         method="PUT",
         path=_TRAFFIC,
-        access=Access.TOKEN,
+        permission="ml.models.update",
         verb="set_traffic",
         run=_set,
         request="ModelTraffic",
@@ -69,7 +69,7 @@ ROUTES: tuple[Route, ...] = (
         id="engine.models.traffic.clear",
         method="DELETE",
         path=_TRAFFIC,
-        access=Access.TOKEN,
+        permission="ml.models.update",
         verb="clear_traffic",
         run=_clear,
         response="ModelTraffic",
@@ -78,7 +78,7 @@ ROUTES: tuple[Route, ...] = (
         id="engine.models.stats.get",
         method="GET",
         path=_MODEL + "/stats",
-        access=Access.TOKEN,
+        permission="ml.models.get",
         verb="model_stats",
         run=_stats,
         response="ModelStats",
@@ -87,7 +87,7 @@ ROUTES: tuple[Route, ...] = (
         id="engine.models.traffic.compare",
         method="GET",
         path=_TRAFFIC + ":compare",
-        access=Access.TOKEN,
+        permission="ml.models.get",
         verb="compare_versions",
         run=_compare,
         query=("baseline", "candidate"),
@@ -97,7 +97,7 @@ ROUTES: tuple[Route, ...] = (
         id="engine.models.outcomes.add",
         method="POST",
         path=_MODEL + "/outcomes",
-        access=Access.TOKEN,
+        permission="ml.models.predict",
         verb="add_outcomes",
         run=_add_outcomes,
         request="AddOutcomesRequest",

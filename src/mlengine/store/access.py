@@ -14,9 +14,9 @@ import sqlalchemy as sa
 
 from mlengine.core.errors import AlreadyExists, NotFound
 from mlengine.core.keys import Key, key_name
-from mlengine.core.policies import Policy
+from mlengine.core.policies import Policy, PolicyKind
 from mlengine.store import documents, jobs, models, operations
-from mlengine.store.accessstore import KeyRecord, PolicyKind
+from mlengine.store.accessstore import KeyRecord
 from mlengine.store.database import Transaction
 from mlengine.store.tables import keys, policies
 

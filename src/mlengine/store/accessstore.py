@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Literal, Protocol
+from typing import Protocol
 
 import msgspec
 
 from mlengine.core.keys import Key
-from mlengine.core.policies import Policy
+from mlengine.core.policies import Policy, PolicyKind
 
-__all__ = ["AccessStore", "KeyRecord", "PolicyKind"]
-
-PolicyKind = Literal["models", "jobs", "operations"]
-"""What can have a policy; the names of its collections in the API."""
-
+__all__ = ["AccessStore", "KeyRecord"]
 
 class KeyRecord(msgspec.Struct, frozen=True, kw_only=True):
     """A key as it was read; `key.name` is the bare id, `key.key_string` never is there.

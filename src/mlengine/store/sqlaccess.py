@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from mlengine.core.keys import Key
-from mlengine.core.policies import Policy
+from mlengine.core.policies import Policy, PolicyKind
 from mlengine.store import access as rows
-from mlengine.store.accessstore import AccessStore, KeyRecord, PolicyKind
+from mlengine.store.accessstore import AccessStore, KeyRecord
 from mlengine.store.database import Database
 
 __all__ = ["SqlAccess"]

@@ -214,7 +214,8 @@ def test_unavailable_says_when_to_come_back(app: Any, engine: FakeEngine) -> Non
         ("GET", "/nothing", 404, "not found on this server"),
         ("PUT", f"{P}/jobs", 405, "Allowed: GET, POST"),
         ("PATCH", f"{P}/models/m", 400, "mask"),
-        ("GET", f"{P}/models/m:getIamPolicy", 501, "not built yet"),
+        ("GET", f"{P}/models/m:getIamPolicy", 404, "not found"),
+        ("POST", f"{P}/models/m:setIamPolicy", 400, "no policy"),
     ],
 )
 def test_a_wrong_request_is_told_what_is_wrong(

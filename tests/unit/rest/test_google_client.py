@@ -141,4 +141,4 @@ def test_an_error_is_read_by_the_client(ml: Any) -> None:
     assert caught.value.error_details[0]["fieldViolations"][0]["field"] == "job.job_id"
     with pytest.raises(HttpError) as caught:
         ml.projects().models().getIamPolicy(resource="projects/p/models/m").execute()
-    assert caught.value.resp.status == 501
+    assert caught.value.resp.status == 404
