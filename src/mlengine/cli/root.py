@@ -35,6 +35,7 @@ root = Group(
         "down": Branch(_AT + "daemon:down", "Stop the local engine."),
         "explain": Branch(_AT + "later:explain", "Not supported yet.", hidden=True),
         "jobs": Branch(_AT + "jobs:jobs", "Submit, watch and stop jobs."),
+        "keys": Branch(_AT + "keys:keys", "Keys: who else may call."),
         "local": Branch(_AT + "local:local", "Train and predict here, without an engine."),
         "locations": Branch(_AT + "locations:locations", "Where jobs and versions run."),
         "models": Branch(_AT + "models:models", "Models: names that versions live under."),

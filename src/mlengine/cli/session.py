@@ -138,7 +138,8 @@ class Session:
         name = str(row.get("name", ""))
         if "jobId" in row:
             name = f"projects/{self.project}/jobs/{row['jobId']}"
-        return f"{self.endpoint}/v1/{name}" if "/" in name else f"gs://{name}/"
+        root = "api/v1" if "/keys/" in name else "v1"  # Google has none of these
+        return f"{self.endpoint}/{root}/{name}" if "/" in name else f"gs://{name}/"
 
     def stream(self, form: str, *, write: Callable[[str], object] | None = None) -> Stream:
         """Return a printer of records that come one by one."""

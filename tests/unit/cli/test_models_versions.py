@@ -198,8 +198,7 @@ def test_locations_are_listed_and_described(run: Run, engine: FakeEngine) -> Non
 
 
 @pytest.mark.parametrize(
-    "words", [["models", "get-iam-policy", "m"], ["explain", "--model=m", "--json-instances=-"],
-              ["models", "add-iam-policy-binding", "m", "--member=x", "--role=y"]],
+    "words", [["explain", "--model=m", "--json-instances=-"]],
 )  # fmt: skip
 def test_what_does_not_exist_yet_says_so(run: Run, words: list[str]) -> None:
     done = run(*words)

@@ -9,14 +9,8 @@ from mlengine.cli.session import Session, pass_session
 from mlengine.cli.tree import Command
 from mlengine.core.errors import Unimplemented
 
-__all__ = ["IAM_COMMANDS", "explain", "iam"]
+__all__ = ["explain"]
 
-IAM_COMMANDS = (
-    "add-iam-policy-binding",
-    "get-iam-policy",
-    "remove-iam-policy-binding",
-    "set-iam-policy",
-)
 _ANY = {"ignore_unknown_options": True, "help_option_names": ["-h", "--help"]}
 
 
@@ -32,11 +26,3 @@ def _refuse(session: Session, what: str) -> None:
 def explain(session: Session, anything: tuple[str, ...]) -> None:
     """Explain predictions (not supported yet)."""
     _refuse(session, "Explanations are")
-
-
-@click.command(cls=Command, context_settings=_ANY, hidden=True)
-@click.argument("anything", nargs=-1, type=click.UNPROCESSED)
-@pass_session
-def iam(session: Session, anything: tuple[str, ...]) -> None:
-    """Policies of a model (not supported yet)."""
-    _refuse(session, "IAM policies are")

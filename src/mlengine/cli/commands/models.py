@@ -32,10 +32,10 @@ models = Group(
         "outcome": Branch(
             "mlengine.cli.commands.traffic:outcome", "Say what became of a prediction."
         ),
-    }
-    | {
-        f"{verb}-iam-policy{rest}": Branch("mlengine.cli.commands.later:iam", "", hidden=True)
-        for verb, rest in (("get", ""), ("set", ""), ("add", "-binding"), ("remove", "-binding"))
+        "get-iam-policy": Branch("mlengine.cli.commands.iam:get", "Show who has which role."),
+        "set-iam-policy": Branch("mlengine.cli.commands.iam:set_", "Say who has which role."),
+        "add-iam-policy-binding": Branch("mlengine.cli.commands.iam:add", "Give a role."),
+        "remove-iam-policy-binding": Branch("mlengine.cli.commands.iam:remove", "Take a role."),
     },
 )
 
