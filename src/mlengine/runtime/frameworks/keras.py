@@ -88,6 +88,24 @@ class KerasModel:
             raise run_error(f"Exception during Keras prediction: {error}") from error
         return _named(outputs, _output_names(self._model))
 
+    def tensors(self, inputs: dict[str, Any], *, signature_name: str = "") -> dict[str, Any]:
+        """Return what the model makes of tensors, as tensors: a gradient tape sees it."""
+        outputs = self._model(self._feed(inputs), training=False)
+        return _named(outputs, _output_names(self._model))
+
+    def function(self) -> Any:
+        """Return the model as one concrete function, of its inputs in the order of their names."""
+        import tensorflow as tf
+
+        specs = sorted(self._inputs, key=lambda spec: spec.name)
+
+        @tf.function(input_signature=[tf.TensorSpec(s.shape, s.dtype) for s in specs])  # type: ignore[untyped-decorator]
+        def call(*columns: Any) -> dict[str, Any]:
+            named = {spec.name: column for spec, column in zip(specs, columns, strict=True)}
+            return self.tensors(named)
+
+        return call.get_concrete_function()
+
 
 def _feeder(model: Any, names: list[str]) -> Any:
     """Return how this model wants its inputs: as an object, a list, or the one tensor."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from mlengine.runtime.frameworks.signatures import Signature, TensorModel
 from mlengine.runtime.frameworks.tensors import TensorSpec, in_batches, is_raw_text
 from mlengine.runtime.prediction_error import input_error, load_error, run_error
 
-__all__ = ["OnnxModel", "load"]
+__all__ = ["OnnxModel", "load", "open_session", "texts"]
 
 _TENSOR = re.compile(r"tensor\((\w+)\)")
 _DTYPES = {"float": "float32", "double": "float64"}
@@ -23,20 +24,32 @@ def load(path: Path) -> Model:
     Raises:
         PredictionError: Class 0: no onnxruntime, unreadable, or an input that is no tensor.
     """
+    session = open_session(path)
+    import onnxruntime
+
+    return OnnxModel(session, version=str(onnxruntime.__version__))
+
+
+def open_session(path: Path) -> Any:
+    """Open an ONNX file on as many cores as this process is to use: `OMP_NUM_THREADS`, or one.
+
+    Raises:
+        PredictionError: Class 0: no onnxruntime, or unreadable.
+    """
     with library("onnx"):
         import onnxruntime
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1  # requests are small: handing them round costs more
+    threads = os.environ.get("OMP_NUM_THREADS", "")
+    options.intra_op_num_threads = int(threads) if threads.isdecimal() else 1
+    # Threads that spin for the next request take the time of those who would send it.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 3
     try:
-        session = onnxruntime.InferenceSession(
-            str(path), options, providers=["CPUExecutionProvider"]
-        )
+        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except MemoryError:
         raise
     except BaseException as error:
         raise load_error(f"{path.name} cannot be read as an ONNX model: {error}") from error
-    return OnnxModel(session, version=str(onnxruntime.__version__))
 
 
 class OnnxModel:
@@ -71,7 +84,7 @@ class OnnxModel:
         return ""
 
     def run(self, columns: dict[str, Any], *, signature_name: str = "") -> dict[str, Any]:
-        columns = {name: _as_texts(name, column) for name, column in columns.items()}
+        columns = {name: texts(name, column) for name, column in columns.items()}
         try:
             outputs = self._session.run(self._outputs, columns)
         except MemoryError:
@@ -90,18 +103,18 @@ def _spec(node: Any) -> TensorSpec:
     return TensorSpec(node.name, _DTYPES.get(found[1], found[1]), shape or None)
 
 
-def _as_texts(name: str, column: Any) -> Any:
+def texts(name: str, column: Any) -> Any:
     """Return strings as onnxruntime takes them: of bytes it would read what Python shows."""
     if column.dtype != object:
         return column
-    texts = column.copy()
+    found = column.copy()
     try:
-        texts.flat = [t.decode() if isinstance(t, bytes) else t for t in column.flat]
+        found.flat = [t.decode() if isinstance(t, bytes) else t for t in column.flat]
     except UnicodeDecodeError:
         raise input_error(
             f"input {name!r} has a string that is not UTF-8; onnxruntime takes no other"
         ) from None
-    return texts
+    return found
 
 
 def _output(node: Any) -> TensorSpec:

@@ -10,7 +10,7 @@ from mlengine.runtime.frameworks.signatures import Signature, TensorModel
 from mlengine.runtime.frameworks.tensors import TensorSpec, in_batches, is_raw_text
 from mlengine.runtime.prediction_error import input_error, load_error, run_error
 
-__all__ = ["SavedModel", "load"]
+__all__ = ["SavedModel", "brief", "load"]
 
 _DEFAULT_SIGNATURE = "serving_default"
 
@@ -30,7 +30,7 @@ def load(directory: Path, *, signature_name: str = "") -> Model:
     except MemoryError:
         raise
     except BaseException as error:
-        raise load_error(f"The SavedModel cannot be read: {_brief(error)}") from error
+        raise load_error(f"The SavedModel cannot be read: {brief(error)}") from error
     if not getattr(loaded, "signatures", None):
         raise load_error("MetaGraph must have at least one signature_def.")
     return SavedModel(loaded, default_signature=signature_name)
@@ -60,14 +60,21 @@ class SavedModel:
             instances, self._inputs[key], lambda columns: self.run(columns, signature_name=key)
         )
 
+    def tensors(self, inputs: dict[str, Any], *, signature_name: str = "") -> dict[str, Any]:
+        """Return what a signature makes of tensors, as tensors: a gradient tape sees it."""
+        outputs: dict[str, Any] = self._signatures[signature_name or self.default_signature()](
+            **inputs
+        )
+        return outputs
+
     def run(self, columns: dict[str, Any], *, signature_name: str = "") -> dict[str, Any]:
         import tensorflow as tf
 
-        signature = self._signatures[signature_name or self.default_signature()]
+        inputs = {name: tf.constant(column) for name, column in columns.items()}
         try:
-            outputs = signature(**{name: tf.constant(c) for name, c in columns.items()})
+            outputs = self.tensors(inputs, signature_name=signature_name)
         except tf.errors.OpError as error:
-            raise run_error(_brief(error)) from error
+            raise run_error(brief(error)) from error
         # Outputs come in the order of a hash; people read tables, so give them one order.
         return {name: outputs[name].numpy() for name in sorted(outputs)}
 
@@ -76,6 +83,10 @@ class SavedModel:
             key: Signature(key, self._inputs[key], _outputs_of(signature))
             for key, signature in self._signatures.items()
         }
+
+    def functions(self) -> dict[str, Any]:
+        """Return the concrete function of each signature, by its name."""
+        return dict(self._signatures)
 
     def describe(self) -> Description:
         import tensorflow as tf
@@ -126,8 +137,8 @@ def _specs(named: dict[str, Any]) -> list[TensorSpec]:
     ]
 
 
-def _brief(error: BaseException) -> str:
-    """TensorFlow's message without the graph's own stack, which says nothing to a caller."""
+def brief(error: BaseException) -> str:
+    """Return TensorFlow's message without the graph's own stack, which says nothing to a caller."""
     text = str(getattr(error, "message", error)).split("\n\nCaused by op")[0]
     lines = [
         line.strip()

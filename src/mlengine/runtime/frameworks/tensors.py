@@ -86,13 +86,13 @@ def _output_rows(name: str, value: Any, count: int) -> list[Any]:
     if array.ndim == 0:
         array = array.reshape(1)
     _same_length(name, len(array), count)
-    if array.dtype.kind == "f" or array.dtype.name == "bfloat16":
+    is_float = array.dtype.kind == "f" or array.dtype.name == "bfloat16"
+    if is_float and not np.isfinite(array).all():
         finite = np.isfinite(array.reshape(count, -1)).all(axis=1)
-        if not finite.all():
-            raise output_error(
-                f"the output {name!r} for instance {int(np.argmin(finite))} is NaN or infinite, "
-                "which JSON cannot carry"
-            )
+        raise output_error(
+            f"the output {name!r} for instance {int(np.argmin(finite))} is NaN or infinite, "
+            "which JSON cannot carry"
+        )
     if array.dtype.kind in "OSU":
         return [_texts(item, name) for item in array.tolist()]
     as_list: list[Any] = array.tolist()

@@ -103,11 +103,11 @@ def _column(values: tuple[Any, ...], spec: TensorSpec) -> np.ndarray:
     if spec.dtype == "string":
         column = np.array(values, dtype=object)
     elif spec.dtype.startswith("float"):
+        # Both float32 and float64 hold whatever is within these bounds.
         exact = np.array(values, dtype=np.float64)
-        if not (np.abs(exact) < _EXACT).all():
+        if not (exact.max() < _EXACT and exact.min() > -_EXACT):
             raise OverflowError(spec.name)
-        with np.errstate(over="raise"):
-            column = exact.astype(spec.dtype)
+        column = exact.astype(spec.dtype)
     else:
         column = np.array(values, dtype=spec.dtype)
     if spec.shape is not None and len(spec.shape) == 2 and spec.shape[1] == 1:

@@ -1,0 +1,23 @@
+"""A version's model in another form, made once when the version is created.
+
+    original ──compiler (a process of its own)──▶ .compiled/  compiled.json  what answers what
+                 └─ asks both: they must agree                0.onnx         its arithmetic
+                                                              0.pb           what ONNX cannot say
+                                                              golden.jsonl   the original's answers
+
+A worker that finds such a folder with the model answers from it, once the rows in it come out
+right, and never imports the library that trained the model unless a part of it needs that. A folder
+that lacks them, or whose rows come out otherwise, is passed over: the original is there.
+"""
+
+from __future__ import annotations
+
+__all__ = ["ABOUT_FILE", "FOLDER", "TOLERANCE"]
+
+FOLDER = ".compiled"
+"""In the version's copy of the model directory."""
+
+ABOUT_FILE = "compiled.json"
+
+TOLERANCE = 1e-5
+"""Largest difference of two floats, relative to the larger one or to 1."""

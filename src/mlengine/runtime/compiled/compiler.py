@@ -1,0 +1,226 @@
+"""Compiles one model: ``python -m mlengine.runtime.compiled.compiler SPEC``.
+
+The specification is a JSON file: ``artifact`` and ``framework`` of the model, and the folder
+``output``, which is written whole or with the problem alone. The status is 0 either way: a model
+that cannot be compiled is served as it is.
+
+It loads the model, as a worker does, and therefore runs in a process like a worker's.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import shutil
+import signal
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from mlengine.runtime import process
+from mlengine.runtime.compiled import TOLERANCE
+from mlengine.runtime.compiled.model import About, Part, load_compiled, write_about
+from mlengine.runtime.frameworks import Model, ask, load
+from mlengine.runtime.frameworks.keras import KerasModel
+from mlengine.runtime.frameworks.signatures import signature_of
+from mlengine.runtime.frameworks.tensorflow import SavedModel
+from mlengine.runtime.golden import ROWS_FILE
+from mlengine.runtime.prediction_error import PredictionError
+from mlengine.runtime.rehearsal import GoldenRow, rehearse
+from mlengine.runtime.shortcuts.proof import distance, drawn_values
+from mlengine.runtime.strictjson import StrictJsonError, dumps, loads
+
+__all__ = ["compile_model", "main"]
+
+_LIFETIME_S = 900  # whoever started this may be gone
+_SEED = 20_261
+_SIDES = (64, 224)  # where the graph does not say of which size its pictures are
+_PICTURES = 4
+_KEPT_ROWS = 64
+_KEPT_BYTES = 1 << 20
+_SHOWN = 300
+
+
+def main(argv: list[str]) -> int:
+    """Compile the model of a specification."""
+    signal.alarm(_LIFETIME_S)
+    process.scrub_environment()
+    process.send_prints_to_stderr()
+    spec = json.loads(Path(argv[0]).read_bytes())
+    compile_model(Path(spec["artifact"]), spec.get("framework") or "", Path(spec["output"]))
+    return 0
+
+
+def compile_model(artifact: Path, framework: str, output: Path) -> About:
+    """Write a model's compiled form, or why it has none, to a folder; return what was written."""
+    output.mkdir(parents=True, exist_ok=True)
+    try:
+        about = _compiled(artifact, framework, output)
+    except MemoryError:
+        raise
+    except Exception as error:  # a converter may raise anything: the model is served as it is
+        traceback.print_exc()
+        shutil.rmtree(output)
+        output.mkdir()
+        about = About(problem=(str(error) or type(error).__name__)[:_SHOWN])
+    write_about(output, about)
+    return about
+
+
+def _compiled(artifact: Path, framework: str, output: Path) -> About:
+    from mlengine.runtime.compiled.tensorflow import NotCompiled, convert
+
+    model = load(artifact, framework=framework)
+    golden, _notes = rehearse(model, artifact)
+    if isinstance(model, SavedModel):
+        functions = model.functions()
+    elif isinstance(model, KerasModel):
+        functions = {"": model.function()}
+    else:
+        name = model.describe()["framework"] or type(model).__name__
+        raise NotCompiled(f"{name} models are not compiled; TensorFlow and Keras models are")
+    signatures = model.signatures()
+    parts = [
+        convert(function, signatures[name], output, number)
+        for number, (name, function) in enumerate(functions.items())
+    ]
+    about = About(
+        description=model.describe(), default=model.default_signature(),
+        parts=_without_twins(parts, output),
+    )  # fmt: skip
+    write_about(output, about)
+    proof = _prove(model, load_compiled(output), golden, about)
+    _write_rows(output, proof.rows)
+    graph = " after a TensorFlow graph" if any(part.graph for part in parts) else ""
+    equal = f"equal on {proof.count} rows within {proof.largest:.1g}"
+    return About(
+        description=about.description, default=about.default, parts=about.parts,
+        way=f"compiled: ONNX{graph}, {equal}",
+    )  # fmt: skip
+
+
+def _without_twins(parts: Sequence[Part], output: Path) -> list[Part]:
+    """Keep one file where signatures have the same arithmetic, as Keras' exports do."""
+    import msgspec
+
+    kept: dict[bytes, str] = {}
+    found = []
+    for part in parts:
+        data = (output / part.onnx).read_bytes()
+        first = kept.setdefault(data, part.onnx)
+        if first != part.onnx:
+            (output / part.onnx).unlink()
+        found.append(msgspec.structs.replace(part, onnx=first))
+    return found
+
+
+class _Proof:
+    """Both ways, asked the same.
+
+    Attributes:
+        count: How many rows were answered, both ways alike.
+        largest: Difference of two floats.
+        rows: Some of them, with the original's answers, for each worker to repeat.
+    """
+
+    def __init__(self, model: Model, compiled: Model) -> None:
+        self._model = model
+        self._compiled = compiled
+        self.count = 0
+        self.largest = 0.0
+        self.rows: list[dict[str, Any]] = []
+
+    def rows_of(self, instances: Sequence[Any], name: str) -> None:
+        """Ask for instances alone, then for all that were answered in one call."""
+        answered = [row for row in instances if self._same([row], name) is not None]
+        together = self._same(answered, name) if answered else []
+        self.count += len(answered)
+        if name == self._default() and together:
+            kept = zip(answered[:_KEPT_ROWS], together, strict=False)
+            self.rows += [{"instance": one, "prediction": wanted} for one, wanted in kept]
+
+    def _default(self) -> str:
+        return signature_of(self._model).name
+
+    def _same(self, rows: Sequence[Any], name: str) -> list[Any] | None:
+        """Return the original's answers, None where it refuses; raise where they differ."""
+        from mlengine.runtime.compiled.tensorflow import NotCompiled
+
+        wanted, got = _asked(self._model, rows, name), _asked(self._compiled, rows, name)
+        if wanted is None or got is None:
+            if wanted is not got:
+                who = "the original" if wanted is None else "the compiled model"
+                raise NotCompiled(f"{who} refuses a row that the other answers")
+            return None
+        found = distance(wanted, got)
+        self.largest = max(self.largest, found.largest)
+        if found.problem or found.largest > TOLERANCE:
+            text = found.problem or f"a float differs by {found.largest:.3g}"
+            raise NotCompiled(f"the answers differ: {text}")
+        return wanted
+
+
+def _prove(model: Any, compiled: Model, golden: Sequence[GoldenRow], about: About) -> _Proof:
+    from mlengine.runtime.compiled.tensorflow import NotCompiled
+
+    proof = _Proof(model, compiled)
+    proof.rows_of([row.instance for row in golden], signature_of(model).name)
+    for part in about.parts:
+        before = proof.count
+        proof.rows_of(drawn_values(part.signature.inputs), part.signature.name)
+        if proof.count == before:
+            proof.rows_of(_pictures(part), part.signature.name)
+        if proof.count == before:
+            named = f"the signature {part.signature.name!r}" if part.signature.name else "the model"
+            raise NotCompiled(
+                f"{named} answers no drawn row; golden rows beside the model would prove it"
+            )
+    return proof
+
+
+def _pictures(part: Part) -> list[Any]:
+    """Draw pictures for a model that takes nothing else: of the size that its network wants."""
+    import numpy as np
+
+    if [spec.dtype for spec in part.signature.inputs] != ["string"]:
+        return []
+    import tensorflow as tf
+
+    random = np.random.default_rng(_SEED)
+    shapes = [spec.shape[1:] for spec in part.gives if spec.shape and len(spec.shape) == 4]
+    known = [(shape[0], shape[1]) for shape in shapes if shape[0] and shape[1]]
+    sides = known or [(side, side) for side in _SIDES]
+    rows = []
+    for height, width in sides:
+        for _ in range(_PICTURES):
+            coarse = random.integers(0, 256, (8, 8, 3)).astype(np.float32)
+            picture = tf.cast(tf.image.resize(coarse, (height, width)), tf.uint8)
+            for written in (tf.io.encode_jpeg(picture), tf.io.encode_png(picture)):
+                rows.append({"b64": base64.b64encode(written.numpy()).decode("ascii")})
+    return rows
+
+
+def _asked(model: Model, rows: Sequence[Any], name: str) -> list[Any] | None:
+    try:
+        answers: Any = loads(dumps(ask(model, list(rows), {"signature_name": name})))
+    except (PredictionError, StrictJsonError):
+        return None
+    return list(answers)
+
+
+def _write_rows(output: Path, rows: Sequence[dict[str, Any]]) -> None:
+    size = 0
+    lines: list[bytes] = []
+    for row in rows:
+        line = dumps(row)
+        size += len(line)
+        if lines and size > _KEPT_BYTES:
+            break
+        lines.append(line + b"\n")
+    (output / ROWS_FILE).write_bytes(b"".join(lines))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

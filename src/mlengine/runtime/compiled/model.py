@@ -1,0 +1,152 @@
+"""A compiled model: it takes and gives what the original does, and says so of itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from mlengine.runtime.compiled import ABOUT_FILE
+from mlengine.runtime.frameworks import Description, Model
+from mlengine.runtime.frameworks.onnx import open_session, texts
+from mlengine.runtime.frameworks.signatures import Signature, TensorModel, signature_of
+from mlengine.runtime.frameworks.tensors import TensorSpec, in_batches
+from mlengine.runtime.prediction_error import input_error, load_error, run_error
+
+__all__ = ["About", "CompiledModel", "Part", "load_compiled", "write_about"]
+
+Columns = Mapping[str, Any]
+
+
+class Part(msgspec.Struct, frozen=True, kw_only=True):
+    """One signature, compiled.
+
+    Attributes:
+        signature: Its name, what it takes and what it gives.
+        onnx: File of the arithmetic.
+        feeds: Each input of that file, and the column that it is.
+        fetches: Each output of the signature, and the output of the file that it is.
+        graph: File of a TensorFlow graph that goes first, if any: it makes columns of columns.
+        takes: Each tensor that the graph is fed, and the column that it is.
+        gives: Tensors of the graph that are columns of the arithmetic, by these names.
+    """
+
+    signature: Signature
+    onnx: str
+    feeds: dict[str, str]
+    fetches: dict[str, str]
+    graph: str = ""
+    takes: dict[str, str] = {}
+    gives: list[TensorSpec] = []
+
+
+class About(msgspec.Struct, frozen=True, kw_only=True):
+    """``compiled.json``. With a `problem` there is nothing to answer from, and this is why."""
+
+    problem: str = ""
+    description: Description | None = None
+    default: str = ""
+    parts: list[Part] = []
+    way: str = ""
+
+
+def load_compiled(directory: Path, *, signature_name: str = "") -> CompiledModel:
+    """Open a folder that the compiler has written.
+
+    Args:
+        directory: The folder.
+        signature_name: Signature when a request names none; default: the original's.
+
+    Raises:
+        PredictionError: Class 0: it cannot be read, or holds only a problem; a library is missing;
+            there is no such signature.
+    """
+    try:
+        about = msgspec.json.decode((directory / ABOUT_FILE).read_bytes(), type=About)
+    except (OSError, msgspec.MsgspecError) as error:
+        raise load_error(f"the compiled model cannot be read: {error}") from error
+    if about.problem or about.description is None:
+        raise load_error(about.problem or "the compiled model says nothing of itself")
+    known = [part.signature.name for part in about.parts]
+    if signature_name and known != [""]:
+        if signature_name not in known:
+            raise load_error(f"the signature {signature_name!r} is not compiled")
+        about = msgspec.structs.replace(about, default=signature_name)
+    runs = {part.signature.name: _runner(directory, part) for part in about.parts}
+    return CompiledModel(about, runs)
+
+
+def write_about(directory: Path, about: About) -> None:
+    """Write ``compiled.json``, the last file of such a folder."""
+    staged = directory / f".{ABOUT_FILE}"
+    staged.write_bytes(msgspec.json.encode(about))
+    staged.replace(directory / ABOUT_FILE)
+
+
+class CompiledModel:
+    """A model of named tensors; names, types, order and refusals are the original's."""
+
+    def __init__(self, about: About, runs: Mapping[str, Callable[[Columns], dict[str, Any]]]):
+        assert about.description is not None
+        self.about = about
+        self._description = about.description
+        self._signatures = {part.signature.name: part.signature for part in about.parts}
+        self._runs = dict(runs)
+
+    def predict(
+        self, instances: list[Any], *, signature_name: Any = None, **kwargs: Any
+    ) -> list[Any]:
+        if kwargs:
+            raise input_error(f"The request has the unknown key {sorted(kwargs)[0]!r}.")
+        asked = "" if "" in self._signatures else signature_name or self.about.default
+        if not isinstance(asked, str):
+            raise input_error(f"The signature name {asked!r} is no string.")
+        signature = signature_of(self, asked)
+        return in_batches(instances, signature.inputs, self._runs[signature.name])
+
+    def describe(self) -> Description:
+        return self._description
+
+    def signatures(self) -> dict[str, Signature]:
+        return self._signatures
+
+    def default_signature(self) -> str:
+        return self.about.default
+
+    def run(self, columns: dict[str, Any], *, signature_name: str = "") -> dict[str, Any]:
+        return self._runs[signature_name or self.about.default](columns)
+
+
+def _runner(directory: Path, part: Part) -> Callable[[Columns], dict[str, Any]]:
+    session = open_session(directory / part.onnx)
+    # The order of a request's keys is people's; that of the outputs is the original's.
+    feeds = list(part.feeds.items())
+    names, wanted = list(part.fetches), list(part.fetches.values())
+    prepare = _graph(directory, part) if part.graph else None
+
+    def run(columns: Columns) -> dict[str, Any]:
+        if prepare is not None:
+            columns = {**columns, **prepare(columns)}
+        fed = {theirs: texts(ours, columns[ours]) for theirs, ours in feeds}
+        try:
+            found = session.run(wanted, fed)
+        except MemoryError:
+            raise
+        except Exception as error:  # onnxruntime has a class for each status, none public
+            raise run_error(f"Exception during ONNX prediction: {error}") from error
+        return dict(zip(names, found, strict=True))
+
+    return run
+
+
+def _graph(directory: Path, part: Part) -> Callable[[Columns], dict[str, np.ndarray]]:
+    from mlengine.runtime.compiled.tensorflow import open_graph
+
+    return open_graph(directory / part.graph, part.takes, part.gives)
+
+
+_: type[Model] = CompiledModel
+_tensors: type[TensorModel] = CompiledModel
