@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import numpy as np
 import pytest
 
 from mlengine.runtime.answerer import Answerer, predict
 from mlengine.runtime.frameworks import Model, ask, load
 from mlengine.runtime.prediction_error import ErrorClass, PredictionError
+from tests.conformance.frameworks.explaining import adds_up, explain, scores_of
 
 
 @pytest.fixture(scope="module")
@@ -119,3 +121,14 @@ def test_7_who_may_share_a_call_gets_the_very_bytes_that_he_would_have_got_alone
     answers = dict(answer for call in calls for answer in call)
     for number, body in enumerate(bodies):
         assert answers[number] == predict(model, body, max_answer_bytes=1 << 20)
+
+
+def test_its_scores_are_attributed(case: Any, model: Model, rows: Any) -> None:
+    rows = rows[:3]
+    for found, prediction in zip(explain(case.directory, rows), model.predict(rows), strict=True):
+        assert adds_up(found)
+        assert found["approx_error"] < 1e-5  # of four features, every coalition is asked for
+        assert np.size(list(found["attributions"].values())) == 4
+        if (scores := scores_of(prediction)) is not None:
+            assert found["label_index"] == int(np.argmax(scores))
+            assert found["example_score"] == pytest.approx(max(scores), abs=1e-5)

@@ -48,16 +48,25 @@ class SklearnModel:
 
     def predict(self, instances: list[Any], **kwargs: Any) -> list[Any]:
         kwargs.pop("signature_name", None)  # TensorFlow's; clients send it to every model
+        return rows_of(self._asked("predict", instances, kwargs), count=len(instances))
+
+    def scores(self, instances: list[Any]) -> dict[str, Any]:
+        """Return the scores behind a classifier's labels, as far as it knows them."""
+        for method, name in (("predict_proba", "probability"), ("decision_function", "decision")):
+            if callable(getattr(self._estimator, method, None)):
+                return {name: self._asked(method, instances, {})}
+        return {OUTPUT: self._asked("predict", instances, {})}
+
+    def _asked(self, method: str, instances: list[Any], kwargs: dict[str, Any]) -> Any:
         rows = self._arrange(instances)
         try:
-            output = self._estimator.predict(rows, **kwargs)
+            return getattr(self._estimator, method)(rows, **kwargs)
         except (PredictionError, MemoryError):
             raise
         except BaseException as error:
             if not kwargs and (problem := self._problem(instances, error)):
                 raise input_error(problem) from error
             raise run_error(f"Exception during sklearn prediction: {_brief(error)}") from error
-        return rows_of(output, count=len(instances))
 
     def describe(self) -> Description:
         cls = type(self._estimator)

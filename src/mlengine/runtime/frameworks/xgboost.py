@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import warnings as python_warnings
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from mlengine.runtime.instances import columns_problem, kind_of
 from mlengine.runtime.prediction_error import PredictionError, input_error, load_error, run_error
 
 __all__ = ["BoosterModel", "booster_of", "load", "wrap"]
+
+_CHANCES = ("binary:logistic", "multi:softprob")
 
 
 def load(path: Path) -> Model:
@@ -89,6 +92,14 @@ class BoosterModel:
                 raise input_error("a number is too large for 32 bits") from error
             raise run_error(f"Exception during xgboost prediction: {text}") from error
         return rows_of(output, count=len(instances))
+
+    def scores(self, instances: list[Any]) -> dict[str, Any]:
+        """Return what `predict` does; where that is a label, the margins of all labels."""
+        objective = json.loads(self._booster.save_config())["learner"]["objective"]["name"]
+        if objective == "multi:softmax":
+            return {"margin": self.predict(instances, output_margin=True)}
+        name = "probability" if objective in _CHANCES else OUTPUT
+        return {name: self.predict(instances)}
 
     def describe(self) -> Description:
         import xgboost

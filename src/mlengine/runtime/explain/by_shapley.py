@@ -1,0 +1,83 @@
+"""Sampled Shapley values of the instances of one request."""
+
+from __future__ import annotations
+
+import zlib
+from typing import Any
+
+import numpy as np
+
+from mlengine.runtime.explain.calls import (
+    Pace,
+    Run,
+    Steps,
+    ask_examples,
+    ask_mixed,
+    batches,
+    rows_of,
+    write,
+)
+from mlengine.runtime.explain.shapley import coalitions
+from mlengine.runtime.explain.subject import Mixed, Subject
+from mlengine.runtime.prediction_error import input_error
+
+__all__ = ["MAX_ROWS", "explain_by_shapley"]
+
+MAX_ROWS = 5_000_000
+"""Most rows that one request may ask the model for."""
+
+
+def explain_by_shapley(subject: Subject, instances: list[Any], paths: int, pace: Pace) -> Steps:
+    """Attribute the scores of instances to their features by sampled Shapley values.
+
+    Args:
+        subject: The model.
+        instances: As the request has them.
+        paths: Orders to be drawn for each instance and baseline.
+        pace: Rows of a call.
+
+    Raises:
+        PredictionError: As `Subject`; class 1 when it would take more than `MAX_ROWS` rows.
+    """
+    cases = subject.cases(instances)
+    games = [
+        [coalitions(case.players, paths=paths, seed=_seed(instance) + number)
+         for number in range(case.baselines)]
+        for case, instance in zip(cases, instances, strict=True)
+    ]  # fmt: skip
+    if (total := sum(game.rows for one in games for game in one)) > MAX_ROWS:
+        raise input_error(
+            f"explaining these instances takes {total} rows of the model, and at most {MAX_ROWS} "
+            "are asked for. Send fewer instances, or create the version with a lower numPaths."
+        )
+    output, examples = yield from ask_examples(subject, cases, pace)
+    found = [[np.full(game.rows, example.score) for game in one]
+             for one, example in zip(games, examples, strict=True)]  # fmt: skip
+    work = [Run(number, baseline, 0, game.rows - 1)
+            for number, one in enumerate(games) for baseline, game in enumerate(one)]  # fmt: skip
+    for runs in batches(work, subject, pace):
+        mixed = [
+            Mixed(cases[run.case], games[run.case][run.baseline].masks(run.begin, run.end),
+                  run.baseline)
+            for run in runs
+        ]  # fmt: skip
+        scores = pace.call(rows_of(runs), ask_mixed, subject, mixed)[output]
+        at = 0
+        for run in runs:
+            part = scores[at : at + run.end - run.begin, examples[run.case].label]
+            found[run.case][run.baseline][run.begin : run.end] = part
+            at += len(part)
+        yield
+    return [
+        write(
+            subject, output, example,
+            [game.attribute(scores) for game, scores in zip(one, made, strict=True)],
+            [float(scores[0]) for scores in made],
+        )
+        for example, one, made in zip(examples, games, found, strict=True)
+    ]  # fmt: skip
+
+
+def _seed(instance: Any) -> int:
+    """Return a number that is the instance's own, so that it is always explained alike."""
+    return zlib.crc32(repr(instance).encode("utf-8", "backslashreplace"))

@@ -1,0 +1,157 @@
+"""The calls of a model that explanations are made of: few, never long, and of many rows each.
+
+Whoever explains is a generator: between two calls it holds nothing but what it knows, so whoever
+drives it may let predictions go first. Rows of all instances share calls; how many rows a call has,
+`Pace` says.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+
+from mlengine.runtime.explain.outputs import Scores, choose
+from mlengine.runtime.explain.shapley import Values
+from mlengine.runtime.explain.subject import Case, Mixed, Subject
+from mlengine.runtime.prediction_error import ErrorClass, PredictionError, output_error
+
+__all__ = ["Example", "Pace", "Run", "Steps", "ask_examples", "ask_mixed", "batches", "rows_of",
+           "write"]  # fmt: skip
+
+T = TypeVar("T")
+Steps = Generator[None, None, list[dict[str, Any]]]
+"""Yields after each call of the model; returns the explanations."""
+
+
+class Pace:
+    """How many rows a call may have: as many as the model answers in the time aimed at.
+
+    Args:
+        most: Never more.
+        aim_s: The time that a call may take.
+        now_s: A clock.
+    """
+
+    def __init__(
+        self, most: int, *, aim_s: float = 0.005, now_s: Callable[[], float] = time.perf_counter
+    ) -> None:
+        self.rows = min(16, most)
+        self._most = most
+        self._aim_s = aim_s
+        self._now_s = now_s
+
+    def call(self, rows: int, ask: Callable[..., T], *arguments: Any) -> T:
+        """Make a call of so many rows, and learn from how long it took."""
+        begun_s = self._now_s()
+        answer = ask(*arguments)
+        taken_s = self._now_s() - begun_s
+        if taken_s > self._aim_s:
+            self.rows = max(min(self.rows, rows) // 2, 1)
+        elif taken_s < self._aim_s / 3 and rows >= self.rows:
+            self.rows = min(self.rows * 2, self._most)
+        return answer
+
+
+class Example(NamedTuple):
+    """An instance, and the label that is explained: the one with the highest score."""
+
+    case: Case
+    label: int
+    score: float
+
+
+class Run(NamedTuple):
+    """Rows of one instance and one baseline that follow each other."""
+
+    case: int
+    baseline: int
+    begin: int
+    end: int
+
+
+def batches(work: Iterable[Run], subject: Subject, pace: Pace) -> Iterator[list[Run]]:
+    """Cut work into calls of the model; each has what `pace` then says."""
+    batch: list[Run] = []
+    room = min(pace.rows, subject.most_rows or pace.rows)
+    for run in work:
+        begin = run.begin
+        while begin < run.end:
+            end = min(run.end, begin + room)
+            batch.append(run._replace(begin=begin, end=end))
+            room, begin = room - (end - begin), end
+            if not room:
+                yield batch
+                batch, room = [], min(pace.rows, subject.most_rows or pace.rows)
+    if batch:
+        yield batch
+
+
+def rows_of(runs: Iterable[Run]) -> int:
+    return sum(run.end - run.begin for run in runs)
+
+
+def ask_examples(
+    subject: Subject, cases: Sequence[Case], pace: Pace
+) -> Generator[None, None, tuple[str, list[Example]]]:
+    """Ask for the instances as they are; choose the output, and the label of each."""
+    output, examples = subject.output, []
+    for runs in batches([Run(number, 0, 0, 1) for number in range(len(cases))], subject, pace):
+        whole = [
+            Mixed(cases[run.case], np.ones((1, cases[run.case].players), dtype=bool), 0)
+            for run in runs
+        ]
+        scores = pace.call(len(whole), _asked, subject, whole)
+        output = choose(scores, output)
+        for row, run in enumerate(runs):
+            label = int(np.argmax(scores[output][row]))
+            score = float(scores[output][row, label])
+            examples.append(Example(cases[run.case], label, score))
+        yield
+    return output, examples
+
+
+def ask_mixed(subject: Subject, mixed: list[Mixed]) -> Scores:
+    """Ask for rows that are partly the baseline's; the instances themselves were answered."""
+    try:
+        return _asked(subject, mixed)
+    except PredictionError as error:
+        raise PredictionError(
+            ErrorClass.INPUTS,
+            "the model answers the instance, but not with features set back to their baseline "
+            f"({error.detail}). Give baselines that it takes in explanation_metadata.json beside "
+            "the model.",
+        ) from error
+
+
+def _asked(subject: Subject, mixed: list[Mixed]) -> Scores:
+    scores = subject.scores(mixed)
+    count = sum(len(one.masks) for one in mixed)
+    for name, table in scores.items():
+        if len(table) != count:
+            raise output_error(f"the output {name!r} has {len(table)} rows for {count} instances")
+        if not np.isfinite(table).all():
+            raise output_error(f"the output {name!r} is NaN or infinite, which JSON cannot carry")
+    return scores
+
+
+def write(
+    subject: Subject, output: str, example: Example, made: Sequence[Values],
+    starts: Sequence[float],
+) -> dict[str, Any]:  # fmt: skip
+    """Write one explanation; of several baselines it is the mean."""
+    values = np.mean([one.values for one in made], axis=0)
+    return {
+        "attributions_by_label": [
+            {
+                "attributions": example.case.form(values),
+                "approx_error": float(np.mean([one.error for one in made])),
+                "baseline_score": float(np.mean(starts)),
+                "example_score": example.score,
+                "label_index": example.label,
+                "output_name": subject.output_name or output,
+            }
+        ]
+    }

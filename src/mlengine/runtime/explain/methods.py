@@ -1,0 +1,61 @@
+"""Which way a version is explained, chosen by its name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from mlengine.runtime.explain.arrays import ArraySubject, Differentiable
+from mlengine.runtime.explain.by_gradients import explain_by_gradients
+from mlengine.runtime.explain.by_shapley import explain_by_shapley
+from mlengine.runtime.explain.calls import Pace, Steps
+from mlengine.runtime.explain.metadata import read_metadata
+from mlengine.runtime.explain.queue import Method
+from mlengine.runtime.explain.rows import RowSubject
+from mlengine.runtime.explain.subject import Subject
+from mlengine.runtime.frameworks import Model
+from mlengine.runtime.frameworks.signatures import TensorModel
+from mlengine.runtime.prediction_error import load_error
+from mlengine.runtime.rehearsal import read_rows
+
+__all__ = ["open_method"]
+
+
+def open_method(model: Model, name: str, steps: int, directory: Path) -> Method:
+    """Open the method of this name for a model.
+
+    Args:
+        model: As loaded.
+        name: ``sampled-shapley`` or ``integrated-gradients``.
+        steps: Its paths, or its points.
+        directory: The model's, where metadata and golden rows may lie.
+
+    Raises:
+        PredictionError: Class 0: the method does not fit the model, or its metadata do not.
+    """
+    metadata = read_metadata(directory)
+    golden = [row.instance for row in read_rows(directory)]
+    if name == "integrated-gradients":
+        if not isinstance(model, Differentiable):
+            raise load_error(
+                "Integrated gradients need a TensorFlow or Keras model, and this one is of "
+                f"{model.describe()['framework']}. Use sampledShapleyAttribution."
+            )
+        smooth = ArraySubject(model, metadata, golden, gradients=True)
+
+        def by_gradients(instances: list[Any], pace: Pace) -> Steps:
+            return explain_by_gradients(smooth, instances, steps, pace)
+
+        return by_gradients
+    if name != "sampled-shapley":
+        raise load_error(f"The explanation method {name!r} is not known.")
+    subject: Subject
+    if isinstance(model, TensorModel):
+        subject = ArraySubject(model, metadata, golden)
+    else:
+        subject = RowSubject(model, metadata, golden)
+
+    def by_shapley(instances: list[Any], pace: Pace) -> Steps:
+        return explain_by_shapley(subject, instances, steps, pace)
+
+    return by_shapley

@@ -1,0 +1,147 @@
+"""Explanations that wait for their turn: one call of the model each time predictions are served.
+
+An explanation is hundreds of rows. It must not stand before a prediction, so the worker asks for
+one step at a time, and `Pace` keeps a step short. The oldest is finished first; one whose caller
+has stopped waiting is not begun.
+"""
+
+from __future__ import annotations
+
+import collections
+import traceback
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from mlengine.runtime.answers import Answer, error_answer, failure
+from mlengine.runtime.instances import RequestError, parse_request
+from mlengine.runtime.prediction_error import ErrorClass, PredictionError, run_error
+from mlengine.runtime.strictjson import StrictJsonError, dumps
+
+if TYPE_CHECKING:
+    from mlengine.runtime.explain.calls import Pace, Steps
+
+__all__ = ["Explanations", "Method"]
+
+Method = Callable[[list[Any], "Pace"], "Steps"]
+"""Explains instances, a call of the model a step."""
+
+
+class _Waiting(NamedTuple):
+    whose: Any
+    body: bytes
+    until_s: float
+
+
+class Explanations:
+    """What waits to be explained by one worker.
+
+    Args:
+        method: How; None where the version has no explanationConfig.
+        max_answer_bytes: Longest body of an answer.
+        max_rows: Most rows of one call of the model.
+        timeout_s: How long a caller waits.
+    """
+
+    def __init__(
+        self, method: Method | None, *, max_answer_bytes: int, max_rows: int = 1024,
+        timeout_s: float = 60.0,
+    ) -> None:  # fmt: skip
+        self._method = method
+        self._max_answer_bytes = max_answer_bytes
+        self._max_rows = max_rows
+        self._timeout_s = timeout_s
+        self._waiting: collections.deque[_Waiting] = collections.deque()
+        self._steps: Steps | None = None  # of the first that waits
+        self._pace: Pace | None = None
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def add(self, whose: Any, body: bytes, *, now_s: float) -> None:
+        """Let a body wait; `whose` comes back with its answer."""
+        self._waiting.append(_Waiting(whose, body, now_s + self._timeout_s))
+
+    def step(self, *, now_s: float) -> list[tuple[Any, Answer]]:
+        """Call the model once for the oldest; return its answer when that was the last call."""
+        if not self._waiting:
+            return []
+        first = self._waiting[0]
+        answer = self._advance(first) if now_s < first.until_s else _too_late(self._timeout_s)
+        if answer is None:
+            return []
+        self._waiting.popleft()
+        self._steps = None
+        return [(first.whose, answer)]
+
+    def _advance(self, first: _Waiting) -> Answer | None:
+        try:
+            if self._steps is None:
+                self._steps = self._begin(first.body)
+            next(self._steps)
+        except StopIteration as end:
+            return self._written(end.value)
+        except RequestError as error:
+            return error_answer(400, str(error))
+        except PredictionError as error:
+            if error.__cause__ is not None and error.error_class is not ErrorClass.INPUTS:
+                traceback.print_exception(error.__cause__)  # for the version's log
+            return _failed(error)
+        except MemoryError:
+            raise
+        except BaseException as error:  # as in `ask`: a model that exits must not end its worker
+            traceback.print_exception(error)
+            return _failed(run_error(f"{type(error).__name__}: {error}"))
+        return None
+
+    def _begin(self, body: bytes) -> Steps:
+        if self._method is None:
+            raise RequestError(
+                "The version has no explanationConfig. Create one that says how predictions are "
+                "explained: mlengine versions create VERSION --explanation-method "
+                "sampled-shapley ..."
+            )
+        request = parse_request(body)
+        if unknown := sorted(set(request.kwargs) - {"signature_name"}):
+            raise RequestError(
+                f'The request has the unknown key "{unknown[0]}"; an explanation takes "instances".'
+            )
+        if request.kwargs.get("signature_name"):
+            raise RequestError(
+                'Explanations are of the default signature: leave out "signature_name".'
+            )
+        if self._pace is None:
+            from mlengine.runtime.explain.calls import Pace
+
+            self._pace = Pace(self._max_rows)
+        if not request.instances:
+            return _nothing()
+        return self._method(request.instances, self._pace)
+
+    def _written(self, explanations: list[dict[str, Any]]) -> Answer:
+        try:
+            body = dumps({"explanations": explanations})
+        except StrictJsonError as error:
+            return error_answer(400, f"Explanation failed: {error}")
+        if len(body) > self._max_answer_bytes:
+            return error_answer(
+                400,
+                f"Explanation failed: the answer has {len(body)} bytes, the limit is "
+                f"{self._max_answer_bytes}. Send fewer instances.",
+            )
+        return Answer(200, body)
+
+
+def _nothing() -> Steps:
+    yield from ()
+    return []
+
+
+def _failed(error: PredictionError) -> Answer:
+    answer = failure(error)
+    return answer._replace(body=answer.body.replace(b"Prediction failed", b"Explanation failed", 1))
+
+
+def _too_late(timeout_s: float) -> Answer:
+    return error_answer(
+        504, f"The explanation was not ready within {timeout_s:g} s. Send fewer instances."
+    )

@@ -1,0 +1,123 @@
+"""Metadata, outputs, baselines and the points of a way: what needs no model."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mlengine.runtime.explain.baselines import leaves, middle, mirror, zero
+from mlengine.runtime.explain.calls import Pace
+from mlengine.runtime.explain.gradients import points
+from mlengine.runtime.explain.metadata import FILE, Input, Metadata, find_name, read_metadata
+from mlengine.runtime.explain.outputs import by_name, choose
+from mlengine.runtime.prediction_error import PredictionError
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=12,
+)
+
+
+def said(folder: Path, value: Any) -> Metadata:
+    (folder / FILE).write_text(value if isinstance(value, str) else json.dumps(value))
+    return read_metadata(folder)
+
+
+def test_metadata_say_what_is_explained_against_what(tmp_path: Path) -> None:
+    assert read_metadata(tmp_path) == Metadata()
+    assert said(tmp_path, {
+        "inputs": {"Age": {"input_tensor_name": "age:0", "input_baselines": [38],
+                           "encoding": "identity", "modality": "numeric"}, "hours": {}},
+        "outputs": {"probability": {"output_tensor_name": "dense_1"}}, "framework": "Tensorflow",
+    }) == Metadata([Input("Age", "age:0", [38]), Input("hours", "hours", [])],
+                   "probability", "dense_1")  # fmt: skip
+
+
+@pytest.mark.parametrize(("value", "problem"), [
+    ("{", "truncated"), ([], "no object"), ({"input": {}}, "'input'"), ({"inputs": []}, "'inputs'"),
+    ({"inputs": {"x": {"input_baselines": 0}}}, "no list"),
+    ({"inputs": {"x": {"input_tensor_name": 3}}}, "no name"),
+    ({"inputs": {"x": {"encoding": "bag_of_features"}}}, "bag_of_features"),
+    ({"inputs": {"x": {"modality": "smell"}}}, "smell"),
+    ({"inputs": {"x": {"visualization": {}}}}, "'visualization'"),
+    ({"inputs": {"x": {"input_tensor_name": "t"}, "t": {}}}, "two inputs"),
+    ({"outputs": {"a": {}, "b": {}}}, "2 outputs"),
+    ({"outputs": {"a": {"output_tensor_name": []}}}, "no name"),
+])  # fmt: skip
+def test_metadata_that_cannot_be_honoured_are_refused_by_name(
+    tmp_path: Path, value: Any, problem: str
+) -> None:
+    with pytest.raises(PredictionError, match=problem) as caught:
+        said(tmp_path, value)
+    assert caught.value.error_class.code == 0
+
+
+@given(JSON)
+def test_whatever_the_file_holds_is_read_or_refused(value: Any) -> None:
+    from tempfile import TemporaryDirectory
+
+    with TemporaryDirectory() as folder:
+        try:
+            said(Path(folder), value)
+        except PredictionError as error:
+            assert FILE in str(error)
+
+
+def test_a_graph_s_name_of_a_tensor_means_the_signature_s() -> None:
+    for name in ("x", "x:0", "serving_default_x:0"):
+        assert find_name(name, ["x", "y"], "input") == "x"
+    with pytest.raises(PredictionError, match=r"no input 'z'.*x, y"):
+        find_name("z", ["x", "y"], "input")
+
+
+def test_numbers_are_found_among_predictions() -> None:
+    assert choose(by_name([0.5, 1.5]), "") == "predict"
+    assert choose(by_name([{"label": "a", "scores": [0.1, 0.9]}]), "") == "scores"
+    assert choose(by_name([{"class": 1, "chance": {"a": 0.1, "b": 0.9}}]), "") == "chance"
+    assert by_name([{"p": [[1, 2], [3, 4]]}])["p"].tolist() == [[1, 2, 3, 4]]
+    with pytest.raises(PredictionError, match="no numbers"):
+        choose(by_name(["yes", "no"]), "")
+    with pytest.raises(PredictionError, match=r"several outputs: a, b"):
+        choose(by_name([{"a": 0.1, "b": 0.2}]), "")
+    with pytest.raises(PredictionError, match=r"'c'.*a, b"):
+        choose(by_name([{"a": 0.1, "b": 0.2}]), "c")
+    assert choose(by_name([{"a": 0.1, "b": 0.2}]), "b") == "b"
+
+
+@given(JSON)
+def test_a_mirror_has_the_form_of_what_it_mirrors(value: Any) -> None:
+    found = list(leaves(value))
+    made = mirror(value, iter(map(float, range(len(found)))))
+    assert [number for _path, number in leaves(made)] == list(map(float, range(len(found))))
+    assert [path for path, _ in leaves(made)] == [path for path, _ in found]
+
+
+def test_the_middle_of_what_was_seen_and_the_zero_of_what_was_not() -> None:
+    assert middle([None, None]) is None and middle([True, True, False]) is True
+    assert middle([1, 2.0, 4.0]) == 2.0 and middle([{"b64": "QQ=="}]) == {"b64": "QQ=="}
+    assert [zero(v) for v in (3, 2.5, "x", True, None, {"b64": "QQ=="})] == [
+        0, 0.0, "", False, None, {"b64": ""}]  # fmt: skip
+
+
+@given(st.integers(1, 60))
+def test_weights_of_a_way_are_one_in_all_and_its_points_lie_on_it(steps: int) -> None:
+    where, weights = points(steps)
+    assert weights.sum() == pytest.approx(1) and (where > 0).all() and (where < 1).all()
+    assert weights @ where ** (2 * steps - 1) == pytest.approx(1 / (2 * steps))
+
+
+def test_a_call_gets_as_many_rows_as_the_model_answers_in_time() -> None:
+    clock = iter(np.cumsum([0.0, 0.001, 1, 0.001, 1, 0.001, 1, 2.0, 1, 3.0, 1, 0.003]).tolist())
+    pace = Pace(100, aim_s=0.01, now_s=lambda: float(next(clock)))
+    seen = []
+    for _ in range(6):
+        seen.append(pace.rows)
+        assert pace.call(pace.rows, "{}{}".format, 1, 2) == "12"
+    assert seen == [16, 32, 64, 100, 50, 25] and pace.rows == 50
