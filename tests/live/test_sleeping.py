@@ -107,7 +107,7 @@ def test_a_worker_that_is_killed_asleep_or_awake_costs_nobody_but_who_was_in_fli
 
 
 def _ready(home: Path) -> list[Path]:
-    return sorted((home / "run" / "workers").glob("*/ready.json"))
+    return sorted((home / "run" / "workers").glob("*/own/ready.json"))
 
 
 def _answers(engine: LiveEngine, model: str) -> bool:

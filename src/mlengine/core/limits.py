@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["MAX_BATCH_DEADLINE_MS", "MAX_BATCH_SIZE", "MAX_PREDICT_BYTES"]
+__all__ = ["MAX_BATCH_DEADLINE_MS", "MAX_BATCH_SIZE", "MAX_PREDICT_BYTES", "MAX_WORKER_BYTES"]
 
 MAX_PREDICT_BYTES = 1 << 30
 """Longest body of a prediction that any version may take: 1 GiB."""
@@ -12,3 +12,6 @@ MAX_BATCH_SIZE = 1 << 20
 
 MAX_BATCH_DEADLINE_MS = 10_000
 """Longest that a request of any version may wait for others to share its call."""
+
+MAX_WORKER_BYTES = 1 << 50
+"""Most memory that a version may ask for its workers."""

@@ -1,6 +1,7 @@
 """Holds one replica, with all its children, to its CPUs, memory, processes and open files.
 
 By a control group of its own: version 2 where this process may make groups there, else version 1.
+A model's worker is held in the same way, see `confine`.
 
 CPUs and memory are for jobs that insist on what they asked for (``options.strictResources``):
 others may use the whole machine. Where there are no groups such a replica runs without limits and
@@ -20,11 +21,13 @@ Standard library only, Python >= 3.7.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import resource
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 __all__ = ["Limits", "remove_groups"]
 
@@ -32,6 +35,7 @@ _MOUNT = Path("/sys/fs/cgroup")
 _OWN = Path("/proc/self/cgroup")
 _PERIOD_US = 100000
 _MOST_FILES = 65536
+_FILES_OF_CONFINED = 4096
 _LEAST_PROCESSES = 4096  # libraries start many threads for each CPU, data loaders on top of it
 _PROCESSES_PER_CPU = 256
 _NAME = "mlengine-"
@@ -44,10 +48,15 @@ class Limits:
         cpus: Most CPUs' worth of time; 0 is no limit.
         memory_bytes: Most memory of all its processes together; 0 is no limit.
         processes: Most processes and threads at one time; 0 is what this machine bears well.
+        apart: Whether all that it runs counts as one when the CPUs are shared out, however many
+            processes that are.
     """
 
-    def __init__(self, cpus: float, memory_bytes: int, processes: int = 0) -> None:
+    def __init__(
+        self, cpus: float, memory_bytes: int, processes: int = 0, *, apart: bool = False
+    ) -> None:
         self._cpus = cpus
+        self._apart = apart
         self.memory_bytes = memory_bytes
         self.processes = processes or _processes_borne()
         self._folders: list[Path] = []
@@ -78,6 +87,9 @@ class Limits:
             except OSError as error:
                 reason = error.strerror or str(error)
                 problems.append(f"its {controller} is not limited: {reason}")
+        if self._apart:
+            with contextlib.suppress(OSError):
+                self._folder("cpu", name)
         self._insisted = set(self._folders)
         self._rlimits = {resource.RLIMIT_NOFILE: _MOST_FILES}
         try:
@@ -99,6 +111,31 @@ class Limits:
             if hard != resource.RLIM_INFINITY:
                 most = min(most, hard)
             resource.setrlimit(kind, (most, most))
+
+    def plan(self) -> dict[str, Any]:
+        """Return the groups to enter, and the limits that stand in for missing ones, for `confine`.
+
+        Memory is counted by process then, by what each has reserved to write to.
+        """
+        limits = {"files": _FILES_OF_CONFINED}
+        if self.memory_bytes and not self._oom_file:
+            limits["memory_bytes"] = self.memory_bytes
+        if not self._pids_file:
+            limits["processes"] = self._rlimits.get(resource.RLIMIT_NPROC, self.processes)
+        return {"groups": [str(folder) for folder in self._folders], "limits": limits}
+
+    @property
+    def holds_memory(self) -> bool:
+        """Whether a group holds the memory of all its processes together."""
+        return self._oom_file is not None
+
+    def members(self) -> list[int]:
+        """Return the process ids of all that are in its groups."""
+        found: set[int] = set()
+        for folder in self._folders:
+            with contextlib.suppress(OSError, ValueError):
+                found.update(map(int, (folder / "cgroup.procs").read_text().split()))
+        return sorted(found)
 
     def oom_killed(self) -> bool:
         """Tell whether the kernel killed a process of the replica because of the limit."""
@@ -127,11 +164,11 @@ class Limits:
     def _limit_memory(self, name: str) -> None:
         folder = self._folder("memory", name)
         if (folder / "memory.max").exists():
-            self._oom_file = folder / "memory.events"
             _write(folder / "memory.max", str(self.memory_bytes))
+            self._oom_file = folder / "memory.events"
             return
-        self._oom_file = folder / "memory.oom_control"
         _write(folder / "memory.limit_in_bytes", str(self.memory_bytes))
+        self._oom_file = folder / "memory.oom_control"
         swap = folder / "memory.memsw.limit_in_bytes"
         if swap.exists():  # memory and swap together: a limit that swaps is none
             _write(swap, str(self.memory_bytes))

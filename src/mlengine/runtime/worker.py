@@ -7,6 +7,7 @@ It reads ``WORKER_DIR/spec.json``, loads the model, listens on a Unix socket and
 does everything: a model sees one call at a time, always from the same thread. It goes in turns:
 
     read what has come on all connections ─▶ as few calls of the model as it takes ─▶ send
+                                            ─▶ one call for the oldest explanation, if any waits
 
 SIGTERM ends it: no new connections, every request that has begun to arrive is answered, exit 0.
 """
@@ -20,6 +21,7 @@ import os
 import selectors
 import signal
 import socket
+import stat
 import sys
 import time
 import traceback
@@ -31,7 +33,8 @@ from mlengine.runtime import process
 from mlengine.runtime.answerer import DEFAULT_MAX_BATCH_SIZE, Answerer
 from mlengine.runtime.answers import Answer, error_answer
 from mlengine.runtime.callframe import CALL, MAX_WORDS_BYTES
-from mlengine.runtime.frames import PING, PREDICT, STATS, Frame, FrameReader, frame_head
+from mlengine.runtime.explain import Explanations, open_explanations
+from mlengine.runtime.frames import EXPLAIN, PING, PREDICT, STATS, Frame, FrameReader, frame_head
 from mlengine.runtime.opening import open_model
 from mlengine.runtime.prediction_error import PredictionError
 
@@ -57,15 +60,18 @@ def main(argv: list[str]) -> int:
     started_s = time.monotonic()
     try:
         opened = open_model(spec)
+        most = spec.get("max_answer_bytes") or _DEFAULT_MAX_ANSWER_BYTES
+        explanations = open_explanations(opened.model, spec, max_answer_bytes=most)
         answerer = Answerer(
             opened.model,
             shortcut=opened.shortcut,
             max_batch_size=spec.get("max_batch_size") or DEFAULT_MAX_BATCH_SIZE,
             deadline_s=spec.get("batch_deadline_ms", 0) / 1000,
-            max_answer_bytes=spec.get("max_answer_bytes") or _DEFAULT_MAX_ANSWER_BYTES,
+            max_answer_bytes=most,
         )
         server = Server(
             answerer,
+            explanations,
             Path(spec["socket"]),
             max_body_bytes=spec.get("max_body_bytes") or _DEFAULT_MAX_BODY_BYTES,
         )
@@ -86,8 +92,11 @@ def main(argv: list[str]) -> int:
 class Server:
     """The socket of one model."""
 
-    def __init__(self, answerer: Answerer, path: Path, *, max_body_bytes: int) -> None:
+    def __init__(
+        self, answerer: Answerer, explanations: Explanations, path: Path, *, max_body_bytes: int
+    ) -> None:
         self._answerer = answerer
+        self._explanations = explanations
         self._path = path
         self._max_body_bytes = max_body_bytes
         self._selector = selectors.DefaultSelector()
@@ -113,6 +122,8 @@ class Server:
 
     def _pause_s(self) -> float | None:
         """Return how long to wait for something to read."""
+        if self._explanations:
+            return 0.0
         if self._stop_by_s is not None:
             return 0.05
         return self._answerer.wait_s(now_s=time.monotonic())
@@ -121,12 +132,8 @@ class Server:
         """Answer what is due; what one call of the model answered is sent before the next."""
         now_s = time.monotonic() if self._stop_by_s is None else float("inf")
         for answers in self._answerer.answers(now_s=now_s):
-            touched = set()
-            for (connection, request_id), answer in answers:
-                connection.put(request_id, answer)
-                touched.add(connection)
-            for connection in touched:
-                connection.flush()
+            _hand_out(answers)
+        _hand_out(self._explanations.step(now_s=time.monotonic()))
 
     def _stop(self, _number: int, _frame: FrameType | None) -> None:
         if self._stop_by_s is None:
@@ -140,7 +147,8 @@ class Server:
             self._accept()
             self._selector.unregister(self._listener)
             self._listener.close()
-            self._path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # who made it removes it, if we may not
+                self._path.unlink()
         for connection in list(self._connections):
             connection.turn()
         self._answer_waiting()
@@ -178,11 +186,14 @@ class Server:
         return FrameReader(max_payload_bytes=self._max_body_bytes + MAX_WORDS_BYTES)
 
     def take(self, connection: _Connection, frame: Frame) -> None:
-        """Let a prediction wait; answer anything else."""
+        """Let a prediction or an explanation wait; answer anything else."""
         if frame.kind == PREDICT and frame.payload_bytes <= self._max_body_bytes:
             assert frame.payload is not None
             whose = (connection, frame.id)
             self._answerer.add(whose, frame.payload, now_s=time.monotonic())
+        elif frame.kind == EXPLAIN and frame.payload_bytes <= self._max_body_bytes:
+            assert frame.payload is not None
+            self._explanations.add((connection, frame.id), frame.payload, now_s=time.monotonic())
         else:
             connection.put(frame.id, self._answer(frame))
 
@@ -275,7 +286,38 @@ class _Connection:
             self._server.forget(self, self._events)
 
 
+def _hand_out(answers: list[tuple[tuple[_Connection, int], Answer]]) -> None:
+    touched = set()
+    for (connection, request_id), answer in answers:
+        connection.put(request_id, answer)
+        touched.add(connection)
+    for connection in touched:
+        connection.flush()
+
+
 def _listen(path: Path) -> socket.socket:
+    """Listen on the socket that is standard input, as an engine gives it; without one, make it."""
+    listener = _given(path) or _made(path)
+    listener.listen(512)
+    listener.setblocking(False)
+    return listener
+
+
+def _given(path: Path) -> socket.socket | None:
+    """Take the socket that was bound for a worker which may open none itself."""
+    if not stat.S_ISSOCK(os.fstat(0).st_mode):
+        return None
+    given = socket.socket(fileno=os.dup(0))
+    if given.family != socket.AF_UNIX or given.getsockname() != str(path):
+        given.close()
+        return None
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    os.close(null)
+    return given
+
+
+def _made(path: Path) -> socket.socket:
     path.unlink(missing_ok=True)
     listener = socket.socket(socket.AF_UNIX)
     before = os.umask(0o177)  # the socket must never exist with wider rights, not for a moment
@@ -283,8 +325,6 @@ def _listen(path: Path) -> socket.socket:
         listener.bind(str(path))
     finally:
         os.umask(before)
-    listener.listen(512)
-    listener.setblocking(False)
     return listener
 
 

@@ -36,6 +36,7 @@ from typing import Any, NoReturn
 
 # All that a supervisor needs is imported before the first fork, and in a replica it is gone.
 from mlengine.runtime import failpoints, gang, logfile, replica, sidecar, supervisor
+from mlengine.runtime.boot import LOADER
 from mlengine.runtime.concealment import conceal
 from mlengine.runtime.forkstart import ForkStart, close_descriptors
 from mlengine.runtime.interpreter import Interpreter
@@ -47,14 +48,7 @@ READY = b"ready"
 _MESSAGE_BYTES = 65536
 _PRELOADED = (gang, logfile, replica, sidecar, supervisor)
 
-# Loads this package from its folder without putting that folder on the path.
-_BOOT = """\
-import importlib.util, sys
-sys.path.pop(0)
-_spec = importlib.util.spec_from_file_location(
-    "mlengine", sys.argv[1] + "/__init__.py", submodule_search_locations=[sys.argv[1]])
-sys.modules["mlengine"] = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(sys.modules["mlengine"])
+_BOOT = f"""{LOADER}\
 from mlengine.runtime.zygote import main
 main(sys.argv[2])
 """
@@ -142,7 +136,7 @@ def _be_child(
         if "worker_dir" in order:
             from mlengine.runtime import workerstart
 
-            status = workerstart.run_worker(order, descriptors[0], claim, area, kept)
+            status = workerstart.run_worker(order, descriptors, claim, area, kept)
         else:
             claim.close()
             status = _supervise(order, descriptors, interpreter, area, kept)

@@ -42,6 +42,8 @@ _FIELD_OF = {
     "max_predict_bytes": "options.maxPredictBytes",
     "max_batch_size": "options.maxBatchSize",
     "batch_deadline_ms": "options.batchDeadlineMs",
+    "compile": "options.compile",
+    "memory_bytes": "options.memoryBytes",
     "image": "container.image",
     "predict_route": "routes.predict",
     "health_route": "routes.health",
@@ -70,8 +72,11 @@ _METHODS = {
 @click.option("--max-predict-bytes", type=click.IntRange(min=1), help="Longest request, to 1 GiB.")
 @click.option("--max-batch-size", type=click.IntRange(min=1),
               help="Most instances in a call that requests share; default 1024.")  # fmt: skip
+@click.option("--memory-bytes", type=click.IntRange(min=1), help="Most that a worker may hold.")
+@click.option("--network", is_flag=True, help="Let its code reach the internet.")
 @click.option("--batch-deadline-ms", type=click.IntRange(min=0),
               help="How long a request may wait for others; default 0.")  # fmt: skip
+@click.option("--compile", type=Choice("ONNX"), help="Answer from this form, if it is equal.")
 @click.option("--metric-targets", type=LABELS, multiple=True, help="cpu-usage=60,...")
 @click.option("--description", help="What it is.")
 @click.option("--labels", type=LABELS, multiple=True, help="Labels of the version.")
@@ -111,6 +116,7 @@ def _fields(given: dict[str, Any]) -> Fields:
             "Please specify --image."
         )
     flags = {path: given[name] for name, path in _FIELD_OF.items()}
+    flags["options.network"] = given["network"] or None
     flags["labels"] = merge(given["labels"])
     flags["packageUris"] = merge(given["package_uris"])
     flags["container.command"] = merge(given["command"])

@@ -74,6 +74,11 @@ class WorkerGroup:
         return self._links
 
     @property
+    def stuck(self) -> list[str]:
+        """Sockets of workers that took predictions and answer nobody any more."""
+        return [link.socket for link in self._links if link.is_stuck]
+
+    @property
     def draining(self) -> list[str]:
         """Sockets of workers that get no more predictions, but have some to answer."""
         return [link.socket for link in self._leaving]

@@ -115,6 +115,7 @@ class Switchboard:
                 "load": group.load,
                 "held": group.held,
                 "workers": len(group.links),
+                "stuck": group.stuck,
                 "last_use_time": group.last_use_s + offset_s,
                 **group.counts.as_stats(),
             }

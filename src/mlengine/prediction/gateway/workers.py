@@ -76,6 +76,8 @@ class WorkerLink(asyncio.Protocol):
         self._connecting: asyncio.Task[None] | None = None
         self._full = False
         self._retired = False
+        self._heard_s = 0.0  # when the worker answered somebody the last time
+        self.is_stuck = False  # it took one, and answered nobody for as long as one may take
         self.is_down = False  # the last that was seen of the worker: it hung up, or was not there
 
     @property
@@ -110,6 +112,7 @@ class WorkerLink(asyncio.Protocol):
             if since_s + self.timeout_s > now_s:
                 break
             del self._in_flight[request_id]
+            self.is_stuck = self._heard_s < since_s
             self._fail(prediction, _too_slow(self.version, self.timeout_s))
 
     def take_unsent(self) -> list[Prediction]:
@@ -144,7 +147,8 @@ class WorkerLink(asyncio.Protocol):
         self._close_if_done()
 
     def data_received(self, data: bytes) -> None:
-        now_s = time.monotonic()
+        self._heard_s = now_s = time.monotonic()
+        self.is_stuck = False
         for request_id, status, payload, _payload_bytes in self._reader.feed(data):
             entry = self._in_flight.pop(request_id, None)
             if entry is None:
@@ -171,7 +175,7 @@ class WorkerLink(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
-        self.is_down = True
+        self.is_down, self.is_stuck = True, False
         lost, self._in_flight = self._in_flight, {}
         if lost:
             _log.warning("worker of %s died with %d predictions", self.version, len(lost))

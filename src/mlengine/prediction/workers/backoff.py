@@ -1,14 +1,15 @@
-"""How long a worker that keeps dying stays down. Pure."""
+"""How long a worker that keeps dying stays down, and when it is said to loop. Pure."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
-__all__ = ["Deaths", "next_deaths", "restart_delay_s"]
+__all__ = ["Deaths", "is_healthy", "is_loop", "next_deaths", "restart_delay_s"]
 
 _FIRST_S = 0.5
 _LONGEST_S = 60.0
 _HEALTHY_S = 60.0
+_LOOP = 3
 
 
 class Deaths(NamedTuple):
@@ -34,3 +35,25 @@ def restart_delay_s(deaths: Deaths) -> float:
     if deaths.in_a_row <= 1:
         return 0.0
     return float(min(_FIRST_S * 2 ** min(deaths.in_a_row - 2, 16), _LONGEST_S))
+
+
+def is_healthy(*, now_s: float, up_since_s: float | None) -> bool:
+    """Tell whether a worker has lived for a minute; `up_since_s` is None while it is down."""
+    return up_since_s is not None and now_s - up_since_s >= _HEALTHY_S
+
+
+def is_loop(deaths: Deaths, *, now_s: float, up_since_s: float | None) -> bool:
+    """Tell whether a worker dies again and again: three times soon, and not healthy since.
+
+    Args:
+        deaths: What is counted of it.
+        now_s: The present moment.
+        up_since_s: When it was started that runs now; None while it is down.
+
+    Example:
+        >>> is_loop(Deaths(3, 9.0), now_s=10.0, up_since_s=9.5)
+        True
+        >>> is_loop(Deaths(3, 9.0), now_s=80.0, up_since_s=9.5)
+        False
+    """
+    return deaths.in_a_row >= _LOOP and not is_healthy(now_s=now_s, up_since_s=up_since_s)

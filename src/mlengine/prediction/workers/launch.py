@@ -5,14 +5,19 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import socket
 import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import msgspec
 
+from mlengine.prediction.workers.workerfolder import make_anew
+from mlengine.runtime import confine
+from mlengine.runtime.boot import boot_command
 from mlengine.runtime.processes import Process, boot_id, look, snapshot
 
 __all__ = [
@@ -57,17 +62,22 @@ class WorkerProcess(msgspec.Struct, frozen=True, kw_only=True):
 
 def worker_command(python: str, worker_dir: Path) -> Sequence[str]:
     """Return the command of a real worker."""
-    return [python, "-m", "mlengine.runtime.worker", str(worker_dir)]
+    return boot_command(python, "mlengine.runtime.worker", str(worker_dir))
 
 
-def worker_environment(*, threads: int = 1, gpus: Sequence[str] = ()) -> dict[str, str]:
+def worker_environment(
+    *, threads: int = 1, gpus: Sequence[str] = (), python: str = sys.executable
+) -> dict[str, str]:
     """Return the environment of a worker, but for its home folder: no secret of ours is in it.
 
     Args:
         threads: How many cores its libraries may use for one call.
         gpus: Ids of the GPUs that it may see.
+        python: Its interpreter; one with libraries of its own is not pointed to the engine's.
     """
     environment = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+    if python != sys.executable:
+        environment.pop("PYTHONPATH", None)
     for name in _THREADS:
         environment.setdefault(name, str(threads))
     environment |= {"PYTHONUNBUFFERED": "1", "PYTHONNOUSERSITE": "1", "TF_CPP_MIN_LOG_LEVEL": "1"}
@@ -77,59 +87,87 @@ def worker_environment(*, threads: int = 1, gpus: Sequence[str] = ()) -> dict[st
 
 
 def launch(
-    argv: Sequence[str], worker_dir: Path, *, log: Path, env: Mapping[str, str]
-) -> tuple[WorkerProcess, subprocess.Popen[bytes]]:
+    argv: Sequence[str], folder: Path, *, log: Path, env: Mapping[str, str],
+    listener: str, plan: Mapping[str, Any],
+) -> tuple[WorkerProcess, subprocess.Popen[bytes]]:  # fmt: skip
     """Start a worker that outlives us; note who it is.
 
-    It gets a session of its own, a home folder of its own and no open file of ours. Its output
+    It gets a session of its own, a folder of its own and no open file of ours. Its output
     goes to `log`; that of its predecessor is kept beside it.
+
+    Args:
+        argv: The worker's command; it is executed by a process that has confined itself.
+        folder: The worker's; its `own` is the one that it is told of.
+        listener: Path of the socket that it is given, bound, as its standard input.
+        plan: How it is confined.
 
     Raises:
         OSError: The process cannot be started.
     """
-    scratch = _make_ready(worker_dir)
-    with _open_log(log) as out:
+    variables = _make_ready(folder)
+    written = folder / "confinement.json"
+    write_whole(written, msgspec.json.encode(plan))
+    with _open_log(log) as out, _bound(listener) as given:
         child = subprocess.Popen(
-            list(argv), stdin=subprocess.DEVNULL, stdout=out, stderr=out, cwd=scratch,
-            env={**env, "HOME": str(scratch)}, start_new_session=True, umask=0o077,
+            confine.command(sys.executable, written, argv), cwd=variables["HOME"],
+            stdin=given.fileno(), stdout=out, stderr=out, env={**env, **variables},
+            start_new_session=True, umask=0o077,
         )  # fmt: skip
-    return _note(child.pid, worker_dir), child
+    return _note(child.pid, folder), child
 
 
-def launch_forked(claim: socket.socket, worker_dir: Path, *, log: Path) -> WorkerProcess | None:
+def launch_forked(
+    claim: socket.socket, folder: Path, *, log: Path, listener: str, plan: Mapping[str, Any]
+) -> WorkerProcess | None:
     """Let a zygote's fork be the worker, as `launch` would start it; None if the fork is gone.
 
     Raises:
         OSError: It took the order and does not say who it is.
     """
-    scratch = _make_ready(worker_dir)
-    order = {"worker_dir": str(worker_dir), "variables": {"HOME": str(scratch)}}
+    variables = _make_ready(folder)
+    order = {"worker_dir": str(folder / "own"), "variables": variables, "confinement": plan}
     claim.settimeout(_FORK_ANSWER_S)
-    with _open_log(log) as out:
+    with _open_log(log) as out, _bound(listener) as given:
         try:
-            socket.send_fds(claim, [json.dumps(order).encode("ascii")], [out.fileno()])
+            text = json.dumps(order).encode("ascii")
+            socket.send_fds(claim, [text], [out.fileno(), given.fileno()])
             said = claim.recv(64)
         except (BrokenPipeError, ConnectionResetError):
             return None
-    return _note(int(said), worker_dir) if said else None
+    return _note(int(said), folder) if said else None
 
 
-def read_process(worker_dir: Path) -> WorkerProcess | None:
+def read_process(folder: Path) -> WorkerProcess | None:
     """Return which process was started last for a worker folder."""
     try:
-        data = (worker_dir / _PROCESS_FILE).read_bytes()
+        data = (folder / _PROCESS_FILE).read_bytes()
         return msgspec.json.decode(data, type=WorkerProcess)
     except (OSError, msgspec.MsgspecError):
         return None
 
 
-def _make_ready(worker_dir: Path) -> Path:
-    """Remove what the worker before has left; return the folder that will be its home."""
-    for name in ("ready.json", "failed.json", _PROCESS_FILE):
-        (worker_dir / name).unlink(missing_ok=True)
-    scratch = worker_dir / "home"
-    scratch.mkdir(exist_ok=True, mode=0o700)
-    return scratch
+def _make_ready(folder: Path) -> dict[str, str]:
+    """Make the worker's own folder anew; return the variables that tell it where to write."""
+    (folder / _PROCESS_FILE).unlink(missing_ok=True)
+    own = folder / "own"
+    make_anew(own)
+    shutil.copyfile(folder / "spec.json", own / "spec.json")
+    scratch = own / "home"
+    scratch.mkdir(mode=0o700)
+    return {"HOME": str(scratch), "TMPDIR": str(scratch)}
+
+
+def _bound(path: str) -> socket.socket:
+    """Return a socket that is bound and does not listen yet: nobody is let in, nobody is lost."""
+    Path(path).unlink(missing_ok=True)
+    made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        os.fchmod(made.fileno(), 0o600)  # it must never exist with wider rights
+        made.bind(path)
+    except OSError:
+        made.close()
+        raise
+    return made
 
 
 def _open_log(log: Path) -> IO[bytes]:
@@ -139,21 +177,21 @@ def _open_log(log: Path) -> IO[bytes]:
     return open(log, "ab", opener=lambda path, flags: os.open(path, flags, 0o600))
 
 
-def _note(pid: int, worker_dir: Path) -> WorkerProcess:
+def _note(pid: int, folder: Path) -> WorkerProcess:
     with contextlib.suppress(OSError):
         Path(f"/proc/{pid}/oom_score_adj").write_text(str(_OOM_SCORE_ADJ))
     row = look(pid)
     process = WorkerProcess(pid=pid, started=row.started if row else 0, boot=boot_id())
-    write_whole(worker_dir / _PROCESS_FILE, msgspec.json.encode(process))
+    write_whole(folder / _PROCESS_FILE, msgspec.json.encode(process))
     return process
 
 
-def find_strays(worker_dir: Path, *, known: WorkerProcess | None) -> list[Process]:
+def find_strays(folder: Path, *, known: WorkerProcess | None) -> list[Process]:
     """Return live processes that serve a worker folder but were never noted.
 
     An engine that is killed between the start and the note leaves one.
     """
-    wanted = os.fsencode(worker_dir)
+    wanted = os.fsencode(folder / "own")
     found = []
     for pid, row in snapshot().items():
         if row.alive and not (known and pid == known.pid and row.started == known.started):

@@ -1,9 +1,15 @@
 """The workers of an engine: started, watched, restarted, stopped; adopted after a restart.
 
-    run/workers/<id>/  spec.json     what the worker serves (it reads this)
+    run/workers/<id>/  spec.json     what the worker serves
                        process.json  who it is: pid, start time, boot
-                       ready.json    it has loaded the model and listens
-                       failed.json   why it could not
+                       own/          all that it may write to, made anew for each start
+                           spec.json    what it reads of the above
+                           ready.json   it has loaded the model and listens
+                           failed.json  why it could not
+                           home/        its scratch
+
+A worker runs what somebody else wrote: `confinement` says what it may reach. What it takes more of
+than it may (memory where no control group holds it, disk, time for an answer), it is ended for.
 
 The id is the version's uid and a number, see `fleet`; here it is called `uid` all the same.
 
@@ -16,7 +22,6 @@ from __future__ import annotations
 import contextlib
 import enum
 import logging
-import shutil
 import signal
 import sys
 import threading
@@ -31,7 +36,14 @@ import msgspec
 from mlengine.core.errors import FailedPrecondition, NotFound
 from mlengine.prediction import call
 from mlengine.prediction.sockets import socket_dir
-from mlengine.prediction.workers.backoff import Deaths, next_deaths, restart_delay_s
+from mlengine.prediction.workers.backoff import (
+    Deaths,
+    is_healthy,
+    is_loop,
+    next_deaths,
+    restart_delay_s,
+)
+from mlengine.prediction.workers.confinement import plan_of
 from mlengine.prediction.workers.deathwatch import DeathWatch
 from mlengine.prediction.workers.launch import (
     find_strays,
@@ -42,8 +54,9 @@ from mlengine.prediction.workers.launch import (
     worker_environment,
     write_whole,
 )
-from mlengine.prediction.workers.record import Worker, WorkerSpec, why_it_ended
+from mlengine.prediction.workers.record import Worker, WorkerSpec, out_of_memory, why_it_ended
 from mlengine.prediction.workers.warmth import WarmWorkers
+from mlengine.prediction.workers.workerfolder import held_bytes, remove, trim
 from mlengine.runtime.processes import send
 
 __all__ = ["WorkerHealth", "WorkerInfo", "WorkerPool", "WorkerSpec"]
@@ -53,6 +66,8 @@ _log = logging.getLogger(__name__)
 _POLL_S = 0.005
 _UNREADY_S = 10.0  # a model that would not load is tried again after this
 _GRACE_S = 12.0  # a worker lets go of its last answers for 10 s
+_MOST_LOG_BYTES = 64 << 20
+_MOST_SCRATCH_BYTES = 2 << 30
 
 
 class WorkerHealth(enum.Enum):
@@ -94,6 +109,7 @@ class WorkerPool:
         command: Callable[[str, Path], Sequence[str]] = worker_command,
         warm: WarmWorkers | None = None,
     ) -> None:
+        self._home = home
         self._folder = home / "run" / "workers"
         self._logs = home / "logs"
         self._sockets = socket_dir(home / "run")
@@ -109,7 +125,7 @@ class WorkerPool:
         self, version_name: str, uid: str, artifact: Path, framework: str = "",
         python: Path | str | None = None, *, artifact_uri: str = "", max_body_bytes: int = 0,
         threads: int = 1, gpus: Sequence[str] = (), max_batch_size: int = 0,
-        batch_deadline_ms: int = 0,
+        batch_deadline_ms: int = 0, **code: Any,
     ) -> None:  # fmt: skip
         """Start the worker of a version, unless it runs already; does not wait for it.
 
@@ -125,6 +141,7 @@ class WorkerPool:
             gpus: Ids of the GPUs that it may see.
             max_batch_size: Most instances in a call that requests share; 0 is the worker's own.
             batch_deadline_ms: How long a request may wait for others to share its call.
+            code: Fields of the `WorkerSpec` that say which code of the user's it runs.
 
         Raises:
             OSError: The process cannot be started.
@@ -134,7 +151,7 @@ class WorkerPool:
             version_name=version_name, max_body_bytes=max_body_bytes or self._max_body_bytes,
             artifact_uri=artifact_uri, python=str(python or self._python), uid=uid,
             threads=threads, gpus=list(gpus), max_batch_size=max_batch_size,
-            batch_deadline_ms=batch_deadline_ms,
+            batch_deadline_ms=batch_deadline_ms, **code,
         )  # fmt: skip
         with self._claim(spec) as claim, self._lock:
             worker = self._workers.get(uid)
@@ -232,7 +249,9 @@ class WorkerPool:
             worker = self._workers.pop(uid, None)
         if worker is not None:
             self._end(worker, grace_s=grace_s)
-        shutil.rmtree(self._folder / uid, ignore_errors=True)
+            worker.kill()  # what it left behind
+            worker.limits.close()
+        remove(self._folder / uid)
         with contextlib.suppress(OSError):
             Path(self.socket(uid)).unlink()
 
@@ -254,7 +273,8 @@ class WorkerPool:
                 worker = Worker(spec, path.parent, self._logs / f"worker-{uid}.log")
                 worker.process = read_process(path.parent)
                 worker.counted = False
-                worker.was_ready = (path.parent / "ready.json").exists()
+                worker.was_ready = worker.file("ready.json") is not None
+                worker.make_groups()  # those that it is in
                 for stray in find_strays(path.parent, known=worker.process):
                     send(stray, signal.SIGKILL)
                 self._workers[uid] = worker
@@ -273,15 +293,16 @@ class WorkerPool:
             now_s = time.monotonic()
             for uid, worker in self._workers.items():
                 if worker.is_alive():
-                    worker.was_ready = worker.was_ready or (worker.folder / "ready.json").exists()
+                    worker.was_ready = worker.was_ready or worker.file("ready.json") is not None
+                    self._hold_to_its_share(worker)
                     continue
                 if not worker.counted:
                     worker.deaths = next_deaths(
                         worker.deaths, now_s=now_s, started_s=worker.started_s
                     )
                     worker.counted = True
-                    _log.warning("worker of %s: %s", worker.spec.version_name,
-                                 why_it_ended(worker))  # fmt: skip
+                    worker.last_end = why_it_ended(worker)
+                    _log.warning("worker of %s: %s", worker.spec.version_name, worker.last_end)
                 delay_s = restart_delay_s(worker.deaths)
                 if not worker.was_ready:
                     delay_s = max(delay_s, _UNREADY_S)  # `wait_ready` must see why it ended
@@ -294,6 +315,33 @@ class WorkerPool:
                         continue
                     restarted.append(uid)
         return restarted
+
+    def give_up(self, socket: str, offence: str) -> None:
+        """End a worker that is of no use any more; it is started again."""
+        with self._lock:
+            for uid, worker in self._workers.items():
+                if self.socket(uid) == socket and worker.is_alive():
+                    self._punish(worker, offence)
+
+    def loops(self) -> dict[str, str]:
+        """Return the workers that die again and again, and how they ended the last time."""
+        now_s = time.monotonic()
+        with self._lock:
+            return {
+                uid: worker.last_end
+                for uid, worker in self._workers.items()
+                if is_loop(worker.deaths, now_s=now_s, up_since_s=_up_since_s(worker))
+            }
+
+    def healthy(self) -> set[str]:
+        """Return the workers that run, and have for so long that earlier deaths do not count."""
+        now_s = time.monotonic()
+        with self._lock:
+            return {
+                uid
+                for uid, worker in self._workers.items()
+                if is_healthy(now_s=now_s, up_since_s=_up_since_s(worker))
+            }
 
     def start_watching(self) -> None:
         """Call `tick` from a thread as soon as a worker dies, until `close`."""
@@ -317,8 +365,11 @@ class WorkerPool:
         """Have a fork that waits to be the worker, if there can be one."""
         claim = None
         if self._warm is not None and not spec.gpus:
-            env = worker_environment(threads=spec.threads)
-            claim = self._warm.claim(Path(spec.artifact), spec.framework, spec.python, env)
+            env = worker_environment(threads=spec.threads, python=spec.python)
+            modules = spec.modules if spec.prediction_class else None
+            claim = self._warm.claim(
+                Path(spec.artifact), spec.framework, spec.python, env, modules=modules
+            )
         try:
             yield claim
         finally:
@@ -328,16 +379,42 @@ class WorkerPool:
     def _launch(self, worker: Worker, claim: Socket | None = None) -> None:
         """Start a worker; cold without a claim, as each that died: forking may be what kills."""
         spec = worker.spec
+        worker.kill()  # what the one before it left behind
+        worker.limits.close()
         worker.child = None
         worker.process = None
+        worker.offence = ""
+        worker.make_groups()
+        plan = plan_of(
+            artifact=spec.artifact, python=spec.python, own=worker.own, home=self._home,
+            limits=worker.limits, network=spec.network, gpus=bool(spec.gpus),
+        )  # fmt: skip
         if claim is not None:
-            worker.process = launch_forked(claim, worker.folder, log=worker.log)
+            worker.process = launch_forked(
+                claim, worker.folder, log=worker.log, listener=spec.socket, plan=plan
+            )
         if worker.process is None:
-            argv = self._command(spec.python, worker.folder)
-            env = worker_environment(threads=spec.threads, gpus=spec.gpus)
-            worker.process, worker.child = launch(argv, worker.folder, log=worker.log, env=env)
+            argv = self._command(spec.python, worker.own)
+            env = worker_environment(threads=spec.threads, gpus=spec.gpus, python=spec.python)
+            worker.process, worker.child = launch(
+                argv, worker.folder, log=worker.log, env=env, listener=spec.socket, plan=plan
+            )
         worker.started_s = time.monotonic()
         worker.counted = False
+
+    def _hold_to_its_share(self, worker: Worker) -> None:
+        """End a worker that takes more than it may; cut its log."""
+        trim(worker.log, _MOST_LOG_BYTES)
+        most = worker.spec.memory_bytes
+        if held_bytes(worker.own, _MOST_SCRATCH_BYTES) > _MOST_SCRATCH_BYTES:
+            most_gib = _MOST_SCRATCH_BYTES >> 30
+            self._punish(worker, f"it filled its folder: over {most_gib} GiB, or too many files.")
+        elif most and not worker.limits.holds_memory and worker.held_bytes() > most:
+            self._punish(worker, out_of_memory(worker))
+
+    def _punish(self, worker: Worker, offence: str) -> None:
+        worker.offence = offence
+        worker.kill()
 
     def _end(self, worker: Worker, *, grace_s: float) -> None:
         row = worker.process.look() if worker.process else None
@@ -356,7 +433,11 @@ class WorkerPool:
             self._watch.wake()
 
 
+def _up_since_s(worker: Worker) -> float | None:
+    return worker.started_s if worker.is_alive() else None
+
+
 def _load_failure(problem: str) -> FailedPrecondition:
-    if "Failed to load model" not in problem:
+    if "(Error code:" not in problem:
         problem = f"Failed to load model: {problem} (Error code: 0)"
     return FailedPrecondition(problem)

@@ -3,26 +3,35 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from mlengine.prediction.workers.backoff import Deaths
+from mlengine.prediction.workers.confinement import group_tag, limits_of
 from mlengine.prediction.workers.launch import WorkerProcess, last_lines
+from mlengine.prediction.workers.workerfolder import read_plain
+from mlengine.runtime.processes import Process, descendants, freeze_and_kill, look, snapshot
 
-__all__ = ["Worker", "WorkerSpec", "why_it_ended"]
+__all__ = ["Worker", "WorkerSpec", "out_of_memory", "why_it_ended"]
 
 _LOG_LINES = 5
+_MOST_SAID = 4000
+_REAPED_S = 5.0
+_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
 class WorkerSpec(msgspec.Struct, frozen=True, kw_only=True):
     """What a worker serves, as its ``spec.json`` says it.
 
-    `artifact_uri` is only shown, in errors; what follows it is for the pool. Without a
-    `max_batch_size` the worker has its own.
+    `artifact_uri` and `package_uris` are only shown, in errors; what follows them is for the pool.
+    Without a `max_batch_size` the worker has its own. `version_request` is what user code finds in
+    its environment, `notes` are for the version's log, `modules` what a routine imports ahead.
     """
 
     artifact: str
@@ -33,25 +42,39 @@ class WorkerSpec(msgspec.Struct, frozen=True, kw_only=True):
     max_batch_size: int = 0
     batch_deadline_ms: int = 0
     artifact_uri: str = ""
+    prediction_class: str = ""
+    package_uris: Sequence[str] = ()
+    version_request: str = ""
+    notes: Sequence[str] = ()
+    modules: Sequence[str] = ()
     python: str = ""
     uid: str = ""
     threads: int = 1
     gpus: list[str] = []
+    memory_bytes: int = 0
+    network: bool = False
 
 
 class Worker:
-    """One worker; `pool` says what becomes of it."""
+    """One worker; `pool` says what becomes of it.
+
+    Its folder is the engine's; it has `own` in it for itself.
+    """
 
     def __init__(self, spec: WorkerSpec, folder: Path, log: Path) -> None:
         self.spec = spec
         self.folder = folder
+        self.own = folder / "own"
         self.log = log
+        self.limits = limits_of(memory_bytes=spec.memory_bytes)
         self.process: WorkerProcess | None = None
         self.child: subprocess.Popen[bytes] | None = None
         self.started_s = 0.0
         self.deaths = Deaths()
         self.counted = True  # whether the last death was counted
         self.was_ready = False
+        self.offence = ""  # for what the engine ended it
+        self.last_end = ""  # how it ended the last time
 
     def is_alive(self) -> bool:
         """Tell whether its process lives."""
@@ -60,25 +83,84 @@ class Worker:
         return self.process is not None and self.process.look() is not None
 
     def file(self, name: str) -> dict[str, Any] | None:
-        """Read one of its files; None when it is not there, or not whole."""
+        """Read one of the files that it wrote; None when it is not there, or not whole."""
+        data = read_plain(self.own / name)
         try:
-            found: dict[str, Any] = msgspec.json.decode((self.folder / name).read_bytes())
-        except (OSError, msgspec.MsgspecError):
+            found = msgspec.json.decode(data) if data is not None else None
+        except msgspec.MsgspecError:
             return None
-        return found
+        return found if isinstance(found, dict) else None
+
+    def make_groups(self) -> None:
+        """Have control groups for it, as far as this machine makes any."""
+        self.limits.make(group_tag(self.folder), self.spec.uid)
+
+    def members(self) -> list[Process]:
+        """Return all of its processes: those of its groups, or else of its session."""
+        if found := self.limits.members():
+            return [row for row in map(look, found) if row is not None and row.alive]
+        if self.process is None:
+            return []
+        pid, rows = self.process.pid, snapshot()
+        if (leader := rows.get(pid)) is not None and leader.started != self.process.started:
+            return []  # the pid is somebody else's by now
+        mine = {r.pid for r in rows.values() if r.session == pid and r.alive}
+        return [rows[p] for p in mine] + [
+            row for row in descendants(mine, rows) if row.pid not in mine
+        ]
+
+    def kill(self) -> None:
+        """End all of its processes at once, also what they fork meanwhile."""
+        freeze_and_kill(self.members)
+
+    def held_bytes(self) -> int:
+        """Return how much memory its processes show, counted one by one."""
+        total = 0
+        for row in self.members():
+            with contextlib.suppress(OSError, ValueError, IndexError):
+                pages = Path(f"/proc/{row.pid}/statm").read_text("ascii").split()
+                total += (int(pages[1]) - int(pages[2])) * _PAGE_BYTES  # not what it shares
+        return total
 
 
 def why_it_ended(worker: Worker) -> str:
-    """Say in the worker's own words, or the kernel's, why its process ended."""
+    """Say in the engine's words, its own, or the kernel's, why its process ended."""
+    if worker.offence:
+        return f"{worker.offence}{_said(worker)}"
+    if worker.limits.oom_killed():
+        return f"{out_of_memory(worker)}{_said(worker)}"
     failed = worker.file("failed.json")
     if failed is not None:
-        return str(failed.get("message") or "it gave no reason")
-    lines = last_lines(worker.log, _LOG_LINES)
-    said = " Its last lines: " + " | ".join(lines) if lines else ""
-    status = worker.child.returncode if worker.child is not None else None
-    if status is None:
-        return f"its process is gone.{said}"
-    if status < 0:
+        return str(failed.get("message") or "it gave no reason")[:_MOST_SAID]
+    end = "its process is gone."
+    status = _exit_status(worker)
+    if status is not None and status < 0:
         with contextlib.suppress(ValueError):
-            return f"its process was ended by {signal.Signals(-status).name}.{said}"
-    return f"its process exited with status {status}.{said}"
+            end = f"its process was ended by {signal.Signals(-status).name}."
+    elif status is not None:
+        end = f"its process exited with status {status}."
+    if worker.limits.processes_refused():
+        end += f" It was refused more than {worker.limits.processes} processes and threads."
+    return f"{end}{_said(worker)}"
+
+
+def _exit_status(worker: Worker) -> int | None:
+    if worker.child is None:
+        return None  # it was forked, or is an engine's before us
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        return worker.child.wait(_REAPED_S)  # it is dead: this only asks how
+    return None
+
+
+def out_of_memory(worker: Worker) -> str:
+    """Say that a worker took more memory than it may have."""
+    most = worker.spec.memory_bytes / (1 << 30)
+    return (
+        f"Model requires more memory than allowed: its worker may hold {most:.1f} GiB. "
+        "Set options.memoryBytes of the version, or try to decrease the model size."
+    )
+
+
+def _said(worker: Worker) -> str:
+    lines = last_lines(worker.log, _LOG_LINES)
+    return " Its last lines: " + " | ".join(lines)[:_MOST_SAID] if lines else ""

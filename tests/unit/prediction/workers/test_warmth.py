@@ -63,8 +63,8 @@ def test_a_forked_worker_is_like_one_that_was_started(world: World) -> None:
     process = psutil.Process(info.pid)
     assert world.answer(info) == pytest.approx([6.0])
     assert process.ppid() == zygote
-    folder = world.home / "run" / "workers" / "u-0"
-    assert [row.pid for row in find_strays(folder, known=None)] == [info.pid]
+    folder = world.home / "run" / "workers" / "u-0" / "own"
+    assert [row.pid for row in find_strays(folder.parent, known=None)] == [info.pid]
     assert process.cwd() == str(folder / "home")
     assert Path(f"/proc/{info.pid}/oom_score_adj").read_text().strip() == "500"
     assert "secret" not in process.environ().values()
