@@ -116,11 +116,6 @@ def test_models_versions_and_predict(engine: LiveEngine, ml: Any, iris_model: by
         models.get(name=model).execute()
 
 
-def test_what_is_not_built_says_so(ml: Any) -> None:
-    with pytest.raises(Exception, match=r"501"):
-        ml.models().getIamPolicy(resource=f"{PARENT}/models/iris").execute()
-
-
 _PROGRAM = re.compile(r"^```(?:python)?\n# (\S+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
