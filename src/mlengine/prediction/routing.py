@@ -15,10 +15,12 @@ from mlengine.core.names import model_name, version_name
 __all__ = [
     "Grant",
     "Limits",
+    "Logging",
     "PredictTarget",
     "Route",
     "Snapshot",
     "Traffic",
+    "asks_explanation",
     "body_limit",
     "decode_snapshot",
     "encode_snapshot",
@@ -31,6 +33,7 @@ __all__ = [
 _SERVING_STATES = frozenset({"READY", "UPDATING"})
 _ID = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,127}", re.ASCII)
 _PROJECT = re.compile(r"[a-z0-9][a-z0-9-]{0,62}", re.ASCII)
+_VERBS = ("predict", "explain")
 
 
 class Route(msgspec.Struct, frozen=True):
@@ -41,12 +44,16 @@ class Route(msgspec.Struct, frozen=True):
         sockets: One Unix socket for each of its workers.
         wakes: Whether a version without workers gets one when it is asked.
         max_body_bytes: Longest body of a prediction; 0 is the limit of all.
+        log_table: ``PROJECT.DATASET.TABLE`` that keeps its predictions; empty: none.
+        log_share: The share of them that is kept.
     """
 
     state: str
     sockets: list[str] = []
     wakes: bool = False
     max_body_bytes: int = 0
+    log_table: str = ""
+    log_share: float = 0.0
 
 
 class Traffic(msgspec.Struct, frozen=True, kw_only=True):
@@ -127,6 +134,22 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     max_connections: int = 0
 
 
+class Logging(msgspec.Struct, frozen=True, kw_only=True):
+    """Where predictions leave what is kept of them.
+
+    Attributes:
+        tables: Folder of the tables; empty: nothing is kept.
+        access: Folder of the access logs.
+        part_bytes: A file of rows that has so many is closed, and another begun.
+        part_s: So is one that is so old.
+    """
+
+    tables: str = ""
+    access: str = ""
+    part_bytes: int = 64 << 20
+    part_s: float = 3600.0
+
+
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that the gateway decides by.
 
@@ -145,6 +168,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
         versions: Full version name → route.
         models: Full model name → full name of its default version, or empty.
         traffic: Full model name → how its predictions are shared, where not all go to the default.
+        access_logs: Full names of the models that write a line for each prediction.
     """
 
     generation: int = 0
@@ -158,6 +182,8 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     versions: dict[str, Route] = {}
     models: dict[str, str] = {}
     traffic: dict[str, Traffic] = {}
+    access_logs: list[str] = []
+    logging: Logging = msgspec.field(default_factory=Logging)
     limits: Limits = msgspec.field(default_factory=Limits)
 
 
@@ -197,7 +223,10 @@ def read_snapshot(path: Path) -> Snapshot:
 
 
 def parse_predict_path(raw_path: bytes) -> PredictTarget | None:
-    """Tell which model or version a URL path predicts with; None when it is not such a path.
+    """Tell which model or version a URL path asks; None when it asks for no prediction.
+
+    To explain one is to predict, as far as it matters whose it is and who may: see
+    `asks_explanation`.
 
     Cut at ``/`` first and decoded once after, so that an encoded slash never makes a segment.
     Whatever is not exactly such a path is left to the engine's router.
@@ -211,7 +240,7 @@ def parse_predict_path(raw_path: bytes) -> PredictTarget | None:
         return None
     texts = [unquote_to_bytes(part).decode("ascii", "replace") for part in parts]
     last, colon, verb = texts[-1].rpartition(":")
-    if not colon or verb != "predict" or texts[1] != "projects" or texts[3] != "models":
+    if not colon or verb not in _VERBS or texts[1] != "projects" or texts[3] != "models":
         return None
     texts[-1] = last
     ids = texts[4::2]
@@ -222,6 +251,11 @@ def parse_predict_path(raw_path: bytes) -> PredictTarget | None:
     if texts[5] != "versions":
         return None
     return PredictTarget(model_name(texts[2], ids[0]), version_name(texts[2], ids[0], ids[1]))
+
+
+def asks_explanation(raw_path: bytes) -> bool:
+    """Tell whether a path that `parse_predict_path` knows wants its prediction explained."""
+    return unquote_to_bytes(raw_path).endswith(b":explain")
 
 
 def body_limit(target: PredictTarget, snapshot: Snapshot) -> int:

@@ -65,6 +65,11 @@ class Dialogue(Inquiry):
         super().__init__(connection, target, headers, body, keep=keep, grant=grant)
 
     @property
+    def is_logged(self) -> bool:
+        """Whether it is a prediction: to ask for a model's signature is none."""
+        return self.asked.operation != "metadata"
+
+    @property
     def body(self) -> bytes:
         if not self.version:
             return self._raw
@@ -82,12 +87,17 @@ class Dialogue(Inquiry):
     def answered(self, status: int, payload: bytes) -> None:
         """The worker's words and its body, as it is."""
         reply = reply_of(self.asked, status, payload, self.version)
+        log = self.connection.server.logs.found.get(self.version)
+        keeps = log is not None and self.is_logged and self.is_chosen(log)
         self.connection.answer(
             self, status, reply.body, lines=self.head_lines + reply.lines, head=reply.head
         )
+        if log is not None:
+            self.leave(log, status, self._raw, reply.body, keeps=keeps)
 
     def failed(self, error: EngineError) -> None:
         """There will be no answer of a worker."""
+        self.leave_failed(error, len(self._raw))
         refuse(
             self.connection, self, self.asked, error, version=self.version, lines=self.head_lines
         )

@@ -20,7 +20,7 @@ import grpc
 from mlengine.core.access import check_origin
 from mlengine.core.errors import EngineError, FailedPrecondition, InvalidArgument
 from mlengine.prediction.gateway.dialects import Asked, answer_here, judge_path, target_of
-from mlengine.prediction.gateway.dialogue import Dialogue
+from mlengine.prediction.gateway.dialogue import Dialogue, reply_of
 from mlengine.prediction.gateway.grpcmessages import METHODS, SERVICE, message
 from mlengine.prediction.gateway.grpctensors import is_typed, read_answer, rest_body
 from mlengine.prediction.gateway.guard import check_covered
@@ -218,10 +218,16 @@ class _GrpcCall(Dialogue):
         )  # fmt: skip
 
     def answered(self, status: int, payload: bytes) -> None:
+        log = self.server.logs.found.get(self.version)
+        keeps = log is not None and self.is_logged and self.is_chosen(log)
         if not self.answer.done():
             self.answer.set_result((status, payload))
+        if log is not None:
+            reply = reply_of(self.asked, status, payload, self.version)
+            self.leave(log, status, self._raw, reply.body, keeps=keeps)
 
     def failed(self, error: EngineError) -> None:
+        self.leave_failed(error, len(self._raw))
         if not self.answer.done():
             self.answer.set_exception(error)
 

@@ -6,10 +6,11 @@ import msgspec
 
 from mlengine.prediction.gateway.doors import Doors
 
-__all__ = ["CONTROL_SOCKET", "GATEWAY_FILE", "ROUTING_FILE", "GatewayInfo"]
+__all__ = ["CONTROL_SOCKET", "GATEWAY_FILE", "QUOTA_FILE", "ROUTING_FILE", "GatewayInfo"]
 
 CONTROL_SOCKET = "gateway.sock"
 GATEWAY_FILE = "gateway.json"
+QUOTA_FILE = "quota.json"
 ROUTING_FILE = "routing.json"
 
 

@@ -9,6 +9,7 @@ from mlengine.runtime.frames import PREDICT
 
 if TYPE_CHECKING:
     from mlengine.prediction.gateway.http1 import CallerConnection
+    from mlengine.prediction.gateway.requestlog import VersionLog
     from mlengine.prediction.routing import Grant, PredictTarget
 
 __all__ = ["Inquiry"]
@@ -29,8 +30,8 @@ class Inquiry:
     """
 
     __slots__ = (
-        "body", "connection", "gone", "grant", "headers", "keep", "lines", "prediction_id",
-        "target", "version",
+        "begun_s", "body", "connection", "gone", "grant", "headers", "keep", "lines",
+        "prediction_id", "target", "version",
     )  # fmt: skip
 
     kind = PREDICT
@@ -51,10 +52,13 @@ class Inquiry:
         self.version = ""
         self.lines = b""  # of the answer's head: what is left of a quota
         self.prediction_id = ""
+        self.begun_s = 0.0
 
     def enter(self) -> None:
         """Count it against its key's quota, then send it."""
         server = self.connection.server
+        if server.logs.found:
+            self.begun_s = server.now_s()
         if self.grant is not None:
             try:
                 self.lines = server.quotas.take(self.grant)
@@ -91,15 +95,51 @@ class Inquiry:
 
     def answered(self, status: int, payload: bytes) -> None:
         """The worker's answer, as it is."""
+        log = self.connection.server.logs.found.get(self.version)
+        keeps = log is not None and self.is_chosen(log)
         self.connection.answer(self, status, payload, version=self.version, lines=self.head_lines)
+        if log is not None:
+            self.leave(log, status, self.body, payload, keeps=keeps)
 
     def failed(self, error: EngineError) -> None:
         """There will be no answer of a worker. The request itself was sound."""
+        self.leave_failed(error, len(self.body))
         self.connection.answer_error(self, error, version=self.version, lines=self.head_lines)
 
     def unsent(self) -> None:
         """No worker saw this before its version was taken away: route it anew."""
         self.send()
+
+    # --- what stays behind ---
+
+    def is_chosen(self, log: VersionLog) -> bool:
+        """Draw whether this becomes a row of a table; if so, it has a name from now on."""
+        chosen = log.chooses()
+        if chosen and not self.prediction_id:
+            self.prediction_id = log.new_id()
+        return chosen
+
+    def leave(
+        self, log: VersionLog, status: int, body: bytes, answer: bytes | memoryview, *, keeps: bool
+    ) -> None:
+        """Leave behind what the version's log asks for; the answer is out already."""
+        if keeps:
+            log.keep(self.prediction_id, body, answer if status == 200 else None)
+        if log.access:
+            self.leave_visit(log, status, len(body), len(answer))
+
+    def leave_visit(self, log: VersionLog, status: int, sent: int, answered: int) -> None:
+        """Leave a line in the access log."""
+        log.visit(
+            status, self.connection.server.now_s() - self.begun_s, sent=sent, answered=answered,
+            key=self.grant.key if self.grant is not None else "", prediction_id=self.prediction_id,
+        )  # fmt: skip
+
+    def leave_failed(self, error: EngineError, sent: int) -> None:
+        """Leave a line in the access log of a version that gave no answer."""
+        log = self.connection.server.logs.found.get(self.version)
+        if log is not None and log.access:
+            self.leave_visit(log, error.http_status, sent, 0)
 
     # --- what a connection asks of those who wait ---
 

@@ -21,6 +21,7 @@ _Sample = tuple[str, Mapping[str, object], float]
 def render(
     gateway: Mapping[str, float], refused: Mapping[int, int],
     versions: Mapping[str, Mapping[str, Any]], workers: Mapping[tuple[str, str], Mapping[str, Any]],
+    *, quotas: Mapping[str, int],
 ) -> str:  # fmt: skip
     """Write everything down.
 
@@ -29,6 +30,7 @@ def render(
         refused: HTTP status → requests that were answered by the gateway without a version.
         versions: What `Switchboard.stats` says.
         workers: Version and worker → what it says of itself.
+        quotas: Key → predictions that its quota refused.
     """
     lines: list[str] = []
     for name, value in gateway.items():
@@ -38,12 +40,18 @@ def render(
         "mlengine_gateway_refused_total", "counter",
         [("", {"code": code}, count) for code, count in refused.items()],
     )  # fmt: skip
+    refusals = [("", {"key": key}, float(count)) for key, count in quotas.items()]
+    lines += _family("mlengine_quota_refused_total", "counter", refusals)
     lines += _family("mlengine_predictions_total", "counter", _statuses(versions))
     lines += _family("mlengine_prediction_seconds", "histogram", _latencies(versions))
     for key, name in (("load", "mlengine_predictions_in_flight"),
                       ("held", "mlengine_predictions_held")):  # fmt: skip
         samples = [("", {"version": version}, of[key]) for version, of in versions.items()]
         lines += _family(name, "gauge", samples)
+    for key, name in (("logged", "mlengine_request_log_rows_total"),
+                      ("log_dropped", "mlengine_request_log_dropped_total")):  # fmt: skip
+        samples = [("", {"version": v}, of[key]) for v, of in versions.items() if key in of]
+        lines += _family(name, "counter", samples)
     lines += _family("mlengine_worker_batch_requests", "histogram", _batches(workers))
     waiting = [("", _worker(*who), float(said["waiting"])) for who, said in workers.items()]
     lines += _family("mlengine_worker_waiting", "gauge", waiting)

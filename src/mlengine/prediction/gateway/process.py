@@ -83,7 +83,7 @@ async def _serve(run_dir: Path, host: str, port: int, doors: Doors) -> None:
     loop = asyncio.get_running_loop()
     snapshot = read_snapshot(run_dir / ROUTING_FILE)
     _check_exposure(host, snapshot)
-    server = Server(snapshot, loop=loop)
+    server = Server(snapshot, loop=loop, run_dir=run_dir)
     listening = _listen(host, port)
     bound_port = listening.getsockname()[1]
     tls = doors.tls()
@@ -113,6 +113,7 @@ async def _serve(run_dir: Path, host: str, port: int, doors: Doors) -> None:
         await server.drain(_DRAIN_S)
     ticks.cancel()
     back.close()
+    server.close()
     _withdraw(run_dir, control_path)
     _log.info("stopped")
 
@@ -168,7 +169,7 @@ class _Control:
                 "ok": True,
                 "generation": self._server.switchboard.snapshot.generation,
                 "connections": self._server.open_connections,
-                "versions": self._server.switchboard.stats(),
+                "versions": self._server.stats(),
                 "draining": self._server.switchboard.draining(),
             }
         if command.subscribe:

@@ -29,6 +29,7 @@ from mlengine.prediction.routing import Grant
 __all__ = ["Bucket", "QuotaExceeded", "Quotas"]
 
 _DAY_S = 86_400
+_LINES = b"x-ratelimit-limit: %d\r\nx-ratelimit-remaining: %d\r\nx-ratelimit-reset: %d\r\n"
 _FULL = 1.0 - 1e-9  # what rounding makes of 1
 
 
@@ -74,10 +75,12 @@ class Bucket:
 
     def take(self, now_s: float) -> bool:
         """Take one; False if there is none."""
-        self.fill(now_s)
+        if now_s > self.at_s:  # as `fill`, without its call
+            self.held = min(self.size, self.held + (now_s - self.at_s) * self.rate)
+            self.at_s = now_s
         if self.held < _FULL:
             return False
-        self.held = max(self.held - 1.0, 0.0)
+        self.held -= 1.0 if self.held > 1.0 else self.held
         return True
 
     def wait_s(self) -> float:
@@ -142,18 +145,30 @@ class Quotas:
         wall_s = self._wall_s()
         if grant.expires and wall_s >= grant.expires:
             raise expired(grant)
-        if grant.requests_per_second <= 0 and not grant.daily_quota:
-            return b""
+        meter = self._meters.get(grant.key)
+        if meter is None or meter.grant is not grant:
+            if grant.requests_per_second <= 0 and not grant.daily_quota:
+                return b""
+            meter = self._known(grant)
         if wall_s // _DAY_S != self._day:
             self._begin_day()
-        now_s = self._now_s()
-        meter = self._meters.get(grant.key)
-        if meter is None:
-            meter = _Meter(grant, self._saved.pop(grant.key, 0), now_s)
-            self._meters[grant.key] = meter
-        elif meter.grant is not grant:
-            meter.adopt(grant, now_s)
-        return self._take(meter, grant, now_s, wall_s)
+        bucket, quota = meter.bucket, grant.daily_quota
+        if quota and meter.used >= quota:
+            wait_s = _until_midnight(wall_s)
+            raise self._exceeded(grant, f"{quota} predictions a day", quota, wait_s, wait_s)
+        if bucket is not None and not bucket.take(self._now_s()):
+            what = f"{bucket.rate:g} predictions a second"
+            wait_s = max(math.ceil(bucket.wait_s()), 1)
+            reset_s = math.ceil(bucket.reset_s())
+            raise self._exceeded(grant, what, int(bucket.size), wait_s, reset_s)
+        if quota:
+            meter.used += 1
+            self._changed = True
+            left = quota - meter.used
+            if bucket is None or left < bucket.held:
+                return _LINES % (quota, left, _until_midnight(wall_s))
+        assert bucket is not None
+        return _LINES % (bucket.size, bucket.held, math.ceil(bucket.reset_s()))
 
     def taken(self) -> dict[str, Any] | None:
         """Return what the day's quotas must not forget; None if that is what it was last time."""
@@ -170,24 +185,15 @@ class Quotas:
 
     # --- inner ---
 
-    def _take(self, meter: _Meter, grant: Grant, now_s: float, wall_s: float) -> bytes:
-        bucket, quota = meter.bucket, grant.daily_quota
-        if quota and meter.used >= quota:
-            wait_s = _until_midnight(wall_s)
-            raise self._exceeded(grant, f"{quota} predictions a day", quota, wait_s, wait_s)
-        if bucket is not None and not bucket.take(now_s):
-            what = f"{bucket.rate:g} predictions a second"
-            wait_s = max(math.ceil(bucket.wait_s()), 1)
-            reset_s = math.ceil(bucket.reset_s())
-            raise self._exceeded(grant, what, int(bucket.size), wait_s, reset_s)
-        if quota:
-            meter.used += 1
-            self._changed = True
-            left = quota - meter.used
-            if bucket is None or left < bucket.held:
-                return _lines(quota, left, _until_midnight(wall_s))
-        assert bucket is not None
-        return _lines(int(bucket.size), int(bucket.held), math.ceil(bucket.reset_s()))
+    def _known(self, grant: Grant) -> _Meter:
+        """Return the meter of a key that comes for the first time, or with another grant."""
+        meter, now_s = self._meters.get(grant.key), self._now_s()
+        if meter is None:
+            meter = _Meter(grant, self._saved.pop(grant.key, 0), now_s)
+            self._meters[grant.key] = meter
+        else:
+            meter.adopt(grant, now_s)
+        return meter
 
     def _exceeded(
         self, grant: Grant, what: str, limit: int, wait_s: int, reset_s: int
@@ -195,7 +201,7 @@ class Quotas:
         self.refused[grant.key] = self.refused.get(grant.key, 0) + 1
         return QuotaExceeded(
             f"Quota exceeded for the key '{grant.key}': {what}.", wait_s=wait_s,
-            subject=f"key:{grant.key}", lines=_lines(limit, 0, reset_s),
+            subject=f"key:{grant.key}", lines=_LINES % (limit, 0, reset_s),
         )  # fmt: skip
 
     def _today(self) -> int:
@@ -211,11 +217,3 @@ class Quotas:
 
 def _until_midnight(wall_s: float) -> int:
     return _DAY_S - int(wall_s % _DAY_S)
-
-
-def _lines(limit: int, left: int, reset_s: int) -> bytes:
-    return b"x-ratelimit-limit: %d\r\nx-ratelimit-remaining: %d\r\nx-ratelimit-reset: %d\r\n" % (
-        limit,
-        left,
-        reset_s,
-    )

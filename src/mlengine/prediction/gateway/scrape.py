@@ -63,7 +63,12 @@ class Scrape:
             question.gone = True
         self._open.clear()
         server = self._server
-        self._done(render(server.gauges(), server.refused, server.switchboard.stats(), self._said))
+        self._done(
+            render(
+                server.gauges(), server.refused, server.stats(), self._said,
+                quotas=server.quotas.refused,
+            )
+        )  # fmt: skip
 
 
 class _Question:

@@ -5,9 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import email.utils
+import logging
 import resource
 import time
-from typing import cast
+from pathlib import Path
+from typing import Any, cast
+
+import msgspec
 
 from mlengine.core.clock import SystemClock
 from mlengine.core.errors import EngineError, Unavailable
@@ -16,16 +20,22 @@ from mlengine.prediction.gateway.bell import Bell
 from mlengine.prediction.gateway.guard import Guard
 from mlengine.prediction.gateway.heads import HeadMemo
 from mlengine.prediction.gateway.http1 import CallerConnection
+from mlengine.prediction.gateway.info import QUOTA_FILE
 from mlengine.prediction.gateway.quota import Quotas
 from mlengine.prediction.gateway.relay import EnginePool
+from mlengine.prediction.gateway.requestlog import RequestLogs
 from mlengine.prediction.gateway.split import Splits
 from mlengine.prediction.gateway.switchboard import Switchboard
 from mlengine.prediction.requestlog.ids import PredictionIds
+from mlengine.prediction.requestlog.writer import Writer
 from mlengine.prediction.routing import Limits, Snapshot
 
 __all__ = ["Server"]
 
+_log = logging.getLogger("mlengine.gateway")
+
 _TICK_S = 0.25
+_SAVE_QUOTAS_S = 1.0
 _RESERVED_DESCRIPTORS = 48  # control, log, workers, listening, and connections that are shed
 _MOST_CONNECTIONS = 4096
 _EXTRA_CONNECTIONS = 16  # beyond the limit: told so, and asked for their health
@@ -37,9 +47,12 @@ class Server:
     Args:
         snapshot: What to begin with.
         loop: The loop that everything runs in.
+        run_dir: Where the day's quotas are written down; None: nowhere.
     """
 
-    def __init__(self, snapshot: Snapshot, *, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self, snapshot: Snapshot, *, loop: asyncio.AbstractEventLoop, run_dir: Path | None = None
+    ) -> None:
         self.limits: Limits = snapshot.limits
         self.guard = Guard(snapshot)
         self.heads = HeadMemo()
@@ -47,7 +60,13 @@ class Server:
         self.switchboard = Switchboard(snapshot, wake=self.bell.ring, loop=loop)
         self.wall_s = time.time
         self.ids = PredictionIds(self.wall_s())
+        self.writer = Writer()
+        self.logs = RequestLogs(self.ids, self.writer)
+        self.logs.replace(snapshot)
         self.quotas = Quotas(loop.time)
+        self._quota_file = run_dir / QUOTA_FILE if run_dir is not None else None
+        self._quotas_due_s = 0.0
+        self._restore_quotas()
         self.splits = Splits(self.switchboard.link, loop.time, self.ids)
         self.splits.replace(snapshot)
         self.engine_pool = EnginePool(snapshot.engine_socket, loop=loop)
@@ -107,6 +126,15 @@ class Server:
         # First: what is routed anew by the switchboard is drawn by the new split.
         self.splits.replace(snapshot)
         self.switchboard.replace(snapshot)
+        self.logs.replace(snapshot)
+
+    def stats(self) -> dict[str, Any]:
+        """Return what is counted of each version that was asked."""
+        found = self.switchboard.stats()
+        for name, counts in self.logs.stats().items():
+            if name in found:
+                found[name] |= counts
+        return found
 
     async def run_ticks(self) -> None:
         """Watch deadlines for ever."""
@@ -115,6 +143,10 @@ class Server:
             now_s = self.now_s()
             self._set_date()
             self.ids.set_time(self.wall_s())
+            self.logs.flush()
+            if now_s >= self._quotas_due_s:
+                self._quotas_due_s = now_s + _SAVE_QUOTAS_S
+                self._save_quotas()
             for connection in list(self._connections):
                 connection.tick(now_s)
             self.switchboard.tick(now_s)
@@ -128,6 +160,25 @@ class Server:
             for connection in list(self._connections):
                 connection.close_if_idle()
             await asyncio.sleep(0.02)
+
+    def close(self) -> None:
+        """Write down what is not written yet."""
+        self.logs.flush()
+        self._save_quotas()
+        self.writer.close()
+
+    def _save_quotas(self) -> None:
+        taken = self.quotas.taken() if self._quota_file is not None else None
+        if self._quota_file is not None and taken is not None:
+            self.writer.replace(self._quota_file, msgspec.json.encode(taken))
+
+    def _restore_quotas(self) -> None:
+        if self._quota_file is None or not self._quota_file.exists():
+            return
+        try:
+            self.quotas.restore(msgspec.json.decode(self._quota_file.read_bytes()))
+        except (OSError, msgspec.MsgspecError, KeyError, ValueError, AttributeError) as error:
+            _log.warning("the day's quotas begin anew: %s: %s", self._quota_file, error)
 
     def _set_date(self) -> None:
         text = email.utils.format_datetime(self._clock.now(), usegmt=True)

@@ -129,7 +129,7 @@ class Split:
             place, unit = random.getrandbits(32), -1
         arm = self._arms[bisect.bisect_right(self._ends, place)]
         if self._ids is not None:
-            asked.prediction_id = self._ids.next(
+            asked.prediction_id = self._ids.drawn(
                 arm.version_id, period=self.traffic.period, unit=f"{unit:x}" if unit >= 0 else ""
             )
         now_s = self._now_s()

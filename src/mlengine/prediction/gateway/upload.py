@@ -144,8 +144,15 @@ class Upload(asyncio.Protocol):
                 return
             self._end()
             reply = reply_of(self._asked, frame.kind, frame.payload, self._version)
-            lines = self._prelude.head_lines if self._prelude else b""
-            self._exchange.uploaded(reply, self._version, lines)
+            prelude = self._prelude
+            assert prelude is not None
+            log = self._exchange.connection.server.logs.found.get(self._version)
+            self._exchange.uploaded(reply, self._version, prelude.head_lines)
+            if log is not None:
+                if log.chooses():
+                    log.too_long()
+                if log.access:
+                    prelude.leave_visit(log, frame.kind, self._body_bytes, len(reply.body))
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.failed(

@@ -30,19 +30,32 @@ class PredictionIds:
     def __init__(self, wall_s: float) -> None:
         self._nonce = os.urandom(5).hex()
         self._numbers = itertools.count()
+        self._day = -1
         self._head = ""
+        self._plain: dict[str, str] = {}  # version → how the ids of those not drawn begin
         self.set_time(wall_s)
 
     def set_time(self, wall_s: float) -> None:
         """Say what day it is; once a second will do."""
-        self._head = f"{int(wall_s) // _DAY_S:05x}{self._nonce}"
+        day = int(wall_s) // _DAY_S
+        if day != self._day:
+            self._day = day
+            self._head = f"{day:05x}{self._nonce}"
+            self._plain.clear()
 
-    def next(self, version_id: str, *, period: int = 0, unit: str = "") -> str:
-        """Return a new id.
+    def next(self, version_id: str) -> str:
+        """Return a new id of a prediction whose version was not drawn: its period is 0."""
+        head = self._plain.get(version_id)
+        if head is None:
+            head = self._plain[version_id] = f"0-{version_id}--{self._head}"
+        return f"{head}{next(self._numbers):x}"
+
+    def drawn(self, version_id: str, *, period: int, unit: str) -> str:
+        """Return a new id of a prediction whose version was drawn.
 
         Args:
-            version_id: The version that answers.
-            period: Of the model's traffic; 0 where the version was not drawn.
+            version_id: The version.
+            period: Of the model's traffic.
             unit: Hash of what the draw sticks by, in hex.
         """
         return f"{period}-{version_id}-{unit}-{self._head}{next(self._numbers):x}"

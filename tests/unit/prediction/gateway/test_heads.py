@@ -87,7 +87,8 @@ class Gateway:
             heads=memo, limits=snapshot.limits, guard=Guard(snapshot, wall_s=clock), stopping=False,
             now_s=clock, wall_s=clock, quotas=Quotas(clock, wall_s=clock),
             date_line=b"date: today\r\n", engine_pool=None,
-            count_refusal=lambda _: None, opened=lambda _: None, closed=lambda _: None,
+            logs=SimpleNamespace(found={}), count_refusal=lambda _: None,
+            opened=lambda _: None, closed=lambda _: None,
             splits=SimpleNamespace(find=lambda _: None),
             switchboard=SimpleNamespace(
                 snapshot=snapshot, target=parse_predict_path, link=lambda _: link

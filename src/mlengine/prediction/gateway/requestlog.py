@@ -1,0 +1,179 @@
+"""Which predictions leave something behind, and what: rows of a table, lines of an access log.
+
+The choice and the id are made before the answer goes out, all else after it. Rows are kept as they
+are until there are `_ROWS` of them or a round of the loop's ticks is over; then they are encoded
+with one call and handed to the `Writer`. That is cheaper than a row at a time, and cheaper than a
+thread that would take the interpreter from the loop to do it.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from mlengine.prediction.requestlog.ids import PredictionIds
+from mlengine.prediction.requestlog.parts import day_folder
+from mlengine.prediction.requestlog.rows import Row, Stamp, Visit, text_of
+from mlengine.prediction.requestlog.writer import Counts, Shelf, Writer
+from mlengine.prediction.routing import Logging, Snapshot
+
+__all__ = ["RequestLogs", "VersionLog"]
+
+_ROWS = 64
+_BYTES = 256 << 10
+_ACCESS_PART_BYTES = 16 << 20
+_ACCESS_PARTS = 16
+
+
+class RequestLogs:
+    """The logs of all versions, by the newest snapshot.
+
+    Args:
+        ids: Names predictions.
+        writer: Writes.
+        wall_s: The time of day: seconds since 1970.
+    """
+
+    def __init__(
+        self, ids: PredictionIds, writer: Writer, *, wall_s: Callable[[], float] = time.time
+    ) -> None:
+        self.found: dict[str, VersionLog] = {}
+        self._ids, self._writer, self._wall_s = ids, writer, wall_s
+        self._counts: dict[str, Counts] = {}
+        self._mended: Logging | None = None
+
+    def replace(self, snapshot: Snapshot) -> None:
+        """Log by this snapshot from now on."""
+        self.flush()
+        found = {}
+        places = snapshot.logging
+        for name, route in snapshot.versions.items():
+            model = name.partition("/versions/")[0]
+            table = route.log_table if route.log_share > 0 and places.tables else ""
+            access = places.access if model in snapshot.access_logs else ""
+            if table or access:
+                counts = self._counts.setdefault(name, Counts())
+                found[name] = VersionLog(
+                    name, self._ids, self._writer, counts, self._wall_s, places,
+                    table=table, share=route.log_share, access=access,
+                )  # fmt: skip
+        self.found = found
+        if found and places != self._mended:
+            self._mended = places
+            self._writer.mend([Path(folder) for folder in (places.tables, places.access) if folder])
+
+    def flush(self) -> None:
+        """Hand over what was kept; call it a few times a second."""
+        for log in self.found.values():
+            log.flush()
+
+    def stats(self) -> dict[str, dict[str, int]]:
+        """Return, by full version name, what became of rows."""
+        return {
+            name: {"logged": counts.written, "log_dropped": counts.dropped + counts.lost}
+            for name, counts in self._counts.items()
+        }
+
+
+class VersionLog:
+    """What the predictions of one version leave behind; `access`: a line each in an access log."""
+
+    def __init__(
+        self, version: str, ids: PredictionIds, writer: Writer, counts: Counts,
+        wall_s: Callable[[], float], places: Logging, *, table: str, share: float, access: str,
+    ) -> None:  # fmt: skip
+        _projects, self._project, _models, self._model, _versions, self._version = version.split(
+            "/"
+        )
+        self._ids, self._writer, self._counts, self._wall_s = ids, writer, counts, wall_s
+        self._places = places
+        self._table = Path(places.tables, *table.split(".")) if table else None
+        self._share = share if table else 0.0
+        self.access = access
+        self._rows: list[tuple[str, float, bytes, bytes | memoryview | None]] = []
+        self._rows_bytes = 0
+        self._visits: list[Visit] = []
+        self._shelves: dict[str, Shelf] = {}
+        self._stamp = Stamp()
+        self._encoder = msgspec.json.Encoder()
+
+    def chooses(self) -> bool:
+        """Draw whether a prediction becomes a row."""
+        return self._share >= 1.0 or (self._share > 0.0 and random.random() < self._share)
+
+    def new_id(self) -> str:
+        """Name a prediction that becomes a row."""
+        return self._ids.next(self._version)
+
+    def keep(self, prediction_id: str, body: bytes, answer: bytes | memoryview | None) -> None:
+        """Take a row.
+
+        Args:
+            prediction_id: What the caller was told.
+            body: What was asked.
+            answer: What was predicted; None: the answer was an error.
+        """
+        self._rows.append((prediction_id, self._wall_s(), body, answer))
+        self._rows_bytes += len(body) + len(answer or b"")
+        if len(self._rows) >= _ROWS or self._rows_bytes >= _BYTES:
+            self.flush()
+
+    def too_long(self) -> None:
+        """Count a prediction that would be a row, but whose body is never whole in one place."""
+        self._counts.dropped += 1
+
+    def visit(
+        self, status: int, taken_s: float, *, sent: int, answered: int, key: str, prediction_id: str
+    ) -> None:
+        """Take a line of the access log."""
+        moment = self._stamp.text(self._wall_s())
+        taken_ms = round(taken_s * 1e3, 3)
+        self._visits.append(
+            Visit(moment, self._version, status, taken_ms, sent, answered, key, prediction_id)
+        )
+        if len(self._visits) >= _ROWS:
+            self.flush()
+
+    def flush(self) -> None:
+        """Hand over what was kept."""
+        if self._rows:
+            rows, self._rows = self._rows, []
+            self._rows_bytes = 0
+            by_day: dict[str, list[Row]] = {}
+            for prediction_id, wall_s, body, answer in rows:
+                day = prediction_id[prediction_id.rindex("-") + 1 :][:5]
+                by_day.setdefault(day, []).append(
+                    Row(
+                        prediction_id, self._model, self._version, self._stamp.text(wall_s),
+                        text_of(body), None if answer is None else text_of(answer),
+                    )
+                )  # fmt: skip
+            for day, some in by_day.items():
+                self._append(self._shelf(day), some)
+        if self._visits:
+            visits, self._visits = self._visits, []
+            data = self._encoder.encode_lines(visits)
+            self._writer.append(self._shelf(""), data, len(visits), Counts())
+
+    def _append(self, shelf: Shelf, rows: list[Any]) -> None:
+        self._writer.append(shelf, self._encoder.encode_lines(rows), len(rows), self._counts)
+
+    def _shelf(self, day: str) -> Shelf:
+        """Return where the rows of a day go; the lines of the access log for no day."""
+        shelf = self._shelves.get(day)
+        if shelf is None:
+            places = self._places
+            if day and self._table is not None:
+                shelf = Shelf(self._table / day_folder(int(day, 16)),
+                              max_bytes=places.part_bytes, max_s=places.part_s)  # fmt: skip
+            else:
+                shelf = Shelf(Path(self.access, self._project, self._model),
+                              max_bytes=_ACCESS_PART_BYTES, max_s=float("inf"),
+                              keep=_ACCESS_PARTS)  # fmt: skip
+            self._shelves[day] = shelf
+        return shelf

@@ -1,0 +1,170 @@
+"""The gateway's thread that writes: rows to their parts, and small files as a whole.
+
+The loop hands over bytes and goes on; the thread does little but system calls, so it keeps the loop
+from nothing. What waits is bounded: beyond `_MAX_WAITING_BYTES` nothing more is taken, and what the
+disk refuses is dropped. Both are counted, and no caller hears of either.
+"""
+
+from __future__ import annotations
+
+import collections
+import itertools
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from mlengine.prediction.requestlog.parts import PartWriter, close_orphans
+
+__all__ = ["Counts", "Shelf", "Writer"]
+
+_log = logging.getLogger("mlengine.gateway")
+
+_ROUND_S = 0.25
+_SETTLE_S = 1.0
+_COMPLAIN_S = 60.0
+_MAX_WAITING_BYTES = 64 << 20
+
+
+class Counts:
+    """What became of rows; each number is written by one thread only."""
+
+    __slots__ = ("dropped", "lost", "written")
+
+    def __init__(self) -> None:
+        self.written = 0  # by the writer
+        self.lost = 0  # by the writer: the disk refused
+        self.dropped = 0  # by the loop: too much waited already
+
+
+class Shelf:
+    """Where rows go: a folder, and when its parts are closed."""
+
+    __slots__ = ("folder", "keep", "max_bytes", "max_s")
+
+    def __init__(self, folder: Path, *, max_bytes: int, max_s: float, keep: int = 0) -> None:
+        self.folder, self.max_bytes, self.max_s, self.keep = folder, max_bytes, max_s, keep
+
+
+class Writer:
+    """Writes what it is given, in order; starts its thread when the first thing comes.
+
+    Args:
+        max_waiting_bytes: Most that waits to be written.
+    """
+
+    def __init__(self, *, max_waiting_bytes: int = _MAX_WAITING_BYTES) -> None:
+        self._max_waiting_bytes = max_waiting_bytes
+        life = os.urandom(4).hex()  # no two gateways name their parts alike
+        self._names = (f"{life}-{number:05d}" for number in itertools.count())
+        self._waiting: collections.deque[tuple[int, Callable[[], None]]] = collections.deque()
+        self._given_bytes = 0  # by the loop
+        self._done_bytes = 0  # by the thread
+        self._parts: dict[Path, PartWriter] = {}
+        self._wake = threading.Event()
+        self._closing = False
+        self._thread: threading.Thread | None = None
+        self._complained_s = -_COMPLAIN_S
+
+    @property
+    def waiting_bytes(self) -> int:
+        """How much waits to be written."""
+        return self._given_bytes - self._done_bytes
+
+    def append(self, shelf: Shelf, data: bytes, rows: int, counts: Counts) -> None:
+        """Have lines written, or count them as dropped."""
+        if self.waiting_bytes + len(data) > self._max_waiting_bytes:
+            counts.dropped += rows
+            return
+        self._give(len(data), lambda: self._append(shelf, data, rows, counts))
+
+    def replace(self, path: Path, data: bytes) -> None:
+        """Have a small file replaced as a whole."""
+        self._give(len(data), lambda: self._replace(path, data))
+
+    def mend(self, folders: Sequence[Path]) -> None:
+        """Have the parts closed that killed gateways have left."""
+        self._give(0, lambda: _note_orphans(sum(map(close_orphans, folders))))
+
+    def close(self, timeout_s: float = 10.0) -> None:
+        """Write all that waits, close the parts and end."""
+        self._closing = True
+        self._wake.set()
+        if self._thread is not None:
+            self._thread.join(timeout_s)
+
+    # --- inner ---
+
+    def _give(self, size: int, work: Callable[[], None]) -> None:
+        self._given_bytes += size
+        self._waiting.append((size, work))
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="log-writer", daemon=True)
+            self._thread.start()
+
+    def _run(self) -> None:
+        settled_s = time.monotonic()
+        while not self._closing:
+            self._wake.wait(_ROUND_S)  # not woken by each row: one round takes many
+            self._drain()
+            if time.monotonic() - settled_s >= _SETTLE_S:
+                self._settle()
+                settled_s = time.monotonic()
+        self._drain()
+        for part in self._parts.values():
+            self._try(part.close)
+
+    def _drain(self) -> None:
+        while self._waiting:
+            size, work = self._waiting.popleft()
+            self._try(work)
+            self._done_bytes += size
+
+    def _append(self, shelf: Shelf, data: bytes, rows: int, counts: Counts) -> None:
+        part = self._parts.get(shelf.folder)
+        if part is None:
+            part = PartWriter(shelf.folder, self._names, max_bytes=shelf.max_bytes,
+                              max_s=shelf.max_s, keep=shelf.keep)  # fmt: skip
+            self._parts[shelf.folder] = part
+        try:
+            part.write(data)
+        except OSError:
+            counts.lost += rows
+            raise
+        counts.written += rows
+
+    def _replace(self, path: Path, data: bytes) -> None:
+        aside = path.with_name(f".{path.name}.new")
+        with open(aside, "wb", opener=lambda p, flags: os.open(p, flags, 0o600)) as out:
+            out.write(data)
+            out.flush()
+            os.fsync(out.fileno())
+        aside.rename(path)
+
+    def _settle(self) -> None:
+        for folder, part in list(self._parts.items()):
+            try:
+                is_open = part.settle()
+            except OSError as error:
+                self._complain(error)
+                continue
+            if not is_open:
+                del self._parts[folder]
+
+    def _try(self, work: Callable[[], None]) -> None:
+        try:
+            work()
+        except OSError as error:
+            self._complain(error)
+
+    def _complain(self, error: OSError) -> None:
+        if time.monotonic() - self._complained_s >= _COMPLAIN_S:
+            self._complained_s = time.monotonic()
+            _log.warning("what predictions leave behind cannot be written: %s", error)
+
+
+def _note_orphans(closed: int) -> None:
+    if closed:
+        _log.info("closed %d parts of request logs that a killed gateway had left", closed)
