@@ -97,6 +97,7 @@ def check_version(version: Version) -> Version:
             field="version.deployment_uri",
         )
     _check_options(version.options or VersionOptions())
+    _check_compile(version)
     if version.framework == "FRAMEWORK_UNSPECIFIED":
         version.framework = ""
     if version.framework and version.framework not in FRAMEWORKS:
@@ -156,3 +157,19 @@ def _check_options(options: VersionOptions) -> None:
                 f"Choose up to {most}, or 0 for {means}.",
                 field=f"version.options.{field}",
             )
+
+
+def _check_compile(version: Version) -> None:
+    target = version.options.compile if version.options else ""
+    if target not in ("", "ONNX"):
+        raise InvalidArgument(
+            f"Versions are not compiled to '{target}'.",
+            "Choose ONNX, or leave it out.",
+            field="version.options.compile",
+        )
+    if target and version.prediction_class:
+        raise InvalidArgument(
+            "A custom prediction routine is not compiled.",
+            "Leave out predictionClass, or options.compile.",
+            field="version.options.compile",
+        )

@@ -116,10 +116,10 @@ def test_what_cannot_be_a_version_is_refused(
 
 def test_batching_is_set_by_flags(run: Run, model: FakeEngine) -> None:
     done = run("versions", "create", "v1", "--model=census", "--origin=gs://b/m",
-               "--max-batch-size=8", "--batch-deadline-ms=5")  # fmt: skip
+               "--max-batch-size=8", "--batch-deadline-ms=5", "--compile=onnx")  # fmt: skip
     assert done.code == 0, done.err
     (made,) = model.versions.values()
-    assert made.options == VersionOptions(max_batch_size=8, batch_deadline_ms=5)
+    assert made.options == VersionOptions(max_batch_size=8, batch_deadline_ms=5, compile="ONNX")
 
 
 def test_a_field_that_may_not_stand_in_the_file_is_named(

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from mlengine.core.errors import InvalidArgument
@@ -7,7 +9,7 @@ from mlengine.core.resources import Version, VersionOptions
 from mlengine.models.checks import check_version
 
 
-def version(**options: int) -> Version:
+def version(**options: Any) -> Version:
     return Version(name="v", deployment_uri="gs://b/m", options=VersionOptions(**options))
 
 
@@ -21,3 +23,10 @@ def test_what_a_version_is_asked_beyond_the_api_has_bounds(field: str, most: int
         with pytest.raises(InvalidArgument, match=str(value)) as refused:
             check_version(version(**{field: value}))
         assert refused.value.field == f"version.options.{field}"
+
+
+def test_versions_are_compiled_to_onnx_or_not_at_all() -> None:
+    check_version(version(compile="ONNX"))
+    with pytest.raises(InvalidArgument, match="not compiled to 'TENSORRT'") as refused:
+        check_version(version(compile="TENSORRT"))
+    assert refused.value.field == "version.options.compile"
