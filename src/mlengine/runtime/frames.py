@@ -12,11 +12,13 @@ from __future__ import annotations
 import struct
 from typing import Final, NamedTuple
 
-__all__ = ["HEADER_BYTES", "PING", "PREDICT", "STATS", "Frame", "FrameReader", "frame_head", "pack"]
+__all__ = ["EXPLAIN", "HEADER_BYTES", "PING", "PREDICT", "STATS", "Frame", "FrameReader",
+           "frame_head", "pack"]  # fmt: skip
 
 PREDICT: Final = 1
 PING: Final = 2
 STATS: Final = 4  # 3 is `callframe.CALL`
+EXPLAIN: Final = 5
 
 _HEADER = struct.Struct("<IIH")
 HEADER_BYTES: Final = _HEADER.size

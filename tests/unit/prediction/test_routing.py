@@ -14,6 +14,7 @@ from mlengine.prediction.routing import (
     PredictTarget,
     Route,
     Snapshot,
+    asks_explanation,
     decode_snapshot,
     encode_snapshot,
     find_version,
@@ -40,14 +41,17 @@ IDS = st.from_regex(r"[A-Za-z][A-Za-z0-9_]{0,20}", fullmatch=True)
     (b"/v1/projects/p/models/m%3apredict", PredictTarget(M, "")),
     (b"/v1/projects/%70/models/%6d:predict", PredictTarget(M, "")),
     (b"/v1/projects/p/models/m/versions/v1:predict", PredictTarget(M, V)),
+    (b"/v1/projects/p/models/m%3aexplain", PredictTarget(M, "")),
+    (b"/v1/projects/p/models/m/versions/v1:explain", PredictTarget(M, V)),
 ])  # fmt: skip
 def test_predict_paths(path: bytes, target: PredictTarget) -> None:
     assert parse_predict_path(path) == target
+    assert asks_explanation(path) == (b"explain" in path)
 
 
 @pytest.mark.parametrize("path", [
     b"", b"/", b"v1/projects/p/models/m:predict", b"/v1/projects/p/models/m", b"/v1",
-    b"/v1/projects/p/models/m:explain", b"/v1/projects/p/models/m:predict/",
+    b"/v1/projects/p/models/m:explains", b"/v1/projects/p/models/m:predict/",
     b"//v1/projects/p/models/m:predict", b"/v1/projects//models/m:predict",
     b"/v1/projects/p/models/m%2Fversions%2Fv1:predict", b"/v2/projects/p/models/m:predict",
     b"/v1/projects/p/models/..:predict", b"/v1/projects/p/models/m%00:predict",

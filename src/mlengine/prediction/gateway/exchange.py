@@ -15,6 +15,7 @@ from mlengine.prediction.gateway.dialogue import (
     refuse,
     speak,
 )
+from mlengine.prediction.gateway.explanation import EXPLAIN_BODY, Explanation
 from mlengine.prediction.gateway.guard import check_covered
 from mlengine.prediction.gateway.heads import KnownHead
 from mlengine.prediction.gateway.inquiry import Inquiry
@@ -22,7 +23,7 @@ from mlengine.prediction.gateway.metrics import CONTENT_TYPE
 from mlengine.prediction.gateway.relay import Relay
 from mlengine.prediction.gateway.scrape import Scrape
 from mlengine.prediction.gateway.upload import MIN_BYTES, Upload
-from mlengine.prediction.routing import body_limit
+from mlengine.prediction.routing import asks_explanation, body_limit
 
 if TYPE_CHECKING:
     from mlengine.prediction.gateway.http1 import CallerConnection
@@ -249,7 +250,9 @@ class Exchange:
                 self._check_covered(self._target or target_of(self._asked, snapshot))
         elif self.method == b"POST":
             self._target = server.switchboard.target(path)
-            if self._target is not None and media_type(self.headers) in RAW_TYPES:
+            if self._target is not None and asks_explanation(path):
+                self._asked = EXPLAIN_BODY
+            elif self._target is not None and media_type(self.headers) in RAW_TYPES:
                 self._asked = RAW_BODY
             if self._target is not None:
                 self._check_covered(self._target)
@@ -257,6 +260,8 @@ class Exchange:
             return  # what follows would tell whether the model exists
         if self._target is not None:
             self._max_body_bytes = body_limit(self._target, snapshot)
+            if self._asked is EXPLAIN_BODY:  # these are kept until they are whole
+                self._max_body_bytes = min(self._max_body_bytes, MIN_BYTES - 1)
             if self._content_length > self._max_body_bytes:
                 raise _too_large(self._max_body_bytes)
             if self._content_length >= MIN_BYTES:
@@ -290,12 +295,13 @@ class Exchange:
             self._scrape.begin()
             return
         keep = self.may_keep_connection()
-        if self._asked is not None:
+        if self._asked is not None and self._asked is not EXPLAIN_BODY:
             self._done = not speak(self, self._asked, self._target, keep=keep)
             return
         assert self._target is not None
+        made = Inquiry if self._asked is None else Explanation
         self.connection.inquire(
-            Inquiry(
+            made(
                 self.connection, self._target, self.headers, self.body, keep=keep, grant=self.grant
             )
         )
