@@ -25,6 +25,7 @@ from mlengine.tuning.search.bayesian.kernel import (
     alone,
     spans,
     squares,
+    trend,
 )
 from mlengine.tuning.search.bayesian.process import Shape
 
@@ -36,9 +37,11 @@ _LENGTH_MEAN, _CHOICE_MEAN, _LENGTH_SD = -1.8, -0.5, 1.0
 _NOISE_MEAN, _NOISE_SD = math.log(1e-3), 3.0
 _BEND_SD, _SCALE_SD, _MEAN_SD = 0.3, 1.0, 1.0
 _SHARE_MEAN, _SHARE_SD, _NARROW_SD = 0.0, 1.5, 1.0
+_SLANT_MEAN, _SLANT_SD = -1.0, 1.5
 
 _STEPS, _STEPS_OF_MANY, _MANY = 60, 35, 60  # with many points fewer are enough, and one start
 _NOISES = (0.01, 0.5)  # to start from: little is wrong with the values, or half of each is luck
+_REST = 6  # parameters after the lengths and the bends
 _ENOUGH = 0.05  # of log density; what is less does not change where to look
 
 
@@ -73,6 +76,8 @@ class _Posterior:
         width = len(features.numeric)
         self._raw = np.clip(self._columns[:, :width], EDGE, 1.0 - EDGE)
         self._log = np.log(self._raw)
+        columns = trend(points[:, features.numeric])
+        self._trend = columns @ columns.T
         groups = features.count
         dims = max(1, groups)
         self._groups, self._width = groups, width
@@ -80,14 +85,14 @@ class _Posterior:
         centre[width:] = _CHOICE_MEAN + 0.5 * math.log(dims)
         bends = np.zeros(2 * width)
         # what the kernel's sum sees is one parameter wide: its lengths are not to grow
-        rest = [_NOISE_MEAN, 0.0, 0.0, _SHARE_MEAN, 0.5 * math.log(dims)]
+        rest = [_NOISE_MEAN, 0.0, 0.0, _SHARE_MEAN, 0.5 * math.log(dims), _SLANT_MEAN]
         self._centre = np.concatenate([centre, bends, rest])
-        spread = [_NOISE_SD, _SCALE_SD, _MEAN_SD, _SHARE_SD, _NARROW_SD]
+        spread = [_NOISE_SD, _SCALE_SD, _MEAN_SD, _SHARE_SD, _NARROW_SD, _SLANT_SD]
         self._spread = np.concatenate(
             [np.full(groups, _LENGTH_SD), np.full(2 * width, _BEND_SD), spread]
         )
-        least = [math.log(1e-6), -4.0, -3.0, -8.0, -1.5]
-        most = [math.log(2.0), 4.0, 3.0, 6.0, 4.0]
+        least = [math.log(1e-6), -4.0, -3.0, -8.0, -1.5, -8.0]
+        most = [math.log(2.0), 4.0, 3.0, 6.0, 4.0, 4.0]
         self.box = (
             np.concatenate([np.full(groups, math.log(0.01)), bends - 2.0, least]),
             np.concatenate([np.full(groups, math.log(100.0)), bends + 2.0, most]),
@@ -96,7 +101,7 @@ class _Posterior:
     def start(self, noise: float) -> Array:
         """Return the prior's middle, but for the noise's variance."""
         start = self._centre.copy()
-        start[-5] = math.log(noise)
+        start[-_REST] = math.log(noise)
         return start
 
     def shape(self, theta: Array) -> Shape:
@@ -106,7 +111,7 @@ class _Posterior:
             theta[:groups],
             theta[groups : groups + width],
             theta[groups + width : groups + 2 * width],
-            *(float(number) for number in theta[-5:]),
+            *(float(number) for number in theta[-_REST:]),
         )
 
     def __call__(self, theta: Array) -> tuple[float, Array]:
@@ -123,7 +128,8 @@ class _Posterior:
             embedded * math.exp(shape.narrow), self._spans,
             scale * math.exp(shape.share) / max(1, self._groups),
         )  # fmt: skip
-        smooth = scale * (1.0 + distance + distance * distance / 3.0) * decay + aside.total
+        slant = scale * math.exp(shape.slant) * self._trend
+        smooth = scale * (1.0 + distance + distance * distance / 3.0) * decay + aside.total + slant
         kernel = smooth.copy()
         kernel[np.diag_indices_from(kernel)] += noise + self._noise + JITTER
         root, failed = lapack.dpotrf(kernel, lower=1, clean=1)
@@ -147,6 +153,7 @@ class _Posterior:
         by_rest = [
             float(np.trace(by_kernel)) * noise, float(np.vdot(by_kernel, smooth)),
             -float(weights.sum()), float(np.vdot(by_kernel, aside.total)), by_narrow,
+            float(np.vdot(by_kernel, slant)),
         ]  # fmt: skip
         return value + prior, np.concatenate([by_length, by_a, by_b, by_rest]) + by_prior
 

@@ -1,9 +1,12 @@
 """The kernel's formulas: how alike two points are, over bent coordinates, and its root.
 
-It has two parts, and what each weighs is learnt. Matérn-5/2 looks at all parameters together. A sum
-looks at one after the other (Duvenaud et al., NeurIPS 2011): most of what a metric does, each
+It has three parts, and what each weighs is learnt. Matérn-5/2 looks at all parameters together. A
+sum looks at one after the other (Duvenaud et al., NeurIPS 2011): most of what a metric does, each
 parameter does by itself (Hutter et al., ICML 2014), and of that far fewer trials tell, and tell it
-for places where nobody has been. Its terms are Cauchy's, since they cost no exponential.
+for places where nobody has been. Its terms are Cauchy's, since they cost no exponential. The trend
+is a slope along each parameter and one bowl (Rasmussen & Williams, 2006, §2.7): most metrics are
+worse far out, whatever the direction, and where a bowl lies is known after about as many trials as
+there are parameters; a kernel that forgets with distance takes many times more.
 
 Coordinates are bent by Kumaraswamy's distribution function, whose shape is learnt (Snoek et al.,
 ICML 2014): a metric seldom varies as fast at one end of a range as at the other.
@@ -31,6 +34,7 @@ __all__ = [
     "spans",
     "squares",
     "steepness",
+    "trend",
 ]
 
 Array = NDArray[np.float64]
@@ -79,6 +83,15 @@ def steepness(squares: Array) -> Array:
     distance = ROOT5 * np.sqrt(squares)
     steep: Array = 5.0 / 6.0 * (1.0 + distance) * np.exp(-distance)
     return steep
+
+
+def trend(places: Array) -> Array:
+    """Return the columns of slopes and bowl; in a space's uniform points each part varies by 1."""
+    off = places - 0.5
+    size = max(1, off.shape[1])
+    out = (off * off - 1.0 / 12.0).sum(1)[:, None]
+    found: Array = np.hstack([math.sqrt(12.0 / size) * off, math.sqrt(180.0 / size) * out])
+    return found
 
 
 def spans(groups: NDArray[np.intp]) -> list[slice]:

@@ -1,7 +1,7 @@
 """A Gaussian process over embedded points: what it believes after what it has seen.
 
 Rasmussen & Williams, 2006, §2.2. Its kernel has a length of its own for every parameter (Snoek et
-al., NeurIPS 2012), the same in both of its parts (`kernel`) up to a factor.
+al., NeurIPS 2012), the same in its parts (`kernel`) up to a factor; the trend has none.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from mlengine.tuning.search.bayesian.kernel import (
     spans,
     squares,
     steepness,
+    trend,
 )
 
 __all__ = ["Process", "Shape"]
@@ -41,6 +42,7 @@ class Shape(NamedTuple):
         mean: Of all values.
         share: Variance of what each does alone, summed, to that.
         narrow: How much shorter lengths are for what each does alone.
+        slant: Variance of the trend, to that of what they do together.
     """
 
     lengths: Array
@@ -51,6 +53,7 @@ class Shape(NamedTuple):
     mean: float
     share: float
     narrow: float
+    slant: float
 
 
 class Process:
@@ -72,36 +75,36 @@ class Process:
         self._scale = math.exp(shape.scale)
         self._narrow = math.exp(shape.narrow)
         self._share = math.exp(shape.share) / max(1, features.count)
+        self._slant = math.sqrt(self._scale * math.exp(shape.slant))
         self._before = self._scale * (1.0 + math.exp(shape.share))
         self._spans = spans(features.groups)
         self._inverse_lengths = np.exp(-shape.lengths)[features.groups]
-        self._embedded = self._embed(points)
-        kernel = self._alike(self._embedded)
+        self._embedded, self._trend = self._embed(points), self._trended(points)
+        kernel = self._alike(self._embedded, self._trend)
         kernel[np.diag_indices_from(kernel)] += math.exp(shape.noise) + noise + JITTER
         self._root = cholesky(kernel)
         self._weights = lapack.dpotrs(self._root, values - shape.mean, lower=1)[0]
 
     def believe(self, points: Array) -> tuple[Array, Array]:
         """Return mean and standard deviation of the metric, without noise, at `points`."""
-        cross = self._alike(self._embed(points))
+        trended = self._trended(points)
+        cross = self._alike(self._embed(points), trended)
         mean = self.shape.mean + cross @ self._weights
         half = lapack.dtrtrs(self._root, cross.T, lower=1)[0]
-        variance = self._before - np.einsum("ij,ij->j", half, half)
+        variance = self._before + (trended * trended).sum(1) - np.einsum("ij,ij->j", half, half)
         return mean, np.sqrt(np.maximum(variance, 1e-12 * self._before))
 
     def slopes(self, points: Array) -> tuple[Array, Array, Array, Array]:
         """Return mean, deviation and the gradient of both by the numeric columns of `points`."""
         numeric = self.features.numeric
         raw = points[:, numeric]
-        embedded = self._embed(points)
-        cross = self._alike(embedded)
+        embedded, trended = self._embed(points), self._trended(points)
+        cross = self._alike(embedded, trended)
         steep = -self._scale * steepness(squares(embedded, self._embedded))
         solved = lapack.dpotrs(self._root, cross.T, lower=1)[0].T
         mean = self.shape.mean + cross @ self._weights
-        variance = np.maximum(
-            self._before - np.einsum("ij,ij->i", solved, cross), 1e-12 * self._before
-        )
-        deviation = np.sqrt(variance)
+        variance = self._before + (trended * trended).sum(1) - np.einsum("ij,ij->i", solved, cross)
+        deviation = np.sqrt(np.maximum(variance, 1e-12 * self._before))
         width = len(numeric)
         bent = embedded[:, :width]
         chain = 2.0 * self._inverse_lengths[:width] * bend_slope(raw, self.shape.a, self.shape.b)
@@ -117,6 +120,10 @@ class Process:
             by_variance[:, i] += np.einsum("ij,ij->i", one, solved)
         by_mean *= chain
         by_variance *= -2.0 * chain
+        along, out = self._trend_slopes(raw)
+        pull, left = self._trend.T @ self._weights, 2.0 * (trended - solved @ self._trend)
+        by_mean += along * pull[:-1] + out * pull[-1]
+        by_variance += along * left[:, :-1] + out * left[:, -1:]
         return mean, deviation, by_mean, by_variance / (2.0 * deviation[:, None])
 
     def given(self, points: Array, values: Array) -> Process:
@@ -129,8 +136,8 @@ class Process:
             np.concatenate([self.noise, np.zeros(len(points))]),
         )
 
-    def _alike(self, embedded: Array) -> Array:
-        """Return the covariance of embedded rows and those of the process."""
+    def _alike(self, embedded: Array, trended: Array) -> Array:
+        """Return the covariance of rows and those of the process."""
         kernel = matern(squares(embedded, self._embedded))
         left, right = self._narrow * embedded, self._narrow * self._embedded
         for columns in self._spans:
@@ -138,7 +145,17 @@ class Process:
             one *= self._share
             kernel += one
         kernel *= self._scale
+        kernel += trended @ self._trend.T
         return kernel
+
+    def _trended(self, points: Array) -> Array:
+        return self._slant * trend(points[:, self.features.numeric])
+
+    def _trend_slopes(self, raw: Array) -> tuple[float, Array]:
+        """Return the slopes of `_trended`: of each column along its own, of the last along all."""
+        size = max(1, raw.shape[1])
+        along = self._slant * math.sqrt(12.0 / size)
+        return along, 2.0 * self._slant * math.sqrt(180.0 / size) * (raw - 0.5)
 
     def _embed(self, points: Array) -> Array:
         columns = self.features.embed(points)

@@ -99,6 +99,21 @@ class TestProcess:
         mean, _ = process.believe(rows[80:])
         assert np.corrcoef(mean, costs[80:])[0, 1] > 0.9
 
+    def test_where_a_bowl_lies_is_known_after_few_trials(self) -> None:
+        parameters = tuple(
+            Parameter(name=f"x{i}", kind=Kind.DOUBLE, low=0, high=1) for i in range(12)
+        )
+        features = Features(Space(parameters))
+        source = np.random.default_rng(6)
+        rows, ground = features.draw(124, source), source.uniform(0.2, 0.8, 12)
+        costs = ((rows - ground) ** 2).sum(1)
+        known, costs = rows[:24], (costs - costs[:24].mean()) / costs[:24].std()
+        shape = fit(features, known, costs[:24], np.zeros(24))
+        process = Process(features, shape, known, costs[:24], np.zeros(24))
+        mean, _ = process.believe(rows[24:])
+        assert np.corrcoef(mean, costs[24:])[0, 1] > 0.9
+        assert process.believe(ground[None, :])[0][0] < costs[:24].min()
+
     def test_beliefs_at_what_was_seen_and_far_from_it(
         self, features: Features, rows: Array, values: Array
     ) -> None:
