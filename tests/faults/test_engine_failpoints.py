@@ -63,7 +63,7 @@ class _Loader:
     def __init__(self) -> None:
         self.serving: set[str] = set()
 
-    def load(self, record: VersionRecord, artifact: Path) -> None:
+    def load(self, record: VersionRecord, artifact: Path, *, cancelled: Callable[[], bool]) -> None:
         assert (artifact / "model.joblib").exists()
         self.serving.add(record.uid)
 

@@ -10,8 +10,9 @@ from pathlib import Path
 from mlengine.core.clock import rfc3339
 from mlengine.core.errors import FailedPrecondition
 from mlengine.core.resources import Runtime
-from mlengine.core.states import JobState
-from mlengine.environments import Environments, RuntimeOnDisk
+from mlengine.core.states import JobState, VersionState
+from mlengine.environments import RuntimeOnDisk
+from mlengine.models.surroundings import SurroundingsOf
 from mlengine.store import JobRecord, Store
 from mlengine.training.jobs import folder_of
 
@@ -25,18 +26,20 @@ class Runtimes:
     """Runtimes as resources, over the environments on disk.
 
     Args:
-        environments: Where they are built.
+        surroundings: What versions are served in, and where environments are built.
         store: Which jobs have not ended.
         jobs_root: The folder of all jobs; their attempts' files name what they run in.
+        surroundings: Knows what versions are served in.
         max_bytes: What may stay on disk; 0 is no limit.
     """
 
     def __init__(
-        self, environments: Environments, store: Store, jobs_root: Path, *, max_bytes: int
+        self, surroundings: SurroundingsOf, store: Store, jobs_root: Path, *, max_bytes: int
     ) -> None:
-        self._environments = environments
+        self._environments = surroundings.environments
         self._store = store
         self._jobs_root = jobs_root
+        self._surroundings = surroundings
         self._max_bytes = max_bytes
 
     def list(self) -> list[Runtime]:
@@ -72,7 +75,7 @@ class Runtimes:
         return self._resource(name, self._environments.build(name))
 
     def delete(self, name: str) -> None:
-        """Remove a runtime's environments, unless a job is using one."""
+        """Remove a runtime's environments, unless a job or a version is using one."""
         self._environments.delete(name, in_use=self.in_use())
 
     def collect(self, keep_bytes: int | None = None) -> int:
@@ -89,23 +92,28 @@ class Runtimes:
             _log.info("removed environments that nobody used: %d MB", freed >> 20)
 
     def in_use(self) -> set[Path]:
-        """Return the environments that the files of unfinished attempts name.
+        """Return the environments of versions, and those that files of unfinished attempts name.
 
-        An attempt outlives the engine that started it, so no lock that the engine holds could
-        speak for it: its own specification does.
+        A version that sleeps needs its environment too, and soon. An attempt outlives the engine
+        that started it, so no lock that the engine holds could speak for it: its own specification
+        does.
         """
         found: set[Path] = set()
         for record in self._store.jobs_in(_STARTED):
             found |= self._named(record)
-        return found
+        versions = self._store.versions_in(set(VersionState) - {VersionState.FAILED})
+        return found | self._in(self._surroundings.named({version.uid for version in versions}))
 
     def _named(self, record: JobRecord) -> set[Path]:
-        builds = self._environments.builds
         spec = folder_of(self._jobs_root, record) / str(record.attempt) / "spec.json"
         try:
             text = spec.read_text()
         except OSError:
             return set()  # not that far yet: what it has prepared was asked for just now
+        return self._in(text)
+
+    def _in(self, text: str) -> set[Path]:
+        builds = self._environments.builds
         names = re.findall(re.escape(f"{builds}/") + r"([0-9a-f]+-[0-9a-f]+)", text)
         return {builds / name for name in names}
 

@@ -23,6 +23,7 @@ from mlengine.environments import Environments
 from mlengine.models.artifacts import Artifacts
 from mlengine.models.deployment import Deployment
 from mlengine.models.registry import Models
+from mlengine.models.surroundings import SurroundingsOf
 from mlengine.prediction.batch import BatchJobs
 from mlengine.prediction.control import GatewayControl
 from mlengine.prediction.gateway.doors import Doors
@@ -106,19 +107,19 @@ def wire(
     artifacts = Artifacts(buckets, settings.folder("models"), max_bytes=settings.max_model_bytes)
     notify = socket_dir(settings.run) / "notify.sock"
     options = _serving_options(settings, open_paths)
-    serving = Serving(options, store, artifacts, token=shared.token())
-    deployment = Deployment(store, artifacts, serving, clock=clock, leading=lead.held)
-    models = Models(store, artifacts, clock=clock, deploy=deployment.submit,
-                    publish=serving.publish, servable=check_scaling)  # fmt: skip
-    experiments = _experiments(settings, store, serving, clock)
     environments = _environments(settings)
+    surroundings = SurroundingsOf(environments, settings.home)
+    serving = Serving(options, store, artifacts, surroundings, token=shared.token())
+    deployment = Deployment(store, artifacts, serving, clock=clock, leading=lead.held)
+    models = _models(store, artifacts, deployment, serving, surroundings, clock)
+    experiments = _experiments(settings, store, serving, clock)
     jobs_root = settings.folder("jobs")
     mirrors = Mirrors(store, buckets, jobs_root, clock=clock)
     backend = backend_of(settings, jobs_root)
-    kinds = _kinds(settings, buckets, models, artifacts, environments, notify, mirrors, backend)
+    kinds = _kinds(settings, buckets, models, artifacts, surroundings, notify, mirrors, backend)
     advisor = Advisor(clock)
     runner = _runner(settings, store, kinds, backend, lead, clock, advisor)
-    runtimes = Runtimes(environments, store, jobs_root, max_bytes=settings.environments_max_bytes)
+    runtimes = Runtimes(surroundings, store, jobs_root, max_bytes=settings.environments_max_bytes)
     sweeps = [partial(_sweep, buckets), partial(_sweep_artifacts, store, artifacts)]
     studies = Studies(store, advisor, clock=clock)
     reconciler = _reconciler(
@@ -137,6 +138,25 @@ def wire(
     ]  # fmt: skip
     openers: list[Callable[[], object]] = [backend.open, serving.start, environments.sweep]
     return Wired(engine, reconciler, serving, access, openers=openers, closers=closers)
+
+
+def _models(
+    store: Store,
+    artifacts: Artifacts,
+    deployment: Deployment,
+    serving: Serving,
+    surroundings: SurroundingsOf,
+    clock: Clock,
+) -> Models:
+    return Models(
+        store,
+        artifacts,
+        clock=clock,
+        deploy=deployment.submit,
+        publish=serving.publish,
+        servable=check_scaling,
+        runnable=surroundings.check,
+    )
 
 
 def _experiments(settings: Settings, store: Store, serving: Serving, clock: Clock) -> Experiments:
@@ -270,7 +290,7 @@ def _kinds(
     buckets: Buckets,
     models: Models,
     artifacts: Artifacts,
-    environments: Environments,
+    surroundings: SurroundingsOf,
     notify: Path,
     mirrors: Mirrors,
     backend: Backend,
@@ -278,7 +298,7 @@ def _kinds(
     return {
         "training": TrainerJobs(
             buckets,
-            environments,
+            surroundings.environments,
             grace_s=settings.grace_s,
             evaluator_grace_s=settings.evaluator_grace_s,
             log_quota_bytes=settings.log_quota_bytes,
@@ -291,6 +311,7 @@ def _kinds(
             buckets,
             models,
             artifacts,
+            surroundings,
             grace_s=settings.grace_s,
             log_quota_bytes=settings.log_quota_bytes,
             notify=str(notify),

@@ -1,4 +1,4 @@
-"""Environments: a runtime, and over it a layer of one job's packages; each found by its content.
+"""Environments: a runtime, and over it a layer of user packages; each found by its content.
 
     runtimeVersion ──▶ choice (`resolution`) ──▶ the runtime's own environment (`runtime_build`)
     packages       ──────────────────────────▶ a layer over it (`build`)
@@ -172,14 +172,16 @@ class Environments:
         *,
         strict: bool = False,
         legacy_keras: bool = False,
+        oldest_python: str = "",
     ) -> tuple[str, ...]:
-        """Return what a job that asks for this runtime must be told. Builds nothing.
+        """Return what whoever asks for this runtime must be told. Builds nothing.
 
         Raises:
             InvalidArgument: There is no such runtime, or not as it was asked for.
             FailedPrecondition: This machine has no interpreter for it.
         """
-        return self._choose(Wish(runtime_version, python_version, strict, legacy_keras)).warnings
+        wish = Wish(runtime_version, python_version, strict, legacy_keras, oldest_python)
+        return self._choose(wish).warnings
 
     def prepare(
         self,
@@ -189,6 +191,7 @@ class Environments:
         python_version: str = "",
         strict: bool = False,
         legacy_keras: bool = False,
+        oldest_python: str = "",
         log: Log | None = None,
         read_log: str = "",
         cancelled: Callable[[], bool] = _never,
@@ -201,6 +204,7 @@ class Environments:
             python_version: Honoured where the runtime allows it.
             strict: Refuse what would otherwise be a warning.
             legacy_keras: Keras 2 on a runtime of Keras 3.
+            oldest_python: Refuse interpreters before it; what stands in for their runtimes is used.
             log: Receives a line for each step, and what the installer prints; may be called
                 from another thread.
             read_log: The command that shows those lines, for the error of a build that fails.
@@ -216,7 +220,8 @@ class Environments:
         """
         started_s = time.monotonic()
         site = _Site(log or self._on_log, cancelled, read_log)
-        choice = self._choose(Wish(runtime_version, python_version, strict, legacy_keras))
+        wish = Wish(runtime_version, python_version, strict, legacy_keras, oldest_python)
+        choice = self._choose(wish)
         archives = [read_archive(path) for path in packages]
         try:
             below, was_there = self._runtime(choice, site)
@@ -287,13 +292,9 @@ class Environments:
         digest = self._runtime_digest(choice)
         log = self._shelf.log_of(digest)
         return RuntimeOnDisk(
-            choice.recipe,
-            str(choice.interpreter.path),
-            digest,
-            entry,
-            " ".join(choice.warnings),
-            log if log.exists() else None,
-        )
+            choice.recipe, str(choice.interpreter.path), digest, entry,
+            " ".join(choice.warnings), log if log.exists() else None,
+        )  # fmt: skip
 
     def delete(self, name: str, *, in_use: Collection[Path] = ()) -> None:
         """Remove a runtime's environments, and every layer over them.

@@ -39,12 +39,14 @@ class Wish:
     Attributes:
         strict: Rather refuse than run on anything else.
         legacy_keras: Keras 2 where the runtime has Keras 3.
+        oldest_python: Nothing that is older will do, such as ``3.10``.
     """
 
     runtime_version: str = ""
     python_version: str = ""
     strict: bool = False
     legacy_keras: bool = False
+    oldest_python: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +88,7 @@ def match_runtime(catalogue: Catalogue, text: str) -> tuple[Recipe, str]:
             if nearest.series == wanted:
                 return nearest, ""
             warning = (
-                f"There is no runtime '{text}': the job runs on '{nearest.name}' "
+                f"There is no runtime '{text}': this runs on '{nearest.name}' "
                 f"({nearest.description}), the nearest that can run it."
             )
             return nearest, warning
@@ -128,6 +130,7 @@ def choose(catalogue: Catalogue, wish: Wish, *, find: Finder, own_version: str) 
             field=_RUNTIME_FIELD,
         )
     warnings = [warning]
+    find = _none_older(find, wish.oldest_python)
     bare_siblings = _for_python_2(recipe, wish)
     interpreter: Interpreter | None = None
     serves = recipe.name
@@ -139,8 +142,8 @@ def choose(catalogue: Catalogue, wish: Wish, *, find: Finder, own_version: str) 
             asked = recipe
             recipe, interpreter = _stand_in(catalogue, recipe, wish, find)
             warnings.append(
-                f"The runtime '{asked.name}' needs Python {asked.python}, which this machine does "
-                f"not have: the job runs on '{recipe.name}'{_beneath(recipe)} instead. Libraries "
+                f"The runtime '{asked.name}' needs Python {asked.python}, {_why_not(wish)}: "
+                f"this runs on '{recipe.name}'{_beneath(recipe)} instead. Libraries "
                 f"whose pinned versions Python {_short(interpreter)} cannot have are the runtime's."
             )
         warnings.append(_compare(recipe, wish, interpreter.version))
@@ -150,6 +153,17 @@ def choose(catalogue: Catalogue, wish: Wish, *, find: Finder, own_version: str) 
         warnings.append(warning)
     told = tuple(filter(None, warnings))
     return Choice(recipe, interpreter, told, bare_siblings, serves, approximate)
+
+
+def _none_older(find: Finder, oldest: str) -> Finder:
+    bound = SpecifierSet(f">={oldest}" if oldest else "")
+    return lambda wanted: find(wanted & bound)
+
+
+def _why_not(wish: Wish) -> str:
+    if wish.oldest_python:
+        return f"and models are served on Python {wish.oldest_python} or newer that is found here"
+    return "which this machine does not have"
 
 
 def _for_python_2(recipe: Recipe, wish: Wish) -> bool:
@@ -215,7 +229,7 @@ def _compare(recipe: Recipe, wish: Wish, version: str) -> str:
         raise InvalidArgument(
             f"{problem}.", "Leave it out, or do without --strict-runtime.", field=_PYTHON_FIELD
         )
-    return f"{problem}, on which the job runs."
+    return f"{problem}, on which this runs."
 
 
 def _legacy_keras(catalogue: Catalogue, recipe: Recipe) -> tuple[Recipe, str]:

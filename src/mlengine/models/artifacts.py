@@ -1,4 +1,11 @@
-"""A version's artefact: checked at its source, copied aside, hashed, committed by one rename."""
+"""A version's artefact: checked at its source, copied aside, hashed, committed by one rename.
+
+    models/<uid>/artifact/          the model directory
+                 packages/000/…     its packages, one in each folder
+                 manifest.json      written last
+
+Without its manifest nothing of it counts.
+"""
 
 from __future__ import annotations
 
@@ -7,19 +14,23 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from mlengine.core.errors import FailedPrecondition, InvalidArgument
+from mlengine.core.errors import FailedPrecondition, InvalidArgument, NotFound
+from mlengine.environments import check_archive_name
 from mlengine.runtime import artifact as formats
 from mlengine.runtime import failpoints
 from mlengine.runtime.prediction_error import PredictionError
 from mlengine.storage import Buckets
+from mlengine.storage.paths import parse_uri
 
 __all__ = ["Artifacts"]
 
 MAX_FILES = 1000
+MAX_PACKAGES = 100
 _MANIFEST = "manifest.json"
+_PACKAGES = "packages"
 
 
 class Artifacts:
@@ -44,10 +55,18 @@ class Artifacts:
         """Return whether a version's artefact is there, all of it."""
         return (self._root / uid / _MANIFEST).exists()
 
+    def packages(self, uid: str) -> tuple[Path, ...]:
+        """Return the committed packages of a version, in the order in which they are installed."""
+        return tuple(sorted((self._root / uid / _PACKAGES).glob("*/*")))
+
     def check_source(
-        self, uri: str, framework: str, *, field: str = "version.deployment_uri"
-    ) -> None:
+        self, uri: str, framework: str, *, routine: bool = False,
+        field: str = "version.deployment_uri",
+    ) -> None:  # fmt: skip
         """Raise before anything is created unless the directory can be a model.
+
+        Args:
+            routine: A class of the user's loads it, from whatever files it likes.
 
         Raises:
             FailedPrecondition: It is empty, too large, or holds no model or several.
@@ -75,17 +94,56 @@ class Artifacts:
                 "Raise the setting max_model_bytes, or export a smaller model.",
                 field=field,
             )
+        if routine:
+            return
         start = len(prefix.removeprefix("gs://").partition("/")[2])
         try:
             formats.detect([item.name[start:] for item in found], framework, where=uri)
         except PredictionError as error:
             raise FailedPrecondition(error.detail, field=field) from None
 
-    def commit(self, uid: str, uri: str) -> str:
-        """Copy a model directory; return its digest. Done again, it changes nothing.
+    def check_packages(self, uris: Sequence[str], *, field: str = "version.package_uris") -> None:
+        """Raise before anything is created unless these packages are there to be installed.
+
+        Raises:
+            InvalidArgument: One is no archive, two have one name, or they are too large.
+            NotFound: One is not there.
+        """
+        names = [parse_uri(uri, field=field).name.rpartition("/")[2] for uri in uris]
+        for name in names:
+            check_archive_name(name, field=field)
+            if names.count(name) > 1:
+                raise InvalidArgument(
+                    f"There are several packages with the filename '{name}'.",
+                    "Rename one of them.", field=field,
+                )  # fmt: skip
+        if len(names) > MAX_PACKAGES:
+            raise InvalidArgument(
+                f"{len(names)} packages are too many.", f"Use at most {MAX_PACKAGES}.", field=field
+            )
+        total = 0
+        for uri in uris:
+            found = self._buckets.glob(uri)
+            if not found:
+                raise NotFound(
+                    f"There is no package {uri}.",
+                    "Upload it, or give its local path to 'mlengine versions create'.",
+                    field=field,
+                )
+            total += found[0].size
+        if total > self._max_bytes:
+            raise InvalidArgument(
+                f"The total size of the packages is {total} bytes, which exceeds the allowed "
+                f"maximum of {self._max_bytes} bytes.",
+                "Raise the setting max_model_bytes, or put data into the model directory.",
+                field=field,
+            )
+
+    def commit(self, uid: str, uri: str, *, packages: Sequence[str] = ()) -> str:
+        """Copy a model directory and its packages; return their digest. Again changes nothing.
 
         Returns:
-            ``sha256:`` and the hash over the sorted (name, size, sha256) of its files.
+            ``sha256:`` and the hash over the sorted (name, size, sha256) of the files.
         """
         target = self.path(uid)
         manifest = target.parent / _MANIFEST
@@ -98,6 +156,7 @@ class Artifacts:
         staging.mkdir(parents=True, mode=0o700)
         files = self._buckets.download(uri, staging, max_files=MAX_FILES, max_bytes=self._max_bytes)
         rows = sorted((f.name, f.size, f.sha256) for f in files)
+        rows += self._copy_packages(target.parent / _PACKAGES, packages)
         digest = "sha256:" + hashlib.sha256(json.dumps(rows).encode()).hexdigest()
         failpoints.hit("artifact.copied")
         staging.rename(target)
@@ -109,6 +168,21 @@ class Artifacts:
         aside.rename(manifest)
         failpoints.hit("artifact.renamed")
         return digest
+
+    def _copy_packages(self, folder: Path, uris: Sequence[str]) -> list[tuple[str, int, str]]:
+        rows = []
+        for index, uri in enumerate(uris):
+            source = parse_uri(uri, field="version.package_uris")
+            # A folder for each: their order is kept, and their names, which installers read.
+            path = folder / f"{index:03}" / source.name.rpartition("/")[2]
+            path.parent.mkdir(parents=True, mode=0o700)
+            digest, size = hashlib.sha256(), 0
+            with self._buckets.open_read(source) as data, path.open("wb") as out:
+                while chunk := data.read(1 << 20):
+                    digest.update(chunk)
+                    size += out.write(chunk)
+            rows.append((f"{_PACKAGES}/{path.name}", size, digest.hexdigest()))
+        return rows
 
     def remove(self, uid: str) -> None:
         """Remove a version's artefact; no error when there is none."""

@@ -49,8 +49,6 @@ VERSION_MASK = {
 # Fields of the API that this engine cannot honour yet: accepting one silently would be a lie.
 REFUSED_VERSION_FIELDS: dict[str, str] = {
     "accelerator_config": "Versions are served on CPUs; leave it out. Jobs may have GPUs.",
-    "package_uris": "Custom prediction code is not supported yet.",
-    "prediction_class": "Custom prediction routines are not supported yet.",
     "service_account": "Workers run as the engine's own user; leave it out.",
     "container": "Custom containers are not supported; deploy a model directory.",
     "routes": "Custom containers are not supported; deploy a model directory.",
@@ -107,7 +105,29 @@ def check_version(version: Version) -> Version:
             f"{hint}Use one of {', '.join(FRAMEWORKS)}, or leave it out to detect it.",
             field="version.framework",
         )
+    _check_routine(version)
     return version
+
+
+def _check_routine(version: Version) -> None:
+    name = version.prediction_class
+    if not name:
+        return
+    if version.framework:
+        raise InvalidArgument(
+            f"A custom prediction routine answers in a framework's place; '{version.framework}' "
+            "was named too.",
+            "Leave framework out, or leave predictionClass out: packageUris alone bring the code "
+            "of a scikit-learn pipeline.",
+            field="version.framework",
+        )
+    parts = name.split(".")
+    if len(parts) < 2 or not all(part.isidentifier() for part in parts):
+        raise InvalidArgument(
+            f"'{name}' is not the full name of a class.",
+            "Write its module, a dot and the class: predictor.Predictor.",
+            field="version.prediction_class",
+        )
 
 
 def rescaled(old: Version, sent: Version, paths: Collection[str]) -> Version:

@@ -125,9 +125,16 @@ class Deployment:
     def _create(self, record: VersionRecord) -> None:
         try:
             self._stop_if_cancelled(record)
-            digest = self._artifacts.commit(record.uid, record.version.deployment_uri)
+            version = record.version
+            digest = self._artifacts.commit(
+                record.uid, version.deployment_uri, packages=version.package_uris
+            )
             self._stop_if_cancelled(record)
-            self._loader.load(record, self._artifacts.path(record.uid))
+            self._loader.load(
+                record,
+                self._artifacts.path(record.uid),
+                cancelled=lambda: self._let_go() or self._is_cancelled(record),
+            )
             self._stop_if_cancelled(record)
         except StoreAway:
             raise
@@ -228,9 +235,12 @@ class Deployment:
                 return operation
         return None
 
-    def _stop_if_cancelled(self, record: VersionRecord) -> None:
+    def _is_cancelled(self, record: VersionRecord) -> bool:
         operation = self._operation_of(record, "CREATE_VERSION")
-        if operation and operation.operation.metadata.get("isCancellationRequested"):
+        return bool(operation and operation.operation.metadata.get("isCancellationRequested"))
+
+    def _stop_if_cancelled(self, record: VersionRecord) -> None:
+        if self._is_cancelled(record):
             raise Cancelled(
                 "The operation was cancelled.", "Delete the version, or create another."
             )

@@ -40,6 +40,7 @@ class Models:
         deploy: Called with a CREATING or DELETING version whose operation waits; returns at once.
         publish: Called after the default version of a model changed.
         servable: Raises when machine type or scaling of a version cannot be honoured.
+        runnable: Raises when its runtime cannot be had.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class Models:
         deploy: Callable[[VersionRecord], None],
         publish: Callable[[], None],
         servable: Callable[[Version], None] = lambda _version: None,
+        runnable: Callable[[Version], None] = lambda _version: None,
     ) -> None:
         self._store = store
         self._artifacts = artifacts
@@ -58,6 +60,7 @@ class Models:
         self._deploy = deploy
         self._publish = publish
         self._servable = servable
+        self._runnable = runnable
 
     # --- models ---
 
@@ -145,7 +148,11 @@ class Models:
         self.model_record(project, model_id)
         version = check_version(version)
         self._servable(version)
-        self._artifacts.check_source(version.deployment_uri, version.framework)
+        self._runnable(version)
+        self._artifacts.check_source(
+            version.deployment_uri, version.framework, routine=bool(version.prediction_class)
+        )
+        self._artifacts.check_packages(version.package_uris)
         version.create_time = rfc3339(self._clock.now())
         version.machine_type = version.machine_type or "mls1-c1-m2"
         notes: list[NewOperation] = []

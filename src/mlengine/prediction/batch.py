@@ -23,6 +23,8 @@ from mlengine.core.states import VersionState
 from mlengine.environments import unused_runtime_warning
 from mlengine.models.artifacts import Artifacts
 from mlengine.models.registry import Models
+from mlengine.models.surroundings import SurroundingsOf, request_of, wanted
+from mlengine.runtime.boot import boot_command
 from mlengine.storage import Buckets
 from mlengine.storage.paths import parse_uri
 from mlengine.store import JobRecord, VersionRecord
@@ -48,6 +50,7 @@ class BatchJobs:
         buckets: Where inputs are read and outputs go.
         models: Resolves model and version names.
         artifacts: Where the versions' own copies lie.
+        surroundings: Makes what a version's code runs in.
         grace_s: Seconds between SIGTERM and SIGKILL.
         log_quota_bytes: Most that the log may hold.
         notify: Socket on which supervisors say that something happened.
@@ -58,6 +61,7 @@ class BatchJobs:
         buckets: Buckets,
         models: Models,
         artifacts: Artifacts,
+        surroundings: SurroundingsOf,
         *,
         grace_s: float,
         log_quota_bytes: int,
@@ -66,6 +70,7 @@ class BatchJobs:
         self._buckets = buckets
         self._models = models
         self._artifacts = artifacts
+        self._surroundings = surroundings
         self._grace_s = grace_s
         self._log_quota_bytes = log_quota_bytes
         self._notify = notify
@@ -125,7 +130,8 @@ class BatchJobs:
         """Find the model and the input files; say what to run."""
         record, folder = preparation.record, preparation.attempt_dir
         spec = _input(record.job)
-        framework = ""
+        framework, python = "", sys.executable
+        code: dict[str, Any] = {}
         if spec.uri:
             artifact = folder / "model"
             if not artifact.exists():
@@ -140,6 +146,7 @@ class BatchJobs:
             version = self._record(record.project, spec)
             artifact, framework = self._artifacts.path(version.uid), version.version.framework
             uri = version.version.deployment_uri
+            python, code = self._code_of(version, preparation)
             preparation.log(f"Model version: {version.model_id}/{version.version_id}")
         with self._carrying(*spec.input_paths):
             names, inputs = self._inputs(spec, folder)
@@ -150,13 +157,33 @@ class BatchJobs:
             "artifact_uri": uri,
             "inputs": inputs,
             "input_names": names,
+            **code,
             **_fixed_plan(spec, folder),
         }
         (folder / "batch.json").write_text(json.dumps(plan))
         written = [plan[name] for name in ("output_dir", "progress", "shards_dir")]
-        return self._attempt(record, folder, [str(artifact), *inputs, *written])
+        return self._attempt(record, folder, [str(artifact), *inputs, *written], python)
 
-    def _attempt(self, record: JobRecord, folder: Path, places: list[str]) -> AttemptSpec:
+    def _code_of(
+        self, record: VersionRecord, preparation: Preparation
+    ) -> tuple[str, dict[str, Any]]:
+        """Return the interpreter of a version, and what a plan says of the code that it runs."""
+        version = record.version
+        packages = self._artifacts.packages(record.uid)
+        wants = wanted(version, self._artifacts.path(record.uid), packages)
+        if wants is None:
+            return sys.executable, {}
+        found = self._surroundings.prepare(record.uid, wants, cancelled=preparation.cancelled)
+        return found.python or sys.executable, {
+            "notes": list(found.notes),
+            "prediction_class": version.prediction_class,
+            "package_uris": version.package_uris,
+            "version_request": request_of(version),
+        }
+
+    def _attempt(
+        self, record: JobRecord, folder: Path, places: list[str], python: str
+    ) -> AttemptSpec:
         """Say how `runtime.batch` is run on the plan in the attempt's folder."""
         work = folder / "work"
         work.mkdir(exist_ok=True)
@@ -164,7 +191,7 @@ class BatchJobs:
             task=_TASK,
             role="master",
             index=0,
-            argv=[sys.executable, "-m", "mlengine.runtime.batch", str(folder / "batch.json")],
+            argv=boot_command(python, "mlengine.runtime.batch", str(folder / "batch.json")),
             env=base_environment(os.environ),
             cwd=str(work),
         )

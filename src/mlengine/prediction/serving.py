@@ -10,7 +10,7 @@ from __future__ import annotations
 import datetime
 import logging
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,6 +25,7 @@ from mlengine.core.resources import Version, VersionOptions
 from mlengine.core.states import VersionState
 from mlengine.models import Loader
 from mlengine.models.artifacts import Artifacts
+from mlengine.models.surroundings import SurroundingsOf, request_of, wanted
 from mlengine.prediction import call
 from mlengine.prediction.control import GatewayControl, ensure_gateway
 from mlengine.prediction.gateway.doors import Doors
@@ -91,9 +92,11 @@ class Serving:
     """The `Loader` of versions, and the keeper of the gateway."""
 
     def __init__(
-        self, options: ServingOptions, store: Store, artifacts: Artifacts, *, token: str
-    ) -> None:
+        self, options: ServingOptions, store: Store, artifacts: Artifacts,
+        surroundings: SurroundingsOf, *, token: str,
+    ) -> None:  # fmt: skip
         self._options = options
+        self._surroundings = surroundings
         self._store = store
         self._artifacts = artifacts
         self._digest = token_digest(token)
@@ -106,7 +109,7 @@ class Serving:
         self._pool = WorkerPool(
             options.home, max_body_bytes=options.limits.max_body_bytes, warm=self._warm
         )
-        self._fleet = Fleet(self._pool)
+        self._fleet = Fleet(self._pool, surroundings.prepare)
         self._versions: Mapping[str, Served] = {}
         self._scaler = Scaler(
             self._fleet, self._control, versions=lambda: self._versions, reroute=self.reroute,
@@ -207,11 +210,14 @@ class Serving:
 
     # --- what the models room asks for ---
 
-    def load(self, record: VersionRecord, artifact: Path) -> None:
+    def load(self, record: VersionRecord, artifact: Path, *, cancelled: Callable[[], bool]) -> None:
         """Start a worker on an artefact; return once it loaded the model and answered."""
+        served = self._served(record, artifact)
+        if served.spec.wants is not None:
+            self._surroundings.prepare(record.uid, served.spec.wants, cancelled=cancelled)
         try:
             if not self._fleet.sockets(record.uid):
-                self._scaler.load(self._served(record, artifact))
+                self._scaler.load(served)
             if not call.ping(self._fleet.sockets(record.uid)[0], _PING_S):
                 raise FailedPrecondition("The model was loaded, but its worker does not answer.")
             self._answering.add(record.uid)
@@ -293,6 +299,7 @@ class Serving:
     def _served(self, record: VersionRecord, artifact: Path) -> Served:
         version, cpus = record.version, self._options.cpus
         options = version.options or VersionOptions()
+        wants = wanted(version, artifact, self._artifacts.packages(record.uid))
         return Served(
             NodeSpec(
                 uid=record.uid,
@@ -304,6 +311,9 @@ class Serving:
                 threads=threads_of(version, cpus=cpus),
                 max_batch_size=options.max_batch_size,
                 batch_deadline_ms=options.batch_deadline_ms,
+                wants=wants,
+                package_uris=tuple(version.package_uris),
+                request=request_of(version) if wants is not None else "",
             ),
             bounds_of(version, cpus=cpus, idle_after_s=self._options.idle_after_s),
         )

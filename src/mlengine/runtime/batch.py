@@ -107,10 +107,13 @@ def _plan_of(spec: dict[str, Any]) -> str:
     files = [*model, *(Path(path) for path in spec["inputs"])]
     digests = []
     for path in files:
+        total = hashlib.blake2b()
         with path.open("rb") as file:
-            digests.append(hashlib.file_digest(file, "blake2b").hexdigest())
+            while chunk := file.read(1 << 20):
+                total.update(chunk)
+        digests.append(total.hexdigest())
     named = ("framework", "signature_name", "input_names", "data_format", "output_format",
-             "batch_size", "shard_rows")  # fmt: skip
+             "batch_size", "shard_rows", "prediction_class")  # fmt: skip
     return json.dumps([[spec.get(name) for name in named], digests])
 
 

@@ -4,6 +4,7 @@ direct way. Both do the same, so that a file is answered as its rows would be on
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,7 +15,7 @@ from mlengine.runtime.prediction_error import PredictionError
 from mlengine.runtime.rehearsal import rehearse
 from mlengine.runtime.shortcuts import Shortcut, open_shortcut
 
-__all__ = ["Opened", "open_model"]
+__all__ = ["Opened", "load_model", "open_model"]
 
 
 class Opened(NamedTuple):
@@ -32,31 +33,24 @@ class Opened(NamedTuple):
 
 
 def open_model(spec: Mapping[str, Any]) -> Opened:
-    """Open the model of a specification: ``artifact``, ``framework``, ``signature_name``,
-    ``artifact_uri``; all but the first may be missing.
+    """Open the model of a specification, see `load_model`.
 
     Raises:
-        PredictionError: Class 0: it cannot be loaded, or a golden row comes out otherwise.
+        PredictionError: It cannot be loaded, or (class 0) a golden row comes out otherwise.
     """
     directory = Path(spec["artifact"])
-    given: list[str] = []
-    if (directory / FOLDER).is_dir():
+    given = list(spec.get("notes", ()))
+    if (directory / FOLDER).is_dir() and not spec.get("prediction_class"):
         try:
             return _open_compiled(directory / FOLDER, spec, given)
         except PredictionError as error:
             given.append(f"The compiled form is not used: {error.detail}")
-    model = load(
-        directory,
-        framework=spec.get("framework") or "",
-        signature_name=spec.get("signature_name") or "",
-        where=spec.get("artifact_uri") or "",
-    )
+    model = load_model(spec)
     golden, notes = rehearse(model, directory)
     shortcut, way = open_shortcut(model, [row.instance for row in golden])
     said = model.describe()
-    return Opened(
-        model, shortcut, {**said, "warnings": [*given, *said["warnings"], *notes], "way": way}
-    )
+    warnings = [*given, *said["warnings"], *notes]
+    return Opened(model, shortcut, {**said, "warnings": warnings, "way": way})
 
 
 def _open_compiled(directory: Path, spec: Mapping[str, Any], given: list[str]) -> Opened:
@@ -70,3 +64,31 @@ def _open_compiled(directory: Path, spec: Mapping[str, Any], given: list[str]) -
     said = model.describe()
     about = {**said, "warnings": [*given, *said["warnings"]], "way": f"{model.about.way}; {way}"}
     return Opened(model, shortcut, about)
+
+
+def load_model(spec: Mapping[str, Any]) -> Model:
+    """Load the model of a specification, or have its routine do so.
+
+    Args:
+        spec: ``artifact``, its directory; and, each of which may be missing, ``framework``,
+            ``signature_name``, ``artifact_uri``, ``prediction_class``, ``package_uris``, and
+            ``version_request``: the version as user code finds it in its environment.
+
+    Raises:
+        PredictionError: Class 0, or 4 when the routine is to blame.
+    """
+    directory = Path(spec["artifact"])
+    if spec.get("version_request"):
+        os.environ["create_version_request"] = spec["version_request"]  # noqa: SIM112 - its name
+    if spec.get("prediction_class"):
+        # Late: only a version with a routine pays for finding one.
+        from mlengine.runtime import routine
+
+        packages = spec.get("package_uris") or ()
+        return routine.load(directory, spec["prediction_class"], packages=packages)
+    return load(
+        directory,
+        framework=spec.get("framework") or "",
+        signature_name=spec.get("signature_name") or "",
+        where=spec.get("artifact_uri") or "",
+    )

@@ -8,10 +8,15 @@ Two parsers that read one text differently are how a check is passed and then ev
 from __future__ import annotations
 
 import json
+import math
 import re
-from typing import NoReturn
+from collections.abc import Callable
+from typing import Any, NoReturn
 
-import msgspec
+try:
+    import msgspec
+except ModuleNotFoundError:  # a runtime has its own libraries, and this is none of them
+    msgspec = None  # type: ignore[assignment]
 
 __all__ = ["MAX_DEPTH", "StrictJsonError", "dumps", "loads"]
 
@@ -24,8 +29,6 @@ _BRACES_AS_BRACKETS = bytes.maketrans(b"{}", b"[]")
 _NOT_BRACKETS = bytes(b for b in range(256) if b not in b"[]{}")
 _STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"')
 
-_decode = msgspec.json.Decoder().decode
-_encode = msgspec.json.Encoder().encode
 _encode_thoroughly = json.JSONEncoder(
     allow_nan=False, ensure_ascii=False, separators=(",", ":")
 ).encode
@@ -33,6 +36,36 @@ _encode_thoroughly = json.JSONEncoder(
 
 class StrictJsonError(ValueError):
     """The text is not strict JSON, or the value has no strict JSON form; says what and where."""
+
+
+def _decode_slowly(text: bytes) -> Any:
+    value = json.loads(text.decode(), parse_float=_finite, parse_constant=_no_constant)
+    if b"\\ud" in text.lower():
+        try:
+            _encode_slowly(value)
+        except UnicodeEncodeError:
+            raise StrictJsonError("a text holds a lone surrogate") from None
+    return value
+
+
+def _encode_slowly(value: object) -> bytes:
+    return _encode_thoroughly(value).encode()
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if math.isinf(value):
+        raise StrictJsonError(f"the number {text[:24]} does not fit into a float")
+    return value
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise StrictJsonError(f"{name} is not JSON")
+
+
+_decode: Callable[[bytes], Any] = msgspec.json.Decoder().decode if msgspec else _decode_slowly
+_encode: Callable[[object], bytes] = msgspec.json.Encoder().encode if msgspec else _encode_slowly
+_LIBRARY_ERROR: type[Exception] = msgspec.MsgspecError if msgspec else ValueError
 
 
 def loads(text: bytes) -> object:
@@ -55,7 +88,7 @@ def loads(text: bytes) -> object:
         raise _too_deep() from None
     except UnicodeDecodeError as error:
         raise StrictJsonError(f"not valid UTF-8 (byte {error.start})") from None
-    except (msgspec.MsgspecError, ValueError) as error:
+    except (_LIBRARY_ERROR, ValueError) as error:
         raise StrictJsonError(str(error).removeprefix("JSON is ")) from None
     _refuse_depth(text)
     if _may_repeat_a_key(text, value) or _MANY_DIGITS in text.translate(_DIGITS_ALIKE):
@@ -80,7 +113,7 @@ def dumps(value: object) -> bytes:
         raise StrictJsonError("a text holds a lone surrogate, which UTF-8 cannot carry") from None
     except ValueError as error:
         raise StrictJsonError(_about_nan(error)) from None
-    except (msgspec.MsgspecError, TypeError, OverflowError) as error:
+    except (_LIBRARY_ERROR, TypeError, OverflowError) as error:
         raise StrictJsonError(f"no JSON form: {error}") from None
     return written
 
@@ -147,7 +180,3 @@ def _int64(digits: str) -> int:
     if len(digits) > 20 or not _MIN_INT <= int(digits) <= _MAX_INT:
         raise StrictJsonError(f"the integer {digits[:24]} does not fit into 64 bits")
     return int(digits)
-
-
-def _no_constant(name: str) -> NoReturn:
-    raise StrictJsonError(f"{name} is not JSON")

@@ -11,11 +11,12 @@ import pytest
 from packaging.specifiers import SpecifierSet
 
 from mlengine.core.errors import FailedPrecondition
-from mlengine.core.resources import Job, TrainingInput
-from mlengine.core.states import JobState
+from mlengine.core.resources import Job, Model, TrainingInput, Version
+from mlengine.core.states import JobState, VersionState
 from mlengine.engine.runtimes import Runtimes
 from mlengine.environments import Environments
 from mlengine.environments.catalogue import Catalogue, Recipe, read_catalogue
+from mlengine.models.surroundings import SurroundingsOf, Wants
 from mlengine.store import JobRecord, Store, open_store
 from mlengine.training.jobs import folder_of
 
@@ -41,7 +42,8 @@ def environments(tmp_path: Path) -> Environments:
 
 @pytest.fixture
 def runtimes(environments: Environments, store: Store, tmp_path: Path) -> Runtimes:
-    return Runtimes(environments, store, tmp_path / "jobs", max_bytes=1)
+    surroundings = SurroundingsOf(environments, tmp_path)
+    return Runtimes(surroundings, store, tmp_path / "jobs", max_bytes=1)
 
 
 def started(store: Store, tmp_path: Path, spec: str) -> JobRecord:
@@ -92,10 +94,31 @@ def test_what_a_running_attempt_names_is_never_removed(
     assert not found.path.exists()
 
 
+def test_what_a_version_runs_in_stays_until_the_version_goes(
+    runtimes: Runtimes, environments: Environments, store: Store, tmp_path: Path
+) -> None:
+    store.add_model("p", Model(name="m"))
+    record = store.add_version("p", "m", Version(name="v", deployment_uri="gs://b/m"), uid="u1")
+    surroundings = SurroundingsOf(environments, tmp_path)
+    wants = Wants(tmp_path, runtime_version="bare", prediction_class="m.Routine")
+    made = surroundings.prepare(record.uid, wants)
+    make_old(environments)
+    runtimes.tidy()
+    with pytest.raises(FailedPrecondition, match="in use"):
+        runtimes.delete("bare")
+    assert Path(made.python).exists()
+    record = store.move_version(record, VersionState.FAILED) or record
+    assert runtimes.in_use() == set()
+    assert list((tmp_path / "run" / "surroundings").iterdir()) == []
+    runtimes.tidy()
+    assert not Path(made.python).exists()
+
+
 def test_without_a_limit_nothing_is_removed_unless_asked(
     environments: Environments, store: Store, tmp_path: Path
 ) -> None:
-    runtimes = Runtimes(environments, store, tmp_path / "jobs", max_bytes=0)
+    surroundings = SurroundingsOf(environments, tmp_path)
+    runtimes = Runtimes(surroundings, store, tmp_path / "jobs", max_bytes=0)
     runtimes.build("bare")
     make_old(environments)
     assert runtimes.collect() == 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +41,7 @@ class PlayedLoader:
         self.gate = threading.Event()
         self.gate.set()
 
-    def load(self, record: VersionRecord, artifact: Path) -> None:
+    def load(self, record: VersionRecord, artifact: Path, *, cancelled: Callable[[], bool]) -> None:
         assert self.gate.wait(60)
         if self.error:
             raise self.error
@@ -188,8 +188,11 @@ def test_a_bad_directory_is_refused_and_nothing_is_created(
         ({"deployment_uri": "http://x/y"}, ""),
         ({"framework": "PYTORCH"}, "version.framework"),
         ({"labels": {"A": "b"}}, "version.labels"),
-        ({"prediction_class": "a.B"}, "version.prediction_class"),
-        ({"package_uris": ["gs://mine/x.tar.gz"]}, "version.package_uris"),
+        ({"prediction_class": "Alone"}, "version.prediction_class"),
+        ({"prediction_class": "a.b c"}, "version.prediction_class"),
+        ({"prediction_class": "a.B", "framework": "SCIKIT_LEARN"}, "version.framework"),
+        ({"package_uris": ["gs://mine/x.zip"]}, "version.package_uris"),
+        ({"package_uris": ["gs://mine/a/x.whl", "gs://mine/b/x.whl"]}, "version.package_uris"),
         ({"container": {"image": "x"}}, "version.container"),
     ],
 )

@@ -12,8 +12,10 @@ import pytest
 from mlengine.core.errors import EngineError, FailedPrecondition, InvalidArgument
 from mlengine.core.resources import Bucket, Job, Model, PredictionInput, Version
 from mlengine.core.states import JobState, VersionState
+from mlengine.environments import Environments
 from mlengine.models.artifacts import Artifacts
 from mlengine.models.registry import Models
+from mlengine.models.surroundings import SurroundingsOf
 from mlengine.prediction.batch import BatchJobs
 from mlengine.storage import Buckets
 from mlengine.store import JobRecord, open_store
@@ -38,9 +40,11 @@ class World:
             deploy=lambda record: None, publish=lambda: None,
         )  # fmt: skip
         models.create_model("p", Model(name="census"))
+        surroundings = SurroundingsOf(Environments(home / "environments"), home)
         self.kind = BatchJobs(
-            self.buckets, models, self.artifacts, grace_s=3.0, log_quota_bytes=9, notify="/n"
-        )
+            self.buckets, models, self.artifacts, surroundings,
+            grace_s=3.0, log_quota_bytes=9, notify="/n",
+        )  # fmt: skip
         self.lines: list[str] = []
         self.attempt_dir = home / "attempt"
         self.attempt_dir.mkdir()

@@ -11,19 +11,26 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from mlengine.core.errors import NotFound
+from mlengine.models.surroundings import Surroundings, Wants
 from mlengine.prediction.workers.memory import pss_bytes
 from mlengine.prediction.workers.pool import WorkerPool
+from mlengine.training.imports import heavy_modules
 
 __all__ = ["Fleet", "Node", "NodeSpec", "uid_of"]
 
 
 class NodeSpec(NamedTuple):
-    """What the workers of a version are started with."""
+    """What the workers of a version are started with.
+
+    Attributes:
+        wants: What it must be run in; None: the engine's own interpreter will do.
+        request: The version as its own code finds it in its environment.
+    """
 
     uid: str
     version: str
@@ -34,6 +41,9 @@ class NodeSpec(NamedTuple):
     threads: int = 1
     max_batch_size: int = 0
     batch_deadline_ms: int = 0
+    wants: Wants | None = None
+    package_uris: tuple[str, ...] = ()
+    request: str = ""
 
 
 class Node(NamedTuple):
@@ -44,15 +54,23 @@ class Node(NamedTuple):
     pss_bytes: int
 
 
+def _own(_uid: str, _wants: Wants) -> Surroundings:
+    return Surroundings()
+
+
 class Fleet:
     """The workers of every version; safe to use from any thread.
 
     Args:
         pool: Starts, watches and restarts the processes.
+        surround: Makes what a version is run in, by its uid and what it wants; may take minutes.
     """
 
-    def __init__(self, pool: WorkerPool) -> None:
+    def __init__(
+        self, pool: WorkerPool, surround: Callable[[str, Wants], Surroundings] = _own
+    ) -> None:
         self.pool = pool
+        self._surround = surround
         self._lock = threading.Lock()
         self._loading: dict[str, set[str]] = {}
         self._open: dict[str, dict[str, Node]] = {}
@@ -101,7 +119,7 @@ class Fleet:
                 spec.version, worker, spec.artifact, spec.framework,
                 artifact_uri=spec.artifact_uri, max_body_bytes=spec.max_body_bytes,
                 threads=spec.threads, max_batch_size=spec.max_batch_size,
-                batch_deadline_ms=spec.batch_deadline_ms,
+                batch_deadline_ms=spec.batch_deadline_ms, **self._code_of(spec),
             )  # fmt: skip
             self.pool.wait_ready(worker, timeout_s)
         except BaseException:
@@ -166,6 +184,20 @@ class Fleet:
             return sum(node.pss_bytes for node in nodes.values())
 
     # --- inner ---
+
+    def _code_of(self, spec: NodeSpec) -> dict[str, Any]:
+        """Make what a version is run in; return how a pool is told of it, and of its code."""
+        if spec.wants is None:
+            return {}
+        found = self._surround(spec.uid, spec.wants)
+        return {
+            "python": found.python or None,
+            "notes": found.notes,
+            "prediction_class": spec.wants.prediction_class,
+            "package_uris": spec.package_uris,
+            "version_request": spec.request,
+            "modules": heavy_modules(found.layer) if found.layer is not None else (),
+        }
 
     def _free_id(self, uid: str) -> str:
         taken = {*self._loading.get(uid, ()), *self._open.get(uid, ()), *self._leaving}

@@ -1,9 +1,9 @@
 """Workers that are forked from an interpreter which has imported their framework.
 
-One zygote serves all versions of a framework. The first of them waits for it, which takes no longer
-than importing the framework for itself; it ends when no worker of it was wanted for long. A worker
-that cannot be forked, because the zygote cannot import, hangs or is gone, is started cold, and
-nothing else happens.
+One zygote serves all versions of a framework in one environment. The first of them waits for it,
+which takes no longer than importing the framework for itself; it ends when no worker of it was
+wanted for long. A worker that cannot be forked, because the zygote cannot import, hangs or is gone,
+is started cold, and nothing else happens.
 """
 
 from __future__ import annotations
@@ -53,11 +53,12 @@ class WarmWorkers:
 
     def __init__(self, folder: Path, *, limit: int, idle_s: float) -> None:
         self._zygotes = WarmInterpreters(folder, limit=limit, idle_s=idle_s)
-        self._kinds: dict[tuple[Format, str, tuple[tuple[str, str], ...]], Kind] = {}
+        self._kinds: dict[tuple[tuple[str, ...], str, tuple[tuple[str, str], ...]], Kind] = {}
 
     def claim(
-        self, artifact: Path, framework: str, python: str, env: Mapping[str, str]
-    ) -> socket.socket | None:
+        self, artifact: Path, framework: str, python: str, env: Mapping[str, str], *,
+        modules: Sequence[str] | None = None,
+    ) -> socket.socket | None:  # fmt: skip
         """Return the socket of a fork that waits for its order; None if there can be none.
 
         Args:
@@ -65,8 +66,12 @@ class WarmWorkers:
             framework: What the version says it is; may be empty.
             python: Interpreter of the worker.
             env: Its environment, but for `HOME`.
+            modules: What a routine imports, instead of what the model's format needs; without any
+                it starts cold, for its package wants to be first.
         """
-        kind = self._kind(artifact, framework, python, env)
+        if modules is None:
+            modules = _modules_of(artifact, framework)
+        kind = self._kind(modules, python, env) if modules else None
         if kind is None or not self._zygotes.wait(kind, _LONGEST_IMPORT_S):
             return None
         return self._zygotes.fork(kind)
@@ -87,21 +92,16 @@ class WarmWorkers:
         while not self._zygotes.reap() and time.monotonic() < until_s:
             pause.wait(_POLL_S)
 
-    def _kind(
-        self, artifact: Path, framework: str, python: str, env: Mapping[str, str]
-    ) -> Kind | None:
-        found = _format_of(artifact, framework)
-        if found is None:
-            return None
-        key = (found, python, tuple(sorted(env.items())))
+    def _kind(self, modules: Sequence[str], python: str, env: Mapping[str, str]) -> Kind:
+        key = (tuple(modules), python, tuple(sorted(env.items())))
         if key not in self._kinds:
-            modules = [*_OWN, *_MODULES[found]]
-            warm = WarmStart(base_python=python, python=python, modules=modules)
+            warm = WarmStart(base_python=python, python=python, modules=[*_OWN, *modules])
             self._kinds[key] = kind_of(warm, env)
         return self._kinds[key]
 
 
-def _format_of(artifact: Path, framework: str) -> Format | None:
+def _modules_of(artifact: Path, framework: str) -> Sequence[str]:
     with contextlib.suppress(PredictionError, OSError):
-        return detect(os.listdir(artifact), framework, where=str(artifact)).kind  # noqa: PTH208
-    return None
+        found = detect(os.listdir(artifact), framework, where=str(artifact))  # noqa: PTH208
+        return _MODULES[found.kind]
+    return ()
