@@ -8,6 +8,7 @@ import json
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple
@@ -16,21 +17,24 @@ from urllib.parse import urlsplit
 import joblib
 from sklearn.linear_model import LinearRegression
 
+from mlengine.core.resources import Model, Version, VersionOptions
 from tests.live.engines import BUCKET, LiveEngine, P
 
-__all__ = ["Answer", "Caller", "add_model", "times"]
+__all__ = ["Answer", "Caller", "add_models", "times"]
 
 _TIMEOUT_S = 120.0
+_MEMORY_BYTES = 4 << 30
 _SAVED_MODEL = """\
 import sys
 import tensorflow as tf
-module = tf.Module()
-module.w = tf.Variable([[float(sys.argv[2])]])
-@tf.function(input_signature=[tf.TensorSpec([None, 1], tf.float32, name="x")])
-def times(x):
-    return {"y": tf.matmul(x, module.w)}
-module.times = times
-tf.saved_model.save(module, sys.argv[1], signatures={"serving_default": times})
+for factor in sys.argv[2:]:
+    module = tf.Module()
+    module.w = tf.Variable([[float(factor)]])
+    @tf.function(input_signature=[tf.TensorSpec([None, 1], tf.float32, name="x")])
+    def times(x):
+        return {"y": tf.matmul(x, module.w)}
+    module.times = times
+    tf.saved_model.save(module, sys.argv[1] + "/" + factor, signatures={"serving_default": times})
 """
 
 
@@ -89,18 +93,37 @@ def times(factor: float) -> bytes:
     return file.getvalue()
 
 
-def add_model(engine: LiveEngine, name: str, factor: float, *, framework: str) -> None:
-    """Deploy a model that multiplies."""
-    if framework == "tensorflow":
-        with tempfile.TemporaryDirectory() as folder:
-            argv = [sys.executable, "-c", _SAVED_MODEL, folder, str(factor)]
+def add_models(
+    engine: LiveEngine, models: Mapping[str, float], *, framework: str, compiled: bool = False
+) -> None:
+    """Deploy models that multiply, by their names.
+
+    Args:
+        engine: Where to.
+        models: What each multiplies by.
+        framework: ``scikit-learn`` or ``tensorflow``.
+        compiled: Whether they are to answer from their form in ONNX.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        if framework == "tensorflow":  # all in one process: its import takes seconds
+            argv = [sys.executable, "-c", _SAVED_MODEL, folder, *map(str, models.values())]
             subprocess.run(argv, check=True, capture_output=True)
-            for path in (p for p in Path(folder).rglob("*") if p.is_file()):
-                target = f"{name}/{path.relative_to(folder).as_posix()}"
-                engine.client.write_object(BUCKET, target, [path.read_bytes()])
-        uri = f"gs://{BUCKET}/{name}"
-    else:
-        uri = engine.upload_model(name, model__joblib=times(factor))
-    operation = engine.deploy(uri, model_id=name)
-    if operation.error is not None:
-        raise SystemExit(f"{name}: {operation.error}")
+        for name, factor in models.items():
+            if framework == "tensorflow":
+                uri = _upload(engine, name, Path(folder) / str(factor))
+            else:
+                uri = engine.upload_model(name, model__joblib=times(factor))
+            # The engine's memory is for one at a time; each may have what it needs all the same.
+            options = VersionOptions(memory_bytes=_MEMORY_BYTES, compile="ONNX" * compiled)
+            version = Version(name="v1", deployment_uri=uri, options=options)
+            engine.client.create_model(P, Model(name=name))
+            operation = engine.done(engine.client.create_version(P, name, version))
+            if operation.error is not None:
+                raise SystemExit(f"{name}: {operation.error}")
+
+
+def _upload(engine: LiveEngine, name: str, folder: Path) -> str:
+    for path in (p for p in folder.rglob("*") if p.is_file()):
+        target = f"{name}/{path.relative_to(folder).as_posix()}"
+        engine.client.write_object(BUCKET, target, [path.read_bytes()])
+    return f"gs://{BUCKET}/{name}"

@@ -1,6 +1,7 @@
 """Sleeping versions are woken by their callers, again and again, under load.
 
     python -m benchmarks.prediction.wake [--wakes 1000] [--callers 4] [--framework scikit-learn]
+                                             [--compiled]
 
 An engine has several models and memory for the worker of one, so whoever is asked puts another to
 sleep. First one caller asks them in turn, and each of its requests is a wake from request to
@@ -20,7 +21,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from benchmarks.prediction.asking import Caller, add_model
+from benchmarks.prediction.asking import Caller, add_models
 from tests.live.engines import LiveEngine, live_engine
 
 MODELS = 8
@@ -42,14 +43,16 @@ def main() -> int:
     parser.add_argument("--wakes", type=int, default=1000)
     parser.add_argument("--callers", type=int, default=4)
     parser.add_argument("--framework", choices=sorted(TARGET_MS), default="scikit-learn")
+    parser.add_argument("--compiled", action="store_true",
+                        help="TensorFlow: answered from the form in ONNX")  # fmt: skip
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="mlengine-bench-") as work:
         home = Path(work) / "home"
         with live_engine(home, serving_memory_bytes="1") as engine:
             engine.make_bucket()
-            for number in range(MODELS):
-                add_model(engine, f"times{number}", number, framework=options.framework)
+            models = {f"times{number}": float(number) for number in range(MODELS)}
+            add_models(engine, models, framework=options.framework, compiled=options.compiled)
             alone = ask_in_turn(engine, range(MODELS), min(options.wakes // 5, 200))
             crowd = ask_together(engine, options.wakes - alone.wakes, options.callers)
     target_ms = TARGET_MS[options.framework]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import datetime
 import logging
+import sys
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -38,6 +39,7 @@ from mlengine.prediction.scaling.scaler import Scaler, Served
 from mlengine.prediction.scaling.wakes import WakeListener
 from mlengine.prediction.sockets import socket_dir
 from mlengine.prediction.traffic.experiments import traffic_routes
+from mlengine.prediction.workers.compilation import compile_artifact
 from mlengine.prediction.workers.deathwatch import DeathWatch
 from mlengine.prediction.workers.pool import WorkerPool
 from mlengine.prediction.workers.warmth import WarmWorkers
@@ -213,8 +215,16 @@ class Serving:
     def load(self, record: VersionRecord, artifact: Path, *, cancelled: Callable[[], bool]) -> None:
         """Start a worker on an artefact; return once it loaded the model and answered."""
         served = self._served(record, artifact)
+        python = ""
         if served.spec.wants is not None:
-            self._surroundings.prepare(record.uid, served.spec.wants, cancelled=cancelled)
+            wants = served.spec.wants
+            python = self._surroundings.prepare(record.uid, wants, cancelled=cancelled).python
+        if record.version.options is not None and record.version.options.compile:
+            compile_artifact(
+                self._options.home, artifact, uid=record.uid, framework=record.version.framework,
+                python=python or sys.executable, timeout_s=self._options.load_timeout_s,
+                memory_bytes=self._options.memory_bytes, cancelled=cancelled,
+            )  # fmt: skip
         try:
             if not self._fleet.sockets(record.uid):
                 self._scaler.load(served)

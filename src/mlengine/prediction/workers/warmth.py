@@ -18,6 +18,7 @@ from pathlib import Path
 
 from mlengine.runtime.artifact import Kind as Format
 from mlengine.runtime.artifact import detect
+from mlengine.runtime.compiled import FOLDER
 from mlengine.runtime.prediction_error import PredictionError
 from mlengine.training.launchers import WarmStart
 from mlengine.training.launchers.warm import Kind, WarmInterpreters, kind_of
@@ -38,7 +39,7 @@ _MODULES: Mapping[Format, Sequence[str]] = {
     Format.BOOSTER: ("xgboost", "mlengine.runtime.frameworks.xgboost"),
     Format.SAVED_MODEL: ("tensorflow", "mlengine.runtime.frameworks.tensorflow"),
     Format.KERAS: ("tensorflow", "keras", "mlengine.runtime.frameworks.keras"),
-    Format.ONNX: ("onnxruntime", "mlengine.runtime.frameworks.onnx"),
+    Format.ONNX: ("onnxruntime", "mlengine.runtime.compiled.model"),
 }  # fmt: skip
 
 
@@ -101,6 +102,10 @@ class WarmWorkers:
 
 
 def _modules_of(artifact: Path, framework: str) -> Sequence[str]:
+    with contextlib.suppress(OSError):
+        compiled = {Path(name).suffix for name in os.listdir(artifact / FOLDER)}  # noqa: PTH208
+        if ".onnx" in compiled and ".pb" not in compiled:
+            return _MODULES[Format.ONNX]
     with contextlib.suppress(PredictionError, OSError):
         found = detect(os.listdir(artifact), framework, where=str(artifact))  # noqa: PTH208
         return _MODULES[found.kind]

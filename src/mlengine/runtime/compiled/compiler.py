@@ -134,12 +134,14 @@ class _Proof:
 
     def rows_of(self, instances: Sequence[Any], name: str) -> None:
         """Ask for instances alone, then for all that were answered in one call."""
-        answered = [row for row in instances if self._same([row], name) is not None]
-        together = self._same(answered, name) if answered else []
+        answers = [(row, self._same([row], name)) for row in instances]
+        answered = [(row, wanted[0]) for row, wanted in answers if wanted is not None]
+        if answered:
+            self._same([row for row, _ in answered], name)
         self.count += len(answered)
-        if name == self._default() and together:
-            kept = zip(answered[:_KEPT_ROWS], together, strict=False)
-            self.rows += [{"instance": one, "prediction": wanted} for one, wanted in kept]
+        if name == self._default():
+            kept = answered[:_KEPT_ROWS]
+            self.rows += [{"instance": row, "prediction": wanted} for row, wanted in kept]
 
     def _default(self) -> str:
         return signature_of(self._model).name

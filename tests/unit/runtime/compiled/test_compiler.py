@@ -198,6 +198,8 @@ def test_pictures_are_decoded_by_tensorflow_and_the_rest_is_onnx(
     original, compiled = load(folder), load_compiled(out)
     for wanted, got in zip(ask(original, rows, {}), ask(compiled, rows, {}), strict=True):
         np.testing.assert_allclose(got["means"], wanted["means"], rtol=1e-5)
+    kept = (out / ROWS_FILE).read_text().splitlines()
+    assert kept and all("means" in json.loads(line)["prediction"] for line in kept)
     with pytest.raises(PredictionError) as refused:
         ask(compiled, [{"b64": base64.b64encode(b"no picture").decode()}], {})
     assert "Error code: 2" in str(refused.value)
