@@ -29,7 +29,7 @@ __all__ = ["MOST_FILE_BYTES", "group_tag", "limits_of", "plan_of"]
 MOST_FILE_BYTES = 1 << 30
 """Largest file that a worker may write, its log included."""
 
-_LEAST_PROCESSES, _PROCESSES_PER_CPU = 512, 64
+_LEAST_PROCESSES, _PROCESSES_PER_CPU = 256, 64
 _LISTED = ("LD_LIBRARY_PATH", "PYTHONPATH")
 _DEVICES = ("/dev/nvidia*", "/dev/dri/*")
 _QUOTED = re.compile(r"site\.addsitedir\('([^']+)'\)")
