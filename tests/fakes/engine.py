@@ -308,6 +308,17 @@ class FakeEngine(FakeAccess, FakeTraffic, FakeStudies):
         answer = {"predictions": [len(body)], "version": version_id}
         return PredictReply(200, msgspec.json.encode(answer))
 
+    def explain(self, project: str, model_id: str, version_id: str, body: bytes) -> PredictReply:
+        self.before("explain")
+        if (project, model_id) not in self.models:
+            return PredictReply(404, b'{"error":{"code":404,"status":"NOT_FOUND"}}')
+        found = {"attributions": {"age": 0.3, "hours": [-0.1, 0.0]}, "approx_error": 0.0,
+                 "baseline_score": 0.5, "example_score": 0.7, "label_index": 1,
+                 "output_name": "probability"}  # fmt: skip
+        return PredictReply(
+            200, msgspec.json.encode({"explanations": [{"attributions_by_label": [found]}]})
+        )
+
     def get_config(self, project: str) -> GetConfigResponse:
         self.before("get_config")
         account = "service-7@cloud-ml.google.com.iam.gserviceaccount.com"

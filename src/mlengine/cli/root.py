@@ -33,7 +33,7 @@ root = Group(
         "auth": Branch(_AT + "auth:auth", "The access token."),
         "config": Branch(_AT + "config:config", "Settings, in mlengine.toml."),
         "down": Branch(_AT + "daemon:down", "Stop the local engine."),
-        "explain": Branch(_AT + "later:explain", "Not supported yet.", hidden=True),
+        "explain": Branch(_AT + "explain:explain", "Tell what each feature adds to a score."),
         "jobs": Branch(_AT + "jobs:jobs", "Submit, watch and stop jobs."),
         "keys": Branch(_AT + "keys:keys", "Keys: who else may call."),
         "local": Branch(_AT + "local:local", "Train and predict here, without an engine."),

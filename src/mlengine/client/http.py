@@ -224,10 +224,19 @@ class HttpEngine(HttpStudies, HttpTraffic, HttpAccess):
 
     def predict(self, project: str, model_id: str, version_id: str, body: bytes) -> PredictReply:
         """Answer one request body; whatever the status, the body is the engine's own."""
+        return self._ask(":predict", project, model_id, version_id, body)
+
+    def explain(self, project: str, model_id: str, version_id: str, body: bytes) -> PredictReply:
+        """Explain the answer to one request body; as `predict`."""
+        return self._ask(":explain", project, model_id, version_id, body)
+
+    def _ask(
+        self, verb: str, project: str, model_id: str, version_id: str, body: bytes
+    ) -> PredictReply:
         path = v1(model_name, project, model_id)
         if version_id:
             path = v1(version_name, project, model_id, version_id)
-        reply = self._transport.send("POST", path + ":predict", body=body, safe=False)
+        reply = self._transport.send("POST", path + verb, body=body, safe=False)
         return PredictReply(reply.status, reply.body)
 
     # projects

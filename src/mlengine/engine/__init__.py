@@ -27,6 +27,7 @@ from mlengine.core.resources import (
     Version,
 )
 from mlengine.engine.accessverbs import AccessVerbs
+from mlengine.engine.predictionverbs import PredictionVerbs
 from mlengine.engine.studyverbs import StudyVerbs
 from mlengine.engine.trafficverbs import TrafficVerbs
 
@@ -85,8 +86,8 @@ class EngineStatus(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     leading: bool = True
 
 
-class Engine(StudyVerbs, TrafficVerbs, AccessVerbs, Protocol):
-    """The verbs; some stand in `engine.studyverbs`, `trafficverbs` and `accessverbs`.
+class Engine(StudyVerbs, TrafficVerbs, AccessVerbs, PredictionVerbs, Protocol):
+    """The verbs; some stand in `engine.studyverbs`, `trafficverbs`, `accessverbs` and so on.
 
     `project` is an id; a `filter` is the grammar of `core.filters`.
     """
@@ -156,6 +157,10 @@ class Engine(StudyVerbs, TrafficVerbs, AccessVerbs, Protocol):
     # predictions
     def predict(self, project: str, model_id: str, version_id: str, body: bytes) -> PredictReply:
         """Answer one request body; an empty `version_id` leaves it to the model's traffic."""
+        ...
+
+    def explain(self, project: str, model_id: str, version_id: str, body: bytes) -> PredictReply:
+        """Explain the answer to one request body, as the version's explanationConfig says."""
         ...
 
     # projects

@@ -41,7 +41,7 @@ from mlengine.prediction.serving import Serving
 from mlengine.prediction.traffic.experiments import Experiments
 from mlengine.storage import Buckets
 from mlengine.storage.paths import BucketPath, is_uri, parse_uri
-from mlengine.store import Store
+from mlengine.store import Store, VersionRecord
 from mlengine.training.jobs import Jobs
 from mlengine.training.metrics import job_metrics
 from mlengine.training.mirrors import mirror_path
@@ -249,6 +249,14 @@ class LocalEngine(LocalStudies, LocalTraffic, LocalAccess):
     # --- predictions ---
 
     def predict(self, project: str, model_id: str, version_id: str, body: bytes) -> PredictReply:
+        version = self._asked(project, model_id, version_id, body)
+        return PredictReply(*self._serving.predict(version, body))
+
+    def explain(self, project: str, model_id: str, version_id: str, body: bytes) -> PredictReply:
+        version = self._asked(project, model_id, version_id, body)
+        return PredictReply(*self._serving.predict(version, body, explain=True))
+
+    def _asked(self, project: str, model_id: str, version_id: str, body: bytes) -> VersionRecord:
         self._models.model_record(project, model_id)
         version_id = version_id or self._experiments.choose(project, model_id, body)
         if not version_id:
@@ -256,8 +264,7 @@ class LocalEngine(LocalStudies, LocalTraffic, LocalAccess):
                 f"The model '{model_id}' has no default version.", "Create a version first.",
                 field="name",
             )  # fmt: skip
-        version = self._models.version_record(project, model_id, version_id)
-        return PredictReply(*self._serving.predict(version, body))
+        return self._models.version_record(project, model_id, version_id)
 
     # --- projects ---
 

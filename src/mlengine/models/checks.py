@@ -17,6 +17,7 @@ from mlengine.core.resources import (
     Version,
     VersionOptions,
 )
+from mlengine.models.explanations import check_explanation
 
 __all__ = [
     "MODEL_MASK",
@@ -52,7 +53,6 @@ REFUSED_VERSION_FIELDS: dict[str, str] = {
     "service_account": "Workers run as the engine's own user; leave it out.",
     "container": "Custom containers are not supported; deploy a model directory.",
     "routes": "Custom containers are not supported; deploy a model directory.",
-    "explanation_config": "Explanations are not supported yet.",
     "request_logging_config": "Request logging is not supported yet.",
 }
 REFUSED_MODEL_FIELDS: dict[str, str] = {
@@ -95,6 +95,7 @@ def check_version(version: Version) -> Version:
             field="version.deployment_uri",
         )
     _check_options(version.options or VersionOptions())
+    check_explanation(version)
     _check_compile(version)
     if version.framework == "FRAMEWORK_UNSPECIFIED":
         version.framework = ""

@@ -7,9 +7,9 @@ import socket
 import time
 
 from mlengine.core.errors import DeadlineExceeded, Unavailable
-from mlengine.runtime.frames import PING, PREDICT, FrameReader, pack
+from mlengine.runtime.frames import EXPLAIN, PING, PREDICT, FrameReader, pack
 
-__all__ = ["ping", "predict_once"]
+__all__ = ["explain_once", "ping", "predict_once"]
 
 _REQUEST_ID = 1
 _READ_BYTES = 1 << 16
@@ -34,6 +34,13 @@ def predict_once(
         DeadlineExceeded: It took longer.
     """
     return _ask(os.fspath(worker), PREDICT, body, timeout_s)
+
+
+def explain_once(
+    worker: str | os.PathLike[str], body: bytes, timeout_s: float
+) -> tuple[int, bytes]:
+    """Have one predict body explained by a worker; as `predict_once`."""
+    return _ask(os.fspath(worker), EXPLAIN, body, timeout_s)
 
 
 def ping(worker: str | os.PathLike[str], timeout_s: float) -> bool:

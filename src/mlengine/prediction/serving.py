@@ -13,7 +13,7 @@ import sys
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -26,6 +26,7 @@ from mlengine.core.resources import Version, VersionOptions
 from mlengine.core.states import VersionState
 from mlengine.models import Loader
 from mlengine.models.artifacts import Artifacts
+from mlengine.models.explanations import explanation_of
 from mlengine.models.surroundings import SurroundingsOf, request_of, wanted
 from mlengine.prediction import call
 from mlengine.prediction.control import GatewayControl, ensure_gateway
@@ -324,6 +325,7 @@ class Serving:
                 wants=wants,
                 package_uris=tuple(version.package_uris),
                 request=request_of(version) if wants is not None else "",
+                explanation=self._explanation(version),
             ),
             bounds_of(version, cpus=cpus, idle_after_s=self._options.idle_after_s),
         )
@@ -374,8 +376,10 @@ class Serving:
 
     # --- predictions of an embedded engine, and what the gateway counted ---
 
-    def predict(self, record: VersionRecord, body: bytes) -> tuple[int, bytes]:
-        """Answer one request without the gateway; status and JSON body."""
+    def predict(
+        self, record: VersionRecord, body: bytes, *, explain: bool = False
+    ) -> tuple[int, bytes]:
+        """Answer one request, or explain its answer, without the gateway; status and JSON body."""
         if record.state not in _SERVED:
             raise FailedPrecondition(
                 f"The version '{record.version_id}' is {record.state}.",
@@ -385,7 +389,14 @@ class Serving:
         served = self._served(record, self._artifacts.path(record.uid))
         self._scaler.awake(served)
         sockets = self._fleet.sockets(record.uid) or [""]
-        return call.predict_once(sockets[0], body, self._options.limits.predict_timeout_s)
+        ask = call.explain_once if explain else call.predict_once
+        return ask(sockets[0], body, self._options.limits.predict_timeout_s)
+
+    def _explanation(self, version: Version) -> dict[str, Any]:
+        found = explanation_of(version)
+        # The worker says so before the gateway takes it for one that hangs.
+        timeout_s = 0.9 * self._options.limits.predict_timeout_s
+        return {**found, "timeout_s": timeout_s} if found else {}
 
     def record_use(self) -> None:
         """Write into the records when each version was last used, by the gateway's count."""

@@ -68,7 +68,7 @@ _T = _ST + "/trials/{trial}"
 # fmt: off
 METHODS: tuple[Method, ...] = (
     Method("predict", "POST", "/**:predict", "predict", models.predict, "ml.models.predict", "PredictRequest", "HttpBody"),
-    Method("explain", "POST", "/**:explain", "", None, "ml.models.predict", "ExplainRequest", "HttpBody"),
+    Method("explain", "POST", "/**:explain", "explain", models.explain, "ml.models.predict", "ExplainRequest", "HttpBody"),
     Method("getConfig", "GET", ":getConfig", "get_config", projects.get_config, "ml.projects.getConfig", "", "GetConfigResponse"),
     # jobs
     Method("jobs.create", "POST", "/jobs", "create_job", jobs.create, "ml.jobs.create", "Job", "Job"),

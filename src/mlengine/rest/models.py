@@ -14,6 +14,7 @@ __all__ = [
     "create_version",
     "delete",
     "delete_version",
+    "explain",
     "get",
     "get_version",
     "list_",
@@ -99,6 +100,12 @@ def predict(call: Call) -> Answer:
     """Answer instances with predictions."""
     version_id = call.ids.get("version", "")
     return call.engine.predict(call.project, call.ids["model"], version_id, call.raw)
+
+
+def explain(call: Call) -> Answer:
+    """Explain predictions by what each feature adds to them."""
+    version_id = call.ids.get("version", "")
+    return call.engine.explain(call.project, call.ids["model"], version_id, call.raw)
 
 
 def _model(call: Call) -> Model:

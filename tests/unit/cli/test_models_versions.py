@@ -195,11 +195,3 @@ def test_locations_are_listed_and_described(run: Run, engine: FakeEngine) -> Non
         "NAME         TYPE      AVAILABLE_ACCELERATORS\nus-central1  TRAINING\n"
     )
     assert run("locations", "describe", "us-central1").out.startswith("{\n")
-
-
-@pytest.mark.parametrize(
-    "words", [["explain", "--model=m", "--json-instances=-"]],
-)  # fmt: skip
-def test_what_does_not_exist_yet_says_so(run: Run, words: list[str]) -> None:
-    done = run(*words)
-    assert done.code == 1 and "UNIMPLEMENTED" in done.err and "not supported yet" in done.err

@@ -30,8 +30,9 @@ class WorkerSpec(msgspec.Struct, frozen=True, kw_only=True):
     """What a worker serves, as its ``spec.json`` says it.
 
     `artifact_uri` and `package_uris` are only shown, in errors; what follows them is for the pool.
-    Without a `max_batch_size` the worker has its own. `version_request` is what user code finds in
-    its environment, `notes` are for the version's log, `modules` what a routine imports ahead.
+    Without a `max_batch_size` the worker has its own, without an `explanation` it explains nothing.
+    `version_request` is what user code finds in its environment, `notes` are for the version's log,
+    `modules` what a routine imports ahead.
     """
 
     artifact: str
@@ -41,6 +42,7 @@ class WorkerSpec(msgspec.Struct, frozen=True, kw_only=True):
     max_body_bytes: int
     max_batch_size: int = 0
     batch_deadline_ms: int = 0
+    explanation: dict[str, Any] = {}
     artifact_uri: str = ""
     prediction_class: str = ""
     package_uris: Sequence[str] = ()

@@ -1,0 +1,50 @@
+"""`mlengine explain`: why a deployed version answers as it does."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import click
+
+from mlengine.cli.errors import CommandError
+from mlengine.cli.explanations import chart
+from mlengine.cli.flags import region
+from mlengine.cli.instances import read_instances
+from mlengine.cli.predictions import show_answer
+from mlengine.cli.session import Session, pass_session
+from mlengine.cli.tree import Command
+
+__all__ = ["explain"]
+
+
+@click.command(cls=Command)
+@click.option("--model", required=True, help="Model to ask.")
+@click.option("--version", default="", help="Version; default: the model's default version.")
+@click.option("--json-request", metavar="FILE", help="A whole request. - is stdin.")
+@click.option("--json-instances", metavar="FILE", help="Each line is JSON. - is stdin.")
+@click.option("--text-instances", metavar="FILE", help="Each line is a string. - is stdin.")
+@click.option("--chart", "drawn", is_flag=True, help="Draw a bar for each feature.")
+@region
+@pass_session
+def explain(
+    session: Session,
+    model: str,
+    version: str,
+    json_request: str | None,
+    json_instances: str | None,
+    text_instances: str | None,
+    drawn: bool,
+) -> None:
+    """Tell what each feature adds to the score of a prediction."""
+    instances = read_instances(json_request, json_instances, text_instances)
+    body = json.dumps({"instances": instances}).encode()
+    reply = session.engine.explain(session.project, model, version, body)
+    if reply.status != 200:
+        text = reply.body.decode("utf-8", "replace").strip()
+        raise CommandError(f"HTTP request failed. Response: {text}")
+    if drawn:
+        encoding = (getattr(sys.stdout, "encoding", None) or "ascii").lower()
+        session.write(chart(reply.body, ascii="utf" not in encoding))
+        return
+    session.write(show_answer(reply.body, session.form))
