@@ -46,23 +46,29 @@ def api_page() -> str:
     lines = [
         "# The REST API", "",
         "One URL serves everything. Send `Authorization: Bearer TOKEN` with each request "
-        "(`mlengine auth print-access-token`); errors are Google's error object. "
+        "(`mlengine auth print-access-token`, or a [key](access.md)); errors are Google's error object. "
         "`GET /$discovery/rest?version=v1` is the discovery document, `GET /api/v1/openapi.json` the "
         "OpenAPI document.", "",
         "## `ml.googleapis.com/v1`", "",
         "\"not yet\" answers 501 `UNIMPLEMENTED`.", "",
-        "| method | HTTP | path below `/v1/projects/{project}` | |", "| --- | --- | --- | --- |",
+        "A key needs the permission of the method over the model, job or operation that the path names, "
+        "or in the project; `known` is what every key has.", "",
+        "| method | HTTP | path below `/v1/projects/{project}` | permission | |",
+        "| --- | --- | --- | --- | --- |",
     ]  # fmt: skip
     for method in METHODS:
         state = "" if method.verb else "not yet"
-        lines.append(f"| {method.id} | {method.http} | `{method.path}` | {state} |")
+        lines.append(
+            f"| {method.id} | {method.http} | `{method.path}` | {method.permission} | {state} |"
+        )
     built = sum(1 for m in METHODS if m.verb)
     lines += ["", f"{built} of {len(METHODS)} methods are built.", ""]
-    lines += ["## The engine's own routes", "", "| HTTP | path | what |", "| --- | --- | --- |"]
+    lines += ["## The engine's own routes", "", "| HTTP | path | permission | what |",
+              "| --- | --- | --- | --- |"]  # fmt: skip
     for route in OWN_ROUTES:
         call = route.run or route.upload or route.download
         what = ((call.__doc__ or "").strip().splitlines() or [""])[0] if call else ""
-        lines.append(f"| {route.method} | `{route.path}` | {what} |")
+        lines.append(f"| {route.method} | `{route.path}` | {route.permission} | {what} |")
     lines += ["", "## Other dialects", "", "For clients of other servers; see "
               "[other clients](other-clients.md). Answered by the gateway and the workers.", ""]  # fmt: skip
     lines += _table(("HTTP", "path", "what"), _DIALECTS)

@@ -30,6 +30,7 @@ __all__ = [
     "check_origin",
     "is_loopback",
     "is_secret",
+    "new_key",
     "new_secret",
     "new_token",
     "token_digest",
@@ -48,6 +49,11 @@ _MAX_TOKEN_CHARACTERS = 1024
 def new_token() -> str:
     """Return a fresh access token: 256 random bits, safe in a header, a file name and a shell."""
     return "mle_" + secrets.token_urlsafe(32)
+
+
+def new_key() -> str:
+    """Return a fresh key: as random, and told from a token by how it begins."""
+    return "mlk_" + secrets.token_urlsafe(32)
 
 
 def token_digest(token: str) -> str:

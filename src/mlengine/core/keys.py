@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import datetime
 import re
-import secrets
 
 from mlengine.core.callers import Caller
 from mlengine.core.errors import InvalidArgument
@@ -23,7 +22,6 @@ __all__ = [
     "check_key",
     "expires_s",
     "key_name",
-    "new_key_text",
 ]
 
 _ID = re.compile(r"[a-z][a-z0-9-]{0,62}", re.ASCII)
@@ -61,11 +59,6 @@ class Key(Resource):
     create_time: str = ""
     revoke_time: str = ""
     key_string: str = ""
-
-
-def new_key_text() -> str:
-    """Return a fresh key: 256 random bits, told from the engine's own token by how it begins."""
-    return "mlk_" + secrets.token_urlsafe(32)
 
 
 def key_name(project: str, key_id: str) -> str:

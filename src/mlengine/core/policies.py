@@ -222,7 +222,7 @@ def check_policy_version(requested: int) -> None:
 def add_binding(policy: Policy, role: str, member: str) -> Policy:
     """Return the policy with one member more."""
     found = [*policy.bindings, Binding(role=role, members=[member])]
-    return msgspec.structs.replace(policy, bindings=_joined(found))
+    return msgspec.structs.replace(policy, version=1, bindings=_joined(found))
 
 
 def remove_binding(policy: Policy, role: str, member: str) -> Policy:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from mlengine.core.access import token_digest
+from mlengine.core.access import new_key, token_digest
 from mlengine.core.callers import Caller, current_caller
 from mlengine.core.clock import Clock
 from mlengine.core.errors import (
@@ -22,7 +22,7 @@ from mlengine.core.errors import (
     NotFound,
     PermissionDenied,
 )
-from mlengine.core.keys import Key, caller_of, check_key, expires_s, key_name, new_key_text
+from mlengine.core.keys import Key, caller_of, check_key, expires_s, key_name
 from mlengine.core.names import check_project, model_name, parse_model_or_version
 from mlengine.core.permissions import ENGINE_ROLES, ROLES, held
 from mlengine.core.policies import (
@@ -71,7 +71,7 @@ class Access:
                 "Whoever has the engine's own token can give it.",
                 field="key.role",
             )
-        text = new_key_text()
+        text = new_key()
         record = self._store.add_key(project, kept, digest=token_digest(text))
         try:
             self._enforce()

@@ -15,6 +15,7 @@ import pytest
 from mlengine.client.http import HttpEngine
 from mlengine.core.access import token_digest
 from mlengine.core.errors import (
+    Aborted,
     AlreadyExists,
     DeadlineExceeded,
     EngineError,
@@ -28,6 +29,8 @@ from mlengine.core.errors import (
     Unauthenticated,
     Unavailable,
 )
+from mlengine.core.keys import Key
+from mlengine.core.policies import Binding, Policy
 from mlengine.core.resources import (
     Bucket,
     Job,
@@ -98,6 +101,37 @@ def engine(request: pytest.FixtureRequest, fake: FakeEngine) -> Engine:
 
 
 # --- the suite: what any Engine does ------------------------------------------------------------
+
+
+def test_a_key_is_made_listed_and_revoked(engine: Engine) -> None:
+    made = engine.create_key("p", Key(name="app", models=["m"], requests_per_second=0.5))
+    assert (made.name, made.key_string) == ("projects/p/keys/app", "mlk_app")
+    kept = engine.get_key("p", "app")
+    assert kept.key_string == "" and kept.models == ["m"] and kept.requests_per_second == 0.5
+    assert engine.list_keys("p") == [kept] and engine.list_keys("q") == []
+    assert engine.revoke_key("p", "app").revoke_time
+    with pytest.raises(AlreadyExists):
+        engine.create_key("p", Key(name="app"))
+    with pytest.raises(NotFound):
+        engine.get_key("p", "a/b")
+
+
+def test_a_policy_is_read_set_and_asked_about(engine: Engine) -> None:
+    engine.create_model("p", Model(name="m"))
+    engine.create_job("p", JOB)
+    for kind, resource_id, role in (
+        ("models", "m", "roles/ml.modelUser"), ("jobs", "census_1", "roles/ml.jobOwner"),
+    ):  # fmt: skip
+        where: tuple[Any, str, str] = (kind, "p", resource_id)
+        read = engine.get_iam_policy(*where, requested_version=3)
+        wanted = Policy(bindings=[Binding(role=role, members=["user:a"])], etag=read.etag)
+        kept = engine.set_iam_policy(*where, wanted, update_mask="bindings,etag")
+        assert kept.bindings == wanted.bindings == engine.get_iam_policy(*where).bindings
+        with pytest.raises(Aborted):
+            engine.set_iam_policy(*where, wanted)
+        asked = [f"ml.{kind}.get", "ml.no.such"]
+        assert engine.test_iam_permissions(*where, asked) == asked[:1]
+        assert engine.test_iam_permissions(kind, "p", "none", asked) == []  # type: ignore[arg-type]
 
 
 def test_a_job_is_created_read_listed_changed_and_cancelled(engine: Engine) -> None:

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from mlengine.core.access import token_digest
+from mlengine.core.access import new_key, token_digest
 from mlengine.core.errors import InvalidArgument
-from mlengine.core.keys import Key, caller_of, check_key, expires_s, new_key_text
+from mlengine.core.keys import Key, caller_of, check_key, expires_s
 
 NOW = datetime.datetime(2030, 1, 1, tzinfo=datetime.UTC)
 
@@ -73,6 +73,6 @@ def test_a_key_ends_at_its_time() -> None:
 
 
 def test_keys_are_told_from_tokens_and_from_each_other() -> None:
-    texts = {new_key_text() for _ in range(50)}
+    texts = {new_key() for _ in range(50)}
     assert len({token_digest(text) for text in texts}) == 50
     assert all(text.startswith("mlk_") and len(text) == 47 for text in texts)
