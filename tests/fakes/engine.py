@@ -17,6 +17,7 @@ import msgspec
 from mlengine.core import filters, paging
 from mlengine.core.errors import AlreadyExists, FailedPrecondition, NotFound
 from mlengine.core.names import check_bucket_id, check_id, model_name, operation_name, version_name
+from mlengine.core.predictions import LoggedPrediction
 from mlengine.core.resources import (
     Bucket,
     GetConfigResponse,
@@ -37,6 +38,7 @@ from mlengine.core.resources import (
 from mlengine.core.wire import apply_mask, encode
 from mlengine.engine import Engine, EngineStatus, LogPage, Page, PredictReply
 from tests.fakes.access import FakeAccess
+from tests.fakes.predictions import FakePredictions
 from tests.fakes.studies import FakeStudies
 from tests.fakes.traffic import FakeTraffic
 
@@ -47,7 +49,7 @@ _TYPE = "type.googleapis.com/google.cloud.ml.v1."
 _EMPTY = {"@type": "type.googleapis.com/google.protobuf.Empty"}
 
 
-class FakeEngine(FakeAccess, FakeTraffic, FakeStudies):
+class FakeEngine(FakeAccess, FakeTraffic, FakePredictions, FakeStudies):
     """Keeps everything in dictionaries; work finishes at once, jobs stay QUEUED.
 
     Attributes:
@@ -72,6 +74,7 @@ class FakeEngine(FakeAccess, FakeTraffic, FakeStudies):
         }  # fmt: skip
         self.before: Callable[[str], None] = lambda verb: None
         self.warnings: list[str] = []
+        self.logged: list[LoggedPrediction] = []
         self._changed = threading.Condition()
         self._ids = itertools.count(1519973406339)
 

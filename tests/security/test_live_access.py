@@ -106,6 +106,8 @@ TABLE = {
     "GET /api" + _M + "/traffic:compare": "vda",
     "GET /api" + _M + "/stats": "vda",
     "POST /api" + _M + "/outcomes": "dam",
+    "GET /api" + _M + "/predictions": "da",
+    "POST /api/v1/projects/{project}/predictions:label": "da",
     f"POST {_K}": "a",
     f"GET {_K}": "a",
     f"GET {_K}/{{key}}": "a",

@@ -72,6 +72,8 @@ TABLE: dict[str, str] = {
     "/api" + _MODEL + "/traffic": "GET PUT DELETE",
     "/api" + _MODEL + "/traffic:compare": "GET",
     "/api" + _MODEL + "/outcomes": "POST",
+    "/api" + _MODEL + "/predictions": "GET",
+    "/api/v1/projects/{project}/predictions:label": "POST",
     "/v1/projects/{project}:getConfig": "GET",
     "/v1/projects/{project}/jobs": "GET POST",
     "/v1/projects/{project}/jobs/{job}": "GET PATCH",

@@ -41,6 +41,9 @@ root = Group(
         "models": Branch(_AT + "models:models", "Models: names that versions live under."),
         "operations": Branch(_AT + "operations:operations", "Work that goes on after the answer."),
         "predict": Branch(_AT + "predict:predict", "Ask a deployed version for predictions."),
+        "predictions": Branch(
+            _AT + "predictions:predictions", "What was asked and answered, and became of it."
+        ),
         "runtimes": Branch(_AT + "runtimes:runtimes", "Pinned libraries that jobs can ask for."),
         "status": Branch(_AT + "daemon:status", "What runs."),
         "storage": Branch(_AT + "storage:storage", "Buckets and objects."),

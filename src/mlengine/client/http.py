@@ -12,6 +12,7 @@ import msgspec
 
 from mlengine.client.access import HttpAccess
 from mlengine.client.calls import json_in, paging, query_text, v1
+from mlengine.client.predictions import HttpPredictions
 from mlengine.client.studies import HttpStudies
 from mlengine.client.traffic import HttpTraffic
 from mlengine.client.transport import Transport, error_in
@@ -47,7 +48,7 @@ _BUILD_WAIT_S = 1800.0
 """How long building a runtime may take: it is fetched, and may wait for another who builds it."""
 
 
-class HttpEngine(HttpStudies, HttpTraffic, HttpAccess):
+class HttpEngine(HttpStudies, HttpTraffic, HttpAccess, HttpPredictions):
     """An `Engine` behind an address.
 
     Threads may share one. Verbs that change nothing, and creates with an id, are repeated when a

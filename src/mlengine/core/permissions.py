@@ -68,6 +68,7 @@ _RUNTIMES = _all("mlengine.runtimes", "get list")
 _BUILD = frozenset({"mlengine.runtimes.build"})
 _STATUS = frozenset({"mlengine.engine.get"})
 _METRICS = frozenset({"mlengine.metrics.get"})
+_LOGS = _all("mlengine.predictions", "list label")
 # What concerns all projects at once, and is taken from all of them: the engine's own token only.
 _WHOLE = frozenset(
     {"mlengine.buckets.delete", "mlengine.runtimes.delete", "mlengine.environments.collect"}
@@ -75,7 +76,7 @@ _WHOLE = frozenset(
 
 PERMISSIONS: frozenset[str] = (
     _JOBS | _MODELS | _VERSIONS | _OPERATIONS | _PLACES | _STUDIES | _TRIALS | _KEYS | _BUCKETS
-    | _OBJECTS | _RUNTIMES | _BUILD | _STATUS | _METRICS | _WHOLE
+    | _OBJECTS | _RUNTIMES | _BUILD | _STATUS | _METRICS | _LOGS | _WHOLE
 )  # fmt: skip
 """Every permission that there is."""
 
@@ -90,7 +91,7 @@ _VIEWER = (
     | _all("ml.trials", "get list") | _PLACES | _RUNTIMES | _STATUS
 )  # fmt: skip
 _DEVELOPER = (
-    _VIEWER | _PREDICT | _STUDIES | _TRIALS | _BUCKETS | _OBJECTS | _BUILD
+    _VIEWER | _PREDICT | _STUDIES | _TRIALS | _BUCKETS | _OBJECTS | _BUILD | _LOGS
     | {"ml.jobs.create", "ml.jobs.getIamPolicy", "ml.models.create", "ml.models.getIamPolicy"}
 )  # fmt: skip
 _ADMIN = _DEVELOPER | _JOBS | _MODELS | _VERSIONS | _OPERATIONS | _KEYS

@@ -52,6 +52,7 @@ class VersionStats(Resource):
         answers: HTTP status → answers.
         in_flight: Predictions that are not answered yet, `held` of which wait for it to wake.
         p50_ms: Half of the workers' answers took no longer, in milliseconds, at the gateway.
+        logged: Rows that its request log took, and `log_dropped` those that were lost.
     """
 
     version: str = ""
@@ -63,6 +64,8 @@ class VersionStats(Resource):
     p50_ms: float | None = None
     p99_ms: float | None = None
     mean_ms: float | None = None
+    logged: Int64 = 0
+    log_dropped: Int64 = 0
 
 
 class ModelStats(Resource):

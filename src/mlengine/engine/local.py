@@ -31,12 +31,14 @@ from mlengine.core.states import JobState, VersionState
 from mlengine.engine import Engine, EngineStatus, LogPage, Page, PredictReply
 from mlengine.engine.access import Access, LocalAccess
 from mlengine.engine.listing import list_page
+from mlengine.engine.predictions import LocalPredictions
 from mlengine.engine.runtimes import Runtimes
 from mlengine.engine.settings import Settings
 from mlengine.engine.studies import LocalStudies
 from mlengine.engine.traffic import LocalTraffic
 from mlengine.models.registry import Models
 from mlengine.models.views import operation_view
+from mlengine.prediction.requestlog.tables import Tables
 from mlengine.prediction.serving import Serving
 from mlengine.prediction.traffic.experiments import Experiments
 from mlengine.storage import Buckets
@@ -55,7 +57,7 @@ _MAX_LOG_WAIT_S = 60.0
 _STARTED_STATES = {JobState.PREPARING, JobState.RUNNING, JobState.CANCELLING}
 
 
-class LocalEngine(LocalStudies, LocalTraffic, LocalAccess):
+class LocalEngine(LocalStudies, LocalTraffic, LocalAccess, LocalPredictions):
     """Implements `Engine` in this process; `engine.wiring` builds it."""
 
     def __init__(
@@ -86,6 +88,7 @@ class LocalEngine(LocalStudies, LocalTraffic, LocalAccess):
         self._runtimes = runtimes
         self._access = access
         self._page_secret = page_key
+        self._tables = Tables(settings.folder("tables"), now=lambda: rfc3339(clock.now()))
         self._leading = leading
         self._started = rfc3339(clock.now())
 

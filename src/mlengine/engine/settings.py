@@ -28,7 +28,7 @@ _QUERY_SECRET = re.compile(r"([?&][^=&]*(?:pass|secret|token|key)[^=&]*=)[^&]*",
 _STORE_PLACE = re.compile(
     r"[\w+]+://(?:[^:/]*(?::[^@]*)?@)?(?P<host>[^/?]*)(?:/(?P<name>[^?]*))?(?:\?.*)?", re.DOTALL
 )
-_SHARED = frozenset({"buckets", "jobs", "models"})
+_SHARED = frozenset({"buckets", "jobs", "models", "tables"})
 
 
 def _setting(default: Any, what: str) -> Any:

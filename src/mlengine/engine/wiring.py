@@ -27,7 +27,7 @@ from mlengine.models.surroundings import SurroundingsOf
 from mlengine.prediction.batch import BatchJobs
 from mlengine.prediction.control import GatewayControl
 from mlengine.prediction.gateway.doors import Doors
-from mlengine.prediction.routing import Limits
+from mlengine.prediction.routing import Limits, Logging
 from mlengine.prediction.scaling.fields import check_scaling
 from mlengine.prediction.serving import Serving, ServingOptions
 from mlengine.prediction.sockets import socket_dir
@@ -269,6 +269,9 @@ def _serving_options(settings: Settings, open_paths: Mapping[str, str]) -> Servi
         cpus=machine.cpus,
         warm_workers=settings.warm_workers,
         warm_idle_s=settings.warm_workers_idle_s,
+        logging=Logging(
+            tables=str(settings.folder("tables")), access=str(settings.home / "logs/predictions")
+        ),
     )
 
 

@@ -8,7 +8,12 @@ from typing import Any
 import msgspec
 
 from mlengine.core.errors import InvalidArgument, did_you_mean
-from mlengine.core.limits import MAX_BATCH_DEADLINE_MS, MAX_BATCH_SIZE, MAX_PREDICT_BYTES
+from mlengine.core.limits import (
+    MAX_BATCH_DEADLINE_MS,
+    MAX_BATCH_SIZE,
+    MAX_PREDICT_BYTES,
+    MAX_WORKER_BYTES,
+)
 from mlengine.core.names import check_id, check_labels
 from mlengine.core.resources import (
     AutoScaling,
@@ -18,6 +23,7 @@ from mlengine.core.resources import (
     VersionOptions,
 )
 from mlengine.models.explanations import check_explanation
+from mlengine.models.requestlogging import LOGGING_MASK
 
 __all__ = [
     "MODEL_MASK",
@@ -36,6 +42,7 @@ MODEL_MASK = {
     "description": "what the model is for",
     "labels": "replaced whole",
     "default_version.name": "the version that answers when none is named",
+    "online_prediction_logging": "whether each prediction leaves a line in an access log",
     "etag": "checked, if sent",
 }
 VERSION_MASK = {
@@ -44,6 +51,7 @@ VERSION_MASK = {
     "auto_scaling.min_nodes": "the fewest workers; 0 lets it sleep",
     "auto_scaling.max_nodes": "the most workers",
     "manual_scaling.nodes": "how many workers",
+    **LOGGING_MASK,
     "etag": "checked, if sent",
 }
 
@@ -53,10 +61,8 @@ REFUSED_VERSION_FIELDS: dict[str, str] = {
     "service_account": "Workers run as the engine's own user; leave it out.",
     "container": "Custom containers are not supported; deploy a model directory.",
     "routes": "Custom containers are not supported; deploy a model directory.",
-    "request_logging_config": "Request logging is not supported yet.",
 }
 REFUSED_MODEL_FIELDS: dict[str, str] = {
-    "online_prediction_logging": "Access logs are not supported yet.",
     "online_prediction_console_logging": "Workers always log to the engine's logs folder.",
 }
 
@@ -169,6 +175,8 @@ def _check_options(options: VersionOptions) -> None:
     for field, value, most, means in (
         ("max_predict_bytes", options.max_predict_bytes, MAX_PREDICT_BYTES,
          "the setting 'max_predict_bytes'"),
+        ("memory_bytes", options.memory_bytes, MAX_WORKER_BYTES,
+         "the setting 'serving_memory_bytes'"),
         ("max_batch_size", options.max_batch_size, MAX_BATCH_SIZE, "1,024 instances"),
         ("batch_deadline_ms", options.batch_deadline_ms, MAX_BATCH_DEADLINE_MS, "no waiting"),
     ):  # fmt: skip
@@ -192,5 +200,11 @@ def _check_compile(version: Version) -> None:
         raise InvalidArgument(
             "A custom prediction routine is not compiled.",
             "Leave out predictionClass, or options.compile.",
+            field="version.options.compile",
+        )
+    if target and "integratedGradientsAttribution" in (version.explanation_config or {}):
+        raise InvalidArgument(
+            "Integrated gradients are taken in TensorFlow, which a compiled version does without.",
+            "Use sampledShapleyAttribution, or leave out options.compile.",
             field="version.options.compile",
         )

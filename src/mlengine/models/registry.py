@@ -23,6 +23,7 @@ from mlengine.models.checks import (
     check_version,
     rescaled,
 )
+from mlengine.models.requestlogging import check_logging, relogged
 from mlengine.store import ModelRecord, NewOperation, Store, VersionRecord
 
 __all__ = ["Models"]
@@ -118,7 +119,8 @@ class Models:
             self.version_record(project, model_id, default)
 
         def change(old: Model) -> Model:
-            new = {p: getattr(model, p) for p in ("description", "labels") if p in paths}
+            names = ("description", "labels", "online_prediction_logging")
+            new = {p: getattr(model, p) for p in names if p in paths}
             return msgspec.structs.replace(old, **new)
 
         notes: list[NewOperation] = []
@@ -129,7 +131,7 @@ class Models:
             return notes[-1]
 
         self._store.edit_model(project, model_id, change, default=default, operation=note)
-        if default:
+        if default or "online_prediction_logging" in paths:
             self._publish()
         return views.new_operation_view(project, notes[-1])
 
@@ -147,6 +149,7 @@ class Models:
         """Record a CREATING version and start to load it; the operation tells how that ended."""
         self.model_record(project, model_id)
         version = check_version(version)
+        check_logging(version, project)
         self._servable(version)
         self._runnable(version)
         self._artifacts.check_source(
@@ -204,6 +207,8 @@ class Models:
         def change(old: Version) -> Version:
             new = {p: getattr(version, p) for p in ("description", "labels") if p in paths}
             changed = rescaled(msgspec.structs.replace(old, **new), version, paths)
+            changed = relogged(changed, version, paths)
+            check_logging(changed, project)
             self._servable(changed)
             return changed
 
@@ -216,6 +221,8 @@ class Models:
             return notes[-1]
 
         self._store.edit_version(project, model_id, version_id, change, operation=note)
+        if any(path.startswith("request_logging_config") for path in paths):
+            self._publish()
         return views.new_operation_view(project, notes[-1])
 
     def set_default(self, project: str, model_id: str, version_id: str) -> Version:

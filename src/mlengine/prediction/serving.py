@@ -7,6 +7,7 @@ many workers a version has at the time is the `scaler`'s; each that is served ma
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import logging
 import sys
@@ -27,13 +28,14 @@ from mlengine.core.states import VersionState
 from mlengine.models import Loader
 from mlengine.models.artifacts import Artifacts
 from mlengine.models.explanations import explanation_of
+from mlengine.models.requestlogging import table_of
 from mlengine.models.surroundings import SurroundingsOf, request_of, wanted
 from mlengine.prediction import call
 from mlengine.prediction.control import GatewayControl, ensure_gateway
 from mlengine.prediction.gateway.doors import Doors
 from mlengine.prediction.gateway.info import GatewayInfo
 from mlengine.prediction.grants import grant_of
-from mlengine.prediction.routing import Grant, Limits, Route, Snapshot
+from mlengine.prediction.routing import Grant, Limits, Logging, Route, Snapshot
 from mlengine.prediction.scaling.fields import bounds_of, threads_of
 from mlengine.prediction.scaling.fleet import Fleet, NodeSpec
 from mlengine.prediction.scaling.scaler import Scaler, Served
@@ -42,6 +44,7 @@ from mlengine.prediction.sockets import socket_dir
 from mlengine.prediction.traffic.experiments import traffic_routes
 from mlengine.prediction.workers.compilation import compile_artifact
 from mlengine.prediction.workers.deathwatch import DeathWatch
+from mlengine.prediction.workers.marks import Marks
 from mlengine.prediction.workers.pool import WorkerPool
 from mlengine.prediction.workers.warmth import WarmWorkers
 from mlengine.runtime import failpoints
@@ -73,6 +76,7 @@ class ServingOptions(NamedTuple):
         cpus: Of this machine.
         warm_workers: Frameworks kept imported, for workers to be forked from.
         warm_idle_s: Without a new worker for so long, such an interpreter ends.
+        logging: Where predictions leave what is kept of them.
     """
 
     home: Path
@@ -89,6 +93,7 @@ class ServingOptions(NamedTuple):
     cpus: float = 1.0
     warm_workers: int = 3
     warm_idle_s: float = 14_400.0
+    logging: Logging = Logging()
 
 
 class Serving:
@@ -118,6 +123,7 @@ class Serving:
             self._fleet, self._control, versions=lambda: self._versions, reroute=self.reroute,
             load_timeout_s=options.load_timeout_s, memory_bytes=options.memory_bytes,
         )  # fmt: skip
+        self._marks = Marks()
         self._listener: WakeListener | None = None
         self._gateway: GatewayInfo | None = None
         self._pushed: Snapshot | None = None
@@ -187,7 +193,10 @@ class Serving:
         self._stop_strays()
         self._pool.tick()
         self._warm.reap()
-        self._scaler.tick(self._control.stats())
+        self._mark_loops()
+        counted = self._control.stats()
+        self._give_up_stuck(counted)
+        self._scaler.tick(counted)
 
     def _stop_strays(self) -> None:
         """Stop workers that no record wants: another engine deleted the version, or one died."""
@@ -197,6 +206,23 @@ class Serving:
         for uid in running - wanted:
             self._end(uid)
         self._fleet.stop(self._fleet.strays())
+
+    def _give_up_stuck(self, counted: Mapping[str, Mapping[str, Any]]) -> None:
+        """End workers that took requests and answered nobody for as long as one may take."""
+        for of in counted.values():
+            for stuck in of.get("stuck", ()):
+                most_s = self._options.limits.predict_timeout_s
+                self._pool.give_up(stuck, f"it gave no answer within {most_s:g} s.")
+
+    def _mark_loops(self) -> None:
+        """Say of versions whose workers keep dying why they do; unsay it once they live."""
+        for record, message in self._marks.due(self._store.versions_in(_SERVED), self._pool):
+
+            def change(version: Version, message: str = message) -> Version:
+                return msgspec.structs.replace(version, error_message=message)
+
+            with contextlib.suppress(NotFound):
+                self._store.edit_version(record.project, record.model_id, record.version_id, change)
 
     def _keep_gateway(self) -> None:
         with self._keeping:
@@ -224,7 +250,7 @@ class Serving:
             compile_artifact(
                 self._options.home, artifact, uid=record.uid, framework=record.version.framework,
                 python=python or sys.executable, timeout_s=self._options.load_timeout_s,
-                memory_bytes=self._options.memory_bytes, cancelled=cancelled,
+                memory_bytes=served.spec.memory_bytes, cancelled=cancelled,
             )  # fmt: skip
         try:
             if not self._fleet.sockets(record.uid):
@@ -325,6 +351,8 @@ class Serving:
                 wants=wants,
                 package_uris=tuple(version.package_uris),
                 request=request_of(version) if wants is not None else "",
+                memory_bytes=options.memory_bytes or self._options.memory_bytes,
+                network=options.network,
                 explanation=self._explanation(version),
             ),
             bounds_of(version, cpus=cpus, idle_after_s=self._options.idle_after_s),
@@ -343,9 +371,10 @@ class Serving:
                 one = self._served(record, self._artifacts.path(record.uid))
                 served[name] = one
                 sockets = self._fleet.sockets(record.uid)
+                table, share = table_of(record.version)
                 versions[name] = Route(
                     state=str(state), sockets=sockets, wakes=True,
-                    max_body_bytes=one.spec.max_body_bytes,
+                    max_body_bytes=one.spec.max_body_bytes, log_table=table, log_share=share,
                 )  # fmt: skip
         self._versions = served
         models = {
@@ -364,6 +393,8 @@ class Serving:
             versions=versions,
             models=models,
             traffic=traffic_routes(self._store),
+            access_logs=sorted(model_name(*model) for model in self._store.logged_models()),
+            logging=self._options.logging,
             limits=self._options.limits,
         )
 

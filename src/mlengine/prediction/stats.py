@@ -37,6 +37,8 @@ def _version(version_id: str, of: Mapping[str, Any]) -> VersionStats:
         held=of["held"],
         p50_ms=_ms(quantile_s(of["buckets"], 0.5)),
         p99_ms=_ms(quantile_s(of["buckets"], 0.99)),
+        logged=of.get("logged", 0),
+        log_dropped=of.get("log_dropped", 0),
         mean_ms=_ms(of["total_s"] / answered) if answered else None,
     )
 

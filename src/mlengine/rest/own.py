@@ -9,7 +9,7 @@ import msgspec
 from mlengine.core.permissions import OPEN
 from mlengine.core.resources import Bucket
 from mlengine.core.wire import encode
-from mlengine.rest import keys, traffic
+from mlengine.rest import keys, predictions, traffic
 from mlengine.rest.calls import Answer, Call, page_answer
 from mlengine.rest.routes import Route, Traffic
 
@@ -286,5 +286,6 @@ ROUTES: tuple[Route, ...] = (
         response="CollectEnvironmentsResponse",
     ),
     *traffic.ROUTES,
+    *predictions.ROUTES,
     *keys.ROUTES,
 )

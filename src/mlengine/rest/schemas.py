@@ -14,7 +14,7 @@ from typing import Any, Union
 
 import msgspec
 
-from mlengine.core import keys, policies, resources, studies, traffic
+from mlengine.core import keys, policies, predictions, resources, studies, traffic
 from mlengine.core.resources import Resource
 from mlengine.engine import EngineStatus
 
@@ -33,13 +33,15 @@ _LISTS = {
     "ListTrialsResponse": ("trials", "Trial"),
     "ListOptimalTrialsResponse": ("trials", "Trial"),
     "ListKeysResponse": ("keys", "Key"),
+    "ListPredictionsResponse": ("predictions", "LoggedPrediction"),
 }
 _UNPAGED = (
     "ListStudiesResponse", "ListTrialsResponse", "ListOptimalTrialsResponse", "ListKeysResponse",
 )  # fmt: skip
 _OWN = (
     "Bucket", "Object", "LogEntry", "MetricSeries", "ListObjectsResponse", "ListBucketsResponse",
-    "Runtime", "ListRuntimesResponse", "Key", "ListKeysResponse", *traffic.__all__,
+    "Runtime", "ListRuntimesResponse", "Key", "ListKeysResponse", "ListPredictionsResponse",
+    *traffic.__all__, *predictions.__all__,
 )  # fmt: skip
 # Messages that Google nests in others, and keeps outside of the ml.v1 package.
 _NESTED = {
@@ -156,7 +158,7 @@ def _described(refer: Reference) -> dict[str, dict[str, Any]]:
 @functools.cache
 def _classes() -> tuple[type[Resource], ...]:
     names: dict[str, Any] = {}
-    for module in (resources, studies, traffic, keys, policies):
+    for module in (resources, studies, traffic, keys, policies, predictions):
         names |= vars(module)
     found = [c for c in names.values() if isinstance(c, type) and issubclass(c, Resource)]
     return tuple(c for c in found if c is not Resource)

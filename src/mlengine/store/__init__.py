@@ -325,6 +325,10 @@ class Store(TrafficStore, AccessStore, Protocol):
         """Return the default version of every model: (project, model id) → version id or ""."""
         ...
 
+    def logged_models(self) -> set[tuple[str, str]]:
+        """Return (project, model id) of the models with `online_prediction_logging`."""
+        ...
+
     def edit_model(
         self,
         project: str,

@@ -14,7 +14,9 @@ from mlengine.store import ModelRecord, documents
 from mlengine.store.database import Transaction
 from mlengine.store.tables import models, versions
 
-__all__ = ["add", "defaults", "edit", "get", "listed", "lock", "locked", "remove", "touch"]
+__all__ = [
+    "add", "defaults", "edit", "get", "listed", "lock", "locked", "logged", "remove", "touch",
+]  # fmt: skip
 
 # One statement, so that a model and its default are always of one moment.
 _SELECT = sa.select(models, versions.c.version_id.label("default_version_id")).select_from(
@@ -57,6 +59,13 @@ def listed(
 def defaults(tx: Transaction) -> dict[tuple[str, str], str]:
     rows = tx.rows(_SELECT)
     return {(row.project, row.model_id): row.default_version_id or "" for row in rows}
+
+
+def logged(tx: Transaction) -> set[tuple[str, str]]:
+    # The text narrows it down to almost none; what it means, the resource says.
+    rows = tx.rows(_SELECT.where(models.c.body.contains('"onlinePredictionLogging":true')))
+    records = [_record(row) for row in rows]
+    return {(r.project, r.model_id) for r in records if r.model.online_prediction_logging}
 
 
 def edit(

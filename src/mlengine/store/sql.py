@@ -142,6 +142,9 @@ class SqlStore(SqlTraffic, SqlAccess):
     def default_versions(self) -> dict[tuple[str, str], str]:
         return self._database.read(models.defaults)
 
+    def logged_models(self) -> set[tuple[str, str]]:
+        return self._database.read(models.logged)
+
     def edit_model(
         self,
         project: str,

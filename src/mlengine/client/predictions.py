@@ -1,0 +1,46 @@
+"""Request logs of an engine somewhere else."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mlengine.client.calls import Calls, paging, v1
+from mlengine.core.names import check_project, model_name
+from mlengine.core.predictions import (
+    LabelPredictionsRequest,
+    LabelPredictionsResponse,
+    LoggedPrediction,
+    PredictionLabel,
+)
+from mlengine.core.wire import decode
+from mlengine.engine import Page
+from mlengine.engine.predictionverbs import PredictionVerbs
+
+__all__ = ["HttpPredictions"]
+
+
+class HttpPredictions(Calls):
+    """The verbs of `PredictionVerbs`, over HTTP; each may be repeated without harm."""
+
+    def list_predictions(
+        self, project: str, model_id: str, *, version: str = "", since: str = "",
+        page_size: int = 0, page_token: str = "",
+    ) -> Page[LoggedPrediction]:  # fmt: skip
+        """List what a model was asked and answered."""
+        query = query_text(
+            version=version, since=since, pageSize=str(page_size or ""), pageToken=page_token
+        )
+        path = "/api" + v1(model_name, project, model_id) + "/predictions" + query
+        return self._list(LoggedPrediction, "predictions", path)
+
+    def label_predictions(
+        self, project: str, labels: Sequence[PredictionLabel]
+    ) -> LabelPredictionsResponse:
+        """Say what became of predictions."""
+        path = f"/api/v1/projects/{check_project(project)}/predictions:label"
+        request = LabelPredictionsRequest(labels=list(labels))
+        found = self._call("POST", path, request, safe=True)
+        return decode(LabelPredictionsResponse, found, at="found")
+
+
+_: type[PredictionVerbs] = HttpPredictions

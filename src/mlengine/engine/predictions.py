@@ -1,0 +1,72 @@
+"""How a local engine has the verbs for predictions that a request log keeps."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from mlengine.core.errors import InvalidArgument
+from mlengine.core.names import check_id, check_project
+from mlengine.core.paging import page_size as checked_page_size
+from mlengine.core.paging import page_token as sealed
+from mlengine.core.paging import position
+from mlengine.core.predictions import LabelPredictionsResponse, LoggedPrediction, PredictionLabel
+from mlengine.engine import Page
+from mlengine.engine.predictionverbs import PredictionVerbs
+from mlengine.models.registry import Models
+from mlengine.prediction.requestlog.rows import Stamp
+from mlengine.prediction.requestlog.tables import Tables, Wanted
+
+__all__ = ["LocalPredictions"]
+
+
+class LocalPredictions:
+    """Implements `PredictionVerbs` over the tables that this engine's gateways write."""
+
+    _models: Models
+    _tables: Tables
+    if TYPE_CHECKING:
+
+        @property
+        def _page_key(self) -> bytes: ...
+
+    def list_predictions(
+        self, project: str, model_id: str, *, version: str = "", since: str = "",
+        page_size: int = 0, page_token: str = "",
+    ) -> Page[LoggedPrediction]:  # fmt: skip
+        self._models.model_record(check_project(project), model_id)
+        if version:
+            check_id(version, kind="version", field="version")
+        begin = _moment(since)
+        scope = ("predictions", project, model_id, version, begin)
+        page = self._tables.rows(
+            Wanted(project, model_id, version, begin), limit=checked_page_size(page_size),
+            after=position(page_token, *scope, key=self._page_key),
+        )  # fmt: skip
+        token = sealed(page.after, *scope, key=self._page_key) if page.after else ""
+        return Page(page.rows, token)
+
+    def label_predictions(
+        self, project: str, labels: Sequence[PredictionLabel]
+    ) -> LabelPredictionsResponse:
+        return self._tables.label(check_project(project), labels)
+
+
+def _moment(since: str) -> str:
+    """Return a time as rows write it, so that it can be compared with theirs."""
+    if not since:
+        return ""
+    try:
+        moment = datetime.datetime.fromisoformat(since)
+        if moment.tzinfo is None:
+            moment = moment.replace(tzinfo=datetime.UTC)
+        return Stamp().text(moment.timestamp())
+    except (ValueError, OverflowError):
+        raise InvalidArgument(
+            f"{since[:80]!r} is no time.", "Write it as 2026-11-21 or 2026-11-21T08:30:00Z.",
+            field="since",
+        ) from None  # fmt: skip
+
+
+_: type[PredictionVerbs] = LocalPredictions
