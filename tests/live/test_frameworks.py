@@ -108,6 +108,27 @@ def test_a_model_answers_the_same_here_and_deployed(
     assert answers == pytest.approx(expected, abs=0.001)
 
 
+def test_a_network_is_explained_by_its_gradients(engine: LiveEngine, tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    _save_keras(tmp_path / "model")
+    (tmp_path / "rows.jsonl").write_text(f"{FLOWERS[0]}\n")
+    mlengine(engine, "models", "create", "gradients", cwd=tmp_path)
+    mlengine(
+        engine, "versions", "create", "v1", "--model", "gradients", "--origin", "model",
+        "--staging-bucket", "gs://mine", "--explanation-method", "integrated-gradients",
+        "--num-integral-steps", "5", cwd=tmp_path,
+    )  # fmt: skip
+    asked = ("explain", "--model", "gradients", "--json-instances", "rows.jsonl")
+    answer = json.loads(mlengine(engine, *asked, cwd=tmp_path).stdout)
+    ((one,),) = (each["attributions_by_label"] for each in answer["explanations"])
+    assert one["attributions"]["flower"] == pytest.approx(FLOWERS[0], abs=1e-4)  # all weights are 1
+    assert (one["output_name"], one["baseline_score"]) == ("total", 0.0)
+    drawn = mlengine(engine, *asked, "--chart", cwd=tmp_path).stdout
+    assert drawn.splitlines()[0] == "Instance 0: total 0 is 10.2, and 0 at the baseline (+10.2)"
+    assert drawn.splitlines()[1].split()[:2] == ["flower[0]", "+5.1"]
+
+
+
 def _first(answer: Any) -> Any:
     """Take the label or number out of an answer with named outputs."""
     while isinstance(answer, dict | list):

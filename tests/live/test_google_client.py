@@ -136,3 +136,48 @@ def test_the_page_on_studies_can_be_typed_in(engine: LiveEngine) -> None:
     trials = engine.client.list_trials(*at)
     assert [trial.state for trial in trials] == ["COMPLETED"] * 6
     engine.client.delete_study(*at)
+
+
+def test_explanations(engine: LiveEngine, ml: Any) -> None:
+    pd, pickle = pytest.importorskip("pandas"), pytest.importorskip("pickle")
+    compose = pytest.importorskip("sklearn.compose")
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import OneHotEncoder
+
+    table = pd.DataFrame({"age": [20, 30, 45, 60] * 9, "job": ["farm", "law", "farm", "law"] * 9})
+    encoder = compose.ColumnTransformer(
+        [("job", OneHotEncoder(), ["job"])], remainder="passthrough"
+    )
+    fitted = make_pipeline(encoder, LogisticRegression()).fit(table, [0, 1, 0, 1] * 9)
+    metadata = (
+        b'{"inputs": {"age": {"input_baselines": [30]}, "job": {"input_baselines": ["farm"]}}}'
+    )
+    files = {"model.pkl": pickle.dumps(fitted), "explanation_metadata.json": metadata}
+    version = {"name": "v1", "deploymentUri": engine.upload_model("explained", **files),
+               "explanationConfig": {"sampledShapleyAttribution": {"numPaths": 10}}}  # fmt: skip
+    model = f"{PARENT}/models/explained"
+    ml.models().create(parent=PARENT, body={"name": "explained"}).execute()
+    created = ml.models().versions().create(parent=model, body=version).execute()
+    assert "error" not in _done(ml, created)
+    found = ml.models().versions().get(name=f"{model}/versions/v1").execute()
+    assert found["explanationConfig"] == version["explanationConfig"]
+
+    row = {"age": 60, "job": "law"}
+    for name in (model, f"{model}/versions/v1"):
+        answer = ml.explain(name=name, body={"instances": [row]}).execute()
+        ((one,),) = (each["attributions_by_label"] for each in answer["explanations"])
+        assert sum(one["attributions"].values()) == pytest.approx(
+            one["example_score"] - one["baseline_score"]
+        )
+        assert list(one["attributions"]) == ["age", "job"] and one["label_index"] == 1
+        assert one["example_score"] == pytest.approx(
+            fitted.predict_proba(pd.DataFrame([row])).max()
+        )
+    assert ml.predict(name=model, body={"instances": [row]}).execute() == {"predictions": [1]}
+    for body, said in (({"instances": [{"age": 3}]}, "Input job was missing"), ({}, "instances")):
+        with pytest.raises(Exception, match=said):
+            ml.explain(name=model, body=body).execute()
+    xrai = {**version, "name": "v2", "explanationConfig": {"xraiAttribution": {}}}
+    with pytest.raises(Exception, match=r"version\.explanation_config\.xrai_attribution"):
+        ml.models().versions().create(parent=model, body=xrai).execute()
