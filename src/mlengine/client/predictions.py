@@ -27,9 +27,7 @@ class HttpPredictions(Calls):
         page_size: int = 0, page_token: str = "",
     ) -> Page[LoggedPrediction]:  # fmt: skip
         """List what a model was asked and answered."""
-        query = query_text(
-            version=version, since=since, pageSize=str(page_size or ""), pageToken=page_token
-        )
+        query = paging(page_size, page_token, version=version, since=since)
         path = "/api" + v1(model_name, project, model_id) + "/predictions" + query
         return self._list(LoggedPrediction, "predictions", path)
 
