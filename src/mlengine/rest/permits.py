@@ -79,9 +79,12 @@ class Permits:
             caller, permission, project=project, kind=kind, resource_id=resource_id
         ):
             return
-        where = f"projects/{project}" if project else "the engine"
-        if kind:
-            where += f"/{kind}/{resource_id}"
+        if not project:
+            raise PermissionDenied(
+                f"Permission '{permission}' denied on the engine.",
+                "Ask whoever has the engine's own token for a key that has it, or to do it.",
+            )
+        where = f"projects/{project}" + (f"/{kind}/{resource_id}" if kind else "")
         raise PermissionDenied(
             f"Permission '{permission}' denied on resource '{where}' (or it may not exist).",
             "Ask an admin of the project for a key, or a role, that has it.",
