@@ -44,6 +44,8 @@ class NodeSpec(NamedTuple):
     wants: Wants | None = None
     package_uris: tuple[str, ...] = ()
     request: str = ""
+    memory_bytes: int = 0
+    network: bool = False
     explanation: dict[str, Any] | None = None
 
 
@@ -120,8 +122,8 @@ class Fleet:
                 spec.version, worker, spec.artifact, spec.framework,
                 artifact_uri=spec.artifact_uri, max_body_bytes=spec.max_body_bytes,
                 threads=spec.threads, max_batch_size=spec.max_batch_size,
-                batch_deadline_ms=spec.batch_deadline_ms,
-                explanation=spec.explanation or {}, **self._code_of(spec),
+                batch_deadline_ms=spec.batch_deadline_ms, memory_bytes=spec.memory_bytes,
+                network=spec.network, explanation=spec.explanation or {}, **self._code_of(spec),
             )  # fmt: skip
             self.pool.wait_ready(worker, timeout_s)
         except BaseException:
