@@ -28,8 +28,8 @@ _RECORDED = {
         "maxWorkerCount": "an upper limit: one worker is used",
     },
     "Version": {
-        "runtimeVersion": "recorded; the worker runs on the engine's interpreter",
-        "pythonVersion": "recorded, as runtimeVersion",
+        "runtimeVersion": "the worker's libraries; the engine's own where they serve as well",
+        "pythonVersion": "compared with what the runtime has; its log says if it differs",
         "machineType": "its CPUs bound the threads of one call, `mls1-…` may sleep; its memory is "
         "no limit, see [scaling](scaling.md)",
     },

@@ -1,6 +1,7 @@
 """Predict once, without a server: what `mlengine local predict` runs.
 
     python -m mlengine.runtime.predict --model-dir DIR [--framework F] [--signature-name S]
+                                       [--prediction-class M.C]
 
 Reads ``{"instances": [...]}`` on stdin and prints the answer's JSON on stdout. Whatever the model
 prints goes to stderr. Exit status: 0 with predictions, 1 with ``{"error": ...}``.
@@ -12,11 +13,12 @@ import argparse
 import sys
 import traceback
 from pathlib import Path
+from typing import Any
 
 from mlengine.runtime import process
 from mlengine.runtime.answerer import predict
 from mlengine.runtime.answers import Answer, error_answer
-from mlengine.runtime.frameworks import load
+from mlengine.runtime.opening import load_model
 from mlengine.runtime.prediction_error import PredictionError
 
 __all__ = ["main"]
@@ -30,18 +32,19 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--model-dir", type=Path, required=True)
     parser.add_argument("--framework", default="")
     parser.add_argument("--signature-name", default="")
+    parser.add_argument("--prediction-class", default="")
     args = parser.parse_args(argv)
     stdout = process.send_prints_to_stderr()
-    answer = _answer(args.model_dir, args.framework, args.signature_name)
+    answer = _answer({**vars(args), "artifact": args.model_dir})
     stdout.write(answer.body.decode() + "\n")
     stdout.close()
     return 0 if answer.status == 200 else 1
 
 
-def _answer(model_dir: Path, framework: str, signature_name: str) -> Answer:
+def _answer(spec: dict[str, Any]) -> Answer:
     body = sys.stdin.buffer.read()
     try:
-        model = load(model_dir, framework=framework, signature_name=signature_name)
+        model = load_model(spec)
     except PredictionError as error:
         # The person who asks owns the model, so here the message keeps its paths.
         if error.__cause__ is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from mlengine.cli.flags import ACCELERATOR, LABELS, LIST, Choice, merge, region
 from mlengine.cli.layering import Fields, layer_list
 from mlengine.cli.session import Session, pass_session
 from mlengine.cli.tree import Command
-from mlengine.cli.uploads import staging_bucket, upload_tree
+from mlengine.cli.uploads import staging_bucket, upload, upload_tree
 from mlengine.cli.waiting import wait_for
 from mlengine.core.resources import Version
 from mlengine.core.wire import decode, encode
@@ -63,8 +64,8 @@ _METHODS = {
 @click.option("--trial", default="", help="With --from-job: this trial instead of the best.")
 @click.option("--staging-bucket", metavar="gs://B", help="Where a local --origin is uploaded to.")
 @click.option("--framework", type=Choice(*_FRAMEWORKS), help="Default: seen from the files.")
-@click.option("--runtime-version", help="Recorded; 'local' is the engine's own.")
-@click.option("--python-version", help="Recorded.")
+@click.option("--runtime-version", help="Libraries, such as 2.15; see 'mlengine runtimes list'.")
+@click.option("--python-version", help="Python of those libraries.")
 @click.option("--machine-type", help="How many cores it may use, and whether it sleeps.")
 @click.option("--accelerator", type=ACCELERATOR, help="GPUs of a node.")
 @click.option("--min-nodes", type=click.IntRange(min=0), help="Fewest nodes.")
@@ -83,7 +84,9 @@ _METHODS = {
 @click.option("--config", metavar="FILE", help="A Version as YAML or JSON; flags go over it.")
 @click.option("--service-account", help="Identity of the version.")
 @click.option("--prediction-class", help="Class of a custom prediction routine.")
-@click.option("--package-uris", type=LIST, multiple=True, help="Packages of that class.")
+@click.option("--package-uris", type=LIST, multiple=True, metavar="PACKAGE,...",
+              help="Packages of that class, or of the model: gs://..., or archives and "
+              "folders here.")  # fmt: skip
 @click.option("--explanation-method", type=Choice(*_METHODS), help="Kind of explanations.")
 @click.option("--num-integral-steps", type=int, default=50, hidden=True)
 @click.option("--num-paths", type=int, default=50, hidden=True)
@@ -101,6 +104,7 @@ def create(session: Session, /, version: str, model: str, **given: Any) -> None:
     """Deploy the model in --origin, or of --from-job, as VERSION; wait until it answers."""
     fields = _fields(given)
     _set_origin(session, fields, given)
+    _set_packages(session, fields, given)
     made = decode(Version, {**fields, "name": version}, at="version")
     operation = session.engine.create_version(session.project, model, made)
     if given["async_"]:
@@ -181,3 +185,26 @@ def _set_origin(session: Session, fields: Fields, given: dict[str, Any]) -> None
         bucket = staging_bucket(session, given["staging_bucket"])
         origin = upload_tree(session, Path(origin), bucket)
     fields["deploymentUri"] = origin
+
+
+def _set_packages(session: Session, fields: Fields, given: dict[str, Any]) -> None:
+    """Upload the packages that are on this machine; their order stays."""
+    named: list[str] = fields.get("packageUris") or []
+    here = [text for text in named if not text.startswith("gs://")]
+    if not here:
+        return
+    from mlengine.cli.packages import packed
+    from mlengine.training.packaging import package_digest
+
+    bucket = staging_bucket(session, given["staging_bucket"])
+    with tempfile.TemporaryDirectory(prefix="mlengine-package-") as folder:
+        uris: list[str] = []
+        for index, text in enumerate(named):
+            if text.startswith("gs://"):
+                uris.append(text)
+                continue
+            into = Path(folder) / str(index)
+            into.mkdir()
+            files = packed([text], "--package-uris", into)
+            uris += upload(session, files, bucket, package_digest(files))
+    fields["packageUris"] = uris

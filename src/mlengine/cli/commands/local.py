@@ -20,6 +20,7 @@ from mlengine.cli.session import Session, pass_session
 from mlengine.cli.tree import Group, command
 from mlengine.core.errors import EngineError
 from mlengine.core.resources import Bucket
+from mlengine.runtime.boot import boot_command
 
 __all__ = ["local"]
 
@@ -95,30 +96,72 @@ def _folder(session: Session, uri: str) -> str | None:
 @command(local, "predict")
 @click.option("--model-dir", metavar="DIR", required=True, help="Folder of the model, or gs://...")
 @click.option("--framework", type=Choice(*_FRAMEWORKS), help="Default: seen from the files.")
+@click.option("--package", "packages", metavar="PACKAGE", multiple=True,
+              help="Code that the model or the class needs: a folder or an archive.")  # fmt: skip
+@click.option("--prediction-class", default="", help="Class of a custom prediction routine.")
+@click.option("--runtime-version", default="", help="Libraries; default: this interpreter's.")
 @instance_flags
 @pass_session
 def predict(session: Session, /, model_dir: str, framework: str | None, **given: Any) -> None:
-    """Ask a model that is not deployed."""
+    """Ask a model that is not deployed, or a custom prediction routine."""
+    if framework and given["prediction_class"]:
+        raise CommandError(
+            "A custom prediction routine answers in a framework's place: leave --framework out."
+        )
     instances = read_instances(
         given["json_request"], given["json_instances"], given["text_instances"]
     )
-    if not model_dir.startswith("gs://"):
-        answer = _ask(Path(model_dir), framework, given["signature_name"], instances)
-    else:
-        with tempfile.TemporaryDirectory(prefix="mlengine-model-") as folder:
-            copy = Path(folder) / "model"
-            _download(session, model_dir, copy)
-            answer = _ask(copy, framework, given["signature_name"], instances)
+    with tempfile.TemporaryDirectory(prefix="mlengine-model-") as folder:
+        where = Path(model_dir)
+        if model_dir.startswith("gs://"):
+            where = Path(folder) / "model"
+            _download(session, model_dir, where)
+        if not where.is_dir():
+            raise CommandError(f"The folder [{where}] of --model-dir does not exist.")
+        python = _python(session, where, framework, given, Path(folder))
+        answer = _ask(python, where, framework, given, instances)
     session.write(show_answer(answer, session.form))
 
 
-def _ask(model_dir: Path, framework: str | None, signature: str | None, instances: Any) -> bytes:
-    if not model_dir.is_dir():
-        raise CommandError(f"The folder [{model_dir}] of --model-dir does not exist.")
+def _python(
+    session: Session, model_dir: Path, framework: str | None, given: dict[str, Any], scratch: Path
+) -> str:
+    """Return the interpreter that a version of this kind would be served by; it may be built."""
+    from mlengine.cli.packages import packed
+    from mlengine.environments import Environments
+    from mlengine.models.surroundings import SurroundingsOf, Wants
+
+    if not given["packages"] and not given["runtime_version"]:
+        return sys.executable
+    settings = session.settings
+    environments = Environments(
+        settings.home / "environments",
+        timeout_s=settings.install_timeout_s,
+        allow_direct=settings.allow_direct_requirements,
+    )
+    wants = Wants(
+        model_dir, framework or "", given["runtime_version"],
+        prediction_class=given["prediction_class"],
+        packages=tuple(packed(given["packages"], "--package", scratch)),
+    )  # fmt: skip
+    found = SurroundingsOf(environments, settings.home).prepare("local", wants)
+    for note in found.notes:
+        session.warn(note)
+    return found.python or sys.executable
+
+
+def _ask(
+    python: str, model_dir: Path, framework: str | None, given: dict[str, Any], instances: Any
+) -> bytes:
+    signature, routine = given["signature_name"], given["prediction_class"]
     # `--flag=value`: a value that starts with a hyphen is no flag then.
-    argv = [sys.executable, "-P", "-m", "mlengine.runtime.predict", f"--model-dir={model_dir}"]
-    argv += [f"--framework={framework}"] if framework else []
-    argv += [f"--signature-name={signature}"] if signature else []
+    flags = [f"--model-dir={model_dir}"]
+    flags += [f"--framework={framework}"] if framework else []
+    flags += [f"--signature-name={signature}"] if signature else []
+    flags += [f"--prediction-class={routine}"] if routine else []
+    argv = boot_command(python, "mlengine.runtime.predict", *flags)
+    if not routine:
+        argv[1:1] = ["-P"] * (python == sys.executable)
     request: dict[str, Any] = {"instances": instances}
     if signature:
         request["signature_name"] = signature

@@ -12,6 +12,7 @@ from mlengine.cli.after_submit import JOB_FORMAT, report
 from mlengine.cli.errors import CommandError
 from mlengine.cli.flags import merge
 from mlengine.cli.layering import Fields, layer, layer_list
+from mlengine.cli.packages import archive_of
 from mlengine.cli.session import Session, pass_session
 from mlengine.cli.training_flags import ROLES, training_flags
 from mlengine.cli.tree import Command
@@ -164,7 +165,7 @@ def _find_packages(session: Session, job: str, fields: Fields, given: dict[str, 
     local = [text for text in named if not text.startswith("gs://")]
     package_path: str | None = given["package_path"]
     if named or package_path:
-        files = [_archive(text) for text in local]
+        files = [archive_of(text, "--packages") for text in local]
         with tempfile.TemporaryDirectory(prefix="mlengine-package-") as folder:
             if package_path:
                 files = _build(package_path, fields, given, Path(folder)) + files
@@ -174,15 +175,6 @@ def _find_packages(session: Session, job: str, fields: Fields, given: dict[str, 
             "Non-custom jobs must have packages. Give the trainer's folder with --package-path, "
             "or archives with --packages."
         )
-
-
-def _archive(text: str) -> Path:
-    path = Path(text)
-    if not path.is_file():
-        raise CommandError(f"The package [{text}] of --packages is not a file.")
-    if not path.name.endswith((".tar.gz", ".whl")):
-        raise CommandError(f"The package [{text}] of --packages is neither a .tar.gz nor a .whl.")
-    return path
 
 
 def _build(package_path: str, fields: Fields, given: dict[str, Any], into: Path) -> list[Path]:

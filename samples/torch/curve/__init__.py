@@ -1,0 +1,1 @@
+"""A PyTorch network: trained by `task`, served by `predictor`."""
