@@ -2,25 +2,38 @@
 
 Runs ``python -m benchmarks.tuning.fronts``. Three two-metric functions (Zitzler, Deb & Thiele,
 Evolutionary Computation 2000, and Fonseca & Fleming, 1995, in boxes that do not favour their
-optima), searched by the default search, at random and evenly. The figure is the hypervolume that is
+optima), searched by ours and by Optuna's NSGA-II and TPE. The figure is the hypervolume that is
 dominated, as a share of that of the true front; of ten seeds it takes some minutes.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import math
+import os
 import statistics
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
-from mlengine.tuning.problem import Goal, Kind, Metric, Parameter, Problem, Tried
-from mlengine.tuning.search import open_search
+import msgspec
+
+from benchmarks.tuning.environments import NotInstalledError, python_of
+from benchmarks.tuning.peers import PEERS, Peer
+from benchmarks.tuning.peers.child import Line
+from mlengine.tuning.problem import Kind, Parameter
 
 Pair = tuple[float, float]
 _WORST = (1.1, 1.1)  # what a front is measured against
-_WIDTH = 5
-_SEARCHES = ("bayesian", "quasi-random", "random")
+_SPACE = tuple(Parameter(name=f"x{i}", kind=Kind.DOUBLE, low=0.0, high=1.0) for i in range(5))
+_SEARCHERS = (
+    PEERS["mlengine"],
+    Peer("Optuna NSGA-II", "optuna", "nsga2", "optuna"),
+    PEERS["Optuna TPE"],
+    PEERS["Sobol"],
+    PEERS["random"],
+)
 
 
 def main() -> int:
@@ -29,20 +42,33 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--trials", type=int, default=60)
     parser.add_argument("--batch", type=int, default=1)
+    home = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
+    parser.add_argument("--cache", type=Path, default=home / "mlengine-bench" / "tuning")
     options = parser.parse_args()
-    print(f"| share of the front's hypervolume | {' | '.join(_SEARCHES)} |")
-    print("| --- " * (1 + len(_SEARCHES)) + "|")
-    for name, (function, front) in _FUNCTIONS.items():
-        whole = hypervolume([front(i / 1000) for i in range(1001)])
-        cells = []
-        for search in _SEARCHES:
-            found = [
-                hypervolume(_searched(search, function, seed, options.trials, options.batch))
-                for seed in range(options.seeds)
-            ]
-            shares = [100 * one / whole for one in found]
-            cells.append(f"{statistics.fmean(shares):.1f} ({min(shares):.1f} to {max(shares):.1f})")
-        print(f"| {name} | {' | '.join(cells)} |", flush=True)
+    options.cache.mkdir(parents=True, exist_ok=True)
+    with contextlib.ExitStack() as stack:
+        lines: dict[str, tuple[Peer, Line]] = {}
+        for peer in _SEARCHERS:
+            try:
+                python = python_of(peer.environment, options.cache)
+            except NotInstalledError as problem:
+                print(f"{peer.name} is {problem}", file=sys.stderr)
+                continue
+            line = Line(peer, python, options.cache / f"{peer.script}.log")
+            lines[peer.name] = (peer, stack.enter_context(line))
+        print(f"| share of the front's hypervolume | {' | '.join(lines)} |")
+        print("| --- " * (1 + len(lines)) + "|")
+        for name, (function, front) in _FUNCTIONS.items():
+            whole = hypervolume([front(i / 1000) for i in range(1001)])
+            cells = []
+            for peer, line in lines.values():
+                shares = [
+                    100 * hypervolume(_searched(peer, line, function, seed, options)) / whole
+                    for seed in range(options.seeds)
+                ]
+                spread = f"({min(shares):.1f} to {max(shares):.1f})"
+                cells.append(f"{statistics.fmean(shares):.1f} {spread}")
+            print(f"| {name} | {' | '.join(cells)} |", flush=True)
     return 0
 
 
@@ -57,21 +83,22 @@ def hypervolume(pairs: Sequence[Pair]) -> float:
 
 
 def _searched(
-    search: str, function: Callable[[Sequence[float]], Pair], seed: int, trials: int, batch: int
+    peer: Peer,
+    line: Line,
+    function: Callable[[Sequence[float]], Pair],
+    seed: int,
+    options: argparse.Namespace,
 ) -> list[Pair]:
-    parameters = tuple(
-        Parameter(name=f"x{i}", kind=Kind.DOUBLE, low=0.0, high=1.0) for i in range(_WIDTH)
-    )
-    metrics = tuple(Metric(name=name, goal=Goal.MINIMIZE) for name in ("one", "two"))
-    problem = Problem(parameters=parameters, metrics=metrics, seed=seed)
-    history: list[Tried] = []
+    line.begin({
+        "space": [msgspec.to_builtins(each) for each in _SPACE], "seed": seed, "metrics": 2,
+        "budget": options.trials, "batch": options.batch, "option": peer.option,
+    })  # fmt: skip
     pairs: list[Pair] = []
-    opened = open_search(search)
-    while len(pairs) < trials:
-        for suggestion in opened.suggest(problem, history, min(batch, trials - len(pairs))):
-            pairs.append(function([float(x) for x in suggestion.point.values()]))
-            number = len(history) + 1
-            history.append(Tried(number=number, point=suggestion.point, values=pairs[-1]))
+    while len(pairs) < options.trials:
+        points, _cpu_s = line.ask(min(options.batch, options.trials - len(pairs)))
+        found = [function([float(point[each.name]) for each in _SPACE]) for point in points]
+        line.tell(points, found)
+        pairs += found
     return pairs
 
 

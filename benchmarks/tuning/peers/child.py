@@ -7,6 +7,7 @@ import os
 import select
 import subprocess
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,9 @@ class Line:
         answer = self._call({"ask": count})
         return answer["points"], answer["cpu_s"]
 
-    def tell(self, points: list[dict[str, Any]], values: list[float]) -> float:
+    def tell(
+        self, points: list[dict[str, Any]], values: Sequence[float | Sequence[float]]
+    ) -> float:
         """Say what points gave; return the seconds of CPU that the peer took over it."""
         return float(self._call({"tell": {"points": points, "values": values}})["cpu_s"])
 

@@ -4,8 +4,9 @@
     {"ask": 4}                                              -> {"points": [...], "cpu_s": 0.3}
     {"tell": {"points": [...], "values": [...]}}            -> {"cpu_s": 0.01}
 
-Values are to be minimised. Seconds are those of CPU that the call took, of all threads. A call
-that raises answers ``{"error": ...}``. Standard library only: it runs in every environment.
+Values are to be minimised; where "begin" has a number of "metrics" too, each is a list. Seconds are
+those of CPU that the call took, of all threads. A call that raises answers ``{"error": ...}``.
+Standard library only: it runs in every environment.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ class Searcher(Protocol):
 
     def ask(self, count: int) -> list[dict[str, Any]]: ...
 
-    def tell(self, points: list[dict[str, Any]], values: list[float]) -> None: ...
+    def tell(self, points: list[dict[str, Any]], values: list[Any]) -> None: ...
 
 
 def serve(make: Callable[[Setup], Searcher]) -> None:

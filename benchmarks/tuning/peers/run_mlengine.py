@@ -16,7 +16,9 @@ class _Ours:
         self._search = open_search(setup["option"])
         self._problem = Problem(
             parameters=tuple(msgspec.convert(each, Parameter) for each in setup["space"]),
-            metrics=(Metric(name="loss", goal=Goal.MINIMIZE),),
+            metrics=tuple(
+                Metric(name=f"loss{i}", goal=Goal.MINIMIZE) for i in range(setup.get("metrics", 1))
+            ),
             seed=setup["seed"],
         )
         self._history: list[Tried] = []
@@ -25,10 +27,11 @@ class _Ours:
         found = self._search.suggest(self._problem, self._history, count)
         return [dict(suggestion.point) for suggestion in found]
 
-    def tell(self, points: list[dict[str, Any]], values: list[float]) -> None:
+    def tell(self, points: list[dict[str, Any]], values: list[Any]) -> None:
         for point, value in zip(points, values, strict=True):
             number = len(self._history) + 1
-            self._history.append(Tried(number=number, point=point, values=(value,)))
+            told = tuple(value) if isinstance(value, list) else (value,)
+            self._history.append(Tried(number=number, point=point, values=told))
 
 
 if __name__ == "__main__":

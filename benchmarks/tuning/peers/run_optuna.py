@@ -9,6 +9,8 @@ from typing import Any
 import line
 import optuna
 
+_POPULATION = 10  # of NSGA-II: with the usual 50, some tens of trials would all be its first
+
 
 def _sampler(setup: line.Setup) -> optuna.samplers.BaseSampler:
     seed = setup["seed"]
@@ -20,6 +22,8 @@ def _sampler(setup: line.Setup) -> optuna.samplers.BaseSampler:
         import cmaes  # noqa: F401
 
         return optuna.samplers.CmaEsSampler(seed=seed)
+    if setup["option"] == "nsga2":
+        return optuna.samplers.NSGAIISampler(seed=seed, population_size=_POPULATION)
     return optuna.samplers.TPESampler(
         seed=seed, multivariate=True, group=True, constant_liar=setup["batch"] > 1
     )
@@ -30,7 +34,8 @@ class _Optuna:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         warnings.simplefilter("ignore")
         self._space = setup["space"]
-        self._study = optuna.create_study(direction="minimize", sampler=_sampler(setup))
+        directions = ["minimize"] * setup.get("metrics", 1)
+        self._study = optuna.create_study(directions=directions, sampler=_sampler(setup))
         self._open: dict[str, list[optuna.trial.Trial]] = {}
 
     def ask(self, count: int) -> list[dict[str, Any]]:
@@ -45,7 +50,7 @@ class _Optuna:
         self._open.setdefault(json.dumps(point), []).append(trial)
         return point
 
-    def tell(self, points: list[dict[str, Any]], values: list[float]) -> None:
+    def tell(self, points: list[dict[str, Any]], values: list[Any]) -> None:
         for point, value in zip(points, values, strict=True):
             self._study.tell(self._open[json.dumps(point)].pop(0), value)
 

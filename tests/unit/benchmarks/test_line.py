@@ -47,6 +47,17 @@ def test_an_error_is_told_by_its_name_and_the_next_search_goes_on(tmp_path: Path
     assert ended.error == ""
 
 
+def test_several_metrics_are_told_as_a_list(tmp_path: Path) -> None:
+    space = [{"name": "x", "kind": "DOUBLE", "low": 0.0, "high": 1.0}]
+    with Line(RANDOM, sys.executable, tmp_path / "log", 60.0) as line:
+        line.begin({"space": space, "seed": 1, "metrics": 2, "option": "bayesian"})
+        for _ in range(5):
+            points, _cpu_s = line.ask(1)
+            line.tell(points, [(float(points[0]["x"]), 1 - float(points[0]["x"]))])
+        points, _cpu_s = line.ask(2)
+    assert len(points) == 2
+
+
 def test_runs_are_kept_and_only_what_is_missing_is_run(tmp_path: Path) -> None:
     file = tmp_path / "runs.jsonl"
     with Line(RANDOM, sys.executable, tmp_path / "log", 60.0) as line:
