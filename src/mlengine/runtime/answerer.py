@@ -63,6 +63,7 @@ class Answerer:
         self._model = model
         self._shortcut = shortcut
         self._joinable = bool(getattr(model, "joinable", False))
+        self._lane_of = getattr(model, "lane_of", None)
         self._max_answer_bytes = max_answer_bytes
         self._batches: Batches[_Waiting] = Batches(max_size=max_batch_size, deadline_s=deadline_s)
         self._calls = [0] * _SIZE_BUCKETS
@@ -115,6 +116,12 @@ class Answerer:
             self._add_alone(_Waiting(whose, body, None))
             return
         lane: Hashable = dumps(request.kwargs) if request.kwargs else b""
+        if self._lane_of is not None:
+            own = self._lane_of(request.instances)
+            if own is None:
+                self._add_alone(_Waiting(whose, body, None))
+                return
+            lane = (lane, own)
         waiting = _Waiting(whose, body, request)
         self._batches.add(lane, waiting, max(len(request.instances), 1), now_s=now_s)
 

@@ -47,7 +47,8 @@ class Model(Protocol):
     5. A failed call leaves the model as it was: the next good request is answered.
     6. `describe` is cheap and never raises.
     7. A model with a true `joinable` gives a row the same prediction in any company, so requests of
-       several callers may be one call.
+       several callers may be one call; if it has a `lane_of`, only those for whose instances this
+       gives the same, and none for which it gives None.
     """
 
     def predict(self, instances: list[Any], **kwargs: Any) -> list[Any]: ...

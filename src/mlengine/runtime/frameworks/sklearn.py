@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings as python_warnings
+from collections.abc import Callable, Hashable
 from typing import Any
 
 from mlengine.runtime.answers import rows_of
@@ -32,10 +33,16 @@ class SklearnModel:
         width = getattr(estimator, "n_features_in_", None)
         self._width = int(width) if isinstance(width, int) else None
         self._is_xgboost = type(estimator).__module__.startswith("xgboost")  # takes only numbers
+        self.joinable = False
+        self.lane_of: Callable[[list[Any]], Hashable | None] | None = None
         self._wants_table = bool(self._names) and _selects_columns(estimator)
         _run_on_one_core(estimator)
         # A list has no column names and needs none: its columns are in training order.
         python_warnings.filterwarnings("ignore", message="X does not have valid feature names")
+
+    def join(self, lane_of: Callable[[list[Any]], Hashable | None]) -> None:
+        """Let requests share a call from now on: those for whose instances this gives the same."""
+        self.joinable, self.lane_of = True, lane_of
 
     @property
     def estimator(self) -> Any:

@@ -57,13 +57,14 @@ def open_shortcut(model: Model, golden: Sequence[Any] = ()) -> Opening:
         golden: Instances that came with the model; none will do.
     """
     try:
-        return _open(model, golden)
+        found = _open(model, golden)
     except MemoryError:
         raise
     except ModuleNotFoundError as error:
         return Opening(None, f"general: {error.name} is not installed in this environment")
     except Exception as error:  # a library of another version may lack anything
-        return Opening(None, f"general: {str(error) or type(error).__name__}")
+        found = Opening(None, f"general: {str(error) or type(error).__name__}")
+    return found if found.shortcut is not None else _joined(model, golden, found.way)
 
 
 def _open(model: Model, golden: Sequence[Any]) -> Opening:
@@ -82,6 +83,27 @@ def _open(model: Model, golden: Sequence[Any]) -> Opening:
     if found.problem:
         return Opening(None, f"general: the direct way of {kernel.name} differs: {found.problem}")
     return Opening(shortcut, f"direct: {kernel.name}, equal on {len(drawn)} rows")
+
+
+def _joined(model: Model, golden: Sequence[Any], way: str) -> Opening:
+    """Let callers of a scikit-learn model share its calls, if that changes nothing for them."""
+    from mlengine.runtime.frameworks.sklearn import SklearnModel
+
+    if not isinstance(model, SklearnModel):
+        return Opening(None, way)
+    from mlengine.runtime.shortcuts.joining import joining_problem, lane_of
+
+    try:
+        problem = joining_problem(model, golden)
+    except MemoryError:
+        raise
+    except Exception as error:
+        problem = str(error) or type(error).__name__
+    if problem:
+        return Opening(None, f"{way}; each caller alone: {problem}")
+    names = model.describe()["inputs"]
+    model.join(lambda instances: lane_of(instances, names))
+    return Opening(None, f"{way}; callers together")
 
 
 def _open_tensors(model: Any, golden: Sequence[Any]) -> Opening:
