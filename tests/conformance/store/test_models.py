@@ -213,6 +213,18 @@ def test_the_defaults_of_all_models_are_read_at_one_moment(store: Store) -> None
     assert store.default_versions() == {("p", "census"): "v1", ("q", "empty"): ""}
 
 
+def test_the_models_with_an_access_log_are_found_among_all(store: Store) -> None:
+    for project, model_id, is_logged in (("q", "loud", True), ("q", "quiet", False)):
+        text = '"onlinePredictionLogging":true'  # said, but not meant
+        model = Model(name=model_id, description=text, online_prediction_logging=is_logged)
+        store.add_model(project, model)
+    assert store.logged_models() == {("q", "loud")}
+    store.edit_model(
+        "q", "loud", lambda old: msgspec.structs.replace(old, online_prediction_logging=False)
+    )
+    assert store.logged_models() == set()
+
+
 def test_only_a_ready_version_is_made_the_default(store: Store) -> None:
     add(store, "v1", READY)
     second = add(store, "v2")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import socket
 import subprocess
 import sys
@@ -31,6 +32,7 @@ from mlengine.core.errors import (
 )
 from mlengine.core.keys import Key
 from mlengine.core.policies import Binding, Policy
+from mlengine.core.predictions import LoggedPrediction, PredictionLabel
 from mlengine.core.resources import (
     Bucket,
     Job,
@@ -593,3 +595,19 @@ def test_traffic_is_set_read_compared_and_cleared(engine: Engine) -> None:
     assert engine.clear_traffic("p", "shop").split == {}
     with pytest.raises(NotFound):
         engine.set_traffic("p", "none", wanted)
+
+
+# --- request logs ---------------------------------------------------------------------------------
+
+
+def test_logged_predictions_are_listed_and_labelled(engine: Engine, fake: FakeEngine) -> None:
+    row = LoggedPrediction(prediction_id="0-v1--1", model="shop", model_version="v1", time="2026")
+    fake.logged = [copy.copy(row) for _ in range(3)]
+    first = engine.list_predictions("p", "shop", version="v1", since="2025", page_size=2)
+    assert first.items == [row] * 2
+    rest = engine.list_predictions("p", "shop", page_token=first.next_page_token)
+    assert (rest.items, rest.next_page_token) == ([row], "")
+    label = PredictionLabel(prediction_id="0-v1--1", value="yes")
+    assert engine.label_predictions("p", [label]).labelled == 1
+    with pytest.raises(NotFound, match="0-v1--9"):
+        engine.label_predictions("p", [PredictionLabel(prediction_id="0-v1--9")])

@@ -19,6 +19,7 @@ predictions = Group(
 )
 
 _MOST_AT_ONCE = 1000
+_HEADS = ("prediction_id", "predictionId")
 _LIST_FORMAT = "table(predictionId, modelVersion, time.date(tz=LOCAL), rawPrediction, groundtruth)"
 
 
@@ -75,7 +76,7 @@ def _read(path: str) -> list[PredictionLabel]:
     try:
         with Path(path).open(newline="", encoding="utf-8") as lines:
             for number, line in enumerate(csv.reader(lines), 1):
-                if not line or (number == 1 and line[0] == "predictionId"):
+                if not line or (number == 1 and line[0] in _HEADS):
                     continue
                 if len(line) != 2:
                     raise CommandError(
