@@ -30,3 +30,19 @@ def test_versions_are_compiled_to_onnx_or_not_at_all() -> None:
     with pytest.raises(InvalidArgument, match="not compiled to 'TENSORRT'") as refused:
         check_version(version(compile="TENSORRT"))
     assert refused.value.field == "version.options.compile"
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        {"prediction_class": "predictor.Predictor", "package_uris": ["gs://b/p-1.tar.gz"]},
+        {"explanation_config": {"integratedGradientsAttribution": {"numIntegralSteps": 5}}},
+    ],
+)
+def test_what_needs_the_library_itself_is_not_compiled(field: dict[str, Any]) -> None:
+    made = version(compile="ONNX")
+    for name, value in field.items():
+        setattr(made, name, value)
+    with pytest.raises(InvalidArgument) as refused:
+        check_version(made)
+    assert refused.value.field == "version.options.compile"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import joblib
 import pytest
@@ -14,6 +15,7 @@ from mlengine.core.errors import Cancelled
 from mlengine.prediction.workers.compilation import compile_artifact
 from mlengine.prediction.workers.warmth import _modules_of
 from mlengine.runtime.compiled import ABOUT_FILE, FOLDER
+from mlengine.runtime.opening import open_model
 
 _LONGEST_S = 120.0
 
@@ -78,3 +80,22 @@ def test_workers_of_a_compiled_network_are_forked_from_what_they_import(artifact
     assert "onnxruntime" in _modules_of(artifact, "")
     (folder / "0.pb").touch()  # a part of it is TensorFlow's: the worker imports that
     assert "onnxruntime" not in _modules_of(artifact, "")
+
+
+def test_a_network_is_compiled_by_a_confined_process(tmp_path: Path) -> None:
+    tf = pytest.importorskip("tensorflow")
+    pytest.importorskip("tf2onnx")
+    artifact = tmp_path / "home" / "models" / "u1" / "artifact"
+    module = tf.Module()
+    module.weights = tf.Variable([[2.0], [3.0]])
+
+    @tf.function(input_signature=[tf.TensorSpec([None, 2], tf.float32, name="x")])
+    def serve(x: Any) -> Any:
+        return {"y": x @ module.weights}
+
+    tf.saved_model.save(module, str(artifact), signatures={"serving_default": serve})
+    assert _compile(artifact) == ""
+    opened = open_model({"artifact": str(artifact)})
+    assert opened.about["way"].startswith("compiled: ONNX, equal on ")
+    assert opened.model.predict([[1.0, 1.0]]) == [{"y": [5.0]}]
+    assert "onnxruntime" in _modules_of(artifact, "")
