@@ -27,9 +27,10 @@ from mlengine.models.surroundings import SurroundingsOf
 from mlengine.prediction.batch import BatchJobs
 from mlengine.prediction.control import GatewayControl
 from mlengine.prediction.gateway.doors import Doors
+from mlengine.prediction.options import ServingOptions
 from mlengine.prediction.routing import Limits, Logging
 from mlengine.prediction.scaling.fields import check_scaling
-from mlengine.prediction.serving import Serving, ServingOptions
+from mlengine.prediction.serving import Serving
 from mlengine.prediction.sockets import socket_dir
 from mlengine.prediction.traffic.experiments import Experiments
 from mlengine.storage import Buckets

@@ -7,12 +7,23 @@ from collections.abc import Iterable, Mapping
 from mlengine.core.keys import Key, caller_of, expires_s
 from mlengine.core.names import model_name
 from mlengine.core.permissions import Granted, may
+from mlengine.core.policies import granted
 from mlengine.prediction.routing import Grant
+from mlengine.store import Store
 
-__all__ = ["grant_of"]
+__all__ = ["grant_of", "grants_of"]
 
 _PREDICT = "ml.models.predict"
 _METRICS = "mlengine.metrics.get"
+
+
+def grants_of(store: Store) -> dict[str, Grant]:
+    """Return the grant of every key that was not revoked, by the key's digest."""
+    bindings = {name: granted(policy) for name, policy in store.model_policies().items()}
+    return {
+        record.digest: grant_of(record.project, record.key, bindings)
+        for record in store.open_keys()
+    }
 
 
 def grant_of(

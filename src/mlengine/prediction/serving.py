@@ -14,7 +14,7 @@ import sys
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
@@ -22,22 +22,19 @@ from mlengine.core.access import token_digest
 from mlengine.core.clock import rfc3339
 from mlengine.core.errors import EngineError, FailedPrecondition, NotFound, Unavailable
 from mlengine.core.names import model_name, parse_version, version_name
-from mlengine.core.policies import granted
-from mlengine.core.resources import Version, VersionOptions
+from mlengine.core.resources import Version
 from mlengine.core.states import VersionState
 from mlengine.models import Loader
 from mlengine.models.artifacts import Artifacts
-from mlengine.models.explanations import explanation_of
 from mlengine.models.requestlogging import table_of
-from mlengine.models.surroundings import SurroundingsOf, request_of, wanted
+from mlengine.models.surroundings import SurroundingsOf
 from mlengine.prediction import call
 from mlengine.prediction.control import GatewayControl, ensure_gateway
-from mlengine.prediction.gateway.doors import Doors
 from mlengine.prediction.gateway.info import GatewayInfo
-from mlengine.prediction.grants import grant_of
-from mlengine.prediction.routing import Grant, Limits, Logging, Route, Snapshot
-from mlengine.prediction.scaling.fields import bounds_of, threads_of
-from mlengine.prediction.scaling.fleet import Fleet, NodeSpec
+from mlengine.prediction.grants import grants_of
+from mlengine.prediction.options import ServingOptions, served_as
+from mlengine.prediction.routing import Route, Snapshot
+from mlengine.prediction.scaling.fleet import Fleet
 from mlengine.prediction.scaling.scaler import Scaler, Served
 from mlengine.prediction.scaling.wakes import WakeListener
 from mlengine.prediction.sockets import socket_dir
@@ -50,50 +47,12 @@ from mlengine.prediction.workers.warmth import WarmWorkers
 from mlengine.runtime import failpoints
 from mlengine.store import Store, VersionRecord
 
-__all__ = ["Serving", "ServingOptions"]
+__all__ = ["Serving"]
 
 _log = logging.getLogger(__name__)
 _PING_S = 5.0
 _SERVED = {VersionState.READY, VersionState.UPDATING}
 _RUNS = {*_SERVED, VersionState.CREATING}
-
-
-class ServingOptions(NamedTuple):
-    """What an engine's settings say about predictions.
-
-    Attributes:
-        home: The engine's home folder.
-        host: Address that the gateway listens on.
-        port: Its port; 0 takes any free one.
-        allowed_hosts: Further host names that requests may be addressed to.
-        open_paths: Path → the one method for which no token is needed.
-        limits: What one caller may take.
-        load_timeout_s: Longest that loading a version may take, in seconds.
-        doors: How callers come in, besides plain HTTP.
-        project: Whose models the URLs of dialects mean that know no projects.
-        idle_after_s: A version that may sleep does so after so long without a prediction.
-        memory_bytes: Most that all workers may hold.
-        cpus: Of this machine.
-        warm_workers: Frameworks kept imported, for workers to be forked from.
-        warm_idle_s: Without a new worker for so long, such an interpreter ends.
-        logging: Where predictions leave what is kept of them.
-    """
-
-    home: Path
-    host: str
-    port: int
-    allowed_hosts: list[str]
-    open_paths: dict[str, str]
-    limits: Limits
-    load_timeout_s: float
-    doors: Doors = Doors()
-    project: str = "default"
-    idle_after_s: float = 900.0
-    memory_bytes: int = 4 << 30
-    cpus: float = 1.0
-    warm_workers: int = 3
-    warm_idle_s: float = 14_400.0
-    logging: Logging = Logging()
 
 
 class Serving:
@@ -334,29 +293,8 @@ class Serving:
         self._pushed = snapshot
 
     def _served(self, record: VersionRecord, artifact: Path) -> Served:
-        version, cpus = record.version, self._options.cpus
-        options = version.options or VersionOptions()
-        wants = wanted(version, artifact, self._artifacts.packages(record.uid))
-        return Served(
-            NodeSpec(
-                uid=record.uid,
-                version=version_name(record.project, record.model_id, record.version_id),
-                artifact=artifact,
-                framework=version.framework,
-                artifact_uri=version.deployment_uri,
-                max_body_bytes=options.max_predict_bytes,
-                threads=threads_of(version, cpus=cpus),
-                max_batch_size=options.max_batch_size,
-                batch_deadline_ms=options.batch_deadline_ms,
-                wants=wants,
-                package_uris=tuple(version.package_uris),
-                request=request_of(version) if wants is not None else "",
-                memory_bytes=options.memory_bytes or self._options.memory_bytes,
-                network=options.network,
-                explanation=self._explanation(version),
-            ),
-            bounds_of(version, cpus=cpus, idle_after_s=self._options.idle_after_s),
-        )
+        packages = self._artifacts.packages(record.uid)
+        return served_as(record, artifact, packages, self._options)
 
     def _snapshot(self) -> Snapshot:
         versions: dict[str, Route] = {}
@@ -385,7 +323,7 @@ class Serving:
         }
         return Snapshot(
             token_digest=self._digest,
-            grants=self._grants(),
+            grants=grants_of(self._store),
             allowed_hosts=self._options.allowed_hosts,
             open_paths=self._options.open_paths,
             project=self._options.project,
@@ -397,13 +335,6 @@ class Serving:
             logging=self._options.logging,
             limits=self._options.limits,
         )
-
-    def _grants(self) -> dict[str, Grant]:
-        bindings = {name: granted(policy) for name, policy in self._store.model_policies().items()}
-        return {
-            record.digest: grant_of(record.project, record.key, bindings)
-            for record in self._store.open_keys()
-        }
 
     # --- predictions of an embedded engine, and what the gateway counted ---
 
@@ -422,12 +353,6 @@ class Serving:
         sockets = self._fleet.sockets(record.uid) or [""]
         ask = call.explain_once if explain else call.predict_once
         return ask(sockets[0], body, self._options.limits.predict_timeout_s)
-
-    def _explanation(self, version: Version) -> dict[str, Any]:
-        found = explanation_of(version)
-        # The worker says so before the gateway takes it for one that hangs.
-        timeout_s = 0.9 * self._options.limits.predict_timeout_s
-        return {**found, "timeout_s": timeout_s} if found else {}
 
     def record_use(self) -> None:
         """Write into the records when each version was last used, by the gateway's count."""
