@@ -75,6 +75,31 @@ def test_a_local_folder_is_uploaded_under_its_digest(
     assert run("models", "list").out == "NAME    DEFAULT_VERSION_NAME\ncensus  v1\n"
 
 
+def test_packages_of_this_machine_are_packed_and_uploaded_in_their_order(
+    run: Run, model: FakeEngine, artefact: str, tmp_path: Path
+) -> None:
+    code = tmp_path / "code"
+    code.mkdir()
+    (code / "__init__.py").write_text("")
+    archive = tmp_path / "more-1.0.whl"
+    archive.write_bytes(b"wheel")
+    create = ["versions", "create", "v1", "--model=census", "--origin", artefact]
+    done = run(
+        *create, "--prediction-class=code.Routine",
+        "--package-uris", f"{code},gs://b/p.tar.gz,{archive}",
+    )  # fmt: skip
+    assert done.code == 0, done.err
+    version = model.get_version("default", "census", "v1")
+    assert version.prediction_class == "code.Routine"
+    names = [uri.rpartition("/")[2] for uri in version.package_uris]
+    assert names == ["code-0.0.0.tar.gz", "p.tar.gz", "more-1.0.whl"]
+    uploaded = {f"gs://{bucket}/{name}" for bucket, name in model.objects}
+    assert {uri for uri in version.package_uris if "staging" in uri} < uploaded
+    for bad in ("/nowhere", str(Path(artefact) / "model.joblib")):
+        done = run(*create, "--package-uris", bad)
+        assert done.code == 1 and f"The package [{bad}] of --package-uris is" in done.err
+
+
 def test_a_link_in_the_folder_is_refused(run: Run, model: FakeEngine, artefact: str) -> None:
     (Path(artefact) / "passwd").symlink_to("/etc/passwd")
     done = run("versions", "create", "v1", "--model=census", "--origin", artefact)

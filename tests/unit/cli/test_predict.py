@@ -167,3 +167,22 @@ def test_a_bad_row_is_the_models_own_message(run: Run, classifier: Path) -> None
     assert (
         run("local", "predict", "--model-dir=/nowhere", "--text-instances=-", stdin="x").code == 1
     )
+
+
+def test_a_routine_is_tried_with_its_package(run: Run, tmp_path: Path) -> None:
+    for name in ("lengths", "model"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "lengths" / "__init__.py").write_text(
+        "class Routine:\n"
+        "    def predict(self, instances, **kwargs): return [len(one) for one in instances]\n"
+        "    @classmethod\n"
+        "    def from_path(cls, model_dir): return cls()\n"
+    )
+    words = ["local", "predict", f"--model-dir={tmp_path / 'model'}", "--text-instances=-"]
+    packed = [*words, f"--package={tmp_path / 'lengths'}"]
+    done = run(*packed, "--prediction-class=lengths.Routine", stdin="two\nthree\n")
+    assert done.out == "[3, 5]\n", done.err
+    done = run(*words, "--prediction-class=nowhere.Routine", stdin="two\n")
+    assert done.code == 1 and "nowhere.Routine cannot be found" in done.err
+    done = run(*words, "--prediction-class=a.B", "--framework=onnx", stdin="two\n")
+    assert done.code == 1 and "leave --framework out" in done.err

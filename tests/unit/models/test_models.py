@@ -181,6 +181,40 @@ def test_a_bad_directory_is_refused_and_nothing_is_created(
     assert world.store.operations(P) == []
 
 
+def test_packages_are_copied_in_their_order_and_are_part_of_the_digest(world: World) -> None:
+    for name in ("p/second.whl", "q/first.tar.gz"):
+        world.put(name, name.encode())
+    plain = world.ended(world.version("v1"))
+    uris = ["gs://mine/p/second.whl", "gs://mine/q/first.tar.gz"]
+    coded = world.ended(world.version("v2", package_uris=uris))
+    assert plain.error is None and coded.error is None
+    first, second = (world.store.version(P, "census", name) for name in ("v1", "v2"))
+    assert first.digest != second.digest
+    assert world.artifacts.packages(first.uid) == ()
+    packages = world.artifacts.packages(second.uid)
+    assert [path.name for path in packages] == ["second.whl", "first.tar.gz"]
+    assert packages[0].read_bytes() == b"p/second.whl"
+
+
+def test_a_routine_may_load_what_it_likes(world: World) -> None:
+    world.put("weights/net.pt")
+    where = {"deployment_uri": "gs://mine/weights/"}
+    with pytest.raises(FailedPrecondition, match="Could not find a model file"):
+        world.version("v1", **where)
+    world.version("v1", **where, prediction_class="net.Predictor")
+    with pytest.raises(FailedPrecondition, match="is empty or does not exist"):
+        world.version("v2", deployment_uri="gs://mine/none/", prediction_class="net.Predictor")
+
+
+def test_a_package_that_is_not_there_is_named(world: World) -> None:
+    with pytest.raises(NotFound, match=r"There is no package gs://mine/none\.whl") as caught:
+        world.version("v1", package_uris=["gs://mine/none.whl"])
+    assert caught.value.field == "version.package_uris"
+    world.put("large.whl", b"x" * 1001)
+    with pytest.raises(InvalidArgument, match="1001 bytes, which exceeds"):
+        world.version("v1", package_uris=["gs://mine/large.whl"])
+
+
 @pytest.mark.parametrize(
     ("fields", "field"),
     [

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import math
+import sys
+import types
+import unittest.mock
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mlengine.runtime import strictjson
 from mlengine.runtime.strictjson import MAX_DEPTH, StrictJsonError, dumps, loads
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]))
@@ -132,3 +137,42 @@ def test_null_is_written_though_nan_is_not() -> None:
 def test_a_refusal_of_nan_names_it() -> None:
     with pytest.raises(StrictJsonError, match="NaN"):
         dumps([math.nan])
+
+
+def _without_the_library() -> types.ModuleType:
+    """Load the module as it is where msgspec is not installed."""
+    spec = importlib.util.spec_from_file_location("slow_strictjson", strictjson.__file__)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    with unittest.mock.patch.dict(sys.modules, {"msgspec": None}):
+        spec.loader.exec_module(module)
+    return module
+
+
+SLOW = _without_the_library()
+
+
+def _read(module: Any, text: bytes) -> Any:
+    try:
+        return ["read", module.loads(text)]
+    except module.StrictJsonError:
+        return "refused"
+
+
+@given(VALUES.map(lambda value: json.dumps(value).encode()) | st.binary(max_size=40))
+def test_without_its_library_it_reads_and_writes_the_same(text: bytes) -> None:
+    read = _read(strictjson, text)
+    assert _read(SLOW, text) == read
+    if read != "refused":
+        assert json.loads(SLOW.dumps(read[1])) == json.loads(dumps(read[1]))
+
+
+@pytest.mark.parametrize("text", REFUSED.values(), ids=REFUSED.keys())
+def test_without_its_library_it_refuses_the_same(text: bytes) -> None:
+    assert _read(SLOW, text) == "refused"
+
+
+@pytest.mark.parametrize("value", [math.nan, [math.inf], {"a": "\ud800"}, object(), {1, 2}])
+def test_without_its_library_it_writes_no_more(value: Any) -> None:
+    with pytest.raises(SLOW.StrictJsonError):
+        SLOW.dumps(value)
