@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -113,11 +112,38 @@ def test_weights_of_a_way_are_one_in_all_and_its_points_lie_on_it(steps: int) ->
     assert weights @ where ** (2 * steps - 1) == pytest.approx(1 / (2 * steps))
 
 
-def test_a_call_gets_as_many_rows_as_the_model_answers_in_time() -> None:
-    clock = iter(np.cumsum([0.0, 0.001, 1, 0.001, 1, 0.001, 1, 2.0, 1, 3.0, 1, 0.003]).tolist())
-    pace = Pace(100, aim_s=0.01, now_s=lambda: float(next(clock)))
-    seen = []
-    for _ in range(6):
-        seen.append(pace.rows)
-        assert pace.call(pace.rows, "{}{}".format, 1, 2) == "12"
-    assert seen == [16, 32, 64, 100, 50, 25] and pace.rows == 50
+class Machine:
+    """A clock that a model of this cost moves."""
+
+    def __init__(self, call_s: float, row_s: float) -> None:
+        self.now_s, self.call_s, self.row_s = 0.0, call_s, row_s
+
+    def ask(self, rows: int) -> int:
+        self.now_s += self.call_s + rows * self.row_s
+        return rows
+
+
+def _settled(machine: Machine, pace: Pace) -> list[int]:
+    return [pace.call(pace.rows, machine.ask, pace.rows) for _ in range(40)][20:]
+
+
+@pytest.mark.parametrize(("call_s", "row_s", "least", "most"), [
+    (0.0, 0.0001, 32, 64),  # 5 ms, whatever one row takes
+    (0.0, 0.000001, 100, 100),  # never more than it may have
+    (0.01, 0.0001, 64, 100),  # what a call costs anyway is no reason to make many
+    (0.0, 0.05, 1, 2),  # a heavy row stands nearly alone
+])  # fmt: skip
+def test_a_call_gets_as_many_rows_as_the_model_answers_in_time(
+    call_s: float, row_s: float, least: int, most: int
+) -> None:
+    machine = Machine(call_s, row_s)
+    pace = Pace(100, aim_s=0.005, now_s=lambda: machine.now_s)
+    found = _settled(machine, pace)
+    assert least <= max(found) <= most and min(found) >= least // 2
+    machine.call_s, machine.row_s = call_s * 10, row_s * 10  # the machine gets busy
+    slow = _settled(machine, pace)
+    assert call_s == 0 or max(slow) == max(found)
+
+
+def test_an_answer_passes_through() -> None:
+    assert Pace(5).call(1, "{}{}".format, 1, 2) == "12"
