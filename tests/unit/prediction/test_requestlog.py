@@ -138,7 +138,7 @@ def test_parts_hold_every_line_once_in_order(sizes: list[int], most: int) -> Non
             line = b"%04d%b\n" % (at, b"x" * size)
             part.write(line)
             sent.append(line)
-            part.settle()
+            part.settle(sync=True)
             read = [line for path in part_files(folder) for line in whole_lines(path)]
             assert read == sent
         part.close()
@@ -193,7 +193,7 @@ def test_an_access_log_keeps_its_newest_parts(tmp_path: Path) -> None:
     part = writer(tmp_path, max_bytes=1, keep=3)
     for number in range(8):
         part.write(b"%d\n" % number)
-        part.settle()
+        part.settle(sync=True)
     assert [path.read_bytes() for path in part_files(tmp_path)] == [b"5\n", b"6\n", b"7\n"]
 
 
@@ -201,7 +201,7 @@ def test_a_table_that_is_removed_begins_anew(tmp_path: Path) -> None:
     part = writer(tmp_path / "day")
     part.write(b"one\n")
     next((tmp_path / "day").iterdir()).unlink()
-    part.settle()
+    part.settle(sync=True)
     part.write(b"two\n")
     part.close()
     assert [path.read_bytes() for path in part_files(tmp_path / "day")] == [b"two\n"]

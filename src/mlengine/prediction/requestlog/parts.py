@@ -79,8 +79,11 @@ class PartWriter:
         self._bytes += done
         self._dirty = True
 
-    def settle(self) -> bool:
-        """Have what was written reach the disk, and close the part if its time has come.
+    def settle(self, *, sync: bool) -> bool:
+        """Close the part if its time has come.
+
+        Args:
+            sync: Have what was written reach the disk; a part that is closed always does.
 
         Returns:
             Whether a part is open.
@@ -90,7 +93,7 @@ class PartWriter:
         """
         if self._fd < 0:
             return False
-        if self._dirty:
+        if self._dirty and sync:
             self._dirty = False
             os.fsync(self._fd)
         is_gone = os.fstat(self._fd).st_nlink == 0  # somebody has removed the table

@@ -10,7 +10,7 @@ import msgspec
 __all__ = ["Row", "Stamp", "Visit", "text_of"]
 
 
-class Row(msgspec.Struct, frozen=True):
+class Row(msgspec.Struct, frozen=True, gc=False):
     """One prediction: the six columns that Google's request log has, and its id.
 
     Attributes:
@@ -29,7 +29,7 @@ class Row(msgspec.Struct, frozen=True):
     groundtruth: str | None = None
 
 
-class Visit(msgspec.Struct, frozen=True, omit_defaults=True):
+class Visit(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """One line of an access log; `key` is empty for the engine's own token."""
 
     time: str

@@ -24,6 +24,7 @@ _log = logging.getLogger("mlengine.gateway")
 
 _ROUND_S = 0.25
 _SETTLE_S = 1.0
+_SYNC_S = 5.0
 _COMPLAIN_S = 60.0
 _MAX_WAITING_BYTES = 64 << 20
 
@@ -105,13 +106,16 @@ class Writer:
             self._thread.start()
 
     def _run(self) -> None:
-        settled_s = time.monotonic()
+        settled_s = synced_s = time.monotonic()
         while not self._closing:
             self._wake.wait(_ROUND_S)  # not woken by each row: one round takes many
             self._drain()
-            if time.monotonic() - settled_s >= _SETTLE_S:
-                self._settle()
-                settled_s = time.monotonic()
+            now_s = time.monotonic()
+            if now_s - settled_s >= _SETTLE_S:
+                settled_s = now_s
+                is_due = now_s - synced_s >= _SYNC_S
+                synced_s = now_s if is_due else synced_s
+                self._settle(sync=is_due)
         self._drain()
         for part in self._parts.values():
             self._try(part.close)
@@ -143,10 +147,10 @@ class Writer:
             os.fsync(out.fileno())
         aside.rename(path)
 
-    def _settle(self) -> None:
+    def _settle(self, *, sync: bool) -> None:
         for folder, part in list(self._parts.items()):
             try:
-                is_open = part.settle()
+                is_open = part.settle(sync=sync)
             except OSError as error:
                 self._complain(error)
                 continue
