@@ -24,6 +24,7 @@ from mlengine.environments import unused_runtime_warning
 from mlengine.models.artifacts import Artifacts
 from mlengine.models.registry import Models
 from mlengine.models.surroundings import SurroundingsOf, request_of, wanted
+from mlengine.prediction.workers.workerfolder import read_plain
 from mlengine.runtime.boot import boot_command
 from mlengine.storage import Buckets
 from mlengine.storage.paths import parse_uri
@@ -40,6 +41,7 @@ _FORMATS = {"JSON": "JSON", "TEXT": "JSON", "TF_RECORD": "TF_RECORD",
             "TF_RECORD_GZIP": "TF_RECORD_GZIP"}  # fmt: skip
 _OUTPUTS = ("", "JSON", "CSV", "DATA_FORMAT_UNSPECIFIED")
 _TASK = "master-replica-0"
+_OWN = "batch"  # of an attempt's folder, what the batch itself may write to
 DEFAULT_BATCH_SIZE = 64
 
 
@@ -132,6 +134,7 @@ class BatchJobs:
         spec = _input(record.job)
         framework, python = "", sys.executable
         code: dict[str, Any] = {}
+        network = False
         if spec.uri:
             artifact = folder / "model"
             if not artifact.exists():
@@ -145,6 +148,7 @@ class BatchJobs:
         else:
             version = self._record(record.project, spec)
             artifact, framework = self._artifacts.path(version.uid), version.version.framework
+            network = bool(version.version.options and version.version.options.network)
             uri = version.version.deployment_uri
             python, code = self._code_of(version, preparation)
             preparation.log(f"Model version: {version.model_id}/{version.version_id}")
@@ -157,6 +161,7 @@ class BatchJobs:
             "artifact_uri": uri,
             "inputs": inputs,
             "input_names": names,
+            "network": network,
             **code,
             **_fixed_plan(spec, folder),
         }
@@ -184,14 +189,14 @@ class BatchJobs:
     def _attempt(
         self, record: JobRecord, folder: Path, places: list[str], python: str
     ) -> AttemptSpec:
-        """Say how `runtime.batch` is run on the plan in the attempt's folder."""
+        """Say how `runtime.batch` is run, confined, on the plan in the attempt's folder."""
         work = folder / "work"
         work.mkdir(exist_ok=True)
         replica = ReplicaSpec(
             task=_TASK,
             role="master",
             index=0,
-            argv=boot_command(python, "mlengine.runtime.batch", str(folder / "batch.json")),
+            argv=boot_command(python, "mlengine.runtime.batchstart", str(folder / "batch.json")),
             env=base_environment(os.environ),
             cwd=str(work),
         )
@@ -233,7 +238,7 @@ class BatchJobs:
         spec = _input(record.job)
         if exit_record.outcome is Outcome.SUCCEEDED:
             with self._carrying(spec.output_path):
-                self._buckets.upload_tree(attempt_dir / "output", spec.output_path)
+                self._buckets.upload_tree(attempt_dir / _OWN / "output", spec.output_path)
         elif load_error := _progress(attempt_dir).get("load_error"):
             raise FailedPrecondition(str(load_error))
         output = self._output(record, attempt_dir)
@@ -261,11 +266,12 @@ class BatchJobs:
 
 def _progress(attempt_dir: Path) -> dict[str, Any]:
     """Return what `runtime.batch` last wrote of itself; nothing before its first word."""
+    data = read_plain(attempt_dir / _OWN / "progress.json")
     try:
-        counts: dict[str, Any] = json.loads((attempt_dir / "progress.json").read_text())
-    except (FileNotFoundError, ValueError):
+        counts = json.loads(data) if data is not None else {}
+    except ValueError:
         return {}
-    return counts
+    return counts if isinstance(counts, dict) else {}
 
 
 def _input(job: Job) -> PredictionInput:
@@ -306,9 +312,9 @@ def _fixed_plan(spec: PredictionInput, folder: Path) -> dict[str, Any]:
     return {
         "signature_name": spec.signature_name,
         "data_format": _FORMATS[spec.data_format],
-        "output_dir": str(folder / "output"),
+        "output_dir": str(folder / _OWN / "output"),
         "output_format": "CSV" if spec.output_data_format == "CSV" else "JSON",
         "batch_size": spec.batch_size or DEFAULT_BATCH_SIZE,
-        "progress": str(folder / "progress.json"),
-        "shards_dir": str(folder.parent / "shards"),  # the next attempt goes on with them
+        "progress": str(folder / _OWN / "progress.json"),
+        "shards_dir": str(folder.parent / "shards" / "rows"),  # the next attempt goes on with them
     }

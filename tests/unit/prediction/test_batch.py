@@ -170,7 +170,7 @@ def test_the_runner_is_told_model_files_and_formats(world: World, tmp_path: Path
     assert (plan["data_format"], plan["output_format"]) == ("JSON", "CSV")
     assert (plan["signature_name"], plan["batch_size"]) == ("s", 7)
     assert (spec.job, spec.notify, spec.grace_s) == ("projects/p/jobs/b", "/n", 3.0)
-    assert "mlengine.runtime.batch" in spec.replicas[0].argv
+    assert "mlengine.runtime.batchstart" in spec.replicas[0].argv
 
 
 def test_a_model_directory_is_copied_first(world: World) -> None:
@@ -184,10 +184,10 @@ def _exit(outcome: Outcome) -> ExitRecord:
 
 
 def test_the_output_appears_when_the_run_succeeded(world: World) -> None:
-    output = world.attempt_dir / "output"
-    output.mkdir()
+    output = world.attempt_dir / "batch" / "output"
+    output.mkdir(parents=True)
     (output / "prediction.results-00000-of-00001").write_text("1\n")
-    progress = world.attempt_dir / "progress.json"
+    progress = world.attempt_dir / "batch" / "progress.json"
     progress.write_text('{"prediction_count": 1, "error_count": 2}')
     record = world.record()
     live = world.kind.progress(record, world.attempt_dir)["prediction_output"]
@@ -202,7 +202,9 @@ def test_the_output_appears_when_the_run_succeeded(world: World) -> None:
 
 
 def test_a_model_that_does_not_load_is_quoted(world: World) -> None:
-    (world.attempt_dir / "progress.json").write_text('{"load_error": "Failed to load model: x"}')
+    own = world.attempt_dir / "batch"
+    own.mkdir()
+    (own / "progress.json").write_text('{"load_error": "Failed to load model: x"}')
     with pytest.raises(FailedPrecondition, match="Failed to load model: x"):
         world.kind.collect(world.record(), world.attempt_dir, _exit(Outcome.FAILED))
 
