@@ -46,6 +46,7 @@ _NAMES = {
     "location": "us-central1", "study": "s", "trial": "1", "object": "a/b.txt",
     "operation": "create_m_v1-1", "runtime": "1.15", "key": "k",
 }  # fmt: skip
+_PASSES: dict[str, dict[str, str]] = {"made-up": {}, "existing": _NAMES}
 _STUDY = {"metrics": [{"goal": "MAXIMIZE", "metric": "x"}], "algorithm": "RANDOM_SEARCH",
           "parameters": [{"parameter": "p", "type": "DOUBLE",
                           "doubleValueSpec": {"minValue": 0, "maxValue": 1}}]}  # fmt: skip
@@ -57,6 +58,8 @@ def main() -> int:
     parser.add_argument("--examples", type=int, default=650, help="of an operation, in each pass")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--phases", default="examples,coverage,fuzzing")
+    parser.add_argument("--names", nargs="+", choices=_PASSES, default=list(_PASSES))
     options = parser.parse_args()
     program = _program()
     if not os.environ.get(_INSIDE):
@@ -68,8 +71,8 @@ def main() -> int:
         )
     wrong = 0
     with tempfile.TemporaryDirectory(prefix="mlengine-bench-") as work:
-        for names in ({}, _NAMES):
-            wrong += _run(program, Path(work) / f"home{len(names)}", names, options)
+        for which in options.names:
+            wrong += _run(program, Path(work) / which, _PASSES[which], options)
     return 1 if wrong else 0
 
 
@@ -96,7 +99,7 @@ def _run(program: Path, home: Path, names: dict[str, str], options: argparse.Nam
             str(program), "--config-file", str(told), "run", engine.url + "/api/v1/openapi.json",
             "-H", f"Authorization: Bearer {engine.token}", "--checks", _CHECKS,
             "--max-examples", str(options.examples), "--seed", str(options.seed),
-            "--workers", str(options.workers), "--phases", "examples,coverage,fuzzing",
+            "--workers", str(options.workers), "--phases", options.phases,
             "--no-shrink", "--continue-on-failure", "--warnings", "off", "--no-color",
             "--generation-database", "none", "--suppress-health-check", "all",
             "--request-timeout", "60",
