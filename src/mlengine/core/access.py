@@ -24,7 +24,6 @@ __all__ = [
     "LOOPBACK_HOSTS",
     "bearer_digest",
     "beneath_secret",
-    "check_bearer",
     "check_host",
     "check_no_token_in_query",
     "check_origin",
@@ -123,21 +122,6 @@ def check_origin(
         scheme, separator, authority = origin[0].lower().partition("://")
         if scheme not in ("http", "https") or not separator or authority not in allowed:
             raise _foreign_page()
-
-
-def check_bearer(authorization: Sequence[str], digest: str) -> None:
-    """Check the token, in a time that says nothing about it.
-
-    Args:
-        authorization: Every ``Authorization`` header.
-        digest: `token_digest` of the right token; an empty one refuses every request.
-
-    Raises:
-        Unauthenticated: There is no token, or it is not the right one.
-    """
-    # With an empty digest nothing can be equal: an engine without a token is closed, not open.
-    if not is_secret(bearer_digest(authorization).encode(), digest.encode()):
-        raise unknown_bearer()
 
 
 def bearer_digest(authorization: Sequence[str]) -> str:
