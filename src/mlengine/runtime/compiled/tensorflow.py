@@ -61,6 +61,8 @@ def convert(function: Any, signature: Signature, folder: Path, number: int) -> P
     outputs = {spec.name: t for t, spec in _paired(frozen.outputs, signature.outputs)}
     needed = _ancestors(tensor.op for tensor in outputs.values())
     foreign = _foreign(needed)
+    if any(op.type == "Placeholder" and op.outputs[0].dtype == tf.resource for op in foreign):
+        raise NotCompiled("it looks words up in a table, which stays with the SavedModel")
     for name, tensor in outputs.items():
         if tensor.op in foreign:
             raise NotCompiled(f"the output {name!r} is not made of numbers alone")

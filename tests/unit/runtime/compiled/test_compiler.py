@@ -102,6 +102,18 @@ def _texts(folder: Path) -> None:
     tf.saved_model.save(module, str(folder), signatures={"serving_default": serve})
 
 
+def _lookup(folder: Path) -> None:
+    module = tf.Module()
+    words = tf.lookup.KeyValueTensorInitializer(["a", "b"], [1, 2])
+    module.table = tf.lookup.StaticHashTable(words, 0)
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="word")])
+    def serve(word: Any) -> Any:
+        return {"twice": 2 * module.table.lookup(word)}
+
+    tf.saved_model.save(module, str(folder), signatures={"serving_default": serve})
+
+
 def _keras(folder: Path) -> None:
     import keras
 
@@ -122,7 +134,8 @@ def _sklearn(folder: Path) -> None:
 
 
 _MODELS: dict[str, Callable[[Path], None]] = {
-    "wide": _wide, "pictures": _pictures, "texts": _texts, "keras": _keras, "sklearn": _sklearn,
+    "wide": _wide, "pictures": _pictures, "texts": _texts, "lookup": _lookup,
+    "keras": _keras, "sklearn": _sklearn,
 }  # fmt: skip
 
 
@@ -216,7 +229,12 @@ def test_a_keras_file_is_compiled_too(make: Callable[[str], Made]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "why"), [("texts", "'upper' is not made of numbers"), ("sklearn", "SCIKIT_LEARN")]
+    ("name", "why"),
+    [
+        ("texts", "'upper' is not made of numbers"),
+        ("lookup", "looks words up in a table"),
+        ("sklearn", "SCIKIT_LEARN"),
+    ],
 )
 def test_what_has_no_form_in_onnx_is_told(make: Callable[[str], Made], name: str, why: str) -> None:
     _folder, out, about = make(name)
