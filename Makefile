@@ -11,13 +11,14 @@ BIN := $(VENV)/bin
 UV := $(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python
 STAMPS := $(VENV)/.stamps
 
-.PHONY: help setup demo demo-cluster test chaos check coverage bench format clean
+.PHONY: help setup demo demo-cluster test chaos fuzz-models check coverage bench format clean
 
 help:
 	@echo "make demo    the whole loop on real data: train, deploy, predict (about a minute)"
 	@echo "make demo-cluster  the same loop on a Ray cluster, PostgreSQL and an object store"
 	@echo "make test    every test"
 	@echo "make chaos   kill processes of an engine 10,000 times (MLENGINE_KILLS, MLENGINE_SEED)"
+	@echo "make fuzz-models  open 10,000 damaged files of each model format (MLENGINE_MUTANTS)"
 	@echo "make check   linter, types, layers, docs"
 	@echo "make coverage  branch coverage of core, store, storage and training, at least 95 %"
 	@echo "make bench   the benchmarks, each against a peer or a floor in the same run"
@@ -58,6 +59,10 @@ MLENGINE_KILLS ?= 10000
 chaos: $(STAMPS)/dev
 	@PYTHONDONTWRITEBYTECODE= MLENGINE_KILLS=$(MLENGINE_KILLS) $(BIN)/python -m pytest -q -s \
 		tests/faults/test_engine_kills.py tests/faults/test_failpoints.py
+
+fuzz-models: $(STAMPS)/dev
+	MLENGINE_MUTANTS=$${MLENGINE_MUTANTS:-10000} $(BIN)/python -m pytest -q -s -p no:xdist \
+		tests/conformance/frameworks/test_damage.py
 
 check: $(STAMPS)/dev
 	@$(BIN)/ruff check .

@@ -120,6 +120,36 @@ def test_a_worker_that_keeps_dying_is_restarted_with_longer_and_longer_waits(hom
     assert not pool.wanted("u1")
 
 
+FILLS = (
+    "import sys, signal\n"
+    "open(sys.argv[1] + '/ready.json', 'w').write('{}')\n"
+    "open(sys.argv[1] + '/home/large', 'wb').write(b'x' * 2_000_000)\n"
+    "signal.pause()"
+)
+
+
+def test_a_worker_that_fills_its_folder_is_ended_for_it(
+    home: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("mlengine.prediction.workers.pool._MOST_SCRATCH_BYTES", 1 << 20)
+    pool = WorkerPool(home, command=scripted(FILLS))
+    pool.start(VERSION, "u1", home)
+    wait_until(lambda: [pool.tick(), pool.deaths("u1")][1], 60)
+    assert "it filled its folder" in caplog.text
+    pool.stop("u1")
+
+
+def test_a_worker_that_is_given_up_is_started_again(home: Path) -> None:
+    pool = WorkerPool(home, command=scripted("import signal; signal.pause()"))
+    pool.start(VERSION, "u1", home)
+    (before,) = pool._live_pids()
+    pool.give_up("another.sock", "of no concern")
+    assert pool._live_pids() == [before]
+    pool.give_up(pool.socket("u1"), "it gave no answer")
+    wait_until(lambda: pool.check("u1") is WorkerHealth.DEAD)
+    pool.stop("u1")
+
+
 def test_an_unknown_worker_is_missing(home: Path) -> None:
     pool = WorkerPool(home)
     assert pool.check("nobody") is WorkerHealth.MISSING
