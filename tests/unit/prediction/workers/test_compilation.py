@@ -17,7 +17,7 @@ from mlengine.prediction.workers.warmth import _modules_of
 from mlengine.runtime.compiled import ABOUT_FILE, FOLDER
 from mlengine.runtime.opening import open_model
 
-_LONGEST_S = 120.0
+_LONGEST_S = 280.0
 
 
 @pytest.fixture
