@@ -8,17 +8,21 @@ from __future__ import annotations
 
 import datetime
 import json
+import os
 import re
+import signal
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+from mlengine.client.http import HttpEngine
 from mlengine.core.clock import SystemClock, rfc3339
 from mlengine.core.errors import InvalidArgument
 from mlengine.core.keys import Key
 from mlengine.core.policies import Binding, Policy
 from mlengine.core.resources import Model
+from mlengine.prediction.sockets import socket_dir
 from mlengine.rest import documents, ml_v1, own
 from tests.live.engines import LiveEngine
 from tests.security.test_live_routes import METHODS
@@ -392,6 +396,23 @@ def test_a_revoked_key_predicts_no_more_from_that_moment_on(serving: LiveEngine)
     assert _predict(serving, token) == 401
 
 
+def test_a_gateway_that_died_comes_back_without_the_revoked_key(serving: LiveEngine) -> None:
+    token = _make(serving, "default", Key(models=["line"]), name="surviving")
+    assert _predict(serving, token) == 200
+    with _behind_the_gateway(serving) as engine:
+        os.kill(_gateway_pid(serving), signal.SIGKILL)
+        engine.revoke_key("default", "surviving")
+    assert _predict(serving, token) == 401
+
+
+def _behind_the_gateway(engine: LiveEngine) -> HttpEngine:
+    return HttpEngine(f"unix:{socket_dir(engine.home / 'run')}/engine.sock", engine.token)
+
+
+def _gateway_pid(engine: LiveEngine) -> int:
+    return int(json.loads((engine.home / "run" / "gateway.json").read_text())["pid"])
+
+
 def test_a_keys_text_is_nowhere_and_its_deeds_are_in_the_log(
     live: LiveEngine, callers: Callers
 ) -> None:
@@ -403,6 +424,8 @@ def test_a_keys_text_is_nowhere_and_its_deeds_are_in_the_log(
             seen += 1
             assert not any(text in data for text in texts), path
     assert seen > 5
+    for method in ("GET", "POST"):
+        _ask(live, method, f"/v1/projects/{_ID}/models", callers.of("")["v"])
     log = (live.home / "daemon.log").read_text()
     assert f"projects/{_ID}/keys/walk-v: ml.projects.models.create" in log
     assert "walk-v: ml.projects.models.list" not in log
