@@ -7,6 +7,8 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import pytest
+
 from mlengine.client import local
 from mlengine.engine.settings import Settings
 from tests.journeys.conftest import environment, write_program
@@ -14,9 +16,10 @@ from tests.live.runtimes import share_runtimes
 
 ROOT = Path(__file__).parents[2]
 _BLOCK = re.compile(r"^```sh\n(.*?)^```", re.MULTILINE | re.DOTALL)
-_LIMIT_S = 600
+_LIMIT_S = 840
 
 
+@pytest.mark.timeout(900)  # three frameworks are imported, most of them twice
 def test_the_page_can_be_typed_in(tmp_path: Path) -> None:
     work, home, programs = (tmp_path / name for name in ("work", "home", "bin"))
     shutil.copytree(ROOT / "samples", work, ignore=shutil.ignore_patterns("census", "__pycache__"))

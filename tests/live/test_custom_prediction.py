@@ -46,6 +46,9 @@ class Broken(Predictor):
 SETUP_THAT_FAILS = "raise SystemExit('this package does not build')\n"
 
 
+pytestmark = pytest.mark.timeout(600)  # packages are installed, by an installer of its own pace
+
+
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     with live_engine(tmp_path_factory.mktemp("live") / "home") as engine:
@@ -67,9 +70,10 @@ class World:
         given = {"deployment_uri": self.uri, "package_uris": [self.package],
                  "prediction_class": "scaling.task.Predictor", **fields}  # fmt: skip
         client = self.engine.client
-        return self.engine.done(
-            client.create_version(P, "coded", Version(name=version_id, **given))
-        )
+        made = client.create_version(P, "coded", Version(name=version_id, **given))
+        operation_id = made.name.rpartition("/")[2]
+        wait_until(lambda: client.get_operation(P, operation_id).done, 240)
+        return client.get_operation(P, operation_id)
 
     def error(self, version_id: str, **fields: Any) -> str:
         operation = self.create(version_id, **fields)
