@@ -79,7 +79,7 @@ def test_many_features_are_sampled_and_still_add_up(tmp_path: Path) -> None:
     assert all(adds_up(one) and 0 < one["approx_error"] < 0.2 for one in once)
     assert once[0]["example_score"] == forest.predict_proba(data[:1]).max()
     with pytest.raises(PredictionError, match="lower numPaths"):
-        explain(tmp_path, data[:2].tolist(), steps=100_000)
+        explain(tmp_path, data[:2].tolist(), steps=20_000)
 
 
 @pytest.fixture(scope="module")

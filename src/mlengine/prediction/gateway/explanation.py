@@ -6,9 +6,14 @@ with predictions, nor stand before them, see `mlengine.runtime.explain`.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from mlengine.prediction.gateway.dialects import Asked
 from mlengine.prediction.gateway.inquiry import Inquiry
 from mlengine.runtime.frames import EXPLAIN
+
+if TYPE_CHECKING:
+    from mlengine.prediction.gateway.requestlog import VersionLog
 
 __all__ = ["EXPLAIN_BODY", "Explanation"]
 
@@ -22,3 +27,7 @@ class Explanation(Inquiry):
     __slots__ = ()
 
     kind = EXPLAIN
+
+    def is_chosen(self, log: VersionLog) -> bool:
+        """Never become a row of a table, which holds predictions."""
+        return False

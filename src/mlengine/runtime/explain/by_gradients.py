@@ -48,7 +48,7 @@ def explain_by_gradients(
     starts = yield from _starts(subject, cases, output, examples, pace)
     ways = {(n, b): Way(subject, cases[n], b) for n, b in starts}
     where, weights = points(steps)
-    for runs in batches([Run(n, b, 0, steps) for n, b in starts], subject, pace):
+    for runs in batches([Run(n, b, 0, steps) for n, b in starts], subject, pace, cases):
         pieces = [ways[run[:2]].arrays(where[run.begin : run.end]) for run in runs]
         labels = np.repeat(
             [examples[run.case].label for run in runs], [run.end - run.begin for run in runs]
@@ -75,7 +75,7 @@ def _starts(
     """Return the score of every baseline, for the label of its instance."""
     starts: dict[Begin, float] = {}
     work = [Run(n, b, 0, 1) for n, case in enumerate(cases) for b in range(case.baselines)]
-    for runs in batches(work, subject, pace):
+    for runs in batches(work, subject, pace, cases):
         mixed = [
             Mixed(cases[run.case], np.zeros((1, cases[run.case].players), dtype=bool), run.baseline)
             for run in runs

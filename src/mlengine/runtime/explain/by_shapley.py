@@ -23,8 +23,8 @@ from mlengine.runtime.prediction_error import input_error
 
 __all__ = ["MAX_ROWS", "explain_by_shapley"]
 
-MAX_ROWS = 5_000_000
-"""Most rows that one request may ask the model for."""
+MAX_ROWS = 500_000
+"""Most rows that the model may be asked for to explain one instance."""
 
 
 def explain_by_shapley(subject: Subject, instances: list[Any], paths: int, pace: Pace) -> Steps:
@@ -40,22 +40,23 @@ def explain_by_shapley(subject: Subject, instances: list[Any], paths: int, pace:
         PredictionError: As `Subject`; class 1 when it would take more than `MAX_ROWS` rows.
     """
     cases = subject.cases(instances)
+    if (rows := max(paths * case.players * case.baselines for case in cases)) > MAX_ROWS:
+        raise input_error(
+            f"explaining one instance takes {rows} rows of the model, and at most {MAX_ROWS} are "
+            "asked for. Create the version with a lower numPaths, or name fewer inputs in "
+            "explanation_metadata.json."
+        )
     games = [
         [coalitions(case.players, paths=paths, seed=_seed(instance) + number)
          for number in range(case.baselines)]
         for case, instance in zip(cases, instances, strict=True)
     ]  # fmt: skip
-    if (total := sum(game.rows for one in games for game in one)) > MAX_ROWS:
-        raise input_error(
-            f"explaining these instances takes {total} rows of the model, and at most {MAX_ROWS} "
-            "are asked for. Send fewer instances, or create the version with a lower numPaths."
-        )
     output, examples = yield from ask_examples(subject, cases, pace)
     found = [[np.full(game.rows, example.score) for game in one]
              for one, example in zip(games, examples, strict=True)]  # fmt: skip
     work = [Run(number, baseline, 0, game.rows - 1)
             for number, one in enumerate(games) for baseline, game in enumerate(one)]  # fmt: skip
-    for runs in batches(work, subject, pace):
+    for runs in batches(work, subject, pace, cases):
         mixed = [
             Mixed(cases[run.case], games[run.case][run.baseline].masks(run.begin, run.end),
                   run.baseline)

@@ -7,6 +7,7 @@ drives it may let predictions go first. Rows of all instances share calls; how m
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, TypeVar
@@ -18,8 +19,11 @@ from mlengine.runtime.explain.shapley import Values
 from mlengine.runtime.explain.subject import Case, Mixed, Subject
 from mlengine.runtime.prediction_error import ErrorClass, PredictionError, output_error
 
-__all__ = ["Example", "Pace", "Run", "Steps", "ask_examples", "ask_mixed", "batches", "rows_of",
-           "write"]  # fmt: skip
+__all__ = ["Example", "Pace", "Run", "Steps", "ask_examples", "ask_mixed", "batches", "in_groups",
+           "renumbered", "rows_of", "write"]  # fmt: skip
+
+_MAX_CELLS = 4_000_000  # of one call: rows times features
+_NUMBER = re.compile(r"\binstance (\d+)\b")
 
 T = TypeVar("T")
 Steps = Generator[None, None, list[dict[str, Any]]]
@@ -80,10 +84,14 @@ class Run(NamedTuple):
     end: int
 
 
-def batches(work: Iterable[Run], subject: Subject, pace: Pace) -> Iterator[list[Run]]:
-    """Cut work into calls of the model; each has what `pace` then says."""
+def batches(
+    work: Iterable[Run], subject: Subject, pace: Pace, cases: Sequence[Case]
+) -> Iterator[list[Run]]:
+    """Cut work into calls of the model; each has what `pace` then says, and fits into memory."""
     batch: list[Run] = []
-    room = min(pace.rows, subject.most_rows or pace.rows)
+    widest = max([1, *(case.players for case in cases)])
+    most = min(subject.most_rows or _MAX_CELLS, max(_MAX_CELLS // widest, 1))
+    room = min(pace.rows, most)
     for run in work:
         begin = run.begin
         while begin < run.end:
@@ -92,9 +100,26 @@ def batches(work: Iterable[Run], subject: Subject, pace: Pace) -> Iterator[list[
             room, begin = room - (end - begin), end
             if not room:
                 yield batch
-                batch, room = [], min(pace.rows, subject.most_rows or pace.rows)
+                batch, room = [], min(pace.rows, most)
     if batch:
         yield batch
+
+
+def in_groups(instances: list[Any], explain: Callable[[list[Any]], Steps], size: int = 16) -> Steps:
+    """Explain a few instances at a time: no step takes them all apart, and memory stays small."""
+    found: list[dict[str, Any]] = []
+    for begin in range(0, len(instances), size):
+        try:
+            found += yield from explain(instances[begin : begin + size])
+        except PredictionError as error:
+            raise renumbered(error, begin) from error.__cause__
+    return found
+
+
+def renumbered(error: PredictionError, first: int) -> PredictionError:
+    """Count the instances that an error names from the request's first one."""
+    detail = _NUMBER.sub(lambda found: f"instance {int(found[1]) + first}", error.detail)
+    return PredictionError(error.error_class, detail)
 
 
 def rows_of(runs: Iterable[Run]) -> int:
@@ -106,12 +131,16 @@ def ask_examples(
 ) -> Generator[None, None, tuple[str, list[Example]]]:
     """Ask for the instances as they are; choose the output, and the label of each."""
     output, examples = subject.output, []
-    for runs in batches([Run(number, 0, 0, 1) for number in range(len(cases))], subject, pace):
+    work = [Run(number, 0, 0, 1) for number in range(len(cases))]
+    for runs in batches(work, subject, pace, cases):
         whole = [
             Mixed(cases[run.case], np.ones((1, cases[run.case].players), dtype=bool), 0)
             for run in runs
         ]
-        scores = pace.call(len(whole), _asked, subject, whole)
+        try:
+            scores = pace.call(len(whole), _asked, subject, whole)
+        except PredictionError as error:
+            raise renumbered(error, runs[0].case) from error.__cause__
         output = choose(scores, output)
         for row, run in enumerate(runs):
             label = int(np.argmax(scores[output][row]))
@@ -129,8 +158,8 @@ def ask_mixed(subject: Subject, mixed: list[Mixed]) -> Scores:
         raise PredictionError(
             ErrorClass.INPUTS,
             "the model answers the instance, but not with features set back to their baseline "
-            f"({error.detail}). Give baselines that it takes in explanation_metadata.json beside "
-            "the model.",
+            f"({_NUMBER.sub('a row', error.detail)}). Give baselines that it takes in "
+            "explanation_metadata.json beside the model.",
         ) from error
 
 

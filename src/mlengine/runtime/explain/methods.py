@@ -8,7 +8,7 @@ from typing import Any
 from mlengine.runtime.explain.arrays import ArraySubject, Differentiable
 from mlengine.runtime.explain.by_gradients import explain_by_gradients
 from mlengine.runtime.explain.by_shapley import explain_by_shapley
-from mlengine.runtime.explain.calls import Pace, Steps
+from mlengine.runtime.explain.calls import Pace, Steps, in_groups
 from mlengine.runtime.explain.metadata import read_metadata
 from mlengine.runtime.explain.queue import Method
 from mlengine.runtime.explain.rows import RowSubject
@@ -49,7 +49,7 @@ def open_method(model: Model, name: str, steps: int, directory: Path) -> Method:
         smooth = ArraySubject(model, metadata, golden, gradients=True)
 
         def by_gradients(instances: list[Any], pace: Pace) -> Steps:
-            return explain_by_gradients(smooth, instances, steps, pace)
+            return in_groups(instances, lambda few: explain_by_gradients(smooth, few, steps, pace))
 
         return by_gradients
     if name != "sampled-shapley":
@@ -61,6 +61,6 @@ def open_method(model: Model, name: str, steps: int, directory: Path) -> Method:
         subject = RowSubject(model, metadata, golden)
 
     def by_shapley(instances: list[Any], pace: Pace) -> Steps:
-        return explain_by_shapley(subject, instances, steps, pace)
+        return in_groups(instances, lambda few: explain_by_shapley(subject, few, steps, pace))
 
     return by_shapley

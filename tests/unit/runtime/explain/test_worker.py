@@ -33,7 +33,7 @@ def wide_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_it_explains_and_goes_on_predicting(
     start_worker: Callable[..., Any], wide_model: Path
 ) -> None:
-    worker = start_worker(wide_model, explanation={**SHAPLEY, "steps": 2000})
+    worker = start_worker(wide_model, explanation={**SHAPLEY, "steps": 100})
     worker.wait_ready()
     connection = worker.connect()
     body = json.dumps({"instances": [[1.0] * 40]}).encode()
@@ -65,6 +65,7 @@ def test_it_explains_and_goes_on_predicting(
     ({"instances": [ROW], "signature_name": "x"}, 'leave out "signature_name"'),
     ({"instances": [[1, 2]]}, "Explanation failed: Invalid inputs: instance 0 has 2 values"),
     ({"instances": [["x", 1, 2, 3]]}, "expected a number"),
+    ({"instances": [ROW] * 20 + [[1, 2]]}, "instance 20 has 2 values, expected 4"),
 ])  # fmt: skip
 def test_what_cannot_be_explained_is_said(iris_explained: Any, request_: Any, problem: str) -> None:
     status, answer = iris_explained.connect().ask(request_, kind=EXPLAIN)
