@@ -106,7 +106,9 @@ def _run(program: Path, home: Path, names: dict[str, str], options: argparse.Nam
             "--report", "ndjson", "--report-ndjson-path", str(home / "events.ndjson"),
             *(["--exclude-method", "DELETE"] if names else []),
         ]  # fmt: skip
-        said = subprocess.run(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        said = subprocess.run(
+            argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=home
+        )
         alive = engine.running and engine.client.status() is not None
         print(said.stdout[-20_000:] if said.returncode else said.stdout[-1500:])
     statuses = _statuses(home / "events.ndjson")
