@@ -12,6 +12,7 @@ from mlengine.core.policies import Policy, PolicyKind
 
 __all__ = ["AccessStore", "KeyRecord"]
 
+
 class KeyRecord(msgspec.Struct, frozen=True, kw_only=True):
     """A key as it was read; `key.name` is the bare id, `key.key_string` never is there.
 
