@@ -162,7 +162,7 @@ def _none_older(find: Finder, oldest: str) -> Finder:
 
 def _why_not(wish: Wish) -> str:
     if wish.oldest_python:
-        return f"and models are served on Python {wish.oldest_python} or newer that is found here"
+        return f"and models are served on {wish.oldest_python} or newer"
     return "which this machine does not have"
 
 
