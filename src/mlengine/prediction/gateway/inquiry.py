@@ -57,7 +57,7 @@ class Inquiry:
     def enter(self) -> None:
         """Count it against its key's quota, then send it."""
         server = self.connection.server
-        if server.logs.found:
+        if server.logs.times:
             self.begun_s = server.now_s()
         if self.grant is not None:
             try:
@@ -114,7 +114,7 @@ class Inquiry:
 
     def is_chosen(self, log: VersionLog) -> bool:
         """Draw whether this becomes a row of a table; if so, it has a name from now on."""
-        chosen = log.chooses()
+        chosen = log.share >= 1.0 or log.chooses()
         if chosen and not self.prediction_id:
             self.prediction_id = log.new_id()
         return chosen
@@ -130,8 +130,10 @@ class Inquiry:
 
     def leave_visit(self, log: VersionLog, status: int, sent: int, answered: int) -> None:
         """Leave a line in the access log."""
+        # One that came before the log was asked for has no beginning.
+        taken_s = self.connection.server.now_s() - self.begun_s if self.begun_s else 0.0
         log.visit(
-            status, self.connection.server.now_s() - self.begun_s, sent=sent, answered=answered,
+            status, taken_s, sent=sent, answered=answered,
             key=self.grant.key if self.grant is not None else "", prediction_id=self.prediction_id,
         )  # fmt: skip
 

@@ -43,6 +43,7 @@ class RequestLogs:
         self, ids: PredictionIds, writer: Writer, *, wall_s: Callable[[], float] = time.time
     ) -> None:
         self.found: dict[str, VersionLog] = {}
+        self.times = False  # whether any writes down how long its answers take
         self._ids, self._writer, self._wall_s = ids, writer, wall_s
         self._counts: dict[str, Counts] = {}
         self._mended: Logging | None = None
@@ -63,6 +64,7 @@ class RequestLogs:
                     table=table, share=route.log_share, access=access,
                 )  # fmt: skip
         self.found = found
+        self.times = any(log.access for log in found.values())
         if found and places != self._mended:
             self._mended = places
             self._writer.mend([Path(folder) for folder in (places.tables, places.access) if folder])
@@ -93,7 +95,7 @@ class VersionLog:
         self._ids, self._writer, self._counts, self._wall_s = ids, writer, counts, wall_s
         self._places = places
         self._table = Path(places.tables, *table.split(".")) if table else None
-        self._share = share if table else 0.0
+        self.share = share if table else 0.0
         self.access = access
         self._rows: list[tuple[str, float, bytes, bytes | memoryview | None]] = []
         self._rows_bytes = 0
@@ -104,7 +106,7 @@ class VersionLog:
 
     def chooses(self) -> bool:
         """Draw whether a prediction becomes a row."""
-        return self._share >= 1.0 or (self._share > 0.0 and random.random() < self._share)
+        return self.share >= 1.0 or (self.share > 0.0 and random.random() < self.share)
 
     def new_id(self) -> str:
         """Name a prediction that becomes a row."""
@@ -146,7 +148,8 @@ class VersionLog:
             self._rows_bytes = 0
             by_day: dict[str, list[Row]] = {}
             for prediction_id, wall_s, body, answer in rows:
-                day = prediction_id[prediction_id.rindex("-") + 1 :][:5]
+                at = prediction_id.rindex("-") + 1
+                day = prediction_id[at : at + 5]
                 by_day.setdefault(day, []).append(
                     Row(
                         prediction_id, self._model, self._version, self._stamp.text(wall_s),

@@ -87,7 +87,7 @@ class Gateway:
             heads=memo, limits=snapshot.limits, guard=Guard(snapshot, wall_s=clock), stopping=False,
             now_s=clock, wall_s=clock, quotas=Quotas(clock, wall_s=clock),
             date_line=b"date: today\r\n", engine_pool=None,
-            logs=SimpleNamespace(found={}), count_refusal=lambda _: None,
+            logs=SimpleNamespace(found={}, times=False), count_refusal=lambda _: None,
             opened=lambda _: None, closed=lambda _: None,
             splits=SimpleNamespace(find=lambda _: None),
             switchboard=SimpleNamespace(
