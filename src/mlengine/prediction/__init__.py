@@ -8,6 +8,7 @@ and workers outlive the engine, so predictions go on while it is away.
 
     gateway/   the gateway's own process      workers/  start, watch, adopt, stop
     traffic/   which version, and how it did  scaling/  how many workers, sleep and waking
+    requestlog/  what was asked and answered, kept as rows of tables
     serving    what the records say should answer, made true
     batch      jobs that predict whole files
 """
