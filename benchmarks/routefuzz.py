@@ -102,7 +102,7 @@ def _run(program: Path, home: Path, names: dict[str, str], options: argparse.Nam
             "--workers", str(options.workers), "--phases", options.phases,
             "--no-shrink", "--continue-on-failure", "--warnings", "off", "--no-color",
             "--generation-database", "none", "--suppress-health-check", "all",
-            "--request-timeout", "60",
+            "--request-timeout", "600",
             "--report", "ndjson", "--report-ndjson-path", str(home / "events.ndjson"),
             *(["--exclude-method", "DELETE"] if names else []),
         ]  # fmt: skip
