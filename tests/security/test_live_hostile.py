@@ -79,6 +79,10 @@ class Scene:
     def answers(self, model_id: str) -> bool:
         return self.ask(model_id, "behave").json == {"predictions": [0.0]}
 
+    def recovers(self, model_id: str) -> None:
+        """Wait until it behaves again: its worker is started anew, on a machine that is busy."""
+        wait_until(lambda: self.answers(model_id), 120)
+
     def message(self, model_id: str) -> str:
         version = self.engine.client.get_version(P, model_id, "v1")
         assert version.state == "READY"
@@ -178,20 +182,20 @@ def test_one_that_forks_is_held_to_a_number_and_leaves_nobody(
         assert 0 < reply.json["predictions"][0] < max(256, 64 * (os.cpu_count() or 1))
     children = psutil.Process(pid).children() if psutil.pid_exists(pid) else []
     scene.ask(villain_id, "exit")
-    wait_until(lambda: scene.answers(villain_id))
+    scene.recovers(villain_id)
     assert not any(child.is_running() for child in children)
 
 
 def test_what_it_lays_in_the_engines_way_is_stepped_over(scene: Scene, villain_id: str) -> None:
     assert scene.ask(villain_id, "booby-trap").status == 503
-    wait_until(lambda: scene.answers(villain_id))
+    scene.recovers(villain_id)
 
 
 def test_one_that_dies_again_and_again_is_marked(scene: Scene) -> None:
     assert scene.deploy("mortal", memory_bytes=MEMORY_BYTES) == ""
     for deed in ("exit", "hog", "crash"):
         assert scene.ask("mortal", deed).status >= 500
-        wait_until(lambda: scene.answers("mortal"))
+        scene.recovers("mortal")
     wait_until(lambda: scene.message("mortal"))
     said = scene.message("mortal")
     assert said.startswith("Its worker dies again and again: its process was ended by SIGSEGV.")
@@ -211,6 +215,6 @@ def test_one_that_never_answers_is_ended_and_started_again(
     pid, replies = hung
     wait_until(lambda: replies)
     assert replies[0].status == 504
-    wait_until(lambda: scene.answers("silent"))
+    scene.recovers("silent")
     assert scene.ask("silent", "tell").json["predictions"][0] != pid
     assert scene.asked > 10
