@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 from mlengine.core.errors import ResourceExhausted, Unavailable
 from mlengine.core.resources import LogEntry
-from mlengine.rest.ml_v1 import METHODS
 from tests.fakes.asgi import AUTHORIZED, JSON, call
 from tests.fakes.engine import FakeEngine
 
@@ -231,16 +230,6 @@ def test_an_unknown_field_is_named_in_google_s_words(app: Any) -> None:
     message = _send(app, "POST", f"{P}/jobs", {"jobIdd": "a"}).json["error"]["message"]
     start = "Invalid JSON payload received. Unknown name \"jobIdd\" at 'job': Cannot find field."
     assert message.startswith(start)
-
-
-@pytest.mark.parametrize("id", [m.id for m in METHODS if not m.run])
-def test_what_is_not_built_answers_501(app: Any, id: str) -> None:
-    method = next(m for m in METHODS if m.id == id)
-    path = method.path.replace("/**", "/models/m")
-    for name in ("job", "model", "version", "location", "study", "trial"):
-        path = path.replace(f"{{{name}}}", "x")
-    answer = _send(app, method.http, P + path)
-    assert (answer.status, answer.json["error"]["status"]) == (501, "UNIMPLEMENTED")
 
 
 def test_system_parameters_are_accepted(app: Any) -> None:

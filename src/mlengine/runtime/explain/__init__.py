@@ -17,7 +17,6 @@ from typing import Any
 
 from mlengine.runtime.explain.queue import Explanations, Method
 from mlengine.runtime.frameworks import Model
-from mlengine.runtime.opening import load_model
 
 __all__ = ["Explanations", "Method", "open_explanations"]
 
@@ -41,10 +40,8 @@ def open_explanations(
     said = spec.get("explanation") or {}
     if not said:
         return Explanations(None, max_answer_bytes=max_answer_bytes)
-    from mlengine.runtime.explain.methods import has_gradients, open_method
+    from mlengine.runtime.explain.methods import open_method
 
-    if said["method"] == "integrated-gradients" and not has_gradients(model):
-        model = load_model(spec)  # a compiled form answers, and has none
     method = open_method(model, said["method"], int(said["steps"]), Path(spec["artifact"]))
     return Explanations(
         method,

@@ -18,12 +18,7 @@ from mlengine.runtime.frameworks.signatures import TensorModel
 from mlengine.runtime.prediction_error import load_error
 from mlengine.runtime.rehearsal import read_rows
 
-__all__ = ["has_gradients", "open_method"]
-
-
-def has_gradients(model: Model) -> bool:
-    """Tell whether integrated gradients can be taken of a model."""
-    return isinstance(model, Differentiable)
+__all__ = ["open_method"]
 
 
 def open_method(model: Model, name: str, steps: int, directory: Path) -> Method:
@@ -41,7 +36,7 @@ def open_method(model: Model, name: str, steps: int, directory: Path) -> Method:
     metadata = read_metadata(directory)
     golden = [row.instance for row in read_rows(directory)]
     if name == "integrated-gradients":
-        if not isinstance(model, TensorModel) or not has_gradients(model):
+        if not isinstance(model, Differentiable):
             raise load_error(
                 "Integrated gradients need a TensorFlow or Keras model, and this one is of "
                 f"{model.describe()['framework']}. Use sampledShapleyAttribution."
