@@ -144,6 +144,7 @@ LISTENERS = {
     "daemon.py",  # the engine's Unix socket
     "engine/reconciler.py",  # notices of supervisors, a Unix socket
     "prediction/gateway/process.py",  # the one TCP port, and its control socket
+    "prediction/workers/launch.py",  # binds the Unix socket that a worker is given
     "runtime/sidecar.py",  # one loopback port per attempt, for its own replicas
     "runtime/tunnel.py",  # on a node: the same, for replicas that do not see the engine's home
     "runtime/worker.py",  # a Unix socket per worker

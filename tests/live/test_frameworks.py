@@ -128,7 +128,6 @@ def test_a_network_is_explained_by_its_gradients(engine: LiveEngine, tmp_path: P
     assert drawn.splitlines()[1].split()[:2] == ["flower[0]", "+5.1"]
 
 
-
 def _first(answer: Any) -> Any:
     """Take the label or number out of an answer with named outputs."""
     while isinstance(answer, dict | list):

@@ -96,12 +96,10 @@ class Surroundings(NamedTuple):
     Attributes:
         python: The interpreter; empty for the engine's own.
         notes: What the version's log should say of it.
-        layer: The folder of its packages' modules; None without packages.
     """
 
     python: str = ""
     notes: tuple[str, ...] = ()
-    layer: Path | None = None
 
 
 def _never() -> bool:
@@ -174,7 +172,7 @@ class SurroundingsOf:
                 cancelled=cancelled,
             )
         self._note(uid, found.path, found.base_python)
-        return Surroundings(str(found.python), found.warnings, found.site_packages)
+        return Surroundings(str(found.python), found.warnings)
 
     def named(self, uids: set[str]) -> str:
         """Return the text of what is noted of some versions; forget all others."""

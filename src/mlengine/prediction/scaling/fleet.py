@@ -19,7 +19,6 @@ from mlengine.core.errors import NotFound
 from mlengine.models.surroundings import Surroundings, Wants
 from mlengine.prediction.workers.memory import pss_bytes
 from mlengine.prediction.workers.pool import WorkerPool
-from mlengine.training.imports import heavy_modules
 
 __all__ = ["Fleet", "Node", "NodeSpec", "uid_of"]
 
@@ -200,7 +199,6 @@ class Fleet:
             "prediction_class": spec.wants.prediction_class,
             "package_uris": spec.package_uris,
             "version_request": spec.request,
-            "modules": heavy_modules(found.layer) if found.layer is not None else (),
         }
 
     def _free_id(self, uid: str) -> str:

@@ -15,6 +15,8 @@ The id is the version's uid and a number, see `fleet`; here it is called `uid` a
 
 Workers outlive the engine; these files and the process table are the truth, the fields here only
 a memory of them. All methods may be called from any thread.
+
+Long because one lock guards all that is known of workers, and every method holds it.
 """
 
 from __future__ import annotations
@@ -364,12 +366,11 @@ class WorkerPool:
     def _claim(self, spec: WorkerSpec) -> Iterator[Socket | None]:
         """Have a fork that waits to be the worker, if there can be one."""
         claim = None
-        if self._warm is not None and not spec.gpus:
+        # What a version brings with it must be imported by nobody who is not confined.
+        own_code = spec.prediction_class or spec.package_uris
+        if self._warm is not None and not spec.gpus and not own_code:
             env = worker_environment(threads=spec.threads, python=spec.python)
-            modules = spec.modules if spec.prediction_class else None
-            claim = self._warm.claim(
-                Path(spec.artifact), spec.framework, spec.python, env, modules=modules
-            )
+            claim = self._warm.claim(Path(spec.artifact), spec.framework, spec.python, env)
         try:
             yield claim
         finally:

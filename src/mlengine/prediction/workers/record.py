@@ -31,8 +31,7 @@ class WorkerSpec(msgspec.Struct, frozen=True, kw_only=True):
 
     `artifact_uri` and `package_uris` are only shown, in errors; what follows them is for the pool.
     Without a `max_batch_size` the worker has its own, without an `explanation` it explains nothing.
-    `version_request` is what user code finds in its environment, `notes` are for the version's log,
-    `modules` what a routine imports ahead.
+    `version_request` is what user code finds in its environment, `notes` are for the version's log.
     """
 
     artifact: str
@@ -48,7 +47,6 @@ class WorkerSpec(msgspec.Struct, frozen=True, kw_only=True):
     package_uris: Sequence[str] = ()
     version_request: str = ""
     notes: Sequence[str] = ()
-    modules: Sequence[str] = ()
     python: str = ""
     uid: str = ""
     threads: int = 1

@@ -57,9 +57,8 @@ class WarmWorkers:
         self._kinds: dict[tuple[tuple[str, ...], str, tuple[tuple[str, str], ...]], Kind] = {}
 
     def claim(
-        self, artifact: Path, framework: str, python: str, env: Mapping[str, str], *,
-        modules: Sequence[str] | None = None,
-    ) -> socket.socket | None:  # fmt: skip
+        self, artifact: Path, framework: str, python: str, env: Mapping[str, str]
+    ) -> socket.socket | None:
         """Return the socket of a fork that waits for its order; None if there can be none.
 
         Args:
@@ -67,11 +66,8 @@ class WarmWorkers:
             framework: What the version says it is; may be empty.
             python: Interpreter of the worker.
             env: Its environment, but for `HOME`.
-            modules: What a routine imports, instead of what the model's format needs; without any
-                it starts cold, for its package wants to be first.
         """
-        if modules is None:
-            modules = _modules_of(artifact, framework)
+        modules = _modules_of(artifact, framework)
         kind = self._kind(modules, python, env) if modules else None
         if kind is None or not self._zygotes.wait(kind, _LONGEST_IMPORT_S):
             return None
