@@ -72,9 +72,10 @@ def test_a_database_that_another_process_locks_is_unavailable_and_kills_nothing(
         until_s = time.monotonic() + _LOCKED_S
         with Predicting(engine, factor=3) as asked:
             while time.monotonic() < until_s:
-                found = ask(engine, "GET", f"/v1/projects/{P}/jobs")
+                found = ask(engine, "POST", f"/v1/projects/{P}/models", b'{"name": "new"}')
                 assert found.status == 503
                 assert found.answer["error"]["status"] == "UNAVAILABLE"
+                assert ask(engine, "GET", f"/v1/projects/{P}/jobs").status == 200
                 calls += 1
         other.rollback()
     print(f"{calls} calls were told 503 in {time.monotonic() - begun_s:.1f} s")

@@ -27,7 +27,7 @@ __all__ = [
 _ID = re.compile(r"[a-z][a-z0-9-]{0,62}", re.ASCII)
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?Z", re.ASCII)
 _MAX_MODELS = 1000
-_MAX_RATE, _MAX_COUNT = 1e6, 10**9
+_MIN_RATE, _MAX_RATE, _MAX_COUNT = 1e-6, 1e6, 10**9
 
 
 class Key(Resource):
@@ -135,9 +135,9 @@ def _check_key_id(value: str) -> str:
 
 def _check_numbers(key: Key) -> None:
     rate = key.requests_per_second
-    if not 0 <= rate <= _MAX_RATE:  # NaN is refused, too
+    if rate != 0 and not _MIN_RATE <= rate <= _MAX_RATE:  # NaN is refused, too
         raise InvalidArgument(
-            f"A rate of {rate!r} is not from 0 to {_MAX_RATE:.0f}.",
+            f"A rate of {rate!r} is neither 0 nor from {_MIN_RATE:g} to {_MAX_RATE:.0f}.",
             "Leave it out for no limit.",
             field="key.requests_per_second",
         )

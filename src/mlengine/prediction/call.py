@@ -7,13 +7,13 @@ import socket
 import time
 
 from mlengine.core.errors import DeadlineExceeded, Unavailable
+from mlengine.prediction.gateway.hearsay import MAX_ANSWER_BYTES
 from mlengine.runtime.frames import EXPLAIN, PING, PREDICT, FrameReader, pack
 
 __all__ = ["explain_once", "ping", "predict_once"]
 
 _REQUEST_ID = 1
 _READ_BYTES = 1 << 16
-_MAX_ANSWER_BYTES = 1 << 30
 
 
 def predict_once(
@@ -53,7 +53,7 @@ def ping(worker: str | os.PathLike[str], timeout_s: float) -> bool:
 
 def _ask(path: str, kind: int, payload: bytes, timeout_s: float) -> tuple[int, bytes]:
     deadline_s = time.monotonic() + timeout_s
-    reader = FrameReader(max_payload_bytes=_MAX_ANSWER_BYTES)
+    reader = FrameReader(max_payload_bytes=MAX_ANSWER_BYTES)
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as talk:
             talk.settimeout(timeout_s)

@@ -59,12 +59,22 @@ class GatewayControl:
 
         Raises:
             Unavailable: No gateway is up. The next one will begin with this snapshot.
+            OSError: It cannot be written down, as on a full disk; the gateway that is up has it.
         """
         with self._lock:
-            if save:
-                self.save(snapshot)
+            problem = self._saved(snapshot) if save else None
             line = b'{"routing":' + encode_snapshot(snapshot) + b"}"
-            return int(self._call(line)["generation"])
+            generation = int(self._call(line)["generation"])
+        if problem is not None:
+            raise problem
+        return generation
+
+    def _saved(self, snapshot: Snapshot) -> OSError | None:
+        try:
+            self.save(snapshot)
+        except OSError as error:
+            return error
+        return None
 
     def save(self, snapshot: Snapshot) -> None:
         """Write what the next gateway begins with; it holds a digest, so nobody else may read."""

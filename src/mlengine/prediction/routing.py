@@ -236,11 +236,11 @@ def parse_predict_path(raw_path: bytes) -> PredictTarget | None:
         'projects/p/models/m/versions/v1'
     """
     head, *parts = raw_path.split(b"/")
-    if head or len(parts) not in (5, 7) or parts[0] != b"v1":
+    if head or len(parts) not in (5, 7):
         return None
     texts = [unquote_to_bytes(part).decode("ascii", "replace") for part in parts]
     last, colon, verb = texts[-1].rpartition(":")
-    if not colon or verb not in _VERBS or texts[1] != "projects" or texts[3] != "models":
+    if not colon or verb not in _VERBS or texts[:4] != ["v1", "projects", texts[2], "models"]:
         return None
     texts[-1] = last
     ids = texts[4::2]

@@ -248,8 +248,13 @@ class Serving:
         """
         if self._gateway is None:
             return
-        self._keep_gateway()
-        if not self._publish():
+        try:
+            self._keep_gateway()
+            done = self._publish()
+        except (EngineError, OSError) as error:
+            _log.warning("the gateway is not to be had: %s", error)
+            done = False
+        if not done:
             raise Unavailable(
                 "It is recorded, but the gateway does not answer and goes by what it knew before.",
                 "Repeat the command; the engine tries again by itself, too.",
@@ -287,8 +292,8 @@ class Serving:
             self._control.push(
                 msgspec.structs.replace(snapshot, generation=self._generation), save=save
             )
-        except EngineError as error:
-            _log.warning("the gateway takes no routes: %s", error)
+        except (EngineError, OSError) as error:
+            _log.warning("the gateway takes no routes, or none that outlive it: %s", error)
             return
         self._pushed = snapshot
 

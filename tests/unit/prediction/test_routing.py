@@ -40,6 +40,8 @@ IDS = st.from_regex(r"[A-Za-z][A-Za-z0-9_]{0,20}", fullmatch=True)
     (b"/v1/projects/p/models/m%3Apredict", PredictTarget(M, "")),
     (b"/v1/projects/p/models/m%3apredict", PredictTarget(M, "")),
     (b"/v1/projects/%70/models/%6d:predict", PredictTarget(M, "")),
+    (b"/%761/projects/p/models/m:predict", PredictTarget(M, "")),
+    (b"/%761/%70rojects/p/%6dodels/m/versions/v1:predict", PredictTarget(M, V)),
     (b"/v1/projects/p/models/m/versions/v1:predict", PredictTarget(M, V)),
     (b"/v1/projects/p/models/m%3aexplain", PredictTarget(M, "")),
     (b"/v1/projects/p/models/m/versions/v1:explain", PredictTarget(M, V)),

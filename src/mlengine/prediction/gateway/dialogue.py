@@ -9,8 +9,9 @@ import msgspec
 from mlengine.core.errors import EngineError
 from mlengine.prediction.gateway.answers import error_answer, typed_head
 from mlengine.prediction.gateway.dialects import Asked, WrongMethod, answer_here, shown_version
+from mlengine.prediction.gateway.hearsay import hear, is_answer, no_answer
 from mlengine.prediction.gateway.inquiry import Inquiry
-from mlengine.runtime.callframe import CALL, join_call, split_call
+from mlengine.runtime.callframe import CALL, join_call
 
 if TYPE_CHECKING:
     from mlengine.prediction.gateway.exchange import Exchange
@@ -86,7 +87,11 @@ class Dialogue(Inquiry):
 
     def answered(self, status: int, payload: bytes) -> None:
         """The worker's words and its body, as it is."""
-        reply = reply_of(self.asked, status, payload, self.version)
+        try:
+            reply = reply_of(self.asked, status, payload, self.version)
+        except EngineError as error:
+            self.failed(error)
+            return
         log = self.connection.server.logs.found.get(self.version)
         keeps = log is not None and self.is_logged and self.is_chosen(log)
         self.connection.answer(
@@ -139,13 +144,18 @@ def refuse(
 
 
 def reply_of(asked: Asked | None, status: int, payload: bytes, version: str) -> Reply:
-    """Read what a worker answered to a call, or to a plain prediction."""
+    """Read what a worker answered to a call, or to a plain prediction.
+
+    Raises:
+        Internal: It is no answer.
+    """
+    if not is_answer(status):
+        raise no_answer()
     if asked is None:
         return Reply(status, payload)
-    words, body = split_call(payload)
-    lines = "".join(f"{k.lower()}: {v}\r\n" for k, v in words.get("headers", {}).items())
-    head = typed_head(status, version, str(words["content_type"]))
-    return Reply(status, bytes(body), lines.encode("latin-1"), head)
+    heard = hear(payload)
+    lines = b"%s: %d\r\n" % (_JSON_LENGTH, heard.json_bytes) if heard.json_bytes >= 0 else b""
+    return Reply(status, bytes(heard.body), lines, typed_head(status, version, heard.content_type))
 
 
 def media_type(headers: list[tuple[bytes, bytes]]) -> str:

@@ -20,12 +20,12 @@ import grpc
 from mlengine.core.access import check_origin
 from mlengine.core.errors import EngineError, FailedPrecondition, InvalidArgument
 from mlengine.prediction.gateway.dialects import Asked, answer_here, judge_path, target_of
-from mlengine.prediction.gateway.dialogue import Dialogue, reply_of
+from mlengine.prediction.gateway.dialogue import Dialogue
 from mlengine.prediction.gateway.grpcmessages import METHODS, SERVICE, message
 from mlengine.prediction.gateway.grpctensors import is_typed, read_answer, rest_body
 from mlengine.prediction.gateway.guard import check_covered
+from mlengine.prediction.gateway.hearsay import Heard, hear
 from mlengine.prediction.routing import body_limit
-from mlengine.runtime.callframe import split_call
 
 if TYPE_CHECKING:
     from mlengine.prediction.gateway.http1 import CallerConnection
@@ -190,12 +190,11 @@ class _Calls:
         call = _GrpcCall(self._server, target, asked, json_bytes, body, self._grant)
         call.enter()
         try:
-            status, payload = await call.answer
+            status, heard = await call.answer
         finally:
             call.gone = True  # also where the caller has hung up
-        words, found = split_call(payload)
-        headers = {key.lower(): value for key, value in words.get("headers", {}).items()}
-        return status, int(headers.get(_JSON_LENGTH, len(found))), bytes(found)
+        body = bytes(heard.body)
+        return status, heard.json_bytes if heard.json_bytes >= 0 else len(body), body
 
 
 class _GrpcCall(Dialogue):
@@ -208,7 +207,7 @@ class _GrpcCall(Dialogue):
         grant: Grant | None,
     ) -> None:  # fmt: skip
         self.server = server
-        self.answer: asyncio.Future[tuple[int, bytes]] = asyncio.get_running_loop().create_future()
+        self.answer: asyncio.Future[tuple[int, Heard]] = asyncio.get_running_loop().create_future()
         headers = [(_JSON_LENGTH.encode(), b"%d" % json_bytes)] if json_bytes >= 0 else []
         # All that is asked of a connection before the answer is its server.
         connection = cast("CallerConnection", self)
@@ -218,13 +217,17 @@ class _GrpcCall(Dialogue):
         )  # fmt: skip
 
     def answered(self, status: int, payload: bytes) -> None:
+        try:
+            heard = hear(payload)
+        except EngineError as error:
+            self.failed(error)
+            return
         log = self.server.logs.found.get(self.version)
         keeps = log is not None and self.is_logged and self.is_chosen(log)
         if not self.answer.done():
-            self.answer.set_result((status, payload))
+            self.answer.set_result((status, heard))
         if log is not None:
-            reply = reply_of(self.asked, status, payload, self.version)
-            self.leave(log, status, self._raw, reply.body, keeps=keeps)
+            self.leave(log, status, self._raw, bytes(heard.body), keeps=keeps)
 
     def failed(self, error: EngineError) -> None:
         self.leave_failed(error, len(self._raw))

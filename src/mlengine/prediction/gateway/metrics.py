@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from mlengine.prediction.gateway.counts import BOUNDS_S
+from mlengine.prediction.gateway.hearsay import WorkerCounts
 
 __all__ = ["CONTENT_TYPE", "render"]
 
@@ -20,7 +21,7 @@ _Sample = tuple[str, Mapping[str, object], float]
 
 def render(
     gateway: Mapping[str, float], refused: Mapping[int, int],
-    versions: Mapping[str, Mapping[str, Any]], workers: Mapping[tuple[str, str], Mapping[str, Any]],
+    versions: Mapping[str, Mapping[str, Any]], workers: Mapping[tuple[str, str], WorkerCounts],
     *, quotas: Mapping[str, int],
 ) -> str:  # fmt: skip
     """Write everything down.
@@ -53,7 +54,7 @@ def render(
         samples = [("", {"version": v}, of[key]) for v, of in versions.items() if key in of]
         lines += _family(name, "counter", samples)
     lines += _family("mlengine_worker_batch_requests", "histogram", _batches(workers))
-    waiting = [("", _worker(*who), float(said["waiting"])) for who, said in workers.items()]
+    waiting = [("", _worker(*who), float(said.waiting)) for who, said in workers.items()]
     lines += _family("mlengine_worker_waiting", "gauge", waiting)
     return "\n".join(lines) + "\n"
 
@@ -89,11 +90,11 @@ def _latencies(versions: Mapping[str, Mapping[str, Any]]) -> Iterator[_Sample]:
         yield from _histogram({"version": version}, BOUNDS_S, of["buckets"], of["total_s"])
 
 
-def _batches(workers: Mapping[tuple[str, str], Mapping[str, Any]]) -> Iterator[_Sample]:
+def _batches(workers: Mapping[tuple[str, str], WorkerCounts]) -> Iterator[_Sample]:
     for who, said in workers.items():
-        calls = said["calls"]
+        calls = said.calls
         bounds = [float(1 << power) for power in range(len(calls) - 1)]
-        yield from _histogram(_worker(*who), bounds, calls, float(said["requests"]))
+        yield from _histogram(_worker(*who), bounds, calls, float(said.requests))
 
 
 def _histogram(

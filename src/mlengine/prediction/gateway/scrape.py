@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import json
+import contextlib
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+import msgspec
 
 from mlengine.core.errors import EngineError
+from mlengine.prediction.gateway.hearsay import WorkerCounts
 from mlengine.prediction.gateway.metrics import render
 from mlengine.runtime.frames import STATS
 
@@ -30,7 +33,7 @@ class Scrape:
     def __init__(self, server: Server, done: Callable[[str], None]) -> None:
         self._server = server
         self._done = done
-        self._said: dict[tuple[str, str], dict[str, Any]] = {}
+        self._said: dict[tuple[str, str], WorkerCounts] = {}
         self._open: set[_Question] = set()
         self._timer: asyncio.TimerHandle | None = None
 
@@ -45,7 +48,7 @@ class Scrape:
         if not questions:
             self._finish()
 
-    def told(self, question: _Question, said: dict[str, Any] | None) -> None:
+    def told(self, question: _Question, said: WorkerCounts | None) -> None:
         """Take what a worker says, or that it says nothing."""
         if question in self._open:
             self._open.discard(question)
@@ -83,7 +86,11 @@ class _Question:
         self._scrape = scrape
 
     def answered(self, status: int, payload: bytes) -> None:
-        self._scrape.told(self, json.loads(payload) if status == 200 else None)
+        said = None
+        if status == 200:
+            with contextlib.suppress(msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+                said = msgspec.json.decode(payload, type=WorkerCounts)
+        self._scrape.told(self, said)
 
     def failed(self, error: EngineError) -> None:
         self._scrape.told(self, None)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, cast
 
 from mlengine.core.errors import DeadlineExceeded, EngineError, Unavailable
 from mlengine.prediction.gateway.dialogue import reply_of, words_of
+from mlengine.prediction.gateway.hearsay import MAX_ANSWER_BYTES
 from mlengine.prediction.gateway.inquiry import Inquiry
 from mlengine.runtime.callframe import CALL, join_call
 from mlengine.runtime.frames import PING, PREDICT, FrameReader, frame_head
@@ -31,7 +32,6 @@ __all__ = ["MIN_BYTES", "Upload"]
 MIN_BYTES = 2 << 20
 """Bodies of a declared length from here on are sent on as they come."""
 
-_MAX_ANSWER_BYTES = 1 << 30
 _MAX_WRITE_BUFFER_BYTES = 256 << 10
 
 
@@ -56,7 +56,7 @@ class Upload(asyncio.Protocol):
         self._connecting: asyncio.Task[None] | None = None
         self._transport: asyncio.WriteTransport | None = None
         self._unsent: list[bytes] = []
-        self._reader = FrameReader(max_payload_bytes=_MAX_ANSWER_BYTES)
+        self._reader = FrameReader(max_payload_bytes=MAX_ANSWER_BYTES)
         self._deadline: asyncio.TimerHandle | None = None
         self._over = False
         self._version = ""
@@ -142,8 +142,12 @@ class Upload(asyncio.Protocol):
             if frame.payload is None:
                 self.failed(Unavailable("The answer of the version's worker is too long."))
                 return
+            try:
+                reply = reply_of(self._asked, frame.kind, frame.payload, self._version)
+            except EngineError as error:
+                self.failed(error)
+                return
             self._end()
-            reply = reply_of(self._asked, frame.kind, frame.payload, self._version)
             prelude = self._prelude
             assert prelude is not None
             log = self._exchange.connection.server.logs.found.get(self._version)

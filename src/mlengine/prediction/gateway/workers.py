@@ -20,6 +20,7 @@ from typing import Protocol, cast
 
 from mlengine.core.errors import DeadlineExceeded, EngineError, Internal, Unavailable
 from mlengine.prediction.gateway.counts import AnswerCounts
+from mlengine.prediction.gateway.hearsay import MAX_ANSWER_BYTES, is_answer, no_answer
 from mlengine.runtime.frames import STATS, FrameReader, frame_head
 
 __all__ = ["Prediction", "WorkerLink"]
@@ -27,7 +28,6 @@ __all__ = ["Prediction", "WorkerLink"]
 _log = logging.getLogger(__name__)
 
 _RECONNECT_S = 0.02
-_MAX_ANSWER_BYTES = 1 << 30
 _MAX_WRITE_BUFFER_BYTES = 4 << 20
 _MAX_WRITE_BYTES = 1 << 20  # of one write, unless a single body is longer
 
@@ -66,7 +66,7 @@ class WorkerLink(asyncio.Protocol):
         self.wait_s = wait_s
         self._loop = loop
         self._transport: asyncio.WriteTransport | None = None
-        self._reader = FrameReader(max_payload_bytes=_MAX_ANSWER_BYTES)
+        self._reader = FrameReader(max_payload_bytes=MAX_ANSWER_BYTES)
         # Each with the time at which it came, in the order of these times.
         self._waiting: collections.deque[tuple[Prediction, float]] = collections.deque()
         self._in_flight: dict[int, tuple[Prediction, float]] = {}
@@ -142,7 +142,7 @@ class WorkerLink(asyncio.Protocol):
         transport.set_write_buffer_limits(high=_MAX_WRITE_BUFFER_BYTES)
         self._transport = transport
         self._full = self.is_down = False
-        self._reader = FrameReader(max_payload_bytes=_MAX_ANSWER_BYTES)
+        self._reader = FrameReader(max_payload_bytes=MAX_ANSWER_BYTES)
         self._flush()
         self._close_if_done()
 
@@ -156,6 +156,9 @@ class WorkerLink(asyncio.Protocol):
             prediction, since_s = entry
             if payload is None:
                 self._fail(prediction, Internal("The answer of the version's worker is too long."))
+                continue
+            if not is_answer(status):
+                self._fail(prediction, no_answer())
                 continue
             if status >= 500:
                 self.errors += 1

@@ -4,6 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mlengine.prediction.gateway.counts import BOUNDS_S, AnswerCounts, quantile_s
+from mlengine.prediction.gateway.hearsay import WorkerCounts
 from mlengine.prediction.gateway.metrics import render
 
 TIMES = st.lists(st.floats(0, 100), min_size=1)
@@ -36,8 +37,10 @@ def test_labels_are_escaped_and_buckets_add_up() -> None:
     counts.answered(400, 70.0)
     counts.failed(503)
     stats = {"load": 2, "held": 1, **counts.as_stats()}
-    worker = {"requests": 3, "calls": [1, 1, 0], "waiting": 4}
-    text = render({"connections": 3}, {401: 2}, {'a"b\\c\n': stats}, {("v", "0"): worker})
+    worker = WorkerCounts(requests=3, calls=[1, 1, 0], waiting=4)
+    text = render(
+        {"connections": 3}, {401: 2}, {'a"b\\c\n': stats}, {("v", "0"): worker}, quotas={"k": 2}
+    )
     lines = text.splitlines()
     assert text.endswith("\n")
     version = 'version="a\\"b\\\\c\\n"'
