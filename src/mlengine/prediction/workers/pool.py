@@ -157,7 +157,8 @@ class WorkerPool:
         )  # fmt: skip
         with self._claim(spec) as claim, self._lock:
             worker = self._workers.get(uid)
-            if worker is not None and worker.is_alive() and worker.spec == spec:
+            written = msgspec.json.encode(spec)  # an adopted one has lists where this has tuples
+            if worker and worker.is_alive() and msgspec.json.encode(worker.spec) == written:
                 return
             if worker is not None:
                 self._end(worker, grace_s=_GRACE_S)
@@ -165,7 +166,7 @@ class WorkerPool:
             is_new = not folder.exists()
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             worker = Worker(spec, folder, self._logs / f"worker-{uid}.log")
-            write_whole(folder / "spec.json", msgspec.json.encode(spec))
+            write_whole(folder / "spec.json", written)
             for stray in () if is_new else find_strays(folder, known=None):
                 send(stray, signal.SIGKILL)
             self._workers[uid] = worker
