@@ -15,7 +15,6 @@ from mlengine.core.predictions import LabelPredictionsResponse, LoggedPrediction
 from mlengine.engine import Page
 from mlengine.engine.predictionverbs import PredictionVerbs
 from mlengine.models.registry import Models
-from mlengine.prediction.requestlog.rows import Stamp
 from mlengine.prediction.requestlog.tables import Tables, Wanted
 
 __all__ = ["LocalPredictions"]
@@ -61,12 +60,15 @@ def _moment(since: str) -> str:
         moment = datetime.datetime.fromisoformat(since)
         if moment.tzinfo is None:
             moment = moment.replace(tzinfo=datetime.UTC)
-        return Stamp().text(moment.timestamp())
+        moment = moment.astimezone(datetime.UTC)
     except (ValueError, OverflowError):
         raise InvalidArgument(
             f"{since[:80]!r} is no time.", "Write it as 2026-11-21 or 2026-11-21T08:30:00Z.",
             field="since",
         ) from None  # fmt: skip
+    if moment.year < 1970:
+        return ""  # before every row
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 _: type[PredictionVerbs] = LocalPredictions

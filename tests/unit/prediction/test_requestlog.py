@@ -227,10 +227,11 @@ def test_rows_of_all_tables_come_once_by_the_day_whatever_the_page(log: Log) -> 
     second = log.add(20, wall_s=NOON + DAY_S)
     first = log.add(15)
     other = log.add(5, table="p/d/u", version="v2")
+    like = log.add(6, table="p/d/t-2")
     log.add(5, model="another")
     log.add(5, table="q/d/t")
     for limit in (1, 7, 100):
-        assert log.read(Wanted("p", "m"), limit=limit) == first + other + second
+        assert log.read(Wanted("p", "m"), limit=limit) == like + first + other + second
     assert log.read(Wanted("p", "m", "v2")) == other
     assert log.read(Wanted("none", "m")) == []
 
@@ -296,6 +297,21 @@ def test_labels_are_all_written_or_none_and_what_is_unknown_is_named(log: Log) -
     with pytest.raises(InvalidArgument, match="0 labels"):
         log.tables.label("p", [])
     assert [r.groundtruth for r in log.tables.rows(Wanted("p", "m"), limit=9).rows] == [None, None]
+
+
+def test_only_a_row_that_may_be_on_its_way_is_looked_for_again(
+    log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[int] = []
+    find = log.tables._find
+    monkeypatch.setattr(log.tables, "_find", lambda *a: looks.append(1) or find(*a))  # type: ignore[func-returns-value]
+    midnight = 20_778 * DAY_S  # 2026-11-21, which it is there
+    for days, wanted in ((0, 2), (-1, 2), (-2, 1)):
+        name = PredictionIds(midnight + days * DAY_S).next("v1")
+        with pytest.raises(NotFound, match=name):
+            log.tables.label("p", [PredictionLabel(prediction_id=name, value="x")])
+        assert len(looks) == wanted
+        looks.clear()
 
 
 def test_a_label_after_one_that_was_cut_short_counts(log: Log) -> None:

@@ -108,10 +108,11 @@ class Tables:
         given = {label.prediction_id: label.value for label in labels}
         places = self._find(project, set(given))
         for _ in range(_LOOKS):
-            if len(places) == len(given):
-                break
+            late = set(given) - set(places)
+            if not late or min(map(day_of, late)) < self._today() - 1:
+                break  # what is older is on its way no more
             self._pause.wait(_PAUSE_S)
-            places |= self._find(project, set(given) - set(places))
+            places |= self._find(project, late)
         if missing := [name for name in given if name not in places]:
             raise _unknown(missing, project)
         replaced = 0
@@ -132,14 +133,15 @@ class Tables:
         """Name the parts that may hold what is wanted, in an order that stays."""
         # A row of the day before may have been answered after midnight.
         first = _day_before(wanted.since[:10]) if wanted.since else ""
+        # By the very text that a page's end is told in: "t-2" comes before "t/" there.
         days = sorted(
-            (day.name, day.parent.parent.name, day.parent.name, day)
+            (f"{day.name}/{day.parent.parent.name}.{day.parent.name}/", day)
             for day in (self._root / wanted.project).glob("*/*/*")
             if _DAY.fullmatch(day.name) and day.name >= first
         )
-        for name, dataset, table, day in days:
+        for prefix, day in days:
             for part in part_files(day):
-                yield f"{name}/{dataset}.{table}/{part.name.removesuffix('.open')}", part
+                yield f"{prefix}{part.name.removesuffix('.open')}", part
 
     def _row(self, line: bytes, wanted: Wanted) -> Row | None:
         try:
@@ -159,6 +161,10 @@ class Tables:
             self._known = (day, stamp, known)
         return known
 
+    def _today(self) -> int:
+        """Return the day: days since 1970."""
+        return (datetime.date.fromisoformat(self._now()[:10]) - datetime.date(1970, 1, 1)).days
+
     def _find(self, project: str, names: Collection[str]) -> dict[str, Path]:
         """Return in which day's folder the rows of some predictions are."""
         found: dict[str, Path] = {}
@@ -167,12 +173,21 @@ class Tables:
             by_day.setdefault(day_of(name), set()).add(name.encode())
         for number, some in by_day.items():
             for day in sorted((self._root / project).glob(f"*/*/{day_folder(number)}")):
-                for part in part_files(day):
-                    for line in whole_lines(part):
-                        named = _NAMED.match(line)
-                        if named is not None and named[1] in some:
-                            found[named[1].decode()] = day
+                for known in _named(day, some):
+                    some.remove(known)
+                    found[known.decode()] = day
         return found
+
+
+def _named(day: Path, names: Collection[bytes]) -> Iterator[bytes]:
+    """Yield those names that a day's rows have, until the taker has left none of them."""
+    for part in part_files(day):
+        for line in whole_lines(part):
+            if not names:
+                return
+            named = _NAMED.match(line)
+            if named is not None and named[1] in names:
+                yield named[1]
 
 
 def _day_before(day: str) -> str:
