@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from mlengine.cli.commands import predictions as commands
 from mlengine.core.predictions import LoggedPrediction
 from mlengine.core.resources import Model
 from tests.fakes.engine import FakeEngine
@@ -57,6 +58,29 @@ def test_labels_come_from_a_file(run: Run, log: FakeEngine, tmp_path: Path) -> N
     file.write_text('prediction_id,truth\n0-v1--0,"a, b"\n\n0-v2--1,c\n0-v1--0,last\n')
     assert run("predictions", "label", "--file", str(file)).err == "Labelled 2 predictions.\n"
     assert [row.groundtruth for row in log.logged[:2]] == ["last", "c"]
+
+
+def test_a_spreadsheets_mark_at_the_begin_of_a_file_is_no_part_of_a_name(
+    run: Run, log: FakeEngine, tmp_path: Path
+) -> None:
+    file = tmp_path / "truth.csv"
+    file.write_text("0-v1--0,a\n", encoding="utf-8-sig")
+    assert run("predictions", "label", "--file", str(file)).code == 0
+    file.write_text("prediction_id,truth\n0-v2--1,b\n", encoding="utf-8-sig")
+    assert run("predictions", "label", "--file", str(file)).code == 0
+    assert [row.groundtruth for row in log.logged[:2]] == ["a", "b"]
+
+
+def test_what_was_written_before_a_bad_lot_is_said(
+    run: Run, log: FakeEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(commands, "_MOST_AT_ONCE", 2)
+    file = tmp_path / "truth.csv"
+    file.write_text("0-v1--0,a\n0-v2--1,b\n0-v1--2,c\n0-v9--9,d\n")
+    done = run("predictions", "label", "--file", str(file))
+    assert done.code == 1 and "0-v9--9" in done.err
+    assert "Labelled the first 2 predictions, and none after them." in done.err
+    assert [row.groundtruth for row in log.logged[:3]] == ["a", "b", None]
 
 
 @pytest.mark.parametrize(("text", "problem"), [

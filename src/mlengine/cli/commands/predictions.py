@@ -10,6 +10,7 @@ import click
 from mlengine.cli.errors import CommandError
 from mlengine.cli.session import Session, pass_session
 from mlengine.cli.tree import Group, command
+from mlengine.core.errors import EngineError
 from mlengine.core.predictions import PredictionLabel
 
 __all__ = ["predictions"]
@@ -64,7 +65,13 @@ def label(session: Session, prediction: str | None, value: str | None, path: str
         labels = _read(path)
     labelled = replaced = 0
     for at in range(0, len(labels), _MOST_AT_ONCE):
-        found = session.engine.label_predictions(session.project, labels[at : at + _MOST_AT_ONCE])
+        try:
+            some = labels[at : at + _MOST_AT_ONCE]
+            found = session.engine.label_predictions(session.project, some)
+        except EngineError:
+            if labelled:  # each lot is written whole or not at all
+                session.say(f"Labelled the first {labelled} predictions, and none after them.")
+            raise
         labelled, replaced = labelled + found.labelled, replaced + found.replaced
     session.say(f"Labelled {labelled} predictions.")
     if replaced:
@@ -74,7 +81,7 @@ def label(session: Session, prediction: str | None, value: str | None, path: str
 def _read(path: str) -> list[PredictionLabel]:
     found: dict[str, PredictionLabel] = {}
     try:
-        with Path(path).open(newline="", encoding="utf-8") as lines:
+        with Path(path).open(newline="", encoding="utf-8-sig") as lines:
             for number, line in enumerate(csv.reader(lines), 1):
                 if not line or (number == 1 and line[0] in _HEADS):
                     continue
