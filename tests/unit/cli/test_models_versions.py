@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from mlengine.core.resources import Model, Version, VersionOptions
+from mlengine.core.wire import encode
 from tests.fakes.engine import FakeEngine
 from tests.unit.cli.conftest import Run
 
@@ -137,6 +138,35 @@ def test_what_cannot_be_a_version_is_refused(
 ) -> None:
     done = run("versions", "create", "v1", "--model=census", *flags)
     assert done.code == 1 and text in done.err and not model.versions
+
+
+@pytest.mark.parametrize(("flags", "made"), [
+    (["--explanation-method=sampled-shapley"], {"numPaths": 50}),
+    (["--explanation-method=sampled-shapley", "--num-paths=0"], {"numPaths": 0}),
+    (["--explanation-method=integrated-gradients", "--num-integral-steps=7"],
+     {"numIntegralSteps": 7}),
+])  # fmt: skip
+def test_an_explanation_is_set_by_flags(
+    run: Run, model: FakeEngine, flags: list[str], made: dict[str, int]
+) -> None:
+    done = run("versions", "create", "v1", "--model=census", "--origin=gs://b/m", *flags)
+    assert done.code == 0, done.err
+    (version,) = model.versions.values()
+    assert list(encode(version)["explanationConfig"].values()) == [made]
+
+
+@pytest.mark.parametrize(("flags", "problem"), [
+    (["--num-paths=9"], "argument --num-paths: it goes with --explanation-method sampled-shapley."),
+    (["--num-integral-steps=9"], "with --explanation-method integrated-gradients or xrai."),
+    (["--explanation-method=integrated-gradients", "--num-paths=9"], "argument --num-paths:"),
+    (["--explanation-method=sampled-shapley", "--num-integral-steps=9"],
+     "argument --num-integral-steps:"),
+])  # fmt: skip
+def test_a_number_of_another_method_is_not_passed_over(
+    run: Run, model: FakeEngine, flags: list[str], problem: str
+) -> None:
+    done = run("versions", "create", "v1", "--model=census", "--origin=gs://b/m", *flags)
+    assert done.code == 2 and problem in " ".join(done.err.split()) and not model.versions
 
 
 def test_batching_is_set_by_flags(run: Run, model: FakeEngine) -> None:

@@ -54,6 +54,7 @@ _METHODS = {
     "SAMPLED_SHAPLEY": ("sampledShapleyAttribution", "numPaths"),
     "XRAI": ("xraiAttribution", "numIntegralSteps"),
 }
+_STEPS = {"num_paths": "numPaths", "num_integral_steps": "numIntegralSteps"}
 
 
 @click.command(cls=Command)
@@ -88,8 +89,10 @@ _METHODS = {
               help="Packages of that class, or of the model: gs://..., or archives and "
               "folders here.")  # fmt: skip
 @click.option("--explanation-method", type=Choice(*_METHODS), help="Kind of explanations.")
-@click.option("--num-integral-steps", type=int, default=50, hidden=True)
-@click.option("--num-paths", type=int, default=50, hidden=True)
+@click.option("--num-integral-steps", type=int,
+              help="Of integrated-gradients: points on the way; default 50.")  # fmt: skip
+@click.option("--num-paths", type=int,
+              help="Of sampled-shapley: orders in which features enter; default 50.")  # fmt: skip
 @click.option("--image", hidden=True)
 @click.option("--command", type=LIST, multiple=True, hidden=True)
 @click.option("--args", type=LIST, multiple=True, hidden=True)
@@ -128,11 +131,23 @@ def _fields(given: dict[str, Any]) -> Fields:
     flags["container.env"] = _named(merge(given["env_vars"]))
     flags["container.ports"] = _ports(merge(given["ports"]))
     flags["autoScaling.metrics"] = _targets(merge(given["metric_targets"]))
-    if given["explanation_method"]:
-        attribution, setting = _METHODS[given["explanation_method"]]
-        steps = given["num_paths" if setting == "numPaths" else "num_integral_steps"]
-        flags[f"explanationConfig.{attribution}"] = {setting: steps}
+    flags.update(_explanation(given))
     return layer_list(read_version_config(given["config"], _CONFIGURABLE), flags)
+
+
+def _explanation(given: dict[str, Any]) -> dict[str, Any]:
+    attribution, own = _METHODS.get(given["explanation_method"], ("", ""))
+    for flag, setting in _STEPS.items():
+        if given[flag] is not None and setting != own:
+            methods = [name for name, (_field, other) in _METHODS.items() if other == setting]
+            raise click.UsageError(
+                f"argument --{flag.replace('_', '-')}: it goes with --explanation-method "
+                f"{' or '.join(name.lower().replace('_', '-') for name in methods)}."
+            )
+    if not attribution:
+        return {}
+    steps = next(given[flag] for flag, setting in _STEPS.items() if setting == own)
+    return {f"explanationConfig.{attribution}": {own: 50 if steps is None else steps}}
 
 
 def _named(values: dict[str, str] | None) -> list[dict[str, str]] | None:
