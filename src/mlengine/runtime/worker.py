@@ -193,7 +193,9 @@ class Server:
             self._answerer.add(whose, frame.payload, now_s=time.monotonic())
         elif frame.kind == EXPLAIN and frame.payload_bytes <= self._max_body_bytes:
             assert frame.payload is not None
-            self._explanations.add((connection, frame.id), frame.payload, now_s=time.monotonic())
+            whose, now_s = (connection, frame.id), time.monotonic()
+            if refused := self._explanations.add(whose, frame.payload, now_s=now_s):
+                connection.put(frame.id, refused)
         else:
             connection.put(frame.id, self._answer(frame))
 

@@ -2,7 +2,8 @@
 
 A prediction of a model that has a split passes through a `Drawn`, which stands between it and the
 worker: it notes when the answer came, counts, and offers a copy to the shadow. One of any other
-model costs a look-up and passes by all of this.
+model costs a look-up and passes by all of this. An explanation goes to a version that is drawn for
+it, and that is all: it takes hundreds of times as long, and nobody's choice depends on it.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from mlengine.prediction.routing import PredictTarget, Snapshot, Traffic
 from mlengine.prediction.tally import Counter, Tally
 from mlengine.prediction.traffic.compare import bucket
 from mlengine.prediction.traffic.rules import field_reader, position, reapportion
-from mlengine.runtime.frames import PING, PREDICT
+from mlengine.runtime.frames import EXPLAIN, PING, PREDICT
 
 __all__ = ["Group", "Split", "Splits"]
 
@@ -128,7 +129,7 @@ class Split:
         else:
             place, unit = random.getrandbits(32), -1
         arm = self._arms[bisect.bisect_right(self._ends, place)]
-        if self._ids is not None:
+        if self._ids is not None and asked.kind != EXPLAIN:
             asked.prediction_id = self._ids.drawn(
                 arm.version_id, period=self.traffic.period, unit=f"{unit:x}" if unit >= 0 else ""
             )
@@ -136,11 +137,13 @@ class Split:
         try:
             group = self._link(arm.target)
         except EngineError:
-            self.count(arm, unit, now_s, is_error=True)
+            if asked.kind != EXPLAIN:
+                self.count(arm, unit, now_s, is_error=True)
             raise
         asked.version = group.version
         # A ping only asks for the way of a body that comes later, past all of this.
-        group.submit(asked if asked.kind == PING else Drawn(asked, self, arm, unit, now_s))
+        is_counted = asked.kind not in (PING, EXPLAIN)
+        group.submit(Drawn(asked, self, arm, unit, now_s) if is_counted else asked)
 
     def count(self, arm: _Arm, unit: int, begun_s: float, *, is_error: bool) -> None:
         """Note how a prediction ended."""

@@ -70,6 +70,10 @@ class ArraySubject:
             for row in range(len(instances))
         ]
 
+    def width(self, instance: Any, most: int) -> int:
+        (case,) = self.cases([instance])  # an array is counted by its shape
+        return case.players * case.baselines
+
     def scores(self, mixed: Sequence[Mixed]) -> Scores:
         pieces = [one.case.arrays(one.masks, one.baseline) for one in mixed]
         arrays = joined(pieces)

@@ -14,12 +14,13 @@ from mlengine.runtime.explain.calls import (
     ask_examples,
     ask_mixed,
     batches,
+    renumbered,
     rows_of,
     write,
 )
-from mlengine.runtime.explain.shapley import coalitions
-from mlengine.runtime.explain.subject import Mixed, Subject
-from mlengine.runtime.prediction_error import input_error
+from mlengine.runtime.explain.shapley import Coalitions, coalitions
+from mlengine.runtime.explain.subject import Case, Mixed, Subject
+from mlengine.runtime.prediction_error import PredictionError, input_error
 
 __all__ = ["MAX_ROWS", "explain_by_shapley"]
 
@@ -39,18 +40,18 @@ def explain_by_shapley(subject: Subject, instances: list[Any], paths: int, pace:
     Raises:
         PredictionError: As `Subject`; class 1 when it would take more than `MAX_ROWS` rows.
     """
-    cases = subject.cases(instances)
-    if (rows := max(paths * case.players * case.baselines for case in cases)) > MAX_ROWS:
-        raise input_error(
-            f"explaining one instance takes {rows} rows of the model, and at most {MAX_ROWS} are "
-            "asked for. Create the version with a lower numPaths, or name fewer inputs in "
-            "explanation_metadata.json."
-        )
-    games = [
-        [coalitions(case.players, paths=paths, seed=_seed(instance) + number)
-         for number in range(case.baselines)]
-        for case, instance in zip(cases, instances, strict=True)
-    ]  # fmt: skip
+    cases: list[Case] = []
+    games: list[list[Coalitions]] = []
+    for position, instance in enumerate(instances):
+        try:
+            cases.append(_case(subject, instance, paths))
+        except PredictionError as error:
+            raise renumbered(error, position) from error.__cause__
+        games.append([
+            coalitions(cases[-1].players, paths=paths, seed=_seed(instance) + number)
+            for number in range(cases[-1].baselines)
+        ])  # fmt: skip
+        yield  # a wide one takes as long as a call
     output, examples = yield from ask_examples(subject, cases, pace)
     found = [[np.full(game.rows, example.score) for game in one]
              for one, example in zip(games, examples, strict=True)]  # fmt: skip
@@ -77,6 +78,20 @@ def explain_by_shapley(subject: Subject, instances: list[Any], paths: int, pace:
         )
         for example, one, made in zip(examples, games, found, strict=True)
     ]  # fmt: skip
+
+
+def _case(subject: Subject, instance: Any, paths: int) -> Case:
+    """Take an instance apart if it is not too wide, which is looked at first."""
+    most = MAX_ROWS // paths
+    if subject.width(instance, most) > most:
+        raise input_error(
+            f"explaining one instance takes more than {MAX_ROWS} rows of the model, which is the "
+            f"most that are asked for: with {paths} paths it may have {most} features, counted "
+            "for each baseline. Create the version with a lower numPaths, or name fewer inputs in "
+            "explanation_metadata.json."
+        )
+    (case,) = subject.cases([instance])
+    return case
 
 
 def _seed(instance: Any) -> int:

@@ -7,6 +7,7 @@ drives it may let predictions go first. Rows of all instances share calls; how m
 
 from __future__ import annotations
 
+import itertools
 import re
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
@@ -14,6 +15,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
+from mlengine.runtime.explain.baselines import leaves
 from mlengine.runtime.explain.outputs import Scores, choose
 from mlengine.runtime.explain.shapley import Values
 from mlengine.runtime.explain.subject import Case, Mixed, Subject
@@ -23,6 +25,7 @@ __all__ = ["Example", "Pace", "Run", "Steps", "ask_examples", "ask_mixed", "batc
            "renumbered", "rows_of", "write"]  # fmt: skip
 
 _MAX_CELLS = 4_000_000  # of one call: rows times features
+_GROUP, _GROUP_FEATURES = 16, 2000  # most instances of a group, and their features
 _NUMBER = re.compile(r"\binstance (\d+)\b")
 
 T = TypeVar("T")
@@ -105,15 +108,27 @@ def batches(
         yield batch
 
 
-def in_groups(instances: list[Any], explain: Callable[[list[Any]], Steps], size: int = 16) -> Steps:
+def in_groups(instances: list[Any], explain: Callable[[list[Any]], Steps]) -> Steps:
     """Explain a few instances at a time: no step takes them all apart, and memory stays small."""
     found: list[dict[str, Any]] = []
-    for begin in range(0, len(instances), size):
+    for begin, end in _groups(instances):
         try:
-            found += yield from explain(instances[begin : begin + size])
+            found += yield from explain(instances[begin:end])
         except PredictionError as error:
             raise renumbered(error, begin) from error.__cause__
     return found
+
+
+def _groups(instances: list[Any]) -> Iterator[tuple[int, int]]:
+    """Cut instances into groups of a few features in all, or of one instance."""
+    begin = features = 0
+    for at, instance in enumerate(instances):
+        wide = sum(1 for _leaf in itertools.islice(leaves(instance), _GROUP_FEATURES))
+        if at > begin and (features + wide > _GROUP_FEATURES or at - begin == _GROUP):
+            yield begin, at
+            begin, features = at, 0
+        features += wide
+    yield begin, len(instances)
 
 
 def renumbered(error: PredictionError, first: int) -> PredictionError:

@@ -2,7 +2,8 @@
 
 An explanation is hundreds of rows. It must not stand before a prediction, so the worker asks for
 one step at a time, and `Pace` keeps a step short. The oldest is finished first; one whose caller
-has stopped waiting is not begun.
+has stopped waiting is not begun. What waits is bounded, so that it cannot take the memory that
+predictions need.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from mlengine.runtime.explain.calls import Pace, Steps
 
 __all__ = ["Explanations", "Method"]
+
+_MAX_WAITING_BYTES = 64 << 20
 
 Method = Callable[[list[Any], "Pace"], "Steps"]
 """Explains instances, a call of the model a step."""
@@ -51,15 +54,28 @@ class Explanations:
         self._max_rows = max_rows
         self._timeout_s = timeout_s
         self._waiting: collections.deque[_Waiting] = collections.deque()
+        self._waiting_bytes = 0
         self._steps: Steps | None = None  # of the first that waits
         self._pace: Pace | None = None
 
     def __len__(self) -> int:
         return len(self._waiting)
 
-    def add(self, whose: Any, body: bytes, *, now_s: float) -> None:
-        """Let a body wait; `whose` comes back with its answer."""
+    def add(self, whose: Any, body: bytes, *, now_s: float) -> Answer | None:
+        """Let a body wait; `whose` comes back with its answer. Return one at once if all is full.
+
+        One body is never too long for a queue that is empty.
+        """
+        if self._waiting and self._waiting_bytes + len(body) > _MAX_WAITING_BYTES:
+            return error_answer(
+                429,
+                f"{len(self._waiting)} explanations of {self._waiting_bytes} bytes wait for their "
+                f"turn already, and {_MAX_WAITING_BYTES} bytes may. Try again in a moment, or "
+                "give the version more nodes.",
+            )
+        self._waiting_bytes += len(body)
         self._waiting.append(_Waiting(whose, body, now_s + self._timeout_s))
+        return None
 
     def step(self, *, now_s: float) -> list[tuple[Any, Answer]]:
         """Call the model once for the oldest; return its answer when that was the last call."""
@@ -70,6 +86,7 @@ class Explanations:
         if answer is None:
             return []
         self._waiting.popleft()
+        self._waiting_bytes -= len(first.body)
         self._steps = None
         return [(first.whose, answer)]
 

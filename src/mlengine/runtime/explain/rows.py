@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol, runtime_checkable
 
@@ -57,6 +58,11 @@ class RowSubject:
         """
         return [RowCase(one, self._parts(one), self._middles, self._count) for one in instances]
 
+    def width(self, instance: Any, most: int) -> int:
+        parts = self._parts(instance)
+        found = (leaf for _one, path in parts for leaf in leaves(_at(instance, path), path))
+        return self._count * sum(1 for _leaf in itertools.islice(found, most + 1))
+
     def scores(self, mixed: Sequence[Mixed]) -> Scores:
         rows = [row for one in mixed for row in one.case.rows(one.masks, one.baseline)]
         if isinstance(self._model, Scored):
@@ -71,12 +77,11 @@ class RowSubject:
             if missing := [one.tensor for one in inputs if one.tensor not in instance]:
                 raise input_error(f"Input {missing[0]} was missing in at least one input instance.")
             return [(one, (one.tensor,)) for one in inputs]
+        is_row = isinstance(instance, list) and len(instance) == len(self._names)
+        if self._inputs and is_row and all(one.tensor in self._names for one in self._inputs):
+            return [(one, (self._names.index(one.tensor),)) for one in self._inputs]
         if len(self._inputs) <= 1:
             return [(self._inputs[0] if self._inputs else Input(ROW, ROW, []), ())]
-        if isinstance(instance, list) and len(instance) == len(self._names):
-            unknown = [one.tensor for one in self._inputs if one.tensor not in self._names]
-            if not unknown:
-                return [(one, (self._names.index(one.tensor),)) for one in self._inputs]
         raise input_error(
             f"{FILE} names the inputs {[one.tensor for one in self._inputs]}, "
             f"and an instance is {kind_of(instance)}"

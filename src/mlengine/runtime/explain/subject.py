@@ -49,6 +49,10 @@ class Subject(Protocol):
     output_name: str
 
     def cases(self, instances: list[Any]) -> Sequence[Case]: ...
+    def width(self, instance: Any, most: int) -> int:
+        """Return an instance's features times its baselines; what is over `most` may be cut."""
+        ...
+
     def scores(self, mixed: Sequence[Mixed]) -> Scores:
         """Call the model once for all the rows."""
         ...

@@ -165,6 +165,18 @@ def test_errors_are_counted_and_answered_as_ever(shared: Shared) -> None:
     assert shared.counted("v2").errors == 2
 
 
+def test_an_explanation_goes_to_a_drawn_version_and_is_no_prediction_of_it(
+    shared: Shared,
+) -> None:
+    shared.set({"v2": 1}, shadow="v3")
+    answer = shared.door.ask("POST", f"/v1/{shared.model}:explain", BODY)
+    assert shared.by(answer) == "v2"
+    assert "x-mlengine-prediction-id" not in answer.headers
+    assert shared.by(shared.ask()) == "v2"
+    assert shared.counted("v2").requests == 1
+    wait_until(lambda: shared.counted("v3").copies == 1)
+
+
 def test_a_shadow_gets_copies_and_nobody_its_answers(shared: Shared) -> None:
     shared.set({}, shadow="v3")
     answers = [shared.ask() for _ in range(10)]

@@ -11,6 +11,7 @@ from typing import Any
 import joblib
 import pytest
 
+from mlengine.runtime.explain import queue
 from mlengine.runtime.explain.queue import Explanations
 from mlengine.runtime.frames import EXPLAIN, PREDICT, pack
 
@@ -103,6 +104,18 @@ def test_what_nobody_waits_for_any_more_is_not_begun() -> None:
     ((whose, answer),) = waiting.step(now_s=5.0)
     assert whose == "ann" and answer.status == 504 and not begun and not waiting
     assert waiting.step(now_s=5.0) == []
+
+
+def test_what_waits_is_bounded_but_for_the_only_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(queue, "_MAX_WAITING_BYTES", 20)
+    waiting = Explanations(None, max_answer_bytes=99)
+    assert waiting.add("ann", b"x" * 30, now_s=0.0) is None
+    refused = waiting.add("ben", b"x", now_s=0.0)
+    assert refused is not None and refused.status == 429 and b"Try again" in refused.body
+    ((whose, _answer),) = waiting.step(now_s=1.0)
+    assert whose == "ann"
+    assert [waiting.add(n, b"x" * 10, now_s=1.0) is None for n in range(3)] == [True, True, False]
+    assert len(waiting) == 2
 
 
 @pytest.fixture(scope="module")

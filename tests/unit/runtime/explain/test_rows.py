@@ -1,0 +1,87 @@
+"""Rows taken apart: which columns are explained, and what is too wide to be begun."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from mlengine.runtime.explain import by_shapley
+from mlengine.runtime.explain.by_shapley import explain_by_shapley
+from mlengine.runtime.explain.calls import Pace, in_groups
+from mlengine.runtime.explain.metadata import Input, Metadata
+from mlengine.runtime.explain.rows import RowCase, RowSubject
+from mlengine.runtime.prediction_error import PredictionError
+
+
+class Columns:
+    """A model that answers with a row's first column, and knows what its columns are called."""
+
+    def __init__(self, *names: str) -> None:
+        self.names, self.asked = names, list[Any]()
+
+    def describe(self) -> dict[str, Any]:
+        return {"inputs": list(self.names), "framework": "test"}
+
+    def predict(self, instances: list[Any], **_: Any) -> list[Any]:
+        self.asked += instances
+        return [float(row[0]) for row in instances]
+
+
+def finish(steps: Any) -> tuple[int, list[dict[str, Any]]]:
+    """Return how many steps there were, and the attributions."""
+    count = 0
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            found = [one["attributions_by_label"][0] for one in end.value]
+            return count, [one["attributions"] for one in found]
+        count += 1
+
+
+def test_metadata_that_name_one_column_leave_the_others_as_they_are() -> None:
+    model = Columns("age", "job")
+    subject = RowSubject(model, Metadata([Input("age", "age", [38])]), [])
+    _steps, found = finish(explain_by_shapley(subject, [[30, "Sales"]], 5, Pace(9)))
+    assert found == [{"age": pytest.approx(-8.0)}]
+    assert {row[1] for row in model.asked} == {"Sales"}
+    assert [38, "Sales"] in model.asked
+
+
+def test_a_name_that_is_no_column_means_the_whole_row() -> None:
+    subject = RowSubject(Columns("a", "b"), Metadata([Input("row", "row", [[1, 2]])]), [])
+    _steps, found = finish(explain_by_shapley(subject, [[4, 5]], 5, Pace(9)))
+    assert found == [{"row": pytest.approx([3.0, 0.0])}]
+
+
+def test_an_instance_that_is_too_wide_is_refused_before_it_is_taken_apart(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(by_shapley, "MAX_ROWS", 100)
+    monkeypatch.setattr(RowCase, "__init__", lambda *_: pytest.fail("it was taken apart"))
+    wide = Input("row", "row", [0, 1])
+    subject = RowSubject(Columns(), Metadata([wide]), [])
+    with pytest.raises(PredictionError, match=r"more than 100 rows.*it may have 10 features"):
+        finish(explain_by_shapley(subject, [[1.0] * 6], 10, Pace(9)))
+    assert subject.width([1.0] * 5, 10) == 10
+
+
+def test_wide_instances_are_taken_apart_in_small_groups_and_steps_of_their_own() -> None:
+    groups: list[int] = []
+    rows = [[1.0] * 900 for _ in range(3)] + [[2.0] * 3000] + [[3.0]] * 20
+
+    def explain(few: list[Any]) -> Any:
+        groups.append(len(few))
+        yield
+        return few
+
+    for _ in (steps := in_groups(rows, explain)):
+        pass
+    assert groups == [2, 1, 1, 16, 4] and steps is not None
+    subject = RowSubject(Columns(), Metadata(), [])
+    begun = explain_by_shapley(subject, [[1.0] * 20, [2.0] * 20], 5, Pace(9))
+    next(begun), next(begun)
+    assert not subject._model.asked  # type: ignore[attr-defined]
+    next(begun)
+    assert subject._model.asked  # type: ignore[attr-defined]
