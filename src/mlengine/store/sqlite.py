@@ -126,7 +126,8 @@ def _use_wal(engine: sa.Engine, path: Path) -> None:
     try:
         (mode,) = pool.cursor().execute(_WAL).fetchone()
     except sqlite3.Error as error:
-        raise explain(sa.exc.OperationalError("PRAGMA journal_mode", None, error), path) from error
+        failed = sa.exc.OperationalError("PRAGMA journal_mode", None, error)
+        raise explain(failed, path) from failed
     finally:
         pool.close()
     if mode != "wal":
@@ -150,7 +151,8 @@ def _revision(connection: sa.Connection, path: Path, *, new: bool) -> str:
         raise FailedPrecondition(
             f"{path} was written by a newer mlengine (revision {revision}; this one knows up to "
             f"{migrations.HEAD}).",
-            "Install that mlengine, or restore the backup made before the upgrade.",
+            f"Install that mlengine; or remove the file, and {path.name}-wal with it, and restore "
+            "the backup made before the upgrade.",
         )
     return str(revision)
 
@@ -181,6 +183,11 @@ def _replace_triggers(connection: sa.Connection) -> None:
 # --- errors -------------------------------------------------------------------------------------
 
 _DAMAGE = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+# A log that is left beside another database would be played into it.
+_RESTORE = (
+    "Stop the engine, remove the file and the one of its name with -wal, and restore the newest "
+    "backup."
+)
 _REASONS = {
     sqlite3.SQLITE_BUSY: ("is locked by another process", "Stop it, or try again in a moment."),
     sqlite3.SQLITE_LOCKED: ("is locked", "Try again in a moment."),
@@ -191,8 +198,8 @@ _REASONS = {
     sqlite3.SQLITE_PERM: ("cannot be opened", "Check its permissions."),
     sqlite3.SQLITE_AUTH: ("cannot be opened", "Check its permissions."),
     sqlite3.SQLITE_NOMEM: ("cannot be read: memory is short", "Try again in a moment."),
-    sqlite3.SQLITE_CORRUPT: ("is damaged", "Stop the engine and restore the newest backup."),
-    sqlite3.SQLITE_NOTADB: ("is damaged", "Stop the engine and restore the newest backup."),
+    sqlite3.SQLITE_CORRUPT: ("is damaged", _RESTORE),
+    sqlite3.SQLITE_NOTADB: ("is damaged", _RESTORE),
 }
 
 

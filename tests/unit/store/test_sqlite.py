@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -51,6 +52,25 @@ def store(path: Path) -> Iterator[SqlStore]:
 
 
 # --- the journal --------------------------------------------------------------------------------
+
+
+def test_damage_that_the_journal_finds_is_told_with_the_way_back(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reopen(path).close()
+
+    def damaged(_statement: str) -> None:
+        error = sqlite3.DatabaseError("file is not a database")
+        error.sqlite_errorcode = sqlite3.SQLITE_NOTADB
+        raise error
+
+    cursor = SimpleNamespace(execute=damaged)
+    connection = SimpleNamespace(cursor=lambda: cursor, close=lambda: None)
+    engine: Any = SimpleNamespace(raw_connection=lambda: connection)
+    use_wal = sqlite._use_wal
+    monkeypatch.setattr(sqlite, "_use_wal", lambda _engine, path: use_wal(engine, path))
+    with pytest.raises(FailedPrecondition, match=r"engine\.db-wal"):
+        reopen(path)
 
 
 def journal_of(path: Path) -> str:
@@ -386,7 +406,7 @@ def test_damage_found_while_it_runs_is_unavailable(
     path.write_bytes(whole)
     monkeypatch.setattr("mlengine.store.sqlite_files._QUICK_CHECK_MAX_BYTES", 1)
     again = reopen(path)
-    with pytest.raises(Unavailable, match=r"is damaged\. Stop the engine"):
+    with pytest.raises(Unavailable, match=r"is damaged\. Stop the engine.*with -wal"):
         again.jobs("p")
     again.close()
 
