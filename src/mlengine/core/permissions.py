@@ -32,7 +32,6 @@ __all__ = [
     "is_audited",
     "is_route_permission",
     "may",
-    "predicts",
 ]
 
 OPEN = "open"
@@ -169,11 +168,6 @@ def may(
 ) -> bool:
     """Tell whether a caller has one permission over a resource; see `held`."""
     return permission in held(caller, project=project, model=model, policy=policy)
-
-
-def predicts(role: str) -> bool:
-    """Tell whether a role lets its holder predict."""
-    return "ml.models.predict" in ROLES.get(role, _NONE)
 
 
 def is_audited(permission: str) -> bool:

@@ -19,7 +19,6 @@ from mlengine.core.permissions import (
     is_audited,
     is_route_permission,
     may,
-    predicts,
 )
 
 _PROJECTS = st.sampled_from(["p", "q"])
@@ -90,7 +89,6 @@ def test_every_permission_of_a_role_exists_and_every_permission_has_a_holder() -
 def test_who_may_ask_a_model_may_ask_its_versions(role: str) -> None:
     both = {"ml.models.predict", "ml.versions.predict"}
     assert both <= ROLES[role] or not both & ROLES[role]
-    assert predicts(role) == (both <= ROLES[role])
 
 
 def test_a_key_with_models_predicts_with_these_in_its_project_and_no_more() -> None:
