@@ -38,6 +38,7 @@ class Scene:
         self.listener.setblocking(False)
         self.canary = engine.home.parent / "canary"
         self.canary.write_bytes(CANARY)
+        self.canary_before = self.canary.stat()
         assert engine.deploy(engine.upload_model("good", model__pkl=good), model_id="good").done
         self.token = engine.token
         run, home = engine.home / "run", engine.home
@@ -120,6 +121,8 @@ def unharmed(scene: Scene) -> Iterator[None]:
     assert scene.failures == []
     assert scene.engine.running and scene.engine.token == scene.token
     assert scene.canary.read_bytes() == CANARY
+    now, before = scene.canary.stat(), scene.canary_before
+    assert (now.st_mode, now.st_mtime_ns) == (before.st_mode, before.st_mtime_ns)
     with pytest.raises(BlockingIOError):
         scene.listener.accept()
 

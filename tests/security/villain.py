@@ -55,6 +55,12 @@ def snoop():
     for path in WRITE:
         found += tried("write " + path, lambda: write(path))
         found += tried("link " + path, lambda: os.symlink("/etc", path + ".link"))
+        found += tried("empty " + path, lambda: os.truncate(path, 0))
+        try:  # it is told that this worked; the scene looks whether it did
+            os.chmod(path, 0o777)
+            os.utime(path, (1, 1))
+        except OSError:
+            pass
     for pid in PIDS:
         found += tried("environ", lambda: read("/proc/%d/environ" % pid))
         found += tried("memory", lambda: read("/proc/%d/mem" % pid))

@@ -88,9 +88,11 @@ def confine(plan: Mapping[str, Any]) -> list[str]:
     Args:
         plan: ``read``, ``write`` and ``devices``: lists of paths; ``network``: whether the internet
             may be reached; ``groups``: folders of control groups to enter; ``limits``: by name,
-            ``files``, ``file_bytes``, ``processes``, ``memory_bytes``. All may be missing.
+            ``files``, ``file_bytes``, ``processes``, ``memory_bytes``; ``gaps``: what is known
+            not to be held back. All may be missing.
     """
-    gaps = [gap for folder in plan.get("groups", ()) for gap in _enter(folder)]
+    gaps = list(plan.get("gaps", ()))
+    gaps += [gap for folder in plan.get("groups", ()) for gap in _enter(folder)]
     for name, most in {"core": 0, **plan.get("limits", {})}.items():
         _limit(_LIMITS.get(name, "RLIMIT_CORE"), int(most))
     if not sys.platform.startswith("linux"):
@@ -110,10 +112,12 @@ def _hold_back(plan: Mapping[str, Any]) -> list[str]:
     network, gaps = bool(plan.get("network")), []
     tcp, signals = False, False
     try:
-        tcp, signals = landlock.restrict(
+        tcp, signals, truncation = landlock.restrict(
             read=[*SYSTEM_FILES, *plan.get("read", ())], write=plan.get("write", ()),
             devices=[*SYSTEM_DEVICES, *plan.get("devices", ())], network=network,
         )  # fmt: skip
+        if not truncation:
+            gaps.append("it may empty files that it may read (Linux 6.2 would forbid it)")
     except OSError as error:
         gaps.append(f"all files of its user are open to it ({error.strerror})")
     if not signals:

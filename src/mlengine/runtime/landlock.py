@@ -31,7 +31,7 @@ _TRUNCATE, _DEVICE_CONTROL = 1 << 14, 1 << 15
 _ALL_BY_VERSION = ((1 << 13) - 1, (1 << 14) - 1, (1 << 15) - 1, (1 << 15) - 1, (1 << 16) - 1)
 _READ = _EXECUTE | _READ_FILE | _READ_DIR
 _OF_FILES = _EXECUTE | _WRITE_FILE | _READ_FILE | _TRUNCATE | _DEVICE_CONTROL
-_NET_SINCE, _SCOPES_SINCE = 4, 6
+_TRUNCATE_SINCE, _NET_SINCE, _SCOPES_SINCE = 3, 4, 6
 _BIND_AND_CONNECT = 3
 _ABSTRACT_SOCKETS_AND_SIGNALS = 3
 
@@ -39,10 +39,11 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 class Held(NamedTuple):
-    """What is held back besides files."""
+    """What is held back besides files; and whether files that may be read may not be emptied."""
 
     tcp: bool
     signals: bool
+    truncation: bool
 
 
 def version() -> int:
@@ -57,7 +58,8 @@ def restrict(
     """Confine this thread, and all that it starts, to some files and folders.
 
     Args:
-        read: What may be read, and executed, with all below it; what is not there is skipped.
+        read: What may be read, and executed, with all below it; what is not there, or cannot be
+            allowed, is skipped.
         write: What may be read, written, made and removed, with all below it.
         devices: Files that may be read, written and controlled.
         network: Leave TCP alone.
@@ -82,12 +84,13 @@ def restrict(
         _check(_call(_RESTRICT_SELF, ruleset, 0))
     finally:
         os.close(ruleset)
-    return Held(tcp, signals)
+    return Held(tcp, signals, known >= _TRUNCATE_SINCE)
 
 
 def _allow(ruleset: int, paths: Iterable[str], rights: int) -> None:
     for path in paths:
-        with contextlib.suppress(FileNotFoundError, NotADirectoryError, PermissionError):
+        # What cannot be allowed (a socket, say) stays forbidden; the others are allowed yet.
+        with contextlib.suppress(OSError, ValueError):
             place = os.open(path, os.O_PATH | os.O_CLOEXEC)
             try:
                 folder = stat.S_ISDIR(os.fstat(place).st_mode)

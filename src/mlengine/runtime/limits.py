@@ -115,14 +115,20 @@ class Limits:
     def plan(self) -> dict[str, Any]:
         """Return the groups to enter, and the limits that stand in for missing ones, for `confine`.
 
-        Memory is counted by process then, by what each has reserved to write to.
+        Memory is counted by process then, by what each has reserved to write to. ``gaps`` says so.
         """
-        limits = {"files": _FILES_OF_CONFINED}
+        limits, gaps = {"files": _FILES_OF_CONFINED}, []
         if self.memory_bytes and not self._oom_file:
             limits["memory_bytes"] = self.memory_bytes
+            gaps.append("each of its processes may hold as much memory as all should together "
+                        "(there is no control group for memory)")  # fmt: skip
         if not self._pids_file:
             limits["processes"] = self._rlimits.get(resource.RLIMIT_NPROC, self.processes)
-        return {"groups": [str(folder) for folder in self._folders], "limits": limits}
+            whose = "root's are not limited" if os.geteuid() == 0 else "with all of its user's"
+            gaps.append(f"its processes are not counted apart, {whose} "
+                        "(there is no control group for them)")  # fmt: skip
+        groups = [str(folder) for folder in self._folders]
+        return {"groups": groups, "limits": limits, "gaps": gaps}
 
     @property
     def holds_memory(self) -> bool:

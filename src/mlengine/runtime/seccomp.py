@@ -4,9 +4,13 @@ Sockets first of all, of every kind: without ``network`` there are none, with it
 internet. Unix sockets are never made by who is confined (a worker is given the one that it listens
 on), so the engine's own are out of reach; a pair of connected ones may be had. Then what reaches
 into other processes or into the kernel: debuggers, mounts, namespaces, keys, io_uring (which opens
-sockets unseen), limits of others.
+sockets unseen), limits of others, ways to be scheduled before them.
 
-A call that is refused fails as a system without it would fail it; nobody is killed.
+Then what Landlock does not see: rights, owners, times and attributes of files may be changed by
+whoever owns them, wherever they lie. Such a call does nothing and succeeds, for libraries do so to
+files that they just wrote, and few are ready to be refused.
+
+Any other call that is refused fails as a system without it would fail it; nobody is killed.
 
 Standard library only, Python >= 3.7, Linux on x86-64 and aarch64.
 """
@@ -45,6 +49,13 @@ _X86_64 = {
     "add_key": 248, "request_key": 249, "keyctl": 250, "acct": 163, "quotactl": 179,
     "syslog": 103, "settimeofday": 164, "clock_settime": 227, "adjtimex": 159,
     "clock_adjtime": 305, "shmget": 29, "semget": 64, "msgget": 68, "mq_open": 240,
+    "sched_setparam": 142, "sched_setscheduler": 144, "sched_setattr": 314,
+    "truncate": 76, "file_setattr": 469,
+    "chmod": 90, "fchmod": 91, "fchmodat": 268, "fchmodat2": 452,
+    "chown": 92, "fchown": 93, "lchown": 94, "fchownat": 260,
+    "utime": 132, "utimes": 235, "futimesat": 261, "utimensat": 280,
+    "setxattr": 188, "lsetxattr": 189, "fsetxattr": 190, "setxattrat": 463,
+    "removexattr": 197, "lremovexattr": 198, "fremovexattr": 199, "removexattrat": 466,
     "ioprio_set": 251, "io_uring_setup": 425, "io_uring_enter": 426, "io_uring_register": 427,
 }  # fmt: skip
 _AARCH64 = {
@@ -61,6 +72,12 @@ _AARCH64 = {
     "add_key": 217, "request_key": 218, "keyctl": 219, "acct": 89, "quotactl": 60,
     "syslog": 116, "settimeofday": 170, "clock_settime": 112, "adjtimex": 171,
     "clock_adjtime": 266, "shmget": 194, "semget": 190, "msgget": 186, "mq_open": 180,
+    "sched_setparam": 118, "sched_setscheduler": 119, "sched_setattr": 274,
+    "truncate": 45, "file_setattr": 469,
+    "fchmod": 52, "fchmodat": 53, "fchmodat2": 452, "fchownat": 54, "fchown": 55,
+    "utimensat": 88,
+    "setxattr": 5, "lsetxattr": 6, "fsetxattr": 7, "setxattrat": 463,
+    "removexattr": 14, "lremovexattr": 15, "fremovexattr": 16, "removexattrat": 466,
     "ioprio_set": 30, "io_uring_setup": 425, "io_uring_enter": 426, "io_uring_register": 427,
 }  # fmt: skip
 _MACHINES: Mapping[str, tuple[int, Mapping[str, int]]] = {
@@ -69,6 +86,13 @@ _MACHINES: Mapping[str, tuple[int, Mapping[str, int]]] = {
 }
 # These are looked at closer, or belong to what installs the filter.
 _SPECIAL = ("seccomp", "socket", "clone", "clone3", "prlimit64", "setpriority")
+
+# Nothing happens, and the caller is told that it did: libraries do these to files of their own.
+_FEIGNED = frozenset((
+    "chmod", "fchmod", "fchmodat", "fchmodat2", "chown", "fchown", "lchown", "fchownat",
+    "utime", "utimes", "futimesat", "utimensat", "setxattr", "lsetxattr", "fsetxattr",
+    "setxattrat", "removexattr", "lremovexattr", "fremovexattr", "removexattrat",
+))  # fmt: skip
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -123,7 +147,7 @@ def program(machine: str, *, network: bool) -> bytes:
         ])  # fmt: skip
     for name, call in calls.items():
         if name not in _SPECIAL:
-            lines += _case(call, [_refused(errno.EPERM)])
+            lines += _case(call, [_refused(0 if name in _FEIGNED else errno.EPERM)])
     return b"".join([*lines, _allowed()])
 
 

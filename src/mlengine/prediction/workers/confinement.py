@@ -13,6 +13,7 @@ from __future__ import annotations
 import functools
 import glob
 import hashlib
+import json
 import os
 import re
 import site
@@ -92,8 +93,16 @@ def readable(python: str, home: str) -> list[str]:
 
 
 def _prefixes(python: str) -> Iterator[str]:
-    """Give the folders of an interpreter: its environment, those that it is made over."""
+    """Give the folders of an interpreter: its environment, those that it is made over.
+
+    Of an environment with a version's packages only what the builder noted last is believed: a
+    wheel can bring ``.pth`` files, and a ``pyvenv.cfg``, that name any file.
+    """
     binary = Path(python)
+    if base := _base_of(binary.parents[1]):
+        yield str(binary.parents[1])
+        yield from _prefixes(str(Path(base, "bin", "python")))
+        return
     for place in (binary, binary.resolve()):
         yield str(place.parents[1])
     environment = binary.parents[1]
@@ -108,6 +117,15 @@ def _prefixes(python: str) -> Iterator[str]:
     for links in environment.glob("lib/python*/site-packages/*.pth"):
         for line in links.read_text(encoding="utf-8", errors="replace").splitlines():
             yield from _QUOTED.findall(line) or ([line] if line.startswith("/") else [])
+
+
+def _base_of(environment: Path) -> str:
+    """Return the prefix that packages were installed over; empty for all but such a layer."""
+    try:
+        facts = json.loads((environment / "environment.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return ""
+    return str(facts.get("base") or "")
 
 
 def _holds(path: str, home: str) -> bool:
