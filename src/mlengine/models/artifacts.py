@@ -14,13 +14,14 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from mlengine.core.errors import FailedPrecondition, InvalidArgument, NotFound
 from mlengine.environments import check_archive_name
 from mlengine.runtime import artifact as formats
 from mlengine.runtime import failpoints
+from mlengine.runtime.compiled import FOLDER
 from mlengine.runtime.prediction_error import PredictionError
 from mlengine.storage import Buckets
 from mlengine.storage.paths import parse_uri
@@ -80,6 +81,9 @@ class Artifacts:
                 f"List its parent: 'mlengine storage ls {uri.rsplit('/', 1)[0]}/'.",
                 field=field,
             )
+        start = len(prefix.removeprefix("gs://").partition("/")[2])
+        names = [item.name[start:] for item in found]
+        _check_names(names, uri, field=field)
         if len(found) > MAX_FILES:
             raise FailedPrecondition(
                 f"The model directory {uri} has {len(found)} files or more.",
@@ -96,9 +100,8 @@ class Artifacts:
             )
         if routine:
             return
-        start = len(prefix.removeprefix("gs://").partition("/")[2])
         try:
-            formats.detect([item.name[start:] for item in found], framework, where=uri)
+            formats.detect(names, framework, where=uri)
         except PredictionError as error:
             raise FailedPrecondition(error.detail, field=field) from None
 
@@ -155,6 +158,7 @@ class Artifacts:
         shutil.rmtree(target.parent, ignore_errors=True)
         staging.mkdir(parents=True, mode=0o700)
         files = self._buckets.download(uri, staging, max_files=MAX_FILES, max_bytes=self._max_bytes)
+        _check_names((f.name for f in files), uri, field="version.deployment_uri")
         rows = sorted((f.name, f.size, f.sha256) for f in files)
         rows += self._copy_packages(target.parent / _PACKAGES, packages)
         digest = "sha256:" + hashlib.sha256(json.dumps(rows).encode()).hexdigest()
@@ -199,3 +203,13 @@ class Artifacts:
             for folder in found:
                 if folder.name not in named:
                     shutil.rmtree(folder, ignore_errors=True)
+
+
+def _check_names(names: Iterable[str], uri: str, *, field: str) -> None:
+    """Raise when a model brings what only the compiler makes: workers would answer from it."""
+    if any(name.partition("/")[0] == FOLDER for name in names):
+        raise FailedPrecondition(
+            f"The model directory {uri} holds '{FOLDER}', where the engine keeps compiled forms.",
+            "Remove it there; 'mlengine versions create --compile' has the model compiled.",
+            field=field,
+        )

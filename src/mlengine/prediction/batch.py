@@ -42,6 +42,7 @@ _FORMATS = {"JSON": "JSON", "TEXT": "JSON", "TF_RECORD": "TF_RECORD",
 _OUTPUTS = ("", "JSON", "CSV", "DATA_FORMAT_UNSPECIFIED")
 _TASK = "master-replica-0"
 _OWN = "batch"  # of an attempt's folder, what the batch itself may write to
+_MOST_COUNTED = (1 << 63) - 1
 DEFAULT_BATCH_SIZE = 64
 
 
@@ -237,6 +238,7 @@ class BatchJobs:
         """Put the finished output into the bucket; an unfinished one is not shown to anybody."""
         spec = _input(record.job)
         if exit_record.outcome is Outcome.SUCCEEDED:
+            _check_plain(attempt_dir)
             with self._carrying(spec.output_path):
                 self._buckets.upload_tree(attempt_dir / _OWN / "output", spec.output_path)
         elif load_error := _progress(attempt_dir).get("load_error"):
@@ -259,8 +261,8 @@ class BatchJobs:
         counts = _progress(attempt_dir)
         return PredictionOutput(
             output_path=_input(record.job).output_path,
-            prediction_count=int(counts.get("prediction_count", 0)),
-            error_count=int(counts.get("error_count", 0)),
+            prediction_count=_count(counts.get("prediction_count")),
+            error_count=_count(counts.get("error_count")),
         )
 
 
@@ -269,9 +271,24 @@ def _progress(attempt_dir: Path) -> dict[str, Any]:
     data = read_plain(attempt_dir / _OWN / "progress.json")
     try:
         counts = json.loads(data) if data is not None else {}
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return counts if isinstance(counts, dict) else {}
+
+
+def _count(said: object) -> int:
+    """Return a count that a model may have written in the batch's stead; 0 when it is none."""
+    return said if type(said) is int and 0 <= said <= _MOST_COUNTED else 0
+
+
+def _check_plain(attempt_dir: Path) -> None:
+    """Raise when the output is a link: the model may write there, and lead us anywhere."""
+    for folder in (attempt_dir / _OWN, attempt_dir / _OWN / "output"):
+        if folder.is_symlink():
+            raise FailedPrecondition(
+                "The batch prediction left a symbolic link in place of its output.",
+                "See that the model's code does not touch the folder; run the job again.",
+            )
 
 
 def _input(job: Job) -> PredictionInput:

@@ -43,8 +43,9 @@ def open_model(spec: Mapping[str, Any]) -> Opened:
     if (directory / FOLDER).is_dir() and not spec.get("prediction_class"):
         try:
             return _open_compiled(directory / FOLDER, spec, given)
-        except PredictionError as error:
-            given.append(f"The compiled form is not used: {error.detail}")
+        except Exception as error:  # whatever is wrong with it, the original is there
+            why = error.detail if isinstance(error, PredictionError) else repr(error)
+            given.append(f"The compiled form is not used: {why}")
     model = load_model(spec)
     golden, notes = rehearse(model, directory)
     shortcut, way = open_shortcut(model, [row.instance for row in golden])

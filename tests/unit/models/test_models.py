@@ -164,6 +164,11 @@ BAD_SOURCES: dict[str, tuple[list[str], str, type[EngineError]]] = {
         "Multiple model files are found",
         FailedPrecondition,
     ),
+    "a compiled form of its own": (
+        ["bad/model.joblib", "bad/.compiled/compiled.json"],
+        "holds '.compiled', where the engine keeps compiled forms",
+        FailedPrecondition,
+    ),
     "too large": (["bad/model.joblib"] * 1, "exceeds the allowed maximum", InvalidArgument),
 }
 
@@ -179,6 +184,13 @@ def test_a_bad_directory_is_refused_and_nothing_is_created(
     assert caught.value.field == "version.deployment_uri"
     assert world.store.versions(P, "census") == []
     assert world.store.operations(P) == []
+
+
+def test_a_compiled_form_that_came_after_the_check_is_not_taken(world: World) -> None:
+    world.put("export/.compiled/compiled.json")
+    with pytest.raises(FailedPrecondition, match="where the engine keeps compiled forms"):
+        world.artifacts.commit("u1", "gs://mine/export")
+    assert not world.artifacts.is_whole("u1")
 
 
 def test_packages_are_copied_in_their_order_and_are_part_of_the_digest(world: World) -> None:

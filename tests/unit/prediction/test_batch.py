@@ -201,6 +201,32 @@ def test_the_output_appears_when_the_run_succeeded(world: World) -> None:
     ]
 
 
+@pytest.mark.parametrize("name", ["batch", "batch/output"])
+def test_an_output_that_is_a_link_is_not_followed(world: World, tmp_path: Path, name: str) -> None:
+    private = tmp_path / "private" / "output"
+    private.mkdir(parents=True)
+    (private / "secret").write_text("s")
+    link = world.attempt_dir / name
+    link.parent.mkdir(exist_ok=True)
+    link.symlink_to(private if name.endswith("output") else private.parent)
+    with pytest.raises(FailedPrecondition, match="symbolic link"):
+        world.kind.collect(world.record(), world.attempt_dir, _exit(Outcome.SUCCEEDED))
+    assert not world.buckets.glob("gs://mine/out/**")
+
+
+@pytest.mark.parametrize("said", [
+    b'{"prediction_count": "many", "error_count": []}', b'{"prediction_count": -1}',
+    b'{"prediction_count": true, "error_count": 1e400}', b'{"error_count": %d}' % (1 << 64),
+    b'{"prediction_count": "\xff"}', b"[" * 200_000, b"[1]", b"9" * 5000,
+])  # fmt: skip
+def test_progress_that_a_model_made_up_counts_nothing(world: World, said: bytes) -> None:
+    own = world.attempt_dir / "batch"
+    own.mkdir()
+    (own / "progress.json").write_bytes(said)
+    live = world.kind.progress(world.record(), world.attempt_dir)["prediction_output"]
+    assert (live.prediction_count, live.error_count) == (0, 0)
+
+
 def test_a_model_that_does_not_load_is_quoted(world: World) -> None:
     own = world.attempt_dir / "batch"
     own.mkdir()

@@ -87,7 +87,7 @@ class Worker:
         data = read_plain(self.own / name)
         try:
             found = msgspec.json.decode(data) if data is not None else None
-        except msgspec.MsgspecError:
+        except (msgspec.MsgspecError, ValueError, RecursionError):  # no UTF-8, too deep
             return None
         return found if isinstance(found, dict) else None
 

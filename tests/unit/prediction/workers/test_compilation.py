@@ -73,6 +73,14 @@ def test_a_compiler_that_cannot_run_is_told_in_its_own_words(artifact: Path) -> 
     assert "NO SUCH" in said["problem"]
 
 
+def test_a_compiled_form_that_cannot_be_opened_leaves_the_original(artifact: Path) -> None:
+    (artifact / FOLDER).mkdir()
+    (artifact / FOLDER / ABOUT_FILE).write_bytes(b'{"way": "\xff"}')
+    opened = open_model({"artifact": str(artifact)})
+    assert opened.model.predict([[1.0]]) == [1]
+    assert any("The compiled form is not used" in said for said in opened.about["warnings"])
+
+
 def test_workers_of_a_compiled_network_are_forked_from_what_they_import(artifact: Path) -> None:
     folder = artifact / FOLDER
     folder.mkdir()
