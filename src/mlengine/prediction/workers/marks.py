@@ -42,6 +42,6 @@ class Marks:
                 continue  # it sleeps, or is too young: what was said of it holds
             said = self._said.get(record.uid)
             shown = record.version.error_message
-            self._said[record.uid] = message
             if message != said and message != shown and (message or shown.startswith(_BEGINS)):
                 yield record, message
+            self._said[record.uid] = message  # once it is stored: who fails to is told again

@@ -69,7 +69,8 @@ def held_bytes(folder: Path, most: int) -> int:
                     if entry.is_dir(follow_symlinks=False):
                         pending.append(entry.path)
                     else:
-                        total += entry.stat(follow_symlinks=False).st_blocks * 512
+                        with contextlib.suppress(FileNotFoundError):  # removed since it was listed
+                            total += entry.stat(follow_symlinks=False).st_blocks * 512
                     if total > most or entries > _MOST_ENTRIES:
                         return most + 1
         except FileNotFoundError:  # it was removed meanwhile

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+
+import pytest
+
 from mlengine.core.resources import Version
 from mlengine.prediction.workers.marks import Marks
 from mlengine.store import VersionRecord
@@ -42,6 +46,16 @@ def test_a_loop_is_said_and_unsaid_once() -> None:
     pool.well = {"7f3a-1"}
     assert told(marks, pool, said) == [""]
     assert told(marks, pool, said) == []
+
+
+def test_what_could_not_be_stored_is_said_again() -> None:
+    marks, pool = Marks(), Pool()
+    pool.looping = {"7f3a-0": "it fell."}
+    with pytest.raises(OSError), contextlib.closing(marks.due([record()], pool)) as due:
+        next(due)
+        raise OSError
+    assert len(told(marks, pool)) == 1
+    assert told(marks, pool) == []
 
 
 def test_an_engine_that_is_new_unsays_what_the_one_before_said() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -53,6 +55,26 @@ def test_too_many_files_count_as_full(tmp_path: Path, monkeypatch: pytest.Monkey
     for number in range(6):
         (tmp_path / str(number)).touch()
     assert held_bytes(tmp_path, 1 << 30) > 1 << 30
+
+
+def test_a_file_that_is_removed_meanwhile_hides_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("gone", "kept"):
+        (tmp_path / name).write_bytes(b"x" * 100_000)
+    scandir = os.scandir
+
+    @contextlib.contextmanager
+    def and_remove(path: str) -> Iterator[list[os.DirEntry[str]]]:
+        with scandir(path) as found:
+            entries = sorted(found, key=lambda entry: entry.name)
+        (tmp_path / "gone").unlink()
+        yield entries
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "scandir", and_remove)
+        held = held_bytes(tmp_path, 1 << 30)
+    assert 100_000 <= held < 200_000
 
 
 def test_a_log_is_cut_under_its_writer_who_goes_on(tmp_path: Path) -> None:
