@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import select
 import time
 from collections.abc import Callable
+from typing import ParamSpec
 
-__all__ = ["wait_until"]
+__all__ = ["wait_until", "within_a_day"]
+
+P = ParamSpec("P")
 
 
 def wait_until(predicate: Callable[[], object], timeout_s: float = 60.0, message: str = "") -> None:
@@ -19,3 +23,19 @@ def wait_until(predicate: Callable[[], object], timeout_s: float = 60.0, message
         if time.monotonic() > until_s:
             raise AssertionError(f"not true within {timeout_s:g} s: {message or predicate}")
         select.select([], [], [], 0.005)
+
+
+def within_a_day(test: Callable[P, None]) -> Callable[P, None]:
+    """Have a test begin anew when it failed because a day ended meanwhile, in UTC."""
+
+    @functools.wraps(test)
+    def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        day = time.gmtime().tm_yday
+        try:
+            test(*args, **kwargs)
+        except (AssertionError, ValueError):
+            if time.gmtime().tm_yday == day:
+                raise
+            test(*args, **kwargs)
+
+    return run

@@ -66,6 +66,9 @@ class FakeWorker(asyncio.Protocol):
             if payload == b"die":
                 self.transport.abort()
                 return
+            if payload == b"unfit":
+                self.transport.write(pack(frame.id, 400, b'{"error": {"code": 400}}'))
+                return
             try:
                 said = {"predictions": json.loads(payload)["instances"]}
             except ValueError:

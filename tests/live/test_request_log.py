@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import urllib.error
 import urllib.request
@@ -14,9 +15,10 @@ from mlengine.core.keys import Key
 from mlengine.core.predictions import LoggedPrediction, PredictionLabel
 from mlengine.core.resources import Model, RequestLoggingConfig, Version
 from tests.live.engines import LiveEngine
-from tests.waiting import wait_until
+from tests.waiting import wait_until, within_a_day
 
 P = "default"
+_keys = itertools.count()
 ROWS = [[5.1, 3.5, 1.4, 0.2], [6.7, 3.0, 5.2, 2.3]]
 
 
@@ -58,12 +60,11 @@ def test_what_a_key_asked_is_a_row_that_a_label_joins(served: LiveEngine) -> Non
         update_mask="requestLoggingConfig.bigqueryTableName,requestLoggingConfig.samplingPercentage",
     ))  # fmt: skip
     assert client.get_version(P, "logged", "v1").request_logging_config == config
-    key = client.create_key(P, Key(name="app", models=["logged"], daily_quota=3)).key_string
+    key = client.create_key(P, Key(name="app", models=["logged"])).key_string
     ids = []
     for row in ROWS:
         with ask(served, "logged", key, row) as answer:
             ids.append(answer.headers["x-mlengine-prediction-id"])
-            assert answer.headers["x-ratelimit-remaining"] == str(3 - len(ids))
     # At once: the engine waits for a row that is on its way.
     labels = [PredictionLabel(prediction_id=ids[0], value="setosa")]
     assert client.label_predictions(P, labels).labelled == 1
@@ -84,9 +85,6 @@ def test_what_a_key_asked_is_a_row_that_a_label_joins(served: LiveEngine) -> Non
     assert refused(served, "silent", key).code == 403
     with ask(served, "logged", key, ROWS[0]):
         pass
-    over = refused(served, "logged", key)
-    assert (over.code, over.headers["x-ratelimit-limit"]) == (429, "3")
-    assert int(over.headers["retry-after"]) >= 1
     client.revoke_key(P, "app")
     assert refused(served, "logged", key).code == 401
     (stats,) = client.model_stats(P, "logged").versions
@@ -115,3 +113,15 @@ def test_an_access_log_is_ended_and_begun_by_a_patch(served: LiveEngine) -> None
     wait_until(lambda: third in sizes())
     assert first in sizes()
     assert second not in sizes()
+
+
+@within_a_day
+def test_a_key_with_a_days_quota_asks_so_often_and_no_more(served: LiveEngine) -> None:
+    made = Key(name=f"daily{next(_keys)}", models=["logged"], daily_quota=2)
+    key = served.client.create_key(P, made).key_string
+    for left in ("1", "0"):
+        with ask(served, "logged", key, ROWS[0]) as answer:
+            assert answer.headers["x-ratelimit-remaining"] == left
+    over = refused(served, "logged", key)
+    assert (over.code, over.headers["x-ratelimit-limit"]) == (429, "2")
+    assert int(over.headers["retry-after"]) >= 1

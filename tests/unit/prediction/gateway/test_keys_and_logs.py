@@ -18,7 +18,7 @@ from mlengine.prediction.gateway.upload import MIN_BYTES
 from mlengine.prediction.requestlog.parts import part_files, whole_lines
 from mlengine.prediction.routing import Grant, Logging, Traffic
 from tests.fakes.gateway import MODEL, PREDICT, TOKEN, VERSION, Answer, Door, head, open_door
-from tests.waiting import wait_until
+from tests.waiting import wait_until, within_a_day
 
 BODY = b'{"instances": [1, 2]}'
 ID = "x-mlengine-prediction-id"
@@ -163,6 +163,7 @@ def test_refusals_keep_their_place_and_their_connection(door: Door) -> None:
     assert metric(door, 'mlengine_quota_refused_total{key="tight"}') == 7
 
 
+@within_a_day
 def test_the_days_quota_outlives_a_killed_gateway() -> None:
     with open_door() as door:
         grants = {token_digest("daily"): KEYS["daily"]}
@@ -220,10 +221,14 @@ def test_an_error_of_the_model_is_a_row_without_a_prediction_and_bytes_are_base6
     door: Door,
 ) -> None:
     table = log_all(door, "odd")
+    refused = door.ask("POST", PREDICT, b"unfit")
     answer = door.ask("POST", PREDICT, b"\xff\xfe")
-    assert answer.status == 200
-    wait_until(lambda: len(rows(table)) == 1, timeout_s=30)
-    assert json.loads(rows(table)[0]["raw_data"]) == {"b64": "//4="}
+    assert (refused.status, answer.status) == (400, 200)
+    wait_until(lambda: len(rows(table)) == 2, timeout_s=30)
+    error, row = rows(table)
+    assert (error["raw_data"], error["raw_prediction"]) == ("unfit", None)
+    assert json.loads(row["raw_data"]) == {"b64": "//4="}
+    assert json.loads(row["raw_prediction"]) == {"predictions": 2}
 
 
 def test_what_is_not_drawn_has_no_id_and_no_row(door: Door) -> None:
@@ -271,6 +276,7 @@ def test_an_access_log_has_a_line_for_every_prediction(door: Door) -> None:
     door.control.push(door.snapshot)
 
 
+@within_a_day
 def test_a_killed_gateway_leaves_whole_lines_and_the_next_one_closes_its_parts() -> None:
     with open_door() as door:
         places = Logging(tables=str(door.run_dir / "tables"))
@@ -288,6 +294,7 @@ def test_a_killed_gateway_leaves_whole_lines_and_the_next_one_closes_its_parts()
         assert part.with_suffix("").read_bytes().endswith(b"}\n")
 
 
+@within_a_day
 def test_a_full_disk_costs_rows_and_no_caller_anything() -> None:
     with open_door() as door:
         places = Logging(tables=str(door.run_dir / "tables"))
