@@ -49,6 +49,16 @@ def test_metadata_that_name_one_column_leave_the_others_as_they_are() -> None:
     assert [38, "Sales"] in model.asked
 
 
+def test_golden_rows_of_one_form_or_several_give_the_middle_of_those_that_are_alike() -> None:
+    one_form = RowSubject(Columns(), Metadata(), [[1, 5], [2, 6], [9, 7]])
+    several = RowSubject(Columns(), Metadata(), [[1, 5], [2, 6], [9, 7], [4], {"x": 1}])
+    for subject in (one_form, several):
+        _steps, found = finish(explain_by_shapley(subject, [[3.0, 0.0]], 5, Pace(9)))
+        assert found == [{"input": pytest.approx([1.0, 0.0])}]
+        _steps, found = finish(explain_by_shapley(subject, [[3.0, 0.0, 1.0]], 5, Pace(9)))
+        assert found == [{"input": pytest.approx([3.0, 0.0, 0.0])}], "none is like it: zero"
+
+
 def test_a_name_that_is_no_column_means_the_whole_row() -> None:
     subject = RowSubject(Columns("a", "b"), Metadata([Input("row", "row", [[1, 2]])]), [])
     _steps, found = finish(explain_by_shapley(subject, [[4, 5]], 5, Pace(9)))
