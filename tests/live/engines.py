@@ -14,7 +14,15 @@ from pathlib import Path
 from typing import Any
 
 from mlengine.client.http import HttpEngine
-from mlengine.core.resources import Bucket, Job, Model, Operation, TrainingInput, Version
+from mlengine.core.resources import (
+    Bucket,
+    Job,
+    Model,
+    Operation,
+    TrainingInput,
+    Version,
+    VersionOptions,
+)
 from mlengine.engine.home import read_token
 from mlengine.training.packaging import build_packages
 from tests.waiting import wait_until
@@ -172,14 +180,15 @@ class LiveEngine:
             self.client.write_object(BUCKET, f"{prefix}/{name.replace('__', '.')}", [data])
         return f"gs://{BUCKET}/{prefix}"
 
-    def deploy(self, uri: str, version_id: str = "v1", *, model_id: str = "census") -> Operation:
+    def deploy(
+        self, uri: str, version_id: str = "v1", *, model_id: str = "census",
+        options: VersionOptions | None = None,
+    ) -> Operation:  # fmt: skip
         """Create a version (and its model) and wait for the operation's end."""
         if not any(m.name.endswith(f"/{model_id}") for m in self.client.list_models(P).items):
             self.client.create_model(P, Model(name=model_id))
-        operation = self.client.create_version(
-            P, model_id, Version(name=version_id, deployment_uri=uri)
-        )
-        return self.done(operation)
+        version = Version(name=version_id, deployment_uri=uri, options=options)
+        return self.done(self.client.create_version(P, model_id, version))
 
     def done(self, operation: Operation) -> Operation:
         operation_id = operation.name.rpartition("/")[2]

@@ -15,7 +15,7 @@ import pytest
 
 from benchmarks.prediction.asking import times
 from benchmarks.prediction.switch import switch
-from mlengine.core.resources import AutoScaling, ManualScaling, Model, Version
+from mlengine.core.resources import AutoScaling, ManualScaling, Model, Version, VersionOptions
 from tests.live.engines import LiveEngine, P, live_engine
 from tests.waiting import wait_until
 
@@ -30,7 +30,9 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveEngine]:
         engine.make_bucket()
         for number in range(MODELS):
             uri = engine.upload_model(f"times{number}", model__joblib=times(number))
-            operation = engine.deploy(uri, model_id=f"times{number}")
+            # Its own limit: without one it is that of all together, which is for the engine here.
+            options = VersionOptions(memory_bytes=1 << 30)
+            operation = engine.deploy(uri, model_id=f"times{number}", options=options)
             assert operation.error is None
         yield engine
 
