@@ -91,7 +91,7 @@ def test_no_defect_writes_or_repeats_a_secret(tmp_path: Path) -> None:
             ("POST", "/v1/projects/default/models", model),
             ("POST", JOBS, body),
             ("GET", "/api/v1/buckets", None),
-            ("PUT", f"/api/v1/buckets/mine/content/{CANARY}", CANARY.encode()),
+            ("PUT", "/api/v1/buckets/mine/content/named", CANARY.encode()),
         ):  # fmt: skip
             replies.append(send(engine, method, target, sent, Cookie=CANARY, X_Secret=CANARY))
         other.execute("ROLLBACK")
