@@ -44,8 +44,8 @@ LINES = 12
 """How many numbered lines the trainer of the load prints."""
 
 SLOWEST_S = 65.0
-"""A prediction may wait for a version that wakes, up to the setting predict_timeout_s (60 s); on a
-machine where sixty processes are killed a minute some do. An answer that never comes is a defect."""
+"""A prediction may wait for a version that wakes, up to the setting predict_timeout_s (60 s); on
+a machine where sixty processes are killed a minute some do. One that never comes is a defect."""
 
 TERMINAL = {"SUCCEEDED", "FAILED", "CANCELLED"}
 
