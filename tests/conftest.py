@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import tracemalloc  # noqa: F401  # where something is left open pytest imports it, amid a test
 
 from hypothesis import HealthCheck, settings
 
