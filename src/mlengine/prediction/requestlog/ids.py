@@ -13,7 +13,7 @@ import itertools
 import os
 import re
 
-__all__ = ["PredictionIds", "day_of", "is_prediction_id"]
+__all__ = ["PredictionIds", "day_of"]
 
 _DAY_S = 86_400
 _ID = re.compile(r"\d{1,9}-[A-Za-z][A-Za-z0-9_]{0,127}-[0-9a-f]{0,16}-([0-9a-f]{5})[0-9a-f]{11,26}",
@@ -59,11 +59,6 @@ class PredictionIds:
             unit: Hash of what the draw sticks by, in hex.
         """
         return f"{period}-{version_id}-{unit}-{self._head}{next(self._numbers):x}"
-
-
-def is_prediction_id(text: str) -> bool:
-    """Tell whether a text may be an id that a gateway gave."""
-    return _ID.fullmatch(text) is not None
 
 
 def day_of(prediction_id: str) -> int:
