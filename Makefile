@@ -2,21 +2,24 @@
 # with only Python >= 3.11; a second run starts in seconds.
 
 PYTHON ?= python3
-# A worker for each core; a file stays on one, for its tests may share an engine. In the order of their
-# folders: the long ones are begun before the many short ones, and no core waits at the end.
-PYTEST_ARGS ?= -n logical --dist loadfile --no-loadscope-reorder
+# A worker for each core and one more, for tests of processes wait about as much as they compute. A
+# file stays on one worker, for its tests may share an engine. In the order of their folders: the
+# long ones are begun before the many short ones, and no core waits at the end.
+WORKERS := $(shell echo $$(( $$(nproc) + 1 )))
+PYTEST_ARGS ?= -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 VENV := .venv
 BIN := $(VENV)/bin
 # uv is told nothing about indexes: it uses the machine's own configuration.
 UV := $(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python
 STAMPS := $(VENV)/.stamps
 
-.PHONY: help setup demo demo-cluster test chaos fuzz-models check coverage bench format clean
+.PHONY: help setup demo demo-cluster test test-all chaos fuzz-models check coverage bench format clean
 
 help:
 	@echo "make demo    the whole loop on real data: train, deploy, predict (about a minute)"
 	@echo "make demo-cluster  the same loop on a Ray cluster, PostgreSQL and an object store"
-	@echo "make test    every test"
+	@echo "make test    every test but those that show once more what another shows"
+	@echo "make test-all  those too: every old trainer on each of its runtimes, and the like"
 	@echo "make chaos   kill processes of an engine 10,000 times (MLENGINE_KILLS, MLENGINE_SEED)"
 	@echo "make fuzz-models  open 10,000 damaged files of each model format (MLENGINE_MUTANTS)"
 	@echo "make check   linter, types, layers, docs"
@@ -53,6 +56,9 @@ demo-cluster: $(STAMPS)/dev
 
 test: $(STAMPS)/dev
 	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -q $(PYTEST_ARGS)
+
+test-all: $(STAMPS)/dev
+	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -q $(PYTEST_ARGS) --all
 
 # Hours. The seed is printed; MLENGINE_SEED repeats it.
 MLENGINE_KILLS ?= 10000

@@ -86,11 +86,15 @@ class Node:
         if not name:
             self.process.wait()
 
-    def stop(self) -> None:
-        """End it politely, then what is left."""
+    def end(self) -> list[int]:
+        """Ask it to end; return its processes, for `wait`."""
         pids = self.pids()
         with contextlib.suppress(ProcessLookupError):
             self.process.terminate()
+        return pids
+
+    def wait(self, pids: list[int]) -> None:
+        """Wait until it has ended, as it was asked to; then end what is left of it."""
         with contextlib.suppress(subprocess.TimeoutExpired):
             self.process.wait(_STOP_S)
         for pid in pids:
@@ -159,9 +163,10 @@ class RayCluster:
         return node
 
     def stop(self) -> None:
-        """End every node."""
-        for node in reversed(self.nodes):
-            node.stop()
+        """End every node; each may take as long as it is given, so all at one time."""
+        pids = [node.end() for node in reversed(self.nodes)]
+        for node, left in zip(reversed(self.nodes), pids, strict=True):
+            node.wait(left)
 
     def _head(self, dashboard: bool) -> Node:
         arguments = [

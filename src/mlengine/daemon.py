@@ -40,6 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run an engine until SIGTERM or SIGINT; return the exit code."""
     parser = argparse.ArgumentParser(prog="mlengine up", description="Run an engine.")
     parser.add_argument("--home")
+    parser.add_argument("--project")
     parser.add_argument("--host")
     parser.add_argument("--port")
     parser.add_argument("--backend")
@@ -69,8 +70,9 @@ def run(settings: Settings) -> int:
         home.keep_token(token)
         wired = wire(settings, shared, open_paths=open_paths())
         try:
+            wish = _Wish()
             wired.start()
-            _serve(settings, token, wired, home)
+            _serve(settings, token, wired, home, wish)
         finally:
             wired.stop()
     finally:
@@ -78,7 +80,25 @@ def run(settings: Settings) -> int:
     return 0
 
 
-def _serve(settings: Settings, token: str, wired: Wired, home: Home) -> None:
+class _Wish:
+    """Whether it is asked to end, by SIGTERM or Ctrl-C, while it is still starting.
+
+    It ends in order then, as soon as it has started: a gateway and workers are in the making, and
+    only who has taken them up can stop them. Who asks twice does not want to wait for that.
+    """
+
+    def __init__(self) -> None:
+        self.spoken = False
+        for signum in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(signum, self._hear)
+
+    def _hear(self, signum: int, _frame: object) -> None:
+        if self.spoken:
+            raise SystemExit(128 + signum)
+        self.spoken = True
+
+
+def _serve(settings: Settings, token: str, wired: Wired, home: Home, wish: _Wish) -> None:
     app = build_app(
         wired.engine,
         token_digest=token_digest(token),
@@ -95,6 +115,7 @@ def _serve(settings: Settings, token: str, wired: Wired, home: Home) -> None:
             server_header=False,
             limit_concurrency=500,
         ),
+        wish,
         on_ready=lambda: _announce(home, wired),
     )
     server.run(sockets=[_listen(wired.serving.engine_socket)])
@@ -121,13 +142,15 @@ def _announce(home: Home, wired: Wired) -> None:
 class _Server(uvicorn.Server):
     """uvicorn that says when it listens and ends quietly on a signal."""
 
-    def __init__(self, config: uvicorn.Config, *, on_ready: Any) -> None:
+    def __init__(self, config: uvicorn.Config, wish: _Wish, *, on_ready: Any) -> None:
         super().__init__(config)
-        self._on_ready = on_ready
+        self._wish, self._on_ready = wish, on_ready
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets=sockets)
-        self._on_ready()
+        self.should_exit |= self._wish.spoken  # later ones come to `handle_exit`
+        if not self.should_exit:
+            self._on_ready()
 
     def handle_exit(self, sig: int, frame: Any) -> None:
         # A second Ctrl-C must not cut the shutdown short: it is the same wish.

@@ -17,7 +17,7 @@ import re
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -34,14 +34,18 @@ from mlengine.runtime.processes import Process, look, send, snapshot
 from tests.live.engines import BUCKET, LiveEngine, P
 from tests.waiting import wait_until
 
-__all__ = ["KILLS", "LINES", "SLOWEST_S", "TERMINAL", "Answer", "Killer", "Load", "Predicting",
-           "ask", "counting_trainer", "multiplier", "predict", "replicas_of"]  # fmt: skip
+__all__ = ["KILLS", "LINES", "ROUTINE", "SLOWEST_S", "TERMINAL", "UNFINISHED", "Answer", "Killer",
+           "Load", "Predicting", "ask", "counting_trainer", "multiplier", "predict",
+           "replicas_of"]  # fmt: skip
 
-KILLS = int(os.environ.get("MLENGINE_KILLS", "150"))
+KILLS = int(os.environ.get("MLENGINE_KILLS", "300"))
 """How many processes are killed; `make chaos` sets more."""
 
 LINES = 12
 """How many numbered lines the trainer of the load prints."""
+
+UNFINISHED = 14
+"""How many jobs the load keeps going at one time."""
 
 SLOWEST_S = 65.0
 """A prediction may wait for a version that wakes, up to the setting predict_timeout_s (60 s); on
@@ -68,6 +72,23 @@ def multiplier(factor: int) -> bytes:
     model = LinearRegression()
     model.coef_, model.intercept_, model.n_features_in_ = np.array([float(factor)]), 0.0, 1
     return pickle.dumps(model)
+
+
+ROUTINE = """
+    import pathlib
+
+    class Multiplier:
+        def __init__(self, factor):
+            self.factor = factor
+
+        @classmethod
+        def from_path(cls, model_dir):
+            return cls(int((pathlib.Path(model_dir) / "factor").read_text()))
+
+        def predict(self, instances, **kwargs):
+            return [number * self.factor for (number,) in instances]
+"""
+"""A multiplier without a framework: what starts with it anew in a moment can be killed often."""
 
 
 class Answer(NamedTuple):
@@ -115,7 +136,11 @@ def replicas_of(engine: LiveEngine) -> list[tuple[Process, str]]:
 
 
 class Killer:
-    """Kills one process of the engine at a time, or stops it for a while, as a generator says."""
+    """Kills processes of the engine, or stops one for a while, as a generator says.
+
+    A kind is drawn among those that are alive at the moment, so that no draw is lost on one that
+    is not there.
+    """
 
     KINDS = ("daemon", "supervisor", "worker", "gateway", "replica", "zygote")
     _WEIGHTS = (4, 8, 3, 2, 10, 2)
@@ -133,50 +158,62 @@ class Killer:
         self.stops = 0
         self.hit_jobs: set[str] = set()
 
-    def strike(self) -> str:
-        """Kill something that is alive; return what it was, or "" when there was none of it."""
-        kind = self._chance.choices(self.KINDS, self._WEIGHTS)[0]
-        if kind == "daemon":
-            if not self._engine.running:
-                return ""
-            self._engine.kill()
-        elif not (prey := self._prey(kind)):
-            return ""
-        else:
-            process, uid = self._chance.choice(prey)
+    def strike(self, count: int = 1) -> list[str]:
+        """Kill so many processes at one moment, or as many as there are; return their kinds."""
+        prey = self._prey(self.KINDS)
+        struck: list[str] = []
+        while prey and len(struck) < count:
+            kinds = list(prey)
+            weights = [self._WEIGHTS[self.KINDS.index(kind)] for kind in kinds]
+            kind = self._chance.choices(kinds, weights)[0]
+            process, uid = prey[kind].pop(self._chance.randrange(len(prey[kind])))
+            if not prey[kind]:
+                del prey[kind]
             # Noted first: the job may have ended before this thread runs again.
             self.hit_jobs.add(uid)
-            if not send(process, signal.SIGKILL):
-                return ""
-        self.kills[kind] += 1
-        return kind
+            if kind == "daemon":
+                self._engine.kill()
+            elif not send(process, signal.SIGKILL):
+                continue
+            self.kills[kind] += 1
+            struck.append(kind)
+        return struck
 
     def stop_something(self) -> None:
         """Stop a process (SIGSTOP) and let it go on after a moment: nobody may notice."""
         kind = self._chance.choice(self._STOPPED)
         pause_s = self._chance.uniform(0.05, 1.0)
-        here = look(self._engine.pid) if kind == "daemon" else None
-        prey = [(here, "")] if here else [] if kind == "daemon" else self._prey(kind)
+        prey = self._prey([kind]).get(kind)
         if prey:
             process, _uid = self._chance.choice(prey)
             if send(process, signal.SIGSTOP):
                 self.stops += 1
                 threading.Timer(pause_s, send, (process, signal.SIGCONT)).start()
 
-    def _prey(self, kind: str) -> list[tuple[Process, str]]:
-        if kind == "replica":
-            return replicas_of(self._engine)
+    def _prey(self, kinds: Sequence[str]) -> dict[str, list[tuple[Process, str]]]:
+        """Return the live processes of each kind, replicas and supervisors with their job's uid."""
+        found: dict[str, list[tuple[Process, str]]] = {}
+        for pid, row in sorted(snapshot().items()):
+            kind, uid = self._kind_of(pid) if row.alive else ("", "")
+            if kind in kinds:
+                found.setdefault(kind, []).append((row, uid))
+        return found
+
+    def _kind_of(self, pid: int) -> tuple[str, str]:
         home = str(self._engine.home)
-        found = []
-        for pid in [int(p.name) for p in Path("/proc").iterdir() if p.name.isdigit()]:
-            with contextlib.suppress(OSError):
-                words = Path(f"/proc/{pid}/cmdline").read_text().split("\0")
-                of_this_home = [w for w in words if home in w]
-                row = look(pid)
-                if of_this_home and any(self._MARKS[kind] in w for w in words) and row:
+        if self._engine.running and pid == self._engine.pid:
+            return "daemon", ""
+        with contextlib.suppress(OSError):
+            words = Path(f"/proc/{pid}/cmdline").read_text(errors="replace").split("\0")
+            works_in = str(Path(f"/proc/{pid}/cwd").readlink())
+            if job := re.match(re.escape(home) + r"/jobs/([^/]+)", works_in):
+                return "replica", job[1]
+            of_this_home = [word for word in words if home in word]
+            for kind, mark in self._MARKS.items():
+                if of_this_home and any(mark in word for word in words):
                     job = re.search(r"/jobs/([^/]+)", of_this_home[0])
-                    found.append((row, job[1] if job else ""))
-        return sorted(found)
+                    return kind, job[1] if job else ""
+        return "", ""
 
 
 class Predicting:
@@ -209,6 +246,10 @@ class Predicting:
 class Load:
     """Clients that create, cancel, list, predict and deploy until told to stop.
 
+    Args:
+        package: Of the jobs' trainer.
+        model: What its versions have beside a name and where their multiplier is.
+
     Attributes:
         created: Job ids whose create was answered 200, or 409 to a repeated create of ours.
         cancelled: Job id → wall-clock second at which its cancel was answered.
@@ -217,8 +258,10 @@ class Load:
         predictions: How many were answered, by status.
     """
 
-    def __init__(self, engine: LiveEngine, package: str, chance: random.Random) -> None:
-        self._engine, self._package = engine, package
+    def __init__(
+        self, engine: LiveEngine, package: str, chance: random.Random, **model: Any
+    ) -> None:
+        self._engine, self._package, self._model = engine, package, model
         self._seeds = [chance.random() for _ in range(5)]
         self._stop = threading.Event()
         self._threads: list[threading.Thread] = []
@@ -267,15 +310,15 @@ class Load:
 
     def _create(self, chance: random.Random) -> float:
         unfinished = [j for j in self.created if self._seen.get(j) not in TERMINAL]
-        if len(unfinished) >= 5:
+        if len(unfinished) >= UNFINISHED:
             return 0.05
         job_id = f"job_{len(self.created)}"
         spec = TrainingInput(
             python_module="trainer.task", package_uris=[self._package], region="local"
         )
-        if chance.random() < 0.3:
+        if chance.random() < 0.4:
             spec.scale_tier, spec.master_type = "CUSTOM", "n1-standard-4"
-            spec.worker_type, spec.worker_count = "n1-standard-4", 1
+            spec.worker_type, spec.worker_count = "n1-standard-4", chance.choice((1, 2, 4))
         options = JobOptions(max_retries=2) if chance.random() < 0.4 else None
         try:
             job = Job(job_id=job_id, training_input=spec, options=options)
@@ -283,11 +326,12 @@ class Load:
         except AlreadyExists:
             pass  # an earlier try did it, and its answer was lost
         self.created.append(job_id)
-        return chance.uniform(0, 0.3)
+        return chance.uniform(0, 0.1)
 
     def _cancel(self, chance: random.Random) -> float:
         live = [j for j in self.created if self._seen.get(j) not in TERMINAL]
-        fresh = [j for j in live if j not in self.cancelled]
+        # Every fourth: however long a round takes, most jobs are left to whoever kills.
+        fresh = [j for j in live if j not in self.cancelled and int(j[len("job_") :]) % 4 == 1]
         if fresh and chance.random() < 0.3:
             job_id = chance.choice(fresh)
             self.asked.add(job_id)
@@ -309,7 +353,7 @@ class Load:
             job_id = uid.rpartition("-")[0]
             if now_s - self._ended_s.get(job_id, now_s) > 1.0 and look(process.pid) == process:
                 self.broken.append(f"{job_id} has ended, but its process {process.pid} runs")
-        return 0.1
+        return 0.2
 
     def _predict(self, chance: random.Random) -> float:
         version, factor = chance.choice([("", 1), *self._versions.items()])
@@ -325,7 +369,7 @@ class Load:
             self.broken.append(f"{version or 'default'}({number}) = {found}")
         if found.seconds > SLOWEST_S:
             self.broken.append(f"a prediction took {found.seconds:.1f} s: {found}")
-        return 0.02
+        return 0.05 if found.status == 200 else 0.2
 
     def _deploys(self) -> Callable[[random.Random], float]:
         """Create a version, wait, use it for a while, delete it; then the next one."""
@@ -349,7 +393,7 @@ class Load:
         client = self._engine.client
         if step == "create":
             uri = f"gs://{BUCKET}/models/{factor % 2 + 1}"
-            client.create_version(P, "m", Version(name=name, deployment_uri=uri))
+            client.create_version(P, "m", Version(name=name, deployment_uri=uri, **self._model))
         elif step == "wait":
             with contextlib.suppress(AssertionError):
                 wait_until(lambda: self._state(name) in ("READY", "FAILED"), 10)

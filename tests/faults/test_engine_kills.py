@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,12 +22,14 @@ from mlengine.core.resources import Model, Version
 from tests.faults.chaos import (
     KILLS,
     LINES,
+    ROUTINE,
     SLOWEST_S,
     Killer,
     Load,
     counting_trainer,
     multiplier,
     predict,
+    replicas_of,
 )
 from tests.faults.invariants import check
 from tests.live.engines import BUCKET, LiveEngine, P, live_engine
@@ -37,6 +40,16 @@ pytest.importorskip("sklearn")
 SEED = int(os.environ.get("MLENGINE_SEED", "0")) or time.time_ns() % 10**6
 ROUND = 500
 """Kills after which everything is looked at, and a new engine takes the next."""
+
+SMALL, LARGE = (1, 1, 2, 3), (6, 12, 1000)
+WAVES = (SMALL, LARGE)
+"""How many processes are killed at one moment: some wherever they are, or many when all is busy."""
+
+PREY = 12
+"""How many replicas run before a large wave, unless that takes long."""
+
+QUIET_S = 300.0
+"""When all must have ended that was under way: a job of eight seconds may start three times."""
 
 
 # Ends once the file exists that its argument names.
@@ -156,42 +169,80 @@ def test_an_engine_stops_at_once_while_a_model_is_loading(engine: LiveEngine) ->
 
 @pytest.mark.timeout(300 + 3 * ROUND)
 @pytest.mark.parametrize("before", range(0, KILLS, ROUND))
-def test_nothing_is_lost_whatever_is_killed_whenever(engine: LiveEngine, before: int) -> None:
+def test_nothing_is_lost_whatever_is_killed_whenever(tmp_path: Path, before: int) -> None:
     kills, seed = min(ROUND, KILLS - before), SEED + before
     print(f"seed {seed} (MLENGINE_SEED), {kills} kills (MLENGINE_KILLS), {before} before them")
     chance = random.Random(seed)
-    package = engine.upload_package(counting_trainer(LINES, 0.03))
-    engine.submit("job_0", package)  # its environment is built before anything is killed
+    with live_engine(tmp_path / "home", max_running_jobs="12", retry_backoff_s="0.1") as engine:
+        load = _load(engine, chance)
+        killer = Killer(engine, chance)
+        load.start()
+        _kill(engine, killer, kills, chance)
+        load.stop()
+        _wait_for_quiet(engine)
+        wrong = check(engine, load, killer.hit_jobs)
+        print(
+            f"kills {killer.kills}, {killer.stops} stops; "
+            f"{len(load.created)} jobs, {len(load.cancelled)} cancels; "
+            f"predictions {load.predictions}, slowest {load.slowest_s:.2f} s"
+        )
+        assert not wrong, f"seed {seed}:\n" + "\n".join(wrong)
+        assert load.predictions.get(200, 0) > 10 * load.predictions.get(500, 0)
+        _ask_every_version(engine)
+
+
+def _load(engine: LiveEngine, chance: random.Random) -> Load:
+    """Make what the load needs, before anything is killed."""
+    engine.make_bucket()
+    model: dict[str, Any] = {}
+    if chance.random() < 0.75:
+        model["package_uris"] = [engine.upload_package(ROUTINE, name="multiplying")]
+        model["prediction_class"] = "multiplying.task.Multiplier"
+    for factor in (1, 2):
+        named = {"factor": b"%d" % factor} if model else {"model__pkl": multiplier(factor)}
+        engine.upload_model(f"models/{factor}", **named)
+    engine.client.create_model(P, Model(name="m"))
+    first = Version(name="v1", deployment_uri=f"gs://{BUCKET}/models/1", **model)
+    assert engine.done(engine.client.create_version(P, "m", first)).error is None
+    package = engine.upload_package(counting_trainer(LINES, 0.7))
+    engine.submit("job_0", package)  # its environment is built
     assert engine.ended("job_0").state == "SUCCEEDED"
-    load, killer = Load(engine, package, random.Random(seed)), Killer(engine, chance)
+    load = Load(engine, package, random.Random(chance.random()), **model)
     load.created.append("job_0")
-    load.start()
+    return load
+
+
+def _kill(engine: LiveEngine, killer: Killer, kills: int, chance: random.Random) -> None:
+    """Kill so many processes: one, some, or, as a machine that fails does, all at one moment."""
     pause = threading.Event()
-    while sum(killer.kills.values()) < kills:
+    while (left := kills - sum(killer.kills.values())) > 0:
         pause.wait(chance.uniform(0, 0.4))
+        waves = chance.choice(WAVES)
+        if waves is LARGE:  # there is to be something to kill
+            for _turn in range(100):
+                if len(replicas_of(engine)) >= PREY:
+                    break
+                pause.wait(0.1)
         if chance.random() < 0.2:
             killer.stop_something()
-        wave = [killer.strike() for _ in range(chance.choice((1, 1, 2, 3)))]
-        if "daemon" in wave:
-            pause.wait(chance.uniform(0, 0.2))
-            engine.start()
-    load.stop()
+        killer.strike(min(left, chance.choice(waves)))
+        while not engine.running:
+            engine.launch()
+            if left > 1 and chance.random() < 0.3:
+                pause.wait(chance.uniform(0, 1.5))
+                if "daemon" in killer.strike():
+                    continue  # it was still starting
+            engine.wait_ready()
     engine.kill()
     engine.start()
-    _wait_for_quiet(engine)
-    wrong = check(engine, load, killer.hit_jobs)
-    print(
-        f"kills {killer.kills}, {killer.stops} stops; "
-        f"{len(load.created)} jobs, {len(load.cancelled)} cancels; "
-        f"predictions {load.predictions}, slowest {load.slowest_s:.2f} s"
-    )
-    assert not wrong, f"seed {seed}:\n" + "\n".join(wrong)
-    assert load.predictions.get(200, 0) > 10 * load.predictions.get(500, 0)
+
+
+def _ask_every_version(engine: LiveEngine) -> None:
     for version in engine.client.list_versions(P, "m", page_size=100).items:
         if version.state == "READY":
             name = version.name.rpartition("/")[2]
             factor = 1 if name == "v1" else int(name[1:]) % 2 + 1
-            wait_until(lambda n=name: predict(engine, 5, version=n).status == 200, 60)
+            wait_until(lambda n=name: predict(engine, 5, version=n).status == 200, 120)
             assert predict(engine, 5, version=name).answer == {"predictions": [5 * factor]}
 
 
@@ -209,6 +260,6 @@ def _wait_for_quiet(engine: LiveEngine) -> None:
         )
 
     try:
-        wait_until(quiet, 60)
+        wait_until(quiet, QUIET_S)
     except AssertionError:
-        print("not quiet after 30 s")
+        print(f"not quiet after {QUIET_S:g} s")

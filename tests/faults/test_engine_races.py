@@ -62,7 +62,7 @@ def test_of_fifty_creates_with_one_id_one_wins(engine: LiveEngine) -> None:
         assert engine.ended(f"same_{number}").state == JobState.SUCCEEDED
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(900)  # two hundred jobs; on a machine that is busy they take minutes
 def test_a_cancel_that_races_the_end_never_lies(engine: LiveEngine) -> None:
     """Trainers end by themselves at about the moment of their cancel, 200 times."""
     package = engine.upload_package(
@@ -76,12 +76,20 @@ def test_a_cancel_that_races_the_end_never_lies(engine: LiveEngine) -> None:
     with ThreadPoolExecutor(8) as callers:
         asked = dict(callers.map(lambda job: _race(engine, package, *job), delays))
     found: collections.Counter[tuple[str, str]] = collections.Counter()
-    for job_id, before in asked.items():
-        wait_until(lambda j=job_id: engine.job(j).end_time, 30, job_id)
+
+    def judge(job_id: str, before: str) -> None:
+        wait_until(lambda: engine.job(job_id).end_time, 60, job_id)
         after = engine.job(job_id).state
         found[before, after] += 1
         lawful = {before} if before in ("SUCCEEDED", "FAILED") else {"CANCELLED"}
         assert after in lawful, f"{job_id} was {before} when its cancel was answered, then {after}"
+
+    for job_id, before in asked.items():
+        judge(job_id, before)
+    # Where the machine is so busy that every cancel came before the end, some more come later.
+    for number, late_s in enumerate((0.5, 1.0, 2.0, 4.0, 8.0, 16.0), start=_CANCELS):
+        if not any(end == "SUCCEEDED" for _before, end in found):
+            judge(*_race(engine, package, number, late_s))
     print(f"state when cancel was answered, and at the end: {dict(found)}")
     assert len({end for _before, end in found}) == 2, "the race was no race"
     wait_until(lambda: not replicas_of(engine), 60)

@@ -125,3 +125,28 @@ def test_a_home_that_cannot_be_written_isrefused(tmp_path: Path) -> None:
     (tmp_path / "home").write_text("a file where the folder should be")
     refusal = try_to_start(tmp_path / "home")
     refused(refusal, str(tmp_path / "home"))
+
+
+STOPPED_MEANWHILE = """
+import os, signal, sys
+from mlengine import daemon
+build = daemon.build_app
+def build_and_hear(*args, **kwargs):
+    os.kill(os.getpid(), signal.SIGTERM)
+    return build(*args, **kwargs)
+daemon.build_app = build_and_hear
+sys.exit(daemon.main(sys.argv[1:]))
+"""
+
+
+def test_an_engine_that_is_stopped_while_it_starts_leaves_nothing(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    environ = {k: v for k, v in os.environ.items() if not k.startswith("MLENGINE_")}
+    done = subprocess.run(
+        [sys.executable, "-c", STOPPED_MEANWHILE, "--home", str(home), "--port", "0"],
+        env=environ, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == ""  # it never was ready
+    assert (home / "logs" / "gateway.log").exists()  # but had a gateway by then
+    wait_until(lambda: not LiveEngine(home).processes())

@@ -53,7 +53,8 @@ def groups(attempts: Attempts) -> list[Path]:
     return [
         folder
         for controller in ("memory", "cpu", "pids")
-        for folder in limits._own_group(controller).glob(f"{name}.*")
+        for place in limits._places(controller)
+        for folder in place.glob(f"{name}.*")
     ]
 
 
@@ -122,6 +123,16 @@ def test_a_machine_without_control_groups_says_so(
     assert not many.processes_refused() and not many.oom_killed()
 
 
+def test_it_was_version_2_of_control_groups_that_held_them(attempts: Attempts) -> None:
+    """The tests above try what this machine has; which that was is said here."""
+    if not (limits._own_group("memory") / "cgroup.subtree_control").exists():
+        pytest.skip("VERSION 2 OF CONTROL GROUPS NOT TESTED: version 1 has the controllers here")
+    start(attempts, "print(open('/proc/self/cgroup').read())")
+    attempts.end()
+    (row,) = [line for line in attempts.lines() if line.startswith("0::")]
+    assert row.endswith(f"{limits._group_of(attempts.tag())}.master-replica-0")
+
+
 def test_version_2_of_control_groups_is_told_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -152,3 +163,93 @@ def test_version_2_of_control_groups_is_told_the_same(
     (group / "memory.events").write_text("low 0\noom 1\noom_kill 1\n")
     (group / "pids.events").write_text("max 3\n")
     assert made.oom_killed() and made.processes_refused()
+
+
+@pytest.mark.parametrize("handed_down", ["", "memory pids\n"])
+def test_of_version_2_a_group_is_made_around_the_own_one_which_holds_this_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, handed_down: str
+) -> None:
+    around = tmp_path / "user.slice" / "engine.service"
+    own = around / "main"
+    own.mkdir(parents=True)
+    (tmp_path / "self").write_text("0::/user.slice/engine.service/main\n")
+    (tmp_path / "user.slice" / "cgroup.controllers").write_text("cpu\n")
+    (tmp_path / "user.slice" / "cgroup.subtree_control").write_text("cpu\n")
+    (tmp_path / "cgroup.controllers").write_text("")
+    (around / "cgroup.controllers").write_text("cpu memory pids\n")
+    (own / "cgroup.controllers").write_text(handed_down)
+    # It holds this process. A kernel would let it hand pids and cpu down, to groups that nobody
+    # can enter then.
+    (own / "cgroup.type").write_text("domain\n")
+    (own / "cgroup.subtree_control").write_text("")
+    (around / "cgroup.subtree_control").write_text(handed_down)
+    monkeypatch.setattr(limits, "_MOUNT", tmp_path)
+    monkeypatch.setattr(limits, "_OWN", tmp_path / "self")
+    monkeypatch.setattr(limits, "_is_given_away", lambda place: place != tmp_path)
+    group = around / "mlengine-tag.master-replica-0"
+    group.mkdir()
+    (group / "memory.max").touch()
+    (group / "pids.max").touch()
+    made = Limits(0.0, 96 * MIB, 40)
+    assert made.make("tag", "master-replica-0") == ""
+    assert made.holds_memory
+    assert (group / "memory.max").read_text() == str(96 * MIB)
+    with pytest.raises(FileNotFoundError, match="no control group for it"):
+        limits._places("hugetlb")
+    # A controller that only a group further out has is no use: nobody can be in both.
+    (around / "cgroup.controllers").write_text("memory pids\n")
+    assert "its cpu is not limited" in Limits(1.0, 96 * MIB).make("tag", "master-replica-0")
+    assert not (tmp_path / "user.slice" / group.name).exists()
+    assert not [path for path in own.iterdir() if path.is_dir()]
+    for name in ("memory.max", "pids.max"):
+        (group / name).unlink()  # as the kernel does with its own files
+    limits.remove_groups("tag")
+    assert not group.exists()
+
+
+def test_of_version_2_a_group_that_nobody_gave_away_is_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = tmp_path / "system.slice" / "engine.service"
+    own.mkdir(parents=True)
+    (tmp_path / "self").write_text("0::/system.slice/engine.service\n")
+    (own / "cgroup.type").write_text("domain\n")
+    for place in (tmp_path, own.parent, own):
+        (place / "cgroup.controllers").write_text("cpu memory pids\n")
+        (place / "cgroup.subtree_control").write_text("cpu memory pids\n")
+    monkeypatch.setattr(limits, "_MOUNT", tmp_path)
+    monkeypatch.setattr(limits, "_OWN", tmp_path / "self")
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    marks: dict[str, bytes] = {}
+
+    def getxattr(path: str, name: str) -> bytes:
+        if name != "trusted.delegate" or path not in marks:
+            raise OSError(61, "No data available")
+        return marks[path]
+
+    monkeypatch.setattr(os, "getxattr", getxattr)
+    with pytest.raises(FileNotFoundError, match="no control group for it"):
+        limits._places("memory")
+    marks[str(own.parent)] = b"1"
+    assert limits._places("memory") == [own.parent]
+
+
+def test_processes_are_limited_also_where_their_group_cannot_be_entered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = tmp_path / "session.scope"
+    group = own / "mlengine-tag.master-replica-0"
+    group.mkdir(parents=True)
+    (tmp_path / "self").write_text("0::/session.scope\n")
+    (own / "cgroup.controllers").write_text("pids\n")
+    (own / "cgroup.subtree_control").write_text("pids\n")
+    (group / "pids.max").touch()
+    (group / "cgroup.procs").mkdir()  # refused, as by a kernel (EOPNOTSUPP; here EISDIR)
+    monkeypatch.setattr(limits, "_MOUNT", tmp_path)
+    monkeypatch.setattr(limits, "_OWN", tmp_path / "self")
+    rlimits: dict[int, tuple[int, int]] = {}
+    monkeypatch.setattr(resource, "setrlimit", rlimits.__setitem__)
+    made = Limits(0.0, 0, 40)
+    assert made.make("tag", "master-replica-0") == ""
+    made.enter()
+    assert rlimits[resource.RLIMIT_NPROC][0] > 40

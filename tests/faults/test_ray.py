@@ -65,7 +65,7 @@ class Attempt:
         ]  # fmt: skip
         spec = AttemptSpec(job="projects/p/jobs/j", attempt=1, replicas=replicas, grace_s=1.0)
         self.launcher.start(self.dir, spec)
-        wait_until(lambda: self.phase is Phase.RUNNING, RECOVERY_S)
+        wait_until(lambda: self.phase is Phase.RUNNING, RECOVERY_S, f"{spec.job} runs on Ray")
         wait_until(lambda: all(log_of(self.dir, r.task).count("up") for r in replicas), RECOVERY_S)
 
     @property
@@ -171,8 +171,11 @@ def test_an_agent_that_is_killed_ends_its_attempts_and_is_replaced(
     attempt = begin(1, 1)
     os.kill(on_ray.agent, signal.SIGKILL)
     assert lost(attempt.end().exit) == ["master-replica-0", "worker-replica-0"]
+    launcher = on_ray()
+    # As an engine does, also when the first one to follow gives up on a cluster that is slow.
+    wait_until(lambda: launcher.tend().nodes, RECOVERY_S, "a new agent sees the cluster")
     (tmp_path / "again").mkdir()
-    again = Attempt(on_ray(), tmp_path / "again")
+    again = Attempt(launcher, tmp_path / "again")
     again.start(1)
     again.launcher.cancel(again.dir)
     assert again.end().exit.outcome is Outcome.CANCELLED

@@ -24,7 +24,7 @@ from mlengine.core.resources import (
     VersionOptions,
 )
 from mlengine.engine.home import read_token
-from mlengine.training.packaging import build_packages
+from tests.fakes.archives import wheel
 from tests.waiting import wait_until
 
 P = "default"
@@ -64,14 +64,22 @@ class LiveEngine:
 
     def start(self) -> LiveEngine:
         """Start and return once it says that it is ready."""
+        self.launch()
+        return self.wait_ready()
+
+    def launch(self) -> None:
+        """Start, and wait for nothing; `wait_ready` is to follow, or `kill`."""
         self.home.mkdir(exist_ok=True, mode=0o700)
-        log = (self.home / "daemon.log").open("a")
         argv = [sys.executable, "-m", "mlengine.daemon", "--home", str(self.home), "--port", "0"]
-        self._process = subprocess.Popen(
-            [*self._prefix, *argv], env=self._environ, stdout=subprocess.PIPE, stderr=log, text=True
-        )
-        log.close()
-        assert self._process.stdout is not None
+        with (self.home / "daemon.log").open("a") as log:
+            self._process = subprocess.Popen(
+                [*self._prefix, *argv],
+                env=self._environ, stdout=subprocess.PIPE, stderr=log, text=True,
+            )  # fmt: skip
+
+    def wait_ready(self) -> LiveEngine:
+        """Return once an engine that was launched says that it is ready."""
+        assert self._process is not None and self._process.stdout is not None
         line = self._process.stdout.readline()
         assert "is ready at" in line, line + (self.home / "daemon.log").read_text()[-3000:]
         self.client = HttpEngine(self.url, read_token(self.home))
@@ -129,18 +137,14 @@ class LiveEngine:
     def make_bucket(self) -> None:
         self.client.create_bucket(Bucket(name=BUCKET))
 
-    def upload_package(self, code: str, *, name: str = "trainer", **files: str) -> str:
-        """Upload a package whose `task` module is this code; return its URI."""
+    def upload_package(self, code: str, *, name: str = "trainer") -> str:
+        """Upload a package whose `task` module is this code; return its URI.
+
+        A wheel: a source distribution, which the command line makes, is built by setuptools first.
+        """
         source = self.home / "sources" / f"{len(list(self.home.glob('sources/*')))}"
-        package = source / name
-        package.mkdir(parents=True)
-        (package / "__init__.py").write_text("")
-        (package / "task.py").write_text(textwrap.dedent(code))
-        for file, text in files.items():
-            (source / file.replace("__", ".")).write_text(textwrap.dedent(text))
-        out = source / "dist"
-        out.mkdir()
-        (archive,) = build_packages(package, out)
+        files = {"task.py": textwrap.dedent(code)}
+        archive = wheel(source, name=name, version="0.0.0", files=files)
         target = f"packages/{source.name}/{archive.name}"
         self.client.write_object(BUCKET, target, [archive.read_bytes()])
         return f"gs://{BUCKET}/{target}"

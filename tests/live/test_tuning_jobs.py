@@ -192,7 +192,7 @@ def test_a_trainer_is_tuned_and_its_best_model_answers(engine: LiveEngine) -> No
     assert sorted(trial["trialId"] for trial in output.trials) == list("123")
     values = [trial["finalMetric"]["objectiveValue"] for trial in output.trials]
     assert values == sorted(values, reverse=True)
-    assert values[0] > 0.9
+    assert values[0] >= 0.8  # of iris by some scale factors: by chance alone, a third
     for trial in output.trials:
         assert trial["finalMetric"]["trainingStep"] == "1000"
         assert trial["hyperparameters"]["max_iter"] in ("200", "400")

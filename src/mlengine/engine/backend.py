@@ -47,7 +47,7 @@ class Backend(Protocol):
         """Make ready; raises `FailedPrecondition` for what stays wrong."""
 
     def look(self) -> None:
-        """See what there is now."""
+        """See what there is now, and collect what has ended, also while another engine leads."""
 
     def close(self) -> None:
         """Let go; attempts run on."""
@@ -81,7 +81,7 @@ class _Machine:
         pass
 
     def look(self) -> None:
-        pass
+        self.launcher.reap()
 
     def close(self) -> None:
         self._warm.close()
@@ -94,7 +94,7 @@ class _Cluster:
         self._slots = settings.max_running_jobs or _MOST_JOBS
         self.capacity = Capacity(
             UNKNOWN, 0, demand_of=cluster_demand(lambda: self._view.nodes),
-            folder_of=partial(folder_of, jobs_root),
+            folder_of=partial(folder_of, jobs_root), varies=True,
         )  # fmt: skip
 
     def open(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -10,7 +11,7 @@ from pathlib import Path
 from mlengine import __version__
 from mlengine.core.callers import current_caller
 from mlengine.core.clock import Clock, rfc3339
-from mlengine.core.errors import EngineError, NotFound, OutOfRange
+from mlengine.core.errors import EngineError, FailedPrecondition, NotFound, OutOfRange
 from mlengine.core.names import check_project, location_name
 from mlengine.core.paging import page_size as checked_page_size
 from mlengine.core.paging import page_token as sealed
@@ -247,7 +248,8 @@ class LocalEngine(LocalStudies, LocalTraffic, LocalAccess, LocalPredictions):
         if record.operation.done:
             return
         metadata = {**record.operation.metadata, "isCancellationRequested": True}
-        self._store.edit_operation(project, operation_id, metadata)
+        with contextlib.suppress(FailedPrecondition):  # it has ended by now
+            self._store.edit_operation(project, operation_id, metadata)
 
     # --- predictions ---
 

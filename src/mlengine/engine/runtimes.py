@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import logging
 import re
@@ -14,6 +15,7 @@ from mlengine.core.states import JobState, VersionState
 from mlengine.environments import RuntimeOnDisk
 from mlengine.models.surroundings import SurroundingsOf
 from mlengine.store import JobRecord, Store
+from mlengine.training import notes
 from mlengine.training.jobs import folder_of
 
 __all__ = ["Runtimes"]
@@ -105,11 +107,10 @@ class Runtimes:
         return found | self._in(self._surroundings.named({version.uid for version in versions}))
 
     def _named(self, record: JobRecord) -> set[Path]:
-        spec = folder_of(self._jobs_root, record) / str(record.attempt) / "spec.json"
-        try:
-            text = spec.read_text()
-        except OSError:
-            return set()  # not that far yet: what it has prepared was asked for just now
+        attempt_dir = folder_of(self._jobs_root, record) / str(record.attempt)
+        text = notes.environment_note(attempt_dir)
+        with contextlib.suppress(OSError):  # not that far yet
+            text = f"{text}\n{(attempt_dir / 'spec.json').read_text()}"
         return self._in(text)
 
     def _in(self, text: str) -> set[Path]:

@@ -7,6 +7,7 @@ a default that works on a laptop without a network.
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 import re
 import tomllib
@@ -20,6 +21,7 @@ __all__ = ["SETTINGS_FILE", "Settings", "describe", "home_folder", "load", "show
 
 SETTINGS_FILE = "mlengine.toml"
 _PREFIX = "MLENGINE_"
+_MAX_PORT = 65_535
 _BOOLS = {"true": True, "false": False}
 # Up to the last @ of all: a password may hold an @ or / that its owner forgot to escape.
 _USER_SECRET = re.compile(r"(\w://[^/\s:@]*:).*@", re.DOTALL)
@@ -216,6 +218,11 @@ def read_file(home: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text())
     except FileNotFoundError:
         return {}
+    except OSError as error:
+        raise FailedPrecondition(
+            f"{path} cannot be read: {error.strerror}.",
+            "Choose another home with MLENGINE_HOME or --home.",
+        ) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise FailedPrecondition(
             f"{path} is not TOML: {error}.", "Mend it, or remove it to start from the defaults."
@@ -238,17 +245,25 @@ def parse(name: str, value: Any, *, where: str) -> Any:
         if kind is bool:
             return _BOOLS[str(value).lower()]
         number = kind(value)
-    except (TypeError, ValueError, KeyError):
+    except (TypeError, ValueError, KeyError, OverflowError):
         nouns = {int: "a whole number", float: "a number", str: "a string", bool: "true or false"}
         noun = nouns[kind]
         raise InvalidArgument(
             f"The setting '{name}' is {shown(name, value)!r} ({where}).", f"It must be {noun}."
         ) from None
-    if kind in (int, float) and number < 0:
-        raise InvalidArgument(
-            f"The setting '{name}' is {value} ({where}).", "It cannot be negative."
-        )
+    if kind in (int, float) and (wrong := _out_of_range(name, number)):
+        raise InvalidArgument(f"The setting '{name}' is {value} ({where}).", wrong)
     return number
+
+
+def _out_of_range(name: str, number: float) -> str:
+    if isinstance(number, float) and not math.isfinite(number):
+        return "It must be a finite number."
+    if number < 0:
+        return "It cannot be negative."
+    if name in ("port", "grpc_port") and number > _MAX_PORT:
+        return f"A port is at most {_MAX_PORT}."
+    return ""
 
 
 def write(home: Path, name: str, value: str | None) -> None:

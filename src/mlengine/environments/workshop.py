@@ -147,6 +147,7 @@ def disk_full() -> Unavailable:
     """Return the error that says what to do about a full disk."""
     return Unavailable(
         "No space is left on the disk that holds the environments.",
-        "Free some, for example with 'mlengine runtimes gc' or by deleting old jobs, and submit "
+        "Free some, for example with 'mlengine runtimes gc' or by removing what jobs that have "
+        "ended left in their scratch folders ('jobs/*/*/work' in the engine's home), and submit "
         "again.",
     )

@@ -106,6 +106,8 @@ class Limits:
             except OSError:
                 if folder in self._insisted:
                     raise
+                if self._pids_file and folder == self._pids_file.parent:
+                    self._rlimits[resource.RLIMIT_NPROC] = _tasks_of_user() + self.processes
         for kind, most in self._rlimits.items():
             hard = resource.getrlimit(kind)[1]
             if hard != resource.RLIM_INFINITY:
@@ -194,27 +196,34 @@ class Limits:
         self._pids_file = folder / "pids.events"
 
     def _folder(self, controller: str, name: str) -> Path:
-        """Make a group in which a controller is at work."""
-        parent = _own_group(controller)
-        if (parent / "cgroup.subtree_control").exists():
-            at_work = (parent / "cgroup.subtree_control").read_text().split()
-            if controller not in at_work:
-                _write(parent / "cgroup.subtree_control", "+" + controller)
-        folder = parent / name
-        folder.mkdir(mode=0o755, exist_ok=True)
-        if folder not in self._folders:
-            self._folders.append(folder)
-        return folder
+        """Make a group in which a controller is at work, as near to this process's as may be."""
+        first: OSError | None = None
+        # Of version 2 it can be in one group only: what follows is added to the one there is.
+        only = [folder.parent for folder in self._folders if _is_version_2(folder.parent)]
+        for parent in _places(controller):
+            if _is_version_2(parent) and only and parent not in only:
+                continue
+            try:
+                _put_to_work(controller, parent)
+                folder = parent / name
+                folder.mkdir(mode=0o755, exist_ok=True)
+            except OSError as error:
+                first = first or error
+                continue
+            if folder not in self._folders:
+                self._folders.append(folder)
+            return folder
+        raise first or FileNotFoundError(2, "there is no control group for it")
 
 
 def remove_groups(tag: str) -> None:
     """Remove the groups of an attempt whose supervisor is gone, once its processes are."""
     for controller in ("memory", "cpu", "pids"):
         try:
-            found = list(_own_group(controller).glob(_group_of(tag) + ".*"))
+            places = _places(controller)
         except OSError:
             continue
-        for folder in found:
+        for folder in [f for place in places for f in place.glob(_group_of(tag) + ".*")]:
             _remove(folder)
 
 
@@ -245,10 +254,10 @@ def _group_of(tag: str) -> str:
 
 
 def _own_group(controller: str) -> Path:
-    """Return the group of this process that a controller looks after.
+    """Return the group of this process: of version 1 the one that a controller looks after.
 
     Raises:
-        FileNotFoundError: There are no control groups here, or not this controller.
+        FileNotFoundError: There are no control groups here.
     """
     unified = ""
     for row in _OWN.read_text().splitlines():
@@ -261,9 +270,66 @@ def _own_group(controller: str) -> Path:
     folder = _MOUNT / unified.lstrip("/")
     if not (folder / "cgroup.controllers").exists():
         folder = _MOUNT
-    if controller not in (folder / "cgroup.controllers").read_text().split():
-        raise FileNotFoundError(2, "there is no control group for it")
+    if not (folder / "cgroup.controllers").exists():
+        raise FileNotFoundError(2, "there are no control groups")
     return folder
+
+
+def _places(controller: str) -> list[Path]:
+    """Return where groups may be made: in the own one; of version 2, in those around it.
+
+    This process is in its own group, and below a group of version 2 that holds processes no group
+    with limits can be entered (only the root of all is free of that rule, and only that has no
+    ``cgroup.type``). One above it is free of processes, and serves where a service manager gave it
+    away: to a user or a service (``Delegate=``, ``DelegateSubgroup=``). Others are not this
+    engine's: a replica in them would leave the limits of the engine's own service.
+
+    Raises:
+        FileNotFoundError: There are no control groups here, or not this controller.
+    """
+    own = _own_group(controller)
+    if not _is_version_2(own):
+        return [own]
+    if (own / "cgroup.type").exists():
+        places = [above for above in own.parents
+                  if _MOUNT in (above, *above.parents) and _is_given_away(above)]  # fmt: skip
+    else:
+        places = [own]
+    usable = [place for place in places if _names(place / "cgroup.controllers", controller)]
+    if not usable:
+        raise FileNotFoundError(2, "there is no control group for it")
+    return usable
+
+
+def _is_given_away(group: Path) -> bool:
+    """Tell whether the service manager left a group to this user; root may write to all others."""
+    if os.geteuid() != 0:
+        return os.access(str(group), os.W_OK)
+    for name in ("user.delegate", "trusted.delegate"):
+        try:
+            if os.getxattr(str(group), name) == b"1":
+                return True
+        except OSError:  # no such attribute
+            continue
+    return False
+
+
+def _is_version_2(group: Path) -> bool:
+    return (group / "cgroup.subtree_control").exists()
+
+
+def _put_to_work(controller: str, parent: Path) -> None:
+    """Have a group of version 2 hand a controller down, unless it does already."""
+    handed_down = parent / "cgroup.subtree_control"
+    if _is_version_2(parent) and not _names(handed_down, controller):
+        _write(handed_down, "+" + controller)
+
+
+def _names(path: Path, controller: str) -> bool:
+    try:
+        return controller in path.read_text().split()
+    except OSError:
+        return False
 
 
 def _write(path: Path, text: str) -> None:

@@ -245,7 +245,8 @@ def _structured(text: str) -> Line | None:
         level = next(key for key in _LEVEL_KEYS if isinstance(found.get(key), str))
         severity = _LEVELS[found.pop(level).upper()]
         message = found.pop(text)
-        _ENCODER.encode(found)
+        # Half of a surrogate pair is no text: nobody could write it down, or read what holds it.
+        _ENCODER.encode([message, found]).encode()
     except (ValueError, KeyError, StopIteration, RecursionError):
         return None
     return Line(severity, message, found or None)
@@ -256,4 +257,4 @@ def _refuse(constant: str) -> None:
 
 
 _DECODER = json.JSONDecoder(parse_constant=_refuse)
-_ENCODER = json.JSONEncoder(allow_nan=False)
+_ENCODER = json.JSONEncoder(allow_nan=False, ensure_ascii=False)

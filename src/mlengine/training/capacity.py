@@ -38,6 +38,7 @@ class Capacity:
         slots: Into how many shares it is divided; also the most jobs at one time.
         demand_of: Says what a job asks for.
         folder_of: Returns a job's folder, where its GPUs are written down.
+        varies: What there is comes and goes: who asks for more than that waits for it.
     """
 
     def __init__(
@@ -47,7 +48,9 @@ class Capacity:
         *,
         demand_of: Callable[[Job], Demand],
         folder_of: Callable[[JobRecord], Path],
+        varies: bool = False,
     ) -> None:
+        self.varies = varies
         self.inventory = inventory
         self.slots = slots
         self._demand_of = demand_of

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from mlengine.core.clock import parse_duration_s
 from mlengine.core.errors import InvalidArgument, did_you_mean
@@ -123,9 +124,20 @@ def _check_program(spec: TrainingInput) -> None:
     if len(spec.package_uris) > MAX_PACKAGES:
         raise _bad("package_uris", f"{len(spec.package_uris)} packages are too many.",
                    f"Use at most {MAX_PACKAGES}.")  # fmt: skip
+    _check_namesakes(spec.package_uris)
     for text in [spec.python_module, spec.job_dir, *spec.args]:
         if "\0" in text:
             raise _bad("args", f"{text!r} holds a NUL character.", "Remove it.")
+
+
+def _check_namesakes(uris: Sequence[str]) -> None:
+    """Raise if two packages would be fetched into one file."""
+    of: dict[str, str] = {}
+    for index, uri in enumerate(uris):
+        name = uri.rpartition("/")[2]
+        if of.setdefault(name, uri) != uri:
+            raise _bad(f"package_uris[{index}]", f"{of[name]} and {uri} have the same file name.",
+                       "Give one of them another name.")  # fmt: skip
 
 
 def _check_scheduling(scheduling: Scheduling) -> None:

@@ -26,6 +26,9 @@ MAX_ENTRIES = 50_000
 MAX_LOADED = 4
 LOAD_TIMEOUT_S = 180.0
 
+_WHOLE_SECONDS_S = 1.0
+_KERNEL_TICK_S = 0.02  # what stamps files is a clock that Linux moves every 1 to 10 ms
+
 _SCRIPT = Path(mlengine.runtime.__file__).with_name("loadcheck.py")
 _SAVED_MODEL = ("saved_model.pb", "saved_model.pbtxt")
 _KINDS = {
@@ -59,9 +62,10 @@ def find_exports(folder: Path, *, since_s: float) -> list[Export]:
 
     Args:
         folder: The job directory; it need not exist. Links in it are not followed.
-        since_s: When the attempt began, in seconds since the epoch.
+        since_s: When the attempt began, in seconds since the epoch. What a job before it wrote half
+            a second earlier does not count, unless the file system tells times to the second.
     """
-    found = [e for e in _walk(folder) if e.modified_s >= since_s]
+    found = [e for e in _walk(folder) if e.modified_s >= since_s - _coarseness_s(e.modified_s)]
     return sorted(found, key=lambda e: (-e.modified_s, str(e.path)))
 
 
@@ -159,6 +163,11 @@ def _file(entry: os.DirEntry[str]) -> Export | None:
 def _written_s(status: os.stat_result) -> float:
     """Return when a file came to be as it is; a copy that keeps its old time came just now."""
     return max(status.st_mtime, status.st_ctime)
+
+
+def _coarseness_s(modified_s: float) -> float:
+    """Return by how much the clock of a file system may be behind ours."""
+    return _WHOLE_SECONDS_S if modified_s.is_integer() else _KERNEL_TICK_S
 
 
 def _is_headless(folders: Sequence[os.DirEntry[str]]) -> bool:

@@ -2,7 +2,9 @@
 
 `checks` refuses by it, `docs/fields.md` is written from it, and a test holds it against the
 resource types, so that a field is never silently ignored. A backend is a way to run a job:
-``local`` is `mlengine local train`, ``process`` the engine's launcher on its own machine.
+``local`` is `mlengine local train`, ``process`` the engine's launcher on its own machine, ``ray``
+its launcher on a cluster. Both launchers are asked by the same checks, so what one refuses, the
+other does; where an honoured field means something else on a cluster, its rule says what.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from typing import NamedTuple
 
 __all__ = ["BACKENDS", "FIELDS", "Rule", "Treatment", "refused"]
 
-BACKENDS = ("local", "process")
+BACKENDS = ("local", "process", "ray")
 
 
 class Treatment(enum.StrEnum):
@@ -32,11 +34,18 @@ class Rule(NamedTuple):
         process: What becomes of it in a job.
         note: What it does; for a refused field what to do instead.
         local: What `mlengine local train` makes of it: a flag's name, or nothing.
+        on_ray: What is different on a cluster; empty for nothing.
     """
 
     process: Treatment
     note: str
     local: str = ""
+    on_ray: str = ""
+
+    @property
+    def ray(self) -> str:
+        """What becomes of it in a job on a cluster."""
+        return f"{self.process}; {self.on_ray}" if self.on_ray else str(self.process)
 
 
 _H, _R, _X = Treatment.HONOURED, Treatment.RECORDED, Treatment.REFUSED
@@ -44,7 +53,11 @@ _H, _R, _X = Treatment.HONOURED, Treatment.RECORDED, Treatment.REFUSED
 FIELDS: Mapping[str, Mapping[str, Rule]] = {
     "TrainingInput": {
         "scale_tier": Rule(_H, "how many replicas, on which machine types", "`--distributed`"),
-        "master_type": Rule(_H, "the master's CPUs, memory, GPUs and price"),
+        "master_type": Rule(
+            _H,
+            "the master's CPUs, memory, GPUs and price",
+            on_ray="reserved there; CPUs and memory shrink until the job fits",
+        ),
         "master_config": Rule(_H, "see ReplicaConfig"),
         "worker_type": Rule(_H, "as masterType"),
         "worker_config": Rule(_H, "see ReplicaConfig"),
@@ -65,7 +78,11 @@ FIELDS: Mapping[str, Mapping[str, Rule]] = {
         "hyperparameters": Rule(_H, "makes it a tuning job; see HyperparameterSpec"),
         "region": Rule(_R, "there is one place, this machine; shown to the trainer"),
         "job_dir": Rule(_H, "passed as `--job-dir`, made if missing", "`--job-dir`"),
-        "runtime_version": Rule(_H, "the libraries; the nearest that can run it, with a warning"),
+        "runtime_version": Rule(
+            _H,
+            "the libraries; the nearest that can run it, with a warning",
+            on_ray="a node that does not see the engine's home needs its Python",
+        ),
         "python_version": Rule(_H, "checked against the runtime's, with a warning"),
         "encryption_config": Rule(
             _X, "Customer-managed keys are not supported; encrypt the engine's disk."
@@ -121,7 +138,11 @@ FIELDS: Mapping[str, Mapping[str, Rule]] = {
     },
     "JobOptions": {
         "strict_runtime": Rule(_H, "an unknown runtimeVersion is refused, not mapped"),
-        "strict_resources": Rule(_H, "the job waits for, and is held to, what it asks for"),
+        "strict_resources": Rule(
+            _H,
+            "the job waits for, and is held to, what it asks for",
+            on_ray="refused if the cluster is too small",
+        ),
         "legacy_keras": Rule(_H, "`tf.keras` is Keras 2 on runtime 2.21"),
         "max_retries": Rule(_H, "how often the whole job starts again after a passing failure"),
         "trial_early_stopping": Rule(

@@ -61,6 +61,7 @@ def _scalars(line: bytes) -> list[Scalar]:
             return []
         step, time_s = int(float(row.get("global_step") or 0)), float(row.get("timestamp") or 0)
         values = {tag: value for tag, value in row.items() if tag not in _OWN_KEYS}
+        "".join(values).encode()  # half of a surrogate pair is no text: no answer could carry it
         return [Scalar(str(tag), step, float(value), time_s) for tag, value in values.items()]
     except (ValueError, TypeError, OverflowError, RecursionError):
         return []

@@ -37,7 +37,8 @@ _NOISE = re.compile(
 _IGNORED = ("Exception ignored in", "Error in sys.excepthook", "Error in atexit")
 _THREAD = re.compile(r"Exception in thread (?P<name>.+?):?$")
 
-_NUMBER = r"[-+]?(?:nan|inf(?:inity)?|\d[\d.]*(?:e[-+]?\d+)?)"
+# A word such as "nan-safe" or "inf-norm" is no number.
+_NUMBER = r"[-+]?(?:(?:nan|inf(?:inity)?)(?!-\w)|\d[\d.]*(?:e[-+]?\d+)?)"
 _LOSS = re.compile(
     r"(?<![\w-])(?:train(?:ing)?|val(?:id(?:ation)?)?|eval|test|total|avg|average|mean|epoch)?"
     rf"[ _]?loss['\"]?(?: for final step)?\s*(?:[:=]|is)\s*"

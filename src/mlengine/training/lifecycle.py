@@ -92,7 +92,9 @@ def decide(seen: Observation) -> Step:
         return _cancelling(seen)
     if seen.state is JobState.RUNNING:
         return _running(seen)
-    if seen.wait_limit_s is not None and seen.waited_s > seen.wait_limit_s:
+    # Once its supervisor has started the replicas it waits no more, though no record says so yet.
+    waiting = seen.phase in (Phase.NOT_STARTED, Phase.STARTING)
+    if waiting and seen.wait_limit_s is not None and seen.waited_s > seen.wait_limit_s:
         return Step.EXPIRE
     if seen.state is JobState.QUEUED:
         return Step.PREPARE if seen.slot_free and not seen.working else Step.WAIT

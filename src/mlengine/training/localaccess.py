@@ -11,7 +11,9 @@ from __future__ import annotations
 import contextlib
 import os
 import selectors
+import sys
 import tempfile
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -45,35 +47,65 @@ class LocalAccess:
         keys = envelope.seal(pack_keys(environ)) if takes_keys else None
         self._helpers = Sidecars(specs, folder, keys)
         self._selector = selectors.DefaultSelector()
-        self._helpers.attach(self._selector, _TAG, lambda _text: None)
+        self._running: dict[int, int] = {}  # descriptor → process id
+        self._helpers.attach(self._selector, _TAG, _warn)
 
     def apply(self, env: Mapping[str, str]) -> dict[str, str]:
         """Return a process's environment with the access in it."""
         return {**self._access.apply(env), **self._helpers.variables}
 
     def wait(self, pidfd: int, timeout_s: float | None) -> None:
-        """Wait until a process has ended; meanwhile start the helper if somebody asks for it."""
+        """Wait until a process has ended; meanwhile start the helper whenever somebody asks for it.
+
+        One that dies is said so, and started again by the next who asks, as a job's is.
+        """
+        until_s = None if timeout_s is None else time.monotonic() + timeout_s
         self._selector.register(pidfd, selectors.EVENT_READ)
         try:
             while True:
-                ready = [key for key, _mask in self._selector.select(timeout_s)]
+                left_s = None if until_s is None else max(until_s - time.monotonic(), 0.0)
+                ready = [key for key, _mask in self._selector.select(left_s)]
                 for key in ready:
-                    if key.data is not None and not key.data.read(key.fd):
+                    if key.fd in self._running:
+                        self._collect(key.fd)
+                    elif key.data is not None and not key.data.read(key.fd):
                         self._selector.unregister(key.fd)
+                        self._watch()
                 if not ready or any(key.fd == pidfd for key in ready):
                     return
         finally:
             self._selector.unregister(pidfd)
 
+    def _watch(self) -> None:
+        """Notice the end of what was started; what could not be may be tried again."""
+        for pid in set(self._helpers.pids) - set(self._running.values()):
+            descriptor = os.pidfd_open(pid)
+            self._running[descriptor] = pid
+            self._selector.register(descriptor, selectors.EVENT_READ)
+        self._helpers.tend()
+
+    def _collect(self, descriptor: int) -> None:
+        """Take the helper's end: its port is watched again."""
+        pid = self._running.pop(descriptor)
+        self._selector.unregister(descriptor)
+        os.close(descriptor)
+        _code, status = os.waitpid(pid, 0)
+        code = os.waitstatus_to_exitcode(status)
+        _warn(f"The helper that shows the trainer its buckets ended ({code}); it is started anew.")
+        self._helpers.note_exit(pid)
+
     def close(self) -> None:
         """End the helper."""
-        pids = self._helpers.pids
         self._helpers.end()
-        for pid in pids:
-            with contextlib.suppress(ChildProcessError):
-                os.waitpid(pid, 0)
-                self._helpers.note_exit(pid)
+        for descriptor, pid in self._running.items():
+            os.close(descriptor)
+            os.waitpid(pid, 0)
+            self._helpers.note_exit(pid)
         self._selector.close()
+
+
+def _warn(text: str) -> None:
+    print(f"WARNING: {text}", file=sys.stderr, flush=True)
 
 
 class _Listing:

@@ -239,6 +239,7 @@ def _from_log_line(line: bytes) -> Scalar | None:
         tag, value = said["metric"], said["value"]
         if not isinstance(tag, str) or isinstance(value, bool):
             return None
+        tag.encode()  # half of a surrogate pair is no text: no answer could carry it
         time_s = datetime.fromisoformat(record["timestamp"]).timestamp()
         return Scalar(tag, int(said.get("step") or 0), float(value), time_s)
     except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):

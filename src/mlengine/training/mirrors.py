@@ -125,14 +125,19 @@ class JobMirror:
         with self._current():
             known = self._state.buckets.setdefault(where.bucket, {})
             found = self._meant(where)
+            for info in found:  # a fetch that was killed left copies that nobody has changed
+                if info.name not in known and self._is_same(info):
+                    known[info.name] = _stamp(self._tree(info.bucket).stat(info.name))
             # What a former attempt has, or has removed, is newer than what the bucket has of it.
             missing = [i for i in found if i.name not in known and not self._copy_of(i).exists()]
-            if missing:
-                self._make_room(where, missing)
-                size = sum(info.size for info in missing)
-                log(f"Fetching {where}: {len(missing)} file(s), {size / 1e6:,.1f} MB.")
-                self._fetch_all(missing, cancelled)
-            self._save()
+            try:
+                if missing:
+                    self._make_room(where, missing)
+                    size = sum(info.size for info in missing)
+                    log(f"Fetching {where}: {len(missing)} file(s), {size / 1e6:,.1f} MB.")
+                    self._fetch_all(missing, cancelled)
+            finally:  # what did come is not the trainer's, whatever becomes of the rest
+                self._save()
             return len(found)
 
     def _meant(self, where: BucketPath) -> list[ObjectInfo]:
@@ -158,13 +163,13 @@ class JobMirror:
             )
 
     def _fetch_all(self, missing: Sequence[ObjectInfo], cancelled: Callable[[], bool]) -> None:
-        def one(info: ObjectInfo) -> tuple[str, _Stamp | None]:
-            return info.name, None if cancelled() else self._fetch_one(info)
+        def one(info: ObjectInfo) -> None:
+            if not cancelled():
+                self._state.buckets[info.bucket][info.name] = self._fetch_one(info)
 
         with ThreadPoolExecutor(_BESIDE, thread_name_prefix="fetch") as carriers:
-            for (name, stamp), info in zip(carriers.map(one, missing), missing, strict=True):
-                if stamp is not None:
-                    self._state.buckets[info.bucket][name] = stamp
+            for _ in carriers.map(one, missing):
+                pass  # the first that failed raises
 
     def _fetch_one(self, info: ObjectInfo) -> _Stamp:
         """Copy one object, whole, with the time that it has there."""

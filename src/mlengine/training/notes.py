@@ -2,6 +2,7 @@
 
     <job>/claim.json              the GPUs that are the job's alone, while it is not over
     <job>/<attempt>/details.json  what preparing the attempt told (environment, warnings, when)
+    <job>/<attempt>/environment   the folder of what it will run in, until its spec.json says so
     <job>/<attempt>/retry.json    the attempt is over and another follows: since when, what pause
 
 Whether a job runs is never here: that is the store's and the supervisor's to say.
@@ -25,15 +26,18 @@ __all__ = [
     "RetryNote",
     "claimed_gpus",
     "details_of",
+    "environment_note",
     "prepared_note",
     "retry_note",
     "started_at",
     "write_claimed_gpus",
+    "write_environment_note",
     "write_prepared_note",
     "write_retry_note",
 ]
 
 _CLAIM, _DETAILS, _RETRY = "claim.json", "details.json", "retry.json"
+_ENVIRONMENT = "environment"
 _Note = TypeVar("_Note")
 
 
@@ -73,6 +77,18 @@ def claimed_gpus(job_dir: Path) -> tuple[str, ...]:
     """Return the GPUs that a job was given; none if nothing was written."""
     found = attemptfiles.read_json(job_dir / _CLAIM)
     return tuple(found["gpus"]) if found else ()
+
+
+def write_environment_note(attempt_dir: Path, environment: Path) -> None:
+    """Write down what an attempt will run in, so that nobody removes it meanwhile."""
+    (attempt_dir / _ENVIRONMENT).write_text(str(environment))
+
+
+def environment_note(attempt_dir: Path) -> str:
+    """Return the folder of what an attempt will run in; empty before that is known."""
+    with contextlib.suppress(OSError):
+        return (attempt_dir / _ENVIRONMENT).read_text()
+    return ""
 
 
 def write_prepared_note(attempt_dir: Path, note: PreparedNote) -> None:

@@ -27,15 +27,22 @@ from mlengine.training.admission import Admission
 from mlengine.training.ages import Ages
 from mlengine.training.background import Background
 from mlengine.training.capacity import Capacity
-from mlengine.training.checks import wait_limit_s
+from mlengine.training.checks import running_limit_s, wait_limit_s
 from mlengine.training.impatient import Impatient
 from mlengine.training.jobs import folder_of
 from mlengine.training.kinds import JobKind, NotYet, Preparation, kind_of
-from mlengine.training.launchers import AttemptStatus, ExitRecord, Launcher, Outcome, Phase
+from mlengine.training.launchers import (
+    AttemptSpec,
+    AttemptStatus,
+    ExitRecord,
+    Launcher,
+    Outcome,
+    Phase,
+)
 from mlengine.training.lifecycle import Observation, Step, decide
 from mlengine.training.logs import ServiceLog
 from mlengine.training.patience import Patience
-from mlengine.training.retrying import Retrying
+from mlengine.training.retrying import Retrying, told_to_end
 from mlengine.training.trials.hyperparameters import is_tuning
 from mlengine.training.trials.tuningjobs import TuningJobs
 
@@ -44,6 +51,10 @@ __all__ = ["JobReconciler"]
 _log = logging.getLogger(__name__)
 _STARTED = {JobState.PREPARING, JobState.RUNNING, JobState.CANCELLING}
 _ATTEMPTED = {JobState.PREPARING, JobState.RUNNING}
+_TOLD_TO_END = (
+    "The job's supervisor was told to end (the machine or its container was shut down); its "
+    "replicas were stopped. Submit the job again, or with --max-retries."
+)
 _LOOK_AHEAD = 32  # queued jobs that a tick looks at: more can hardly start at once
 
 
@@ -88,6 +99,7 @@ class JobReconciler:
         self._leading = leading
         self._alone = alone
         self._ages = Ages(clock)
+        self._ran = Ages(clock, of=lambda job: job.start_time)
         self._background = Background()
         self._patience = Patience(clock)
         self._impatient = Impatient(store, alone=alone)
@@ -111,7 +123,9 @@ class JobReconciler:
             if _is_tuning(record):
                 self._tuning.step(record, wake)
             elif why := self._capacity.why_impossible(record):
-                self._end(record, JobState.FAILED, error_message=why)
+                # A node that went away may come back: its jobs wait, and hold nobody up.
+                if not self._capacity.varies:
+                    self._end(record, JobState.FAILED, error_message=why)
             else:
                 queue.append(record)
         if len(started) >= self._capacity.slots:
@@ -171,7 +185,7 @@ class JobReconciler:
             case Step.WAIT:
                 self._report_progress(record, status)
             case Step.PREPARE:
-                self._aside(record, self._prepare, wake)
+                self._aside(record, self._prepare, wake, patient=True)
             case Step.MARK_RUNNING:
                 self._mark_running(record, wake)
             case Step.COLLECT:
@@ -220,7 +234,7 @@ class JobReconciler:
             return
         failpoints.hit("job.preparing.after-move")
         self._say(moved, "Waiting for job to be provisioned.")
-        self._aside(moved, self._prepare, wake)
+        self._aside(moved, self._prepare, wake, patient=True)
 
     def _mark_running(self, record: JobRecord, wake: Callable[[], None]) -> None:
         attempt_dir = self._attempt_dir(record)
@@ -239,13 +253,14 @@ class JobReconciler:
         elif self._store.move_job(
             record, JobState.RUNNING, start_time=rfc3339(self._clock.now()), details=details
         ):
+            self._ran.born(record)
             wake()
         failpoints.hit("job.running.after-move")
 
     def _note_retry(self, record: JobRecord, status: AttemptStatus) -> None:
         attempt_dir = self._attempt_dir(record)
         self._launcher.sweep(attempt_dir)
-        note = self._retrying.decided(record, status)
+        note = self._retrying.decided(record, status, attempt_dir)
         # Said before it is decided, for afterwards nobody comes back here; and said only once,
         # for until then somebody may.
         log = ServiceLog(folder_of(self._root, record))
@@ -264,7 +279,7 @@ class JobReconciler:
         moved = self._store.move_job(record, record.state, attempt=following, details=details)
         if moved is not None:
             failpoints.hit("job.retry.after-move")
-            self._aside(moved, self._prepare, wake)
+            self._aside(moved, self._prepare, wake, patient=True)
 
     # --- preparing ---
 
@@ -292,7 +307,7 @@ class JobReconciler:
         )
         try:
             attempt_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-            spec = kind.prepare(preparation)
+            spec = self._limited(record, kind.prepare(preparation))
         except StoreAway:
             raise
         except EngineError as error:
@@ -313,13 +328,22 @@ class JobReconciler:
         self._say(record, "Waiting for training program to start.")
         self._launcher.start(attempt_dir, spec)
 
+    def _limited(self, record: JobRecord, spec: AttemptSpec) -> AttemptSpec:
+        """Give a later attempt what is left of `maxRunningTime`, which is the whole job's."""
+        if spec.max_running_s is None or not record.job.start_time:
+            return spec
+        left_s = max(spec.max_running_s - self._ran.of(record), 0.0)
+        return msgspec.structs.replace(spec, max_running_s=left_s)
+
     def _put_off(self, record: JobRecord, error: EngineError) -> bool:
         """Have a step tried again in a while, if that is what its error asks for."""
         if not isinstance(error, NotYet):
             return False
-        if self._patience.is_new(record.uid):
+        is_new = self._patience.is_new(record.uid)
+        again = self._patience.put_off(record.uid)
+        if is_new:  # said when it is true: who reads the line may rely on the pause having begun
             self._say(record, f"{error.problem} It is tried again.", "WARNING")
-        return self._patience.put_off(record.uid)
+        return again
 
     def _fail_on_defect(self, record: JobRecord, error: Exception) -> None:
         """End a job that our own code cannot handle: tried again, it would fail again."""
@@ -374,9 +398,11 @@ class JobReconciler:
         elif exit_record.outcome is Outcome.FAILED:
             message = wrong or _numbered(record, exit_record)
             self._end(record, JobState.FAILED, error_message=message, **outputs)
+        elif told_to_end(exit_record, attempt_dir):
+            self._end(record, JobState.FAILED, error_message=_TOLD_TO_END, **outputs)
         else:
-            # A time limit, or somebody signalled the supervisor: the API calls both cancelled.
-            outputs["error_message"] = exit_record.message
+            # A time limit, which the API calls cancelled.
+            outputs["error_message"] = _over_time(record, exit_record)
             self._store.move_job(record, JobState.CANCELLING, **outputs)
 
     def _end_trial(self, record: JobRecord) -> None:
@@ -410,6 +436,7 @@ class JobReconciler:
         failpoints.hit("job.end.after-move")
         self._retrying.forget(record)
         self._ages.forget(record)
+        self._ran.forget(record)
         self._patience.forget(record.uid)
         if ended:
             self._call_off(record)
@@ -441,8 +468,9 @@ class JobReconciler:
         return notes.details_of(record.job, self._attempt_dir(record), **more)
 
     def _aside(
-        self, record: JobRecord, work: Callable[[JobRecord], None], wake: Callable[[], None]
-    ) -> bool:
+        self, record: JobRecord, work: Callable[[JobRecord], None], wake: Callable[[], None], *,
+        patient: bool = False,
+    ) -> bool:  # fmt: skip
         """Do slow work on a thread, once per job at a time."""
 
         def run() -> None:
@@ -454,7 +482,7 @@ class JobReconciler:
                 _log.exception("job %s", record.uid)
                 self._fail_on_defect(record, error)
 
-        return self._background.run(record.uid, run, then=wake)
+        return self._background.run(record.uid, run, then=wake, patient=patient)
 
     def _attempt_dir(self, record: JobRecord) -> Path:
         return folder_of(self._root, record) / str(record.attempt)
@@ -476,3 +504,14 @@ def _numbered(record: JobRecord, exit_record: ExitRecord) -> str:
     if record.attempt <= 1:
         return exit_record.message
     return f"{exit_record.message} This was attempt {record.attempt}."
+
+
+def _over_time(record: JobRecord, exit_record: ExitRecord) -> str:
+    """Return why the job was ended; a later attempt knew only of what was left for it."""
+    spec = record.job.training_input
+    if record.attempt <= 1 or exit_record.outcome is not Outcome.TIMED_OUT or spec is None:
+        return exit_record.message
+    return (
+        f"The job ran longer than its maxRunningTime of {running_limit_s(spec):g}s, its "
+        f"{record.attempt} attempts and the pauses between them together; it was stopped."
+    )

@@ -11,6 +11,7 @@
     could not be started: no such program, no permission no
     its machine, or the way to it, was lost              may pass
     the supervisor is gone without a record, or failed   may pass
+    the supervisor was told to end, by no cancel         may pass: the machine was shut down
     cancelled, or ran longer than maxRunningTime         no: somebody wanted it to end
 
 Only replicas that ended by themselves count: those that were stopped because another one failed say
@@ -30,12 +31,15 @@ import signal
 
 from mlengine.training.launchers import ExitRecord, Outcome, ReplicaExit
 
-__all__ = ["LONGEST_BACKOFF_S", "LOST", "backoff_s", "retry_line", "retry_reason"]
+__all__ = ["LONGEST_BACKOFF_S", "LOST", "TOLD_TO_END", "backoff_s", "retry_line", "retry_reason"]
 
 LONGEST_BACKOFF_S = 360.0
 
 LOST = "its supervisor died without a record"
 """Why an attempt is over that has no exit record; always worth another attempt."""
+
+TOLD_TO_END = "its supervisor was told to end"
+"""Why an attempt is over that nobody cancelled; likewise."""
 
 _PERMANENT_CODES = frozenset({1, 2, 126, 127})
 _PASSING_ERRNOS = frozenset({errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ETXTBSY,

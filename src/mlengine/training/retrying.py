@@ -11,13 +11,14 @@ from pathlib import Path
 
 from mlengine.core.clock import Clock
 from mlengine.core.states import JobState
+from mlengine.runtime import attemptfiles
 from mlengine.store import JobRecord
 from mlengine.training import notes
-from mlengine.training.launchers import AttemptStatus, Phase
+from mlengine.training.launchers import AttemptStatus, ExitRecord, Outcome, Phase
 from mlengine.training.lifecycle import Retry
-from mlengine.training.retries import LOST, backoff_s, retry_line, retry_reason
+from mlengine.training.retries import LOST, TOLD_TO_END, backoff_s, retry_line, retry_reason
 
-__all__ = ["Retrying"]
+__all__ = ["Retrying", "told_to_end"]
 
 
 class Retrying:
@@ -38,20 +39,22 @@ class Retrying:
 
     def state(self, record: JobRecord, status: AttemptStatus, attempt_dir: Path) -> Retry:
         """Return where the newest attempt of a job stands."""
-        if record.attempt > self.limit(record) or not self._reason(record, status):
+        if record.attempt > self.limit(record) or not self._reason(record, status, attempt_dir):
             return Retry.NO
         note = notes.retry_note(attempt_dir)
         if note is None:
             return Retry.UNNOTED
         return Retry.DUE if self._left_s(record, note) <= 0 else Retry.PAUSING
 
-    def decided(self, record: JobRecord, status: AttemptStatus) -> notes.RetryNote:
+    def decided(
+        self, record: JobRecord, status: AttemptStatus, attempt_dir: Path
+    ) -> notes.RetryNote:
         """Return the decision that another attempt follows, which takes effect once written."""
         pause_s = backoff_s(record.attempt, base_s=self._backoff_s)
         line = retry_line(
             record.attempt,
             retries=self.limit(record),
-            why=self._reason(record, status),
+            why=self._reason(record, status, attempt_dir),
             pause_s=pause_s,
         )
         since = self._clock.now().timestamp()
@@ -68,11 +71,13 @@ class Retrying:
             for key in [key for key in self._due_s if key[0] == record.uid]:
                 del self._due_s[key]
 
-    def _reason(self, record: JobRecord, status: AttemptStatus) -> str:
+    def _reason(self, record: JobRecord, status: AttemptStatus, attempt_dir: Path) -> str:
         if record.state not in (JobState.PREPARING, JobState.RUNNING):
             return ""
         if status.phase is Phase.LOST:
             return LOST
+        if status.exit and told_to_end(status.exit, attempt_dir):
+            return TOLD_TO_END
         return retry_reason(status.exit) if status.exit else ""
 
     def _left_s(self, record: JobRecord, note: notes.RetryNote) -> float:
@@ -85,3 +90,13 @@ class Retrying:
                 left_s = min(max(note.pause_s - passed_s, 0.0), note.pause_s)
                 self._due_s[key] = now_s + left_s
             return self._due_s[key] - now_s
+
+
+def told_to_end(exit_record: ExitRecord, attempt_dir: Path) -> bool:
+    """Tell whether the supervisor was asked to end by somebody other than this engine.
+
+    A machine or a container that is shut down asks all its processes. Whoever cancels a job has
+    the engine write so into the attempt's folder.
+    """
+    asked = exit_record.outcome is Outcome.CANCELLED
+    return asked and not (attempt_dir / attemptfiles.CANCEL).exists()

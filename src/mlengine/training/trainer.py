@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from mlengine.environments import Environment, Environments, check_archive_name
 from mlengine.storage import Buckets
 from mlengine.storage.paths import is_uri, parse_uri
 from mlengine.store import JobRecord
+from mlengine.training import notes
 from mlengine.training.access import BucketAccess
 from mlengine.training.checks import check_training_input, running_limit_s
 from mlengine.training.cluster import SERVICE_PORT, Cluster
@@ -176,16 +178,22 @@ class TrainerJobs:
     def _environment(self, spec: TrainingInput, preparation: Preparation) -> Environment:
         """Fetch the packages and make their environment; tell what it is and what it cost."""
         options = preparation.record.job.options or JobOptions()
-        found = self._environments.prepare(
-            self._fetch(spec, preparation),
-            runtime_version=spec.runtime_version,
-            python_version=spec.python_version,
-            strict=options.strict_runtime,
-            legacy_keras=options.legacy_keras,
-            log=preparation.log,
-            read_log=f"mlengine jobs stream-logs {own_id(preparation.record)}",
-            cancelled=preparation.cancelled,
-        )
+        attempt_dir = preparation.attempt_dir
+        with tempfile.TemporaryDirectory(
+            prefix="packages-", dir=attempt_dir, ignore_cleanup_errors=True
+        ) as folder:
+            found = self._environments.prepare(
+                self._fetch(spec, preparation, Path(folder)),
+                runtime_version=spec.runtime_version,
+                python_version=spec.python_version,
+                strict=options.strict_runtime,
+                legacy_keras=options.legacy_keras,
+                log=preparation.log,
+                read_log=f"mlengine jobs stream-logs {own_id(preparation.record)}",
+                cancelled=preparation.cancelled,
+            )
+        # Before its inputs are fetched, which may take longer than an environment is kept unnamed.
+        notes.write_environment_note(attempt_dir, found.path)
         for warning in found.warnings:
             preparation.warn(warning)
         how = "reused" if found.hit else "built"
@@ -254,9 +262,7 @@ class TrainerJobs:
         ports = self._ports.take(Cluster.ports_needed(counts))
         return Cluster.of(counts, [SERVICE_PORT, *ports[1:]] if alone else ports)
 
-    def _fetch(self, spec: TrainingInput, preparation: Preparation) -> list[Path]:
-        folder = preparation.attempt_dir / "packages"
-        folder.mkdir(exist_ok=True)
+    def _fetch(self, spec: TrainingInput, preparation: Preparation, folder: Path) -> list[Path]:
         paths = []
         for uri in spec.package_uris:
             source = parse_uri(uri, field="training_input.package_uris")

@@ -44,7 +44,7 @@ FINDINGS: Mapping[str, str] = {
 """Word for ``--allow`` → name in messages."""
 
 _LOSS = re.compile(r"(?:.*[/_ ])?loss(?:_\d+)?")
-_SLACK_S = 1.0  # how much coarser the clock of a file system may be than ours
+_SLACK_S = 1.0  # by how much a replica's clock may be behind ours: it is what stamps metrics
 _MAX_EXPORTS = 50
 _SHOWN_TAGS = 20
 _OF_ONE_REPLICA = frozenset({
@@ -89,10 +89,9 @@ def judge(
     """
     if exit_record.outcome is not Outcome.SUCCEEDED or not exit_record.replicas:
         return Verdict("", [])
-    since_s = exit_record.started - _SLACK_S
     words = last_words(attempt_dir, exit_record.replicas[0].task)
-    reported = read_metrics(job_dir, [attempt_dir], since_s=since_s)
-    findings, doubts = _exports(attempt_dir, job_dir, since_s, python)
+    reported = read_metrics(job_dir, [attempt_dir], since_s=exit_record.started - _SLACK_S)
+    findings, doubts = _exports(attempt_dir, job_dir, exit_record.started, python)
     findings = [
         *_traceback(words),
         *_non_finite(record.job, reported, words),

@@ -19,6 +19,7 @@ from mlengine.environments.catalogue import Catalogue, Recipe, read_catalogue
 from mlengine.models.surroundings import SurroundingsOf, Wants
 from mlengine.store import JobRecord, Store, open_store
 from mlengine.training.jobs import folder_of
+from mlengine.training.notes import write_environment_note
 
 PYTHON_NOBODY_HAS = SpecifierSet("==3.5.*")
 
@@ -92,6 +93,21 @@ def test_what_a_running_attempt_names_is_never_removed(
     assert runtimes.in_use() == set()
     runtimes.tidy()
     assert not found.path.exists()
+
+
+def test_what_an_attempt_that_still_fetches_its_inputs_names_is_never_removed(
+    runtimes: Runtimes, environments: Environments, store: Store, tmp_path: Path
+) -> None:
+    found = environments.prepare([], runtime_version="bare")
+    make_old(environments)
+    record = started(store, tmp_path, "{}")
+    attempt_dir = folder_of(tmp_path / "jobs", record) / str(record.attempt)
+    (attempt_dir / "spec.json").unlink()
+    write_environment_note(attempt_dir, found.path)
+    runtimes.tidy()
+    with pytest.raises(FailedPrecondition, match="in use by a job"):
+        runtimes.delete("bare")
+    assert found.python.exists()
 
 
 def test_what_a_version_runs_in_stays_until_the_version_goes(

@@ -46,6 +46,10 @@ def test_the_home_is_made_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         ("prot", "1", "Did you mean 'port'"),
         ("port", "many", "whole number"),
         ("port", "-1", "negative"),
+        ("port", "70000", "at most 65535"),
+        ("grpc_port", "65536", "at most 65535"),
+        ("grace_s", "nan", "finite"),
+        ("predict_timeout_s", "inf", "finite"),
         ("grace_s", "soon", "a number"),
         ("allow_direct_requirements", "1", "true or false"),
     ],
@@ -60,9 +64,18 @@ def test_a_file_that_is_no_toml_is_named(tmp_path: Path) -> None:
     (tmp_path / SETTINGS_FILE).write_text("port = ")
     with pytest.raises(FailedPrecondition, match=SETTINGS_FILE):
         load({"MLENGINE_HOME": str(tmp_path)})
+    (tmp_path / SETTINGS_FILE).write_text("port = inf")
+    with pytest.raises(InvalidArgument, match="whole number"):
+        load({"MLENGINE_HOME": str(tmp_path)})
     (tmp_path / SETTINGS_FILE).write_text("project = 3")
     with pytest.raises(InvalidArgument, match="a string"):
         load({"MLENGINE_HOME": str(tmp_path)})
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(FailedPrecondition, match="Choose another home"):
+        load({"MLENGINE_HOME": str(tmp_path / "file")})
 
 
 def test_the_file_is_its_owners_alone(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import os
 import stat
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,12 @@ from tests.fakes.archives import sdist, wheel
 @pytest.fixture(params=["uv", "pip"])
 def environments(request: pytest.FixtureRequest, tmp_path: Path) -> Environments:
     return Environments(tmp_path / "environments", installer=request.param, timeout_s=120)
+
+
+def trainer(folder: Path, *, task: str = "print('hello')", requires: Sequence[str] = ()) -> Path:
+    """Make a package that needs no building, which takes a second: for what is not about that."""
+    files = {"task.py": task}
+    return wheel(folder, name="trainer", version="0.0.0", requires=requires, files=files)
 
 
 def says(environment: Environment, code: str) -> str:
@@ -45,7 +52,7 @@ def test_a_package_is_installed_once_and_found_again(
 def test_the_engines_libraries_are_importable_and_never_copied(
     environments: Environments, tmp_path: Path
 ) -> None:
-    environment = environments.prepare([sdist(tmp_path)])
+    environment = environments.prepare([trainer(tmp_path)])
     code = "import mlengine.runtime, msgspec, sys; print(msgspec.__file__, sys.prefix)"
     where, prefix = says(environment, code).split()
     assert not where.startswith(str(environment.path))
@@ -65,7 +72,7 @@ def test_a_subprocess_and_a_spawned_worker_see_the_package_too(
         "    with multiprocessing.get_context('spawn').Pool(1) as pool:\n"
         "        print(pool.map(work, [1]))\n"
     )
-    environment = environments.prepare([sdist(tmp_path, files={"task.py": task})])
+    environment = environments.prepare([trainer(tmp_path, task=task)])
     done = subprocess.run(
         [environment.python, "-m", "trainer.task"], capture_output=True, text=True, cwd="/"
     )
@@ -110,8 +117,8 @@ def test_no_packages_need_no_environment(environments: Environments, tmp_path: P
 def test_the_last_of_two_packages_of_one_name_wins(
     environments: Environments, tmp_path: Path
 ) -> None:
-    old = sdist(tmp_path / "a", files={"task.py": "print('old')"})
-    new = sdist(tmp_path / "b", files={"task.py": "print('new')"})
+    old = trainer(tmp_path / "a", task="print('old')")
+    new = trainer(tmp_path / "b", task="print('new')")
     assert says(environments.prepare([old, new]), "import trainer.task") == "new"
     assert says(environments.prepare([new, old]), "import trainer.task") == "old"
 
@@ -119,7 +126,9 @@ def test_the_last_of_two_packages_of_one_name_wins(
 def test_requirements_that_the_engine_has_are_not_installed_again(
     environments: Environments, tmp_path: Path
 ) -> None:
-    archive = sdist(tmp_path, requires=["msgspec>=0.1", "packaging", "tomli; python_version < '3'"])
+    archive = trainer(
+        tmp_path, requires=["msgspec>=0.1", "packaging", "tomli; python_version < '3'"]
+    )
     lines: list[str] = []
     environments.prepare([archive], log=lines.append)
     assert len([line for line in lines if line.startswith("Running command: ")]) == 1
@@ -128,7 +137,7 @@ def test_requirements_that_the_engine_has_are_not_installed_again(
 def test_a_package_may_require_another_of_the_same_job(
     environments: Environments, tmp_path: Path
 ) -> None:
-    needs = sdist(tmp_path, requires=["census==1.0"])
+    needs = trainer(tmp_path, requires=["census==1.0"])
     environment = environments.prepare([needs, wheel(tmp_path, name="census", version="1.0")])
     assert says(environment, "import census; print(census.__version__)") == "1.0"
 
@@ -138,7 +147,7 @@ def test_a_missing_requirement_is_fetched_with_its_own(
 ) -> None:
     wheel(no_index, name="flagsy", version="2.0", requires=["flagsy_core>=1"])
     wheel(no_index, name="flagsy_core", version="1.5")
-    environment = environments.prepare([sdist(tmp_path, requires=["flagsy>=1"])])
+    environment = environments.prepare([trainer(tmp_path, requires=["flagsy>=1"])])
     code = "import flagsy, flagsy_core; print(flagsy.__version__, flagsy_core.__version__)"
     assert says(environment, code) == "2.0 1.5"
 
@@ -148,7 +157,7 @@ def test_a_requirement_on_another_version_than_the_engines_wins_in_the_environme
 ) -> None:
     wheel(no_index, name="packaging", version="1.0")
     lines: list[str] = []
-    archive = sdist(tmp_path, requires=["packaging<2"])
+    archive = trainer(tmp_path, requires=["packaging<2"])
     environment = environments.prepare([archive], log=lines.append)
     assert says(environment, "import packaging; print(packaging.__version__)") == "1.0"
     assert any(line.startswith("packaging==1.0 is installed for this job;") for line in lines)
@@ -174,7 +183,7 @@ def test_a_requirement_that_cannot_be_built_here_names_itself_too(
     known = {"PKG-INFO": "Metadata-Version: 2.2\nName: nativelib\nVersion: 0.0.0\n"}
     sdist(no_index, name="nativelib", before="raise SystemExit('no compiler')", extra=known)
     with pytest.raises(FailedPrecondition, match=r"its requirement 'nativelib==0\.0\.0' can"):
-        environments.prepare([sdist(tmp_path, requires=["nativelib==0.0.0"])])
+        environments.prepare([trainer(tmp_path, requires=["nativelib==0.0.0"])])
 
 
 @pytest.mark.parametrize("name", ["uv", "pip"])
@@ -214,7 +223,7 @@ def test_a_requirement_that_leaves_the_index_is_refused_by_name(
 @pytest.mark.parametrize("installer", ["uv", "pip"])
 def test_a_url_is_installed_where_that_is_allowed(tmp_path: Path, installer: str) -> None:
     made = wheel(tmp_path / "elsewhere", name="flagsy", version="2.0")
-    archive = sdist(tmp_path, requires=[f"flagsy @ {made.as_uri()}"])
+    archive = trainer(tmp_path, requires=[f"flagsy @ {made.as_uri()}"])
     root = tmp_path / "environments"
     environment = Environments(root, installer=installer, allow_direct=True).prepare([archive])
     assert says(environment, "import flagsy; print(flagsy.__version__)") == "2.0"
@@ -293,7 +302,7 @@ def test_nobody_else_may_write_into_an_environment(
 def test_an_interpreter_that_vanished_means_a_new_environment(
     environments: Environments, tmp_path: Path
 ) -> None:
-    archive = sdist(tmp_path)
+    archive = trainer(tmp_path)
     first = environments.prepare([archive])
     (first.path / "bin" / "python").unlink()
     again = environments.prepare([archive])

@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import importlib.metadata
+import os
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,6 +14,7 @@ from mlengine.environments.base import describe_base
 from mlengine.environments.requirements import (
     Distribution,
     constraints,
+    installed,
     missing,
     new_pins,
     older_framework,
@@ -130,3 +135,35 @@ FRAMEWORKS = {
 def test_a_runtime_stands_for_older_versions_of_its_framework(line: str, stays: str) -> None:
     present = {**PRESENT, "tensorflow": dist("tensorflow", "2.15.1")}
     assert older_framework(Requirement(line), present) == stays
+
+
+def _install(name: str, folder: Path, *, changed_s: int) -> None:
+    info = folder / f"{name}-1.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1\n")
+    os.utime(folder, (changed_s, changed_s))
+
+
+# 2033 stands for a moment ago: the folder may change once more, and its time not.
+@pytest.mark.parametrize(
+    ("changed_s", "reads"), [(1000, [1, 1, 2, 2]), (2_000_000_000, [1, 2, 3, 4])]
+)
+def test_what_is_installed_is_read_again_where_the_folder_may_have_changed(
+    changed_s: int, reads: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[object] = []
+    read = importlib.metadata.distributions
+
+    def counted(**where: object) -> object:
+        asked.append(where)
+        return read(**where)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(importlib.metadata, "distributions", counted)
+    counts = []
+    for number, name in enumerate(("first", "second")):
+        _install(name, tmp_path, changed_s=changed_s + number)
+        for _ in range(2):
+            assert name in installed([tmp_path])
+            counts.append(len(asked))
+    assert counts == reads
+    assert installed([tmp_path / "nowhere"]) == {}

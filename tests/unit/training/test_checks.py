@@ -83,6 +83,10 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "a module that is a flag": ({"python_module": "-c"}, "training_input.python_module"),
     "a part that is a flag": ({"python_module": "trainer.-c"}, "training_input.python_module"),
+    "packages with one file name": (
+        {"package_uris": ["gs://b/1/x.whl", "gs://b/y.whl", "gs://b/2/x.whl"]},
+        "training_input.package_uris[2]",
+    ),
     "no packages": ({"package_uris": []}, "training_input.package_uris"),
     "too many packages": ({"package_uris": ["gs://b/x"] * 101}, "training_input.package_uris"),
     "a misspelled tier": ({"scale_tier": "BASICC"}, "training_input.scale_tier"),

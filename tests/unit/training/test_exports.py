@@ -64,6 +64,18 @@ def test_only_what_came_during_the_attempt_counts(tmp_path: Path) -> None:
     assert find_exports(tmp_path, since_s=born_s - 1)
 
 
+def test_a_job_half_a_second_before_is_another_s_unless_times_are_whole_seconds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(tmp_path / "model.pkl")
+    monkeypatch.setattr(exports, "_written_s", lambda status: 1.6e9 + 0.25)
+    assert find_exports(tmp_path, since_s=1.6e9 + 0.25)
+    assert find_exports(tmp_path, since_s=1.6e9 + 0.75) == []
+    monkeypatch.setattr(exports, "_written_s", lambda status: 1.6e9)
+    assert find_exports(tmp_path, since_s=1.6e9 + 0.75)
+    assert find_exports(tmp_path, since_s=1.6e9 + 1.25) == []
+
+
 def test_a_second_name_of_a_file_is_nothing(tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("cnot a model")
     (tmp_path / "model.pkl").hardlink_to(tmp_path / "secret")

@@ -11,7 +11,7 @@ from mlengine.core import resources
 from mlengine.core.errors import InvalidArgument
 from mlengine.core.resources import ReplicaConfig, TrainingInput
 from mlengine.training.checks import check_training_input
-from mlengine.training.fields import FIELDS, Treatment, refused
+from mlengine.training.fields import BACKENDS, FIELDS, Treatment, refused
 from mlengine.training.trials import hyperparameters
 
 VALUES: dict[str, Any] = {
@@ -48,6 +48,15 @@ def test_a_field_is_refused_by_name_exactly_when_the_table_says_so(owner: str, n
         said = error.problem
     refusal = f"does not support '{name}'" in said
     assert refusal == (FIELDS[owner][name].process is Treatment.REFUSED), said
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_every_field_has_a_word_for_every_backend(backend: str) -> None:
+    for rules in FIELDS.values():
+        for rule in rules.values():
+            # What a launcher's checks refuse, every launcher refuses: they are the same.
+            refused_there = getattr(rule, backend) == Treatment.REFUSED
+            assert refused_there == (rule.process is Treatment.REFUSED and backend != "local")
 
 
 def test_a_refusal_says_what_to_do_instead() -> None:

@@ -144,6 +144,8 @@ def test_a_last_loss_that_is_not_finite_is_found(line: str) -> None:
         "loss: nancy",
         "glossary: nan",
         "no_loss: nan",
+        "loss: nan-safe mode on",
+        "Using loss: inf-norm",
     ],
 )
 def test_other_lines_are_no_loss(line: str) -> None:

@@ -67,6 +67,17 @@ def test_a_half_written_identity_means_that_nothing_ran(tmp_path: Path) -> None:
     assert ProcessLauncher().sweep(tmp_path) == 0
 
 
+@pytest.mark.parametrize("record", [b"", b'{"outcome": "fai', b'{"outcome": "lost"}', b'"\xff"'])
+def test_a_record_that_cannot_be_read_ends_the_attempt_by_name(
+    tmp_path: Path, record: bytes
+) -> None:
+    (tmp_path / attemptfiles.EXIT).write_bytes(record)
+    status = ProcessLauncher().poll(tmp_path)
+    assert status.exit is not None
+    assert (status.phase, status.exit.outcome) == (Phase.EXITED, Outcome.FAILED)
+    assert f"{tmp_path / attemptfiles.EXIT} cannot be read" in status.exit.message
+
+
 def test_after_a_restart_of_the_machine_nobody_is_swept(tmp_path: Path) -> None:
     me = processes.look(os.getpid())
     assert me is not None

@@ -34,6 +34,18 @@ RULES = {
         Observation(PREPARING, working=True, waited_s=9, wait_limit_s=8),
         Step.EXPIRE,
     ),
+    "so does a start that takes long": (
+        Observation(PREPARING, Phase.STARTING, waited_s=9, wait_limit_s=8),
+        Step.EXPIRE,
+    ),
+    "a job that started meanwhile has not waited too long": (
+        Observation(PREPARING, Phase.RUNNING, waited_s=9, wait_limit_s=8),
+        Step.MARK_RUNNING,
+    ),
+    "nor has one that is over meanwhile": (
+        Observation(PREPARING, Phase.EXITED, waited_s=9, wait_limit_s=8),
+        Step.MARK_RUNNING,
+    ),
     "a supervisor that was asked for is waited for": (
         Observation(PREPARING, Phase.STARTING),
         Step.WAIT,

@@ -6,6 +6,7 @@ import os
 import secrets
 from collections.abc import Callable
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
@@ -165,6 +166,33 @@ def test_a_job_that_is_cancelled_fetches_no_more(world: World) -> None:
     assert world.copies() == []
     world.mirror().push()
     assert sorted(world.there()) == ["run/a", "run/b"]
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_what_a_broken_fetch_brought_is_not_the_trainers(
+    world: World, monkeypatch: pytest.MonkeyPatch, killed: bool
+) -> None:
+    world.put("run/a", "run/b", "run/c")
+    read = world.buckets.open_read
+
+    def fragile(path: BucketPath) -> BinaryIO:
+        if path.name == "run/b":
+            raise Unavailable("The store is away.", "Wait.")
+        return read(path)
+
+    monkeypatch.setattr(world.buckets, "open_read", fragile)
+    with pytest.raises(Unavailable):
+        world.fetch(world.mirror(), "run/")
+    assert world.copies() == ["run/a", "run/c"]
+    monkeypatch.undo()
+    if killed:
+        world.state.unlink()
+    mirror = world.mirror()
+    world.fetch(mirror, "run/")
+    assert world.copies() == ["run/a", "run/b", "run/c"]
+    assert mirror.push() == 0
+    world.write("run/a", "anew")
+    assert mirror.push() == 1
 
 
 def test_more_than_there_is_room_for_is_refused(

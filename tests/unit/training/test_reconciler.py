@@ -52,6 +52,7 @@ class PlayedKind:
         self.gate = threading.Event()
         self.gate.set()
         self.error: Exception | None = None
+        self.limit_s: float | None = None
         self.collect_error: Exception | None = None
         self.prepared: list[str] = []
         self.live: dict[str, Any] = {}
@@ -73,7 +74,9 @@ class PlayedKind:
         assert self.gate.wait(60)
         if self.error:
             raise self.error
-        return AttemptSpec(job="j", attempt=preparation.record.attempt, replicas=[])
+        return AttemptSpec(
+            job="j", attempt=preparation.record.attempt, replicas=[], max_running_s=self.limit_s
+        )
 
     def collect(
         self, record: JobRecord, attempt_dir: Path, exit_record: ExitRecord
@@ -431,6 +434,26 @@ def test_labels_are_replaced_whole_and_the_etag_is_checked(world: World) -> None
     assert update(P, "a", Job(etag=changed.etag), update_mask="etag,labels").labels == {}
     with pytest.raises(InvalidArgument, match="cannot be updated"):
         update(P, "a", Job(), update_mask="state")
+    sent_none = update(P, "a", Job(labels={"x": "z"}), update_mask="labels,etag")
+    assert sent_none.labels == {"x": "z"}
+
+
+def test_of_two_changes_with_one_etag_the_second_is_told(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    etag = world.submit("a").etag
+    edit = world.store.edit_job
+
+    def overtaken(*arguments: Any, **more: Any) -> JobRecord:
+        """Let somebody else be first, at the last moment."""
+        monkeypatch.setattr(world.store, "edit_job", edit)
+        world.jobs.update(P, "a", Job(etag=etag, labels={"n": "1"}), update_mask="labels,etag")
+        return edit(*arguments, **more)
+
+    monkeypatch.setattr(world.store, "edit_job", overtaken)
+    with pytest.raises(Aborted, match="etag"):
+        world.jobs.update(P, "a", Job(etag=etag, labels={"n": "2"}), update_mask="labels,etag")
+    assert world.job("a").labels == {"n": "1"}
 
 
 def test_who_waits_for_log_lines_is_let_go_at_the_end(world: World) -> None:
@@ -541,6 +564,58 @@ def test_a_dead_supervisor_is_retried_after_a_sweep(world: World) -> None:
     until_retried(world, 2)
     world.launcher.ends(Outcome.SUCCEEDED)
     world.until("a", "SUCCEEDED")
+
+
+def test_a_job_whose_machine_is_shut_down_is_started_again(world: World) -> None:
+    world.max_retries = 1
+    world.restart()
+    world.run("a")
+    world.launcher.ends(Outcome.CANCELLED, "The job was cancelled.")
+    world.reconciler.tick()
+    line = "Attempt 1 of 2: its supervisor was told to end; starting again in 10 s."
+    assert line in world.lines("a")
+    world.reconciler.tick()
+    world.clock.pass_s(10.1)
+    until_retried(world, 2)
+    world.launcher.ends(Outcome.CANCELLED, "The job was cancelled.")
+    world.until("a", "FAILED")
+    assert "told to end" in world.job("a").error_message
+
+
+def test_a_cancel_request_that_an_attempt_has_seen_is_a_cancel(world: World) -> None:
+    world.max_retries = 1
+    world.restart()
+    world.run("a")
+    (world.attempt_dir("a") / "cancel").touch()
+    world.launcher.ends(Outcome.CANCELLED, "The job was cancelled.")
+    world.until("a", "CANCELLED")
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+def test_all_attempts_share_one_time_limit(world: World, *, restarted: bool) -> None:
+    world.max_retries, world.kind.limit_s = 2, 100.0
+    world.restart()
+    world.submit("a", max_running_time="100s")
+    world.until_started("a")
+    assert world.launcher.specs[world.attempt_dir("a")].max_running_s == 100.0
+    world.launcher.now(Phase.RUNNING)
+    world.until("a", "RUNNING")
+    world.clock.pass_s(60.0)
+    if restarted:
+        world.restart()
+    for attempt, passed_s, left_s in ((2, 15.0, 25.0), (3, 30.0, 0.0)):
+        killed(world)
+        world.reconciler.tick()
+        world.reconciler.tick()
+        world.clock.pass_s(passed_s)  # the pause is part of it
+        until_retried(world, attempt)
+        found = world.launcher.specs[world.attempt_dir("a")].max_running_s
+        assert found == pytest.approx(left_s, abs=0.01)
+        world.launcher.now(Phase.RUNNING)
+        world.reconciler.tick()
+    world.launcher.ends(Outcome.TIMED_OUT, "The job ran longer than its maxRunningTime of 0s.")
+    world.until("a", "CANCELLED")
+    assert "maxRunningTime of 100s, its 3 attempts" in world.job("a").error_message
 
 
 def test_a_job_may_say_itself_how_often(world: World) -> None:
@@ -665,6 +740,22 @@ def test_a_machine_that_shrank_fails_what_can_never_run_and_goes_on(world: World
     world.until("big", "FAILED")
     assert "4 CPUs exceeds what this machine has: 2" in world.job("big").error_message
     world.until_started("small")
+
+
+def test_a_job_waits_for_a_node_that_went_away_and_holds_nobody_up(world: World) -> None:
+    large, small = (Inventory(cpus=cpus, memory_bytes=8 << 30) for cpus in (4.0, 2.0))
+    world.inventory = large
+    world.restart()
+    world.capacity.varies = True
+    world.demands["big"] = Demand(cpus=4.0, strict=True)
+    world.submit("big", priority=9)
+    world.capacity.resize(small, world.max_running)
+    world.run("small")
+    assert world.state("big") == "QUEUED"
+    world.launcher.ends(Outcome.SUCCEEDED)
+    world.until("small", "SUCCEEDED")
+    world.capacity.resize(large, world.max_running)
+    world.until_started("big")
 
 
 def test_an_over_committed_tier_says_so(world: World) -> None:

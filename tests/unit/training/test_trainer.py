@@ -19,6 +19,7 @@ from mlengine.store import JobRecord, open_store
 from mlengine.training.access import BucketAccess
 from mlengine.training.kinds import Preparation, hours_run, kind_of
 from mlengine.training.launchers import AttemptSpec, ExitRecord, Outcome
+from mlengine.training.notes import environment_note
 from mlengine.training.packaging import build_packages
 from mlengine.training.trainer import TrainerJobs
 
@@ -168,6 +169,12 @@ def test_preparing_again_after_a_crash_reuses_the_environment(world: World) -> N
     world.lines.clear()
     assert world.prepare().replicas[0].argv == first.replicas[0].argv
     assert any("reused" in line for line in world.lines)
+
+
+def test_no_copy_of_a_package_stays_and_the_environment_is_named(world: World) -> None:
+    (replica,) = world.prepare().replicas
+    assert sorted(p.name for p in world.attempt_dir.iterdir()) == ["environment", "work"]
+    assert replica.argv[0].startswith(f"{environment_note(world.attempt_dir)}/")
 
 
 def test_without_a_job_dir_none_is_passed(world: World) -> None:

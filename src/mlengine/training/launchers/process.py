@@ -32,6 +32,7 @@ from mlengine.training.launchers import (
     ExitRecord,
     Handle,
     Launcher,
+    Outcome,
     Phase,
 )
 from mlengine.training.launchers.warm import WarmInterpreters
@@ -63,7 +64,7 @@ class ProcessLauncher:
         Raises:
             Unavailable: The machine cannot start a process, or its disk is full, right now.
         """
-        self._reap()
+        self.reap()
         try:
             attempt_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
             with _launching(attempt_dir):
@@ -77,7 +78,7 @@ class ProcessLauncher:
 
     def poll(self, attempt_dir: Path) -> AttemptStatus:
         """Say where the attempt is."""
-        self._reap()
+        self.reap()
         ended = _ended(attempt_dir)
         if ended is not None:
             return ended
@@ -122,6 +123,16 @@ class ProcessLauncher:
             if _alive(attempt_dir):
                 return 0
             return _kill_attempt(attempt_dir, str(identity["tag"]))
+
+    def reap(self) -> None:
+        """Collect what has ended, so that nothing stays a zombie of the engine.
+
+        Whoever starts or looks at an attempt does; an engine that led before does neither.
+        """
+        if self._warm is not None:
+            self._warm.reap()
+        with self._guard:
+            self._children = [c for c in self._children if c.poll() is None]
 
     def _start(self, attempt_dir: Path, spec: AttemptSpec) -> bool:
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
@@ -169,13 +180,6 @@ class ProcessLauncher:
             cwd="/", env=_supervisor_environment(), start_new_session=True, pass_fds=handed,
         )  # fmt: skip
 
-    def _reap(self) -> None:
-        """Collect what has ended, so that nothing stays a zombie of the engine."""
-        if self._warm is not None:
-            self._warm.reap()
-        with self._guard:
-            self._children = [c for c in self._children if c.poll() is None]
-
 
 _: type[Launcher] = ProcessLauncher
 
@@ -208,11 +212,20 @@ def _alive(attempt_dir: Path) -> bool:
 
 
 def _ended(attempt_dir: Path) -> AttemptStatus | None:
+    path = attempt_dir / attemptfiles.EXIT
     try:
-        data = (attempt_dir / attemptfiles.EXIT).read_bytes()
+        data = path.read_bytes()
     except (FileNotFoundError, NotADirectoryError):
         return None
-    return AttemptStatus(Phase.EXITED, msgspec.json.decode(data, type=ExitRecord))
+    try:
+        record = msgspec.json.decode(data, type=ExitRecord)
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        # That it is there says that the attempt is over; the next look would find no more.
+        message = f"How the attempt ended is not known: {path} cannot be read: {error}."
+        record = ExitRecord(
+            outcome=Outcome.FAILED, replicas=[], message=message, started=0.0, ended=0.0
+        )
+    return AttemptStatus(Phase.EXITED, record)
 
 
 def _without_record(attempt_dir: Path) -> Phase:

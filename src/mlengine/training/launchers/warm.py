@@ -163,6 +163,12 @@ class WarmInterpreters:
             zygote = self._ready(kind)
         return self._ask(kind.key, zygote) if zygote is not None else None
 
+    def begin(self, kind: Kind) -> None:
+        """Begin a zygote unless there is one; somebody will want it soon."""
+        with self._guard:
+            if self._limit > 0:
+                self._ready(kind)
+
     def wait(self, kind: Kind, timeout_s: float) -> bool:
         """Begin a zygote unless there is one; return whether it is ready within a time."""
         deadline_s = time.monotonic() + timeout_s

@@ -16,6 +16,7 @@ from mlengine.core import wire
 from mlengine.core.errors import InvalidArgument, did_you_mean
 from mlengine.core.resources import Job, Resource, TrainingInput
 from mlengine.training.metrics import DEFAULT_TAG
+from mlengine.tuning.axis import LARGEST_INTEGER
 from mlengine.tuning.problem import Kind, Point, Value
 
 __all__ = [
@@ -235,6 +236,9 @@ def _check_range(parameter: ParameterSpec, at: str) -> None:
         if parameter.kind is Kind.INTEGER and not bound.is_integer():
             raise _bad(f"{at}.{attribute}", f"{bound!r} is not an integer.",
                        "Use whole numbers, or the type DOUBLE.")  # fmt: skip
+        if parameter.kind is Kind.INTEGER and abs(bound) > LARGEST_INTEGER:
+            raise _bad(f"{at}.{attribute}", f"{bound:.0f} is too far from 0 for an INTEGER.",
+                       "Use numbers between -2^53 and 2^53, or the type DOUBLE.")  # fmt: skip
     assert low is not None and high is not None
     if low > high:
         raise _bad(f"{at}.min_value", f"minValue {low:g} of {name!r} is above maxValue {high:g}.",

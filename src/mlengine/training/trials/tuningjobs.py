@@ -4,6 +4,8 @@ Nothing is remembered: every turn reads the study, the children and what they me
 what is missing. A trial is on record before its child, a decision before what follows from it, so
 an engine that was killed anywhere is followed by one that does the rest, and nothing twice. Points
 are suggested beside the tick, on a thread; all else costs a few reads.
+
+Long because a turn is one thing: what it reads, what follows from that, and each step that it does.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from typing import Any, Protocol
 import msgspec
 
 from mlengine.core.clock import Clock, rfc3339
-from mlengine.core.errors import AlreadyExists, EngineError
+from mlengine.core.errors import AlreadyExists, EngineError, InvalidArgument
 from mlengine.core.resources import Job, JobDetails, TrainingInput
 from mlengine.core.states import JobState, TrialState
 from mlengine.runtime import failpoints
@@ -110,7 +112,8 @@ class TuningJobs:
         self._waited = Ages(clock)
         self._ran = Ages(clock, of=lambda job: job.start_time)
         self._exhausted: set[str] = set()
-        self._measured: dict[str, int] = {}
+        self._measured: dict[str, int] = {}  # steps; what is not newer needs no look at the study
+        self._judged: dict[str, tuple[int, int]] = {}
 
     def step(self, record: JobRecord, wake: Callable[[], None]) -> None:
         """Bring one tuning job further; it is wholly this that runs it."""
@@ -198,30 +201,38 @@ class TuningJobs:
     def _measure(self, trial: TrialRecord, child: JobRecord, tag: str) -> None:
         """Write into the study what a child has measured since."""
         points = measured(child)
-        known = self._measured.get(child.uid)
-        if known is None:  # this engine has not seen it before: the study knows how far it is
-            study = self._store.study(trial.project, trial.location, trial.study_id)
-            kept = self._store.measurements(study, number=trial.number).get(trial.number, [])
-            known = kept[-1].step_count if kept else -1
+        if not points or points[-1][0] <= self._measured.get(child.uid, -1):
+            return
+        # Another engine may have led meanwhile: the study knows how far it is.
+        study = self._store.study(trial.project, trial.location, trial.study_id)
+        kept = self._store.measurements(study, number=trial.number).get(trial.number, [])
+        known = kept[-1].step_count if kept else -1
         new = [point for point in points if point[0] > known]
         if new:
             self._books.measure(trial, new, tag=tag, known=0)
-        self._measured[child.uid] = max(known, points[-1][0] if points else -1)
+        self._measured[child.uid] = max(known, points[-1][0])
 
     def _stop_hopeless(self, seen: _Study, policy: Policy) -> None:
-        """Have the policy of early stopping judge every trial that runs."""
+        """Have the policy of early stopping judge the trials of which there is news."""
         goal = Goal.MAXIMIZE if seen.asked.maximize else Goal.MINIMIZE
         usable = {n: c for n, c in seen.children.items() if c.state is not JobState.FAILED}
-        curves = {n: _curve(n, child) for n, child in usable.items()}
+        ended = sum(child.state.terminal for child in usable.values())
+        due = {}
         for number, child in usable.items():
-            trial = seen.trials.get(number)
-            if trial is None or trial.state is not TrialState.ACTIVE:
+            trial, points = seen.trials.get(number), measured(child)
+            if trial is None or trial.state is not TrialState.ACTIVE or not points:
                 continue
-            if child.state is not JobState.RUNNING:
-                continue
+            at = (points[-1][0], ended)
+            if child.state is JobState.RUNNING and self._judged.get(child.uid) != at:
+                due[number] = at
+        # All jobs share this thread, and to judge one trial may take a tenth of a second.
+        curves = {n: _curve(n, child) for n, child in usable.items()} if due else {}
+        for number, at in due.items():
             others = [curve for n, curve in curves.items() if n != number]
             verdict = policy.judge(goal, curves[number], others)
-            if verdict.stop and self._books.stop(trial):
+            if not verdict.stop:
+                self._judged[usable[number].uid] = at
+            elif self._books.stop(seen.trials[number]):
                 self._say(seen.record, f"Trial {number} is stopped early: {verdict.why}")
 
     # --- performing ---
@@ -266,6 +277,9 @@ class TuningJobs:
             if self._leading():
                 self._books.add(study, record, found, alive=seen.alive)
             failpoints.hit("tuning.recorded")
+        except InvalidArgument as error:  # to ask again would say the same
+            if self._leading():
+                self._give_up(record, str(error))
         except EngineError as error:
             _log.warning("tuning job %s has no suggestion yet: %s", record.uid, error)
         except Exception:
@@ -315,6 +329,7 @@ class TuningJobs:
         )
         if child is not None:
             self._measured.pop(child.uid, None)
+            self._judged.pop(child.uid, None)
         if closed and sum(t.state is TrialState.COMPLETED for t in seen.trials.values()) == 0:
             self._say_rest(seen)
 

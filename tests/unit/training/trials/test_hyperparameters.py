@@ -99,6 +99,11 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
     "scale": ({"params": [{**DOUBLE, "scaleType": "LOG"}]}, "params[0].scale_type", "'LOG'"),
     "no bound": ({"params": [{**DOUBLE, "minValue": None}]}, "params[0].min_value", "minValue"),
     "bounds exchanged": ({"params": [{**DOUBLE, "minValue": 3}]}, "params[0].min_value", "3"),
+    "beyond what is exact": (
+        {"params": [{**INTEGER, "maxValue": 9223372036854775807}]},
+        "params[0].max_value",
+        "9223372036854775808 is too far",
+    ),
     "half an integer": ({"params": [{**INTEGER, "maxValue": 2.5}]}, "params[0].max_value", "2.5"),
     "log of zero": (
         {"params": [{**DOUBLE, "minValue": 0, "scaleType": "UNIT_LOG_SCALE"}]},

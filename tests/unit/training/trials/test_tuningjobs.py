@@ -22,11 +22,13 @@ from mlengine.training.jobs import folder_of
 from mlengine.training.launchers import ExitRecord, Outcome, Phase
 from mlengine.training.reconciler import JobReconciler
 from mlengine.training.retrying import Retrying
+from mlengine.training.trials import tuningjobs
 from mlengine.training.trials.children import base_input, trial_output
 from mlengine.training.trials.lifecycle import UNKNOWN_FLAG
 from mlengine.training.trials.tuningjobs import TuningJobs
-from mlengine.tuning.problem import Problem, Tried
+from mlengine.tuning.problem import Goal, Problem, Tried
 from mlengine.tuning.search import How, Suggestion
+from mlengine.tuning.stopping import Curve, Verdict
 from tests.unit.training.test_reconciler import P, PlayedKind, World
 from tests.waiting import wait_until
 
@@ -263,6 +265,21 @@ def test_measurements_come_while_it_runs_and_each_once(world: Study) -> None:
     assert _steps(world) == [1, 2, 3, 4, 5]
 
 
+def test_what_another_engine_measured_meanwhile_is_not_measured_again(world: Study) -> None:
+    world.tune(maxTrials=1)
+    world.running("t/1")
+    tuning = world.reconciler._tuning
+    world.kind.points["t/1"] = [(1, 0.1), (2, 0.2)]
+    world.turn(lambda: _steps(world) == [1, 2])
+    before = dict(tuning._measured)
+    world.kind.points["t/1"].append((3, 0.3))
+    world.turn(lambda: _steps(world) == [1, 2, 3])
+    tuning._measured = before  # as if another engine had led while the third came
+    world.kind.points["t/1"].append((4, 0.4))
+    world.turn(lambda: 4 in _steps(world))
+    assert _steps(world) == [1, 2, 3, 4]
+
+
 def _steps(world: Study) -> list[int]:
     study = world.store.study_of(world.store.job(P, "t").uid)
     assert study is not None
@@ -294,6 +311,27 @@ def test_a_hopeless_trial_is_stopped_and_its_last_value_counts(world: Study, rul
     assert output.completed_trial_count == 3
     assert not world.trials()[2].trial.trial_infeasible
     assert any(line.startswith("Trial 3 is stopped early: ") for line in world.lines())
+
+
+def test_a_trial_is_judged_when_there_is_news_and_not_at_every_turn(
+    world: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judged: list[int] = []
+
+    class Lenient:
+        def judge(self, goal: Goal, trial: Curve, others: Sequence[Curve]) -> Verdict:
+            judged.append(trial.readings[-1].step)
+            return Verdict(stop=False, why="")
+
+    monkeypatch.setattr(tuningjobs, "open_policy", lambda name: Lenient())
+    world.tune(maxTrials=1, enableTrialEarlyStopping=True)
+    world.running("t/1")
+    for step in (1, 2):
+        world.kind.points["t/1"] = [(n, n / 10) for n in range(1, step + 1)]
+        world.turn(lambda n=step: n in judged)
+        for _turn in range(3):
+            world.reconciler.tick()
+    assert judged == [1, 2]
 
 
 def test_a_rule_that_there_is_not_or_that_has_no_trials_to_stop_is_refused(world: Study) -> None:
@@ -357,6 +395,13 @@ def test_an_advisor_that_fails_is_asked_again(world: Study) -> None:
     world.turn(lambda: world.store.study_of(world.store.job(P, "t").uid))
     world.trouble = None
     world.turn(lambda: world.children())
+
+
+def test_a_question_that_makes_no_sense_fails_the_job(world: Study) -> None:
+    world.trouble = InvalidArgument("The bound is no number.", "Use another.")
+    world.tune(maxTrials=1)
+    world.turn(lambda: world.state("t") == "FAILED")
+    assert world.job("t").error_message.startswith("The bound is no number.")
 
 
 def test_a_job_that_waits_too_long_is_cancelled(world: Study) -> None:
