@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from benchmarks.tuning.objectives import FAMILIES, Objective
@@ -18,6 +18,7 @@ def markdown(
     """Return all tables."""
     parts = [_table(frame, absent) for frame in frames if frame.losses]
     parts += [_families(frame, objectives) for frame in frames if frame.losses]
+    parts += [found for frame in frames if (found := _mix(frame, objectives))]
     parts += [_objectives(frame, objectives) for frame in frames if frame.losses]
     return "\n\n".join(parts) + "\n"
 
@@ -72,6 +73,36 @@ def _families(frame: Frame, objectives: Sequence[Objective]) -> str:
             cells.append(f"{statistics.fmean(found):.1f}{short}" if found else "")
         lines.append(f"| {peer} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
+
+
+def _mix(frame: Frame, objectives: Sequence[Objective]) -> str:
+    """Closed forms beside real trainings, and the two weighed as a benchmark of 9 and 7 has them.
+
+    Of those who have runs of all; empty if nobody has.
+    """
+    real = {one.name for one in objectives if one.family == "models"}
+    closed = {one.name for one in objectives} - real
+    found = {
+        row.peer: (_mean(losses, closed), _mean(losses, real))
+        for row in rows(frame)
+        if real and closed and set(losses := frame.losses[row.peer]) == real | closed
+    }
+    if not found:
+        return ""
+    columns = ("searcher", f"{len(closed)} closed forms", f"{len(real)} real trainings",
+               "as 9 to 7", "beyond random")  # fmt: skip
+    lines = [f"### {_title(frame)}, weighed", "", f"| {' | '.join(columns)} |", "| --- " * 5 + "|"]
+    mixed = {peer: (9 * one + 7 * two) / 16 for peer, (one, two) in found.items()}
+    for peer, score in mixed.items():
+        chance = 100 - mixed["random"] if "random" in mixed else 0.0
+        beyond = f"{100 * (1 - (100 - score) / chance):.1f}" if chance else ""
+        one, two = found[peer]
+        lines.append(f"| {peer} | {one:.1f} | {two:.1f} | {score:.1f} | {beyond} |")
+    return "\n".join(lines)
+
+
+def _mean(losses: Mapping[str, Sequence[float]], names: Iterable[str]) -> float:
+    return 100 * (1 - statistics.fmean(statistics.fmean(losses[name]) for name in names))
 
 
 def _objectives(frame: Frame, objectives: Sequence[Objective]) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import collections
 import hashlib
-import json
+import math
 import random
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -20,6 +20,7 @@ import mlengine.tuning
 from benchmarks.tuning.objectives import Objective
 from benchmarks.tuning.peers import Peer
 from benchmarks.tuning.peers.child import Line, PeerError
+from mlengine.core.errors import InvalidArgument
 from mlengine.tuning.space import Space
 
 __all__ = ["Run", "Runs", "code_of", "search"]
@@ -30,7 +31,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         code: Of our own search, a digest of its source; runs of older source do not count.
-        seen: What it was told, trial by trial.
+        seen: What it was told, trial by trial; None where that was no finite number, for which
+            the file has no word.
         true: The same without noise.
         cpu_s: Seconds of CPU of each trial's suggestion, the model's fit included.
         error: Why it ended before its budget; the trials before that count.
@@ -42,17 +44,16 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     batch: int
     budget: int
     code: str = ""
-    seen: list[float]
-    true: list[float]
+    seen: list[float | None]
+    true: list[float | None]
     cpu_s: list[float]
     error: str = ""
 
     def incumbent(self, trials: int) -> float:
         """Return the true value of the point that looked best within the first trials."""
-        if not self.seen:
-            return float("inf")
-        seen = self.seen[:trials]
-        return self.true[seen.index(min(seen))]
+        pairs = zip(self.seen[:trials], self.true, strict=False)
+        known = [(seen, true) for seen, true in pairs if seen is not None and true is not None]
+        return min(known, key=lambda pair: pair[0], default=(math.inf, math.inf))[1]
 
 
 def code_of(peer: Peer) -> str:
@@ -74,8 +75,8 @@ def search(
     parameters = [msgspec.to_builtins(each) for each in objective.parameters]
     space = Space(objective.parameters)
     noise = random.Random(f"{objective.name}/{seed}")
-    seen: list[float] = []
-    true: list[float] = []
+    seen: list[float | None] = []
+    true: list[float | None] = []
     cpu_s: list[float] = []
     error = ""
     try:
@@ -86,20 +87,26 @@ def search(
         while len(seen) < budget:
             points, spent_s = line.ask(min(batch, budget - len(seen)))
             if not points:
+                if space.size is not None and len(seen) >= space.size:
+                    break  # it has tried all that there is
                 raise PeerError("it had nothing more to try")
             for point in points:
                 space.check(point)
             values = [objective.observe(point, noise) for point in points]
             spent_s += line.tell(points, [value for value, _true in values])
-            seen += [value for value, _true in values]
-            true += [value for _seen, value in values]
+            seen += [_known(value) for value, _true in values]
+            true += [_known(value) for _seen, value in values]
             cpu_s += [spent_s / len(points)] * len(points)
-    except PeerError as problem:
+    except (PeerError, InvalidArgument) as problem:
         error = str(problem)
     return Run(
         peer=peer.name, objective=objective.name, seed=seed, batch=batch, budget=budget,
         code=code_of(peer), seen=seen, true=true, cpu_s=cpu_s, error=error,
     )  # fmt: skip
+
+
+def _known(value: float) -> float | None:
+    return value if math.isfinite(value) else None
 
 
 class Runs:
@@ -118,7 +125,7 @@ class Runs:
     def add(self, run: Run) -> None:
         """Keep a run."""
         with self._file.open("ab") as file:
-            file.write(json.dumps(msgspec.to_builtins(run)).encode() + b"\n")
+            file.write(msgspec.json.encode(run) + b"\n")
         self._runs.append(run)
 
     def current(self, peers: Iterable[Peer]) -> Iterator[Run]:

@@ -84,12 +84,16 @@ def baseline(
     found = {}
     for objective in objectives:
         mine = [run for run in runs if run.objective == objective.name]
-        drawn = [value for run in mine if run.peer == "random" for value in run.true]
+        drawn = [value for run in mine if run.peer == "random" for value in _known(run)]
         if drawn:
-            seen = min((min(run.true, default=drawn[0]) for run in mine), default=drawn[0])
+            seen = min(value for run in mine for value in _known(run))
             optimum = seen if objective.optimum is None else min(objective.optimum, seen)
             found[objective.name] = (statistics.median(drawn), optimum)
     return found
+
+
+def _known(run: Run) -> list[float]:
+    return [value for value in run.true if value is not None]
 
 
 def frames(

@@ -6,6 +6,7 @@ import math
 import random
 from typing import Any
 
+import msgspec
 from hypothesis import strategies as st
 
 from mlengine.tuning.problem import Goal, Kind, Metric, Parameter, Point, Problem, Scale, Tried
@@ -53,13 +54,30 @@ def _parameters(draw: st.DrawFn, finite: bool, most: int) -> tuple[Parameter, ..
         parameter = draw(st.one_of(kinds))
         parents = [p for p in parameters if p.kind is not Kind.DOUBLE]
         if parents and draw(st.booleans()):
-            parent = draw(st.sampled_from(parents))
-            choice = parent.values or (int(parent.low), int(parent.high))
-            when = draw(st.lists(st.sampled_from(choice), min_size=1, max_size=3, unique=True))
-            fields = {f: getattr(parameter, f) for f in ("name", "kind", "low", "high", "values", "scale")}  # fmt: skip # noqa: E501
-            parameter = Parameter(**fields, parent=parent.name, when=tuple(when))
+            parameter = draw(_below(draw(st.sampled_from(parents)), parameter))
         parameters.append(parameter)
+    if draw(st.integers(0, 3)) == 3:
+        parameters += draw(_namesakes())
     return tuple(parameters)
+
+
+@st.composite
+def _below(draw: st.DrawFn, parent: Parameter, child: Parameter) -> Parameter:
+    choice = parent.values or (int(parent.low), int(parent.high))
+    when = draw(st.lists(st.sampled_from(choice), min_size=1, max_size=3, unique=True))
+    return msgspec.structs.replace(child, parent=parent.name, when=tuple(when))
+
+
+@st.composite
+def _namesakes(draw: st.DrawFn) -> list[Parameter]:
+    """Draw a choice whose two branches have parents, and their children, of the same names."""
+    found = [Parameter(name="x", kind=Kind.CATEGORICAL, values=("p", "q"))]
+    for value in found[0].values:
+        branch = draw(st.one_of(_integers("y"), _listed("y")))
+        branch = msgspec.structs.replace(branch, parent="x", when=(value,))
+        leaf = draw(st.one_of(_integers("z"), _listed("z")))
+        found += [branch, draw(_below(branch, leaf))]
+    return found
 
 
 def spaces(*, finite: bool = False, most: int = 6) -> st.SearchStrategy[Space]:

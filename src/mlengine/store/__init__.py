@@ -35,6 +35,7 @@ __all__ = [
     "TrialChange",
     "TrialEdit",
     "TrialRecord",
+    "TrialsEnding",
     "VersionRecord",
     "open_store",
 ]
@@ -151,6 +152,7 @@ class StudyRecord(msgspec.Struct, frozen=True, kw_only=True):
         owner: The uid of the tuning job whose study it is; empty for one of its own.
         study: The API's view; `study.name` is the bare id, `study.state` is filled in.
         last_trial: The highest number that a trial of it ever had.
+        revision: Grows when its state changes, and when a trial of it is removed.
     """
 
     seq: int
@@ -160,6 +162,7 @@ class StudyRecord(msgspec.Struct, frozen=True, kw_only=True):
     owner: str
     study: Study
     last_trial: int
+    revision: int
 
     @property
     def study_id(self) -> str:
@@ -214,6 +217,9 @@ class TrialChange(msgspec.Struct, frozen=True, kw_only=True):
 
 TrialEdit = Callable[[StudyRecord, TrialRecord, Callable[[], Sequence[Measurement]]], TrialChange]
 """What a trial's change is, given its study, the trial, and what reads all its measurements."""
+
+TrialsEnding = Callable[[StudyRecord, Sequence[TrialRecord]], EndedOperation]
+"""How the operation ends that asked for trials, given the study as it is and what is handed out."""
 
 
 class EventRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -438,7 +444,7 @@ class Store(TrafficStore, AccessStore, Protocol):
         *,
         fresh: Sequence[Trial] = (),
         fewer: bool = False,
-        ending: Callable[[Sequence[TrialRecord]], EndedOperation] | None = None,
+        ending: TrialsEnding | None = None,
     ) -> Sequence[TrialRecord] | None:
         """Give a client so many trials, all at once or none.
 
@@ -447,12 +453,14 @@ class Store(TrafficStore, AccessStore, Protocol):
         client's. None, and nothing changes, if
 
         - that makes fewer than `count`, unless `fewer` is true; or
-        - fresh ones are needed, and the study is not ACTIVE, or has had another new trial since
-          `study` was read: what was chosen without knowing of that one has to be chosen again.
+        - fresh ones are needed, and the study has another revision than `study`, or has had
+          another new trial since: what was chosen without knowing of that has to be chosen again;
+          or
+        - fresh ones are given out, and the study is not ACTIVE.
 
         Args:
-            ending: Says of the trials how the operation that asked for them ends; it is written in
-                the same transaction.
+            ending: Says of the study and the trials how the operation that asked for them ends; it
+                is written in the same transaction.
         """
         ...
 
@@ -477,8 +485,8 @@ class Store(TrafficStore, AccessStore, Protocol):
         *,
         after: int = 0,
         numbers: Collection[int] = (),
-    ) -> tuple[StudyRecord, Sequence[TrialRecord], int]:
-        """Return a study, some of its `trials`, and how many it has, all of one moment."""
+    ) -> tuple[StudyRecord, Sequence[TrialRecord]]:
+        """Return a study and some of its `trials`, all of one moment."""
         ...
 
     def edit_trial(

@@ -14,6 +14,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -48,7 +49,7 @@ def copy(source_url: str, target_url: str) -> dict[str, int]:
                     f"An engine is at work on {database.description}", "Stop it first."
                 )
         source, target = databases
-        return source.read(lambda frm: target.write(lambda to: _copy(frm, to)))
+        return source.read(lambda frm: target.write(lambda to: _Copying(databases, frm, to).run()))
     finally:
         for database in databases:
             database.close()
@@ -80,27 +81,56 @@ def _refuse_no_file(url: str) -> None:
         raise FailedPrecondition(f"There is no database {path}.", "Name one that is there.")
 
 
-def _copy(frm: Transaction, to: Transaction) -> dict[str, int]:
-    # In this order no row comes before one that it refers to.
-    ordered = metadata.sorted_tables
-    if filled := [table.name for table in ordered if to.one(sa.select(table).limit(1))]:
-        raise FailedPrecondition(
-            f"The target has {filled[0]} already.", "Name a database that is empty."
-        )
-    return {table.name: _copy_table(frm, to, table) for table in ordered}
+class _Copying:
+    """One copy, in a transaction of each."""
 
+    def __init__(self, databases: Sequence[Database], frm: Transaction, to: Transaction) -> None:
+        self._databases, self._frm, self._to = databases, frm, to
 
-def _copy_table(frm: Transaction, to: Transaction, table: sa.Table) -> int:
-    (key,) = table.primary_key.columns
-    count, page = 0, frm.rows(sa.select(table).order_by(key).limit(_PAGE))
-    while page:
-        to.connection.execute(sa.insert(table), [dict(row._mapping) for row in page])
-        count += len(page)
-        after = key > page[-1]._mapping[key.name]
-        page = frm.rows(sa.select(table).where(after).order_by(key).limit(_PAGE))
-    if key.name == "seq":
-        _keep_used_up(to.connection, table.name, _used_up(frm.connection, table.name))
-    return count
+    def run(self) -> dict[str, int]:
+        """Copy every table; return how many rows each has."""
+        # In this order no row comes before one that it refers to.
+        ordered = metadata.sorted_tables
+        filled = [table.name for table in ordered if self._to.one(sa.select(table).limit(1))]
+        if filled:
+            raise FailedPrecondition(
+                f"The target has {filled[0]} already.", "Name a database that is empty."
+            )
+        counts = {table.name: self._copy(table) for table in ordered}
+        self._refuse_company()
+        return counts
+
+    def _copy(self, table: sa.Table) -> int:
+        (key,) = table.primary_key.columns
+        count, page = 0, self._frm.rows(sa.select(table).order_by(key).limit(_PAGE))
+        while page:
+            self._refuse_company()
+            self._insert(table, [dict(row._mapping) for row in page])
+            count += len(page)
+            after = key > page[-1]._mapping[key.name]
+            page = self._frm.rows(sa.select(table).where(after).order_by(key).limit(_PAGE))
+        if key.name == "seq":
+            used_up = _used_up(self._frm.connection, table.name)
+            _keep_used_up(self._to.connection, table.name, used_up)
+        return count
+
+    def _insert(self, table: sa.Table, rows: list[dict[str, Any]]) -> None:
+        try:
+            self._to.connection.execute(sa.insert(table), rows)
+        except sa.exc.IntegrityError as error:
+            raise FailedPrecondition(
+                f"The target got {table.name} from somebody else during the copy.",
+                "Stop who writes to it, and name a database that is empty.",
+            ) from error
+
+    def _refuse_company(self) -> None:
+        # Asked again and again: the lead is a session's, and the server ends one that is quiet.
+        for database in self._databases:
+            if not database.lead.held():
+                raise FailedPrecondition(
+                    f"{database.description} was not this copy's alone to the end.",
+                    "Stop the engines, and copy again.",
+                )
 
 
 def _used_up(connection: sa.Connection, table: str) -> int:

@@ -20,13 +20,10 @@ from mlengine.core.errors import AlreadyExists, EngineError
 from mlengine.store import StoreAway, tables
 from mlengine.store.groupcommit import GroupCommit
 
-__all__ = ["WRITE_OPTION", "Database", "Lead", "Technology", "Transaction"]
+__all__ = ["Database", "Lead", "Technology", "Transaction"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
-
-WRITE_OPTION = "mlengine_write"
-"""Execution option of a connection whose transaction is going to write."""
 
 _TRIES = 5
 _APPEND = sa.insert(tables.events)
@@ -103,6 +100,8 @@ class Technology(NamedTuple):
 
     Attributes:
         description: Technology, place and the choices made, for the log; holds no secret.
+        begin: Begins a transaction; True: one that writes. No listener to SQLAlchemy's "begin": an
+            engine that has one looks for others at each statement.
         explain: Turns an error of the driver into ours.
         is_passing: Whether running the same transaction (a writing one: True) again may end
             better, and cannot make anything happen twice.
@@ -112,6 +111,7 @@ class Technology(NamedTuple):
     """
 
     description: str
+    begin: Callable[[sa.Connection, bool], None]
     explain: Callable[[sa.exc.SQLAlchemyError], EngineError]
     is_passing: Callable[[sa.exc.SQLAlchemyError, bool], bool]
     lead: Lead
@@ -122,7 +122,7 @@ class Database:
     """An engine of SQLAlchemy, and transactions on it.
 
     Args:
-        engine: Pool of connections; its transactions honour `WRITE_OPTION`.
+        engine: Pool of connections.
         technology: What is the technology's own.
         clock: Gives events their time.
         patience_s: How long to wait for another writer before `Unavailable`.
@@ -188,12 +188,11 @@ class Database:
         raise AssertionError("the last try returns or raises")
 
     def _once(self, write: bool, work: Callable[[Transaction], T]) -> T:
-        with self._engine.connect() as connection:
-            connection = connection.execution_options(**{WRITE_OPTION: write})
-            with connection.begin():
-                tx = Transaction(connection, rfc3339(self._clock.now()))
-                result = work(tx)
-                tx.append_events()
+        with self._engine.connect() as connection, connection.begin():
+            self._technology.begin(connection, write)
+            tx = Transaction(connection, rfc3339(self._clock.now()))
+            result = work(tx)
+            tx.append_events()
         return result
 
     @contextlib.contextmanager

@@ -64,9 +64,10 @@ def edit_model(
     default: str,
     operation: Callable[[ModelRecord, VersionRecord | None], NewOperation] | None,
 ) -> ModelRecord:  # fmt: skip
-    if default:
-        versions.set_default(tx, project, model_id, default)
     record = models.edit(tx, project, model_id, change)
+    if default:  # after `change` has seen the etag as the caller may know it
+        versions.set_default(tx, project, model_id, default)
+        record = models.get(tx, project, model_id)
     if operation:
         chosen = record.default_version_id
         version = versions.get(tx, project, model_id, chosen) if chosen else None

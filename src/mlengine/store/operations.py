@@ -21,7 +21,14 @@ _BY_ID = sa.select(operations).where(
     operations.c.operation_id == sa.bindparam("operation_id"),
 )
 _BY_ID_LOCKED = _BY_ID.with_for_update()
-_INSERT = sa.insert(operations)
+# One statement, in words that SQLite and PostgreSQL share: an operation that ends in the call was
+# not there before, one that takes a while was.
+_END = sa.text(
+    "INSERT INTO operations (project, operation_id, subject, done, body) "
+    "VALUES (:project, :operation_id, '', TRUE, :body) "
+    "ON CONFLICT (project, operation_id) DO UPDATE SET done = TRUE, body = excluded.body "
+    "WHERE NOT operations.done"
+)
 
 
 def add(
@@ -109,17 +116,10 @@ def end(tx: Transaction, project: str, ended: EndedOperation) -> None:
     `FailedPrecondition` if it has ended: that transaction must not happen a second time.
     """
     operation = Operation(metadata=ended.metadata, response=ended.response)
-    row = tx.one(_BY_ID_LOCKED, project=project, operation_id=ended.operation_id)
-    if row is None:
-        values = {"operation_id": ended.operation_id, "subject": "", "done": True}
-        values |= {"project": project, "body": _text(operation)}
-        tx.connection.execute(_INSERT, values)
-        return
-    if row.done:
+    if not tx.write(_END, project=project, operation_id=ended.operation_id, body=_text(operation)):
         raise FailedPrecondition(
             f"The operation '{ended.operation_id}' is done.", "It can only be read.", field="name"
         )
-    _write(tx, _record(row), operation, done=True)
 
 
 def note(tx: Transaction, project: str, ended: EndedOperation) -> OperationRecord:

@@ -18,7 +18,7 @@ import sqlalchemy as sa
 from mlengine.core.clock import Clock
 from mlengine.core.errors import FailedPrecondition
 from mlengine.store import migrations, postgres_errors, tables
-from mlengine.store.database import WRITE_OPTION, Database, Technology, Transaction
+from mlengine.store.database import Database, Technology, Transaction
 from mlengine.store.postgres_address import Address
 from mlengine.store.postgres_lead import SessionLead
 from mlengine.store.triggers import RULES, Rule
@@ -34,6 +34,8 @@ _POOL, _OVERFLOW = 8, 16
 # table's). They are per database.
 _LEAD, _MIGRATE, _EVENTS = (0x6D6C_6500 + number for number in range(3))
 _MIGRATION_PATIENCE_MS = 120_000
+
+tables.versions_default.dialect_options["postgresql"]["where"] = tables.versions.c.is_default
 
 
 def open_database(url: sa.URL, *, clock: Clock, patience_s: float) -> Database:
@@ -52,6 +54,7 @@ def open_database(url: sa.URL, *, clock: Clock, patience_s: float) -> Database:
         technology = Technology(
             description=f"PostgreSQL {facts.version} at {address}, synchronous_commit="
             f"{facts.synchronous_commit}: {_durability(facts)}",
+            begin=_begin,
             explain=lambda error: postgres_errors.explain(error, address.database),
             is_passing=postgres_errors.is_passing,
             lead=SessionLead(address, _LEAD << 32 | facts.schema),
@@ -69,7 +72,6 @@ def open_database(url: sa.URL, *, clock: Clock, patience_s: float) -> Database:
 def _engine(address: Address, patience_s: float) -> sa.Engine:
     import psycopg
 
-    level = psycopg.IsolationLevel
     settings = {"lock_timeout": str(max(int(patience_s * 1000), 1))}
     engine = sa.create_engine(
         "postgresql+psycopg://",
@@ -89,14 +91,15 @@ def _engine(address: Address, patience_s: float) -> sa.Engine:
         if session.closed or waiting.poll(0):
             raise sa.exc.DisconnectionError
 
-    @sa.event.listens_for(engine, "begin")
-    def _begin(connection: sa.Connection) -> None:
-        write = bool(connection.get_execution_options().get(WRITE_OPTION))
-        session: Any = connection.connection.driver_connection
-        session.isolation_level = level.READ_COMMITTED if write else level.REPEATABLE_READ
-        session.read_only = not write
-
     return engine
+
+
+def _begin(connection: sa.Connection, write: bool) -> None:
+    from psycopg import IsolationLevel as Level
+
+    session: Any = connection.connection.driver_connection
+    session.isolation_level = Level.READ_COMMITTED if write else Level.REPEATABLE_READ
+    session.read_only = not write
 
 
 # --- the first look -----------------------------------------------------------------------------

@@ -31,6 +31,7 @@ from mlengine.store import (
     StudyRecord,
     TrialEdit,
     TrialRecord,
+    TrialsEnding,
     VersionRecord,
     buckets,
     facts,
@@ -256,7 +257,7 @@ class SqlStore(SqlTraffic, SqlAccess):
         *,
         fresh: Sequence[Trial] = (),
         fewer: bool = False,
-        ending: Callable[[Sequence[TrialRecord]], EndedOperation] | None = None,
+        ending: TrialsEnding | None = None,
     ) -> Sequence[TrialRecord] | None:
         return self._database.write_with_others(
             trials.hand_out, study, client_id, count, fresh=fresh, fewer=fewer, ending=ending
@@ -283,7 +284,7 @@ class SqlStore(SqlTraffic, SqlAccess):
         *,
         after: int = 0,
         numbers: Collection[int] = (),
-    ) -> tuple[StudyRecord, Sequence[TrialRecord], int]:
+    ) -> tuple[StudyRecord, Sequence[TrialRecord]]:
         return self._database.read(
             trials.since, project, location, study_id, after=after, numbers=numbers
         )

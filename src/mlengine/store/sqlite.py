@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from mlengine.core.clock import Clock
 from mlengine.core.errors import EngineError, FailedPrecondition
 from mlengine.store import StoreAway, migrations, sqlite_files, tables
-from mlengine.store.database import WRITE_OPTION, Database, Technology, Transaction
+from mlengine.store.database import Database, Technology, Transaction
 from mlengine.store.triggers import RULES, Rule
 
 __all__ = ["open_database"]
@@ -49,6 +49,7 @@ def _open(path: Path, clock: Clock, patience_s: float, *, new: bool = False) -> 
     technology = Technology(
         description=f"SQLite {sqlite3.sqlite_version} at {path}, journal_mode=WAL, "
         "synchronous=FULL, one writer at a time",
+        begin=_begin,
         explain=lambda error: explain(error, path),
         is_passing=lambda _error, _write: False,  # its waiting has been done when it fails
         lead=_Alone(),
@@ -81,13 +82,12 @@ def _engine(path: Path, patience_s: float) -> sa.Engine:
         connection.execute("PRAGMA foreign_keys=ON")
         connection.execute("PRAGMA trusted_schema=OFF")
 
-    @sa.event.listens_for(engine, "begin")
-    def _begin(connection: sa.Connection) -> None:
-        write = connection.get_execution_options().get(WRITE_OPTION)
-        # IMMEDIATE: a reader that turns writer cannot wait for another one, it can only fail.
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
-
     return engine
+
+
+def _begin(connection: sa.Connection, write: bool) -> None:
+    # IMMEDIATE: a reader that turns writer cannot wait for another one, it can only fail.
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
 
 
 def _prepare(database: Database, engine: sa.Engine, path: Path, *, new: bool) -> None:

@@ -20,7 +20,18 @@ from mlengine.store import StudyRecord, documents
 from mlengine.store.database import Transaction
 from mlengine.store.tables import measurements, studies, trials
 
-__all__ = ["add", "count_on", "get", "listed", "locked", "move", "of_owner", "record", "remove"]
+__all__ = [
+    "add",
+    "count_on",
+    "get",
+    "listed",
+    "locked",
+    "move",
+    "of_owner",
+    "record",
+    "remove",
+    "revise",
+]
 
 _KNOWN = 100  # names among which one that was meant is looked for
 
@@ -35,6 +46,12 @@ _COUNT_ON = (
     sa.update(studies)
     .where(studies.c.seq == sa.bindparam("its"))
     .values(last_trial=studies.c.last_trial + sa.bindparam("more"))
+)
+
+_REVISE = (
+    sa.update(studies)
+    .where(studies.c.seq == sa.bindparam("its"))
+    .values(revision=studies.c.revision + 1)
 )
 
 
@@ -99,6 +116,11 @@ def count_on(tx: Transaction, study: StudyRecord, count: int) -> None:
     tx.write(_COUNT_ON, its=study.seq, more=count)
 
 
+def revise(tx: Transaction, seq: int) -> None:
+    """Give a study another revision, and keep every other writer from it to the end."""
+    tx.write(_REVISE, its=seq)
+
+
 def move(
     tx: Transaction, study: StudyRecord, to: StudyState, *, changes: dict[str, Any]
 ) -> StudyRecord | None:
@@ -137,6 +159,7 @@ def record(row: sa.Row[Any]) -> StudyRecord:
         owner=row.owner,
         study=msgspec.structs.replace(study, name=row.study_id, state=row.state),
         last_trial=row.last_trial,
+        revision=row.revision,
     )
 
 

@@ -7,7 +7,8 @@ other.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+import functools
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import msgspec
@@ -17,10 +18,10 @@ from mlengine.core.errors import NotFound
 from mlengine.core.states import PENDING_TRIAL_STATES, TRIAL_MOVES, StudyState, TrialState
 from mlengine.core.studies import Measurement, MetricValue, Trial
 from mlengine.store import (
-    EndedOperation,
     StudyRecord,
     TrialEdit,
     TrialRecord,
+    TrialsEnding,
     documents,
     operations,
     studies,
@@ -50,25 +51,17 @@ _METRICS = msgspec.json.Decoder(list[MetricValue])
 _OF_STUDY = sa.select(trials).where(trials.c.study_seq == sa.bindparam("study"))
 _ONE = _OF_STUDY.where(trials.c.number == sa.bindparam("number"))
 _AFTER = _OF_STUDY.where(trials.c.number > sa.bindparam("after")).order_by(trials.c.number)
-_COUNT = (
-    sa.select(sa.func.count())
-    .select_from(trials)
-    .where(trials.c.study_seq == sa.bindparam("study"))
-)
-_HELD = (
+_IS_WAITING = trials.c.state == str(TrialState.REQUESTED)
+_HELD_OR_WAITING = (
     _OF_STUDY.where(
-        trials.c.state.in_(sorted(PENDING_TRIAL_STATES)),
-        trials.c.client_id == sa.bindparam("client"),
+        trials.c.state.in_(sorted([*PENDING_TRIAL_STATES, TrialState.REQUESTED])),
+        sa.or_(_IS_WAITING, trials.c.client_id == sa.bindparam("client")),
     )
-    .order_by(trials.c.number)
-    .limit(sa.bindparam("most"))
-)
-_WAITING = (
-    _OF_STUDY.where(trials.c.state == str(TrialState.REQUESTED))
-    .order_by(trials.c.number)
+    .order_by(_IS_WAITING, trials.c.number)
     .limit(sa.bindparam("most"))
     .with_for_update()
 )
+_STUDY_OF = sa.select(trials.c.study_seq).where(trials.c.seq == sa.bindparam("its"))
 _LOCKED = sa.select(trials).where(trials.c.seq == sa.bindparam("its")).with_for_update()
 _WITH_STUDY = (
     sa.select(
@@ -124,19 +117,20 @@ def hand_out(
     *,
     fresh: Sequence[Trial],
     fewer: bool,
-    ending: Callable[[Sequence[TrialRecord]], EndedOperation] | None,
+    ending: TrialsEnding | None,
 ) -> list[TrialRecord] | None:
     now = studies.locked(tx, study)
-    held = [
-        _record(now, row) for row in tx.rows(_HELD, study=now.seq, client=client_id, most=wanted)
-    ]
+    rows = tx.rows(_HELD_OR_WAITING, study=now.seq, client=client_id, most=wanted)
+    there = [_record(now, row) for row in rows]
+    held = [record for record in there if record.state is not TrialState.REQUESTED]
+    taken = there[len(held) :]
     left = wanted - len(held)
-    waiting = tx.rows(_WAITING, study=now.seq, most=left) if left else []
-    taken = [_record(now, row) for row in waiting]
     new = list(fresh[: left - len(taken)])
     if len(held) + len(taken) + len(new) < wanted and not fewer:
         return None
-    if new and (now.last_trial != study.last_trial or now.state is not StudyState.ACTIVE):
+    if left > len(taken) and (now.last_trial, now.revision) != (study.last_trial, study.revision):
+        return None
+    if new and now.state is not StudyState.ACTIVE:
         return None
     moved = [_take(tx, now, record, client_id) for record in taken]
     started = [msgspec.structs.replace(trial, start_time=tx.time) for trial in new]
@@ -144,7 +138,7 @@ def hand_out(
     given = [*held, *moved, *made]
     detail: dict[str, Any] = {}
     if ending is not None:
-        ended = ending(given)
+        ended = ending(now, given)
         operations.end(tx, study.project, ended)
         detail["operation"] = ended.operation_id
     if moved or made or detail:
@@ -192,10 +186,9 @@ def since(
     *,
     after: int,
     numbers: Collection[int],
-) -> tuple[StudyRecord, list[TrialRecord], int]:
+) -> tuple[StudyRecord, list[TrialRecord]]:
     study = studies.get(tx, project, location, study_id)
-    count = int(tx.connection.execute(_COUNT, {"study": study.seq}).scalar_one())
-    return study, listed(tx, study, after=after, numbers=numbers), count
+    return study, listed(tx, study, after=after, numbers=numbers)
 
 
 def listed(
@@ -252,6 +245,10 @@ def measured(
 
 
 def remove(tx: Transaction, record: TrialRecord) -> bool:
+    its = tx.one(_STUDY_OF, its=record.seq)
+    if its is None:
+        return False
+    studies.revise(tx, its.study_seq)
     if tx.one(_LOCKED, its=record.seq) is None:
         return False
     tx.write(sa.delete(measurements).where(measurements.c.trial_seq == record.seq))
@@ -375,4 +372,10 @@ def _text(trial: Trial) -> str:
 
 def _trial(row: sa.Row[Any], state: str, body: str) -> Trial:
     columns = {"name": str(row.number), "state": state, "client_id": row.client_id}
-    return documents.read(Trial, body, **columns)
+    return msgspec.structs.replace(_read(body), **columns)
+
+
+@functools.lru_cache(maxsize=256)
+def _read(body: str) -> Trial:
+    """Read a document; whoever reports asks for that of one trial again and again."""
+    return documents.read(Trial, body)

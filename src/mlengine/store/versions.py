@@ -132,9 +132,13 @@ def edit(
     after = documents.apply(change, before.version, fixed=("name", "state"))
     if after == before.version:
         return before
-    values = {"revision": versions.c.revision + 1, "body": _text(after)}
+    values: dict[str, Any] = {"body": _text(after)}
+    # A use is no change: an etag that somebody holds stays good however often the version answers.
+    used = msgspec.structs.replace(before.version, last_use_time=after.last_use_time)
+    if after != used:
+        values["revision"] = versions.c.revision + 1
+        tx.event(project, _name(before), "version.edited")
     tx.write(sa.update(versions).where(versions.c.seq == before.seq).values(**values))
-    tx.event(project, _name(before), "version.edited")
     return get(tx, project, model_id, version_id)
 
 

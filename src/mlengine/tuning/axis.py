@@ -17,9 +17,11 @@ from collections.abc import Iterator
 from mlengine.core.errors import InvalidArgument
 from mlengine.tuning.problem import Kind, Parameter, Scale, Value
 
-__all__ = ["Axis"]
+__all__ = ["LARGEST_INTEGER", "Axis"]
 
-_EXACT = 2**53  # beyond it a float does not hold every integer
+LARGEST_INTEGER = 2**53
+"""The largest bound of an INTEGER; beyond it a float does not hold every integer."""
+
 _MAX_VALUES = 1000
 
 
@@ -114,19 +116,32 @@ class Axis:
     def _spread(self, value: float) -> float:
         low, high, scale = self._low, self._high, self.parameter.scale
         if scale is Scale.LOG:
-            return math.log(value / low) / math.log(high / low) if value > 0 else -1.0
+            return _log_ratio(value, low) / _log_ratio(high, low) if value > 0 else -1.0
         if scale is Scale.REVERSE_LOG:
             rest = high - value + low
-            return 1.0 - math.log(rest / low) / math.log(high / low) if rest > 0 else 2.0
+            return 1.0 - _log_ratio(rest, low) / _log_ratio(high, low) if rest > 0 else 2.0
         return (value / 2 - low / 2) / (high / 2 - low / 2)  # halves: a range may be all floats
 
     def _gather(self, place: float) -> float:
         low, high, scale = self._low, self._high, self.parameter.scale
         if scale is Scale.LOG:
-            return low * math.exp(place * math.log(high / low))
+            return self._grown(place)
         if scale is Scale.REVERSE_LOG:
-            return high - (low * math.exp((1.0 - place) * math.log(high / low)) - low)
+            return high - (self._grown(1.0 - place) - low)
         return low * (1.0 - place) + high * place
+
+    def _grown(self, place: float) -> float:
+        """Return how far the lower end has grown at a place between it and the upper end."""
+        low, high = self._low, self._high
+        if math.isinf(high / low):
+            return float(low ** (1.0 - place) * high**place)
+        return low * math.exp(place * math.log(high / low))
+
+
+def _log_ratio(value: float, low: float) -> float:
+    """Return the logarithm of `value / low`, which itself may be too large or small a number."""
+    ratio = value / low
+    return math.log(ratio) if 0.0 < ratio < math.inf else math.log(value) - math.log(low)
 
 
 def _check(parameter: Parameter) -> None:
@@ -163,7 +178,7 @@ def _check_range(parameter: Parameter) -> None:
         )
     if parameter.kind is Kind.INTEGER:
         for bound in (low, high):
-            if bound != math.floor(bound) or abs(bound) > _EXACT:
+            if bound != math.floor(bound) or abs(bound) > LARGEST_INTEGER:
                 raise InvalidArgument(
                     f"The parameter '{name}' is INTEGER and has the bound {bound!r}.",
                     "Give whole numbers between -2^53 and 2^53.",

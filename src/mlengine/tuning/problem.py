@@ -52,7 +52,8 @@ class Parameter(msgspec.Struct, frozen=True, kw_only=True):
         low: Smallest value of DOUBLE and INTEGER, inclusive.
         high: Largest, inclusive; may equal `low`.
         values: Of CATEGORICAL (strings) and DISCRETE (floats, strictly increasing).
-        parent: Name of the parameter that this one depends on; empty: it is always active.
+        parent: Name of the parameter that this one depends on, the nearest before it that is
+            called so; empty: it is always active.
         when: It is active if its parent is, and has one of these values.
     """
 

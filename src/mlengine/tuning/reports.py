@@ -12,12 +12,14 @@ from mlengine.store import TrialRecord
 from mlengine.tuning.problem import Kind, Point, Problem, Tried, Value
 from mlengine.tuning.search import Suggestion
 from mlengine.tuning.space import Space
+from mlengine.tuning.stopping import Curve, Reading
 
 __all__ = [
     "best_of",
     "check_measurement",
     "check_parameters",
     "chosen_final",
+    "curve_of",
     "finals",
     "parameters_of",
     "point_of",
@@ -187,6 +189,22 @@ def suggested(suggestion: Suggestion, *, seen: int) -> Trial:
 def usable(measurement: Measurement) -> list[MetricValue]:
     """Return the metrics that are numbers: what is NaN or infinite was not reported."""
     return [m for m in measurement.metrics if m.value is not None and math.isfinite(m.value)]
+
+
+def curve_of(record: TrialRecord, measured: Sequence[Measurement], metric: str) -> Curve:
+    """Return what was measured of a trial as a stopping rule sees it."""
+    readings = [
+        Reading(
+            value=value.value,
+            step=point.step_count,
+            elapsed_s=float(point.elapsed_time.removesuffix("s")),
+        )
+        for point in measured
+        for value in point.metrics
+        if value.metric == metric and value.value is not None
+    ]
+    ended = record.state is TrialState.COMPLETED
+    return Curve(number=record.number, readings=tuple(readings), ended=ended)
 
 
 def best_of(problem: Problem, history: Iterable[Tried]) -> set[int]:

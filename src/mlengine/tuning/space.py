@@ -2,7 +2,8 @@
 
 A space is a list of parameters, parents before children. A child is there only while its parent
 is, and has one of the values that the child names; so a point holds the active parameters and no
-others. Two parameters may share a name if they are never active together.
+others. Two parameters may share a name if they are never active together; one that names such a
+parent means the nearest before it, so each such parent is followed by its own children.
 
 Standard library only: random and grid search need nothing else.
 """
@@ -47,6 +48,7 @@ class Space:
         if not self.axes:
             raise InvalidArgument("There are no parameters.", "Name at least one to tune.")
         self._when = tuple(frozenset(parameter.when) for parameter in self.parameters)
+        self._parents = tuple(self._nearest_before(i) for i in range(len(self.axes)))
         self._check_tree()
 
     def __len__(self) -> int:
@@ -59,8 +61,15 @@ class Space:
 
     def active(self, index: int, point: Mapping[str, Value]) -> bool:
         """Whether the parameter at `index` is active; `point` must hold what is before it."""
-        parameter = self.parameters[index]
-        return not parameter.parent or point.get(parameter.parent) in self._when[index]
+        parent = self._parents[index]
+        if parent is None:
+            return True
+        # The value alone may be that of another parameter of the parent's name.
+        return point.get(self.axes[parent].name) in self._when[index] and self.active(parent, point)
+
+    def parent(self, index: int) -> int | None:
+        """Return the index of the parameter that the one at `index` depends on, if it does."""
+        return self._parents[index]
 
     def build(self, choose: Callable[[int, Axis], Value]) -> Point:
         """Return the point whose active parameters get their values from `choose`, in order."""
@@ -165,12 +174,11 @@ class Space:
             else:
                 return
 
-    def _size_below(self, parent: Parameter | None, value: Value | None = None) -> int | None:
+    def _size_below(self, parent: int | None, value: Value | None = None) -> int | None:
         """Return how many ways the children of `parent` can be set while it has `value`."""
         ways = 1
-        for i, parameter in enumerate(self.parameters):
-            name = parent.name if parent else ""
-            if parameter.parent != name or (parent and value not in self._when[i]):
+        for i in range(len(self.axes)):
+            if self._parents[i] != parent or (parent is not None and value not in self._when[i]):
                 continue
             own = self._size_of(i)
             if own is None:
@@ -179,18 +187,23 @@ class Space:
         return ways
 
     def _size_of(self, index: int) -> int | None:
-        parameter, axis = self.parameters[index], self.axes[index]
+        axis = self.axes[index]
         if axis.count is None:
             return None
-        told = {v for p, when in zip(self.parameters, self._when, strict=True)
-                if p.parent == parameter.name for v in when if axis.holds(v)}  # fmt: skip
+        told = {v for i, when in enumerate(self._when) if self._parents[i] == index
+                for v in when if axis.holds(v)}  # fmt: skip
         total = axis.count - len(told)
         for value in told:
-            below = self._size_below(parameter, value)
+            below = self._size_below(index, value)
             if below is None:
                 return None
             total += below
         return total
+
+    def _nearest_before(self, index: int) -> int | None:
+        """Return where the parent is; None if there is none, or none before its child."""
+        name = self.parameters[index].parent
+        return max((i for i in range(index) if name and self.axes[i].name == name), default=None)
 
     def _fault(self, point: Mapping[str, Value]) -> InvalidArgument | None:
         known = set()
@@ -218,12 +231,12 @@ class Space:
     def _check_tree(self) -> None:
         before: dict[str, list[int]] = {}
         for i, parameter in enumerate(self.parameters):
-            self._check_parent(i, before)
+            self._check_parent(i)
             for other in before.get(parameter.name, ()):
                 self._check_apart(i, other)
             before.setdefault(parameter.name, []).append(i)
 
-    def _check_parent(self, index: int, before: Mapping[str, Sequence[int]]) -> None:
+    def _check_parent(self, index: int) -> None:
         parameter = self.parameters[index]
         if not parameter.parent:
             if parameter.when:
@@ -232,14 +245,14 @@ class Space:
                     "Name the parent.",
                 )
             return
-        parents = before.get(parameter.parent, ())
-        if len(parents) != 1:
+        parent = self._parents[index]
+        if parent is None:
             raise InvalidArgument(
-                f"The parameter '{parameter.name}' has the parent '{parameter.parent}', of which "
-                f"there are {len(parents)} before it.",
-                "Name the parent once, before its children.",
+                f"The parameter '{parameter.name}' has the parent '{parameter.parent}', which is "
+                "not before it.",
+                "Name the parent before its children.",
             )
-        axis = self.axes[parents[0]]
+        axis = self.axes[parent]
         if axis.kind is Kind.DOUBLE:
             raise InvalidArgument(
                 f"The parameter '{parameter.name}' has the parent '{axis.name}', a DOUBLE.",
@@ -268,12 +281,12 @@ class Space:
             "Rename one, or let them depend on different values of the same parent.",
         )
 
-    def _conditions(self, index: int) -> dict[str, frozenset[Value]]:
+    def _conditions(self, index: int) -> dict[int, frozenset[Value]]:
         """Return the values that each ancestor must have for the parameter to be active."""
         conditions = {}
-        while parent := self.parameters[index].parent:
+        while (parent := self._parents[index]) is not None:
             conditions[parent] = self._when[index]
-            index = next(i for i, axis in enumerate(self.axes) if axis.name == parent)
+            index = parent
         return conditions
 
 

@@ -6,8 +6,7 @@ engine that dies between two steps, leave books that add up.
 
 from __future__ import annotations
 
-import calendar
-import time
+import datetime
 import uuid
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -39,9 +38,10 @@ from mlengine.store import (
 )
 from mlengine.tuning import reports
 from mlengine.tuning.advisor import Advisor
-from mlengine.tuning.configs import check_config, policy_of, problem_of
+from mlengine.tuning.books import Problems
+from mlengine.tuning.configs import check_config, policy_of
 from mlengine.tuning.problem import Problem
-from mlengine.tuning.stopping import Axis, Curve, Reading, Verdict, open_policy
+from mlengine.tuning.stopping import Axis, Verdict, open_policy
 from mlengine.tuning.suggesting import Suggesting
 from mlengine.tuning.views import (
     check_metadata,
@@ -68,7 +68,9 @@ class Studies:
 
     def __init__(self, store: Store, advisor: Advisor, *, clock: Clock) -> None:
         self._store, self._clock = store, clock
-        self._suggesting = Suggesting(store, advisor, clock)
+        problems = Problems()
+        self._problem = problems.of
+        self._suggesting = Suggesting(store, advisor, problems, clock)
         self._advisor = advisor
 
     def resume(self) -> None:
@@ -103,7 +105,9 @@ class Studies:
 
     def delete(self, project: str, location: str, study_id: str) -> None:
         """Remove a study with its trials."""
-        self._store.remove_study(_free(self.record(project, location, study_id)))
+        study = _free(self.record(project, location, study_id))
+        self._store.remove_study(study)
+        self._suggesting.forget(study)
 
     def record(self, project: str, location: str, study_id: str) -> StudyRecord:
         """Return a study's record."""
@@ -115,7 +119,7 @@ class Studies:
     def create_trial(self, project: str, location: str, study_id: str, trial: Trial) -> Trial:
         """Add a trial that a user brings: to be tried, or tried already."""
         study = _free(self.record(project, location, study_id))
-        problem = _problem(study)
+        problem = self._problem(study)
         reports.check_parameters(problem, trial)
         if trial.measurements:
             raise InvalidArgument(
@@ -184,14 +188,15 @@ class Studies:
                 f"Ask for 1 to {_MAX_SUGGESTIONS}.",
                 field="suggestion_count",
             )
-        study = _free(self.record(project, location, study_id))
-        if study.state is StudyState.INACTIVE:
-            raise FailedPrecondition(
-                f"The study '{study_id}' is INACTIVE: {study.study.inactive_reason}",
-                field="name",
-            )
-        operation = self._suggesting.suggest(study, request.client_id, request.suggestion_count)
-        return operation_view(study, operation)
+        check_study_id(study_id, field="name")
+        known = self._suggesting.remembered(project, location, study_id)
+        try:
+            return self._suggest(known or self._store.study(project, location, study_id), request)
+        except NotFound:
+            if known is None:
+                raise
+            self._suggesting.forget(known)  # another engine deleted it; is there one of its name?
+        return self._suggest(self._store.study(project, location, study_id), request)
 
     def add_measurement(
         self,
@@ -207,7 +212,7 @@ class Studies:
         points: list[Measurement] = []
 
         def change(study: StudyRecord, record: TrialRecord, _measured: object) -> TrialChange:
-            reports.check_measurement(_problem(_free(study)), measurement, "measurement")
+            reports.check_measurement(self._problem(_free(study)), measurement, "measurement")
             if record.state not in PENDING_TRIAL_STATES:
                 raise _refused(record, "measured")
             point = msgspec.structs.replace(
@@ -238,7 +243,7 @@ class Studies:
         def change(
             study: StudyRecord, record: TrialRecord, measured: Callable[[], Sequence[Measurement]]
         ) -> TrialChange:
-            problem = _problem(_free(study))
+            problem = self._problem(_free(study))
             if TrialState.COMPLETED not in TRIAL_MOVES[record.state]:
                 raise _refused(record, "completed")
             points[:] = measured()
@@ -294,7 +299,7 @@ class Studies:
     def optimal(self, project: str, location: str, study_id: str) -> list[Trial]:
         """Return the best trials: all that are as good as the best, or the Pareto front."""
         study = self.record(project, location, study_id)
-        problem = _problem(study)
+        problem = self._problem(study)
         records = self._store.trials(study)
         best = reports.best_of(problem, [reports.tried(problem, record) for record in records])
         return [self._view(study, record) for record in records if record.number in best]
@@ -307,6 +312,15 @@ class Studies:
         check_study_id(study_id, field="name")
         number = check_trial_id(trial_id, field="name")
         return self._store.trial_of(project, location, study_id, number)
+
+    def _suggest(self, study: StudyRecord, request: SuggestTrialsRequest) -> Operation:
+        if _free(study).state is StudyState.INACTIVE:
+            raise FailedPrecondition(
+                f"The study '{study.study_id}' is INACTIVE: {study.study.inactive_reason}",
+                field="name",
+            )
+        operation = self._suggesting.suggest(study, request.client_id, request.suggestion_count)
+        return operation_view(study, operation)
 
     def _edit(
         self, project: str, location: str, study_id: str, trial_id: str, change: TrialEdit
@@ -339,8 +353,8 @@ class Studies:
 
     def _elapsed(self, record: TrialRecord) -> str:
         """Return how long a trial has run, as the API writes it."""
-        started = calendar.timegm(time.strptime(record.trial.start_time, "%Y-%m-%dT%H:%M:%SZ"))
-        return f"{max(self._clock.now().timestamp() - started, 0.0):.6f}s"
+        started = datetime.datetime.fromisoformat(record.trial.start_time)
+        return f"{max((self._clock.now() - started).total_seconds(), 0.0):.6f}s"
 
     def _judge(self, study: StudyRecord, record: TrialRecord) -> Verdict:
         config = study.study.study_config or StudyConfig()
@@ -348,20 +362,16 @@ class Studies:
         if chosen is None:
             return Verdict(stop=False, why="the study has no rule for it")
         name, by_time = chosen
-        metric = _problem(study).metrics[0]
+        metric = self._problem(study).metrics[0]
         measured = self._store.measurements(study)
         others = [
-            _curve(other, measured.get(other.number, []), metric.name)
+            reports.curve_of(other, measured.get(other.number, []), metric.name)
             for other in self._store.trials(study)
             if other.number != record.number and not other.trial.trial_infeasible
         ]
-        its = _curve(record, measured.get(record.number, []), metric.name)
+        its = reports.curve_of(record, measured.get(record.number, []), metric.name)
         policy = open_policy(name, Axis.ELAPSED if by_time else Axis.STEPS)
         return policy.judge(metric.goal, its, others)
-
-
-def _problem(study: StudyRecord) -> Problem:
-    return problem_of(study.study.study_config or StudyConfig(), uid=study.uid)
 
 
 def _free(study: StudyRecord) -> StudyRecord:
@@ -381,18 +391,3 @@ def _refused(record: TrialRecord, what: str) -> FailedPrecondition:
         "Trials that a client has (ACTIVE, STOPPING) can.",
         field="name",
     )
-
-
-def _curve(record: TrialRecord, measured: list[Measurement], metric: str) -> Curve:
-    readings = [
-        Reading(
-            value=value.value,
-            step=point.step_count,
-            elapsed_s=float(point.elapsed_time.removesuffix("s")),
-        )
-        for point in measured
-        for value in point.metrics
-        if value.metric == metric and value.value is not None
-    ]
-    ended = record.state is TrialState.COMPLETED
-    return Curve(number=record.number, readings=tuple(readings), ended=ended)

@@ -6,8 +6,9 @@ that one. So two clients never get one point, whichever engines they talk to. In
 searches of a study wait for each other, which costs nothing, for each must know what the one
 before it found.
 
-A quick search answers in the call. Of a model the operation is recorded first and done in the
-background, so that an engine which takes over finds it and does it.
+A quick search answers in the call, and is asked about what this engine remembers of the study, so
+that nothing is read before its point is written. Of a model the operation is recorded first and
+done in the background, so that an engine which takes over finds it and does it.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from mlengine.core.states import StudyState
 from mlengine.core.studies import StudyConfig, SuggestTrialsResponse, Trial
 from mlengine.store import EndedOperation, Store, StudyRecord, TrialRecord
 from mlengine.tuning.advisor import Advisor, is_quick
-from mlengine.tuning.books import Books
+from mlengine.tuning.books import Book, Books, Problems
 from mlengine.tuning.configs import algorithm_of
 from mlengine.tuning.reports import suggested
 from mlengine.tuning.views import SUGGEST, suggest_metadata, tagged, trial_view
@@ -46,27 +47,38 @@ class Suggesting:
     Args:
         store: Where the books are.
         advisor: Who is asked for points.
+        problems: What studies are to solve.
         clock: For the times of operations.
     """
 
-    def __init__(self, store: Store, advisor: Advisor, clock: Clock) -> None:
+    def __init__(self, store: Store, advisor: Advisor, problems: Problems, clock: Clock) -> None:
         self._store, self._advisor, self._clock = store, advisor, clock
-        self._books = Books(store)
+        self._books = Books(store, problems)
         self._turns: dict[str, threading.Lock] = {}
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="suggest")
         self._at_work: dict[str, Future[None]] = {}
         self._lock = threading.Lock()
         self._closing = False
 
+    def remembered(self, project: str, location: str, study_id: str) -> StudyRecord | None:
+        """Return a study as it was when it was last read for a quick search, if it was."""
+        book = self._books.remembered(project, location, study_id)
+        return book.study if book is not None and is_quick(_search(book.study)) else None
+
+    def forget(self, study: StudyRecord) -> None:
+        """Remember nothing of a study: it was deleted."""
+        self._books.forget(study)
+        with self._lock:
+            self._turns.pop(study.uid, None)
+
     def suggest(self, study: StudyRecord, client_id: str, count: int) -> Operation:
         """Give a client trials; the operation that is returned may still be under way."""
         operation_id = f"suggest_{study.study_id}-{uuid.uuid4().hex}"
         now = rfc3339(self._clock.now())
         metadata = suggest_metadata(study.name, client_id, count, now=now)
-        search = algorithm_of(study.study.study_config or StudyConfig())
-        if is_quick(search) or study.state is not StudyState.ACTIVE:
+        if is_quick(_search(study)) or study.state is not StudyState.ACTIVE:
             return _done(self._choose(study, operation_id, metadata))
-        ending = _Ending(study, operation_id, metadata, self._clock)
+        ending = _Ending(operation_id, metadata, self._clock)
         if self._store.hand_out(study, client_id, count, ending=ending) is not None:
             return _done(ending.ended)
         self._store.add_operation(study.project, operation_id, metadata, subject=study.name)
@@ -135,20 +147,15 @@ class Suggesting:
         """Add trials to those that there are until the client has enough, or none are left."""
         client_id, count = metadata["clientId"], metadata["suggestionCount"]
         with self._turn(study.uid):
-            for _try in range(_TRIES):
-                search = algorithm_of(study.study.study_config or StudyConfig())
-                by_results = not is_quick(search)
-                study, problem, history = self._books.history(study, with_results=by_results)
-                fresh: list[Trial] = []
-                if study.state is StudyState.ACTIVE:
-                    found = self._advisor.suggest(search, problem, history, count)
-                    fresh = [suggested(one, seen=study.last_trial) for one in found]
-                ending = _Ending(study, operation_id, metadata, self._clock)
-                is_exhausted = len(fresh) < count
+            for tries in range(_TRIES):
+                book = self._book(study, from_memory=not tries)
+                study, fresh = book.study, self._fresh(book, count)
+                ending = _Ending(operation_id, metadata, self._clock)
                 given = self._store.hand_out(
-                    study, client_id, count, fresh=fresh, fewer=is_exhausted, ending=ending
+                    study, client_id, count, fresh=fresh, fewer=len(fresh) < count, ending=ending
                 )
                 if given is not None:
+                    self._books.add(book, given)
                     self._tell(study, given)
                     if len(given) < count and study.state is StudyState.ACTIVE:
                         self._store.move_study(study, StudyState.COMPLETED)
@@ -156,6 +163,21 @@ class Suggesting:
         raise Aborted(
             f"The study '{study.study_id}' changed {_TRIES} times meanwhile.", "Ask again."
         )
+
+    def _book(self, study: StudyRecord, *, from_memory: bool) -> Book:
+        if not is_quick(_search(study)):
+            return self._books.now(study, with_results=True)
+        known = self._books.remembered(study.project, study.location, study.study_id)
+        if from_memory and known is not None and known.study.uid == study.uid:
+            return known
+        return self._books.now(study, with_results=False)
+
+    def _fresh(self, book: Book, count: int) -> list[Trial]:
+        study, problem, trials = book
+        if study.state is not StudyState.ACTIVE:
+            return []
+        found = self._advisor.suggest(_search(study), problem, list(trials.values()), count)
+        return [suggested(one, seen=study.last_trial) for one in found]
 
     def _tell(self, study: StudyRecord, given: Sequence[TrialRecord]) -> None:
         for record in given:
@@ -178,14 +200,11 @@ class _Ending:
 
     ended: EndedOperation
 
-    def __init__(
-        self, study: StudyRecord, operation_id: str, metadata: dict[str, Any], clock: Clock
-    ) -> None:
-        self._study, self._operation_id = study, operation_id
-        self._metadata, self._clock = metadata, clock
+    def __init__(self, operation_id: str, metadata: dict[str, Any], clock: Clock) -> None:
+        self._operation_id, self._metadata, self._clock = operation_id, metadata, clock
 
-    def __call__(self, given: Sequence[TrialRecord]) -> EndedOperation:
-        state = self._study.state
+    def __call__(self, study: StudyRecord, given: Sequence[TrialRecord]) -> EndedOperation:
+        state = study.state
         is_over = len(given) < self._metadata["suggestionCount"] and state is StudyState.ACTIVE
         response = SuggestTrialsResponse(
             trials=[trial_view(record) for record in given],
@@ -197,6 +216,10 @@ class _Ending:
             operation_id=self._operation_id, metadata=self._metadata, response=tagged(response)
         )
         return self.ended
+
+
+def _search(study: StudyRecord) -> str:
+    return algorithm_of(study.study.study_config or StudyConfig())
 
 
 def _done(ended: EndedOperation) -> Operation:

@@ -41,7 +41,7 @@ def _sqlite(_request: pytest.FixtureRequest) -> Technology:
         lambda folder: f"sqlite:///{folder / 'engine.db'}",
         _sqlite_problems,
         lambda _url: None,
-        histories=20,
+        histories=12,
         engines=1,
     )
 
@@ -64,7 +64,7 @@ def _postgres(request: pytest.FixtureRequest) -> Technology:
         lambda _folder: server.url(_empty(server)),
         _postgres_problems,
         settle,
-        histories=8,
+        histories=5,
         engines=3,
     )
 

@@ -179,6 +179,23 @@ def test_a_version_is_edited_but_keeps_name_and_state(store: Store) -> None:
         )
 
 
+def test_a_version_that_is_used_has_the_etag_that_it_had(store: Store) -> None:
+    before = add(store, "v1", READY)
+    events = len(store.events(limit=1000))
+    used = {"last_use_time": "2026-01-01T00:00:00Z"}
+    after = store.edit_version(
+        "p", "census", "v1", lambda version: msgspec.structs.replace(version, **used)
+    )
+    assert after.version == msgspec.structs.replace(before.version, **used)
+    assert len(store.events(limit=1000)) == events
+    used = {"last_use_time": "2026-01-02T00:00:00Z", "description": "and changed"}
+    after = store.edit_version(
+        "p", "census", "v1", lambda version: msgspec.structs.replace(version, **used)
+    )
+    assert after.version.etag != before.version.etag
+    assert len(store.events(limit=1000)) == events + 1
+
+
 # --- the default --------------------------------------------------------------------------------
 
 

@@ -154,8 +154,8 @@ def test_trials_are_listed_by_number_all_or_some(store: Store) -> None:
     assert given(store.trials(study, after=598, numbers=[3, 1, 7, 599])) == [1, 3, 7, 599, 600]
     assert len(store.trials(study, after=600, numbers=range(1, 600))) == 599
     assert store.trials(study, after=600) == []
-    now, some, count = store.study_since("p", "local", "s", after=598, numbers=[3])
-    assert (now, given(some), count) == (again(store, study), [3, 599, 600], 600)
+    now, some = store.study_since("p", "local", "s", after=598, numbers=[3])
+    assert (now, given(some)) == (again(store, study), [3, 599, 600])
     assert store.trial(study, 7) == found[6]
     assert store.trial_of("p", "local", "s", 7) == (again(store, study), found[6])
 
@@ -323,6 +323,19 @@ def test_what_was_chosen_without_knowing_of_a_new_trial_is_refused(store: Store)
     assert (store.trials(study)[1:], store.events()) == ([], before)
 
 
+def test_what_was_chosen_without_knowing_that_a_trial_is_gone_is_refused(store: Store) -> None:
+    study = add(store)
+    trials = store.hand_out(study, "a", 2, fresh=[point(1), point(2)])
+    assert trials is not None
+    before = again(store, study)
+    assert store.remove_trial(trials[0])
+    assert store.hand_out(before, "b", 1, fresh=[point(1)]) is None
+    assert store.hand_out(before, "b", 1, fewer=True) is None, "it may seem that none is left"
+    now = again(store, study)
+    assert (now.last_trial, now.revision > before.revision) == (2, True)
+    assert given(store.hand_out(now, "b", 1, fresh=[point(1)])) == [3]
+
+
 @pytest.mark.parametrize("state", [StudyState.INACTIVE, StudyState.COMPLETED])
 def test_a_study_that_is_not_active_has_no_new_trials(store: Store, state: StudyState) -> None:
     study = add(store)
@@ -346,8 +359,8 @@ def test_the_operation_ends_in_the_same_transaction(store: Store, seen: bool) ->
     if seen:
         store.add_operation("p", "one", {"a": 1})
 
-    def ending(trials: Sequence[TrialRecord]) -> EndedOperation:
-        response = {"trials": given(trials)}
+    def ending(study: StudyRecord, trials: Sequence[TrialRecord]) -> EndedOperation:
+        response = {"trials": given(trials), "of": study.last_trial}
         return EndedOperation(operation_id="one", metadata={"a": 2}, response=response)
 
     assert store.hand_out(study, "a", 1, ending=ending) is None
@@ -355,7 +368,7 @@ def test_the_operation_ends_in_the_same_transaction(store: Store, seen: bool) ->
     assert given(store.hand_out(study, "a", 1, fresh=[point(1)], ending=ending)) == [1]
     operation = store.operation("p", "one").operation
     assert operation.done
-    assert (operation.metadata, operation.response) == ({"a": 2}, {"trials": [1]})
+    assert (operation.metadata, operation.response) == ({"a": 2}, {"trials": [1], "of": 0})
     with pytest.raises(FailedPrecondition, match="is done"):
         store.hand_out(again(store, study), "b", 1, fresh=[point(2)], ending=ending)
     assert given(store.trials(study)) == [1]

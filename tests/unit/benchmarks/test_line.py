@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from benchmarks.tuning.environments import NotInstalledError, python_of
-from benchmarks.tuning.objectives import objectives
+from benchmarks.tuning.objectives import Objective, objectives
 from benchmarks.tuning.peers import PEERS
 from benchmarks.tuning.peers.child import Line
 from benchmarks.tuning.runs import Runs, search
+from mlengine.tuning.problem import Kind, Parameter
 
 (BRANIN,) = (one for one in objectives() if one.name == "branin")
 RANDOM = PEERS["random"]
@@ -71,6 +74,51 @@ def test_runs_are_kept_and_only_what_is_missing_is_run(tmp_path: Path) -> None:
     assert wanted == [(RANDOM, BRANIN, 0, 1, 3)]
     longer = list(kept.missing([RANDOM], [BRANIN], [1], [1], [2, 4]))
     assert longer == [(RANDOM, BRANIN, 1, 1, 4)]
+
+
+class Played(Line):
+    """A searcher that proposes what it is given, and then has nothing more."""
+
+    def __init__(self, *points: dict[str, Any]) -> None:
+        self._points = list(points)
+
+    def begin(self, setup: dict[str, Any]) -> None:
+        pass
+
+    def ask(self, count: int) -> tuple[list[dict[str, Any]], float]:
+        points, self._points = self._points[:count], self._points[count:]
+        return points, 0.0
+
+    def tell(self, points: Any, values: Any) -> float:
+        return 0.0
+
+
+# Its values are n, but that of 1 is no number.
+TINY = Objective(
+    "tiny", "smooth", (Parameter(name="n", kind=Kind.INTEGER, low=1, high=3),),
+    lambda point: math.nan if point["n"] == 1 else float(point["n"]),
+)  # fmt: skip
+
+
+def test_what_is_no_number_is_kept_as_none_and_is_never_the_best(tmp_path: Path) -> None:
+    run = search(RANDOM, TINY, Played({"n": 1}, {"n": 3}, {"n": 2}), seed=1, batch=1, budget=3)
+    assert run.true == [None, 3.0, 2.0]
+    assert [run.incumbent(trials) for trials in (1, 2, 3)] == [math.inf, 3.0, 2.0]
+    Runs(tmp_path / "runs.jsonl").add(run)
+    assert list(Runs(tmp_path / "runs.jsonl").current([RANDOM])) == [run]
+
+
+def test_a_point_that_is_not_in_the_space_fails_the_run() -> None:
+    run = search(RANDOM, TINY, Played({"n": 2}, {"n": 4}), seed=1, batch=1, budget=3)
+    assert "'n' cannot be 4" in run.error
+    assert run.true == [2.0]
+
+
+def test_who_has_tried_all_points_has_not_failed() -> None:
+    whole = search(RANDOM, TINY, Played(*({"n": n} for n in (1, 2, 3))), seed=1, batch=2, budget=9)
+    assert (whole.error, len(whole.true)) == ("", 3)
+    short = search(RANDOM, TINY, Played({"n": 1}, {"n": 2}), seed=1, batch=2, budget=9)
+    assert short.error == "it had nothing more to try"
 
 
 def test_who_is_told_the_budget_is_run_for_each(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -9,14 +10,14 @@ from hypothesis import strategies as st
 from benchmarks.tuning.objectives import Objective
 from benchmarks.tuning.report import markdown
 from benchmarks.tuning.runs import Run
-from benchmarks.tuning.scores import Frame, frames, rows
+from benchmarks.tuning.scores import Frame, baseline, frames, rows
 
 ONE = Objective("one", "smooth", (), lambda _point: 0.0, optimum=0.0)
 TWO = Objective("two", "models", (), lambda _point: 0.0)  # nobody knows its optimum
 
 
 def _run(peer: str, objective: str, *values: float, seed: int = 0, error: str = "") -> Run:
-    found = list(values)
+    found: list[float | None] = list(values)
     return Run(
         peer=peer, objective=objective, seed=seed, batch=1, budget=len(found), seen=found,
         true=found, cpu_s=[0.5] * len(found), error=error,
@@ -60,6 +61,12 @@ def test_of_a_noisy_run_counts_the_truth_of_what_looked_best() -> None:
     assert lucky.incumbent(2) == 7.0
 
 
+def test_what_is_no_number_is_left_out_of_what_chance_gives() -> None:
+    chance = msgspec.structs.replace(CHANCE, seen=[None, 12.0, 10.0, 8.0, None])
+    chance = msgspec.structs.replace(chance, true=chance.seen)
+    assert baseline([ONE], [chance]) == {"one": (10.0, 0.0)}
+
+
 def test_where_nobody_knows_the_optimum_the_best_ever_seen_counts() -> None:
     chance = _run("random", "two", 6, 4, 2)
     frame = _frame(chance, _run("other", "two", 4, -4, 4))
@@ -91,6 +98,19 @@ def test_what_failed_is_counted_and_what_is_absent_is_named() -> None:
     said = markdown([frame], [ONE, TWO], {"Gone": "not installed: no such wheel"})
     assert "| Gone | not installed: no such wheel |" in said
     assert "| shaky | 1 | 1 | 90.0 (90.0 to 90.0) |" in said
+
+
+def test_closed_forms_and_trainings_are_weighed_nine_to_seven_of_who_has_all() -> None:
+    frame = _frame(
+        _run("random", "two", 5, 4, 3), _run("best", "one", 3, 0, 5), _run("best", "two", 1, 0, 2),
+        _run("half", "one", 0, 0, 0),
+    )  # fmt: skip
+    said = markdown([frame], [ONE, TWO], {})
+    assert "| searcher | 1 closed forms | 1 real trainings | as 9 to 7 | beyond random |" in said
+    assert "| best | 100.0 | 100.0 | 100.0 | 100.0 |" in said
+    assert "| random | 20.0 | 25.0 | 22.2 | 0.0 |" in said
+    assert "| half | 100.0 |  |" in said
+    assert "weighed" not in markdown([frame], [ONE], {})
 
 
 @settings(deadline=None)

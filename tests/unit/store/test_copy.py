@@ -127,6 +127,46 @@ def test_an_engine_at_work_is_noticed(
     engine.close()
 
 
+@pytest.mark.parametrize("asked", [3, 6])
+def test_a_lead_that_is_lost_on_the_way_undoes_the_copy(
+    sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: int
+) -> None:
+    target_url = f"sqlite:///{tmp_path}/target.db"
+    source = open_store(sqlite_url)
+    fill(source)
+    source.close()
+    answers = iter([True] * asked + [False])
+    monkeypatch.setattr("mlengine.store.sqlite._Alone.held", lambda lead: next(answers))
+    with pytest.raises(FailedPrecondition, match="was not this copy's alone"):
+        copy(sqlite_url, target_url)
+    target = open_store(target_url)
+    assert target.events(limit=1000) == []
+    target.close()
+
+
+def test_rows_of_somebody_else_in_between_are_told_from_a_defect(
+    sqlite_url: str, postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for url in (sqlite_url, postgres_url):
+        store = open_store(url)
+        if url == sqlite_url:
+            store.add_bucket(Bucket(name="b-1"))
+        store.close()
+    asked = []
+
+    def held(lead: object) -> bool:
+        asked.append(lead)
+        if len(asked) == 2:  # the rows of the target have been looked for by now
+            other = open_store(postgres_url)
+            other.add_bucket(Bucket(name="b-1"))
+            other.close()
+        return True
+
+    monkeypatch.setattr("mlengine.store.postgres_lead.SessionLead.held", held)
+    with pytest.raises(FailedPrecondition, match=r"got \w+ from somebody else"):
+        copy(sqlite_url, postgres_url)
+
+
 def test_the_command_says_what_it_copied_or_why_it_did_not(
     sqlite_url: str, postgres_url: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -19,7 +19,7 @@ from alembic.script import ScriptDirectory
 from mlengine.core.resources import Job
 from mlengine.core.states import TrialState
 from mlengine.core.studies import Study, Trial
-from mlengine.store import migrations, open_store, tables
+from mlengine.store import migrations, open_store, postgres, tables
 from tests.live.postgres import PostgresServer
 from tests.unit.store.records import everything, fill, fill_studies
 
@@ -96,6 +96,7 @@ def test_the_migrations_make_the_very_indexes_that_the_code_names(
 ) -> None:
     query = INDEXES[migrated.dialect.name]
     with connected(new_url()) as direct:
+        assert postgres.open_database  # what PostgreSQL alone is told of the tables is in there
         tables.metadata.create_all(direct)
         wanted = {tuple(row) for row in direct.exec_driver_sql(query)}
     assert {tuple(row) for row in migrated.exec_driver_sql(query)} == wanted

@@ -67,7 +67,7 @@ class TestWhatIsRefused:
         [
             ([], "no parameters"),
             ([_double("x"), _integer("x")], "active together"),
-            ([_double("x", parent="c", when=("a",)), _choice()], "there are 0 before it"),
+            ([_double("x", parent="c", when=("a",)), _choice()], "which is not before it"),
             ([_choice(), _double("x", when=("a",))], "no parent"),
             ([_choice(), _double("x", parent="c")], "names no value"),
             ([_choice(), _double("x", parent="c", when=("z",))], "'z'"),
@@ -83,11 +83,11 @@ class TestWhatIsRefused:
             (
                 [
                     _choice(),
-                    _integer("n", parent="c", when=("a",)),
-                    _integer("n", parent="c", when=("b",)),
-                    _double("x", parent="n", when=(1,)),
+                    _choice("n", "u", parent="c", when=("a",)),
+                    _choice("n", "v", parent="c", when=("b",)),
+                    _double("x", parent="n", when=("u",)),
                 ],
-                "there are 2 before it",
+                "active when 'n' is 'u', which it never is",
             ),
         ],
     )
@@ -140,6 +140,29 @@ class TestConditions:
             ]
         )
         assert space.contains({"c": "b", "m": 1, "x": 0.5})
+
+    def test_parents_of_one_name_have_each_their_own_children(self) -> None:
+        space = Space(
+            [
+                _choice("optimizer", "sgd", "adam"),
+                _choice("schedule", "cosine", parent="optimizer", when=("sgd",)),
+                _integer("warmup", 1, 2, parent="schedule", when=("cosine",)),
+                _choice("schedule", "cosine", "constant", parent="optimizer", when=("adam",)),
+                _integer("warmup", 5, 7, parent="schedule", when=("constant",)),
+            ]
+        )
+        points = list(space.points())
+        assert [tuple(point.values()) for point in points] == [
+            ("sgd", "cosine", 1),
+            ("sgd", "cosine", 2),
+            ("adam", "cosine"),
+            ("adam", "constant", 5),
+            ("adam", "constant", 6),
+            ("adam", "constant", 7),
+        ]
+        assert space.size == len({space.key(point) for point in points}) == 6
+        assert all(map(space.contains, points))
+        assert not space.contains({"optimizer": "adam", "schedule": "cosine", "warmup": 1})
 
     def test_a_tree_is_counted_and_listed(self) -> None:
         space = Space(
@@ -200,6 +223,20 @@ class TestScales:
         assert axis.place(1e300) == 2.0
         assert axis.place(math.nan) == 0.5
         assert Axis(_choice("c", "a")).place("z") == -1
+
+    @pytest.mark.parametrize("scale", [Scale.LOG, Scale.REVERSE_LOG])
+    def test_nor_does_a_range_of_six_hundred_decades(self, scale: Scale) -> None:
+        axis = Axis(_double("x", 1e-300, 1e300, scale=scale))
+        ends = (1e-300, 1e300)
+        assert (axis.at(0.0), axis.at(1.0)) == pytest.approx(ends, rel=1e-9)
+        middle = 1.0 if scale is Scale.LOG else 1e300
+        assert axis.at(0.5) == pytest.approx(middle)
+        value = 1e-150 if scale is Scale.LOG else 1e300 - 1e290
+        assert axis.at(axis.place(value)) == pytest.approx(value, rel=1e-9)
+        assert axis.place(value) == pytest.approx(0.25 if scale is Scale.LOG else 1 / 60, rel=1e-5)
+
+    def test_a_value_from_elsewhere_may_be_any_number_of_decades_away(self) -> None:
+        assert Axis(_double("x", 1e300, 1e301, scale=Scale.LOG)).place(1e-300) == -1.0
 
     def test_a_range_of_all_floats_does_not_overflow(self) -> None:
         axis = Axis(_double("x", -1.7e308, 1.7e308))

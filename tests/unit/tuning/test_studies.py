@@ -61,6 +61,7 @@ def test_a_study_is_made_read_listed_and_deleted(service: Service) -> None:
     service.suggest()
     service.studies.delete(*AT)
     assert service.studies.all("p", "local") == [other]
+    assert service.studies._suggesting._turns == {}
 
 
 def test_a_study_whose_search_cannot_work_here_is_refused(
@@ -171,19 +172,46 @@ def test_a_grid_goes_on_with_what_is_missing(service: Service) -> None:
     assert len(service.suggest("a", 20)) == 19, "what a client has, it has also when it is over"
 
 
-def test_two_engines_on_one_database_give_no_point_twice(service: Service) -> None:
+def ask(studies: Studies, client: str, count: int = 1) -> list[dict[str, Any]]:
+    operation = studies.suggest(*AT, SuggestTrialsRequest(client_id=client, suggestion_count=count))
+    found: list[dict[str, Any]] = (operation.response or {}).get("trials", [])
+    return found
+
+
+@pytest.fixture
+def other(service: Service) -> Iterator[Studies]:
+    """Another engine on the same database."""
+    made = Studies(service.store, Advisor(SystemClock()), clock=SystemClock())
+    yield made
+    made.close()
+
+
+def test_two_engines_on_one_database_give_no_point_twice(service: Service, other: Studies) -> None:
     service.make(GRID, algorithm="GRID_SEARCH")
-    other = Studies(service.store, Advisor(SystemClock()), clock=SystemClock())
     engines = itertools.cycle([service.studies, other])
-
-    def ask(client: str, studies: Studies) -> object:
-        return studies.suggest(*AT, SuggestTrialsRequest(client_id=client, suggestion_count=2))
-
     with ThreadPoolExecutor(6) as pool:
-        list(pool.map(ask, [f"c{n}" for n in range(12)], engines))
-    other.close()
+        clients = [f"c{n}" for n in range(12)]
+        list(pool.map(lambda client, studies: ask(studies, client, 2), clients, engines))
     values = [trial.parameters[0].int_value for trial in service.trials()]
     assert sorted(v or 0 for v in values) == list(range(1, 25))
+
+
+def test_what_an_engine_remembers_of_a_study_is_not_what_it_goes_by(
+    service: Service, other: Studies
+) -> None:
+    """Trials that another engine added or deleted, and a study that it made anew."""
+    service.make(GRID, algorithm="GRID_SEARCH")
+    assert len(service.suggest("a", 20)) == 20
+    assert len(ask(other, "b", 3)) == 3
+    other.delete_trial(*AT, "7")
+    assert [t.parameters[0].int_value for t in service.suggest("c", 2)] == [7, 24]
+    assert [number(t) for t in service.suggest("c", 2)] == ["24", "25"]
+    assert service.suggest("d") == []
+    other.delete(*AT)
+    with pytest.raises(NotFound, match="'s'"):
+        service.suggest("a")
+    other.create("p", "local", "s", study(GRID, algorithm="GRID_SEARCH"))
+    assert [t.parameters[0].int_value for t in service.suggest("a")] == [1]
 
 
 def test_a_study_replays(tmp_path: Path) -> None:

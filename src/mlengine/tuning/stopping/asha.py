@@ -12,7 +12,10 @@ Ranks alone lose whatever learns slowly and comes farthest: with a free learning
 winner. So who is outside of the best is stopped only if its curve, too, says that it will hardly
 win (`decay.outlook`), and is spared while its curve is too short to say anything. That makes room
 for the other side: who is among the best and, by its curve, has all but no chance is stopped, at a
-rung or not. Both are measured against the best that anybody has seen, also while running.
+rung or not. Both are measured against the best that anybody has seen, also while running. An end
+that was worse than foretold says little of the chance to do better, and weighs a fifth of one here.
+
+Whoever has turned (`turn.py`) has had its best, and is stopped once another has had a better one.
 """
 
 from __future__ import annotations
@@ -23,9 +26,11 @@ from mlengine.tuning.problem import Goal
 from mlengine.tuning.stopping import Verdict
 from mlengine.tuning.stopping.curve import Axis, Course, Curve, best_by
 from mlengine.tuning.stopping.decay import outlook
+from mlengine.tuning.stopping.turn import has_turned
 
 __all__ = ["Asha"]
 
+_SHORT = 0.2  # weight of ends that were worse than foretold
 _ROUNDING = 1e-9  # a third of 27 is a step that was reported as 9
 
 
@@ -54,13 +59,24 @@ class Asha:
 
     def judge(self, goal: Goal, trial: Curve, others: Sequence[Curve]) -> Verdict:
         """See `Policy.judge`."""
-        foreseen = outlook(goal, self._axis, trial, others)
+        if self._is_past(goal, trial, others):
+            return Verdict(stop=True, why="past its best, which another has beaten")
+        foreseen = outlook(goal, self._axis, trial, others, short=_SHORT)
         if foreseen.chance is None or foreseen.chance >= self._spare:
             return Verdict(stop=False, why=foreseen.why)
         if foreseen.chance < self._hopeless:
             return Verdict(stop=True, why=foreseen.why)
         is_outside, rank = self._rank(goal, trial, others)
         return Verdict(stop=is_outside, why=f"{rank}; {foreseen.why}")
+
+    def _is_past(self, goal: Goal, trial: Curve, others: Sequence[Curve]) -> bool:
+        """Whether a trial has turned, and another's best is better."""
+        course = trial.course(goal, self._axis)
+        if trial.ended or not has_turned(course) or not any(other.ended for other in others):
+            return False
+        mine = max(value for _place, value in course)
+        seen = (value for o in others for _place, value in o.course(goal, self._axis))
+        return max(seen, default=mine) > mine
 
     def _rank(self, goal: Goal, trial: Curve, others: Sequence[Curve]) -> tuple[bool, str]:
         """Say whether a trial is outside of the best at its rung, and of how many."""

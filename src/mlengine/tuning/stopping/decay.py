@@ -72,7 +72,9 @@ class Outlook(NamedTuple):
     why: str
 
 
-def outlook(goal: Goal, axis: Axis, trial: Curve, others: Sequence[Curve]) -> Outlook:
+def outlook(
+    goal: Goal, axis: Axis, trial: Curve, others: Sequence[Curve], *, short: float = _SHORT
+) -> Outlook:
     """Foresee whether a trial will beat what others ended with, and what those that run have seen.
 
     Args:
@@ -80,6 +82,7 @@ def outlook(goal: Goal, axis: Axis, trial: Curve, others: Sequence[Curve]) -> Ou
         axis: What curves are drawn over.
         trial: The one in question.
         others: Those that it must beat; those that ended show how long a training is.
+        short: How much an end that was worse than foretold adds to the spread.
     """
     course = trial.course(goal, axis)
     if trial.ended or not course:
@@ -99,7 +102,7 @@ def outlook(goal: Goal, axis: Axis, trial: Curve, others: Sequence[Curve]) -> Ou
     every = [best, *(value for found in (course, *ended) for _place, value in found)]
     low, range_ = min(every), max(every) - min(every)
     scaled = [[(p, (v - low) / range_) for p, v in found] for found in (course, *ended)]
-    foreseen = _foresee(scaled[0], scaled[1:], whole)
+    foreseen = _foresee(scaled[0], scaled[1:], whole, short)
     if foreseen is None:
         return Outlook(None, "too few readings to foresee anything")
     mean, spread, freedom = foreseen
@@ -112,7 +115,9 @@ def outlook(goal: Goal, axis: Axis, trial: Curve, others: Sequence[Curve]) -> Ou
     )
 
 
-def _foresee(course: Course, ended: list[Course], whole: float) -> tuple[float, float, int] | None:
+def _foresee(
+    course: Course, ended: list[Course], whole: float, short: float = _SHORT
+) -> tuple[float, float, int] | None:
     """Return the mean and spread of the value at the end, and how many witnesses there were."""
     mine = _fit(course, whole)
     misses: list[float] = []
@@ -126,7 +131,7 @@ def _foresee(course: Course, ended: list[Course], whole: float) -> tuple[float, 
     if mine is None or not misses:
         return None
     mean, variance = mine
-    missed = sum(miss * miss * (_AHEAD if miss > 0 else _SHORT) for miss in misses) / len(misses)
+    missed = sum(miss * miss * (_AHEAD if miss > 0 else short) for miss in misses) / len(misses)
     return mean, math.sqrt(variance + missed), len(misses)
 
 

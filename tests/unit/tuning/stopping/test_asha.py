@@ -118,3 +118,15 @@ def test_what_others_have_seen_while_they_run_is_to_be_beaten() -> None:
 def test_a_curve_too_short_to_say_anything_stops_nobody() -> None:
     """By ranks alone this one would go: it is the worst of all that came so far."""
     assert not Asha(rungs=3).judge(Goal.MAXIMIZE, _rising(1, 0.1, 0.3, 2), QUICK).stop
+
+
+def test_who_is_past_its_best_is_stopped_once_another_was_better() -> None:
+    readings = [Reading(value=0.9 - abs(n - 4) / 10, step=n) for n in range(1, 9)]
+    trial = Curve(number=1, readings=tuple(readings))
+    ended = _flat(2, 0.5, 27, ended=True)
+    assert not Asha().judge(Goal.MAXIMIZE, trial, [ended]).stop, "none was better"
+    better = Asha().judge(Goal.MAXIMIZE, trial, [ended, _flat(3, 0.91, 2)])
+    assert better.stop
+    assert "past its best" in better.why
+    still = Curve(number=1, readings=tuple(readings[:5]))
+    assert not Asha().judge(Goal.MAXIMIZE, still, [ended, _flat(3, 0.91, 2)]).stop

@@ -15,7 +15,7 @@ next; several at once are chosen one after the other, each as if those before it
     maximiser             where the worth is highest
 
 When there is nothing to model (all values are equal, all trials failed), points are those of the
-sequence; `Suggestion.why` says so.
+sequence, and so are those of a call for many beyond its first 64; `Suggestion.why` says so.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ Array = NDArray[np.float64]
 _LEAST_DESIGN, _MOST_DESIGN = 4, 9
 _WIDE, _NEAR, _STARTS = 600, 600, 5  # candidates anywhere, near to good points, climbed from
 _LARGE = 200  # a model of more trials is asked of half as many candidates
+_MODELLED = 64  # points of one call; each costs more than the one before it
 _POLISHED = 0.1  # in a box smaller than this, the least improvement counts
 
 
@@ -54,7 +55,10 @@ class BayesianSearch:
         if not why:
             try:
                 with np.errstate(all="ignore"):
-                    found = self._modelled(past, count)
+                    found = self._modelled(past, min(count, _MODELLED))
+                if found is not None and count > _MODELLED:
+                    why = f"beyond the first {_MODELLED} that are asked for at once"
+                    found += self._even(past, count - len(found), why)
                 if found is not None:
                     return found
                 why = "all values are equal"

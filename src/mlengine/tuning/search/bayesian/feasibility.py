@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlengine.tuning.search.bayesian.features import Features
+from mlengine.tuning.search.bayesian.kernel import squares
 
 __all__ = ["Feasibility"]
 
@@ -48,8 +49,7 @@ class Feasibility:
 
     def _near(self, rows: Array) -> Array:
         embedded = self._features.embed(rows)
-        squares = ((embedded[:, None, :] - self._points[None, :, :]) ** 2).sum(2)
-        near: Array = np.exp(-self._steep * squares)
+        near: Array = np.exp(-self._steep * squares(embedded, self._points))
         return near
 
     def _share(self, near: Array) -> Array:

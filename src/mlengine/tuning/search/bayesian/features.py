@@ -58,7 +58,7 @@ class Features:
         self._when = {
             i: np.array([_number(space.axes[parent], value) for value in axis.parameter.when])
             for i, axis in axes
-            if (parent := self._parent(i)) is not None
+            if (parent := space.parent(i)) is not None
         }
 
     def rows(self, points: Sequence[Mapping[str, Value]]) -> Array:
@@ -88,7 +88,7 @@ class Features:
                 rows[:, i], values[i] = 0.5, np.full(len(rows), float(next(axis.values())))
             else:
                 rows[:, i], values[i] = self._nearest(i, np.clip(column, 0.0, 1.0))
-            parent = self._parent(i)
+            parent = self.space.parent(i)
             if parent is not None:
                 dormant = ~np.isin(values[parent], self._when[i])
                 rows[dormant, i] = -1.0 if axis.kind is Kind.CATEGORICAL else 0.5
@@ -154,12 +154,6 @@ class Features:
         if scale is Scale.LOG:
             return np.log(value / start) / ratio, value
         return 1.0 - np.log((end - value + start) / start) / ratio, value
-
-    def _parent(self, index: int) -> int | None:
-        name = self.space.parameters[index].parent
-        if not name:
-            return None
-        return next(i for i, axis in enumerate(self.space.axes) if axis.name == name)
 
     def _filled(self, rows: Array) -> Array:
         for i, axis in enumerate(self.space.axes):

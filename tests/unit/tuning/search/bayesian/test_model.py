@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from mlengine.tuning.search.bayesian.acquisition import (
     log_news,
 )
 from mlengine.tuning.search.bayesian.belief import Belief
+from mlengine.tuning.search.bayesian.feasibility import Feasibility
 from mlengine.tuning.search.bayesian.features import Features
 from mlengine.tuning.search.bayesian.fit import _Posterior, fit
 from mlengine.tuning.search.bayesian.kernel import Array
@@ -250,3 +252,19 @@ class TestOutcomes:
         for seed in range(5):
             cost = scalarised(columns, np.random.default_rng(seed))
             assert cost[0] < cost[1] and cost[0] <= cost[2] <= cost[1]
+
+
+def test_a_share_of_what_works_holds_no_difference_of_every_row_to_every_trial() -> None:
+    """Rows times trials times columns, which of many categories are many, took most of the time."""
+    words = tuple(f"v{i}" for i in range(300))
+    wide = Features(Space([Parameter(name="c", kind=Kind.CATEGORICAL, values=words)]))
+    rows = wide.draw(400, np.random.default_rng(0))
+    share = Feasibility(wide, rows[:20], rows[20:60])
+    tracemalloc.start()
+    try:
+        found = share.log_share(rows)
+        _now, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert found.shape == (400,)
+    assert most < 400 * 60 * 300 * 8 / 3

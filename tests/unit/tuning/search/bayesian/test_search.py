@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from mlengine.tuning.problem import Goal, Kind, Metric, Parameter, Point, Problem, Scale, Tried
-from mlengine.tuning.search import How, Suggestion, open_search
+from mlengine.tuning.search import How, Suggestion, bayesian, open_search
 from mlengine.tuning.search.bayesian import BayesianSearch
 from mlengine.tuning.space import Space
 
@@ -126,6 +126,20 @@ class TestWhatItSays:
         assert history[0].point == {"x0": 0.5, "x1": 0.5}
         assert said == [How.INITIAL] * 4 + [How.MODEL] * 3
         assert _only(SEARCH.suggest(problem, history[:2])).why == "trial 3 of the first 4"
+
+    def test_of_many_at_once_the_first_are_the_models_and_the_rest_even(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        problem = _problem(*_doubles(2))
+        history = _run(problem, _bowl, 6)
+        usual = SEARCH.suggest(problem, history, 3)
+        monkeypatch.setattr(bayesian, "_MODELLED", 3)
+        assert SEARCH.suggest(problem, history, 3) == usual
+        found = SEARCH.suggest(problem, history, 8)
+        assert found[:3] == usual
+        why = "beyond the first 3 that are asked for at once"
+        assert [(one.how, one.why) for one in found[3:]] == [(How.INITIAL, why)] * 5
+        assert len({tuple(one.point.values()) for one in found}) == 8
 
     def test_what_it_expects_is_in_the_metrics_units(self) -> None:
         problem = _problem(*_doubles(1), goal=Goal.MAXIMIZE)
