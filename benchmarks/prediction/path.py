@@ -18,11 +18,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from mlengine.core.access import new_token, token_digest
 from mlengine.prediction.gateway.heads import HeadMemo, KnownHead
 from mlengine.prediction.gateway.http1 import CallerConnection
 from mlengine.prediction.gateway.server import Server
-from mlengine.prediction.routing import Route, Snapshot
+from mlengine.prediction.requestlog.parts import PartWriter
+from mlengine.prediction.requestlog.rows import Kept, RowLines
+from mlengine.prediction.requestlog.writer import Counts, Shelf, Writer
+from mlengine.prediction.routing import Grant, Logging, Route, Snapshot
 from mlengine.runtime.answerer import Answerer
 from mlengine.runtime.frames import PREDICT, FrameReader, pack
 
@@ -54,11 +59,17 @@ class Forgetful(HeadMemo):
         return None
 
 
+class Nowhere(Writer):
+    """Takes rows and lets them go."""
+
+    def append(self, shelf: Shelf, data: bytes, rows: int, counts: Counts) -> None: ...
+
+
 class Gateway:
     """Connections of a gateway, with one worker that answers when it is told to."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, together: int) -> None:
-        token = new_token()
+        self.token = token = new_token()
         snapshot = Snapshot(
             token_digest=token_digest(token), versions={VERSION: Route("READY", ["/nowhere"])},
             models={MODEL: VERSION},
@@ -82,6 +93,23 @@ class Gateway:
             f"Authorization: Bearer {token}\r\nContent-Length: {len(self.body)}\r\n\r\n{self.body}"
         ).encode()
         self.received = 0
+
+    def guard(self, *, key: bool, log: bool) -> None:
+        """Let the caller have a key with a rate and a daily quota; keep what it asks."""
+        snapshot = self.server.switchboard.snapshot
+        if key:
+            grant = Grant(key="bench", models=[MODEL], requests_per_second=1e6, burst=1_000_000,
+                          daily_quota=100_000_000)  # fmt: skip
+            snapshot = msgspec.structs.replace(
+                snapshot, token_digest="", grants={token_digest(self.token): grant}
+            )
+        if log:
+            route = Route("READY", ["/nowhere"], log_table="bench.d.t", log_share=1.0)
+            snapshot = msgspec.structs.replace(
+                snapshot, versions={VERSION: route}, logging=Logging(tables="/nowhere")
+            )
+        self.server.logs._writer = Nowhere()
+        self.server.replace(snapshot)
 
     def receive(self) -> None:
         """One request on each connection."""
@@ -121,8 +149,15 @@ def gateway_stages(options: argparse.Namespace) -> dict[str, float]:
     loop = asyncio.new_event_loop()
     found = {}
     many = options.together
-    for name, memo in (("known head", HeadMemo()), ("strict reading", Forgetful())):
+    for name, memo, key, log in (
+        ("known head", HeadMemo(), False, False),
+        ("strict reading", Forgetful(), False, False),
+        ("known head, key and quotas", HeadMemo(), True, False),
+        ("known head, request log", HeadMemo(), False, True),
+        ("known head, key, quotas and log", HeadMemo(), True, True),
+    ):
         gateway = Gateway(loop, many)
+        gateway.guard(key=key, log=log)
         gateway.server.heads = memo
         # The loop does not run: a flush is called by hand, never scheduled.
         gateway.link._flushing = True
@@ -138,6 +173,25 @@ def gateway_stages(options: argparse.Namespace) -> dict[str, float]:
         lambda: reader.feed(data), options
     )
     loop.close()
+    return found
+
+
+def log_stages(options: argparse.Namespace) -> dict[str, float]:
+    """Measure what is done with rows: in the gateway's loop, and in its writer."""
+    many = options.together
+    body = json.dumps({"instances": [[round(0.123456 * i, 6) for i in range(FEATURES)]]}).encode()
+    name, moment = "0-v1--05125a3f81bad1c20ff", "2026-11-22T01:23:45.678Z"
+    rows: list[Kept] = [(name, moment, bytes(body), ANSWER) for _ in range(many)]
+    lines = RowLines("logreg", "v1")
+    found = {"log, rows to lines": _measure(lambda: lines.encode(rows), options)}
+    piece = lines.encode(rows)
+    with tempfile.TemporaryDirectory() as folder:
+        part = PartWriter(Path(folder), iter(["bench"]), max_bytes=1 << 40, max_s=1e9)
+        found["log, lines to the disk's cache, 16 turns at once"] = cpu_us(
+            lambda: part.write(*[piece] * 16), each=many * 16, total=options.requests,
+            rounds=options.rounds,
+        )  # fmt: skip
+        part.close()
     return found
 
 
@@ -194,7 +248,8 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
     print(f"CPU us a request, {options.together} a turn")
-    for name, taken_us in {**gateway_stages(options), **worker_stages(options)}.items():
+    stages = gateway_stages(options) | log_stages(options) | worker_stages(options)
+    for name, taken_us in stages.items():
         print(f"{taken_us:8.2f}  {name}")
     return 0
 

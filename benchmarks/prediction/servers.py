@@ -24,8 +24,9 @@ PEERS = ("fastapi", "fastapi-onnx", "mlserver", "torchserve", "bentoml")
 _NO_ONNX = ("xgboost",)  # onnxmltools has no converter for this release
 _HERE = Path(__file__).parent
 _START_S = 180.0
-# What has too much arithmetic for one core gets all; networks are compiled.
-_FLAGS = {"wide-and-deep": ("--compile=onnx",),
+# What has too much arithmetic for one core gets all; what gains by it is compiled.
+_FLAGS = {"forest": ("--compile=onnx",), "xgboost": ("--compile=onnx",),
+          "wide-and-deep": ("--compile=onnx",),
           "cnn": ("--compile=onnx", "--machine-type=mls1-c4-m2")}  # fmt: skip
 _FRAMEWORKS = {"logreg": "SCIKIT_LEARN", "forest": "SCIKIT_LEARN", "xgboost": "XGBOOST",
                "wide-and-deep": "TENSORFLOW", "cnn": "TENSORFLOW"}  # fmt: skip

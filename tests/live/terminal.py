@@ -13,7 +13,7 @@ __all__ = ["mlengine"]
 
 
 def mlengine(
-    engine: LiveEngine, *words: str, cwd: Path, code: int = 0, timeout_s: float = 120
+    engine: LiveEngine, *words: str, cwd: Path, code: int = 0, timeout_s: float = 300
 ) -> subprocess.CompletedProcess[str]:
     """Run a command in the engine's home; it must end with this exit code."""
     programs = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"

@@ -64,7 +64,8 @@ class World:
         self.package = engine.upload_package(ROUTINE, name="scaling")
         self.uri = engine.upload_model("scale", scale__json=b'{"scale": 3}')
         engine.client.create_model(P, Model(name="coded"))
-        assert self.create("v1").error is None
+        config = {"sampledShapleyAttribution": {}}
+        assert self.create("v1", explanation_config=config).error is None
 
     def create(self, version_id: str, **fields: Any) -> Operation:
         given = {"deployment_uri": self.uri, "package_uris": [self.package],
@@ -96,6 +97,17 @@ def test_it_answers_and_its_words_are_in_the_versions_log(world: World) -> None:
     assert (told["name"], told["prediction_class"]) == ("v1", "scaling.task.Predictor")
     logs = list((world.engine.home / "logs").glob("worker-*.log"))
     wait_until(lambda: any("heard: hello" in log.read_text() for log in logs), 60)
+
+
+def test_it_is_explained_by_what_its_own_predict_returns(world: World) -> None:
+    body = json.dumps({"instances": [4, 2.5], "say": "why?"}).encode()
+    reply = world.engine.client.explain(P, "coded", "v1", body)
+    assert reply.status == 200, reply.body
+    found = [one["attributions_by_label"][0] for one in json.loads(reply.body)["explanations"]]
+    assert [one["attributions"] for one in found] == [{"input": 12}, {"input": 7.5}]
+    assert [(one["example_score"], one["baseline_score"]) for one in found] == [(12, 0), (7.5, 0)]
+    logs = list((world.engine.home / "logs").glob("worker-*.log"))
+    wait_until(lambda: any("heard: why?" in log.read_text() for log in logs), 60)
 
 
 def test_a_bad_answer_is_an_error_and_the_next_one_is_good(world: World) -> None:

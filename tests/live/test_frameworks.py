@@ -128,6 +128,45 @@ def test_a_network_is_explained_by_its_gradients(engine: LiveEngine, tmp_path: P
     assert drawn.splitlines()[1].split()[:2] == ["flower[0]", "+5.1"]
 
 
+@pytest.mark.parametrize(
+    ("name", "way"), [("keras", "compiled: ONNX, "), ("xgboost ubj", "compiled: Booster in ONNX, ")]
+)
+def test_a_compiled_version_answers_and_explains_as_the_original_would(
+    engine: LiveEngine, name: str, way: str, tmp_path: Path
+) -> None:
+    pytest.importorskip("tf2onnx")
+    save, expected = SIMPLE[name]
+    (tmp_path / "model").mkdir()
+    save(tmp_path / "model")
+    (tmp_path / "rows.jsonl").write_text("".join(f"{row}\n" for row in FLOWERS))
+    model = f"compiled_{name.partition(' ')[0]}"
+    mlengine(engine, "models", "create", model, cwd=tmp_path)
+    mlengine(
+        engine, "versions", "create", "v1", "--model", model, "--origin", "model",
+        "--staging-bucket", "gs://mine", "--compile", "onnx",
+        "--explanation-method", "sampled-shapley", "--num-paths", "4", cwd=tmp_path, timeout_s=600,
+    )  # fmt: skip
+    logs = [path.read_text() for path in (engine.home / "logs").glob("worker-*.log")]
+    assert any(f"Answers are given this way: {way}" in log for log in logs)
+
+    asked = ("--model", model, "--json-instances", "rows.jsonl")
+    answers = mlengine(engine, "predict", *asked, "--format", "json", cwd=tmp_path)
+    found = [_first(row) for row in json.loads(answers.stdout)["predictions"]]
+    assert found == pytest.approx(expected, abs=0.001)
+    told = json.loads(mlengine(engine, "explain", *asked, cwd=tmp_path).stdout)["explanations"]
+    for each, prediction in zip(told, expected, strict=True):
+        (one,) = each["attributions_by_label"]
+        (shares,) = one["attributions"].values()
+        assert one["baseline_score"] + sum(shares) == pytest.approx(prediction, abs=0.001)
+
+    refused = mlengine(
+        engine, "versions", "create", "v2", "--model", model, "--origin", "model",
+        "--staging-bucket", "gs://mine", "--compile", "onnx",
+        "--explanation-method", "integrated-gradients", cwd=tmp_path, code=1,
+    )  # fmt: skip
+    assert "which a compiled version does without" in refused.stderr
+
+
 def _first(answer: Any) -> Any:
     """Take the label or number out of an answer with named outputs."""
     while isinstance(answer, dict | list):

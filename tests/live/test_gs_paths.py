@@ -95,7 +95,7 @@ def test_a_running_job_keeps_its_buckets_while_the_engine_is_away(data: LiveEngi
 
 
 @pytest.mark.timeout(1200)
-@pytest.mark.parametrize("runtime", ["1.15", "2.15"])
+@pytest.mark.parametrize("runtime", ["1.15", pytest.param("2.15", marks=pytest.mark.repeats)])
 def test_an_older_tensorflow_reaches_buckets_by_itself(runtime: str, tmp_path: Path) -> None:
     try:
         prepared(runtime, strict=True)

@@ -6,6 +6,7 @@ import itertools
 import json
 import urllib.error
 import urllib.request
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from mlengine.core.keys import Key
 from mlengine.core.predictions import LoggedPrediction, PredictionLabel
 from mlengine.core.resources import Model, RequestLoggingConfig, Version
 from tests.live.engines import LiveEngine
+from tests.live.terminal import mlengine
 from tests.waiting import wait_until, within_a_day
 
 P = "default"
@@ -52,7 +54,7 @@ def rows(engine: LiveEngine, **wanted: str) -> list[LoggedPrediction]:
             return found
 
 
-def test_what_a_key_asked_is_a_row_that_a_label_joins(served: LiveEngine) -> None:
+def test_what_a_key_asked_is_a_row_that_a_label_joins(served: LiveEngine, tmp_path: Path) -> None:
     client = served.client
     config = RequestLoggingConfig(bigquery_table_name=f"{P}.logs.iris", sampling_percentage=1.0)
     served.done(client.update_version(
@@ -77,6 +79,10 @@ def test_what_a_key_asked_is_a_row_that_a_label_joins(served: LiveEngine) -> Non
     assert (first.model, first.model_version) == ("logged", "v1")
     assert rows(served, version="v1", since=second.time)[-1:] == [second]
     assert rows(served, since="2100-01-01") == []
+    mlengine(served, "predictions", "export", "logged", "--out", "gs://mine/learn.parquet",
+             cwd=tmp_path)  # fmt: skip
+    parquet = b"".join(client.read_object("mine", "learn.parquet"))
+    assert parquet[:4] == parquet[-4:] == b"PAR1" and ids[0].encode() in parquet
     unknown = PredictionLabel(prediction_id=ids[0] + "f", value="setosa")
     with pytest.raises(NotFound, match=ids[0] + "f"):
         client.label_predictions(P, [unknown])

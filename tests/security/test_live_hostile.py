@@ -8,9 +8,12 @@ from __future__ import annotations
 import json
 import os
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -18,13 +21,36 @@ import pytest
 from mlengine.core.resources import Model, Version, VersionOptions
 from mlengine.runtime import landlock
 from mlengine.runtime.limits import Limits
-from tests.live.engines import LiveEngine, P, live_engine
+from tests.live.engines import BUCKET, LiveEngine, P, live_engine
 from tests.security.villain import DEEDS, villain
 from tests.security.wire import Reply, send
 from tests.waiting import wait_until
 
 MIB = 1 << 20
+GRAPH = """
+import sys
+import tensorflow as tf
+
+class Graph(tf.Module):
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="path")])
+    def read(self, path):
+        return {"found": tf.io.read_file(path[0])[tf.newaxis]}
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="path")])
+    def write(self, path):
+        with tf.control_dependencies([tf.io.write_file(path[0], "villain was here")]):
+            return {"done": tf.identity(path)}
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.int64, name="size")])
+    def tile(self, size):
+        return {"sum": tf.reduce_sum(tf.tile([1.0], size))[tf.newaxis]}
+
+graph = Graph()
+tf.saved_model.save(graph, sys.argv[1], {"read": graph.read, "write": graph.write,
+                                         "tile": graph.tile})
+"""
 MEMORY_BYTES = 400 * MIB
+GRAPH_BYTES = 4096 * MIB
 PREDICT_TIMEOUT_S = 20
 CANARY = b"sings"
 
@@ -43,9 +69,10 @@ class Scene:
         self.token = engine.token
         run, home = engine.home / "run", engine.home
         gateway = json.loads((run / "gateway.json").read_text())["pid"]
-        read = [run / "token", run, home, home / "store", self.canary, home / "buckets",
-                Path.home() / ".ssh", Path("/etc/shadow"), home.parent]  # fmt: skip
-        read += [path for path in home.iterdir() if path.suffix in (".db", ".toml", ".sqlite")]
+        read = [run / "token", run / "routing.json", run, home, home / "engine.db", self.canary,
+                home / "buckets", Path("/etc/shadow"), home.parent]  # fmt: skip
+        assert all(path.exists() for path in read)
+        read += [path for path in (Path.home() / ".ssh", home / "mlengine.toml") if path.exists()]
         self.wants = {
             "read": [str(path) for path in read],
             "write": [str(p) for p in (self.canary, run / "token", home / "new", "/tmp/new")],
@@ -65,16 +92,19 @@ class Scene:
         self._thread.join()
         self.listener.close()
 
-    def deploy(self, model_id: str, **options: int) -> str:
-        """Deploy the villain under a name of its own; return the error of the operation."""
+    def deploy(self, model_id: str, *, uri: str = "", **options: int) -> str:
+        """Deploy the villain, or another one, under a name; return the error of the operation."""
         self.engine.client.create_model(P, Model(name=model_id))
-        made = Version(name="v1", deployment_uri=self.uri,
+        made = Version(name="v1", deployment_uri=uri or self.uri,
                        options=VersionOptions(**options) if options else None)  # fmt: skip
         done = self.engine.done(self.engine.client.create_version(P, model_id, made))
         return str(done.error["message"]) if done.error else ""
 
     def ask(self, model_id: str, deed: str) -> Reply:
-        body = json.dumps({"instances": [[DEEDS[deed]]]}).encode()
+        return self.send(model_id, {"instances": [[DEEDS[deed]]]})
+
+    def send(self, model_id: str, request: dict[str, Any]) -> Reply:
+        body = json.dumps(request).encode()
         return send(self.engine, "POST", f"/v1/projects/{P}/models/{model_id}:predict", body)
 
     def answers(self, model_id: str) -> bool:
@@ -194,6 +224,36 @@ def test_what_it_lays_in_the_engines_way_is_stepped_over(scene: Scene, villain_i
     scene.recovers(villain_id)
 
 
+def test_a_graph_that_reads_and_writes_files_gets_at_its_own_only(
+    scene: Scene, tmp_path: Path
+) -> None:
+    """A SavedModel is a program too, whoever wrote the code that runs it."""
+    pytest.importorskip("tensorflow")
+    saved = tmp_path / "graph"
+    # In a process of its own: nothing else here imports TensorFlow.
+    subprocess.run([sys.executable, "-c", GRAPH, str(saved)], check=True, capture_output=True)
+    for path in (p for p in saved.rglob("*") if p.is_file()):
+        name = f"graph/{path.relative_to(saved).as_posix()}"
+        scene.engine.client.write_object(BUCKET, name, [path.read_bytes()])
+    uri = f"gs://{BUCKET}/graph"
+    assert scene.deploy("graph", uri=uri, memory_bytes=GRAPH_BYTES) == ""
+
+    def ask(signature: str, value: Any) -> Reply:
+        return scene.send("graph", {"signature_name": signature, "instances": [value]})
+
+    assert "root:" in ask("read", "/proc/self/../../etc/passwd").text  # what anybody may
+    assert ask("write", "scratch.txt").status == 200
+    assert "villain" in ask("read", "scratch.txt").text
+    for path in scene.wants["read"]:
+        reply = ask("read", path)
+        assert reply.status == 400 and "Permission denied" in reply.text, (path, reply.text)
+        assert scene.token not in reply.text
+    for path in scene.wants["write"]:
+        assert ask("write", path).status == 400, path
+    assert ask("tile", 10**13).status >= 400
+    wait_until(lambda: ask("tile", 3).json == {"predictions": [{"sum": 3.0}]}, 120)
+
+
 def test_one_that_dies_again_and_again_is_marked(scene: Scene) -> None:
     assert scene.deploy("mortal", memory_bytes=MEMORY_BYTES) == ""
     for deed in ("exit", "hog", "crash"):
@@ -206,8 +266,8 @@ def test_one_that_dies_again_and_again_is_marked(scene: Scene) -> None:
 
 def test_one_that_takes_too_much_memory_to_load_fails_with_the_reason(scene: Scene) -> None:
     model = villain(**scene.wants, hog_at_load=True)  # type: ignore[arg-type]
-    scene.uri = scene.engine.upload_model("hog", model__pkl=model)
-    said = scene.deploy("hog", memory_bytes=MEMORY_BYTES)
+    uri = scene.engine.upload_model("hog", model__pkl=model)
+    said = scene.deploy("hog", uri=uri, memory_bytes=MEMORY_BYTES)
     assert "emory" in said, said
     assert scene.engine.client.get_version(P, "hog", "v1").state == "FAILED"
 

@@ -14,10 +14,11 @@ __all__ = ["DEEDS", "villain"]
 DEEDS = {
     "behave": 0, "snoop": 1, "fork": 2, "hog": 3, "shout": 5, "hang": 6, "nan": 7,
     "miscount": 8, "exit": 9, "crash": 10, "fill": 11, "booby-trap": 12, "tell": 13,
+    "spin": 14, "spin-all": 15,
 }  # fmt: skip
 
 _PROGRAM = '''
-import ctypes, os, signal, socket, sys
+import ctypes, os, signal, socket, sys, time
 import numpy
 from sklearn.base import BaseEstimator
 
@@ -90,6 +91,22 @@ def fork():
     except OSError:
         return count
 
+def spin():
+    until_s = time.monotonic() + 2
+    while time.monotonic() < until_s:
+        pass
+
+def spin_all():
+    made = []
+    for _ in range(4 * os.cpu_count()):
+        pid = os.fork()
+        if pid == 0:
+            spin()
+            os._exit(0)
+        made.append(pid)
+    for pid in made:
+        os.waitpid(pid, 0)
+
 def hog():
     held = []
     while True:
@@ -147,6 +164,10 @@ class Villain(BaseEstimator):
             booby_trap()
         if deed == 13:
             return numpy.array([os.getpid()])
+        if deed == 14:
+            spin()
+        if deed == 15:
+            spin_all()
         return numpy.array([float(deed)] * len(rows))
 
 if HOG_AT_LOAD:

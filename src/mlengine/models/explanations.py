@@ -14,6 +14,7 @@ from typing import Any
 
 from mlengine.core.errors import InvalidArgument, did_you_mean
 from mlengine.core.resources import Version
+from mlengine.core.wire import camel
 
 __all__ = ["DEFAULT_STEPS", "check_explanation", "explanation_of"]
 
@@ -28,11 +29,14 @@ _NO_GRADIENTS = ("SCIKIT_LEARN", "XGBOOST", "ONNX")
 
 
 def check_explanation(version: Version) -> None:
-    """Refuse an explanationConfig that cannot be honoured.
+    """Refuse an explanationConfig that cannot be honoured; write the others in camelCase.
 
     Raises:
         InvalidArgument: It names no method, several, an unknown or impossible one, or a bad number.
     """
+    if version.explanation_config is not None:
+        named = _in_camel(version.explanation_config)
+        version.explanation_config = {key: _in_camel(value) for key, value in named.items()}
     method = explanation_of(version).get("method")
     if method != "integrated-gradients":
         return
@@ -79,6 +83,13 @@ def explanation_of(version: Version) -> dict[str, Any]:
     ((name, settings),) = config.items()
     method, setting = _METHODS[name]
     return {"method": method, "steps": _steps(settings, name, setting)}
+
+
+def _in_camel(value: Any) -> Any:
+    """Return an object with its own keys in camelCase; of two spellings that one counts."""
+    if not isinstance(value, dict):
+        return value
+    return {camel(key): value.get(camel(key), one) for key, one in value.items()}
 
 
 def _steps(settings: Any, name: str, setting: str) -> int:

@@ -108,9 +108,7 @@ class Models:
     ) -> Operation:
         """Change description, labels or the default version."""
         paths = apply_mask(update_mask, MODEL_MASK)
-        record = self.model_record(project, model_id)
-        if "etag" in paths:
-            _check_etag(model.etag, self.model_view(record).etag)
+        self.model_record(project, model_id)
         if "labels" in paths:
             check_labels(model.labels, field="model.labels")
         default = ""
@@ -119,6 +117,8 @@ class Models:
             self.version_record(project, model_id, default)
 
         def change(old: Model) -> Model:
+            if "etag" in paths:
+                _check_etag(model.etag, old.etag)
             names = ("description", "labels", "online_prediction_logging")
             new = {p: getattr(model, p) for p in names if p in paths}
             return msgspec.structs.replace(old, **new)
@@ -199,12 +199,12 @@ class Models:
         record = self.version_record(project, model_id, version_id)
         if record.state in (VersionState.CREATING, VersionState.UPDATING, VersionState.DELETING):
             raise _busy(record)
-        if "etag" in paths:
-            _check_etag(version.etag, record.version.etag)
         if "labels" in paths:
             check_labels(version.labels, field="version.labels")
 
         def change(old: Version) -> Version:
+            if "etag" in paths:  # here, where nobody else can change it any more
+                _check_etag(version.etag, old.etag)
             new = {p: getattr(version, p) for p in ("description", "labels") if p in paths}
             changed = rescaled(msgspec.structs.replace(old, **new), version, paths)
             changed = relogged(changed, version, paths)

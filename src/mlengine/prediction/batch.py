@@ -23,7 +23,7 @@ from mlengine.core.states import VersionState
 from mlengine.environments import unused_runtime_warning
 from mlengine.models.artifacts import Artifacts
 from mlengine.models.registry import Models
-from mlengine.models.surroundings import SurroundingsOf, request_of, wanted
+from mlengine.models.surroundings import SurroundingsOf, Wants, request_of, wanted
 from mlengine.prediction.workers.workerfolder import read_plain
 from mlengine.runtime.boot import boot_command
 from mlengine.storage import Buckets
@@ -82,7 +82,7 @@ class BatchJobs:
         """Refuse what can never run: bad fields, missing files, a version that is not READY.
 
         Returns:
-            That the runtime is not the one that was asked for.
+            That the runtime is not the one that the job asks for.
         """
         spec = _input(job)
         _check_source(spec)
@@ -99,11 +99,24 @@ class BatchJobs:
                 raise _bad(attribute, f"{getattr(spec, attribute)} is negative.", "Leave it out.")
         if spec.uri:
             self._artifacts.check_source(spec.uri, "", field="prediction_input.uri")
-        else:
-            self._record(project, spec)
-        own = platform.python_version()
-        warning = unused_runtime_warning(spec.runtime_version, own_version=own)
+        return self._warnings(spec, None if spec.uri else self._record(project, spec))
+
+    def _warnings(self, spec: PredictionInput, record: VersionRecord | None) -> list[str]:
+        asked, own = spec.runtime_version, platform.python_version()
+        warning = unused_runtime_warning(asked, own_version=own)
+        if warning and record is not None and self._wants(record):
+            if asked.strip().lower() == record.version.runtime_version.strip().lower():
+                return []
+            warning = (
+                f"runtime '{asked}' is not used here: this runs in what the version "
+                f"'{record.version_id}' itself asks for. Leave runtimeVersion out."
+            )
         return [warning] if warning else []
+
+    def _wants(self, record: VersionRecord) -> Wants | None:
+        """Return what a version's code must run in; None if the engine's interpreter will do."""
+        packages = self._artifacts.packages(record.uid)
+        return wanted(record.version, self._artifacts.path(record.uid), packages)
 
     def _record(self, project: str, spec: PredictionInput) -> VersionRecord:
         """Return the READY version that the input's model or version name means now."""
@@ -175,8 +188,7 @@ class BatchJobs:
     ) -> tuple[str, dict[str, Any]]:
         """Return the interpreter of a version, and what a plan says of the code that it runs."""
         version = record.version
-        packages = self._artifacts.packages(record.uid)
-        wants = wanted(version, self._artifacts.path(record.uid), packages)
+        wants = self._wants(record)
         if wants is None:
             return sys.executable, {}
         found = self._surroundings.prepare(record.uid, wants, cancelled=preparation.cancelled)

@@ -26,12 +26,13 @@ from mlengine.prediction.gateway.info import (
 from mlengine.prediction.routing import Snapshot, encode_snapshot
 from mlengine.prediction.sockets import socket_dir
 from mlengine.prediction.tally import Batch
-from mlengine.prediction.workers.launch import find_strays
+from mlengine.prediction.workers.launch import find_by_words
 from mlengine.runtime.processes import Process, look, send
 
 __all__ = ["GatewayControl", "ensure_gateway", "gateway_process", "read_gateway"]
 
 _PLAIN = Doors()
+_MODULE = "mlengine.prediction.gateway.process"
 _POLL_S = 0.01
 _ensuring = threading.Lock()  # two threads that see it dead start one gateway, not two
 _CALL_TIMEOUT_S = 5.0
@@ -188,13 +189,13 @@ def _start(
     run_dir: Path, host: str, port: int, log: Path | None, python: str, timeout_s: float,
     doors: Doors,
 ) -> GatewayInfo:  # fmt: skip
-    argv = [python, "-m", "mlengine.prediction.gateway.process", str(run_dir),
+    argv = [python, "-m", _MODULE, str(run_dir),
             "--host", host, "--port", str(port), *doors.flags]  # fmt: skip
     path = log or run_dir / "gateway.log"
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     # An engine that is killed between the start and the first word of a gateway leaves one that
-    # holds the port, and that nobody would ever stop.
-    for stray in find_strays(run_dir, known=None):
+    # holds the port, and that nobody would ever stop. The folder alone may be in any command.
+    for stray in find_by_words(_MODULE, str(run_dir)):
         send(stray, signal.SIGKILL)
         _wait_gone(stray, timeout_s)
     with open(path, "ab", opener=lambda p, flags: os.open(p, flags, 0o600)) as out:

@@ -7,13 +7,16 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mlengine.runtime.compiled import FOLDER
 from mlengine.runtime.frameworks import Model, load
 from mlengine.runtime.prediction_error import PredictionError
 from mlengine.runtime.rehearsal import rehearse
 from mlengine.runtime.shortcuts import Shortcut, open_shortcut
+
+if TYPE_CHECKING:
+    from mlengine.runtime.compiled.model import About as CompiledForm
 
 __all__ = ["Opened", "load_model", "open_model"]
 
@@ -57,14 +60,31 @@ def open_model(spec: Mapping[str, Any]) -> Opened:
 def _open_compiled(directory: Path, spec: Mapping[str, Any], given: list[str]) -> Opened:
     """Open what the compiler wrote, in the original's stead: it answers the rows that lie there."""
     # Late: only a version that was compiled has arrays at all.
-    from mlengine.runtime.compiled.model import load_compiled
+    from mlengine.runtime.compiled.model import load_compiled, read_about
 
+    form = read_about(directory)
+    if form.table is not None:
+        return _open_rows(directory, form, spec, given)
     model = load_compiled(directory, signature_name=spec.get("signature_name") or "")
     golden, _notes = rehearse(model, directory)
     shortcut, way = open_shortcut(model, [row.instance for row in golden])
     said = model.describe()
     about = {**said, "warnings": [*given, *said["warnings"]], "way": f"{model.about.way}; {way}"}
     return Opened(model, shortcut, about)
+
+
+def _open_rows(
+    directory: Path, form: CompiledForm, spec: Mapping[str, Any], given: list[str]
+) -> Opened:
+    """Open the arithmetic of a table model; the model itself waits for who needs it."""
+    from mlengine.runtime.compiled.rows import open_rows
+
+    original, shortcut = open_rows(directory, form, lambda: load_model(spec))
+    if spec.get("explanation"):
+        original.model()  # whoever wants an explanation is not to wait for a library
+    said = original.describe()
+    warnings = [*given, *said["warnings"]]
+    return Opened(original, shortcut, {**said, "warnings": warnings, "way": form.way})
 
 
 def load_model(spec: Mapping[str, Any]) -> Model:

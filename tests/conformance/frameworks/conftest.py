@@ -145,10 +145,16 @@ CASES: dict[str, Callable[[Path], Case]] = {
 }
 
 
-@pytest.fixture(scope="session", params=CASES.values(), ids=CASES.keys())
+_MADE: dict[str, Case] = {}
+
+
+@pytest.fixture(scope="session", params=CASES)
 def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Case:
-    made: Case = request.param(tmp_path_factory.mktemp("model"))
-    return made
+    """Made once in a process: each file of tests goes through them all, and networks are slow."""
+    name: str = request.param
+    if name not in _MADE:
+        _MADE[name] = CASES[name](tmp_path_factory.mktemp("model"))
+    return _MADE[name]
 
 
 @pytest.fixture(scope="session")

@@ -15,10 +15,10 @@ from mlengine.runtime.frameworks import load
 
 def explain(
     directory: Path, instances: list[Any], method: str = "sampled-shapley", steps: int = 50, *,
-    most: int = 256,
+    most: int = 256, keys: dict[str, Any] | None = None,
 ) -> list[dict[str, Any]]:  # fmt: skip
     way = open_method(load(directory), method, steps, directory)
-    going = way(instances, Pace(most))
+    going = way(instances, keys or {}, Pace(most))
     while True:
         try:
             next(going)

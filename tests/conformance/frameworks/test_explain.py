@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from pathlib import Path
 from typing import Any
@@ -97,6 +98,31 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Path, Path]:
     model.save(folders[0] / "model.keras")
     model.export(folders[1], verbose=False)
     return model, *folders
+
+
+def test_bytes_are_one_value_and_an_empty_picture_is_none(tmp_path: Path) -> None:
+    tf = pytest.importorskip("tensorflow")
+
+    class Brightness(tf.Module):  # type: ignore[misc]
+        @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="image_bytes")])
+        def serve(self, image_bytes: Any) -> dict[str, Any]:
+            def one(data: Any) -> Any:
+                return tf.reduce_mean(tf.cast(tf.io.decode_png(data, channels=1), tf.float32))
+
+            return {"brightness": tf.map_fn(one, image_bytes, fn_output_signature=tf.float32)}
+
+    def picture(grey: int) -> dict[str, str]:
+        png = tf.io.encode_png(np.full((2, 3, 1), grey, np.uint8)).numpy()
+        return {"b64": base64.b64encode(png).decode()}
+
+    module = Brightness()
+    tf.saved_model.save(module, str(tmp_path), signatures=module.serve)
+    with pytest.raises(PredictionError, match=r"set back to their baseline.*explanation_metadata"):
+        explain(tmp_path, [{"image_bytes": picture(200)}])
+    said = {"image_bytes": {"modality": "image", "input_baselines": [picture(50)]}}
+    (tmp_path / FILE).write_text(json.dumps({"inputs": said}))
+    found = explain(tmp_path, [{"image_bytes": picture(200)}, {"image_bytes": picture(80)}])
+    assert [one["attributions"] for one in found] == [{"image_bytes": 150.0}, {"image_bytes": 30.0}]
 
 
 INSTANCES = [{"numbers": [0.5, -1.0, 2.0], "kind": [2]}, {"numbers": [0.0, 0.0, 0.0], "kind": [1]}]

@@ -19,6 +19,7 @@ SHAPLEY, GRADIENTS = "sampledShapleyAttribution", "integratedGradientsAttributio
     (None, {}), ({SHAPLEY: {}}, {"method": "sampled-shapley", "steps": 50}),
     ({SHAPLEY: {"numPaths": 7}}, {"method": "sampled-shapley", "steps": 7}),
     ({SHAPLEY: {"numPaths": "8"}}, {"method": "sampled-shapley", "steps": 8}),
+    ({"sampled_shapley_attribution": {"num_paths": 9}}, {"method": "sampled-shapley", "steps": 9}),
     ({GRADIENTS: {"numIntegralSteps": 1000}}, {"method": "integrated-gradients", "steps": 1000}),
 ])  # fmt: skip
 def test_a_worker_is_told_the_method_and_its_steps(config: Any, told: Any) -> None:
@@ -30,6 +31,7 @@ def test_a_worker_is_told_the_method_and_its_steps(config: Any, told: Any) -> No
 @pytest.mark.parametrize(("config", "problem"), [
     ({}, "names 0 methods"), ({SHAPLEY: {}, GRADIENTS: {}}, "names 2 methods"),
     ({"xraiAttribution": {"numIntegralSteps": 5}}, "XRAI.*integratedGradientsAttribution"),
+    ({"xrai_attribution": {}}, "XRAI"), ({SHAPLEY: {"num_path": 5}}, "one setting, numPaths"),
     ({"sampledShapley": {}}, "'sampledShapley' is unknown.*Did you mean"),
     ({SHAPLEY: {"numIntegralSteps": 5}}, "one setting, numPaths"), ({SHAPLEY: 5}, "one setting"),
     *[({SHAPLEY: {"numPaths": bad}}, "is no numPaths") for bad in (-1, 1001, 2.5, True, "x", None)],
@@ -38,6 +40,13 @@ def test_what_cannot_be_honoured_is_refused_by_name(config: Any, problem: str) -
     with pytest.raises(InvalidArgument, match=problem) as caught:
         check_explanation(Version(name="v", explanation_config=config))
     assert caught.value.field.startswith("version.explanation_config")
+
+
+def test_it_is_kept_and_shown_in_camel_case() -> None:
+    config = {"sampled_shapley_attribution": {"numPaths": 7, "num_paths": 8}}
+    version = Version(name="v", explanation_config=config)
+    check_explanation(version)
+    assert version.explanation_config == {SHAPLEY: {"numPaths": 7}}
 
 
 @pytest.mark.parametrize("fields", [{"framework": "XGBOOST"}, {"prediction_class": "a.B"}])

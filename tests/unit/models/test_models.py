@@ -291,6 +291,41 @@ def test_updates_honour_mask_and_etag(world: World) -> None:
     assert world.models.model(P, "census").description == "people"
 
 
+@pytest.mark.parametrize("kind", ["model", "version", "model's default"])
+def test_of_two_patches_with_one_etag_the_later_is_refused(
+    world: World, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    world.ended(world.version("v1"))
+    world.ended(world.version("v2"))
+    models = world.models
+
+    def patch(text: str) -> Operation:
+        if kind == "version":
+            version = Version(etag=etag, description=text)
+            return models.update_version(P, "census", "v2", version, update_mask="etag,description")
+        model = Model(etag=etag, description=text, default_version=Version(name="v2"))
+        mask = "etag,description" + (",default_version.name" if kind != "model" else "")
+        return models.update_model(P, "census", model, update_mask=mask)
+
+    verb = "edit_version" if kind == "version" else "edit_model"
+    real = getattr(world.store, verb)
+
+    def after_another(*args: Any, **kwargs: Any) -> Any:
+        monkeypatch.setattr(world.store, verb, real)
+        patch("theirs")  # it comes between what ours has read and what it writes
+        return real(*args, **kwargs)
+
+    of = models.version(P, "census", "v2") if kind == "version" else models.model(P, "census")
+    etag = of.etag
+    monkeypatch.setattr(world.store, verb, after_another)
+    with pytest.raises(Aborted, match="etag"):
+        patch("ours")
+    of = models.version(P, "census", "v2") if kind == "version" else models.model(P, "census")
+    assert of.description == "theirs"
+    etag = of.etag
+    patch("ours, once more")
+
+
 def test_the_numbers_of_nodes_are_patched_leaf_by_leaf(world: World) -> None:
     world.ended(world.version("v1", auto_scaling=AutoScaling(min_nodes=1, max_nodes=2)))
     update = world.models.update_version

@@ -49,9 +49,14 @@ class World:
         self.attempt_dir = home / "attempt"
         self.attempt_dir.mkdir()
 
-    def deploy(self, version_id: str = "v1", *, ready: bool = True) -> str:
+    def deploy(
+        self, version_id: str = "v1", *, ready: bool = True, runtime_version: str = ""
+    ) -> str:
         uid = f"u-{version_id}"
-        version = Version(name=version_id, deployment_uri="gs://mine/model", framework="XGBOOST")
+        version = Version(
+            name=version_id, deployment_uri="gs://mine/model", framework="XGBOOST",
+            runtime_version=runtime_version,
+        )  # fmt: skip
         record = self.store.add_version("p", "census", version, uid=uid)
         if ready:
             self.store.move_version(record, VersionState.READY)
@@ -157,6 +162,22 @@ def test_another_runtime_is_warned_about_when_it_is_created(world: World) -> Non
     job = Job(job_id="b", prediction_input=_spec(runtime_version="1.15"))
     (told,) = world.kind.check("p", job)
     assert told.startswith("runtime '1.15' is not used here")
+
+
+def test_the_runtime_of_the_version_itself_is_not_warned_about(world: World) -> None:
+    world.deploy(runtime_version="2.15")
+    job = Job(job_id="b", prediction_input=_spec(runtime_version="2.15"))
+    assert world.kind.check("p", job) == []
+    job = Job(job_id="b", prediction_input=_spec(runtime_version="1.15"))
+    (told,) = world.kind.check("p", job)
+    assert "'1.15' is not used here" in told
+    assert "the version 'v1' itself" in told
+    job = Job(
+        job_id="b",
+        prediction_input=_spec(model_name="", uri="gs://mine/model/", runtime_version="2.15"),
+    )
+    (told,) = world.kind.check("p", job)
+    assert "the engine's own Python" in told
 
 
 def test_the_runner_is_told_model_files_and_formats(world: World, tmp_path: Path) -> None:

@@ -25,9 +25,9 @@ from mlengine.prediction.requestlog.parts import (
     part_files,
     whole_lines,
 )
-from mlengine.prediction.requestlog.rows import Row, Stamp, text_of
+from mlengine.prediction.requestlog.rows import Kept, Row, RowLines, Stamp, by_day, text_of
 from mlengine.prediction.requestlog.tables import Tables, Wanted
-from mlengine.prediction.requestlog.writer import Counts, Shelf, Writer
+from mlengine.prediction.requestlog.writer import Counts, Shelf, Writer, _Lines
 from mlengine.prediction.traffic import experiments
 
 DAY_S = 86_400.0
@@ -112,7 +112,44 @@ def test_an_id_of_a_log_is_one_that_an_experiment_understands() -> None:
 def test_a_body_of_any_bytes_is_text(body: bytes) -> None:
     text = text_of(body)
     assert msgspec.json.decode(msgspec.json.encode(text)) == text
-    assert text_of(memoryview(body)) == text
+
+
+BODIES = st.one_of(st.binary(max_size=20), st.text(max_size=20).map(str.encode))
+
+
+@given(st.lists(st.tuples(BODIES, st.none() | BODIES), min_size=1, max_size=9))
+def test_lines_hold_what_the_rows_held(kept: list[tuple[bytes, bytes | None]]) -> None:
+    rows: list[Kept] = [(f"id{at}", f"t{at}", *one) for at, one in enumerate(kept)]
+    lines = RowLines("m", "v1").encode(rows).splitlines()
+    assert [msgspec.json.decode(line, type=Row) for line in lines] == [
+        Row(name, "m", "v1", moment, text_of(body), None if answer is None else text_of(answer))
+        for name, moment, body, answer in rows
+    ]
+
+
+@given(st.lists(st.integers(20_000, 20_002), min_size=1, max_size=30))
+def test_rows_are_parted_by_the_days_in_their_names(days: list[int]) -> None:
+    ids = {day: PredictionIds(day * DAY_S) for day in range(20_000, 20_003)}
+    rows: list[Kept] = [(ids[day].next("v1"), "t", b"", None) for day in days]
+    parted = by_day(rows)
+    assert {day: [*some] for day, some in parted.items()} == {
+        day: [row for row in rows if day_of(row[0]) == day] for day in set(days)
+    }
+
+
+def test_ids_that_were_made_in_advance_are_of_their_day() -> None:
+    ids = PredictionIds(NOON)
+    names = [ids.next("v1") for _ in range(300)]
+    fresh = ids.fresh("v1")
+    assert fresh, "some were made in advance"
+    names += [fresh.pop() for _ in range(10)]
+    ids.set_time(NOON + DAY_S)
+    assert not fresh
+    assert day_of(ids.next("v1")) == 20_001
+    assert ids.fresh("v1") is fresh, "who takes them from there gets those of today"
+    names += [ids.next("v1"), fresh.pop(), ids.next("v2")]
+    names += [ids.drawn("v1", period=0, unit="") for _ in range(600)]
+    assert len(set(names)) == len(names)
 
 
 @given(st.floats(0, 4e9))
@@ -150,21 +187,46 @@ def test_a_write_that_fails_half_way_is_taken_back(
 ) -> None:
     part = writer(tmp_path)
     part.write(b"one\n")
-    real, calls = os.write, itertools.count()
+    real = os.write
 
-    def short(fd: int, data: bytes) -> int:
-        if next(calls) == 0:
-            return real(fd, data[:3])
+    def short(fd: int, pieces: tuple[bytes, ...]) -> int:
+        return real(fd, b"".join(pieces)[:8])
+
+    def full(fd: int, data: bytes) -> int:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(os, "write", short)
+    monkeypatch.setattr(os, "writev", short)
+    part.write(b"two\n", b"three\n", b"four\n")  # the rest follows
+    monkeypatch.setattr(os, "write", full)
     with pytest.raises(OSError, match="No space"):
-        part.write(b"two, which is longer\n")
-    monkeypatch.setattr(os, "write", real)
-    part.write(b"three\n")
+        part.write(b"five\n", b"which is longer\n")
+    monkeypatch.undo()
+    part.write(b"six\n", b"seven\n")
     part.close()
     (path,) = part_files(tmp_path)
-    assert path.read_bytes() == b"one\nthree\n"
+    assert path.read_bytes() == b"one\ntwo\nthree\nfour\nsix\nseven\n"
+
+
+def test_of_many_rows_that_do_not_fit_together_those_are_written_that_fit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = os.writev
+
+    def small(fd: int, pieces: tuple[bytes, ...]) -> int:
+        if sum(map(len, pieces)) > 5:
+            raise OSError(28, "No space left on device")
+        return real(fd, pieces)
+
+    monkeypatch.setattr(os, "writev", small)
+    out, counts, others = Writer(), Counts(), Counts()
+    shelf = Shelf(tmp_path / "day", max_bytes=1 << 20, max_s=1e9)
+    for data in (b"one\n", b"too long\n", b"two\n"):
+        out._waiting.append((len(data), _Lines(shelf, data, 1, counts)))
+    out.append(Shelf(tmp_path / "other", max_bytes=1 << 20, max_s=1e9), b"alone\n", 2, others)
+    out.close()
+    assert (counts.written, counts.lost) == (2, 1)
+    assert (others.written, others.lost) == (0, 2)
+    assert [path.read_bytes() for path in part_files(tmp_path / "day")] == [b"one\ntwo\n"]
 
 
 @pytest.mark.parametrize(("left", "kept"), [
@@ -233,6 +295,24 @@ def test_rows_of_all_tables_come_once_by_the_day_whatever_the_page(log: Log) -> 
         assert log.read(Wanted("p", "m"), limit=limit) == like + first + other + second
     assert log.read(Wanted("p", "m", "v2")) == other
     assert log.read(Wanted("none", "m")) == []
+
+
+def test_a_page_begins_where_the_one_before_ended_without_a_look_at_it(
+    log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log.add(9)
+    begun: list[int] = []
+
+    def noted(path: Path, begin: int = 0) -> Iterator[bytes]:
+        begun.append(begin)
+        return whole_lines(path, begin)
+
+    monkeypatch.setattr(tables, "whole_lines", noted)
+    after, read = "", 0
+    for _ in range(3):
+        page = log.tables.rows(Wanted("p", "m"), limit=3, after=after)
+        after, read = page.after, read + len(page.rows)
+    assert read == 9 and begun[0] == 0 and begun == sorted(set(begun))
 
 
 def test_since_counts_to_the_millisecond(log: Log) -> None:

@@ -115,7 +115,8 @@ def test_a_json_line_speaks_for_itself() -> None:
     [
         '{"loss": 0.1}', '{"severity":"LOUD","message":"m"}', '{"severity":"INFO","message":1}',
         '{"severity":"INFO","message":"m","x":NaN}', '{"severity":"INFO","message":"m","x":1e999}',
-        '{"severity":"INFO"', "{" * 5000,
+        '{"severity":"INFO"', "{" * 5000, r'{"severity":"INFO","message":"bad \udcff"}',
+        r'{"severity":"INFO","message":"m","x":["\ud800"]}',
     ],
 )  # fmt: skip
 def test_other_json_is_text(text: str) -> None:

@@ -9,11 +9,13 @@ from mlengine.core.errors import EngineError, InvalidArgument, PermissionDenied
 from mlengine.prediction.gateway.quota import QuotaExceeded
 
 __all__ = [
+    "GoodHeads",
     "HeadersTooLarge",
     "MisdirectedMethod",
     "RequestTimeout",
     "error_answer",
     "json_head",
+    "length_line",
     "status_line",
     "typed_head",
 ]
@@ -28,6 +30,27 @@ SECURITY_LINES = _JSON_LINE + (
 _STATUS_LINES = {s.value: f"HTTP/1.1 {s.value} {s.phrase}\r\n".encode() for s in HTTPStatus}
 _STATUS_LINES[499] = b"HTTP/1.1 499 Client Closed Request\r\n"
 _heads: dict[tuple[int, str], bytes] = {}
+_LENGTH_LINES = [b"content-length: %d\r\n\r\n" % length for length in range(1024)]
+
+
+class GoodHeads(dict[str, bytes]):
+    """How predictions begin that were made: version → its head for one date, made when asked for.
+
+    Args:
+        date_line: The line of the moment; with the next one come new heads.
+
+    Example:
+        >>> GoodHeads(b"date: today\\r\\n")["projects/p/models/m/versions/v1"][-13:]
+        b'date: today\\r\\n'
+    """
+
+    def __init__(self, date_line: bytes) -> None:
+        super().__init__()
+        self._date_line = date_line
+
+    def __missing__(self, version: str) -> bytes:
+        head = self[version] = json_head(200, version) + self._date_line
+        return head
 
 
 class RequestTimeout(InvalidArgument):
@@ -69,6 +92,13 @@ def json_head(status: int, version: str = "") -> bytes:
             _heads.clear()
         _heads[status, version] = head
     return head
+
+
+def length_line(length: int) -> bytes:
+    """Return the last line of a head, and the blank one that ends it."""
+    if length < len(_LENGTH_LINES):
+        return _LENGTH_LINES[length]
+    return b"content-length: %d\r\n\r\n" % length
 
 
 def typed_head(status: int, version: str, content_type: str) -> bytes:

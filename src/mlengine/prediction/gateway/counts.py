@@ -29,11 +29,11 @@ class AnswerCounts:
         self.buckets = [0] * (len(BOUNDS_S) + 1)
         self.total_s = 0.0
 
-    def answered(self, status: int, taken_s: float) -> None:
-        """Count an answer."""
-        self.buckets[bisect_left(BOUNDS_S, taken_s)] += 1
-        self.total_s += taken_s
-        self.statuses[status] = self.statuses.get(status, 0) + 1
+    def answered(self, status: int, taken_s: float, *, count: int = 1) -> None:
+        """Count answers of one status that took equally long."""
+        self.buckets[bisect_left(BOUNDS_S, taken_s)] += count
+        self.total_s += taken_s * count
+        self.statuses[status] = self.statuses.get(status, 0) + count
 
     def failed(self, status: int) -> None:
         """Count a prediction that no worker answered."""

@@ -98,7 +98,7 @@ class Dialogue(Inquiry):
             self, status, reply.body, lines=self.head_lines + reply.lines, head=reply.head
         )
         if log is not None:
-            self.leave(log, status, self._raw, reply.body, keeps=keeps)
+            self.leave(log, status, self._raw, reply.body, keeps)
 
     def failed(self, error: EngineError) -> None:
         """There will be no answer of a worker."""

@@ -135,8 +135,13 @@ class Exchange:
         """Whether another request may follow: all of this one was read, and nothing refused."""
         return self.keep_alive and self._body_complete and self.refused is None
 
-    def fail(self, error: EngineError) -> None:
-        """Answer with an error; when it is not this one's turn, as soon as it is."""
+    def fail(self, error: EngineError, *, is_counted: bool = False) -> None:
+        """Answer with an error; when it is not this one's turn, as soon as it is.
+
+        Args:
+            error: What to say.
+            is_counted: Whether somebody has counted it: a version did, or whoever refused it.
+        """
         if self._done:
             return
         self.refused = error if self.refused is None else self.refused
@@ -150,12 +155,13 @@ class Exchange:
             self.connection.transport.abort()
             return
         self._finish_relay()
-        self._say(error)
+        self._say(error, is_counted=is_counted)
 
-    def _say(self, error: EngineError) -> None:
+    def _say(self, error: EngineError, *, is_counted: bool = False) -> None:
         """Answer with an error, in the words of who asked."""
         self._done = True
-        self.connection.server.count_refusal(error)
+        if not is_counted:
+            self.connection.server.count_refusal(error)
         self.body, self._chunks = b"", None
         if self._asked is not None:
             refuse(self.connection, self, self._asked, error)

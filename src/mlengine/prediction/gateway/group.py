@@ -87,7 +87,24 @@ class WorkerGroup:
         """Send a prediction to the worker with the least to do, or hold it until there is one."""
         self.requests += 1
         self.last_use_s = self._loop.time()
-        self._give(prediction)
+        links = self._links
+        if len(links) == 1:
+            links[0].submit(prediction)
+        else:
+            self._give(prediction)
+
+    def lend(self) -> WorkerLink:
+        """Return the worker with the least to do, for a body that goes there past its link.
+
+        Raises:
+            Unavailable: There is none.
+        """
+        if not self._links:
+            self._errors += 1
+            error = Unavailable(f"No worker of '{self.version}' is up at the moment.", "Try again.")
+            self.counts.failed(error.http_status)
+            raise error
+        return min(self._links, key=_burden)
 
     def update(self, route: Route, limits: Limits) -> None:
         """Take the version's workers of a new snapshot; nothing that was accepted is lost."""

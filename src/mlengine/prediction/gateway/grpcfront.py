@@ -227,7 +227,7 @@ class _GrpcCall(Dialogue):
         if not self.answer.done():
             self.answer.set_result((status, heard))
         if log is not None:
-            self.leave(log, status, self._raw, bytes(heard.body), keeps=keeps)
+            self.leave(log, status, self._raw, bytes(heard.body), keeps)
 
     def failed(self, error: EngineError) -> None:
         self.leave_failed(error, len(self._raw))

@@ -68,9 +68,10 @@ def rest_body(request: Any) -> tuple[int, bytes]:
         asked["id"] = request.id
     if request.outputs:
         asked["outputs"] = [
-            {"name": output.name, "parameters": _parameters(output.parameters)}
+            {"name": output.name,
+             "parameters": {**_parameters(output.parameters), "binary_data": True}}
             for output in request.outputs
-        ]
+        ]  # fmt: skip
     text = msgspec.json.encode(asked)
     return len(text), b"".join((text, *pieces))
 

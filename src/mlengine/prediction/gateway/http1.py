@@ -27,6 +27,7 @@ from mlengine.prediction.gateway.answers import (
     RequestTimeout,
     error_answer,
     json_head,
+    length_line,
 )
 from mlengine.prediction.gateway.exchange import Exchange
 from mlengine.prediction.gateway.guard import is_over
@@ -72,6 +73,7 @@ class CallerConnection(asyncio.Protocol):
         self._write_blocked = False
         self._turning = False
         self._eof = False
+        self._head_end = 0  # where the last known head of this connection ended
         self._parted: tuple[bytes, KnownHead, HeadMemo] | None = None  # a known head without body
         self._read_heads: list[KnownHead | None] | None = None  # while one may be noted
 
@@ -106,9 +108,13 @@ class CallerConnection(asyncio.Protocol):
                 self._parse(head)
                 self.data_received(data)
             return
-        end = data.find(b"\r\n\r\n") + 4
-        found = memo.find(data[:end])
-        if found is None or is_over(found.grant, self.server.wall_s):
+        # A known head has its only blank line at its end: to find it there is to find it first.
+        found = memo.find(data[: (end := self._head_end)])
+        if found is None:
+            self._head_end = end = data.find(b"\r\n\r\n") + 4
+            found = memo.find(data[:end])
+        grant = found.grant if found is not None else None
+        if found is None or (grant is not None and is_over(grant, self.server.wall_s)):
             self._parse_and_note(data, end)
         elif len(data) - end == found.body_bytes:
             self._inquire(found, data[end:])
@@ -285,20 +291,24 @@ class CallerConnection(asyncio.Protocol):
         exchange: Exchange | Inquiry,
         status: int,
         body: bytes,
-        *,
         version: str = "",
         lines: bytes = b"",
         head: bytes = b"",
     ) -> None:
         """Send a whole answer, JSON unless `head` says otherwise; then turn to the next request."""
-        keep = exchange.may_keep_connection() and not self.server.stopping
-        closing = b"" if keep else b"connection: close\r\n"
-        head = b"%b%b%b%bcontent-length: %d\r\n\r\n" % (
-            head or json_head(status, version), self.server.date_line, lines, closing, len(body),
-        )  # fmt: skip
+        server = self.server
+        keep = exchange.may_keep_connection() and not server.stopping
+        if not keep:
+            lines += b"connection: close\r\n"
+        if status == 200 and not head:
+            head = server.good_heads[version]
+        else:
+            head = (head or json_head(status, version)) + server.date_line
+        length = length_line(len(body))
         if exchange.method == b"HEAD":
             body = b""
-        self.write(head + body)
+        if not self.transport.is_closing():
+            self.transport.write(b"".join((head, lines, length, body)))
         self.finish(exchange, keep=keep)
 
     def answer_error(
@@ -311,15 +321,16 @@ class CallerConnection(asyncio.Protocol):
 
     def finish(self, exchange: Exchange | Inquiry, *, keep: bool) -> None:
         """Forget an answered request; go on with the next one, or end the connection."""
-        if not self._queue or self._queue[0] is not exchange:
+        queue = self._queue
+        if not queue or queue[0] is not exchange:
             return
-        self._queue.popleft()
-        if not keep or (self._ended and not self._queue):
+        queue.popleft()
+        if not keep or (self._ended and not queue):
             self.end()
             return
-        if len(self._queue) <= 1:
+        if self._holds and len(queue) <= 1:
             self.release("turn")
-        if not self._queue:
+        if not queue:
             if self._reading is None:
                 self._renew_deadline()
             return

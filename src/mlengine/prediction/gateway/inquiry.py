@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Inquiry"]
 
+_ID_LINE = b"x-mlengine-prediction-id: %b\r\n"
+
 
 class Inquiry:
     """What a `WorkerLink` answers and a connection waits for; strict way and memo end here.
@@ -89,17 +91,21 @@ class Inquiry:
         """Lines of the answer's head beyond those of every answer."""
         if not self.prediction_id:
             return self.lines
-        return b"%bx-mlengine-prediction-id: %b\r\n" % (self.lines, self.prediction_id.encode())
+        return self.lines + _ID_LINE % self.prediction_id.encode()
 
     # --- Prediction ---
 
     def answered(self, status: int, payload: bytes) -> None:
         """The worker's answer, as it is."""
-        log = self.connection.server.logs.found.get(self.version)
+        connection = self.connection
+        log = connection.server.logs.found.get(self.version)
         keeps = log is not None and self.is_chosen(log)
-        self.connection.answer(self, status, payload, version=self.version, lines=self.head_lines)
+        lines = self.lines
+        if self.prediction_id:
+            lines += _ID_LINE % self.prediction_id.encode()
+        connection.answer(self, status, payload, self.version, lines)
         if log is not None:
-            self.leave(log, status, self.body, payload, keeps=keeps)
+            self.leave(log, status, self.body, payload, keeps)
 
     def failed(self, error: EngineError) -> None:
         """There will be no answer of a worker. The request itself was sound."""
@@ -108,6 +114,7 @@ class Inquiry:
 
     def unsent(self) -> None:
         """No worker saw this before its version was taken away: route it anew."""
+        self.version = ""  # until one is found; a split is to read the body as the caller sent it
         self.send()
 
     # --- what stays behind ---
@@ -116,12 +123,10 @@ class Inquiry:
         """Draw whether this becomes a row of a table; if so, it has a name from now on."""
         chosen = log.share >= 1.0 or log.chooses()
         if chosen and not self.prediction_id:
-            self.prediction_id = log.new_id()
+            self.prediction_id = log.fresh_ids.pop() if log.fresh_ids else log.new_id()
         return chosen
 
-    def leave(
-        self, log: VersionLog, status: int, body: bytes, answer: bytes | memoryview, *, keeps: bool
-    ) -> None:
+    def leave(self, log: VersionLog, status: int, body: bytes, answer: bytes, keeps: bool) -> None:
         """Leave behind what the version's log asks for; the answer is out already."""
         if keeps:
             log.keep(self.prediction_id, body, answer if status == 200 else None)

@@ -29,7 +29,8 @@ from mlengine.prediction.routing import Grant
 __all__ = ["Bucket", "QuotaExceeded", "Quotas"]
 
 _DAY_S = 86_400
-_LINES = b"x-ratelimit-limit: %d\r\nx-ratelimit-remaining: %d\r\nx-ratelimit-reset: %d\r\n"
+_BEFORE = b"x-ratelimit-limit: %d\r\nx-ratelimit-remaining: "
+_AFTER = b"\r\nx-ratelimit-reset: %d\r\n"
 _FULL = 1.0 - 1e-9  # what rounding makes of 1
 
 
@@ -75,13 +76,17 @@ class Bucket:
 
     def take(self, now_s: float) -> bool:
         """Take one; False if there is none."""
-        if now_s > self.at_s:  # as `fill`, without its call
-            self.held = min(self.size, self.held + (now_s - self.at_s) * self.rate)
+        held = self.held
+        if now_s > self.at_s:  # as `fill`, without its calls
+            held += (now_s - self.at_s) * self.rate
+            if held > self.size:
+                held = self.size
             self.at_s = now_s
-        if self.held < _FULL:
-            return False
-        self.held -= 1.0 if self.held > 1.0 else self.held
-        return True
+        is_there = held >= _FULL
+        if is_there:
+            held = held - 1.0 if held > 1.0 else 0.0
+        self.held = held
+        return is_there
 
     def wait_s(self) -> float:
         """Return when there will be one, after `fill`."""
@@ -95,11 +100,13 @@ class Bucket:
 class _Meter:
     """What one key has taken."""
 
-    __slots__ = ("bucket", "grant", "used")
+    __slots__ = ("_after", "_before", "_limit", "_reset_s", "bucket", "grant", "used")
 
     def __init__(self, grant: Grant, used: int, now_s: float) -> None:
         self.used = used
         self.bucket: Bucket | None = None
+        self._limit = self._reset_s = -1
+        self._before = self._after = b""
         self.adopt(grant, now_s)
 
     def adopt(self, grant: Grant, now_s: float) -> None:
@@ -115,12 +122,20 @@ class _Meter:
             old.fill(now_s)
             self.bucket.held = min(old.held, size)
 
+    def lines(self, limit: int, left: int, reset_s: int) -> bytes:
+        """Return what an answer's head says; mostly nothing but what is left is new."""
+        if limit != self._limit or reset_s != self._reset_s:
+            self._limit, self._reset_s = limit, reset_s
+            self._before, self._after = _BEFORE % limit, _AFTER % reset_s
+        return b"%b%d%b" % (self._before, left, self._after)
+
 
 class Quotas:
     """The quotas of all keys; outlives snapshots.
 
     Args:
-        now_s: A clock that only goes forward.
+        now_s: A clock that only goes forward, and stands still during a turn of the loop. The time
+            of day is read when it has moved.
         wall_s: The time of day: seconds since 1970.
     """
 
@@ -131,7 +146,9 @@ class Quotas:
         self._now_s = now_s
         self._wall_s = wall_s
         self._meters: dict[str, _Meter] = {}
-        self._day = self._today()
+        self._set_day()
+        self._turn: _Meter | None = None  # of who came last, for as long as the clock stands
+        self._turn_s = 0.0
         self._saved: dict[str, int] = {}  # of keys that did not come yet
         self._changed = False
 
@@ -142,33 +159,29 @@ class Quotas:
             QuotaExceeded: There is nothing left.
             Unauthenticated: The key has expired meanwhile.
         """
-        wall_s = self._wall_s()
-        if grant.expires and wall_s >= grant.expires:
-            raise expired(grant)
-        meter = self._meters.get(grant.key)
-        if meter is None or meter.grant is not grant:
-            if grant.requests_per_second <= 0 and not grant.daily_quota:
+        now_s, meter = self._now_s(), self._turn
+        if meter is None or meter.grant is not grant or now_s != self._turn_s:
+            meter = self._begin_turn(grant, now_s)
+            if meter is None:
                 return b""
-            meter = self._known(grant)
-        if wall_s // _DAY_S != self._day:
-            self._begin_day()
         bucket, quota = meter.bucket, grant.daily_quota
         if quota and meter.used >= quota:
-            wait_s = _until_midnight(wall_s)
-            raise self._exceeded(grant, f"{quota} predictions a day", quota, wait_s, wait_s)
-        if bucket is not None and not bucket.take(self._now_s()):
+            wait_s = self._until_midnight()
+            raise self._exceeded(meter, f"{quota} predictions a day", quota, wait_s, wait_s)
+        if bucket is not None and not bucket.take(now_s):
             what = f"{bucket.rate:g} predictions a second"
             wait_s = max(math.ceil(bucket.wait_s()), 1)
             reset_s = math.ceil(bucket.reset_s())
-            raise self._exceeded(grant, what, int(bucket.size), wait_s, reset_s)
+            raise self._exceeded(meter, what, int(bucket.size), wait_s, reset_s)
         if quota:
             meter.used += 1
             self._changed = True
             left = quota - meter.used
-            if bucket is None or left < bucket.held:
-                return _LINES % (quota, left, _until_midnight(wall_s))
+            if bucket is None or bucket.held - left > 0.0:
+                return meter.lines(quota, left, self._until_midnight())
         assert bucket is not None
-        return _LINES % (bucket.size, bucket.held, math.ceil(bucket.reset_s()))
+        reset_s = 1 if bucket.size - bucket.held <= bucket.rate else math.ceil(bucket.reset_s())
+        return meter.lines(int(bucket.size), int(bucket.held), reset_s)
 
     def taken(self) -> dict[str, Any] | None:
         """Return what the day's quotas must not forget; None if that is what it was last time."""
@@ -185,6 +198,28 @@ class Quotas:
 
     # --- inner ---
 
+    def _begin_turn(self, grant: Grant, now_s: float) -> _Meter | None:
+        """Look what the time has changed, which later predictions of a turn need not do again.
+
+        Returns:
+            What the key has taken; None where nothing limits it.
+
+        Raises:
+            Unauthenticated: The key has expired.
+        """
+        wall_s = self._wall_s()
+        if grant.expires and wall_s >= grant.expires:
+            raise expired(grant)
+        if not self._day_from_s <= wall_s < self._day_to_s:
+            self._begin_day()
+        meter = self._meters.get(grant.key)
+        if meter is None or meter.grant is not grant:
+            if grant.requests_per_second <= 0 and not grant.daily_quota:
+                return None
+            meter = self._known(grant)
+        self._turn, self._turn_s = meter, now_s
+        return meter
+
     def _known(self, grant: Grant) -> _Meter:
         """Return the meter of a key that comes for the first time, or with another grant."""
         meter, now_s = self._meters.get(grant.key), self._now_s()
@@ -196,24 +231,27 @@ class Quotas:
         return meter
 
     def _exceeded(
-        self, grant: Grant, what: str, limit: int, wait_s: int, reset_s: int
+        self, meter: _Meter, what: str, limit: int, wait_s: int, reset_s: int
     ) -> QuotaExceeded:
+        grant = meter.grant
         self.refused[grant.key] = self.refused.get(grant.key, 0) + 1
         return QuotaExceeded(
             f"Quota exceeded for the key '{grant.key}': {what}.", wait_s=wait_s,
-            subject=f"key:{grant.key}", lines=_LINES % (limit, 0, reset_s),
+            subject=f"key:{grant.key}", lines=meter.lines(limit, 0, reset_s),
         )  # fmt: skip
 
-    def _today(self) -> int:
-        return int(self._wall_s() // _DAY_S)
+    def _set_day(self) -> None:
+        self._day = int(self._wall_s() // _DAY_S)
+        # As floats: to compare a float with an int takes several times as long.
+        self._day_from_s = float(self._day * _DAY_S)
+        self._day_to_s = self._day_from_s + _DAY_S
+
+    def _until_midnight(self) -> int:
+        return max(math.ceil(self._day_to_s - self._wall_s()), 1)
 
     def _begin_day(self) -> None:
-        self._day = self._today()
+        self._set_day()
         self._saved = {}
         self._changed = True
         for meter in self._meters.values():
             meter.used = 0
-
-
-def _until_midnight(wall_s: float) -> int:
-    return _DAY_S - int(wall_s % _DAY_S)

@@ -12,22 +12,22 @@ import random
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
 from mlengine.prediction.requestlog.ids import PredictionIds
 from mlengine.prediction.requestlog.parts import day_folder
-from mlengine.prediction.requestlog.rows import Row, Stamp, Visit, text_of
+from mlengine.prediction.requestlog.rows import Kept, RowLines, Stamp, Visit, by_day
 from mlengine.prediction.requestlog.writer import Counts, Shelf, Writer
 from mlengine.prediction.routing import Logging, Snapshot
 
 __all__ = ["RequestLogs", "VersionLog"]
 
 _ROWS = 64
-_BYTES = 256 << 10
+_LONG_BYTES = 16 << 10  # of a body that is worth a hand-over of its own
 _ACCESS_PART_BYTES = 16 << 20
 _ACCESS_PARTS = 16
+_ACCESS = -1  # no day: the access log
 
 
 class RequestLogs:
@@ -36,15 +36,17 @@ class RequestLogs:
     Args:
         ids: Names predictions.
         writer: Writes.
+        now_s: A clock that stands still while one turn of the loop answers many.
         wall_s: The time of day: seconds since 1970.
     """
 
     def __init__(
-        self, ids: PredictionIds, writer: Writer, *, wall_s: Callable[[], float] = time.time
-    ) -> None:
+        self, ids: PredictionIds, writer: Writer, now_s: Callable[[], float], *,
+        wall_s: Callable[[], float] = time.time,
+    ) -> None:  # fmt: skip
         self.found: dict[str, VersionLog] = {}
         self.times = False  # whether any writes down how long its answers take
-        self._ids, self._writer, self._wall_s = ids, writer, wall_s
+        self._ids, self._writer, self._now_s, self._wall_s = ids, writer, now_s, wall_s
         self._counts: dict[str, Counts] = {}
         self._mended: Logging | None = None
 
@@ -60,7 +62,7 @@ class RequestLogs:
             if table or access:
                 counts = self._counts.setdefault(name, Counts())
                 found[name] = VersionLog(
-                    name, self._ids, self._writer, counts, self._wall_s, places,
+                    name, self._ids, self._writer, counts, self._now_s, self._wall_s, places,
                     table=table, share=route.log_share, access=access,
                 )  # fmt: skip
         self.found = found
@@ -87,21 +89,26 @@ class VersionLog:
 
     def __init__(
         self, version: str, ids: PredictionIds, writer: Writer, counts: Counts,
-        wall_s: Callable[[], float], places: Logging, *, table: str, share: float, access: str,
+        now_s: Callable[[], float], wall_s: Callable[[], float], places: Logging, *, table: str,
+        share: float, access: str,
     ) -> None:  # fmt: skip
         _projects, self._project, _models, self._model, _versions, self._version = version.split(
             "/"
         )
-        self._ids, self._writer, self._counts, self._wall_s = ids, writer, counts, wall_s
+        self._ids, self._writer, self._counts = ids, writer, counts
+        self._now_s, self._wall_s = now_s, wall_s
         self._places = places
+        self.fresh_ids = ids.fresh(self._version)
         self._table = Path(places.tables, *table.split(".")) if table else None
         self.share = share if table else 0.0
         self.access = access
-        self._rows: list[tuple[str, float, bytes, bytes | memoryview | None]] = []
-        self._rows_bytes = 0
+        self._rows: list[Kept] = []
         self._visits: list[Visit] = []
-        self._shelves: dict[str, Shelf] = {}
+        self._shelves: dict[int, Shelf] = {}
+        self._lines = RowLines(self._model, self._version)
         self._stamp = Stamp()
+        self._turn_s = -1.0
+        self._moment = ""  # of this turn, as text
         self._encoder = msgspec.json.Encoder()
 
     def chooses(self) -> bool:
@@ -109,10 +116,10 @@ class VersionLog:
         return self.share >= 1.0 or (self.share > 0.0 and random.random() < self.share)
 
     def new_id(self) -> str:
-        """Name a prediction that becomes a row."""
+        """Name a prediction that becomes a row; `fresh_ids` are names that were made before."""
         return self._ids.next(self._version)
 
-    def keep(self, prediction_id: str, body: bytes, answer: bytes | memoryview | None) -> None:
+    def keep(self, prediction_id: str, body: bytes, answer: bytes | None) -> None:
         """Take a row.
 
         Args:
@@ -120,9 +127,11 @@ class VersionLog:
             body: What was asked.
             answer: What was predicted; None: the answer was an error.
         """
-        self._rows.append((prediction_id, self._wall_s(), body, answer))
-        self._rows_bytes += len(body) + len(answer or b"")
-        if len(self._rows) >= _ROWS or self._rows_bytes >= _BYTES:
+        now_s, rows = self._now_s(), self._rows
+        if now_s != self._turn_s:
+            self._begin_turn(now_s)
+        rows.append((prediction_id, self._moment, body, answer))
+        if len(rows) >= _ROWS or len(body) + len(answer or b"") >= _LONG_BYTES:
             self.flush()
 
     def too_long(self) -> None:
@@ -133,10 +142,10 @@ class VersionLog:
         self, status: int, taken_s: float, *, sent: int, answered: int, key: str, prediction_id: str
     ) -> None:
         """Take a line of the access log."""
-        moment = self._stamp.text(self._wall_s())
+        self._begin_turn(self._now_s())
         taken_ms = round(taken_s * 1e3, 3)
         self._visits.append(
-            Visit(moment, self._version, status, taken_ms, sent, answered, key, prediction_id)
+            Visit(self._moment, self._version, status, taken_ms, sent, answered, key, prediction_id)
         )
         if len(self._visits) >= _ROWS:
             self.flush()
@@ -145,34 +154,27 @@ class VersionLog:
         """Hand over what was kept."""
         if self._rows:
             rows, self._rows = self._rows, []
-            self._rows_bytes = 0
-            by_day: dict[str, list[Row]] = {}
-            for prediction_id, wall_s, body, answer in rows:
-                at = prediction_id.rindex("-") + 1
-                day = prediction_id[at : at + 5]
-                by_day.setdefault(day, []).append(
-                    Row(
-                        prediction_id, self._model, self._version, self._stamp.text(wall_s),
-                        text_of(body), None if answer is None else text_of(answer),
-                    )
-                )  # fmt: skip
-            for day, some in by_day.items():
-                self._append(self._shelf(day), some)
+            for day, some in by_day(rows).items():
+                data = self._lines.encode(some)
+                self._writer.append(self._shelf(day), data, len(some), self._counts)
         if self._visits:
             visits, self._visits = self._visits, []
             data = self._encoder.encode_lines(visits)
-            self._writer.append(self._shelf(""), data, len(visits), Counts())
+            self._writer.append(self._shelf(_ACCESS), data, len(visits), Counts())
 
-    def _append(self, shelf: Shelf, rows: list[Any]) -> None:
-        self._writer.append(shelf, self._encoder.encode_lines(rows), len(rows), self._counts)
+    def _begin_turn(self, now_s: float) -> None:
+        """Read the time of day; once does for all that one turn of the loop answers."""
+        if now_s != self._turn_s:
+            self._turn_s = now_s
+            self._moment = self._stamp.text(self._wall_s())
 
-    def _shelf(self, day: str) -> Shelf:
-        """Return where the rows of a day go; the lines of the access log for no day."""
+    def _shelf(self, day: int) -> Shelf:
+        """Return where the rows of a day go, or the lines of the access log."""
         shelf = self._shelves.get(day)
         if shelf is None:
             places = self._places
-            if day and self._table is not None:
-                shelf = Shelf(self._table / day_folder(int(day, 16)),
+            if day != _ACCESS and self._table is not None:
+                shelf = Shelf(self._table / day_folder(day),
                               max_bytes=places.part_bytes, max_s=places.part_s)  # fmt: skip
             else:
                 shelf = Shelf(Path(self.access, self._project, self._model),

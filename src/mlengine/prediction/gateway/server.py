@@ -15,7 +15,7 @@ import msgspec
 
 from mlengine.core.clock import SystemClock
 from mlengine.core.errors import EngineError, Unavailable
-from mlengine.prediction.gateway.answers import error_answer, json_head
+from mlengine.prediction.gateway.answers import GoodHeads, error_answer, json_head
 from mlengine.prediction.gateway.bell import Bell
 from mlengine.prediction.gateway.guard import Guard
 from mlengine.prediction.gateway.heads import HeadMemo
@@ -61,7 +61,7 @@ class Server:
         self.wall_s = time.time
         self.ids = PredictionIds(self.wall_s())
         self.writer = Writer()
-        self.logs = RequestLogs(self.ids, self.writer)
+        self.logs = RequestLogs(self.ids, self.writer, loop.time)
         self.logs.replace(snapshot)
         self.quotas = Quotas(loop.time)
         self._quota_file = run_dir / QUOTA_FILE if run_dir is not None else None
@@ -75,6 +75,7 @@ class Server:
         self.relayed = 0
         self.now_s = loop.time
         self.date_line = b""
+        self.good_heads = GoodHeads(b"")
         self._loop = loop
         self._clock = SystemClock()
         self._connections: set[CallerConnection] = set()
@@ -182,7 +183,10 @@ class Server:
 
     def _set_date(self) -> None:
         text = email.utils.format_datetime(self._clock.now(), usegmt=True)
-        self.date_line = b"date: %b\r\n" % text.encode()
+        line = b"date: %b\r\n" % text.encode()
+        if line != self.date_line:
+            self.date_line = line
+            self.good_heads = GoodHeads(line)
 
 
 class _ShedConnection(asyncio.Protocol):

@@ -6,26 +6,27 @@
 The gateway holds no more of it than one piece and what the kernel takes. A stream that the
 version's other predictions share would make these wait for the slowest caller; so it has its own.
 Towards the exchange it behaves as a `Relay`. A split that sticks by a field of the body draws by
-chance: the body is not read here.
+chance: the body is not read here. To the engine it is a prediction like others: as long as it is on
+its way its worker is busy, and its answer is counted and has its line in the access log.
 """
 
 from __future__ import annotations
 
 import asyncio
-import random
 from typing import TYPE_CHECKING, cast
 
 from mlengine.core.errors import DeadlineExceeded, EngineError, Unavailable
 from mlengine.prediction.gateway.dialogue import reply_of, words_of
 from mlengine.prediction.gateway.hearsay import MAX_ANSWER_BYTES
 from mlengine.prediction.gateway.inquiry import Inquiry
+from mlengine.prediction.routing import PredictTarget
 from mlengine.runtime.callframe import CALL, join_call
 from mlengine.runtime.frames import PING, PREDICT, FrameReader, frame_head
 
 if TYPE_CHECKING:
     from mlengine.prediction.gateway.dialects import Asked
     from mlengine.prediction.gateway.exchange import Exchange
-    from mlengine.prediction.routing import PredictTarget
+    from mlengine.prediction.gateway.workers import WorkerLink
 
 __all__ = ["MIN_BYTES", "Upload"]
 
@@ -60,6 +61,8 @@ class Upload(asyncio.Protocol):
         self._deadline: asyncio.TimerHandle | None = None
         self._over = False
         self._version = ""
+        self._link: WorkerLink | None = None  # of the worker that has it
+        self._whole_s: float | None = None  # when its last piece came
         self.answer_begun = False
 
     # --- what an exchange asks of a relay ---
@@ -79,7 +82,9 @@ class Upload(asyncio.Protocol):
 
     def end_body(self) -> None:
         """The body is whole: from now on the worker has its time."""
-        limit_s = self._exchange.connection.server.limits.predict_timeout_s
+        server = self._exchange.connection.server
+        limit_s = server.limits.predict_timeout_s
+        self._whole_s = server.now_s()
         self._deadline = asyncio.get_running_loop().call_later(limit_s, self._too_slow, limit_s)
 
     def pause_answer(self) -> None:
@@ -97,19 +102,32 @@ class Upload(asyncio.Protocol):
     def found(self, version: str) -> None:
         """The version is awake."""
         self._version = version
-        snapshot = self._exchange.connection.server.switchboard.snapshot
-        route = snapshot.versions.get(version)
-        if route is None or not route.sockets:
-            self.failed(Unavailable(f"No worker of '{version}' is up at the moment.", "Try again."))
+        server = self._exchange.connection.server
+        try:
+            group = server.switchboard.link(PredictTarget(self._target.model, version))
+        except EngineError as error:
+            server.count_refusal(error)
+            self.failed(error)
             return
-        socket = random.choice(route.sockets)
-        self._connecting = asyncio.get_running_loop().create_task(self._connect(socket))
+        try:
+            self._link = group.lend()
+        except EngineError as error:
+            self.failed(error)
+            return
+        self._link.uploads.add(self)
+        self._connecting = asyncio.get_running_loop().create_task(self._connect(self._link.socket))
 
     def failed(self, error: EngineError) -> None:
         """There will be no answer of a worker."""
-        if not self._over:
-            self._end()
-            self._exchange.fail(error)
+        if self._over:
+            return
+        if self._link is not None:
+            self._link.errors += 1
+            self._link.counts.failed(error.http_status)
+        self._end()
+        if self._prelude is not None:
+            self._prelude.leave_failed(error, self._body_bytes)
+        self._exchange.fail(error, is_counted=True)
 
     # --- asyncio.Protocol ---
 
@@ -147,10 +165,13 @@ class Upload(asyncio.Protocol):
             except EngineError as error:
                 self.failed(error)
                 return
+            server, prelude, link = self._exchange.connection.server, self._prelude, self._link
+            assert prelude is not None and link is not None
+            taken_s = server.now_s() - self._whole_s if self._whole_s is not None else 0.0
+            link.counts.answered(frame.kind, taken_s)
+            link.errors += frame.kind >= 500
             self._end()
-            prelude = self._prelude
-            assert prelude is not None
-            log = self._exchange.connection.server.logs.found.get(self._version)
+            log = server.logs.found.get(self._version)
             self._exchange.uploaded(reply, self._version, prelude.head_lines)
             if log is not None:
                 if log.chooses():
@@ -183,6 +204,8 @@ class Upload(asyncio.Protocol):
 
     def _end(self) -> None:
         self._over = True
+        if self._link is not None:
+            self._link.uploads.discard(self)
         self._exchange.connection.release("worker")
         if self._prelude is not None:
             self._prelude.gone = True

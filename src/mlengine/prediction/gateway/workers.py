@@ -21,15 +21,16 @@ from typing import Protocol, cast
 from mlengine.core.errors import DeadlineExceeded, EngineError, Internal, Unavailable
 from mlengine.prediction.gateway.counts import AnswerCounts
 from mlengine.prediction.gateway.hearsay import MAX_ANSWER_BYTES, is_answer, no_answer
-from mlengine.runtime.frames import STATS, FrameReader, frame_head
+from mlengine.runtime.frames import PING, STATS, FrameReader, frame_head
 
-__all__ = ["Prediction", "WorkerLink"]
+__all__ = ["Passing", "Prediction", "WorkerLink"]
 
 _log = logging.getLogger(__name__)
 
 _RECONNECT_S = 0.02
 _MAX_WRITE_BUFFER_BYTES = 4 << 20
 _MAX_WRITE_BYTES = 1 << 20  # of one write, unless a single body is longer
+_NO_PREDICTIONS = (PING, STATS)
 
 
 class Prediction(Protocol):
@@ -49,6 +50,12 @@ class Prediction(Protocol):
     def answered(self, status: int, payload: bytes) -> None: ...
     def failed(self, error: EngineError) -> None: ...
     def unsent(self) -> None: ...
+
+
+class Passing(Protocol):
+    """A long body on its way to the worker over a connection of its own."""
+
+    def failed(self, error: EngineError) -> None: ...
 
 
 class WorkerLink(asyncio.Protocol):
@@ -76,6 +83,8 @@ class WorkerLink(asyncio.Protocol):
         self._connecting: asyncio.Task[None] | None = None
         self._full = False
         self._retired = False
+        self._retired_s = 0.0
+        self.uploads: set[Passing] = set()  # each enters and leaves by itself
         self._heard_s = 0.0  # when the worker answered somebody the last time
         self.is_stuck = False  # it took one, and answered nobody for as long as one may take
         self.is_down = False  # the last that was seen of the worker: it hung up, or was not there
@@ -87,8 +96,8 @@ class WorkerLink(asyncio.Protocol):
 
     @property
     def load(self) -> int:
-        """How many predictions wait or are in flight."""
-        return len(self._waiting) + len(self._in_flight)
+        """How many predictions wait or are in flight, those beside this connection too."""
+        return len(self._waiting) + len(self._in_flight) + len(self.uploads)
 
     def submit(self, prediction: Prediction) -> None:
         """Send a prediction, now or when the worker is back."""
@@ -114,6 +123,10 @@ class WorkerLink(asyncio.Protocol):
             del self._in_flight[request_id]
             self.is_stuck = self._heard_s < since_s
             self._fail(prediction, _too_slow(self.version, self.timeout_s))
+        # A body may take its time; a worker that is to go waits no longer for it than for others.
+        if self._retired and self._retired_s + self.timeout_s <= now_s:
+            for upload in list(self.uploads):
+                upload.failed(_went(self.version))
 
     def take_unsent(self) -> list[Prediction]:
         """Give back what waits, for another worker to answer."""
@@ -127,7 +140,7 @@ class WorkerLink(asyncio.Protocol):
 
     def retire(self) -> list[Prediction]:
         """Take no more; return what was not sent yet. What is in flight is still answered."""
-        self._retired = True
+        self._retired, self._retired_s = True, time.monotonic()
         unsent = self.take_unsent()
         if self._connecting is not None and self._transport is None:
             # Once it is connected it may carry requests, and cancelling would cut them off.
@@ -149,23 +162,23 @@ class WorkerLink(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self._heard_s = now_s = time.monotonic()
         self.is_stuck = False
+        good, good_since_s = 0, 0.0  # most came in one turn and are counted as one
+        take = self._in_flight.pop
         for request_id, status, payload, _payload_bytes in self._reader.feed(data):
-            entry = self._in_flight.pop(request_id, None)
+            entry = take(request_id, None)
             if entry is None:
                 continue  # its caller was told already
             prediction, since_s = entry
-            if payload is None:
-                self._fail(prediction, Internal("The answer of the version's worker is too long."))
+            if payload is None or status != 200 or prediction.kind in _NO_PREDICTIONS:
+                self._take_other(prediction, status, payload, now_s - since_s)
                 continue
-            if not is_answer(status):
-                self._fail(prediction, no_answer())
-                continue
-            if status >= 500:
-                self.errors += 1
-            if prediction.kind != STATS:
-                self.counts.answered(status, now_s - since_s)
+            if since_s != good_since_s:
+                self._count_good(good, now_s - good_since_s)
+                good, good_since_s = 0, since_s
+            good += 1
             if not prediction.gone:
-                prediction.answered(status, payload)
+                prediction.answered(200, payload)
+        self._count_good(good, now_s - good_since_s)
         if self._retired:
             self._close_if_done()
 
@@ -210,8 +223,29 @@ class WorkerLink(asyncio.Protocol):
             if pieces:
                 self._transport.write(b"".join(pieces))
 
+    def _count_good(self, count: int, taken_s: float) -> None:
+        if count:
+            self.counts.answered(200, taken_s, count=count)
+
+    def _take_other(
+        self, prediction: Prediction, status: int, payload: bytes | None, taken_s: float
+    ) -> None:
+        """Take what is no prediction that was made: an error, a word about the worker, or none."""
+        if payload is None:
+            self._fail(prediction, Internal("The answer of the version's worker is too long."))
+            return
+        if not is_answer(status):
+            self._fail(prediction, no_answer())
+            return
+        if status >= 500:
+            self.errors += 1
+        if prediction.kind not in _NO_PREDICTIONS:
+            self.counts.answered(status, taken_s)
+        if not prediction.gone:
+            prediction.answered(status, payload)
+
     def _fail(self, prediction: Prediction, error: EngineError) -> None:
-        if prediction.kind != STATS:
+        if prediction.kind != STATS:  # without a sign of life, the body behind a ping has failed
             self.errors += 1
             self.counts.failed(error.http_status)
         if not prediction.gone:
@@ -249,6 +283,12 @@ def _no_worker(version: str) -> Unavailable:
 def _worker_died(version: str) -> Unavailable:
     return Unavailable(
         f"The worker of '{version}' died while it answered.", "It is being restarted: try again."
+    )
+
+
+def _went(version: str) -> Unavailable:
+    return Unavailable(
+        f"The worker of '{version}' had to go before the body was whole and answered.", "Try again."
     )
 
 

@@ -16,6 +16,8 @@ import re
 __all__ = ["PredictionIds", "day_of"]
 
 _DAY_S = 86_400
+# Each number names 256 predictions that are not drawn, or one that is.
+_LAST_DIGITS = tuple(f"{number:02x}" for number in reversed(range(256)))
 _ID = re.compile(r"\d{1,9}-[A-Za-z][A-Za-z0-9_]{0,127}-[0-9a-f]{0,16}-([0-9a-f]{5})[0-9a-f]{11,26}",
                  re.ASCII)  # fmt: skip
 
@@ -32,7 +34,7 @@ class PredictionIds:
         self._numbers = itertools.count()
         self._day = -1
         self._head = ""
-        self._plain: dict[str, str] = {}  # version → how the ids of those not drawn begin
+        self._fresh: dict[str, list[str]] = {}  # version → ids for those not drawn, newest first
         self.set_time(wall_s)
 
     def set_time(self, wall_s: float) -> None:
@@ -41,14 +43,23 @@ class PredictionIds:
         if day != self._day:
             self._day = day
             self._head = f"{day:05x}{self._nonce}"
-            self._plain.clear()
+            for fresh in self._fresh.values():
+                fresh.clear()
 
     def next(self, version_id: str) -> str:
         """Return a new id of a prediction whose version was not drawn: its period is 0."""
-        head = self._plain.get(version_id)
-        if head is None:
-            head = self._plain[version_id] = f"0-{version_id}--{self._head}"
-        return f"{head}{next(self._numbers):x}"
+        fresh = self.fresh(version_id)
+        if not fresh:
+            head = f"0-{version_id}--{self._head}{next(self._numbers):x}"
+            fresh += [head + digits for digits in _LAST_DIGITS]
+        return fresh.pop()
+
+    def fresh(self, version_id: str) -> list[str]:
+        """Return ids that `next` has made in advance, many at once; it gives the last one first.
+
+        Whoever needs one for every prediction may take it from there until there are none left.
+        """
+        return self._fresh.setdefault(version_id, [])
 
     def drawn(self, version_id: str, *, period: int, unit: str) -> str:
         """Return a new id of a prediction whose version was drawn.
@@ -58,7 +69,7 @@ class PredictionIds:
             period: Of the model's traffic.
             unit: Hash of what the draw sticks by, in hex.
         """
-        return f"{period}-{version_id}-{unit}-{self._head}{next(self._numbers):x}"
+        return f"{period}-{version_id}-{unit}-{self._head}{next(self._numbers):x}00"
 
 
 def day_of(prediction_id: str) -> int:

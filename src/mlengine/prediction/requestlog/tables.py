@@ -76,19 +76,18 @@ class Tables:
             after: Where the page before ended.
         """
         begin, _colon, number = after.rpartition(":")
-        skipped = int(number) if begin else 0
+        reached = int(number) if begin else 0
         found: list[LoggedPrediction] = []
         found_bytes = looked_bytes = 0
         for name, part in self._parts(wanted):
             if name < begin:
                 continue
-            skip = skipped if name == begin else 0
-            for at, line in enumerate(whole_lines(part)):
-                if at < skip:
-                    continue
+            at = reached if name == begin else 0  # a byte: a page costs no look at those before
+            for line in whole_lines(part, at):
                 too_much = found_bytes >= _PAGE_BYTES or looked_bytes >= _LOOKED_BYTES
                 if len(found) >= limit or too_much:
                     return RowPage(found, f"{name}:{at}")
+                at += len(line)
                 looked_bytes += len(line)
                 row = self._row(line, wanted)
                 if row is not None:

@@ -1,7 +1,9 @@
 """The gateway's thread that writes: rows to their parts, and small files as a whole.
 
-The loop hands over bytes and goes on; the thread does little but system calls, so it keeps the loop
-from nothing. What waits is bounded: beyond `_MAX_WAITING_BYTES` nothing more is taken, and what the
+The loop hands over bytes and goes on; the thread does little but system calls, and few of them: all
+that has come for a folder is one write. So it keeps the loop from nothing: for each call it has to
+take the interpreter back, which stops the loop for as long as two threads need to change places.
+What waits is bounded: beyond `_MAX_WAITING_BYTES` nothing more is taken, and what the
 disk refuses is dropped. Both are counted, and no caller hears of either.
 """
 
@@ -15,8 +17,9 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
-from mlengine.prediction.requestlog.parts import PartWriter, close_orphans
+from mlengine.prediction.requestlog.parts import MOST_PIECES, PartWriter, close_orphans
 
 __all__ = ["Counts", "Shelf", "Writer"]
 
@@ -49,6 +52,15 @@ class Shelf:
         self.folder, self.max_bytes, self.max_s, self.keep = folder, max_bytes, max_s, keep
 
 
+class _Lines(NamedTuple):
+    """Rows on their way to a shelf, as lines."""
+
+    shelf: Shelf
+    data: bytes
+    rows: int
+    counts: Counts
+
+
 class Writer:
     """Writes what it is given, in order; starts its thread when the first thing comes.
 
@@ -60,7 +72,9 @@ class Writer:
         self._max_waiting_bytes = max_waiting_bytes
         life = os.urandom(4).hex()  # no two gateways name their parts alike
         self._names = (f"{life}-{number:05d}" for number in itertools.count())
-        self._waiting: collections.deque[tuple[int, Callable[[], None]]] = collections.deque()
+        self._waiting: collections.deque[tuple[int, _Lines | Callable[[], None]]] = (
+            collections.deque()
+        )
         self._given_bytes = 0  # by the loop
         self._done_bytes = 0  # by the thread
         self._parts: dict[Path, PartWriter] = {}
@@ -79,7 +93,7 @@ class Writer:
         if self.waiting_bytes + len(data) > self._max_waiting_bytes:
             counts.dropped += rows
             return
-        self._give(len(data), lambda: self._append(shelf, data, rows, counts))
+        self._give(len(data), _Lines(shelf, data, rows, counts))
 
     def replace(self, path: Path, data: bytes) -> None:
         """Have a small file replaced as a whole."""
@@ -98,9 +112,9 @@ class Writer:
 
     # --- inner ---
 
-    def _give(self, size: int, work: Callable[[], None]) -> None:
+    def _give(self, size: int, what: _Lines | Callable[[], None]) -> None:
         self._given_bytes += size
-        self._waiting.append((size, work))
+        self._waiting.append((size, what))
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="log-writer", daemon=True)
             self._thread.start()
@@ -121,23 +135,42 @@ class Writer:
             self._try(part.close)
 
     def _drain(self) -> None:
+        by_folder: dict[Path, list[_Lines]] = {}
         while self._waiting:
-            size, work = self._waiting.popleft()
-            self._try(work)
+            size, what = self._waiting.popleft()
+            if isinstance(what, _Lines):
+                by_folder.setdefault(what.shelf.folder, []).append(what)
+                continue
+            self._try(what)
             self._done_bytes += size
+        for some in by_folder.values():
+            for at in range(0, len(some), MOST_PIECES):
+                self._append(some[at : at + MOST_PIECES])
 
-    def _append(self, shelf: Shelf, data: bytes, rows: int, counts: Counts) -> None:
+    def _append(self, some: Sequence[_Lines]) -> None:
+        """Write what goes to one folder: with one call, or what can be of it one by one."""
+        part = self._part(some[0].shelf)
+        try:
+            part.write(*[lines.data for lines in some])
+        except OSError as error:
+            self._complain(error)
+            if len(some) > 1:
+                for lines in some:
+                    self._append([lines])
+                return
+            some[0].counts.lost += some[0].rows
+        else:
+            for lines in some:
+                lines.counts.written += lines.rows
+        self._done_bytes += sum(len(lines.data) for lines in some)
+
+    def _part(self, shelf: Shelf) -> PartWriter:
         part = self._parts.get(shelf.folder)
         if part is None:
             part = PartWriter(shelf.folder, self._names, max_bytes=shelf.max_bytes,
                               max_s=shelf.max_s, keep=shelf.keep)  # fmt: skip
             self._parts[shelf.folder] = part
-        try:
-            part.write(data)
-        except OSError:
-            counts.lost += rows
-            raise
-        counts.written += rows
+        return part
 
     def _replace(self, path: Path, data: bytes) -> None:
         aside = path.with_name(f".{path.name}.new")

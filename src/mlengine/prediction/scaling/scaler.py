@@ -92,7 +92,7 @@ class Scaler:
         """Give a version a worker unless it has one; return once it is open.
 
         Raises:
-            Unavailable: It has just failed, or there is no room.
+            Unavailable: It has just failed, it cannot be started, or there is no room.
             FailedPrecondition: It could not load its model.
         """
         if self._fleet.sockets(served.uid):
@@ -100,12 +100,7 @@ class Scaler:
         if (pause_s := self._pause_s(served.uid)) > 0:
             problem = self._failures[served.uid][1]
             raise Unavailable(f"{problem} It is tried again in {pause_s:.0f} s.", "Try again.")
-        try:
-            self.load(served)
-        except EngineError as error:
-            self._note_failure(served.uid, str(error))
-            raise
-        self._failures.pop(served.uid, None)
+        self._load(served)
 
     def load(self, served: Served) -> None:
         """Start one more worker, make room for it before, and open it; not in the routes yet."""
@@ -256,11 +251,26 @@ class Scaler:
             self.awake(served)
             self._reroute(version)
         while self._fleet.count(served.uid) < nodes:
-            self.load(served)
+            self._load(served)
             self._reroute(version)
 
     def _shrink(self, version: str, served: Served, nodes: int) -> None:
         self.sleep(version, served.uid, keep=nodes)
+
+    def _load(self, served: Served) -> None:
+        """Do as `load` does, and remember whether it failed: the next try waits."""
+        try:
+            self.load(served)
+        except OSError as error:  # as of a full disk; its words hold paths, no caller's business
+            refused = Unavailable(
+                f"Its worker cannot be started: {error.strerror or error}.", "Try again."
+            )
+            self._note_failure(served.uid, refused.problem)
+            raise refused from error
+        except EngineError as error:
+            self._note_failure(served.uid, str(error))
+            raise
+        self._failures.pop(served.uid, None)
 
     def _pause_s(self, uid: str) -> float:
         """Return how long a version that would not load is left alone from now on."""

@@ -69,8 +69,7 @@ def compile_artifact(
         problem = _wait(worker, timeout_s, cancelled)
         _move(worker.own / _OUTPUT, artifact / FOLDER, problem)
     finally:
-        worker.kill()
-        worker.limits.close()
+        worker.close()
         remove(folder)
         with contextlib.suppress(OSError):
             Path(socket).unlink()

@@ -22,6 +22,7 @@ from mlengine.runtime.processes import Process, boot_id, look, snapshot
 
 __all__ = [
     "WorkerProcess",
+    "find_by_words",
     "find_strays",
     "last_lines",
     "launch",
@@ -191,16 +192,23 @@ def find_strays(folder: Path, *, known: WorkerProcess | None) -> list[Process]:
 
     An engine that is killed between the start and the note leaves one.
     """
-    wanted = os.fsencode(folder / "own")
+    return [
+        row
+        for row in find_by_words(str(folder / "own"))
+        if not (known and row.pid == known.pid and row.started == known.started)
+    ]
+
+
+def find_by_words(*wanted: str) -> list[Process]:
+    """Return live processes whose command has each of these words."""
     found = []
     for pid, row in snapshot().items():
-        if row.alive and not (known and pid == known.pid and row.started == known.started):
-            with contextlib.suppress(OSError):
-                # A forked worker shows its words with blanks between them.
-                shown = Path(f"/proc/{pid}/cmdline").read_bytes()
-                words = shown.replace(b" ", b"\0").split(b"\0") + shown.split(b"\0")
-                if wanted in words:
-                    found.append(row)
+        with contextlib.suppress(OSError):
+            # A forked worker shows its words with blanks between them.
+            shown = Path(f"/proc/{pid}/cmdline").read_bytes()
+            words = {*shown.replace(b" ", b"\0").split(b"\0"), *shown.split(b"\0")}
+            if row.alive and words.issuperset(os.fsencode(word) for word in wanted):
+                found.append(row)
     return found
 
 

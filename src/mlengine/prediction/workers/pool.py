@@ -45,7 +45,7 @@ from mlengine.prediction.workers.backoff import (
     next_deaths,
     restart_delay_s,
 )
-from mlengine.prediction.workers.confinement import plan_of
+from mlengine.prediction.workers.confinement import group_tag, plan_of
 from mlengine.prediction.workers.deathwatch import DeathWatch
 from mlengine.prediction.workers.launch import (
     find_strays,
@@ -59,6 +59,7 @@ from mlengine.prediction.workers.launch import (
 from mlengine.prediction.workers.record import Worker, WorkerSpec, out_of_memory, why_it_ended
 from mlengine.prediction.workers.warmth import WarmWorkers
 from mlengine.prediction.workers.workerfolder import held_bytes, remove, trim
+from mlengine.runtime.limits import remove_groups
 from mlengine.runtime.processes import send
 
 __all__ = ["WorkerHealth", "WorkerInfo", "WorkerPool", "WorkerSpec"]
@@ -173,6 +174,18 @@ class WorkerPool:
             self._launch(worker, claim)
         self._wake()
 
+    def expect(self, artifact: Path, framework: str = "", *, threads: int = 1) -> None:
+        """Begin to import what a worker on the pool's own interpreter would; does not wait.
+
+        Args:
+            artifact: Folder of the model.
+            framework: As for `start`.
+            threads: As for `start`.
+        """
+        if self._warm is not None:
+            env = worker_environment(threads=threads, python=self._python)
+            self._warm.expect(artifact, framework, self._python, env)
+
     def wait_ready(self, uid: str, timeout_s: float) -> WorkerInfo:
         """Wait until a worker has loaded its model.
 
@@ -252,8 +265,9 @@ class WorkerPool:
             worker = self._workers.pop(uid, None)
         if worker is not None:
             self._end(worker, grace_s=grace_s)
-            worker.kill()  # what it left behind
-            worker.limits.close()
+            worker.close()  # with what it left behind
+        else:
+            remove_groups(group_tag(self._folder / uid))
         remove(self._folder / uid)
         with contextlib.suppress(OSError):
             Path(self.socket(uid)).unlink()
@@ -272,6 +286,7 @@ class WorkerPool:
                     spec = msgspec.json.decode(path.read_bytes(), type=WorkerSpec)
                 except (OSError, msgspec.MsgspecError) as error:
                     _log.warning("worker %s cannot be adopted: %s", uid, error)
+                    remove_groups(group_tag(path.parent))
                     continue
                 worker = Worker(spec, path.parent, self._logs / f"worker-{uid}.log")
                 worker.process = read_process(path.parent)

@@ -6,6 +6,8 @@ import contextlib
 import os
 import signal
 import subprocess
+import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,7 @@ __all__ = ["Worker", "WorkerSpec", "out_of_memory", "why_it_ended"]
 _LOG_LINES = 5
 _MOST_SAID = 4000
 _REAPED_S = 5.0
+_POLL_S = 0.005
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -112,6 +115,14 @@ class Worker:
     def kill(self) -> None:
         """End all of its processes at once, also what they fork meanwhile."""
         freeze_and_kill(self.members)
+
+    def close(self) -> None:
+        """End all of its processes, and remove its groups once these are gone."""
+        until_s = time.monotonic() + _REAPED_S
+        pause = threading.Event()
+        while freeze_and_kill(self.members) and time.monotonic() < until_s:
+            pause.wait(_POLL_S)  # a group in which somebody is dying cannot be removed
+        self.limits.close()
 
     def held_bytes(self) -> int:
         """Return how much memory its processes show, counted one by one."""

@@ -2,8 +2,9 @@
 
 One zygote serves all versions of a framework in one environment. The first of them waits for it,
 which takes no longer than importing the framework for itself; it ends when no worker of it was
-wanted for long. A worker that cannot be forked, because the zygote cannot import, hangs or is gone,
-is started cold, and nothing else happens.
+wanted for long. An engine that starts expects callers of the version that was used last, and begins
+the zygote for it at once, see `serving`. A worker that cannot be forked, because the zygote cannot
+import, hangs or is gone, is started cold, and nothing else happens.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ _MODULES: Mapping[Format, Sequence[str]] = {
     Format.BOOSTER: ("xgboost", "mlengine.runtime.frameworks.xgboost"),
     Format.SAVED_MODEL: ("tensorflow", "mlengine.runtime.frameworks.tensorflow"),
     Format.KERAS: ("tensorflow", "keras", "mlengine.runtime.frameworks.keras"),
-    Format.ONNX: ("onnxruntime", "mlengine.runtime.compiled.model"),
+    Format.ONNX: ("onnxruntime", "mlengine.runtime.compiled.rows"),
 }  # fmt: skip
 
 
@@ -67,11 +68,16 @@ class WarmWorkers:
             python: Interpreter of the worker.
             env: Its environment, but for `HOME`.
         """
-        modules = _modules_of(artifact, framework)
-        kind = self._kind(modules, python, env) if modules else None
+        kind = self._kind(artifact, framework, python, env)
         if kind is None or not self._zygotes.wait(kind, _LONGEST_IMPORT_S):
             return None
         return self._zygotes.fork(kind)
+
+    def expect(self, artifact: Path, framework: str, python: str, env: Mapping[str, str]) -> None:
+        """Begin to import what such a worker needs, as `claim` would; returns at once."""
+        kind = self._kind(artifact, framework, python, env)
+        if kind is not None:
+            self._zygotes.begin(kind)
 
     def pids(self) -> list[int]:
         """Return the process ids of all zygotes."""
@@ -89,7 +95,12 @@ class WarmWorkers:
         while not self._zygotes.reap() and time.monotonic() < until_s:
             pause.wait(_POLL_S)
 
-    def _kind(self, modules: Sequence[str], python: str, env: Mapping[str, str]) -> Kind:
+    def _kind(
+        self, artifact: Path, framework: str, python: str, env: Mapping[str, str]
+    ) -> Kind | None:
+        modules = _modules_of(artifact, framework)
+        if not modules:
+            return None
         key = (tuple(modules), python, tuple(sorted(env.items())))
         if key not in self._kinds:
             warm = WarmStart(base_python=python, python=python, modules=[*_OWN, *modules])

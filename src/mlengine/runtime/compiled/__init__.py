@@ -5,6 +5,9 @@
                                                               0.pb           what ONNX cannot say
                                                               golden.jsonl   the original's answers
 
+Networks (`tensorflow`) are answered from it whole. Of tables (`tables`, `ensembles`) the plain
+requests are, and the original is there for the others (`rows`).
+
 A worker that finds such a folder with the model answers from it, once the rows in it come out
 right, and never imports the library that trained the model unless a part of it needs that. A folder
 that lacks them, or whose rows come out otherwise, is passed over: the original is there.
@@ -12,7 +15,7 @@ that lacks them, or whose rows come out otherwise, is passed over: the original 
 
 from __future__ import annotations
 
-__all__ = ["ABOUT_FILE", "FOLDER", "TOLERANCE"]
+__all__ = ["ABOUT_FILE", "FOLDER", "TOLERANCE", "NotCompiled"]
 
 FOLDER = ".compiled"
 """In the version's copy of the model directory."""
@@ -21,3 +24,7 @@ ABOUT_FILE = "compiled.json"
 
 TOLERANCE = 1e-5
 """Largest difference of two floats, relative to the larger one or to 1."""
+
+
+class NotCompiled(Exception):
+    """The model has no form in ONNX; the text says why."""

@@ -20,16 +20,18 @@ from pathlib import Path
 from typing import Any
 
 from mlengine.runtime import process
-from mlengine.runtime.compiled import TOLERANCE
-from mlengine.runtime.compiled.model import About, Part, load_compiled, write_about
+from mlengine.runtime.compiled import TOLERANCE, NotCompiled
+from mlengine.runtime.compiled.model import About, Part, Table, load_compiled, write_about
 from mlengine.runtime.frameworks import Model, ask, load
 from mlengine.runtime.frameworks.keras import KerasModel
 from mlengine.runtime.frameworks.signatures import signature_of
+from mlengine.runtime.frameworks.sklearn import SklearnModel
 from mlengine.runtime.frameworks.tensorflow import SavedModel
+from mlengine.runtime.frameworks.xgboost import BoosterModel
 from mlengine.runtime.golden import ROWS_FILE
 from mlengine.runtime.prediction_error import PredictionError
 from mlengine.runtime.rehearsal import GoldenRow, rehearse
-from mlengine.runtime.shortcuts.proof import distance, drawn_values
+from mlengine.runtime.shortcuts.proof import distance, drawn_rows, drawn_values, prove
 from mlengine.runtime.strictjson import StrictJsonError, dumps, loads
 
 __all__ = ["compile_model", "main"]
@@ -41,6 +43,7 @@ _PICTURES = 4
 _KEPT_ROWS = 64
 _KEPT_BYTES = 1 << 20
 _SHOWN = 300
+_TABLE = "0.onnx"
 
 
 def main(argv: list[str]) -> int:
@@ -60,27 +63,37 @@ def compile_model(artifact: Path, framework: str, output: Path) -> About:
         about = _compiled(artifact, framework, output)
     except MemoryError:
         raise
+    except NotCompiled as error:
+        print(f"Not compiled: {error}", file=sys.stderr)
+        about = _without(output, error)
     except Exception as error:  # a converter may raise anything: the model is served as it is
         traceback.print_exc()
-        shutil.rmtree(output)
-        output.mkdir()
-        about = About(problem=(str(error) or type(error).__name__)[:_SHOWN])
+        about = _without(output, error)
     write_about(output, about)
     return about
 
 
-def _compiled(artifact: Path, framework: str, output: Path) -> About:
-    from mlengine.runtime.compiled.tensorflow import NotCompiled, convert
+def _without(output: Path, error: Exception) -> About:
+    shutil.rmtree(output)
+    output.mkdir()
+    return About(problem=(str(error) or type(error).__name__)[:_SHOWN])
 
+
+def _compiled(artifact: Path, framework: str, output: Path) -> About:
     model = load(artifact, framework=framework)
     golden, _notes = rehearse(model, artifact)
+    if isinstance(model, SklearnModel | BoosterModel):
+        return _compiled_table(model, golden, output)
+    # Late, as is what it leads to: tables do without TensorFlow.
+    from mlengine.runtime.compiled.tensorflow import convert
+
     if isinstance(model, SavedModel):
         functions = model.functions()
     elif isinstance(model, KerasModel):
         functions = {"": model.function()}
     else:
         name = model.describe()["framework"] or type(model).__name__
-        raise NotCompiled(f"{name} models are not compiled; TensorFlow and Keras models are")
+        raise NotCompiled(f"{name} models are not compiled: they are in ONNX, or routines")
     signatures = model.signatures()
     parts = [
         convert(function, signatures[name], output, number)
@@ -98,6 +111,35 @@ def _compiled(artifact: Path, framework: str, output: Path) -> About:
     return About(
         description=about.description, default=about.default, parts=about.parts,
         way=f"compiled: ONNX{graph}, {equal}",
+    )  # fmt: skip
+
+
+def _compiled_table(
+    model: SklearnModel | BoosterModel, golden: Sequence[GoldenRow], output: Path
+) -> About:
+    from mlengine.runtime.compiled.rows import kernel_from
+    from mlengine.runtime.compiled.tables import convert_table
+    from mlengine.runtime.shortcuts.rows import Rows
+
+    before = convert_table(model, output / _TABLE)
+    table = Table(
+        onnx=_TABLE, signature=signature_of(model), width=before.width, rowwise=before.rowwise,
+        labels=None if before.labels is None else list(before.labels),
+    )  # fmt: skip
+    shortcut = Rows(kernel_from(output, table), model.describe()["inputs"])
+    drawn, known = drawn_rows(before), [row.instance for row in golden]
+    found = prove(
+        model, shortcut, drawn, golden=known, singles=_KEPT_ROWS, tolerance=TOLERANCE
+    )  # fmt: skip
+    if found.problem:
+        raise NotCompiled(f"the answers differ: {found.problem}")
+    kept = [row for row in (*known, *drawn) if shortcut.read(dumps({"instances": [row]}))]
+    answers = [(row, _asked(model, [row], "")) for row in kept[:_KEPT_ROWS]]
+    _write_rows(output, [{"instance": row, "prediction": a[0]} for row, a in answers if a])
+    return About(
+        description=model.describe(), table=table,
+        way=f"compiled: {before.name} in ONNX, equal on {len(drawn)} rows "
+            f"within {found.largest:.1g}",
     )  # fmt: skip
 
 
@@ -148,8 +190,6 @@ class _Proof:
 
     def _same(self, rows: Sequence[Any], name: str) -> list[Any] | None:
         """Return the original's answers, None where it refuses; raise where they differ."""
-        from mlengine.runtime.compiled.tensorflow import NotCompiled
-
         wanted, got = _asked(self._model, rows, name), _asked(self._compiled, rows, name)
         if wanted is None or got is None:
             if wanted is not got:
@@ -165,8 +205,6 @@ class _Proof:
 
 
 def _prove(model: Any, compiled: Model, golden: Sequence[GoldenRow], about: About) -> _Proof:
-    from mlengine.runtime.compiled.tensorflow import NotCompiled
-
     proof = _Proof(model, compiled)
     proof.rows_of([row.instance for row in golden], signature_of(model).name)
     for part in about.parts:

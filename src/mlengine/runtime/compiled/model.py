@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,9 @@ from mlengine.runtime.frameworks.signatures import Signature, TensorModel, signa
 from mlengine.runtime.frameworks.tensors import TensorSpec, in_batches
 from mlengine.runtime.prediction_error import input_error, load_error, run_error
 
-__all__ = ["About", "CompiledModel", "Part", "load_compiled", "write_about"]
+__all__ = [
+    "About", "CompiledModel", "Part", "Table", "load_compiled", "read_about", "write_about",
+]  # fmt: skip
 
 Columns = Mapping[str, Any]
 
@@ -43,6 +45,24 @@ class Part(msgspec.Struct, frozen=True, kw_only=True):
     gives: list[TensorSpec] = []
 
 
+class Table(msgspec.Struct, frozen=True, kw_only=True):
+    """The arithmetic of a model of rows of numbers.
+
+    Attributes:
+        onnx: File of it: from rows of doubles to values, or to the numbers of labels.
+        signature: What the model takes and gives.
+        width: Numbers in a row.
+        labels: A classifier's classes.
+        rowwise: A row's answer is the same, to the last bit, in any company.
+    """
+
+    onnx: str
+    signature: Signature
+    width: int
+    labels: Sequence[Any] | None = None
+    rowwise: bool = False
+
+
 class About(msgspec.Struct, frozen=True, kw_only=True):
     """``compiled.json``. With a `problem` there is nothing to answer from, and this is why."""
 
@@ -50,19 +70,15 @@ class About(msgspec.Struct, frozen=True, kw_only=True):
     description: Description | None = None
     default: str = ""
     parts: list[Part] = []
+    table: Table | None = None
     way: str = ""
 
 
-def load_compiled(directory: Path, *, signature_name: str = "") -> CompiledModel:
-    """Open a folder that the compiler has written.
-
-    Args:
-        directory: The folder.
-        signature_name: Signature when a request names none; default: the original's.
+def read_about(directory: Path) -> About:
+    """Read what the compiler says of a folder that it has written.
 
     Raises:
-        PredictionError: Class 0: it cannot be read, or holds only a problem; a library is missing;
-            there is no such signature.
+        PredictionError: Class 0: it cannot be read, or holds only a problem.
     """
     try:
         about = msgspec.json.decode((directory / ABOUT_FILE).read_bytes(), type=About)
@@ -70,6 +86,20 @@ def load_compiled(directory: Path, *, signature_name: str = "") -> CompiledModel
         raise load_error(f"the compiled model cannot be read: {error}") from error
     if about.problem or about.description is None:
         raise load_error(about.problem or "the compiled model says nothing of itself")
+    return about
+
+
+def load_compiled(directory: Path, *, signature_name: str = "") -> CompiledModel:
+    """Open a network in a folder that the compiler has written.
+
+    Args:
+        directory: The folder.
+        signature_name: Signature when a request names none; default: the original's.
+
+    Raises:
+        PredictionError: Class 0: as `read_about`; a library is missing; there is no such signature.
+    """
+    about = read_about(directory)
     known = [part.signature.name for part in about.parts]
     if signature_name and known != [""]:
         if signature_name not in known:

@@ -18,23 +18,20 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from mlengine.runtime.compiled import NotCompiled
 from mlengine.runtime.compiled.model import Part
 from mlengine.runtime.frameworks.signatures import Signature
 from mlengine.runtime.frameworks.tensorflow import brief
 from mlengine.runtime.frameworks.tensors import TensorSpec
 from mlengine.runtime.prediction_error import run_error
 
-__all__ = ["NotCompiled", "convert", "open_graph"]
+__all__ = ["convert", "open_graph"]
 
 _OPSET = 17
 _LARGEST_BYTES = (2 << 30) - (1 << 20)  # one file of protobuf; larger ones would need two
 _FOREIGN = frozenset({"string", "variant", "resource"})
 _ON_BOTH_SIDES = frozenset({"Const", "Placeholder"})
 _OWN = "compiled_"
-
-
-class NotCompiled(Exception):
-    """The model has no form in ONNX; the text says why."""
 
 
 def convert(function: Any, signature: Signature, folder: Path, number: int) -> Part:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from mlengine.runtime.frameworks.tensors import TensorSpec
+from mlengine.runtime.frameworks.tensors import TensorSpec, integers
 from mlengine.runtime.instances import decode_b64, kind_of
 from mlengine.runtime.prediction_error import input_error, output_error
 
@@ -37,9 +37,9 @@ def read(value: Any, name: str, spec: TensorSpec | None) -> np.ndarray:
         return array.astype(object if spec.dtype == "string" else spec.dtype)
     if array.dtype.kind not in "biuf":
         raise input_error(f"input {name!r} has {kind_of(_odd(value))} where numbers are")
-    integers = spec is not None and spec.dtype.startswith(("int", "uint"))
-    if integers and array.dtype.kind == "f" and np.equal(np.mod(array, 1), 0).all():
-        return array.astype(np.int64)  # 1.0 is an integer in JSON
+    if spec is not None and spec.dtype.startswith(("int", "uint")) and array.dtype.kind == "f":
+        whole = np.equal(np.mod(array, 1), 0).all()
+        return integers(array, value, spec) if whole else array
     return array
 
 

@@ -182,7 +182,7 @@ def _from_json(
         return texts.reshape(shape)
     try:
         with np.errstate(over="ignore"):
-            array = np.array(flat, dtype=np.float64 if datatype[0] == "F" else None)
+            array = np.array(flat, dtype=_WIDEST.get(datatype[0]))
             cast = array.astype(DTYPES[datatype])
     except OverflowError:
         raise input_error(f"{what} has a number that {datatype} cannot hold") from None
@@ -191,6 +191,8 @@ def _from_json(
     return cast.reshape(shape)
 
 
+# Of themselves, numpy reads integers on both sides of 2**63 as floats, which round them.
+_WIDEST = {"F": np.float64, "I": np.int64, "U": np.uint64}
 _LEAVES: dict[str, Callable[[Any], bool]] = {
     "BOOL": lambda item: isinstance(item, bool),
     "BYTES": lambda item: isinstance(item, str),

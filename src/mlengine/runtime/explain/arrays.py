@@ -64,9 +64,10 @@ class ArraySubject:
         Raises:
             PredictionError: Class 1: they are not what the model takes.
         """
+        # By `[row, ...]`, which leaves an array of no dimensions where `[row]` gives bare bytes.
         arrays = columns(instances, self.signature.inputs)
         return [
-            ArrayCase(self, {name: array[row] for name, array in arrays.items()})
+            ArrayCase(self, {name: array[row, ...] for name, array in arrays.items()})
             for row in range(len(instances))
         ]
 
@@ -199,6 +200,6 @@ def _array(baseline: Any, spec: TensorSpec, name: str) -> np.ndarray:
     if not isinstance(baseline, list):
         spec = spec._replace(shape=None)
     try:
-        return np.asarray(columns([baseline], [spec])[spec.name][0])
+        return columns([baseline], [spec])[spec.name][0, ...]
     except PredictionError as error:
         raise load_error(f"{FILE}: a baseline of {name!r}: {error.detail}") from None

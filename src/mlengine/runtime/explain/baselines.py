@@ -16,7 +16,7 @@ import numpy as np
 
 from mlengine.runtime.strictjson import dumps
 
-__all__ = ["Path", "leaves", "middle", "middle_array", "mirror", "zero", "zero_array"]
+__all__ = ["Path", "is_b64", "leaves", "middle", "middle_array", "mirror", "zero", "zero_array"]
 
 Path = tuple[Any, ...]
 """Where a value stands in an instance: keys and positions."""
@@ -32,18 +32,23 @@ def leaves(value: Any, path: Path = ()) -> Iterator[tuple[Path, Any]]:
     if isinstance(value, list):
         for position, item in enumerate(value):
             yield from leaves(item, (*path, position))
-    elif isinstance(value, dict) and not _is_b64(value):
+    elif isinstance(value, dict) and not is_b64(value):
         for key, item in value.items():
             yield from leaves(item, (*path, key))
     else:
         yield path, value
 
 
+def is_b64(value: Any) -> bool:
+    """Whether a value is bytes as JSON has them: it is one value, whatever they are of."""
+    return isinstance(value, dict) and len(value) == 1 and isinstance(value.get("b64"), str)
+
+
 def mirror(value: Any, numbers: Iterator[float]) -> Any:
     """Return a value of the same form with these numbers as its leaves."""
     if isinstance(value, list):
         return [mirror(item, numbers) for item in value]
-    if isinstance(value, dict) and not _is_b64(value):
+    if isinstance(value, dict) and not is_b64(value):
         return {key: mirror(item, numbers) for key, item in value.items()}
     return next(numbers)
 
@@ -88,7 +93,3 @@ def middle_array(arrays: np.ndarray) -> np.ndarray:
 def zero_array(like: np.ndarray) -> np.ndarray:
     """Return an array of zeros, or of empty texts."""
     return np.full_like(like, b"") if like.dtype == object else np.zeros_like(like)
-
-
-def _is_b64(value: dict[str, Any]) -> bool:
-    return len(value) == 1 and "b64" in value

@@ -15,8 +15,10 @@ from mlengine.runtime.explain.rows import RowSubject
 from mlengine.runtime.explain.subject import Subject
 from mlengine.runtime.frameworks import Model
 from mlengine.runtime.frameworks.signatures import TensorModel
+from mlengine.runtime.instances import RequestError
 from mlengine.runtime.prediction_error import load_error
 from mlengine.runtime.rehearsal import read_rows
+from mlengine.runtime.routine import RoutineModel
 
 __all__ = ["open_method"]
 
@@ -43,19 +45,35 @@ def open_method(model: Model, name: str, steps: int, directory: Path) -> Method:
             )
         smooth = ArraySubject(model, metadata, golden, gradients=True)
 
-        def by_gradients(instances: list[Any], pace: Pace) -> Steps:
+        def by_gradients(instances: list[Any], keys: dict[str, Any], pace: Pace) -> Steps:
+            _refuse(keys)
             return in_groups(instances, lambda few: explain_by_gradients(smooth, few, steps, pace))
 
         return by_gradients
     if name != "sampled-shapley":
         raise load_error(f"The explanation method {name!r} is not known.")
-    subject: Subject
+    subject: ArraySubject | RowSubject
     if isinstance(model, TensorModel):
         subject = ArraySubject(model, metadata, golden)
     else:
         subject = RowSubject(model, metadata, golden)
 
-    def by_shapley(instances: list[Any], pace: Pace) -> Steps:
-        return in_groups(instances, lambda few: explain_by_shapley(subject, few, steps, pace))
+    def by_shapley(instances: list[Any], keys: dict[str, Any], pace: Pace) -> Steps:
+        asked: Subject = subject
+        if isinstance(subject, RowSubject) and isinstance(model, RoutineModel):
+            asked = subject.asked_with(keys)
+        else:
+            _refuse(keys)
+        return in_groups(instances, lambda few: explain_by_shapley(asked, few, steps, pace))
 
     return by_shapley
+
+
+def _refuse(keys: dict[str, Any]) -> None:
+    """Refuse what a request says beside its instances: only a routine takes keys of its own."""
+    if unknown := sorted(set(keys) - {"signature_name"}):
+        raise RequestError(
+            f'The request has the unknown key "{unknown[0]}"; an explanation takes "instances".'
+        )
+    if keys.get("signature_name"):
+        raise RequestError('Explanations are of the default signature: leave out "signature_name".')

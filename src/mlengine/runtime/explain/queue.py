@@ -25,8 +25,8 @@ __all__ = ["Explanations", "Method"]
 
 _MAX_WAITING_BYTES = 64 << 20
 
-Method = Callable[[list[Any], "Pace"], "Steps"]
-"""Explains instances, a call of the model a step."""
+Method = Callable[[list[Any], dict[str, Any], "Pace"], "Steps"]
+"""Explains instances, a call of the model a step; a request's other keys go to the model."""
 
 
 class _Waiting(NamedTuple):
@@ -118,21 +118,13 @@ class Explanations:
                 "sampled-shapley ..."
             )
         request = parse_request(body)
-        if unknown := sorted(set(request.kwargs) - {"signature_name"}):
-            raise RequestError(
-                f'The request has the unknown key "{unknown[0]}"; an explanation takes "instances".'
-            )
-        if request.kwargs.get("signature_name"):
-            raise RequestError(
-                'Explanations are of the default signature: leave out "signature_name".'
-            )
         if self._pace is None:
             from mlengine.runtime.explain.calls import Pace
 
             self._pace = Pace(self._max_rows)
-        if not request.instances:
-            return _nothing()
-        return self._method(request.instances, self._pace)
+        # Called also for no instances: it refuses keys that are none of its own.
+        steps = self._method(request.instances, request.kwargs, self._pace)
+        return steps if request.instances else _nothing()
 
     def _written(self, explanations: list[dict[str, Any]]) -> Answer:
         try:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import copy
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from mlengine.runtime.explain.baselines import Path, leaves, middle, mirror, zero
+from mlengine.runtime.explain.baselines import Path, is_b64, leaves, middle, mirror, zero
 from mlengine.runtime.explain.metadata import FILE, Input, Metadata
 from mlengine.runtime.explain.outputs import Scores, by_name, table_of
 from mlengine.runtime.explain.subject import Mixed
@@ -47,9 +47,16 @@ class RowSubject:
         self._model = model
         self._inputs = metadata.inputs
         self._names = list(model.describe()["inputs"])
+        self._keys: Mapping[str, Any] = {}
         self._golden = [_by_both(instance, self._names) for instance in golden]
         self._known = _middles_of(self._golden)
         self._count = _count_of(metadata.inputs)
+
+    def asked_with(self, keys: Mapping[str, Any]) -> RowSubject:
+        """Return the same, asked with these keyword arguments of a request."""
+        made = copy.copy(self)
+        made._keys = keys
+        return made
 
     def cases(self, instances: list[Any]) -> list[RowCase]:
         """Take instances apart.
@@ -69,11 +76,11 @@ class RowSubject:
         if isinstance(self._model, Scored):
             made = {name: table_of(value) for name, value in self._model.scores(rows).items()}
             return {name: table for name, table in made.items() if table is not None}
-        return by_name(ask(self._model, rows, {}))
+        return by_name(ask(self._model, rows, self._keys))
 
     def _parts(self, instance: Any) -> list[tuple[Input, Path]]:
         """Say where in an instance each input stands."""
-        if isinstance(instance, dict):
+        if isinstance(instance, dict) and not is_b64(instance):
             inputs = self._inputs or [Input(name, name, []) for name in instance]
             if missing := [one.tensor for one in inputs if one.tensor not in instance]:
                 raise input_error(f"Input {missing[0]} was missing in at least one input instance.")

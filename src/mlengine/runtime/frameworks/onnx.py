@@ -30,8 +30,12 @@ def load(path: Path) -> Model:
     return OnnxModel(session, version=str(onnxruntime.__version__))
 
 
-def open_session(path: Path) -> Any:
-    """Open an ONNX file on as many cores as this process is to use: `OMP_NUM_THREADS`, or one.
+def open_session(path: Path, *, threads: int = 0) -> Any:
+    """Open an ONNX file on the CPU.
+
+    Args:
+        path: The file.
+        threads: How many cores a call may use; 0: as this process, `OMP_NUM_THREADS`, or one.
 
     Raises:
         PredictionError: Class 0: no onnxruntime, or unreadable.
@@ -39,8 +43,8 @@ def open_session(path: Path) -> Any:
     with library("onnx"):
         import onnxruntime
     options = onnxruntime.SessionOptions()
-    threads = os.environ.get("OMP_NUM_THREADS", "")
-    options.intra_op_num_threads = int(threads) if threads.isdecimal() else 1
+    given = os.environ.get("OMP_NUM_THREADS", "")
+    options.intra_op_num_threads = threads or (int(given) if given.isdecimal() else 1)
     # Threads that spin for the next request take the time of those who would send it.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 3

@@ -11,7 +11,7 @@ from mlengine.runtime.answers import plain
 from mlengine.runtime.instances import decode_b64, kind_of
 from mlengine.runtime.prediction_error import input_error, output_error
 
-__all__ = ["TensorSpec", "columns", "in_batches", "is_raw_text", "rows"]
+__all__ = ["TensorSpec", "columns", "in_batches", "integers", "is_raw_text", "rows"]
 
 
 class TensorSpec(NamedTuple):
@@ -76,6 +76,28 @@ def rows(outputs: Mapping[str, Any], *, count: int) -> list[Any]:
     lists = [_output_rows(name, value, count) for name, value in outputs.items()]
     names = list(outputs)
     return [dict(zip(names, values, strict=True)) for values in zip(*lists, strict=True)]
+
+
+def integers(array: np.ndarray, values: Any, spec: TensorSpec) -> np.ndarray:
+    """Turn an array of whole floats into integers: 1.0 is one in JSON.
+
+    Args:
+        array: `values` as numpy reads them.
+        values: Nested lists. From 2**53 on they are read anew, for integers lie between floats.
+        spec: What the model wants there.
+
+    Raises:
+        PredictionError: Class 1: a value that does not fit.
+    """
+    if (np.abs(array) < 1 << 53).all():
+        return array.astype(np.int64)
+    exact: np.ndarray = np.vectorize(int, otypes=[object])(np.array(values, dtype=object))
+    try:
+        return exact.astype("uint64" if spec.dtype.startswith("u") else "int64")
+    except OverflowError:
+        raise input_error(
+            f"input {spec.name!r} has an integer that {spec.dtype} cannot hold"
+        ) from None
 
 
 def _output_rows(name: str, value: Any, count: int) -> list[Any]:
@@ -179,7 +201,8 @@ def _cast(array: np.ndarray, values: list[Any], spec: TensorSpec) -> np.ndarray:
     if array.size == 0:
         return array.astype(want)
     if want.kind in "iu" and kind == "f" and np.equal(np.mod(array, 1), 0).all():
-        array, kind = array.astype(np.int64), "i"
+        array = integers(array, values, spec)
+        kind = array.dtype.kind
     accepted = {"b": "b", "i": "iu", "u": "iu"}.get(want.kind, "fiu")
     if kind not in accepted:
         raise input_error(_misfit(values, spec))

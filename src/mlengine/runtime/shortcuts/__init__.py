@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from mlengine.runtime.frameworks import Model
     from mlengine.runtime.shortcuts.kernel import Kernel
 
-__all__ = ["Opening", "Shortcut", "open_shortcut"]
+__all__ = ["Opening", "Shortcut", "kernel_of", "open_shortcut"]
 
 # How many rows the check asks alone: a model that sleeps is to wake soon. Where rows do not touch
 # each other a few will do, for all of them are compared in company.
@@ -75,7 +75,7 @@ def _open(model: Model, golden: Sequence[Any]) -> Opening:
     from mlengine.runtime.shortcuts import proof
     from mlengine.runtime.shortcuts.rows import Rows
 
-    kernel = _kernel(model)
+    kernel = kernel_of(model)
     shortcut = Rows(kernel, model.describe()["inputs"])
     singles = _SINGLES_OF_TREES if kernel.rowwise else _SINGLES_OF_PRODUCTS
     drawn = proof.drawn_rows(kernel)
@@ -124,7 +124,12 @@ def _open_tensors(model: Any, golden: Sequence[Any]) -> Opening:
     return Opening(None, f"general: the direct way of tensors differs: {found.problem}")
 
 
-def _kernel(model: Model) -> Kernel:
+def kernel_of(model: Model) -> Kernel:
+    """Return a table model's own arithmetic.
+
+    Raises:
+        NoKernel: It has none; the text says why.
+    """
     from mlengine.runtime.frameworks.sklearn import SklearnModel
     from mlengine.runtime.frameworks.xgboost import BoosterModel
     from mlengine.runtime.shortcuts import sklearn, xgboost

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
 import socket
+import time
 from collections.abc import Iterator
 
 import msgspec
 import pytest
 
+from mlengine.core.errors import EngineError
 from mlengine.prediction.gateway.info import CONTROL_SOCKET
+from mlengine.prediction.gateway.upload import MIN_BYTES
+from mlengine.prediction.gateway.workers import WorkerLink
 from mlengine.prediction.routing import Route, Snapshot
 from mlengine.prediction.sockets import socket_dir
-from tests.fakes.gateway import MODEL, PREDICT, VERSION, Backends, Door, head, open_door
+from tests.fakes.gateway import MODEL, PREDICT, VERSION, Backends, Caller, Door, head, open_door
 from tests.waiting import wait_until
 
 BODY = b'{"instances": [1, 2]}'
@@ -171,3 +177,83 @@ def test_a_worker_that_was_put_to_sleep_still_answers_what_it_has(door: Door) ->
         wait_until(lambda: door.control.stats()[VERSION]["load"] >= 1)
         door.control.push(routes(door, v1=ASLEEP))
         assert door.control.draining() == [door.backends.worker_socket]
+
+
+# --- bodies that go past a worker's link ---
+
+
+def longer(snapshot: Snapshot) -> Snapshot:
+    """Let bodies be long enough to be sent on as they come."""
+    limits = msgspec.structs.replace(snapshot.limits, max_body_bytes=2 * MIN_BYTES)
+    return msgspec.structs.replace(snapshot, limits=limits)
+
+
+@contextlib.contextmanager
+def on_its_way(door: Door, backends: Backends) -> Iterator[Caller]:
+    """A long body that a worker of `OTHER` has, all but its last byte."""
+    up = Route("READY", [backends.worker_socket])
+    door.control.push(longer(routes(door, default=OTHER, v2=up)))
+    with door.connect() as caller:
+        caller.send(head("POST", PREDICT, length=MIN_BYTES) + b" " * (MIN_BYTES - 1))
+        wait_until(lambda: backends.half_bytes() >= MIN_BYTES - 1)
+        yield caller
+
+
+def test_a_long_body_keeps_its_worker_until_it_is_answered(door: Door, second: Backends) -> None:
+    with on_its_way(door, second) as caller:
+        assert door.control.stats()[OTHER]["load"] == 1
+        door.control.push(longer(routes(door, default=OTHER, v2=ASLEEP)))
+        assert second.worker_socket in door.control.draining()
+        caller.send(b" ")
+        assert caller.answer().json == {"predictions": MIN_BYTES}
+        wait_until(lambda: second.worker_socket not in door.control.draining())
+
+
+def test_a_long_body_is_counted_as_it_ends(door: Door, second: Backends) -> None:
+    def counted() -> tuple[int, int, int, int]:
+        stats = door.control.stats()[OTHER]
+        statuses = stats["statuses"]
+        good, bad = statuses.get("200", 0), statuses.get("503", 0)
+        return good, bad, sum(stats["buckets"]), stats["errors"]
+
+    with on_its_way(door, second) as caller:
+        good, bad, answers, errors = counted()
+        caller.send(b" ")
+        assert caller.answer().status == 200
+    assert counted() == (good + 1, bad, answers + 1, errors)
+    with on_its_way(door, second) as caller:
+        assert counted() == (good + 1, bad, answers + 1, errors)
+        second.stop("worker")
+        assert caller.answer().status == 503
+    assert counted() == (good + 1, bad + 1, answers + 1, errors + 1)
+    second.start_worker()
+
+
+def test_a_long_body_goes_to_a_worker_that_is_up(door: Door, second: Backends) -> None:
+    second.stop("worker")
+    both = [second.worker_socket, door.backends.worker_socket]
+    door.control.push(longer(routes(door, v1=Route("READY", both))))
+    assert door.ask("POST", PREDICT, BODY).status == 200  # it came to the closed door first
+    body = b" " * MIN_BYTES
+    assert {door.ask("POST", PREDICT, body).status for _ in range(12)} == {200}
+
+
+def test_a_worker_that_is_to_go_does_not_wait_for_ever() -> None:
+    class Slow:
+        said = ""
+
+        def failed(self, error: EngineError) -> None:
+            self.said = str(error)
+
+    loop = asyncio.new_event_loop()
+    link = WorkerLink("/nowhere", version=VERSION, timeout_s=60.0, wait_s=2.0, loop=loop)
+    slow = Slow()
+    link.uploads.add(slow)
+    link.tick(time.monotonic() + 3600)
+    assert (link.load, slow.said) == (1, "")
+    link.retire()
+    link.tick(time.monotonic())
+    assert slow.said == ""
+    link.tick(time.monotonic() + 61)
+    assert "had to go" in slow.said
+    loop.close()

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from mlengine.core.access import token_digest
 from mlengine.prediction.gateway import heads
+from mlengine.prediction.gateway.answers import GoodHeads
 from mlengine.prediction.gateway.guard import Guard
 from mlengine.prediction.gateway.heads import HeadMemo, KnownHead
 from mlengine.prediction.gateway.http1 import CallerConnection
@@ -86,7 +87,8 @@ class Gateway:
         self.server: Any = SimpleNamespace(
             heads=memo, limits=snapshot.limits, guard=Guard(snapshot, wall_s=clock), stopping=False,
             now_s=clock, wall_s=clock, quotas=Quotas(clock, wall_s=clock),
-            date_line=b"date: today\r\n", engine_pool=None,
+            date_line=b"date: today\r\n", good_heads=GoodHeads(b"date: today\r\n"),
+            engine_pool=None,
             logs=SimpleNamespace(found={}, times=False), count_refusal=lambda _: None,
             opened=lambda _: None, closed=lambda _: None,
             splits=SimpleNamespace(find=lambda _: None),

@@ -276,6 +276,27 @@ def test_an_access_log_has_a_line_for_every_prediction(door: Door) -> None:
     door.control.push(door.snapshot)
 
 
+def test_a_long_body_without_an_answer_has_its_line_and_is_no_refusal(door: Door) -> None:
+    limits = msgspec.structs.replace(door.snapshot.limits, max_body_bytes=8 << 20)
+    log = msgspec.structs.replace(door.snapshot, access_logs=[MODEL], limits=limits)
+    door.control.push(log)
+    assert door.ask("POST", PREDICT, BODY).status == 200
+    folder = door.run_dir / "access" / "p" / "census"
+    wait_until(lambda: len(rows(folder)) > 0, timeout_s=30)
+    refused = metric(door, "mlengine_gateway_refused_total")
+    with door.connect() as caller:
+        caller.send(head("POST", PREDICT, length=MIN_BYTES) + b" " * (MIN_BYTES - 1))
+        wait_until(lambda: door.backends.half_bytes() >= MIN_BYTES - 1)
+        door.backends.stop("worker")
+        assert caller.answer().status == 503
+    wait_until(lambda: rows(folder)[-1]["status"] == 503, timeout_s=30)
+    last = rows(folder)[-1]
+    assert (last["request_bytes"], last["answer_bytes"]) == (MIN_BYTES, 0)
+    assert metric(door, "mlengine_gateway_refused_total") == refused
+    door.backends.start_worker()
+    door.control.push(door.snapshot)
+
+
 @within_a_day
 def test_a_killed_gateway_leaves_whole_lines_and_the_next_one_closes_its_parts() -> None:
     with open_door() as door:

@@ -24,6 +24,10 @@ class Clock:
     def quotas(self) -> Quotas:
         return Quotas(lambda: self.now, wall_s=lambda: self.wall)
 
+    def pass_s(self, seconds: float) -> None:
+        self.now += seconds
+        self.wall += seconds
+
 
 def told(lines: bytes) -> dict[str, int]:
     pairs = (line.split(b": ") for line in lines.split(b"\r\n") if line)
@@ -85,10 +89,10 @@ def test_a_day_is_utcs_and_what_is_refused_takes_nothing() -> None:
         with pytest.raises(QuotaExceeded, match="3 predictions a day") as refused:
             quotas.take(grant)
     assert refused.value.wait_s == 43_200
-    clock.wall += 43_199.0
+    clock.pass_s(43_199.0)
     with pytest.raises(QuotaExceeded):
         quotas.take(grant)
-    clock.wall += 1.0
+    clock.pass_s(1.0)
     quotas.take(grant)
 
 
@@ -156,8 +160,22 @@ def test_an_expired_key_takes_nothing() -> None:
     quotas = clock.quotas()
     grant = Grant(key="k", daily_quota=2, expires=NOON + 1)
     quotas.take(grant)
-    clock.wall += 1
+    clock.pass_s(1.0)
     with pytest.raises(Unauthenticated, match="has expired"):
         quotas.take(grant)
     saved: Any = quotas.taken()
     assert saved["used"] == {"k": 1}
+
+
+def test_keys_that_come_in_one_turn_take_from_their_own() -> None:
+    quotas = Clock().quotas()
+    rated = Grant(key="rated", requests_per_second=1.0, burst=3)
+    daily, free = Grant(key="daily", daily_quota=2), Grant(key="free")
+    left = [told(quotas.take(grant)).get("remaining")
+            for grant in (rated, daily, free, rated, daily, rated, free)]  # fmt: skip
+    assert left == [2, 1, None, 1, 0, 0, None]
+    for grant in (rated, daily, rated):
+        with pytest.raises(QuotaExceeded):
+            quotas.take(grant)
+    more = Grant(key="daily", daily_quota=3)
+    assert told(quotas.take(more)) == {"limit": 3, "remaining": 0, "reset": 43_200}

@@ -8,12 +8,16 @@ import json
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import msgspec
 import pytest
 
 from mlengine.prediction.control import ensure_gateway, gateway_process
-from mlengine.prediction.routing import Route, Traffic
+from mlengine.prediction.gateway.dialects import Asked
+from mlengine.prediction.gateway.dialogue import Dialogue
+from mlengine.prediction.routing import PredictTarget, Route, Traffic
 from mlengine.prediction.tally import Batch
 from mlengine.prediction.traffic.rules import reapportion
 from mlengine.store.trafficstore import ArmCounts
@@ -232,3 +236,17 @@ def test_a_gateway_that_is_killed_is_followed_by_one_that_shares_out_the_same() 
         second = door.control.tally(first)
         assert second.gateway != first.gateway
         assert sum(one.counts.requests for one in second.counted) == 20
+
+
+def test_what_is_drawn_anew_is_read_as_its_caller_sent_it() -> None:
+    seen: list[bytes] = []
+    split = SimpleNamespace(send=lambda asked: seen.append(asked.body))
+    server = SimpleNamespace(splits=SimpleNamespace(find=lambda _target: split))
+    asked = Dialogue(
+        cast("Any", SimpleNamespace(server=server)), PredictTarget(f"{P}/m", ""), [], BODY,
+        keep=True, asked=Asked("tfserving", "predict", b"POST"), method=b"POST",
+    )  # fmt: skip
+    asked.version = f"{P}/m/versions/v1"
+    assert asked.body != BODY  # what a worker would have got
+    asked.unsent()
+    assert seen == [BODY]

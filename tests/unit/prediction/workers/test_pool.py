@@ -15,6 +15,7 @@ from sklearn.linear_model import LinearRegression
 
 from mlengine.core.errors import DeadlineExceeded, FailedPrecondition, NotFound, Unavailable
 from mlengine.prediction.call import ping, predict_once
+from mlengine.prediction.workers.confinement import group_tag, limits_of
 from mlengine.prediction.workers.pool import WorkerHealth, WorkerPool
 from tests.waiting import wait_until
 
@@ -173,7 +174,10 @@ def test_an_unreadable_spec_is_passed_over(home: Path) -> None:
     folder = home / "run" / "workers" / "u1"
     folder.mkdir(parents=True)
     (folder / "spec.json").write_text("{")
+    limits = limits_of(memory_bytes=0)
+    limits.make(group_tag(folder), "u1")
     assert WorkerPool(home).adopt() == []
+    assert not [group for group in limits.plan()["groups"] if Path(group).exists()]
 
 
 def test_a_new_artifact_of_the_same_uid_replaces_the_worker(home: Path) -> None:

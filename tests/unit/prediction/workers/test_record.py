@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -32,3 +34,23 @@ def test_an_object_is_read(tmp_path: Path) -> None:
     assert worker.file("ready.json") is None
     (worker.own / "ready.json").write_bytes(b'{"framework": "ONNX"}')
     assert worker.file("ready.json") == {"framework": "ONNX"}
+
+
+def test_of_a_worker_that_is_closed_no_group_stays(tmp_path: Path) -> None:
+    worker = worker_in(tmp_path)
+    worker.make_groups()
+    groups = [Path(group) for group in worker.limits.plan()["groups"]]
+    crowd = [
+        subprocess.Popen(
+            [sys.executable, "-S", "-c", "import signal; signal.pause()"],
+            preexec_fn=worker.limits.enter,
+        )
+        for _ in range(3)
+    ]
+    worker.close()
+    assert not [group for group in groups if group.exists()]
+    if groups:
+        assert [child.wait(60) for child in crowd] == [-9] * 3
+    for child in crowd:
+        child.kill()
+        child.wait(60)

@@ -34,6 +34,8 @@ class World:
         joblib.dump(model, self.artifact / "model.joblib")
         self.warm = WarmWorkers(home / "zygotes", limit=1, idle_s=3600)
         self.pool = WorkerPool(home, warm=self.warm)
+        self.pool.expect(self.artifact)
+        self.expected = self.warm.pids()
 
     def start(self, uid: str) -> WorkerInfo:
         self.pool.start(VERSION, uid, self.artifact)
@@ -60,6 +62,7 @@ def world() -> Iterator[World]:
 def test_a_forked_worker_is_like_one_that_was_started(world: World) -> None:
     info = world.start("u-0")
     (zygote,) = world.warm.pids()
+    assert world.expected == [zygote]  # it was begun before anybody asked
     process = psutil.Process(info.pid)
     assert world.answer(info) == pytest.approx([6.0])
     assert process.ppid() == zygote

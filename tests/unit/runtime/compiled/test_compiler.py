@@ -125,17 +125,9 @@ def _keras(folder: Path) -> None:
     keras.Model([one, other], out).save(folder / "model.keras")
 
 
-def _sklearn(folder: Path) -> None:
-    import joblib
-    from sklearn.linear_model import LogisticRegression
-
-    folder.mkdir()
-    joblib.dump(LogisticRegression().fit([[0.0], [1.0]], [0, 1]), folder / "model.joblib")
-
-
 _MODELS: dict[str, Callable[[Path], None]] = {
     "wide": _wide, "pictures": _pictures, "texts": _texts, "lookup": _lookup,
-    "keras": _keras, "sklearn": _sklearn,
+    "keras": _keras,
 }  # fmt: skip
 
 
@@ -233,7 +225,6 @@ def test_a_keras_file_is_compiled_too(make: Callable[[str], Made]) -> None:
     [
         ("texts", "'upper' is not made of numbers"),
         ("lookup", "looks words up in a table"),
-        ("sklearn", "SCIKIT_LEARN"),
     ],
 )
 def test_what_has_no_form_in_onnx_is_told(make: Callable[[str], Made], name: str, why: str) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,9 +12,12 @@ import pytest
 from mlengine.runtime.explain import by_shapley
 from mlengine.runtime.explain.by_shapley import explain_by_shapley
 from mlengine.runtime.explain.calls import Pace, in_groups
-from mlengine.runtime.explain.metadata import Input, Metadata
+from mlengine.runtime.explain.metadata import FILE, Input, Metadata
+from mlengine.runtime.explain.methods import open_method
+from mlengine.runtime.explain.queue import Explanations
 from mlengine.runtime.explain.rows import RowCase, RowSubject
 from mlengine.runtime.prediction_error import PredictionError
+from mlengine.runtime.routine import RoutineModel
 
 
 class Columns:
@@ -95,3 +101,46 @@ def test_wide_instances_are_taken_apart_in_small_groups_and_steps_of_their_own()
     assert not subject._model.asked  # type: ignore[attr-defined]
     next(begun)
     assert subject._model.asked  # type: ignore[attr-defined]
+
+
+class Lengths:
+    """A routine that takes pictures, and none that is empty."""
+
+    def predict(self, instances: list[Any], *, doubled: bool = False) -> list[Any]:
+        sizes = [len(base64.b64decode(one["b64"])) for one in instances]
+        if 0 in sizes:
+            raise ValueError("no picture")
+        return [{"name": "x", "size": size * (2 if doubled else 1)} for size in sizes]
+
+
+def explained(folder: Path, model: Any, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+    queue = Explanations(open_method(model, "sampled-shapley", 5, folder), max_answer_bytes=9999)
+    queue.add("me", json.dumps(body).encode(), now_s=0.0)
+    while not (done := queue.step(now_s=0.0)):
+        pass
+    return done[0][1].status, json.loads(done[0][1].body)
+
+
+def test_a_picture_is_one_value_and_needs_a_baseline_that_is_one(tmp_path: Path) -> None:
+    model = RoutineModel(Lengths(), "shop.Lengths")
+    picture = {"b64": base64.b64encode(b"picture").decode()}
+    status, answer = explained(tmp_path, model, {"instances": [picture]})
+    assert status == 400 and "no picture" in answer["error"]["message"]
+    assert FILE in answer["error"]["message"]
+    said = {"photo": {"modality": "image", "input_baselines": [{"b64": "AAA="}]}}
+    (tmp_path / FILE).write_text(json.dumps({"inputs": said}))
+    status, answer = explained(tmp_path, model, {"instances": [picture]})
+    (found,) = answer["explanations"][0]["attributions_by_label"]
+    assert status == 200 and found["attributions"] == {"photo": 5.0}
+    assert (found["baseline_score"], found["example_score"]) == (2.0, 7.0)
+
+
+def test_the_other_keys_of_a_request_are_the_routines(tmp_path: Path) -> None:
+    model = RoutineModel(Lengths(), "shop.Lengths")
+    (tmp_path / FILE).write_text('{"inputs": {"photo": {"input_baselines": [{"b64": "AAA="}]}}}')
+    body = {"instances": [{"b64": "AAAA"}], "doubled": True, "signature_name": "x"}
+    status, answer = explained(tmp_path, model, body)
+    (found,) = answer["explanations"][0]["attributions_by_label"]
+    assert status == 200 and found["attributions"] == {"photo": 2.0}
+    status, answer = explained(tmp_path, model, {**body, "tripled": 1})
+    assert status == 400 and "'tripled', which shop.Lengths.predict" in answer["error"]["message"]
