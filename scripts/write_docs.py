@@ -15,7 +15,7 @@ from mlengine.environments.catalogue import read_catalogue
 from mlengine.models.checks import REFUSED_MODEL_FIELDS, REFUSED_VERSION_FIELDS
 from mlengine.rest.ml_v1 import METHODS
 from mlengine.rest.own import ROUTES as OWN_ROUTES
-from mlengine.training.fields import FIELDS
+from mlengine.training.fields import BACKENDS, FIELDS
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 _NOTE = "<!-- Written by scripts/write_docs.py; change the code it is read off instead. -->\n\n"
@@ -24,7 +24,8 @@ _NOTE = "<!-- Written by scripts/write_docs.py; change the code it is read off i
 _RECORDED = {
     "PredictionInput": {
         "region": "recorded; there is one place, this machine",
-        "runtimeVersion": "recorded; the job runs on the engine's interpreter, its log says so",
+        "runtimeVersion": "recorded; the job runs in its version's own runtime, or on the engine's "
+        "interpreter; a warning says so if that is another one",
         "maxWorkerCount": "an upper limit: one worker is used",
     },
     "Version": {
@@ -120,17 +121,18 @@ def fields_page() -> str:
     lines = [
         "# What each field of a training job does", "",
         "For every backend: `local` is `mlengine local train`, where flags take the place of fields; "
-        "`process` is a job on the engine's own machine. A refused field is answered with "
+        "`process` is a job on the engine's own machine, `ray` one on a cluster ([scale out](scale-out.md)). A "
+        "refused field is answered with "
         "`INVALID_ARGUMENT`, its name, and the last column. `JobOptions` is the engine's own "
         "(`Job.options`); the others are `ml.v1`.", "",
     ]  # fmt: skip
     for owner, rules in FIELDS.items():
         lines += [f"## {owner}", ""]
         rows = [
-            (f"`{_camel(name)}`", rule.local or "-", str(rule.process), rule.note)
+            (f"`{_camel(name)}`", rule.local or "-", str(rule.process), rule.ray, rule.note)
             for name, rule in rules.items()
         ]
-        lines += [*_table(("field", "local", "process", "what it does, or what to do"), rows), ""]
+        lines += [*_table(("field", *BACKENDS, "what it does, or what to do"), rows), ""]
     lines += ["Recorded means kept and shown, without an effect.", ""]
     return _NOTE + "\n".join(lines)
 

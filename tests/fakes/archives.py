@@ -75,5 +75,7 @@ def wheel(
     path = folder / f"{name}-{version}-py3-none-any.whl"
     with zipfile.ZipFile(path, "w") as archive:
         for member, text in members.items():
-            archive.writestr(member, text)
+            entry = zipfile.ZipInfo(member)  # at no time: the same members are the same archive
+            entry.external_attr = 0o644 << 16
+            archive.writestr(entry, text)
     return path

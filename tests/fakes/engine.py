@@ -235,7 +235,9 @@ class FakeEngine(FakeAccess, FakeTraffic, FakePredictions, FakeStudies):
     ) -> Operation:
         self.before("update_version")
         key = (project, model_id, version_id)
-        updated = _update(self.versions, key, version, update_mask, ("description", "labels"))
+        updated = _update(
+            self.versions, key, version, update_mask, ("description", "labels", "etag")
+        )
         return self._done(project, "UPDATE_VERSION", model_id, updated)
 
     def set_default_version(self, project: str, model_id: str, version_id: str) -> Version:
@@ -444,7 +446,7 @@ class FakeEngine(FakeAccess, FakeTraffic, FakePredictions, FakeStudies):
 
 _: type[Engine] = FakeEngine
 
-_MODEL_FIELDS = ("description", "labels", "default_version.name")
+_MODEL_FIELDS = ("description", "labels", "etag", "default_version.name")
 
 
 def _found(where: dict[Any, Any], key: Any, kind: str) -> Any:

@@ -40,6 +40,7 @@ class FakeWorker(asyncio.Protocol):
     """Echoes the instances as predictions; a body of ``slow`` is never answered."""
 
     answers = 0
+    half_bytes = 0
     tells_stats = True
 
     def __init__(self, connected: set[Any]) -> None:
@@ -52,9 +53,12 @@ class FakeWorker(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.connected.discard(self.transport)
+        self.half_bytes = 0
 
     def data_received(self, data: bytes) -> None:
+        self.half_bytes += len(data)
         for frame in self.reader.feed(data):
+            self.half_bytes = 0
             payload = frame.payload or b""
             if frame.kind == STATS:
                 if self.tells_stats:
@@ -152,6 +156,10 @@ class Backends:
     def answered(self) -> int:
         """How many predictions the workers have answered."""
         return sum(worker.answers for worker in self._workers)
+
+    def half_bytes(self) -> int:
+        """How many bytes the workers have of bodies that are not whole."""
+        return sum(worker.half_bytes for worker in self._workers)
 
     def keep_stats(self, *, back: bool) -> None:
         """Let workers no longer say what they count; or say it again."""

@@ -29,7 +29,7 @@ import pytest
 from mlengine.client import local
 from mlengine.engine.settings import Settings
 
-COMMAND_LIMIT_S = 120
+COMMAND_LIMIT_S = 300
 
 
 class Step(NamedTuple):

@@ -29,7 +29,7 @@ def report(session: Session, job: Job, *, stream_logs: bool) -> None:
     """Say that the job was submitted; with `stream_logs` wait for its end.
 
     Raises:
-        CommandFailed: It was waited for and did not succeed.
+        CommandFailed: It was waited for and did not succeed, or not yet when Ctrl-C came.
     """
     session.say(f"Job [{job.job_id}] submitted successfully.")
     for warning in job.details.warnings if job.details else ():
@@ -43,8 +43,6 @@ def report(session: Session, job: Job, *, stream_logs: bool) -> None:
     except KeyboardInterrupt:
         session.say("Received keyboard interrupt.")
         session.say(_ACTIVE.format(job=job.job_id))
-        session.show(encode(session.engine.get_job(session.project, job.job_id)), form=JOB_FORMAT)
-        return
     ended = session.engine.get_job(session.project, job.job_id)
     session.show(encode(ended), form=JOB_FORMAT)
     if ended.state != "SUCCEEDED":

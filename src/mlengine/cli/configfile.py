@@ -22,6 +22,12 @@ class _Number(float):
     text: str
 
 
+class _Integer(int):
+    """The same: ``args: [--zip, 010]`` is not 8."""
+
+    text: str
+
+
 class _Loader(yaml.SafeLoader):
     """Safe, refuses a key that is there twice, and leaves dates and versions as they are."""
 
@@ -41,11 +47,18 @@ def _float(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> float:
     return number
 
 
+def _integer(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> int:
+    number = _Integer(loader.construct_yaml_int(node))
+    number.text = str(node.value)
+    return number
+
+
 def _text(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> str:
     return str(loader.construct_scalar(node))
 
 
 _Loader.add_constructor("tag:yaml.org,2002:float", _float)
+_Loader.add_constructor("tag:yaml.org,2002:int", _integer)
 _Loader.add_constructor("tag:yaml.org,2002:timestamp", _text)
 
 
@@ -116,6 +129,6 @@ def _restore_spelling(value: Any, key: str = "") -> Any:
     is_version = key.lower().replace("_", "") in ("runtimeversion", "pythonversion")
     if isinstance(value, _Number):
         return value.text if is_version or key == "args" else float(value)
-    if isinstance(value, int) and not isinstance(value, bool) and (is_version or key == "args"):
-        return str(value)
+    if isinstance(value, _Integer):
+        return value.text if is_version or key == "args" else int(value)
     return value

@@ -11,8 +11,9 @@ from typing import Any, TypeVar
 import click
 
 from mlengine.cli.errors import CommandError
+from mlengine.cli.session import Session
 
-__all__ = ["MAX_INSTANCES", "instance_flags", "read_instances"]
+__all__ = ["MAX_INSTANCES", "instance_flags", "read_instances", "signature_flag"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -20,10 +21,12 @@ MAX_INSTANCES = 100
 _MAX_BYTES = 64 << 20
 
 
+signature_flag = click.option("--signature-name", help="Signature of a SavedModel.")
+
+
 def instance_flags(function: F) -> F:
-    """Add the three flags, of which one is needed, and the signature's name."""
+    """Add the three flags of which one is needed."""
     for option in (
-        click.option("--signature-name", help="Signature of a SavedModel."),
         click.option("--text-instances", metavar="FILE", help="Each line is a string. - is stdin."),
         click.option("--json-instances", metavar="FILE", help="Each line is JSON. - is stdin."),
         click.option("--json-request", metavar="FILE", help="A whole request. - is stdin."),
@@ -33,9 +36,14 @@ def instance_flags(function: F) -> F:
 
 
 def read_instances(
-    json_request: str | None, json_instances: str | None, text_instances: str | None
+    session: Session,
+    json_request: str | None,
+    json_instances: str | None,
+    text_instances: str | None,
 ) -> list[Any]:
     """Return the instances that the one given file holds.
+
+    Of a request only they are used, as `gcloud` does it; a warning names what is not.
 
     Raises:
         CommandError: It cannot be read, or holds no instances, or too many.
@@ -49,7 +57,7 @@ def read_instances(
         )
     text = _read(given[0])
     if json_request:
-        return _from_request(text)
+        return _from_request(session, text)
     lines = text.split("\n")
     if lines and not lines[-1].strip("\r"):
         lines.pop()
@@ -73,12 +81,14 @@ def _read(path: str) -> str:
         raise CommandError(f"[{path}] is not UTF-8 text (byte {error.start}).") from None
 
 
-def _from_request(text: str) -> list[Any]:
+def _from_request(session: Session, text: str) -> list[Any]:
     request = _json(text, "The request")
     if not isinstance(request, dict) or "instances" not in request:
         raise CommandError('Invalid JSON request: missing "instances" attribute')
     if not isinstance(request["instances"], list):
         raise CommandError('Invalid JSON request: "instances" must be a list')
+    if others := ", ".join(repr(key) for key in request if key != "instances"):
+        session.warn(f"Of the request only its instances are sent, not {others}.")
     return request["instances"]
 
 

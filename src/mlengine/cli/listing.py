@@ -13,7 +13,7 @@ from mlengine.cli.output.render import sort_rows
 from mlengine.core.resources import Resource
 from mlengine.core.wire import encode
 
-__all__ = ["select"]
+__all__ = ["flattened", "select"]
 
 
 def select(
@@ -23,8 +23,7 @@ def select(
     rows: Iterator[dict[str, Any]] = (
         encode(item) if isinstance(item, Resource) else item for item in resources
     )
-    for key in filter(None, flags.flatten.split(",")):
-        rows = _flatten(rows, key.strip().removesuffix("[]").split("."))
+    rows = flattened(rows, flags.flatten)
     if flags.filter:
         from mlengine.core.filters import parse
 
@@ -35,7 +34,14 @@ def select(
     return list(itertools.islice(rows, int(flags.limit)) if flags.limit else rows)
 
 
-def _flatten(rows: Iterable[dict[str, Any]], path: list[str]) -> Iterator[dict[str, Any]]:
+def flattened(rows: Iterable[Any], keys: str) -> Iterator[Any]:
+    """Yield every row, or what the lists at `keys` make of it; keys are as --flatten has them."""
+    for key in filter(None, keys.split(",")):
+        rows = _flatten(rows, key.strip().removesuffix("[]").split("."))
+    yield from rows
+
+
+def _flatten(rows: Iterable[Any], path: list[str]) -> Iterator[Any]:
     """Yield a row once for every item of the list at `path`, with the item in the list's place."""
     for row in rows:
         place: Any = row

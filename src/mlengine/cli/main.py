@@ -40,6 +40,7 @@ def main(
         argv: The words behind ``mlengine``; the process's own by default.
         connect: Finds the engine; by default the one of the settings, or a local one.
     """
+    _open_closed()
     try:
         line = read_line(sys.argv[1:] if argv is None else argv)
     except ArgvError as error:
@@ -55,9 +56,28 @@ def main(
         sys.stdout.flush()
         return code
     except BrokenPipeError:
-        # Who read stdout has gone (`| head`). Python would complain once more at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        _drop_output()  # who read stdout has gone (`| head`)
         return EXIT_FAILED
+    except OSError as error:
+        return _failed(session, _told(error))
+
+
+def _open_closed() -> None:
+    """Give a process that was started without stdout or stderr (``>&-``) ones that lead nowhere."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115  # as long as the process
+
+
+def _drop_output() -> None:
+    """Let what stdout still holds go nowhere: Python would complain once more at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+
+
+def _told(error: OSError) -> CommandError:
+    """Say what the system refused: a file, a full disk; it is not our defect."""
+    place = f" [{error.filename}]" if error.filename else ""
+    return CommandError(f"{error.strerror or error}{place}")
 
 
 def _run(session: Session, words: list[str]) -> int:
@@ -81,12 +101,19 @@ def _run(session: Session, words: list[str]) -> int:
         raise
     except (CommandError, EngineError) as error:
         return _failed(session, error)
+    except OSError as error:
+        return _failed(session, _told(error))
     except Exception as error:
         return _defect(session, error)
 
 
 def _failed(session: Session, error: Exception) -> int:
-    sys.stdout.flush()
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError:
+        _drop_output()  # it is full; the error itself is still told
     if session.verbosity <= 10:
         import traceback
 
@@ -143,7 +170,10 @@ def _defect(session: Session, error: Exception) -> int:
 
 
 def _keep(session: Session, text: str) -> str:
+    from mlengine.engine.home import open_private
+
     try:
+        open_private(session.settings.home)
         logs: Path = session.settings.folder("logs")
         logs.mkdir(parents=True, exist_ok=True, mode=0o700)
         path = logs / "cli.log"

@@ -10,8 +10,21 @@ from mlengine.cli.errors import CommandError
 from mlengine.cli.output import Format, parse_format, render
 from mlengine.cli.output.escape import printable
 from mlengine.cli.output.tables import plain_table
+from mlengine.engine import PredictReply
 
-__all__ = ["show_answer"]
+__all__ = ["body_of", "show_answer"]
+
+
+def body_of(reply: PredictReply) -> bytes:
+    """Return the answer in a reply.
+
+    Raises:
+        CommandError: It is an error; as gcloud says it.
+    """
+    if reply.status != 200:
+        text = reply.body.decode("utf-8", "replace").strip()
+        raise CommandError(f"HTTP request failed. Response: {text}")
+    return reply.body
 
 
 def show_answer(body: bytes, form: Format | None) -> str:

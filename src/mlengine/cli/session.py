@@ -112,9 +112,11 @@ class Session:
 
     def show(self, value: Any, *, form: str = "") -> None:
         """Put one result on stdout, in --format or else in `form`."""
+        from mlengine.cli.listing import flattened
         from mlengine.cli.output import render
 
-        self.write(render(self._format(form), [value], single=True))
+        rows = list(flattened([value], self.flags.flatten))
+        self.write(render(self._format(form), rows, single=not self.flags.flatten))
 
     def show_all(
         self, resources: Iterable[Resource] | Iterable[dict[str, Any]], *, form: str = ""

@@ -96,6 +96,7 @@ class Command(click.Command):
     Args:
         form: The format of its result, when --format is not given.
         lists: It prints a list, so --filter, --limit and the like mean something.
+        has_uris: What it lists has addresses, which --uri prints.
         takes_rest: It passes on what stands behind ``--``.
     """
 
@@ -104,12 +105,14 @@ class Command(click.Command):
         *args: Any,
         form: str = "",
         lists: bool = False,
+        has_uris: bool = True,
         takes_rest: bool = False,
         **named: Any,
     ) -> None:
         named.setdefault("context_settings", _CONTEXT)
         super().__init__(*args, **named)
-        self.form, self._lists, self.takes_rest = form, lists, takes_rest
+        self.form, self.takes_rest = form, takes_rest
+        self._lists, self._has_uris = lists, has_uris
 
     def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
         """Show that something may stand behind ``--``."""
@@ -117,7 +120,8 @@ class Command(click.Command):
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Name the global flags that mean something here; `mlengine --help` explains them."""
-        flags = ["--" + name.replace("_", "-") for name in _LIST_FLAGS] if self._lists else []
+        names = [n for n in _LIST_FLAGS if self._lists and (n != "uri" or self._has_uris)]
+        flags = ["--" + name.replace("_", "-") for name in names]
         formatter.write_paragraph()
         formatter.write_text("Also: " + " ".join([*flags, *_GLOBAL_FLAGS]))
 
@@ -145,6 +149,10 @@ class Command(click.Command):
             flag = "--" + given[0].replace("_", "-")
             raise click.UsageError(
                 f"unrecognized arguments: {flag} (it goes with commands that list)", ctx
+            )
+        if session.flags.uri and not self._has_uris:
+            raise click.UsageError(
+                "unrecognized arguments: --uri (what this lists has no addresses)", ctx
             )
         if session.flags.sort_by:
             from mlengine.cli.output import parse_sort

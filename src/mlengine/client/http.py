@@ -64,7 +64,7 @@ class HttpEngine(HttpStudies, HttpTraffic, HttpAccess, HttpPredictions):
         InvalidArgument: The endpoint is not an address.
 
     Example:
-        >>> engine = HttpEngine("http://127.0.0.1:8470", "mle_…")
+        >>> engine = HttpEngine("http://127.0.0.1:8470", "mle_token")
         >>> engine.list_jobs("local").items  # doctest: +SKIP
         []
     """

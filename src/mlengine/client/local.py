@@ -7,6 +7,7 @@ waits for the lock and finds it running.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import fcntl
 import os
 import select
@@ -23,10 +24,20 @@ from mlengine.client.trust import Trust
 from mlengine.core.clock import SystemClock
 from mlengine.core.errors import EngineError, FailedPrecondition, Unauthenticated, Unavailable
 from mlengine.engine import Engine, EngineStatus
-from mlengine.engine.home import is_owned, read_engine_file, read_token
+from mlengine.engine.home import is_owned, open_private, read_engine_file, read_token
 from mlengine.engine.settings import Settings
 
-__all__ = ["LOG_NAME", "Stopped", "connect", "daemon_argv", "find", "start", "status", "stop"]
+__all__ = [
+    "LOG_NAME",
+    "Stopped",
+    "connect",
+    "daemon_argv",
+    "find",
+    "start",
+    "status",
+    "stop",
+    "token_for",
+]
 
 LOG_NAME = "engine.log"
 _START_TIMEOUT_S = 60.0
@@ -72,7 +83,7 @@ def connect(settings: Settings, *, start: bool = True, say: Say = say_to_stderr)
         Unauthenticated: An endpoint without a token.
     """
     if settings.endpoint:
-        token = settings.token or _token_for(settings)
+        token = settings.token or token_for(settings)
         return HttpEngine(settings.endpoint, token, trust=Trust(ca=settings.ca))
     running = find(settings.home)
     if running is None:
@@ -85,8 +96,12 @@ def connect(settings: Settings, *, start: bool = True, say: Say = say_to_stderr)
     return HttpEngine(running.url, token, trust=_own(settings.home, running.url))
 
 
-def _token_for(settings: Settings) -> str:
-    """Return the home's own token if the endpoint is its engine; it goes to nobody else."""
+def token_for(settings: Settings) -> str:
+    """Return the home's own token if the endpoint is its engine; it goes to nobody else.
+
+    Raises:
+        Unauthenticated: The endpoint is another engine.
+    """
     facts = read_engine_file(settings.home) or {}
     if str(facts.get("url", "")).rstrip("/") == settings.endpoint.rstrip("/"):
         return read_token(settings.home)
@@ -147,7 +162,8 @@ def start(settings: Settings, *, say: Say = say_to_stderr) -> Running:
 def _start(settings: Settings, say: Say) -> Running:
     home = settings.home
     try:
-        for folder in (home, home / "run", home / "logs"):
+        open_private(home)  # before anything lies in it: what is empty may be closed
+        for folder in (home / "run", home / "logs"):
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         with _starting(home):
             running = find(home)
@@ -268,7 +284,8 @@ def stop(settings: Settings, *, timeout_s: float = _STOP_TIMEOUT_S) -> Stopped:
             raise FailedPrecondition(
                 f"Process {running.pid} is not an engine.", f"Look at {home / 'run/engine.json'}."
             )
-        last = _last_status(settings)
+        # Of the engine that is stopped, whatever other one commands talk to.
+        last = _last_status(dataclasses.replace(settings, endpoint="", token=""))
         signal.pidfd_send_signal(process, signal.SIGTERM)
         _wait(process, running.pid, timeout_s)
     finally:

@@ -30,6 +30,7 @@ __all__ = ["Reply", "Transport", "connector", "error_in"]
 T = TypeVar("T")
 
 _PIECE_BYTES = 256 * 1024
+_SHORT_BYTES = 16 * 1024
 _PAUSES_S = (0.05, 0.2, 0.5, 1.0)
 _MAX_IDLE = 8
 _ANYBODYS = Trust()
@@ -75,12 +76,18 @@ class Transport:
         trust: Whose certificate it may show, over https.
 
     Raises:
-        InvalidArgument: The endpoint is none of these.
+        InvalidArgument: The endpoint is none of these, or the token cannot be one.
     """
 
     def __init__(
         self, endpoint: str, token: str, *, timeout_s: float, trust: Trust = _ANYBODYS
     ) -> None:
+        if not (token.isascii() and token.isprintable()):
+            # Refused here and not shown: what refuses it as a header quotes it.
+            raise InvalidArgument(
+                "The access token holds characters that no token has.",
+                "Set MLENGINE_TOKEN anew, without a line break.",
+            )
         self.endpoint = endpoint
         self._timeout_s = timeout_s
         self._headers = {"Authorization": f"Bearer {token}", "Accept": "application/json"}
@@ -136,6 +143,8 @@ class Transport:
             else:
                 if reply.status != 503 or pause_s is None or not safe:
                     return reply
+                # The gateway says so too of an engine that ended between the effect and the answer.
+                uncertain = True
             self._pause.wait(pause_s)
         raise AssertionError("the last round returns or raises")
 
@@ -217,7 +226,7 @@ class Transport:
         connection = self._take(extra_wait_s)
         try:
             try:
-                connection.request(method, path, body, headers)
+                _request(connection, method, path, headers, body)
             except (BrokenPipeError, ConnectionResetError):
                 # A body that is refused early: the answer may be there already.
                 pass
@@ -241,7 +250,7 @@ class Transport:
             connection.connect()
         except TimeoutError:
             raise
-        except OSError as error:
+        except (OSError, UnicodeError) as error:  # a name like a..b is refused as it is encoded
             connection.close()
             raise _NotConnectedError(str(error)) from None
         connection.sock.settimeout(self._timeout_s + extra_wait_s)
@@ -294,6 +303,26 @@ def error_in(reply: Reply) -> EngineError:
     return from_status(status, message)
 
 
+def _request(
+    connection: http.client.HTTPConnection,
+    method: str,
+    path: str,
+    headers: Mapping[str, str],
+    body: bytes | None,
+) -> None:
+    """Send a request, a short one in one piece: of two pieces each side is woken twice."""
+    if body is None or len(body) > _SHORT_BYTES:
+        connection.request(method, path, body, headers)
+        return
+    pieces: list[bytes] = []
+    connection.send = pieces.append  # type: ignore[assignment, method-assign]
+    try:
+        connection.request(method, path, body, headers)
+    finally:
+        del connection.send  # the class's own is there again
+    connection.send(b"".join(pieces))
+
+
 def _send_chunks(connection: http.client.HTTPConnection, chunks: Iterable[bytes]) -> None:
     for chunk in chunks:
         for at in range(0, len(chunk), _PIECE_BYTES):
@@ -327,18 +356,20 @@ def connector(endpoint: str, trust: Trust) -> Callable[[float], http.client.HTTP
     """
     from urllib.parse import urlsplit
 
-    parts = urlsplit(endpoint)
+    wrong = InvalidArgument(
+        f"{endpoint[:200]!r} is not an engine's address.", "Write it like http://127.0.0.1:8470."
+    )
     try:
+        parts = urlsplit(endpoint)
         host, port = parts.hostname, parts.port
     except ValueError:
-        host, port = None, None
+        raise wrong from None
     if parts.scheme == "unix" and parts.path:
         return lambda timeout_s: _unix_connection(parts.path, timeout_s)
-    if parts.scheme not in ("http", "https") or not host or parts.path not in ("", "/"):
-        raise InvalidArgument(
-            f"{endpoint[:200]!r} is not an engine's address.",
-            "Write it like http://127.0.0.1:8470.",
-        )
+    if parts.scheme not in ("http", "https") or parts.path not in ("", "/"):
+        raise wrong
+    if not host or not host.isprintable() or " " in host:
+        raise wrong
 
     def connect(timeout_s: float) -> http.client.HTTPConnection:
         import http.client

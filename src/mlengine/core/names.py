@@ -37,8 +37,10 @@ _ID = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,127}", re.ASCII)
 _STUDY = re.compile(r"[A-Za-z0-9_-]{1,128}", re.ASCII)
 _TRIAL = re.compile(r"[1-9][0-9]{0,17}", re.ASCII)
 _PROJECT = re.compile(r"[a-z0-9][a-z0-9-]{0,62}", re.ASCII)
-# Google's bucket rule less dots, which would make `gs://a.b` mean a domain to other tools.
-_BUCKET = re.compile(r"[a-z0-9][a-z0-9_-]{1,61}[a-z0-9]", re.ASCII)
+# Google's rule: up to 63 characters, or parts of as many joined by dots, up to 222 of all.
+_BUCKET_PART = r"[a-z0-9](?:[a-z0-9_-]{0,61}[a-z0-9])?"
+_BUCKET = re.compile(rf"(?=.{{3,222}}\Z){_BUCKET_PART}(?:\.{_BUCKET_PART})*", re.ASCII)
+_ADDRESS = re.compile(r"[0-9]+(?:\.[0-9]+){3}", re.ASCII)
 _MAX_LABELS = 64
 
 
@@ -91,13 +93,18 @@ def check_project(value: str) -> str:
 
 
 def check_bucket_id(value: str) -> str:
-    """Return `value` if it may name a bucket."""
-    if _BUCKET.fullmatch(value):
+    """Return `value` if it may name a bucket.
+
+    Example:
+        >>> check_bucket_id("models.example.com")
+        'models.example.com'
+    """
+    if _BUCKET.fullmatch(value) and not _ADDRESS.fullmatch(value):
         return value
     raise InvalidArgument(
         f"The bucket name {value[:64]!r} is not valid.",
-        "Use 3-63 lower-case letters, digits, hyphens and underscores, "
-        "starting and ending with a letter or digit.",
+        "Use 3-63 lower-case letters, digits, hyphens and underscores, starting and ending with "
+        "a letter or digit; or such parts joined by dots, but no IP address.",
         field="bucket",
     )
 

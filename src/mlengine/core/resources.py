@@ -268,7 +268,7 @@ class VersionOptions(Resource):
     `max_predict_bytes` is the longest request, up to 1 GiB; 0 leaves it to the engine's setting.
     `max_batch_size` is how many instances requests may share a call of the model for; 0: 1,024.
     `batch_deadline_ms` is how long a request may wait for others to share; 0: not at all.
-    `compile` is ``ONNX`` for a network that is to be answered from that form of it, if it gives the
+    `compile` is ``ONNX`` for a model that is to be answered from that form of it, if it gives the
     same within 1e-5; otherwise, and with "", it is answered by the library it was made with.
     `memory_bytes` is what a worker's processes may hold; 0: as much as all workers together may.
     `network` lets the workers reach the internet; without it they open no socket at all.

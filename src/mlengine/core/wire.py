@@ -79,6 +79,10 @@ def encode(resource: Resource) -> dict[str, Any]:
     out: dict[str, Any] = {}
     for field in _fields_in_order(type(resource)):
         value = getattr(resource, field.attribute)
+        if type(value) is str:  # most of them are
+            if value or field.unset is None:
+                out[field.camel] = value
+            continue
         if value is None or value is False or value == [] or value == {}:
             continue
         if value == "" and field.unset is not None:
@@ -245,6 +249,8 @@ def _read_int(value: object, at: str, *, bits: int) -> int:
 
 
 def _write(value: Any, int64: bool) -> Any:
+    if type(value) is str:
+        return value
     if isinstance(value, Resource):
         return encode(value)
     if isinstance(value, list):

@@ -51,6 +51,11 @@ _THREADS: Mapping[Traffic, int] = {
     Traffic.PREDICTION: 32,
     Traffic.TRANSFER: 16,
 }
+# Requests without a field, so that no handler looks into them; empty: routes that take no body.
+_NO_FIELDS = frozenset({
+    "", "CancelJobRequest", "SetDefaultVersionRequest", "StopTrialRequest",
+    "CheckTrialEarlyStoppingStateRequest", "ListOptimalTrialsRequest",
+})  # fmt: skip
 
 
 def build_app(
@@ -152,6 +157,8 @@ class _Dispatcher:
         if route.download:
             return await self._download(match, call)
         body = {} if route.raw or not raw else self._bodies.parse(raw)
+        if route.request in _NO_FIELDS:
+            _refuse_fields(body)
         call = call._replace(raw=raw, body=body)
         if route.run is None:
             raise InvalidArgument("This route takes no call.")
@@ -220,6 +227,14 @@ class _Dispatcher:
         if limiter is None:
             limiter = self._limiters[traffic] = anyio.CapacityLimiter(_THREADS[traffic])
         return await anyio.to_thread.run_sync(work, limiter=limiter)
+
+
+def _refuse_fields(body: Mapping[str, object]) -> None:
+    for name in body:
+        raise InvalidArgument(
+            f'Invalid JSON payload received. Unknown name "{name[:128]}": Cannot find field.',
+            "Send {}, or no body.",
+        )
 
 
 def _response(answer: Answer, query: Query) -> Response:

@@ -93,7 +93,7 @@ class Bodies:
             if not piece:
                 return
 
-    def parse(self, raw: bytes) -> object:
+    def parse(self, raw: bytes) -> dict[str, object]:
         """Parse a JSON body.
 
         Raises:

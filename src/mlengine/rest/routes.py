@@ -115,6 +115,10 @@ _CHECKS: Mapping[str, Callable[[str], Any]] = {
 }
 
 
+_NO_PARTS = frozenset(("", ".", ".."))
+_ODD = frozenset("/\\;?#")
+
+
 class Router:
     """A tree over the tables' paths; matching costs one step a segment.
 
@@ -215,10 +219,8 @@ def _segments(raw_path: bytes) -> list[str]:
         ]
     except UnicodeDecodeError:
         return []
-    if any(part in ("", ".", "..") or "\x00" in part for part in found):
-        return []
-    return found
+    return [] if any(part in _NO_PARTS or "\x00" in part for part in found) else found
 
 
 def _is_plain(segment: str) -> bool:
-    return segment.isprintable() and not any(c in "/\\;?#" for c in segment)
+    return segment.isprintable() and _ODD.isdisjoint(segment)

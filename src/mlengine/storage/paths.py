@@ -100,7 +100,7 @@ def parse_uri(text: str, *, field: str = "", wildcards: bool = False) -> BucketP
     try:
         check_bucket_id(bucket)
     except InvalidArgument as error:
-        # Userinfo, ports, dots and upper case all end here: none may be part of a bucket's name.
+        # Userinfo, ports and upper case all end here: none may be part of a bucket's name.
         raise InvalidArgument(
             f"{_shown(text)} names no bucket.", error.remedy, field=field
         ) from None

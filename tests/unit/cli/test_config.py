@@ -51,7 +51,14 @@ def test_a_variable_that_goes_before_the_file_is_mentioned(
     assert "MLENGINE_PROJECT is set" in run("config", "set", "project", "demo").err
 
 
-def test_the_token_that_is_set_is_printed(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_token_that_is_set_is_printed_and_no_other_engine_s(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     assert run("auth", "print-access-token").code == 1
+    home_token = tmp_path / "home" / "run" / "token"
+    home_token.parent.mkdir(parents=True)
+    home_token.write_text("ours")
+    done = run("auth", "print-access-token")
+    assert done.code == 1 and "no token for http://engine.test" in done.err and not done.out
     monkeypatch.setenv("MLENGINE_TOKEN", "mine")
     assert run("auth", "print-access-token") == (0, "mine\n", "")

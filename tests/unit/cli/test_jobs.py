@@ -313,4 +313,5 @@ def test_ctrl_c_leaves_the_job_running(run: Run, engine: FakeEngine) -> None:
     engine.before = before
     done = run(*SUBMIT_PREDICTION, "--model=m", "--stream-logs")
     assert done.err == ("Job [J] submitted successfully.\nReceived keyboard interrupt.\n" + ACTIVE)
-    assert (done.code, engine.get_job("default", "J").state) == (0, "QUEUED")
+    # What stands behind `&&` is not to run as if the job had succeeded.
+    assert (done.code, engine.get_job("default", "J").state) == (1, "QUEUED")

@@ -5,8 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import pytest
+
 from mlengine.cli.argv import GlobalFlags
 from mlengine.cli.listing import select
+from mlengine.core.resources import Job, TrainingInput
+from tests.fakes.engine import FakeEngine
+from tests.unit.cli.conftest import Run
 
 ROWS: list[dict[str, Any]] = [
     {"jobId": "a", "n": "10", "out": {"trials": [{"id": "1"}, {"id": "2"}]}},
@@ -43,3 +48,21 @@ def test_no_more_is_read_than_the_limit_asks_for() -> None:
 
     select(rows(), GlobalFlags(limit="2"))
     assert read == ["a", "b"]
+
+
+def test_a_list_inside_one_resource_becomes_rows_too(run: Run, engine: FakeEngine) -> None:
+    engine.create_job("default", Job(job_id="J", training_input=TrainingInput(args=["a", "b"])))
+    flat = ["jobs", "describe", "J", "--flatten=trainingInput.args[]"]
+    assert run(*flat, "--format=value(jobId,trainingInput.args)").out == "J\ta\nJ\tb\n"
+    assert run(*flat, "--format=json(trainingInput.args)").out.count('"args"') == 2
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["runtimes", "list"], ["predictions", "list", "m"], ["jobs", "trials", "J"],
+     ["jobs", "metrics", "J"]],
+)  # fmt: skip
+def test_what_has_no_address_prints_none(run: Run, words: list[str]) -> None:
+    done = run(*words, "--uri")
+    assert done.code == 2 and "unrecognized arguments: --uri" in done.err and not done.out
+    assert "--uri" not in run(*words[:2], "--help").out and "--limit" in run(*words, "--help").out

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from mlengine import daemon
 from mlengine.cli.root import root
 from mlengine.cli.tree import Group
 from mlengine.core.resources import Model
@@ -96,6 +97,32 @@ def test_a_defect_is_one_line_and_a_file(run: Run, engine: FakeEngine, tmp_path:
     assert "Traceback" in run("jobs", "list", "--verbosity=debug").err
 
 
+def test_what_the_system_refuses_is_no_defect(run: Run, engine: FakeEngine) -> None:
+    def before(_verb: str) -> None:
+        raise PermissionError(13, "Permission denied", "/x")
+
+    engine.before = before
+    error = "ERROR: (mlengine.jobs.list) Permission denied [/x]\n"
+    assert run("jobs", "list") == (1, "", error)
+
+
+@pytest.mark.parametrize(
+    ("where", "code", "error"),
+    [("/dev/full", 1, "ERROR: (mlengine.version) No space left on device\n"), ("&-", 0, "")],
+)
+def test_output_that_goes_nowhere_is_no_defect(
+    tmp_path: Path, where: str, code: int, error: str
+) -> None:
+    line = f'exec "$0" -m mlengine version >{where}'
+    done = subprocess.run(
+        ["sh", "-c", line, sys.executable],
+        env={**os.environ, "MLENGINE_HOME": str(tmp_path)},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert (done.returncode, done.stderr) == (code, error)
+
+
 def test_an_engines_words_cannot_steer_the_terminal(run: Run) -> None:
     assert "\x1b" not in run("jobs", "describe", "\x1b[2J").err
 
@@ -173,6 +200,21 @@ def test_up_takes_the_place_of_the_command(tmp_path: Path) -> None:
     child.communicate()
     assert (down.returncode, child.returncode) == (0, 0)
     assert mlengine("down", MLENGINE_HOME=str(tmp_path)).wait() == 1
+
+
+def test_up_keeps_the_project_that_it_is_given(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    became: list[list[str]] = []
+    monkeypatch.setattr("os.execv", lambda _path, argv: became.append(argv))
+    assert run("up", "--project=shop").code == 0
+    (argv,) = became
+    started: list[str] = []
+    monkeypatch.setattr(daemon, "run", lambda settings: started.append(settings.project) or 0)
+    monkeypatch.setattr(daemon, "_log_to_stderr", lambda: None)
+    monkeypatch.setattr("os.umask", lambda _mask: 0)
+    assert daemon.main(argv[argv.index("mlengine.daemon") + 1 :]) == 0
+    assert started == ["shop"]
 
 
 def test_a_command_that_refuses_its_flags_is_named(run: Run) -> None:

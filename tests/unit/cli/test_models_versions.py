@@ -52,6 +52,29 @@ def test_a_model_is_updated_and_deleted(run: Run, model: FakeEngine) -> None:
     )  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("words", "kind"),
+    [(["models", "update", "census"], "model"),
+     (["versions", "update", "v1", "--model=census"], "version")],
+)  # fmt: skip
+def test_labels_that_somebody_sets_meanwhile_are_not_lost(
+    run: Run, model: FakeEngine, monkeypatch: pytest.MonkeyPatch, words: list[str], kind: str
+) -> None:
+    model.create_version("default", "census", Version(name="v1", etag="seen"))
+    model.models["default", "census"].etag = "seen"
+    sent: list[tuple[str, str]] = []
+    update = getattr(model, f"update_{kind}")
+
+    def noted(*names: str, update_mask: str) -> object:
+        sent.append((names[-1].etag, update_mask))  # type: ignore[attr-defined]
+        return update(*names, update_mask=update_mask)
+
+    monkeypatch.setattr(model, f"update_{kind}", noted)
+    assert run(*words, "--update-labels=c=d").code == 0
+    assert run(*words, "--description=d").code == 0
+    assert sent[0] == ("seen", "labels,etag") and sent[1][1] == "description"
+
+
 def test_a_local_folder_is_uploaded_under_its_digest(
     run: Run, model: FakeEngine, artefact: str
 ) -> None:
@@ -187,6 +210,22 @@ def test_a_field_that_may_not_stand_in_the_file_is_named(
         f"ERROR: (mlengine.versions.create) Invalid field [state] in configuration file [{path}]. "
         "Allowed fields: [autoScaling, container, deploymentUri, description, "
     )
+
+
+@pytest.mark.parametrize(("text", "problem"), [
+    ("packageUris: gs://b/x.tar.gz", "version.package_uris"),
+    ("packageUris: 5", "version.package_uris"),
+    ("packageUris: [5]", "version.package_uris[0]"),
+    ("packageUris: [/nowhere.whl]", "The package [/nowhere.whl] of --package-uris is not a file"),
+])  # fmt: skip
+def test_packages_of_the_file_are_looked_at_before_anything_is_made(
+    run: Run, model: FakeEngine, tmp_path: Path, text: str, problem: str
+) -> None:
+    path = tmp_path / "v.yaml"
+    path.write_text(f"deploymentUri: gs://b/m/\n{text}\n")
+    done = run("versions", "create", "v1", "--model=census", "--config", str(path))
+    assert done.code == 1 and problem in done.err
+    assert not model.buckets and not model.versions
 
 
 def test_a_deployment_that_fails_prints_the_operations_error(run: Run, model: FakeEngine) -> None:

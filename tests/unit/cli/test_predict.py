@@ -83,7 +83,8 @@ def test_text_lines_are_strings(run: Run, asked: list[Any]) -> None:
 
 
 def test_of_a_request_only_the_instances_are_used(run: Run, asked: list[Any]) -> None:
-    run("predict", "--model=m", "--json-request=-", stdin='{"instances": [[1]], "x": 2}')
+    done = run("predict", "--model=m", "--json-request=-", stdin='{"instances": [[1]], "x": 2}')
+    assert done.err == "WARNING: Of the request only its instances are sent, not 'x'.\n"
     assert asked[0][3] == {"instances": [[1]]}
     many = json.dumps({"instances": list(range(500))})
     assert run("predict", "--model=m", "--json-request=-", stdin=many).code == 0

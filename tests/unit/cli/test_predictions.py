@@ -1,15 +1,19 @@
-"""`mlengine predictions list` and `label`."""
+"""`mlengine predictions list`, `export` and `label`."""
 
 from __future__ import annotations
 
+import datetime
 import json
+import shutil
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
+from mlengine.cli import rowfiles
 from mlengine.cli.commands import predictions as commands
 from mlengine.core.predictions import LoggedPrediction
-from mlengine.core.resources import Model
+from mlengine.core.resources import Bucket, Model
 from tests.fakes.engine import FakeEngine
 from tests.unit.cli.conftest import Run
 
@@ -101,3 +105,75 @@ def test_what_is_not_whole_is_a_usage_error(run: Run, log: FakeEngine) -> None:
         assert run("predictions", "label", *words).code == 2
     assert run("predictions", "label", "0-v9--9", "x").code == 1
     assert run("predictions", "label", "--file", "/nonexistent").code == 1
+
+
+def test_rows_are_exported_as_lines_under_the_names_of_the_columns(
+    run: Run, log: FakeEngine, tmp_path: Path
+) -> None:
+    run("predictions", "label", "0-v1--2", "sold")
+    file = tmp_path / "rows.jsonl"
+    file.write_text("an older one")
+    done = run("predictions", "export", "shop", "--version", "v1", "--out", str(file))
+    assert done.err == f"Exported 3 predictions to [{file}].\n"
+    rows = [json.loads(line) for line in file.read_text().splitlines()]
+    assert [row["prediction_id"] for row in rows] == ["0-v1--0", "0-v1--2", "0-v1--4"]
+    assert rows[1] == {
+        "prediction_id": "0-v1--2", "model": "shop", "model_version": "v1",
+        "time": "2026-11-22T10:00:00.000Z", "raw_data": "[2]", "raw_prediction": '"2, yes"',
+        "groundtruth": "sold",
+    }  # fmt: skip
+    assert file.stat().st_mode & 0o777 == 0o600 and list(tmp_path.iterdir()) == [file]
+
+
+def test_parquet_holds_the_same_with_a_time_that_is_one(
+    run: Run, log: FakeEngine, tmp_path: Path
+) -> None:
+    duckdb = pytest.importorskip("duckdb")
+    log.logged[0] = replace(log.logged[0], raw_data='ä"\x00' + "x" * (2 << 20), raw_prediction=None)
+    folder = tmp_path / "a [1]*'s" / "model=x"  # which DuckDB could take for a value
+    folder.mkdir(parents=True)
+    file = folder / "rows.parquet"
+    assert run("predictions", "export", "shop", "--out", str(file)).code == 0
+    shutil.copy(file, tmp_path / "plain.parquet")
+    with duckdb.connect() as reader:
+        read = reader.read_parquet(str(tmp_path / "plain.parquet"))
+        assert read.columns == [*LoggedPrediction.__struct_fields__]
+        found = read.project("* REPLACE (epoch_ms(time) AS time)").fetchall()
+    times = [int(moment.timestamp() * 1000) for moment in map(when, log.logged)]
+    assert found == [
+        (row.prediction_id, row.model, row.model_version, time,
+         row.raw_data, row.raw_prediction, row.groundtruth)
+        for row, time in zip(log.logged, times, strict=True)
+    ]  # fmt: skip
+    assert file.stat().st_mode & 0o777 == 0o600 and list(folder.iterdir()) == [file]
+    log.logged = []
+    done = run("predictions", "export", "shop", "--out", str(file))
+    assert done.err == f"Exported 0 predictions to [{file}].\n"
+    with duckdb.connect() as reader:
+        shutil.copy(file, tmp_path / "none.parquet")
+        assert reader.read_parquet(str(tmp_path / "none.parquet")).fetchall() == []
+
+
+def test_an_export_goes_into_a_bucket(run: Run, log: FakeEngine) -> None:
+    log.create_bucket(Bucket(name="learn"))
+    done = run("predictions", "export", "shop", "--out", "gs://learn/a/rows.jsonl")
+    assert done.err == "Exported 5 predictions to [gs://learn/a/rows.jsonl].\n"
+    assert b"".join(log.read_object("learn", "a/rows.jsonl")).count(b"\n") == 5
+
+
+@pytest.mark.parametrize(("out", "said"), [
+    ("rows.csv", "use one of .parquet, .jsonl"), ("gs://learn/", "use one of .parquet, .jsonl"),
+    ("rows.parquet", "pip install 'mlengine[parquet]'"),
+    ("nowhere/rows.jsonl", "Cannot write [nowhere/rows.jsonl]: No such file or directory."),
+])  # fmt: skip
+def test_an_export_that_cannot_be_written_says_why(
+    run: Run, log: FakeEngine, out: str, said: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(rowfiles, "find_spec", lambda name: None)
+    monkeypatch.chdir(tmp_path)
+    done = run("predictions", "export", "shop", "--out", out)
+    assert done.code == 1 and said in done.err and list(tmp_path.iterdir()) == []
+
+
+def when(row: LoggedPrediction) -> datetime.datetime:
+    return datetime.datetime.fromisoformat(row.time)

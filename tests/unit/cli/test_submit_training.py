@@ -270,6 +270,16 @@ def test_json_is_a_configuration_too_and_may_come_from_stdin(run: Run, engine: F
     assert spec(engine).python_module == "m"
 
 
+def test_numbers_among_the_arguments_stay_as_they_were_typed(run: Run, engine: FakeEngine) -> None:
+    words = ["--zip", "010", "0777", "0x10", "1_000", "1:30", "007", "+1", "0b11", "-5", "3.10"]
+    text = (
+        "trainingInput: {packageUris: [gs://b/p.whl], pythonModule: m, workerCount: 0x2, "
+        f"args: [{', '.join(words)}]}}"
+    )
+    assert run(*SUBMIT, "--config=-", stdin=text).code == 0
+    assert (spec(engine).args, spec(engine).worker_count) == (words, 2)
+
+
 def test_a_module_that_is_not_in_the_package_is_found_before_the_upload(
     run: Run, engine: FakeEngine, package: str
 ) -> None:

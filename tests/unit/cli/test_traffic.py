@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from mlengine.core.errors import NotFound
 from mlengine.core.resources import Model
 from mlengine.core.traffic import Agreement, Comparison, Interval, ModelTraffic
 from tests.fakes.engine import FakeEngine
@@ -51,7 +52,24 @@ def test_cleared_traffic_is_gone_and_with_more_flags_another_begins(
     before = traffic(shop).period
     run("models", "set-traffic", "shop", "--clear", "--split", "v1=3,v2=1")
     found = traffic(shop)
-    assert (found.split, found.sticky_by, found.period) == ({"v1": 3, "v2": 1}, "", before + 2)
+    assert (found.split, found.sticky_by, found.period) == ({"v1": 3, "v2": 1}, "", before + 3)
+
+
+def test_what_is_refused_clears_nothing(
+    run: Run, shop: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run("models", "set-traffic", "shop", "--split", "v1=1,v2=1")
+    before = traffic(shop)
+
+    def refuse(project: str, model_id: str, wanted: ModelTraffic) -> ModelTraffic:
+        if wanted.split:
+            raise NotFound("The version 'typo' was not found.", "List them.", field="traffic")
+        return FakeEngine.set_traffic(shop, project, model_id, wanted)
+
+    monkeypatch.setattr(shop, "set_traffic", refuse)
+    done = run("models", "set-traffic", "shop", "--clear", "--split", "v1=50,typo=50")
+    assert done.code == 1 and "'typo'" in done.err
+    assert traffic(shop) == before
 
 
 @pytest.mark.parametrize(

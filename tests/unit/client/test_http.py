@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import http.client
 import socket
 import subprocess
 import sys
@@ -426,6 +427,14 @@ def test_a_create_that_took_effect_before_the_break_succeeds() -> None:
             assert client.create_job("p", job).state == "QUEUED"
 
 
+def test_a_create_that_took_effect_before_its_engine_died_succeeds() -> None:
+    # The gateway answers for an engine that is gone; the next try meets what the first one made.
+    with _scripted(_http(503, b"{}"), _TAKEN, _http(200, _JOB)) as (url, _seen):
+        with HttpEngine(url, "t", timeout_s=20) as client:
+            job = Job(job_id="a", training_input=TrainingInput(region="r"))
+            assert client.create_job("p", job).state == "QUEUED"
+
+
 def test_a_create_of_a_taken_id_fails_even_after_a_break() -> None:
     with _scripted(None, _TAKEN, _http(200, _JOB)) as (url, _seen):
         with HttpEngine(url, "t", timeout_s=20) as client, pytest.raises(AlreadyExists):
@@ -447,6 +456,25 @@ def test_uploads_and_downloads_that_break_off_are_told() -> None:
                 client.read_object("data", "x")
             with pytest.raises(Unavailable, match="broke off"):
                 b"".join(client.read_object("data", "x"))
+
+
+def test_a_short_request_is_sent_in_one_piece(
+    remote: HttpEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pieces: list[bytes] = []
+    send = http.client.HTTPConnection.send
+
+    def noted(connection: http.client.HTTPConnection, data: bytes) -> None:
+        pieces.append(data)
+        send(connection, data)
+
+    monkeypatch.setattr(http.client.HTTPConnection, "send", noted)
+    remote.create_job("local", JOB)
+    assert len(pieces) == 1
+    assert pieces[0].startswith(b"POST ")
+    assert "é".encode() in pieces[0]
+    remote.create_model("local", Model(name="long", description="x" * 100_000))
+    assert len(pieces) > 2, "a long body is not copied to be joined to its head"
 
 
 def test_what_is_not_safe_is_sent_once() -> None:
@@ -498,11 +526,34 @@ def test_a_connection_that_was_closed_meanwhile_is_not_used() -> None:
 
 
 @pytest.mark.parametrize(
-    "endpoint", ["", "localhost:1", "ftp://x", "http://", "http://x:y", "http://x/p"]
+    "endpoint",
+    [
+        "",
+        "localhost:1",
+        "ftp://x",
+        "http://",
+        "http://x:y",
+        "http://x/p",
+        "http://exa mple",
+        "http://x\x7f",
+        "http://[::1",
+    ],
 )
 def test_what_is_no_address_is_refused(endpoint: str) -> None:
     with pytest.raises(InvalidArgument, match="address"):
         HttpEngine(endpoint, "t")
+
+
+def test_a_name_that_cannot_be_looked_up_is_no_engine() -> None:
+    with HttpEngine("http://a..b", "t") as client, pytest.raises(Unavailable, match="No engine"):
+        client.list_jobs("p")
+
+
+@pytest.mark.parametrize("token", ["mlk_secret\r", "mlk_secret\n", "mlk_secreté"])
+def test_a_token_that_cannot_be_one_is_refused_and_not_shown(token: str) -> None:
+    with pytest.raises(InvalidArgument, match="MLENGINE_TOKEN") as told:
+        HttpEngine("http://127.0.0.1:9", token)
+    assert "secret" not in str(told.value)
 
 
 def test_a_unix_socket_is_an_address_too(tmp_path: Any) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -95,3 +96,27 @@ def test_the_token_of_this_home_goes_to_no_other_engine(settings: Settings) -> N
         local.connect(there)
     local.connect(dataclasses.replace(there, token="theirs"))
     local.connect(dataclasses.replace(settings, endpoint="http://127.0.0.1:9/"))
+
+
+def test_an_empty_home_is_closed_before_anything_lies_in_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = tmp_path / "h"
+    home.mkdir()
+    home.chmod(0o775)
+    monkeypatch.setattr(local, "_launch", lambda _home: local.Running(1, "http://127.0.0.1:9"))
+    local.start(Settings(home=home), say=lambda _text: None)
+    assert home.stat().st_mode & 0o777 == 0o700
+
+
+def test_the_engine_that_is_stopped_is_asked_and_no_other(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Settings] = []
+    monkeypatch.setattr(local, "status", asked.append)
+    with subprocess.Popen(["sleep", "60"]) as child:
+        monkeypatch.setattr(local, "find", lambda _home: local.Running(child.pid, "http://x"))
+        monkeypatch.setattr(local, "_is_engine", lambda _pid: True)
+        local.stop(dataclasses.replace(settings, endpoint="http://far:1", token="theirs"))
+        monkeypatch.undo()
+    assert [(one.endpoint, one.token) for one in asked] == [("", "")]

@@ -69,10 +69,12 @@ RULES: dict[str, tuple[Callable[[str], str], list[str], list[str]]] = {
     ),
     "buckets": (
         names.check_bucket_id,
-        ["abc", "a-b_c", "0a0", "x" * 63],
-        ["", "ab", "-ab", "ab-", "aBc", "a.b", "a/b", "abc\n", "..", "x" * 64],
+        ["abc", "a-b_c", "0a0", "x" * 63, "a.b", "models.example.com", "1.2.3", "1.2.3.4.5",
+         ".".join(["x" * 63] * 3)],
+        ["", "ab", "-ab", "ab-", "aBc", "a/b", "abc\n", "..", "...", ".ab", "ab.", "a..b", "a.-b",
+         "a-.b", "a.b\n", "192.168.0.1", "x" * 64, "a." + "x" * 64, ".".join(["x" * 63] * 4)],
     ),
-}
+}  # fmt: skip
 
 
 @pytest.mark.parametrize(("check", "good", "bad"), RULES.values(), ids=RULES.keys())

@@ -232,6 +232,42 @@ def test_an_unknown_field_is_named_in_google_s_words(app: Any) -> None:
     assert message.startswith(start)
 
 
+_TRIALS = f"{P}/locations/local/studies/s/trials"
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        f"{P}/jobs/j:cancel",
+        f"{P}/operations/op:cancel",
+        f"{P}/locations/local/operations/op:cancel",
+        f"{P}/models/m/versions/v:setDefault",
+        f"{_TRIALS}/1:stop",
+        f"{_TRIALS}/1:checkEarlyStoppingState",
+        f"{_TRIALS}:listOptimalTrials",
+        "/api/v1/environments:collect?keepBytes=5",
+        "/api/v1/runtimes/torch:build",
+        "/api/v1/projects/p/keys/k:revoke",
+    ],
+)
+def test_a_field_is_refused_where_a_request_has_none(
+    app: Any, engine: FakeEngine, target: str
+) -> None:
+    asked: list[str] = []
+    engine.before = asked.append
+    answer = _send(app, "POST", target, {"keepBytes": "5"})
+    assert answer.status == 400
+    start = 'Invalid JSON payload received. Unknown name "keepBytes": Cannot find field.'
+    assert answer.json["error"]["message"].startswith(start)
+    assert asked == []
+
+
+@pytest.mark.parametrize("body", [None, {}])
+def test_an_empty_body_is_as_good_as_none(app: Any, body: Any) -> None:
+    _send(app, "POST", f"{P}/jobs", JOB)
+    assert _send(app, "POST", f"{P}/jobs/census_1:cancel", body).json == {}
+
+
 def test_system_parameters_are_accepted(app: Any) -> None:
     query = "alt=json&prettyPrint=false&$.xgafv=2&key=k&quotaUser=u&uploadType=&fields=jobs(jobId)"
     _send(app, "POST", f"{P}/jobs", JOB)

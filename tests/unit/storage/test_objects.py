@@ -20,6 +20,7 @@ from mlengine.core.errors import (
 )
 from mlengine.core.resources import Bucket
 from mlengine.storage import BucketPath, Buckets
+from mlengine.storage.sidecar.table import BucketSnapshot
 from tests.fakes.bucket_table import BucketTableFake
 
 
@@ -63,10 +64,20 @@ def test_a_name_is_taken_once(buckets: Buckets) -> None:
     assert names(buckets) == ["kept"]
 
 
-@pytest.mark.parametrize("name", ["", "a", "A-b-c", "a.b", "-ab", ".staging"])
+@pytest.mark.parametrize("name", ["", "a", "A-b-c", "a..b", "-ab", ".staging", "127.0.0.1"])
 def test_a_bucket_needs_a_lawful_name(buckets: Buckets, name: str) -> None:
     with pytest.raises(InvalidArgument):
         buckets.create(Bucket(name=name))
+
+
+def test_a_bucket_may_be_named_like_a_domain(buckets: Buckets, tmp_path: Path) -> None:
+    buckets.create(Bucket(name="models.example.com"))
+    fill(buckets, "a/b", bucket="models.example.com")
+    assert names(buckets, "models.example.com") == ["a/b"]
+    table = BucketSnapshot(tmp_path / "home/buckets", [])
+    assert "models.example.com" in {bucket.name for bucket in table.buckets()}
+    buckets.delete("models.example.com", force=True)
+    assert not (tmp_path / "home/buckets/models.example.com").exists()
 
 
 def test_a_bucket_whose_folder_cannot_be_made_is_not_recorded(

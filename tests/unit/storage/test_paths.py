@@ -30,7 +30,7 @@ SEGMENT = st.text(
 
 
 @given(
-    bucket=st.from_regex(r"[a-z0-9][a-z0-9_-]{1,20}[a-z0-9]", fullmatch=True),
+    bucket=st.from_regex(r"[a-z0-9][a-z0-9_-]{1,20}[a-z0-9](\.[a-z][a-z0-9]*)?", fullmatch=True),
     segments=st.lists(SEGMENT, max_size=4),
     is_folder=st.booleans(),
 )

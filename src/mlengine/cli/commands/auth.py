@@ -16,4 +16,9 @@ auth = Group("auth", help="The access token.")
 def print_access_token(session: Session) -> None:
     """Print the token that requests carry: MLENGINE_TOKEN, or the local engine's own."""
     settings = session.settings
-    session.write((settings.token or read_token(settings.home)) + "\n")
+    token = settings.token
+    if not token and settings.endpoint:
+        from mlengine.client.local import token_for
+
+        token = token_for(settings)
+    session.write((token or read_token(settings.home)) + "\n")

@@ -16,6 +16,7 @@ from mlengine.cli.session import Session, pass_session
 from mlengine.cli.tree import Command
 from mlengine.cli.uploads import staging_bucket, upload, upload_tree
 from mlengine.cli.waiting import wait_for
+from mlengine.core.errors import EngineError
 from mlengine.core.resources import Version
 from mlengine.core.wire import decode, encode
 
@@ -132,7 +133,16 @@ def _fields(given: dict[str, Any]) -> Fields:
     flags["container.ports"] = _ports(merge(given["ports"]))
     flags["autoScaling.metrics"] = _targets(merge(given["metric_targets"]))
     flags.update(_explanation(given))
-    return layer_list(read_version_config(given["config"], _CONFIGURABLE), flags)
+    return layer_list(_config(given["config"]), flags)
+
+
+def _config(path: str | None) -> Fields:
+    """Read ``--config`` and check it against the API, in the API's words."""
+    found = read_version_config(path, _CONFIGURABLE)
+    try:
+        return encode(decode(Version, found, at="version", own_fields_only=True))
+    except EngineError as error:
+        raise CommandError(f"The configuration file [{path}] is not a version: {error}") from None
 
 
 def _explanation(given: dict[str, Any]) -> dict[str, Any]:
@@ -211,15 +221,15 @@ def _set_packages(session: Session, fields: Fields, given: dict[str, Any]) -> No
     from mlengine.cli.packages import packed
     from mlengine.training.packaging import package_digest
 
-    bucket = staging_bucket(session, given["staging_bucket"])
     with tempfile.TemporaryDirectory(prefix="mlengine-package-") as folder:
-        uris: list[str] = []
-        for index, text in enumerate(named):
-            if text.startswith("gs://"):
-                uris.append(text)
-                continue
+        archives: dict[str, list[Path]] = {}
+        for index, text in enumerate(here):
             into = Path(folder) / str(index)
             into.mkdir()
-            files = packed([text], "--package-uris", into)
-            uris += upload(session, files, bucket, package_digest(files))
+            archives[text] = packed([text], "--package-uris", into)
+        bucket = staging_bucket(session, given["staging_bucket"])
+        uris: list[str] = []
+        for text in named:
+            files = archives.get(text)
+            uris += upload(session, files, bucket, package_digest(files)) if files else [text]
     fields["packageUris"] = uris

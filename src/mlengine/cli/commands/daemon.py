@@ -24,6 +24,7 @@ __all__ = ["down", "status", "up"]
 def up(session: Session, /, **options: str | None) -> None:
     """Run an engine in the foreground, until Ctrl-C or 'mlengine down'."""
     flags = ["--home", str(session.settings.home)]
+    flags += ["--project", session.flags.project] if session.flags.project else []
     for name, value in options.items():
         flags += [f"--{name.replace('_', '-')}", value] if value is not None else []
     argv = local.daemon_argv(*flags)

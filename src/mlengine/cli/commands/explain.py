@@ -7,11 +7,10 @@ import sys
 
 import click
 
-from mlengine.cli.errors import CommandError
 from mlengine.cli.explanations import chart
 from mlengine.cli.flags import region
-from mlengine.cli.instances import read_instances
-from mlengine.cli.predictions import show_answer
+from mlengine.cli.instances import instance_flags, read_instances
+from mlengine.cli.predictions import body_of, show_answer
 from mlengine.cli.session import Session, pass_session
 from mlengine.cli.tree import Command
 
@@ -21,9 +20,7 @@ __all__ = ["explain"]
 @click.command(cls=Command)
 @click.option("--model", required=True, help="Model to ask.")
 @click.option("--version", default="", help="Version; default: the model's default version.")
-@click.option("--json-request", metavar="FILE", help="A whole request. - is stdin.")
-@click.option("--json-instances", metavar="FILE", help="Each line is JSON. - is stdin.")
-@click.option("--text-instances", metavar="FILE", help="Each line is a string. - is stdin.")
+@instance_flags
 @click.option("--chart", "drawn", is_flag=True, help="Draw a bar for each feature.")
 @region
 @pass_session
@@ -37,14 +34,11 @@ def explain(
     drawn: bool,
 ) -> None:
     """Tell what each feature adds to the score of a prediction."""
-    instances = read_instances(json_request, json_instances, text_instances)
+    instances = read_instances(session, json_request, json_instances, text_instances)
     body = json.dumps({"instances": instances}).encode()
-    reply = session.engine.explain(session.project, model, version, body)
-    if reply.status != 200:
-        text = reply.body.decode("utf-8", "replace").strip()
-        raise CommandError(f"HTTP request failed. Response: {text}")
+    answer = body_of(session.engine.explain(session.project, model, version, body))
     if drawn:
         encoding = (getattr(sys.stdout, "encoding", None) or "ascii").lower()
-        session.write(chart(reply.body, ascii="utf" not in encoding))
+        session.write(chart(answer, ascii="utf" not in encoding))
         return
-    session.write(show_answer(reply.body, session.form))
+    session.write(show_answer(answer, session.form))

@@ -24,7 +24,7 @@ _FORMAT = (
 _PLOT_COLUMNS = 100
 
 
-@click.command(cls=Command, form=_FORMAT, lists=True)
+@click.command(cls=Command, form=_FORMAT, lists=True, has_uris=False)
 @click.argument("job")
 @click.option("--tag", default="", help="Only this metric; 'acc' also finds 'accuracy'.")
 @click.option("--plot", is_flag=True, help="Draw each metric as a curve.")

@@ -23,7 +23,7 @@ _FORMAT = (
 _OWN_COLUMNS = ("", "csv", "table")
 
 
-@click.command(cls=Command, form=_FORMAT, lists=True)
+@click.command(cls=Command, form=_FORMAT, lists=True, has_uris=False)
 @click.argument("job")
 @click.option("--plot", metavar="FOLDER", help="Write pictures of the search there, as SVG.")
 @pass_session

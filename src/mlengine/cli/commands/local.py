@@ -14,7 +14,7 @@ import click
 
 from mlengine.cli.errors import CommandError
 from mlengine.cli.flags import Choice
-from mlengine.cli.instances import instance_flags, read_instances
+from mlengine.cli.instances import instance_flags, read_instances, signature_flag
 from mlengine.cli.predictions import show_answer
 from mlengine.cli.session import Session, pass_session
 from mlengine.cli.tree import Group, command
@@ -101,6 +101,7 @@ def _folder(session: Session, uri: str) -> str | None:
 @click.option("--prediction-class", default="", help="Class of a custom prediction routine.")
 @click.option("--runtime-version", default="", help="Libraries; default: this interpreter's.")
 @instance_flags
+@signature_flag
 @pass_session
 def predict(session: Session, /, model_dir: str, framework: str | None, **given: Any) -> None:
     """Ask a model that is not deployed, or a custom prediction routine."""
@@ -109,7 +110,7 @@ def predict(session: Session, /, model_dir: str, framework: str | None, **given:
             "A custom prediction routine answers in a framework's place: leave --framework out."
         )
     instances = read_instances(
-        given["json_request"], given["json_instances"], given["text_instances"]
+        session, given["json_request"], given["json_instances"], given["text_instances"]
     )
     with tempfile.TemporaryDirectory(prefix="mlengine-model-") as folder:
         where = Path(model_dir)

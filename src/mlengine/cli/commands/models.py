@@ -132,7 +132,9 @@ def update(
     if not mask:
         session.say("No update to perform.")
         return
-    change = Model(description=description or "", labels=labels or {})
+    if labels is not None:
+        mask.append("etag")  # labels that somebody sets meanwhile are not lost
+    change = Model(description=description or "", labels=labels or {}, etag=old.etag)
     operation = session.engine.update_model(
         session.project, model, change, update_mask=",".join(mask)
     )

@@ -6,10 +6,9 @@ import json
 
 import click
 
-from mlengine.cli.errors import CommandError
 from mlengine.cli.flags import region
-from mlengine.cli.instances import instance_flags, read_instances
-from mlengine.cli.predictions import show_answer
+from mlengine.cli.instances import instance_flags, read_instances, signature_flag
+from mlengine.cli.predictions import body_of, show_answer
 from mlengine.cli.session import Session, pass_session
 from mlengine.cli.tree import Command
 
@@ -20,6 +19,7 @@ __all__ = ["predict"]
 @click.option("--model", required=True, help="Model to ask.")
 @click.option("--version", default="", help="Version; default: the model's default version.")
 @instance_flags
+@signature_flag
 @region
 @pass_session
 def predict(
@@ -32,13 +32,10 @@ def predict(
     signature_name: str | None,
 ) -> None:
     """Ask a deployed version for predictions."""
-    instances = read_instances(json_request, json_instances, text_instances)
+    instances = read_instances(session, json_request, json_instances, text_instances)
     request: dict[str, object] = {"instances": instances}
     if signature_name:
         request["signature_name"] = signature_name
     body = json.dumps(request).encode()
-    reply = session.engine.predict(session.project, model, version, body)
-    if reply.status != 200:
-        text = reply.body.decode("utf-8", "replace").strip()
-        raise CommandError(f"HTTP request failed. Response: {text}")
-    session.write(show_answer(reply.body, session.form))
+    answer = body_of(session.engine.predict(session.project, model, version, body))
+    session.write(show_answer(answer, session.form))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -11,7 +13,7 @@ from mlengine.cli.errors import CommandError
 from mlengine.cli.session import Session, pass_session
 from mlengine.cli.tree import Group, command
 from mlengine.core.errors import EngineError
-from mlengine.core.predictions import PredictionLabel
+from mlengine.core.predictions import LoggedPrediction, PredictionLabel
 
 __all__ = ["predictions"]
 
@@ -20,11 +22,12 @@ predictions = Group(
 )
 
 _MOST_AT_ONCE = 1000
+_CHUNK_BYTES = 1 << 20
 _HEADS = ("prediction_id", "predictionId")
 _LIST_FORMAT = "table(predictionId, modelVersion, time.date(tz=LOCAL), rawPrediction, groundtruth)"
 
 
-@command(predictions, "list", form=_LIST_FORMAT, lists=True)
+@command(predictions, "list", form=_LIST_FORMAT, lists=True, has_uris=False)
 @click.argument("model")
 @click.option("--version", default="", help="Only what this version answered.")
 @click.option("--since", default="", metavar="TIME",
@@ -35,14 +38,40 @@ def list_predictions(session: Session, model: str, version: str, since: str) -> 
 
     --format json prints whole rows; 'csv(predictionId,rawData,rawPrediction,groundtruth)' columns.
     """
-    engine, project = session.engine, session.project
-    session.show_all(
-        session.walk(
-            lambda size, token: engine.list_predictions(
-                project, model, version=version, since=since, page_size=size, page_token=token
-            )
-        )
-    )
+    session.show_all(_rows(session, model, version, since))
+
+
+@command(predictions, "export")
+@click.argument("model")
+@click.option("--out", required=True, metavar="FILE",
+              help="A file here or in a bucket, gs://BUCKET/FILE, that ends in .parquet or .jsonl. "
+                   "One that is there is replaced.")  # fmt: skip
+@click.option("--version", default="", help="Only what this version answered.")
+@click.option("--since", default="", metavar="TIME",
+              help="Only from then on: 2026-11-21 or 2026-11-21T08:30:00Z.")  # fmt: skip
+@pass_session
+def export(session: Session, model: str, out: str, version: str, since: str) -> None:
+    """Write what MODEL was asked and answered, and what became of it, into one file.
+
+    Its columns are those of the table: prediction_id, model, model_version, time, raw_data,
+    raw_prediction, groundtruth. Parquet needs DuckDB: pip install 'mlengine[parquet]'.
+    """
+    from mlengine.cli.rowfiles import check_ending, exported
+    from mlengine.storage.paths import is_uri, parse_uri
+
+    check_ending(out)
+    place = parse_uri(out, field="--out") if is_uri(out) else None
+    target = Path(out).expanduser()
+    rows = _rows(session, model, version, since)
+    with exported(rows, out, Path(tempfile.gettempdir()) if place else target.parent) as made:
+        path, count = made
+        if place:
+            with path.open("rb") as file:
+                chunks = iter(lambda: file.read(_CHUNK_BYTES), b"")
+                session.engine.write_object(place.bucket, place.name, chunks)
+        else:
+            path.replace(target)
+    session.say(f"Exported {count} {'prediction' if count == 1 else 'predictions'} to [{out}].")
 
 
 @command(predictions, "label")
@@ -76,6 +105,15 @@ def label(session: Session, prediction: str | None, value: str | None, path: str
     session.say(f"Labelled {labelled} predictions.")
     if replaced:
         session.say(f"{replaced} of them had a label already; the new one counts.")
+
+
+def _rows(session: Session, model: str, version: str, since: str) -> Iterator[LoggedPrediction]:
+    engine, project = session.engine, session.project
+    return session.walk(
+        lambda size, token: engine.list_predictions(
+            project, model, version=version, since=since, page_size=size, page_token=token
+        )
+    )
 
 
 def _read(path: str) -> list[PredictionLabel]:

@@ -18,7 +18,7 @@ _LIST_FORMAT = (
 )
 
 
-@command(runtimes, "list", form=_LIST_FORMAT, lists=True)
+@command(runtimes, "list", form=_LIST_FORMAT, lists=True, has_uris=False)
 @pass_session
 def list_runtimes(session: Session) -> None:
     """List runtimes, and which of them are built here."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
+import msgspec
 
 from mlengine.cli.errors import CommandError
 from mlengine.cli.flags import LABELS, merge, region
@@ -53,17 +54,22 @@ def set_traffic(
         return
     if not (split or sticky_by or shadow or no_sticky or no_shadow):
         raise click.UsageError("Name at least one of --split, --sticky-by, --shadow, --clear.")
-    old = ModelTraffic() if clear else engine.get_traffic(project, model)
+    old = engine.get_traffic(project, model)
+    kept = ModelTraffic() if clear else old
     parts = merge(split)
     new = ModelTraffic(
-        split=old.split if parts is None else _parts(parts),
-        sticky_by="" if no_sticky else sticky_by or old.sticky_by,
-        shadow=[] if no_shadow else [shadow] if shadow else old.shadow,
+        split=kept.split if parts is None else _parts(parts),
+        sticky_by="" if no_sticky else sticky_by or kept.sticky_by,
+        shadow=[] if no_shadow else [shadow] if shadow else kept.shadow,
         etag=old.etag,
     )
-    if clear:
-        engine.clear_traffic(project, model)  # so that another experiment begins
-    session.show(encode(engine.set_traffic(project, model, new)))
+    made = engine.set_traffic(project, model, new)
+    if clear and (old.split or old.shadow):
+        # Another experiment begins only where none is; what the engine refuses, it has refused
+        # by now, and the running one goes on.
+        engine.clear_traffic(project, model)
+        made = engine.set_traffic(project, model, msgspec.structs.replace(new, etag=""))
+    session.show(encode(made))
 
 
 @click.command(cls=Command)

@@ -120,6 +120,7 @@ def update(session: Session, /, version: str, model: str, **given: Any) -> None:
         "requestLoggingConfig.bigqueryTableName": given["bigquery_table_name"],
         "requestLoggingConfig.samplingPercentage": given["sampling_percentage"],
         "labels": labels,
+        "etag": None if labels is None else old.etag,  # labels set meanwhile are not lost
     }
     fields = layer_list(read_version_config(given["config"], _UPDATABLE), flags)
     if not fields:

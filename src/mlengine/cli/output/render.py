@@ -153,6 +153,9 @@ def _list(form: Format, rows: Sequence[Any]) -> str:
 def _config(form: Format, rows: Sequence[Any]) -> str:
     out = []
     for row in rows:
+        if not isinstance(row, Mapping):
+            out.append(_flat(row))
+            continue
         sections = {k: v for k, v in sorted(row.items()) if isinstance(v, Mapping)}
         plain = {k: v for k, v in sorted(row.items()) if not isinstance(v, Mapping)}
         out += [f"{k} = {_flat(v)}" for k, v in plain.items()]

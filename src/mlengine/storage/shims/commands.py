@@ -171,8 +171,13 @@ class Commands:
         """Make the second place hold what the first holds; `delete` also removes what it has more.
 
         What has the same bytes already is left alone.
+
+        Raises:
+            NotFound: Nothing is at the source. Mirroring a misspelt name would empty the other.
         """
         source, destination = _exactly_two(words)
+        if is_remote(source):
+            self._refuse_nothing(parse_uri(source))
         wanted, present = self._tree(source, recursive), self._tree(destination, recursive)
         if not wanted and not is_remote(source) and not local_path(source).is_dir():
             raise NotFound(f"'{source}' is not a folder.", "Name an existing one.")
@@ -184,6 +189,11 @@ class Commands:
         for name in sorted(present.keys() - wanted.keys()) if delete else ():
             self.say(f"Removing {_shown(present[name])}...")
             self._remove(present[name])
+
+    def _refuse_nothing(self, base: BucketPath) -> None:
+        folder = folder_name(base) if base.name else ""
+        if folder and not self._buckets.objects(base.bucket, prefix=folder, limit=1):
+            raise NotFound(f"{base} is not a folder.", "See what is there with 'ls'.")
 
     def _tree(self, text: str, recursive: bool) -> dict[str, BucketPath | Path]:
         """Return what lies beneath a place by its name there."""

@@ -33,6 +33,14 @@ _FLAGS: dict[str, tuple[str, list[str]]] = {
         "no-ignore-symlinks", "preserve-posix",
     ]),
 }  # fmt: skip
+_UNLIKE = {
+    ("ls", "-b"): "describes buckets", ("ls", "--buckets"): "describes buckets",
+    **{
+        (command, f"--{what}"): "would be lost: this program sets no metadata of objects"
+        for command in ("cp", "mv")
+        for what in ("content-type", "cache-control", "custom-metadata")
+    },
+}  # fmt: skip
 _RECURSIVE = {"-r", "-R", "--recursive"}
 
 
@@ -62,6 +70,9 @@ def run(words: list[str], commands: Callable[[], Commands], environ: Mapping[str
     command = words[1]
     short, long = _FLAGS[command]
     more, words = _parse(command, words[2:], "q" + short, long, permute=True)
+    for flag in sorted(more):
+        if why := _UNLIKE.get((command, flag)):
+            raise Unimplemented(f"'gcloud storage {command} {flag}' {why}.", "Leave the flag away.")
     does = commands()
     does.quiet = bool({"--no-user-output-enabled"} & (flags | more))
     _run(does, command, more, words)

@@ -11,7 +11,7 @@ from mlengine.storage.shims.commands import Commands
 __all__ = ["run"]
 
 _KNOWN = "cat, cp, du, ls, mv, rm, rsync, stat, version"
-# Flags that change nothing here: parallelism, progress, access lists, headers, checksums.
+# Flags that change nothing here: parallelism, progress, access lists, checksums, most headers.
 _GLOBAL = "mqDdo:h:i:u:"
 _COPY = "rRnpPeUvcDa:j:J:L:t:s:"
 _FLAGS = {
@@ -20,8 +20,13 @@ _FLAGS = {
 }  # fmt: skip
 _UNLIKE = {
     ("cp", "-z"): "would store compressed bytes", ("cp", "-I"): "reads names from standard input",
-    ("rsync", "-n"): "only shows what it would do",
+    ("cp", "-L"): "would keep a list of what was copied",
+    ("mv", "-L"): "would keep a list of what was moved",
+    ("ls", "-d"): "shows folders without what is in them", ("ls", "-b"): "describes buckets",
+    ("rsync", "-n"): "only shows what it would do", ("rsync", "-i"): "leaves what is there already",
+    ("rsync", "-u"): "leaves what is newer",
 }  # fmt: skip
+_KEPT_HEADERS = ("content-", "cache-control", "x-goog-meta-")
 
 
 def run(words: list[str], commands: Callable[[], Commands], environ: Mapping[str, str]) -> int:
@@ -32,14 +37,21 @@ def run(words: list[str], commands: Callable[[], Commands], environ: Mapping[str
         Unimplemented: It means something that is not done here.
     """
     options, words = _parse("gsutil", words, _GLOBAL, permute=False)
-    quiet = "-q" in options
+    quiet = any(flag == "-q" for flag, _value in options)
+    for flag, value in options:
+        if flag == "-h" and value.strip().lower().startswith(_KEPT_HEADERS):
+            raise Unimplemented(
+                f"'gsutil -h {value}' would be lost: this program sets no headers of objects.",
+                "Leave the header away.",
+            )
     command, *words = words or ["help"]
     if command not in _FLAGS:
         raise Unimplemented(
             f"'gsutil {command}' is not known in a job of mlengine.",
             f"{did_you_mean(command, list(_FLAGS))}It knows {_KNOWN}.",
         )
-    flags, words = _parse(command, words, _FLAGS[command], permute=True)
+    found, words = _parse(command, words, _FLAGS[command], permute=True)
+    flags = {flag for flag, _value in found}
     for flag in sorted(flags):
         if (command, flag) in _UNLIKE:
             why = _UNLIKE[command, flag]
@@ -72,7 +84,7 @@ def _run(does: Commands, command: str, flags: set[str], words: Sequence[str]) ->
 
 def _parse(
     name: str, words: Sequence[str], flags: str, *, permute: bool
-) -> tuple[set[str], list[str]]:
+) -> tuple[list[tuple[str, str]], list[str]]:
     # What is refused with a reason is parsed first, so that the reason can be given.
     extra = "".join(
         flag[1] for (command, flag) in _UNLIKE if command == name and flag[1] not in flags
@@ -82,4 +94,4 @@ def _parse(
         found, rest = parse(list(words), flags + extra)
     except getopt.GetoptError as error:
         raise InvalidArgument(f"gsutil {name}: {error.msg}.", "See what it knows.") from None
-    return {flag for flag, _value in found}, rest
+    return found, rest

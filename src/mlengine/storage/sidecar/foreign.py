@@ -56,7 +56,7 @@ def forward(request: Request, host: str, *, what: str) -> Response:
         raise NotFound(
             f"{what} is not of this engine, and {why}", "See what it has with 'storage ls'."
         ) from None
-    return _response(answer, connection)
+    return _response(request.method, answer, connection)
 
 
 class _Connection(http.client.HTTPSConnection):
@@ -69,7 +69,9 @@ class _Connection(http.client.HTTPSConnection):
         self.sock = ssl.create_default_context().wrap_socket(plain, server_hostname=self.host)
 
 
-def _response(answer: http.client.HTTPResponse, connection: http.client.HTTPConnection) -> Response:
+def _response(
+    method: str, answer: http.client.HTTPResponse, connection: http.client.HTTPConnection
+) -> Response:
     headers = {
         name: value
         for name, value in answer.getheaders()
@@ -84,4 +86,8 @@ def _response(answer: http.client.HTTPResponse, connection: http.client.HTTPConn
             answer.close()
             connection.close()
 
-    return Response(answer.status, headers, body(), answer.length)
+    length = answer.length
+    if method == "HEAD":  # for its client that is 0, whatever the object's is
+        told = answer.getheader("Content-Length", "")
+        length = int(told) if told.isascii() and told.isdigit() else None
+    return Response(answer.status, headers, body(), length)

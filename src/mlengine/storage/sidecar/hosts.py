@@ -52,7 +52,7 @@ class HostApi:
     def _bucket(self, path: str) -> str | None:
         """Return the bucket that a path names; empty: of no single one; None: not storage."""
         if self._host not in INTERCEPTED:
-            return self._host.partition(".")[0]
+            return self._bucket_of_host()
         if match := _OF_A_BUCKET.match(path):
             return urllib.parse.unquote(match.group(1))
         if _OF_STORAGE.match(path):
@@ -65,8 +65,10 @@ class HostApi:
         """Move a bucket that the host's name says to where the API looks for it."""
         if self._host in INTERCEPTED:
             return request
-        bucket = self._host.partition(".")[0]
-        return dataclasses.replace(request, path=f"/{bucket}{request.path}")
+        return dataclasses.replace(request, path=f"/{self._bucket_of_host()}{request.path}")
+
+    def _bucket_of_host(self) -> str:
+        return self._host.lower().rstrip(".").removesuffix("." + _STORAGE)
 
     def _is_ours(self, bucket: str) -> bool:
         try:

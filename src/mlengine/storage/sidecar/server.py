@@ -26,6 +26,7 @@ __all__ = ["Sidecar"]
 _THREADS = 64  # requests answered at one time; each waits for a disk, or for a far host
 _FIRST_S = 120.0
 _HANDSHAKE_S = 30.0
+_PAUSE_S = 0.1
 _BLOCK_BYTES = 256 * 1024
 _ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n\r\n"
 
@@ -53,7 +54,11 @@ class Sidecar:
         listener.setblocking(False)
         loop = asyncio.get_running_loop()
         while True:
-            connection, _address = await loop.sock_accept(listener)
+            try:
+                connection, _address = await loop.sock_accept(listener)
+            except OSError:  # no descriptor is free, or the caller is gone: neither lasts
+                await asyncio.sleep(_PAUSE_S)
+                continue
             task = loop.create_task(self._serve(connection))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
@@ -85,7 +90,7 @@ class Sidecar:
             if self._tls and target.port == 443 and is_intercepted(target.host):
                 await self._intercept(connection, target)
             else:
-                await _tunnel(connection, target)
+                await _tunnel(connection, target, self._threads)
         except EngineError as error:
             await refuse(connection, error)
 
@@ -124,10 +129,13 @@ async def _first_byte(connection: socket.socket) -> bytes:
     return connection.recv(1, socket.MSG_PEEK)
 
 
-async def _tunnel(connection: socket.socket, target: Target) -> None:
+async def _tunnel(
+    connection: socket.socket, target: Target, threads: concurrent.futures.Executor
+) -> None:
     """Carry bytes both ways, unread; each direction ends by itself."""
-    far_socket = await asyncio.to_thread(dial, target.host, target.port)
-    await asyncio.get_running_loop().sock_sendall(connection, _ESTABLISHED)
+    loop = asyncio.get_running_loop()
+    far_socket = await loop.run_in_executor(threads, dial, target.host, target.port)
+    await loop.sock_sendall(connection, _ESTABLISHED)
     far = _Streams(*await asyncio.open_connection(sock=far_socket))
     near = await _streams(connection)
     try:

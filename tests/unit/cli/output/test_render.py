@@ -57,6 +57,11 @@ def test_yaml_is_alphabetical_and_quotes_what_looks_like_something_else() -> Non
     )
 
 
+@pytest.mark.parametrize(("value", "text"), [("mine", "mine"), ([1, "b"], "1;b"), (None, "")])
+def test_what_is_no_mapping_is_one_line_of_a_configuration(value: Any, text: str) -> None:
+    assert render(parse_format("config"), [value], single=True) == text + "\n"
+
+
 def test_a_boxed_table_has_its_title_in_the_middle() -> None:
     form = parse_format('table[box,title="Job Overview"](jobId,state)')
     assert render(form, JOBS[:1]) == (

@@ -138,6 +138,27 @@ def test_rsync_copies_what_differs_and_deletes_only_when_told(
 
 
 @pytest.mark.parametrize(
+    "run",
+    [
+        lambda places: gsutil(f"rsync -r -d {places}"),
+        lambda places: gcloud(f"storage rsync -r --delete-unmatched-destination-objects {places}"),
+    ],
+)
+def test_rsync_from_a_misspelt_name_deletes_nothing(buckets: Buckets, run) -> None:  # type: ignore[no-untyped-def]
+    before = names(buckets)
+    assert run("gs://mine/dta gs://mine/data") == 1
+    assert run("gs://other/data gs://mine/data") == 1
+    assert names(buckets) == before
+    assert run("gs://mine/data/deep gs://mine/data") == 0
+    assert names(buckets) == ["a.csv", "data/c.csv"]
+
+
+def test_a_header_that_means_nothing_to_an_object_is_read_over(buckets: Buckets) -> None:
+    assert gsutil("-h x-goog-user-project:p cp gs://mine/a.csv gs://mine/b.csv") == 0
+    assert read(buckets, "b.csv") == b"a.csv"
+
+
+@pytest.mark.parametrize(
     ("program", "line", "says"),
     [
         ("gsutil", "cp gs://mine/none.csv .", "matches no object"),
@@ -147,6 +168,15 @@ def test_rsync_copies_what_differs_and_deletes_only_when_told(
         ("gsutil", "cp -Q x gs://mine/x", "option -Q not recognized"),
         ("gsutil", "cp -z txt x gs://mine/x", "compressed"),
         ("gsutil", "rsync -n a gs://mine/x", "only shows"),
+        ("gsutil", "rsync -i a gs://mine/x", "'gsutil rsync -i' leaves what is there"),
+        ("gsutil", "rsync -u a gs://mine/x", "'gsutil rsync -u' leaves what is newer"),
+        ("gsutil", "ls -d gs://mine/data", "'gsutil ls -d' shows"),
+        ("gsutil", "ls -b gs://mine", "'gsutil ls -b' describes"),
+        ("gsutil", "cp -L log gs://mine/a.csv gs://mine/b", "'gsutil cp -L' would keep a list"),
+        ("gsutil", "-h Content-Type:text/x cp gs://mine/a.csv gs://mine/b", "-h Content-Type:"),
+        ("gcloud", "storage ls --buckets gs://mine", "storage ls --buckets' describes"),
+        ("gcloud", "storage ls -b gs://mine", "storage ls -b' describes"),
+        ("gcloud", "storage cp --content-type=x gs://mine/a.csv gs://mine/b", "--content-type"),
         ("gsutil", "mb gs://other", "'gsutil mb' is not known"),
         ("gsutil", "rm -r gs://mine/../other", "gs://mine/../other"),
         ("gcloud", "storage cpp a gs://mine/x", "Did you mean 'cp'?"),

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from mlengine.core.resources import Bucket
 from tests.unit.storage.sidecar.conftest import RunningSidecar
 from tests.unit.storage.sidecar.upstream import Upstream, upstream
 
@@ -56,9 +57,11 @@ def tunnel(sidecar: RunningSidecar, target: str) -> socket.socket:
     return connection
 
 
-def fetch(connection: ssl.SSLSocket, path: str, *lines: str) -> tuple[bytes, bytes]:
+def fetch(
+    connection: ssl.SSLSocket, path: str, *lines: str, method: str = "GET"
+) -> tuple[bytes, bytes]:
     host = connection.server_hostname
-    head = "\r\n".join([f"GET {path} HTTP/1.1", f"Host: {host}", "Connection: close", *lines])
+    head = "\r\n".join([f"{method} {path} HTTP/1.1", f"Host: {host}", "Connection: close", *lines])
     connection.sendall(f"{head}\r\n\r\n".encode())
     first, _empty, body = answer(connection).partition(b"\r\n\r\n")
     return first, body
@@ -118,6 +121,17 @@ def test_our_buckets_are_at_googles_names(chained: RunningSidecar, host: str, pa
     assert (head[:12], body) == (b"HTTP/1.1 200", b"ours")
 
 
+def test_a_bucket_with_dots_is_ours_too_for_who_checks_no_name(chained: RunningSidecar) -> None:
+    chained.buckets.create(Bucket(name="mine.too"))
+    chained.buckets.write("gs://mine.too/a.csv", [b"dotted"])
+    host = "mine.too.storage.googleapis.com"
+    context = trusting(chained.env["SSL_CERT_FILE"])
+    context.check_hostname = False
+    with context.wrap_socket(tunnel(chained, f"{host}:443"), server_hostname=host) as connection:
+        head, body = fetch(connection, "/a.csv")
+    assert (head[:12], body) == (b"HTTP/1.1 200", b"dotted")
+
+
 @pytest.mark.parametrize(
     ("host", "path"),
     [
@@ -141,6 +155,16 @@ def test_what_is_not_ours_is_asked_of_the_real_host(
     assert asked["headers"]["host"] == host
     assert asked["headers"]["authorization"] == "Bearer own"
     assert asked["headers"]["range"] == "bytes=0-3"
+
+
+def test_the_length_of_what_is_not_ours_is_told_without_it(chained: RunningSidecar) -> None:
+    host = "storage.googleapis.com"
+    context = trusting(chained.env["SSL_CERT_FILE"])
+    with context.wrap_socket(tunnel(chained, f"{host}:443"), server_hostname=host) as connection:
+        head, body = fetch(connection, "/public-data/x.csv", method="HEAD")
+    length = len(json.dumps({"from": "far away"}))
+    assert f"Content-Length: {length}".encode() in head.split(b"\r\n")
+    assert body == b""
 
 
 def test_a_host_that_is_not_there_is_said_at_once(sidecar: RunningSidecar) -> None:

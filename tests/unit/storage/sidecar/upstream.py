@@ -64,9 +64,10 @@ class Upstream:
                 self.send_response(200)
                 self.send_header("Content-Length", str(len(answer)))
                 self.end_headers()
-                self.wfile.write(answer)
+                if self.command != "HEAD":
+                    self.wfile.write(answer)
 
-            do_GET = do_POST = do_PUT = _answer
+            do_GET = do_HEAD = do_POST = do_PUT = _answer
 
             def log_message(self, *_arguments: object) -> None:
                 """Say nothing."""
