@@ -82,11 +82,12 @@ class RoutineModel:
 
     def predict(self, instances: list[Any], **kwargs: Any) -> list[Any]:
         kwargs = self._taken(kwargs)
+        count = len(instances)  # before user code has them: it may edit the list
         rows = self._step(self._before, "preprocess", instances) if self._before else instances
         output = self._predict(rows, **kwargs)
         if self._after:
             output = self._step(self._after, "postprocess", output)
-        return _listed(output, count=len(instances))
+        return _listed(output, count=count)
 
     def describe(self) -> Description:
         return {

@@ -14,9 +14,10 @@ import pytest
 
 from mlengine.environments.base import describe_base
 from mlengine.environments.venv import make_venv, python_of
-from mlengine.runtime import routine
+from mlengine.runtime import batch, routine
 from mlengine.runtime.answerer import predict
 from mlengine.runtime.answers import Answer
+from mlengine.runtime.batch_input import Row
 from mlengine.runtime.boot import boot_command
 from mlengine.runtime.dialects import Call
 from mlengine.runtime.dialects import answer as answer_call
@@ -144,6 +145,24 @@ class Routine(Base):
 """)
     assert said in error_of(ask(model, [1, 2], bad=True))
     assert ask(model, [1]).status == 200  # and it goes on
+
+
+@pytest.mark.parametrize("method", ["predict", "preprocess"])
+def test_rows_that_it_drops_from_its_own_list_are_missed(workshop: Workshop, method: str) -> None:
+    model = workshop.load(f"""
+class Routine(Base):
+    def predict(self, instances): return instances
+    def preprocess(self, instances): return instances
+    def {method}(self, instances):
+        instances[:] = [one for one in instances if one]
+        return instances
+""")
+    said = "predict returned 2 predictions for 3 instances"
+    assert said in error_of(ask(model, [1, None, 2]))
+    rows = [Row(at, "f", at + 1, one) for at, one in enumerate([1, None, 2])]
+    one, lost, two = batch._predict(model, rows)
+    assert (one, two) == (1, 2)
+    assert isinstance(lost, PredictionError) and "0 predictions for 1 inst" in str(lost)
 
 
 @pytest.mark.parametrize("step", ["preprocess", "postprocess"])

@@ -89,15 +89,16 @@ def ask(model: Model, instances: list[Any], kwargs: Mapping[str, Any]) -> list[A
     """
     if not instances:
         return []
+    count = len(instances)  # before the model has them: it may edit the list
     try:
         predictions = model.predict(instances, **kwargs)
     except (PredictionError, MemoryError):
         raise
     except BaseException as error:  # a model that calls sys.exit() must not end its worker
         raise run_error(f"{type(error).__name__}: {error}") from error
-    if len(predictions) != len(instances):
+    if len(predictions) != count:
         raise output_error(
-            f"the model returned {len(predictions)} predictions for {len(instances)} instances"
+            f"the model returned {len(predictions)} predictions for {count} instances"
         )
     return predictions
 
