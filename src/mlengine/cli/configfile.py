@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,10 @@ __all__ = ["MAX_BYTES", "read_config"]
 
 MAX_BYTES = 1 << 20
 _MAX_VALUES = 100_000
+# Below these keys stands text, though it may look like a number.
+_TEXTS = ("args", "categoricalvalues", "categoricalvaluespec", "labels", "pythonversion",
+          "runtimeversion")  # fmt: skip
+_EXPONENT = re.compile(r"[-+]?[0-9][0-9_]*(\.[0-9_]*)?[eE][-+]?[0-9]+$", re.ASCII)
 
 
 class _Number(float):
@@ -42,14 +48,22 @@ class _Loader(yaml.SafeLoader):
 
 
 def _float(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> float:
-    number = _Number(loader.construct_yaml_float(node))
-    number.text = str(node.value)
-    return number
+    return _number(node.value, loader.construct_yaml_float(node))
 
 
 def _integer(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> int:
-    number = _Integer(loader.construct_yaml_int(node))
-    number.text = str(node.value)
+    return _whole(node.value, loader.construct_yaml_int(node))
+
+
+def _number(text: str, value: float | None = None) -> _Number:
+    number = _Number(text if value is None else value)
+    number.text = str(text)
+    return number
+
+
+def _whole(text: str, value: int | None = None) -> _Integer:
+    number = _Integer(text if value is None else value)
+    number.text = str(text)
     return number
 
 
@@ -60,6 +74,8 @@ def _text(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> str:
 _Loader.add_constructor("tag:yaml.org,2002:float", _float)
 _Loader.add_constructor("tag:yaml.org,2002:int", _integer)
 _Loader.add_constructor("tag:yaml.org,2002:timestamp", _text)
+# YAML 1.1 takes 1e-05 for text; JSON, YAML 1.2 and whoever writes it mean a number.
+_Loader.add_implicit_resolver("tag:yaml.org,2002:float", _EXPONENT, list("-+0123456789"))
 
 
 def read_config(path: str) -> dict[str, Any]:
@@ -73,7 +89,7 @@ def read_config(path: str) -> dict[str, Any]:
     """
     text = _read(path)
     try:
-        value = yaml.load(text, Loader=_Loader)  # noqa: S506  # a SafeLoader
+        value = _parse(text)
         _check_size(value, path)
         value = _restore_spelling(value)
     except (yaml.YAMLError, RecursionError, ValueError) as error:
@@ -105,6 +121,37 @@ def _read(path: str) -> str:
         raise CommandError(f"The configuration file [{path}] is not UTF-8 text.") from None
 
 
+def _parse(text: str) -> Any:
+    """Read JSON as JSON, for not all of it is YAML: a tab may indent it."""
+    not_json = ""
+    if text.lstrip().startswith("{"):
+        try:
+            return json.loads(
+                text,
+                parse_float=_number,
+                parse_int=_whole,
+                parse_constant=str,  # NaN is text in the API's JSON, and in YAML
+                object_pairs_hook=_unique,
+            )
+        except ValueError as error:  # perhaps a mapping of YAML in braces
+            not_json = str(error)
+    try:
+        return yaml.load(text, Loader=_Loader)  # noqa: S506  # a SafeLoader
+    except yaml.YAMLError as error:
+        if not_json:
+            raise ValueError(f"{error} (nor JSON: {not_json})") from None
+        raise
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            raise yaml.YAMLError(f"the key '{key}' is there twice")
+        found[key] = value
+    return found
+
+
 def _check_size(value: Any, path: str) -> None:
     """Refuse what a few lines of aliases expand to."""
     count, left = 0, [value]
@@ -119,16 +166,19 @@ def _check_size(value: Any, path: str) -> None:
             left.extend(item)
 
 
-def _restore_spelling(value: Any, key: str = "") -> Any:
+def _restore_spelling(value: Any, *, is_text: bool = False) -> Any:
+    """Give back as it was typed what is text, and everything else as a plain value."""
     if isinstance(value, dict):
-        return {str(k): _restore_spelling(v, str(k)) for k, v in value.items()}
+        return {
+            str(key): _restore_spelling(
+                item, is_text=is_text or str(key).lower().replace("_", "") in _TEXTS
+            )
+            for key, item in value.items()
+        }
     if isinstance(value, list):
-        # Arguments go to a program as they were typed.
-        inner = "args" if key == "args" else ""
-        return [_restore_spelling(item, inner) for item in value]
-    is_version = key.lower().replace("_", "") in ("runtimeversion", "pythonversion")
+        return [_restore_spelling(item, is_text=is_text) for item in value]
     if isinstance(value, _Number):
-        return value.text if is_version or key == "args" else float(value)
+        return value.text if is_text else float(value)
     if isinstance(value, _Integer):
-        return value.text if is_version or key == "args" else int(value)
+        return value.text if is_text else int(value)
     return value

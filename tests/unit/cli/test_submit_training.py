@@ -250,6 +250,8 @@ CONFIGS = {
     "a key twice": ("labels: {}\nlabels: {}\n", "the key 'labels' is there twice"),
     "a wrong type": ("trainingInput: {workerCount: many}", "This must be an integer"),
     "ten lines that mean a million": (MILLION, "too many values"),
+    "a key twice in JSON": ('{"labels": {},\n\t"labels": {}}', "the key 'labels' is there twice"),
+    "neither JSON nor YAML": ('{\n\t"labels": {},}', "nor JSON: "),
     "a file too large": ("#" * (1 << 20) + "\n", "is larger than"),
 }  # fmt: skip
 
@@ -278,6 +280,47 @@ def test_numbers_among_the_arguments_stay_as_they_were_typed(run: Run, engine: F
     )
     assert run(*SUBMIT, "--config=-", stdin=text).code == 0
     assert (spec(engine).args, spec(engine).worker_count) == (words, 2)
+
+
+YAML_NUMBERS = """\
+labels: {commit: 12e4567}
+trainingInput:
+  packageUris: [gs://b/p.whl]
+  pythonModule: m
+  runtimeVersion: 1.10
+  args: [--lr, 1e-4, --momentum, 1.50]
+  hyperparameters:
+    params:
+    - {parameterName: lr, type: DOUBLE, minValue: 1e-05, maxValue: +1.5E2}
+    - {parameterName: decay, type: CATEGORICAL, categoricalValues: [1e-3, 0.10, 010]}
+"""
+JSON_NUMBERS = """\
+{
+\t"labels": {"commit": 12e4567},
+\t"trainingInput": {
+\t\t"packageUris": ["gs://b/p.whl"], "pythonModule": "m", "runtimeVersion": 1.10,
+\t\t"args": ["--lr", 1e-4, "--momentum", 1.50],
+\t\t"hyperparameters": {"params": [
+\t\t\t{"parameterName": "lr", "type": "DOUBLE", "minValue": 1e-05, "maxValue": 1.5E2},
+\t\t\t{"parameterName": "decay", "categoricalValues": [1e-3, 0.10, "010"]}
+\t\t]}
+\t}
+}
+"""
+
+
+@pytest.mark.parametrize("text", [YAML_NUMBERS, JSON_NUMBERS], ids=["YAML", "tabbed JSON"])
+def test_numbers_may_have_an_exponent_and_text_stays_as_it_was_typed(
+    run: Run, engine: FakeEngine, text: str
+) -> None:
+    assert run(*SUBMIT, "--config=-", stdin=text).err.startswith("Job [J] submitted")
+    found = spec(engine)
+    assert (found.runtime_version, found.args[1::2]) == ("1.10", ["1e-4", "1.50"])
+    assert engine.get_job("default", "J").labels == {"commit": "12e4567"}
+    assert found.hyperparameters is not None
+    rate, decay = found.hyperparameters.params
+    assert (rate.min_value, rate.max_value) == (1e-5, 150.0)
+    assert decay.categorical_values == ["1e-3", "0.10", "010"]
 
 
 def test_a_module_that_is_not_in_the_package_is_found_before_the_upload(
