@@ -104,6 +104,7 @@ def _serve(settings: Settings, token: str, wired: Wired, home: Home, wish: _Wish
         token_digest=token_digest(token),
         allowed_hosts=settings.allowed_host_names,
         doorkeeper=wired.access,
+        scheme="https" if settings.tls_cert else "http",
     )
     server = _Server(
         uvicorn.Config(

@@ -21,7 +21,16 @@ from mlengine.core.errors import FailedPrecondition, InvalidArgument, did_you_me
 from mlengine.environments.catalogue import Catalogue, Recipe
 from mlengine.environments.interpreters import Interpreter
 
-__all__ = ["Choice", "Finder", "Wish", "choose", "match_runtime", "unused_runtime_warning"]
+__all__ = [
+    "Choice",
+    "Finder",
+    "Wish",
+    "check_python",
+    "choose",
+    "is_other_python",
+    "match_runtime",
+    "unused_runtime_warning",
+]
 
 Finder = Callable[[SpecifierSet], Interpreter | None]
 
@@ -215,14 +224,8 @@ def _beneath(recipe: Recipe) -> str:
 def _compare(recipe: Recipe, wish: Wish, version: str) -> str:
     """Return the warning about a Python version that the job does not get; empty if it does."""
     wanted = wish.python_version.strip()
-    if not wanted:
-        return ""
-    if not _PYTHON.fullmatch(wanted):
-        raise InvalidArgument(
-            f"'{wanted}' is not a version of Python.", "Write one such as 3.11.",
-            field=_PYTHON_FIELD,
-        )  # fmt: skip
-    if SpecifierSet(f"=={wanted}.*").contains(version):
+    check_python(wanted, field=_PYTHON_FIELD)
+    if not is_other_python(wanted, version):
         return ""
     problem = f"Python {wanted} was asked for; the runtime '{recipe.name}' has Python {version}"
     if wish.strict:
@@ -230,6 +233,25 @@ def _compare(recipe: Recipe, wish: Wish, version: str) -> str:
             f"{problem}.", "Leave it out, or do without --strict-runtime.", field=_PYTHON_FIELD
         )
     return f"{problem}, on which this runs."
+
+
+def check_python(wanted: str, *, field: str) -> None:
+    """Raise unless a version of Python is spelled like one; none at all is no wish."""
+    if wanted.strip() and not _PYTHON.fullmatch(wanted.strip()):
+        raise InvalidArgument(
+            f"'{wanted}' is not a version of Python.", "Write one such as 3.11.", field=field
+        )
+
+
+def is_other_python(wanted: str, version: str) -> bool:
+    """Tell whether a Python is not the one that was asked for; what is misspelled asks for none.
+
+    Example:
+        >>> is_other_python("3.7", "3.11.7"), is_other_python("3.11", "3.11.7")
+        (True, False)
+    """
+    asked = _PYTHON.fullmatch(wanted.strip())
+    return asked is not None and not SpecifierSet(f"=={asked[0]}.*").contains(version)
 
 
 def _legacy_keras(catalogue: Catalogue, recipe: Recipe) -> tuple[Recipe, str]:

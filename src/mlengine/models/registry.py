@@ -323,7 +323,8 @@ def _named_default(project: str, model_id: str, model: Model) -> str:
 
 
 def _check_etag(sent: str, current: str) -> None:
-    if sent != current:
+    """Raise unless a patch is of what there is now; one that sends no etag does not ask."""
+    if sent and sent != current:
         raise Aborted(
             f"The etag {sent!r} is not the current one.", "Read the resource again, then retry."
         )

@@ -16,6 +16,7 @@ from __future__ import annotations
 import contextlib
 import json
 import mmap
+import platform
 import re
 import sys
 from collections.abc import Callable, Sequence
@@ -29,6 +30,7 @@ from mlengine.core.errors import EngineError
 from mlengine.core.resources import Version
 from mlengine.environments import Environments
 from mlengine.environments.likeness import own_version, runtime_pin
+from mlengine.environments.resolution import check_python, is_other_python
 from mlengine.runtime.artifact import Artifact, Kind, detect
 from mlengine.runtime.golden import LIBRARIES_FILE
 from mlengine.runtime.prediction_error import PredictionError
@@ -77,7 +79,8 @@ def wanted(version: Version, artifact: Path, packages: Sequence[Path]) -> Wants 
         artifact, version.framework, version.runtime_version, version.python_version,
         version.prediction_class, tuple(packages),
     )  # fmt: skip
-    return None if wants.plain and not wants.prediction_class else wants
+    needs_nothing = wants.plain and not wants.prediction_class
+    return None if needs_nothing and not _other_python(wants) else wants
 
 
 def request_of(version: Version) -> str:
@@ -123,8 +126,9 @@ class SurroundingsOf:
         """Refuse a runtime that no version can have. Builds nothing.
 
         Raises:
-            EngineError: There is no such runtime, or no interpreter for it.
+            EngineError: There is no such runtime or Python, or no interpreter for it.
         """
+        check_python(version.python_version, field="version.python_version")
         if version.runtime_version.strip().lower() in _OWN:
             return
         try:
@@ -149,11 +153,11 @@ class SurroundingsOf:
             Cancelled: `cancelled` said so.
         """
         if wants.plain:
-            return Surroundings()
+            return Surroundings(notes=_other_python(wants))
         if not wants.packages and not wants.prediction_class:
             served, note = self._own(wants)
             if served:
-                return Surroundings(notes=(note,) if note else ())
+                return Surroundings(notes=((note,) if note else ()) + _other_python(wants))
         log = self._logs / f"environment-{uid}.log"
         log.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         with log.open("a", encoding="utf-8") as out:
@@ -224,6 +228,17 @@ class SurroundingsOf:
         pin = runtime_pin(self.environments.catalogue, wants.runtime_version, library)
         own = own_version(sys.executable, library)
         return pin is None or bool(own and pin.contains(own))
+
+
+def _other_python(wants: Wants) -> tuple[str, ...]:
+    """Return what to note where the engine's own Python is not the one that was asked for."""
+    own = platform.python_version()
+    if not is_other_python(wants.python_version, own):
+        return ()
+    return (
+        f"Python {wants.python_version.strip()} was asked for; the engine's own, {own}, serves "
+        "the model.",
+    )
 
 
 def _model_in(wants: Wants) -> Artifact | None:

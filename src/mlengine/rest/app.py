@@ -64,6 +64,7 @@ def build_app(
     token_digest: str,
     allowed_hosts: Collection[str],
     doorkeeper: Doorkeeper = _NO_KEYS,
+    scheme: str = "http",
     max_body_bytes: int = MAX_BODY_BYTES,
     max_object_bytes: int | None = None,
     body_timeout_s: float = 60.0,
@@ -75,6 +76,7 @@ def build_app(
         token_digest: Digest of the token that callers must show, as `core.access` makes it.
         allowed_hosts: Host names that requests may be addressed to, loopback names aside.
         doorkeeper: Knows the keys and what they open; without one, that token alone opens.
+        scheme: How callers reach the engine: what stands in front of the app may speak TLS.
         max_body_bytes: The longest JSON body; a longer one answers 413.
         max_object_bytes: The longest uploaded object; None for no limit but the disk.
         body_timeout_s: How long a JSON body, or one piece of an upload, may take to arrive.
@@ -89,7 +91,7 @@ def build_app(
         timeout_s=body_timeout_s,
     )
     return Guard(
-        _Dispatcher(engine, router, bodies, Permits(doorkeeper)),
+        _Dispatcher(engine, router, bodies, Permits(doorkeeper), scheme),
         token_digest=token_digest,
         find=doorkeeper.caller,
         allowed_hosts=allowed_hosts,
@@ -109,9 +111,11 @@ def _routes() -> tuple[Route, ...]:
 
 
 class _Dispatcher:
-    def __init__(self, engine: Engine, router: Router, bodies: Bodies, permits: Permits) -> None:
+    def __init__(
+        self, engine: Engine, router: Router, bodies: Bodies, permits: Permits, scheme: str
+    ) -> None:
         self._engine, self._router, self._bodies = engine, router, bodies
-        self._permits = permits
+        self._permits, self._scheme = permits, scheme
         # Limiters belong to one event loop, and there is none yet.
         self._limiters: dict[Traffic, anyio.CapacityLimiter] = {}
 
@@ -172,13 +176,16 @@ class _Dispatcher:
 
     def _call(self, request: Request, match: Match, query: Query) -> Call:
         host = request.headers.get("host", "localhost")
+        # Anybody may say it: it is only written into the caller's own answer, which nobody keeps.
+        proxied = request.headers.get("x-forwarded-proto", "").strip().lower() == "https"
+        scheme = "https" if proxied else self._scheme
         return Call(
             engine=self._engine,
             ids=match.ids,
             query=query.own,
             body={},
             raw=b"",
-            base_url=f"{request.scope['scheme']}://{host}/",
+            base_url=f"{scheme}://{host}/",
         )
 
     async def _upload(self, request: Request, match: Match, call: Call, query: Query) -> Response:

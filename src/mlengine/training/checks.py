@@ -9,7 +9,7 @@ from mlengine.core.clock import parse_duration_s
 from mlengine.core.errors import InvalidArgument, did_you_mean
 from mlengine.core.names import check_id, check_labels
 from mlengine.core.resources import Job, JobOptions, ReplicaConfig, Scheduling, TrainingInput
-from mlengine.core.wire import snake
+from mlengine.core.wire import encode, snake
 from mlengine.training.fields import refused
 from mlengine.training.plan import ROLE_FIELDS, plan_replicas
 from mlengine.training.trials.hyperparameters import check_hyperparameters
@@ -69,6 +69,8 @@ def check_region(region: str, *, field: str) -> None:
 def check_training_input(spec: TrainingInput) -> None:
     """Check everything about a training input that needs no look at a bucket.
 
+    Its hyperparameters are written anew, as every other field is answered: camelCase and numbers.
+
     Raises:
         InvalidArgument: The message names the field and what to write instead.
     """
@@ -81,7 +83,7 @@ def check_training_input(spec: TrainingInput) -> None:
     check_region(spec.region, field="training_input.region")
     _check_program(spec)
     if spec.hyperparameters is not None:
-        check_hyperparameters(spec)
+        spec.hyperparameters = encode(check_hyperparameters(spec))
     if spec.scheduling:
         _check_scheduling(spec.scheduling)
 

@@ -287,6 +287,8 @@ def test_updates_honour_mask_and_etag(world: World) -> None:
     etag = world.models.version(P, "census", "v1").etag
     update(P, "census", "v1", Version(etag=etag, labels={"a": "b"}), update_mask="etag,labels")
     assert world.models.version(P, "census", "v1").labels == {"a": "b"}
+    update(P, "census", "v1", Version(description="newer"), update_mask="etag,description")
+    world.models.update_model(P, "census", Model(), update_mask="etag,description")
     world.models.update_model(P, "census", Model(description="people"), update_mask="description")
     assert world.models.model(P, "census").description == "people"
 

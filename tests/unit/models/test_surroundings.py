@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import platform
 from pathlib import Path
 from typing import Any
 
@@ -175,3 +176,24 @@ def test_pins_and_own_versions_are_read_off_what_there_is() -> None:
     assert runtime_pin(read_catalogue(), "torch", "tensorflow") is None
     assert own_version(sys.executable, "numpy") == np.__version__
     assert own_version(sys.executable, "no-such-library") == ""
+
+
+def test_another_python_than_was_asked_for_is_noted_wherever_the_engines_own_serves(
+    world: World,
+) -> None:
+    own = platform.python_version()
+    note = f"Python 2.7 was asked for; the engine's own, {own}, serves the model."
+    plain = wanted(Version(python_version="2.7"), world.model, ())
+    assert plain is not None
+    assert world.surroundings.prepare("u", plain).notes == (note,)
+    (world.model / "saved_model.pb").write_bytes(b"")
+    found = world.surroundings.prepare("u", Wants(world.model, "", "1.15", "2.7"))
+    assert found.notes[1:] == (note,)
+    assert wanted(Version(python_version=own), world.model, ()) is None
+
+
+@pytest.mark.parametrize("runtime", ["", "2.15"])
+def test_what_is_no_version_of_python_is_refused(world: World, runtime: str) -> None:
+    with pytest.raises(InvalidArgument, match="'snake' is not a version of Python") as refused:
+        world.surroundings.check(Version(runtime_version=runtime, python_version="snake"))
+    assert refused.value.field == "version.python_version"

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from mlengine.core.errors import ResourceExhausted, Unavailable
 from mlengine.core.resources import LogEntry
+from mlengine.rest.app import build_app
 from tests.fakes.asgi import AUTHORIZED, JSON, call
 from tests.fakes.engine import FakeEngine
 
@@ -358,9 +359,17 @@ def test_a_cut_upload_leaves_nothing(app: Any, engine: FakeEngine) -> None:
     assert not engine.objects
 
 
+def test_behind_tls_the_discovery_document_says_https(app: Any, engine: FakeEngine) -> None:
+    target = "/$discovery/rest?version=v1"
+    proxied = call(app, "GET", target, headers=(*AUTHORIZED, ("x-forwarded-proto", "https")))
+    assert proxied.json["rootUrl"] == "https://127.0.0.1:8470/"
+    app = build_app(engine, token_digest="d", allowed_hosts=[], scheme="https")
+    assert call(app, "GET", target).json["baseUrl"] == "https://127.0.0.1:8470/"
+
+
 def test_the_descriptions_are_whole(app: Any) -> None:
     discovery = _send(app, "GET", "/$discovery/rest?version=v1").json
-    assert discovery["rootUrl"] == "http://127.0.0.1:8470/"
+    assert discovery["rootUrl"] == discovery["baseUrl"] == "http://127.0.0.1:8470/"
     assert _send(app, "GET", "/$discovery/rest?version=v2").status == 404
     openapi = _send(app, "GET", "/api/v1/openapi.json").json
     text = json.dumps(openapi)

@@ -200,3 +200,16 @@ def test_options_that_mean_nothing_are_refused(
     with pytest.raises(InvalidArgument, match=text) as caught:
         checks.check_job(job)
     assert caught.value.field == f"job.options.{field}"
+
+
+def test_hyperparameters_are_kept_as_they_are_answered() -> None:
+    sent = {
+        "max_trials": "3",
+        "params": [{"parameter_name": "lr", "type": "DOUBLE", "min_value": 0, "maxValue": 1}],
+    }
+    spec = _with(hyperparameters=sent)
+    checks.check_training_input(spec)
+    assert spec.hyperparameters == {
+        "maxTrials": 3,
+        "params": [{"parameterName": "lr", "type": "DOUBLE", "minValue": 0.0, "maxValue": 1.0}],
+    }
