@@ -318,9 +318,9 @@ def test_numbers_may_have_an_exponent_and_text_stays_as_it_was_typed(
     assert (found.runtime_version, found.args[1::2]) == ("1.10", ["1e-4", "1.50"])
     assert engine.get_job("default", "J").labels == {"commit": "12e4567"}
     assert found.hyperparameters is not None
-    rate, decay = found.hyperparameters.params
-    assert (rate.min_value, rate.max_value) == (1e-5, 150.0)
-    assert decay.categorical_values == ["1e-3", "0.10", "010"]
+    rate, decay = found.hyperparameters["params"]
+    assert (rate["minValue"], rate["maxValue"]) == (1e-5, 150.0)
+    assert decay["categoricalValues"] == ["1e-3", "0.10", "010"]
 
 
 def test_a_module_that_is_not_in_the_package_is_found_before_the_upload(
