@@ -47,8 +47,9 @@ def show_answer(body: bytes, form: Format | None) -> str:
         raise CommandError(f"The answer is not JSON: {body[:200]!r}") from None
     predictions = answer.get("predictions") if isinstance(answer, dict) else None
     if form is not None:
-        shown = predictions if isinstance(predictions, list) and _is_rows(form) else [answer]
-        return render(form, shown, single=not _is_rows(form))
+        if isinstance(predictions, list) and _is_rows(form):
+            return render(form, predictions)
+        return render(form, [answer], single=True)
     if not isinstance(predictions, list):
         return render(parse_format("json"), [answer], single=True)
     if not predictions:
@@ -59,7 +60,12 @@ def show_answer(body: bytes, form: Format | None) -> str:
 
 
 def _is_rows(form: Format) -> bool:
-    """Whether a format shows predictions row by row; JSON and YAML show the answer as it is."""
+    """Whether a format shows predictions row by row.
+
+    JSON and YAML show the answer as it is, and so do columns that start at its ``predictions``.
+    """
+    if any(column.path[:1] == ("predictions",) for column in form.columns):
+        return False
     return form.kind in ("csv", "get", "list", "table", "value")
 
 

@@ -137,6 +137,19 @@ def test_format_goes_before_the_shape(run: Run, asked: list[Any]) -> None:
     assert done.out == "1\n"
 
 
+@pytest.mark.parametrize(
+    ("form", "text"),
+    [("value(predictions[0].k[0])", "1\n"), ("value(predictions[].k)", "1;2\n"),
+     ("csv[no-heading](predictions[1].k)", "2\n"), ("value(k)", "1\n2\n")],
+)  # fmt: skip
+def test_a_column_may_start_at_the_whole_answer(
+    run: Run, asked: list[Any], form: str, text: str
+) -> None:
+    words = ["predict", "--model=m", "--json-instances=-", f"--format={form}"]
+    done = run(*words, stdin='{"k": [1]}\n{"k": [2]}\n')
+    assert (done.code, done.out) == (0, text)
+
+
 @pytest.fixture
 def classifier(tmp_path: Path) -> Path:
     joblib = pytest.importorskip("joblib")
