@@ -7,7 +7,8 @@ from typing import Any, NamedTuple, TypeVar
 
 from mlengine.core.errors import InvalidArgument
 from mlengine.core.resources import Resource
-from mlengine.core.wire import camel, decode, encode
+from mlengine.core.undocumented import without_undocumented
+from mlengine.core.wire import decode, encode
 from mlengine.engine import Engine, Page, PredictReply
 
 __all__ = [
@@ -22,18 +23,6 @@ __all__ = [
 ]
 
 R = TypeVar("R", bound=Resource)
-
-# Fields that clients in the wild hold, known to Google's service but not to its public document.
-_TOLERATED: Mapping[str, frozenset[str]] = {
-    "job": frozenset({"explanationInput", "explanationOutput"}),
-    "job.trainingInput": frozenset({"nasJobSpec"}),
-    "job.trainingOutput": frozenset({"nasJobOutput"}),
-    "job.trainingInput.scheduling": frozenset({"strategy", "resilientToWorkerRestart"}),
-    "job.predictionInput": frozenset(
-        {"framework", "accelerator", "workerType", "initialWorkerCount", "tagsOverride"}
-    ),
-    "version": frozenset({"modelClass", "imageUri"}),
-}
 
 
 class Call(NamedTuple):
@@ -62,7 +51,7 @@ class Call(NamedTuple):
 
     def decode(self, cls: type[R], *, at: str) -> R:
         """Read the body as a resource, without what only the engine may set."""
-        return decode(cls, _without_tolerated(self.body, at), at=at, own_fields_only=True)
+        return decode(cls, without_undocumented(self.body, at), at=at, own_fields_only=True)
 
     def paging(self) -> dict[str, Any]:
         """The arguments that every paged verb with a filter takes."""
@@ -151,20 +140,6 @@ def bare_id(name: str, prefix: str, *, field: str) -> str:
             f"{name[:200]!r} is not under {prefix!r}.", "Send the bare id.", field=field
         )
     return reduced
-
-
-def _without_tolerated(value: object, at: str) -> object:
-    if not isinstance(value, Mapping):
-        return value
-    drop = _TOLERATED.get(at, frozenset())
-    below = {path.rpartition(".")[2] for path in _TOLERATED if path.rpartition(".")[0] == at}
-    kept: dict[str, object] = {}
-    for key, item in value.items():
-        name = camel(key)
-        if name in drop:
-            continue
-        kept[key] = _without_tolerated(item, f"{at}.{name}") if name in below else item
-    return kept
 
 
 def _bad_query(key: str, text: str, wanted: str) -> InvalidArgument:

@@ -282,6 +282,17 @@ def test_numbers_among_the_arguments_stay_as_they_were_typed(run: Run, engine: F
     assert (spec(engine).args, spec(engine).worker_count) == (words, 2)
 
 
+def test_what_only_gclouds_own_client_knows_does_not_stop_a_job(
+    run: Run, engine: FakeEngine
+) -> None:
+    text = (
+        "trainingInput: {packageUris: [gs://b/p.whl], pythonModule: m, nasJobSpec: {}, "
+        "scheduling: {strategy: BATCH, resilient_to_worker_restart: true, maxRunningTime: 60s}}"
+    )
+    assert run(*SUBMIT, "--config=-", stdin=text).code == 0
+    assert spec(engine).scheduling == Scheduling(max_running_time="60s")
+
+
 YAML_NUMBERS = """\
 labels: {commit: 12e4567}
 trainingInput:

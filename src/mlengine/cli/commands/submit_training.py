@@ -20,6 +20,7 @@ from mlengine.cli.uploads import staging_bucket, upload
 from mlengine.core.errors import EngineError
 from mlengine.core.names import check_id
 from mlengine.core.resources import Job, TrainingInput
+from mlengine.core.undocumented import without_undocumented
 from mlengine.core.wire import camel, decode, encode
 
 __all__ = ["training"]
@@ -74,7 +75,8 @@ def _config(path: str | None) -> Fields:
     from mlengine.cli.configfile import read_config
 
     try:
-        return encode(decode(Job, read_config(path), at="job", own_fields_only=True))
+        found = without_undocumented(read_config(path), "job")
+        return encode(decode(Job, found, at="job", own_fields_only=True))
     except EngineError as error:
         raise CommandError(f"The configuration file [{path}] is not a job: {error}") from None
 

@@ -1,0 +1,48 @@
+"""Fields that clients in the wild hold, known to Google's service but not to its public document.
+
+They change nothing that this engine does, so both faces leave them out instead of refusing a job
+for them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from mlengine.core.wire import camel
+
+__all__ = ["without_undocumented"]
+
+_UNDOCUMENTED: Mapping[str, frozenset[str]] = {
+    "job": frozenset({"explanationInput", "explanationOutput"}),
+    "job.trainingInput": frozenset({"nasJobSpec"}),
+    "job.trainingOutput": frozenset({"nasJobOutput"}),
+    "job.trainingInput.scheduling": frozenset({"strategy", "resilientToWorkerRestart"}),
+    "job.predictionInput": frozenset(
+        {"framework", "accelerator", "workerType", "initialWorkerCount", "tagsOverride"}
+    ),
+    "version": frozenset({"modelClass", "imageUri"}),
+}
+
+
+def without_undocumented(value: object, at: str) -> object:
+    """Return a body without those fields.
+
+    Args:
+        value: What the JSON parser gave.
+        at: What it is the body of, such as ``job``.
+
+    Example:
+        >>> without_undocumented({"jobId": "j", "trainingInput": {"nasJobSpec": {}}}, "job")
+        {'jobId': 'j', 'trainingInput': {}}
+    """
+    if not isinstance(value, Mapping):
+        return value
+    drop = _UNDOCUMENTED.get(at, frozenset())
+    below = {path.rpartition(".")[2] for path in _UNDOCUMENTED if path.rpartition(".")[0] == at}
+    kept: dict[str, object] = {}
+    for key, item in value.items():
+        name = camel(key)
+        if name in drop:
+            continue
+        kept[key] = without_undocumented(item, f"{at}.{name}") if name in below else item
+    return kept
