@@ -2,7 +2,8 @@
 
     python -m benchmarks.prediction.fuzz [--count 100000] [--seed 1] [--connections 16]
 
-Each request is a good or an evil one with bytes changed, cut out, doubled or mixed with another's;
+The requests are predictions, explanations, and the same in the words of TensorFlow Serving and of
+the Open Inference Protocol. Each request is a good or an evil one with bytes changed, cut out, doubled or mixed with another's;
 half of them keep their head, so that the body reaches the worker. The caller then says no more, and
 all that comes back is read to the end. Exit 1 when anything is wrong, with the request that did it.
 """
@@ -15,10 +16,14 @@ import collections
 import random
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import psutil
+
+from tests.fakes.gateway import TOKEN
+from tests.fakes.served import serve
 
 __all__ = ["Fuzz"]
 
@@ -31,6 +36,24 @@ _BODIES = (
     b'{"instances": [' + b"[" * 90 + b"1e308" + b"]" * 90 + b"]}",
     b'{"instances": []}',
 )
+_DIALECTS: dict[str, Sequence[bytes]] = {
+    "/v1/projects/default/models/m:explain": _BODIES[:1],
+    "/v1/models/m:predict": (
+        b'{"instances": [[1, 2, 3]]}', b'{"signature_name": "x", "inputs": [[1, 2, 3]]}',
+        b'{"inputs": {"x": [["a"], ["b"]]}}',
+        b'{"inputs": ' + b"[" * 70 + b'"a"' + b"]" * 70 + b"}",
+    ),
+    "/v1/models/m:classify": (b'{"context": {"a": 1}, "examples": [{"b": [1.5, 2]}]}',),
+    "/v2/models/m/infer": (
+        b'{"id": "1", "inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 3], '
+        b'"data": [1, 2, 3], "parameters": {"content_type": "np"}}], '
+        b'"outputs": [{"name": "predict", "parameters": {"binary_data": true}}]}',
+        b'{"inputs": [{"name": "x", "datatype": [], "shape": [1, 3], "data": [1, 2, 3]}], '
+        b'"parameters": {"content_type": ["np"]}}',
+        b'{"inputs": [{"name": "x", "datatype": "BYTES", "shape": [9223372036854775807, 0], '
+        b'"parameters": {"binary_data_size": 0}}]}',
+    ),
+}  # fmt: skip
 _STRANGE = (b"\x00", b"\r\n", b"\n", b"\r\n\r\n", b" ", b"\xff", b"9" * 30, b"NaN", b"1e999",
             b"0\r\n\r\n", b"HTTP/1.1", b'"', b"[" * 200, b"\xed\xa0\x80", b"%00", b":")  # fmt: skip
 
@@ -44,31 +67,38 @@ class Fuzz:
         token: Lets the seeds in.
         dice: Where chance comes from.
         evil: More seeds: whole requests that are refused as they are.
+        others: More paths, and the bodies that are mutated there.
     """
 
     def __init__(
-        self, port: int, path: str, token: str, dice: random.Random, *, evil: Sequence[bytes] = ()
-    ) -> None:
+        self, port: int, path: str, token: str, dice: random.Random, *,
+        evil: Sequence[bytes] = (), others: Mapping[str, Sequence[bytes]] | None = None,
+    ) -> None:  # fmt: skip
         self.statuses: collections.Counter[str] = collections.Counter()
         self.problem = ""
         self._port = port
         self._dice = dice
-        self._head = (
-            f"POST {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n"
-        ).encode()
+        self._head, *heads = (
+            f"POST {one} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n".encode()
+            for one in (path, *(others or {}))
+        )
+        self._bodies = [(self._head, body) for body in _BODIES]
+        for head, bodies in zip(heads, (others or {}).values(), strict=True):
+            self._bodies += [(head, body) for body in bodies]
         chunked = b"Transfer-Encoding: chunked\r\n\r\n"
         pieces = b"".join(b"%x\r\n%b\r\n" % (1, b"1"[:1]) for _ in range(9)) + b"0\r\n\r\n"
         self._seeds = [
-            *evil, *(self._post(body) for body in _BODIES), self._head + chunked + pieces,
+            *evil, *(_post(*one) for one in self._bodies), self._head + chunked + pieces,
             b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n",
-            self._post(_BODIES[0]) * 3,
+            _post(*self._bodies[0]) * 3,
         ]  # fmt: skip
 
     def request(self) -> bytes:
         """Return the next one to send."""
         dice = self._dice
         if dice.random() < 0.5:
-            return self._post(self._mutated(dice.choice(_BODIES)))
+            head, body = dice.choice(self._bodies)
+            return _post(head, self._mutated(body))
         return self._mutated(dice.choice(self._seeds))
 
     async def run(self, count: int, connections: int) -> None:
@@ -110,9 +140,6 @@ class Fuzz:
             writer.close()
         return said
 
-    def _post(self, body: bytes) -> bytes:
-        return self._head + b"Content-Length: %d\r\n\r\n" % len(body) + body
-
     def _mutated(self, seed: bytes) -> bytes:
         dice, data = self._dice, bytearray(seed)
         for _ in range(dice.choice((1, 1, 1, 2, 4, 8))):
@@ -132,6 +159,10 @@ class Fuzz:
                 case _:
                     del data[max(at, 1) :]
         return bytes(data)
+
+
+def _post(head: bytes, body: bytes) -> bytes:
+    return head + b"Content-Length: %d\r\n\r\n" % len(body) + body
 
 
 async def measure(fuzz: Fuzz, pids: list[int], options: argparse.Namespace) -> int:
@@ -158,15 +189,22 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--connections", type=int, default=16)
     options = parser.parse_args()
-    from benchmarks import predict  # and with it scikit-learn, which only this part needs
-
     with tempfile.TemporaryDirectory(prefix="fuzz-") as name:
-        folder = Path(name)
-        _model, artifact, _rows = predict.train(folder)
-        with predict.mlengine_server(folder, artifact) as (target, *_):
+        _train(Path(name))
+        with serve({"m": Path(name)}) as served:
+            path = "/v1/projects/default/models/m:predict"
             dice = random.Random(options.seed)
-            fuzz = Fuzz(target.port, target.path, target.token, dice)
-            return asyncio.run(measure(fuzz, target.pids, options))
+            fuzz = Fuzz(served.port, path, TOKEN, dice, others=_DIALECTS)
+            pids = [served.info.pid, *(worker.pid for worker in served.workers)]
+            return asyncio.run(measure(fuzz, pids, options))
+
+
+def _train(folder: Path) -> None:
+    import joblib
+    from sklearn.linear_model import LinearRegression
+
+    model: Any = LinearRegression()
+    joblib.dump(model.fit([[0, 0, 1], [1, 0, 0], [0, 1, 0]], [1, 2, 3]), folder / "model.joblib")
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ import traceback
 from collections.abc import Hashable, Iterator
 from typing import Any, NamedTuple
 
-from mlengine.runtime.answers import Answer, error_answer, failure, predictions_answer
+from mlengine.runtime.answers import Answer, error_answer, failure, predictions_answer, unforeseen
 from mlengine.runtime.batching import Batches
 from mlengine.runtime.dialects import answer_frame
 from mlengine.runtime.frameworks import Model, ask
@@ -87,7 +87,7 @@ class Answerer:
         while batch := self._batches.take(now_s=now_s):
             self._requests += len(batch)
             self._calls[min((len(batch) - 1).bit_length(), _SIZE_BUCKETS - 1)] += 1
-            yield self._answer(batch)
+            yield self._answer_whatever_comes(batch)
 
     def converse(self, payload: bytes | None, *, max_body_bytes: int) -> Answer:
         """Answer the payload of a `CALL` frame at once: what it asks is its dialect's to know."""
@@ -128,6 +128,18 @@ class Answerer:
     def _add_alone(self, waiting: _Waiting) -> None:
         # A lane of its own, and one that is due: there is nobody to wait for.
         self._batches.add(object(), waiting, 1, now_s=float("-inf"))
+
+    def _answer_whatever_comes(self, batch: list[_Waiting]) -> list[tuple[Any, Answer]]:
+        try:
+            return self._answer(batch)
+        except MemoryError:
+            raise
+        except Exception as error:
+            refused = error_answer(500, unforeseen(error))
+            if len(batch) == 1:
+                return [(batch[0].whose, refused)]
+        # Whoever can be answered alone is.
+        return [pair for waiting in batch for pair in self._answer_whatever_comes([waiting])]
 
     def _answer(self, batch: list[_Waiting]) -> list[tuple[Any, Answer]]:
         asked = batch[0].asked

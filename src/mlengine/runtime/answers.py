@@ -5,13 +5,17 @@ from __future__ import annotations
 import base64
 import http
 import re
+import traceback
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from mlengine.runtime.prediction_error import PredictionError, output_error
 from mlengine.runtime.strictjson import StrictJsonError, dumps
 
-__all__ = ["Answer", "error_answer", "failure", "plain", "predictions_answer", "rows_of", "scrub"]
+__all__ = [
+    "Answer", "error_answer", "failure", "plain", "predictions_answer", "rows_of", "scrub",
+    "unforeseen",
+]  # fmt: skip
 
 _MAX_MESSAGE_CHARS = 2000
 _ADDRESS = re.compile(r"0x[0-9a-fA-F]{6,}")
@@ -47,6 +51,19 @@ def predictions_answer(predictions: list[Any], *, max_bytes: int) -> Answer:
 def failure(error: PredictionError) -> Answer:
     """Write the answer for a model that could not predict."""
     return error_answer(400, f"Prediction failed: {scrub(str(error))}")
+
+
+def unforeseen(error: Exception) -> str:
+    """Write what nobody thought of into the version's log; return what its caller is told.
+
+    One request must never end the service of the others, whatever it makes us stumble over.
+    """
+    traceback.print_exception(error)
+    what = traceback.format_exception_only(error)[-1].strip()  # also where `str` of it fails
+    return scrub(
+        f"The request could not be answered, by a mistake of mlengine's: {what}. "
+        "The version's log says where."
+    )
 
 
 def error_answer(code: int, message: str) -> Answer:

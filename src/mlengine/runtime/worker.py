@@ -31,7 +31,7 @@ from typing import Any
 
 from mlengine.runtime import process
 from mlengine.runtime.answerer import DEFAULT_MAX_BATCH_SIZE, Answerer
-from mlengine.runtime.answers import Answer, error_answer
+from mlengine.runtime.answers import Answer, error_answer, unforeseen
 from mlengine.runtime.callframe import CALL, MAX_WORDS_BYTES
 from mlengine.runtime.explain import Explanations, open_explanations
 from mlengine.runtime.frames import EXPLAIN, PING, PREDICT, STATS, Frame, FrameReader, frame_head
@@ -187,6 +187,14 @@ class Server:
 
     def take(self, connection: _Connection, frame: Frame) -> None:
         """Let a prediction or an explanation wait; answer anything else."""
+        try:
+            self._take(connection, frame)
+        except MemoryError:
+            raise
+        except Exception as error:
+            connection.put(frame.id, error_answer(500, unforeseen(error)))
+
+    def _take(self, connection: _Connection, frame: Frame) -> None:
         if frame.kind == PREDICT and frame.payload_bytes <= self._max_body_bytes:
             assert frame.payload is not None
             whose = (connection, frame.id)

@@ -15,6 +15,7 @@ from typing import Any
 import joblib
 import pytest
 
+from mlengine.runtime.callframe import split_call
 from mlengine.runtime.frames import PREDICT, FrameReader, pack
 from tests.waiting import wait_until
 
@@ -87,13 +88,21 @@ class Connection:
 
     def receive(self) -> tuple[int, int, Any]:
         """Return request id, status, and the parsed body of the next answer."""
+        frame = self._next()
+        return frame.id, frame.kind, json.loads(frame.payload)
+
+    def receive_call(self) -> tuple[int, bytes]:
+        """Return status and body of the next answer, which is one to a call."""
+        frame = self._next()
+        return frame.kind, bytes(split_call(frame.payload)[1])
+
+    def _next(self) -> Any:
         while not self._frames:
             data = self.socket.recv(1 << 16)
             if not data:
                 raise ConnectionError("the worker hung up")
             self._frames += self._reader.feed(data)
-        frame = self._frames.pop(0)
-        return frame.id, frame.kind, json.loads(frame.payload)
+        return self._frames.pop(0)
 
     def ask(self, body: Any, **kwargs: Any) -> tuple[int, Any]:
         self.send(body if isinstance(body, bytes) else json.dumps(body).encode(), **kwargs)

@@ -14,6 +14,7 @@ from typing import Any
 import joblib
 import pytest
 
+from mlengine.runtime.callframe import CALL, join_call
 from mlengine.runtime.frames import HEADER_BYTES, PING, PREDICT, STATS, pack
 
 ROW = [5.1, 3.5, 1.4, 0.2]
@@ -22,6 +23,10 @@ ROW = [5.1, 3.5, 1.4, 0.2]
 ODD_MODEL = '''
 import os, select, signal, sys
 from sklearn.base import BaseEstimator
+
+class Mute(Exception):
+    def __str__(self):
+        raise Mute
 
 class Odd(BaseEstimator):
     """Does to its process what the first instance says."""
@@ -34,6 +39,8 @@ class Odd(BaseEstimator):
             sys.exit(5)
         elif wish == "raise":
             raise KeyError("deep inside /home/ann/secret/place.py at 0x7f0011223344")
+        elif wish == "mute":
+            raise Mute
         elif wish == "die":
             os.kill(os.getpid(), signal.SIGKILL)
         elif wish == "memory":
@@ -194,6 +201,29 @@ def test_no_failure_of_the_model_ends_its_worker(
         assert "/home/ann" not in answer["error"]["message"]
         assert "0x7f" not in answer["error"]["message"]
         assert connection.ask({"instances": ["fine"]}) == (200, {"predictions": [0]})
+
+
+def test_what_nobody_thought_of_ends_no_worker(
+    start_worker: Callable[..., Any], odd_model: Path
+) -> None:
+    """An exception whose own text raises goes through everything that writes errors down."""
+    worker = start_worker(odd_model)
+    worker.wait_ready()
+    connection = worker.connect()
+    status, answer = connection.ask({"instances": ["mute"]})
+    assert (status, answer["error"]["status"]) == (500, "INTERNAL")
+    assert "Mute" in answer["error"]["message"]
+    words = {"dialect": "tfserving", "operation": "predict"}
+    connection.send(join_call(words, b'{"instances": ["mute"]}'), kind=CALL)
+    said, frame = connection.receive_call()
+    assert said == 500 and b"Mute" in frame
+    words = {"dialect": "openinference", "operation": "infer"}
+    tensor = {"name": "x", "datatype": [], "shape": [1, 2], "data": [1, 2]}
+    connection.send(join_call(words, json.dumps({"inputs": [tensor]}).encode()), kind=CALL)
+    said, frame = connection.receive_call()
+    assert said == 400 and b"has the datatype []" in frame
+    assert connection.ask({"instances": ["fine"]}) == (200, {"predictions": [0]})
+    assert "raise Mute" in (worker.folder / "log").read_text()
 
 
 def test_what_the_model_prints_goes_to_the_log_and_its_environment_is_clean(

@@ -1,8 +1,12 @@
 """The Open Inference Protocol over gRPC: a second door to the same workers, in the gateway's loop.
 
 The token comes in the metadata ``authorization``, as in REST, and is checked before the message of
-a call is received. ``ServerLive`` and ``ServerReady`` need none. gRPC shows its servers no Host; a
-browser cannot speak it without the token, which no page has.
+a call is received, and again when it is there if the snapshot has changed meanwhile. ``ServerLive``
+and ``ServerReady`` need none, and their messages are not received at all. gRPC shows its servers no
+Host; a browser cannot speak it without the token, which no page has.
+
+What the library takes of anybody is fixed when it starts, by the snapshot of that moment: how many
+connections, how long they may be silent, and how long a message may be.
 
 Needs the extra ``grpc``; nothing of it is loaded in a gateway without ``--grpc-port``.
 """
@@ -10,6 +14,7 @@ Needs the extra ``grpc``; nothing of it is loaded in a gateway without ``--grpc-
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
@@ -18,7 +23,7 @@ from typing import TYPE_CHECKING, Any, cast
 import grpc
 
 from mlengine.core.access import check_origin
-from mlengine.core.errors import EngineError, FailedPrecondition, InvalidArgument
+from mlengine.core.errors import EngineError, FailedPrecondition, Internal, InvalidArgument
 from mlengine.prediction.gateway.dialects import Asked, answer_here, judge_path, target_of
 from mlengine.prediction.gateway.dialogue import Dialogue
 from mlengine.prediction.gateway.grpcmessages import METHODS, SERVICE, message
@@ -30,13 +35,16 @@ from mlengine.prediction.routing import body_limit
 if TYPE_CHECKING:
     from mlengine.prediction.gateway.http1 import CallerConnection
     from mlengine.prediction.gateway.server import Server
-    from mlengine.prediction.routing import Grant, PredictTarget
+    from mlengine.prediction.routing import Grant, PredictTarget, Snapshot
 
 __all__ = ["GrpcFront"]
 
-_OPEN = frozenset({"ServerLive", "ServerReady"})
-_MAX_MESSAGE_BYTES = (1 << 30) + (1 << 20)  # the longest body that a version may take, and its head
+_OPEN = {"ServerLive": "live", "ServerReady": "ready"}  # what they say
+_MAX_HEAD_BYTES = 1 << 20  # of a message, beyond the tensors
 _MAX_CALLS = 4096
+_AGE_S = 600.0  # a connection takes no more calls then: its caller opens another
+_GRACE_S = 1800.0  # to send a message and to wait for a worker to wake; more than any load may take
+_MOST_MS = (1 << 31) - 1
 _JSON_LENGTH = "inference-header-content-length"
 _CODES = {
     400: grpc.StatusCode.INVALID_ARGUMENT, 401: grpc.StatusCode.UNAUTHENTICATED,
@@ -62,11 +70,7 @@ class GrpcFront:
     ) -> None:
         self._front = grpc.aio.server(
             maximum_concurrent_rpcs=_MAX_CALLS,
-            options=[
-                ("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES),
-                ("grpc.max_send_message_length", -1),
-                ("grpc.so_reuseport", 0),
-            ],
+            options=_options(server.switchboard.snapshot, server.most_grpc_connections),
         )
         self._front.add_generic_rpc_handlers((_Service(server),))
         address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
@@ -92,6 +96,26 @@ class GrpcFront:
         await self._front.stop(grace_s)
 
 
+def _options(snapshot: Snapshot, most_connections: int) -> list[tuple[str, int]]:
+    limits = snapshot.limits
+    longest = max([limits.max_body_bytes, *(r.max_body_bytes for r in snapshot.versions.values())])
+    return [
+        ("grpc.max_receive_message_length", longest + _MAX_HEAD_BYTES),
+        ("grpc.max_send_message_length", -1),
+        ("grpc.so_reuseport", 0),
+        ("grpc.max_allowed_incoming_connections", most_connections),
+        ("grpc.server_handshake_timeout_ms", _ms(limits.header_timeout_s)),
+        ("grpc.max_connection_idle_ms", _ms(limits.idle_timeout_s)),
+        # A call whose message never gets whole is no silence: its connection's end ends it.
+        ("grpc.max_connection_age_ms", _ms(_AGE_S)),
+        ("grpc.max_connection_age_grace_ms", _ms(_GRACE_S + limits.predict_timeout_s)),
+    ]
+
+
+def _ms(seconds: float) -> int:
+    return min(max(round(seconds * 1000), 1), _MOST_MS)
+
+
 class _Service(grpc.GenericRpcHandler):  # type: ignore[misc]
     def __init__(self, server: Server) -> None:
         self._server = server
@@ -100,14 +124,21 @@ class _Service(grpc.GenericRpcHandler):  # type: ignore[misc]
         prefix, _slash, name = details.method.rpartition("/")
         if prefix != f"/{SERVICE}" or name not in METHODS:
             return None  # UNIMPLEMENTED
+        check = functools.partial(
+            self._check_caller, details.method, name, details.invocation_metadata
+        )
+        guard = self._server.guard
         try:
-            grant = self._check_caller(details.method, name, details.invocation_metadata)
+            grant = check()
         except EngineError as error:
             return _refusal(error)
-        handler: _Handler = getattr(_Calls(self._server, grant), name)
+        if name in _OPEN:
+            return _open_answer(name)
 
         async def run(request: Any, context: Any) -> Any:
             try:
+                still = grant if self._server.guard is guard else check()
+                handler: _Handler = getattr(_Calls(self._server, still), name)
                 return await handler(request)
             except EngineError as error:
                 await _abort(context, error)
@@ -132,17 +163,11 @@ class _Service(grpc.GenericRpcHandler):  # type: ignore[misc]
 
 
 class _Calls:
-    """One method for each of the service's."""
+    """One method for each of the service's that needs a token."""
 
     def __init__(self, server: Server, grant: Grant | None) -> None:
         self._server = server
         self._grant = grant
-
-    async def ServerLive(self, _request: Any) -> Any:
-        return message("ServerLiveResponse")(live=True)
-
-    async def ServerReady(self, _request: Any) -> Any:
-        return message("ServerReadyResponse")(ready=True)
 
     async def ServerMetadata(self, _request: Any) -> Any:
         _status, value = answer_here(_asked("server"), self._server.switchboard.snapshot)
@@ -244,7 +269,18 @@ def _asked(operation: str, model: str = "", version: str = "") -> Asked:
 
 def _check(status: int, body: bytes) -> None:
     if status != 200:
-        raise InvalidArgument(str(json.loads(body).get("error", "The worker refused.")))
+        made = Internal if status >= 500 else InvalidArgument
+        raise made(str(json.loads(body).get("error", "The worker refused.")))
+
+
+def _open_answer(name: str) -> Any:
+    """Return a handler that answers without receiving a message: anybody may have sent it."""
+    reply = message(f"{name}Response")
+
+    async def answer(_messages: Any, _context: Any) -> Any:
+        return reply(**{_OPEN[name]: True})
+
+    return grpc.stream_unary_rpc_method_handler(answer, response_serializer=reply.SerializeToString)
 
 
 def _refusal(error: EngineError) -> Any:

@@ -10,7 +10,7 @@ import json
 import traceback
 from typing import Any, NamedTuple
 
-from mlengine.runtime.answers import Answer
+from mlengine.runtime.answers import Answer, scrub, unforeseen
 from mlengine.runtime.callframe import join_call, split_call
 from mlengine.runtime.frameworks import Model
 from mlengine.runtime.prediction_error import ErrorClass, PredictionError
@@ -80,7 +80,7 @@ def answer_frame(
 
 
 def answer(model: Model, call: Call, *, max_answer_bytes: int) -> Reply:
-    """Answer a call; whatever the model does, short of `MemoryError`, is an answer.
+    """Answer a call; whatever the model does, or we do, short of `MemoryError`, is an answer.
 
     Args:
         model: The loaded version.
@@ -94,9 +94,11 @@ def answer(model: Model, call: Call, *, max_answer_bytes: int) -> Reply:
     except PredictionError as error:
         if error.__cause__ is not None and error.error_class is not ErrorClass.INPUTS:
             traceback.print_exception(error.__cause__)  # for the version's log, not the caller
-        from mlengine.runtime.answers import scrub
-
         return error_reply(400, scrub(str(error)))
+    except MemoryError:
+        raise
+    except Exception as error:
+        return error_reply(500, unforeseen(error))
     if len(reply.body) > max_answer_bytes:
         return error_reply(
             400,

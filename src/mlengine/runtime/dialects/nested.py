@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from mlengine.runtime.frameworks.tensors import TensorSpec, integers
+from mlengine.runtime.frameworks.tensors import MAX_DIMENSIONS, TensorSpec, integers
 from mlengine.runtime.instances import decode_b64, kind_of
 from mlengine.runtime.prediction_error import input_error, output_error
 
@@ -76,6 +76,10 @@ def _texts(value: Any, name: str) -> np.ndarray:
     while isinstance(level, list):
         shape.append(len(level))
         level = level[0]
+    if len(shape) > MAX_DIMENSIONS:
+        raise input_error(
+            f"input {name!r} has {len(shape)} dimensions, at most {MAX_DIMENSIONS} are read"
+        )
     flat: list[bytes] = []
     _collect(value, shape, flat, name)
     array = np.empty(len(flat), dtype=object)

@@ -19,7 +19,7 @@ from mlengine.runtime.dialects import Call, CallError, Reply, json_reply
 from mlengine.runtime.dialects.tensorbytes import DTYPES, datatype_of, from_bytes, to_bytes
 from mlengine.runtime.frameworks import Model
 from mlengine.runtime.frameworks.signatures import run, signature_of, signatures_of
-from mlengine.runtime.frameworks.tensors import TensorSpec
+from mlengine.runtime.frameworks.tensors import MAX_DIMENSIONS, TensorSpec
 from mlengine.runtime.instances import kind_of
 from mlengine.runtime.prediction_error import input_error, output_error
 from mlengine.runtime.strictjson import StrictJsonError, dumps, loads
@@ -32,7 +32,6 @@ _KEYS = {"id", "parameters", "inputs", "outputs"}
 _INPUT_KEYS = {"name", "shape", "datatype", "parameters", "data"}
 _CONTENT_TYPES = {"np", "pd", "str", "base64"}
 _MAX_ELEMENTS = 1 << 31
-_MAX_DIMENSIONS = 32  # numpy holds no more
 
 
 class _Output(NamedTuple):
@@ -103,12 +102,12 @@ def _flag(parameters: dict[str, Any], name: str) -> bool:
 
 def _known_content(parameters: dict[str, Any]) -> str:
     kind = parameters.get("content_type", "")
-    if kind and kind not in _CONTENT_TYPES:
+    if not isinstance(kind, str) or (kind and kind not in _CONTENT_TYPES):
         raise CallError(
             f"the content_type {kind!r} is not supported here; these are: "
             f"{', '.join(sorted(_CONTENT_TYPES))}"
         )
-    return str(kind)
+    return kind
 
 
 def _inputs(inputs: Any, binary: memoryview) -> dict[str, np.ndarray]:
@@ -128,7 +127,7 @@ def _inputs(inputs: Any, binary: memoryview) -> dict[str, np.ndarray]:
         own = _parameters(item, {"binary_data_size", "content_type"}, what)
         kind = _known_content(own)
         shape, datatype = _shape(item.get("shape"), what), item.get("datatype")
-        if datatype not in DTYPES:
+        if not isinstance(datatype, str) or datatype not in DTYPES:
             raise CallError(f"{what} has the datatype {datatype!r}; there are {', '.join(DTYPES)}")
         if "binary_data_size" in own:
             size = own["binary_data_size"]
@@ -148,11 +147,12 @@ def _inputs(inputs: Any, binary: memoryview) -> dict[str, np.ndarray]:
 
 
 def _shape(shape: Any, what: str) -> tuple[int, ...]:
-    good = isinstance(shape, list) and len(shape) <= _MAX_DIMENSIONS
+    good = isinstance(shape, list) and len(shape) <= MAX_DIMENSIONS
     count = 1
     for size in shape if good else ():
         good = good and isinstance(size, int) and not isinstance(size, bool) and size >= 0
-        count = count * size if good else 0
+        # Without the zeros: a tensor of nothing, too, has sizes that numpy must be able to hold.
+        count = count * (size or 1) if good else 0
     if not good or count > _MAX_ELEMENTS:
         raise CallError(f"{what} has the shape {shape!r}, expected a list of sizes")
     return tuple(shape)

@@ -14,6 +14,7 @@ from mlengine.runtime.dialects import CallError
 from mlengine.runtime.frameworks import Model
 from mlengine.runtime.frameworks.signatures import Signature, TensorModel, run, signatures_of
 from mlengine.runtime.instances import decode_b64, kind_of
+from mlengine.runtime.prediction_error import output_error
 
 __all__ = ["results"]
 
@@ -35,6 +36,7 @@ def results(model: Model, operation: str, name: str, asked: dict[str, Any]) -> l
     texts = np.empty(len(examples), dtype=object)
     texts[:] = [_example(example, context, index) for index, example in enumerate(examples)]
     outputs = run(model, {signature.inputs[0].name: texts}, signature.name)
+    _check_shapes(operation, outputs, len(examples))
     if operation == "regress":
         values: list[Any] = outputs["outputs"].reshape(len(examples)).tolist()
         return values
@@ -47,6 +49,20 @@ def results(model: Model, operation: str, name: str, asked: dict[str, Any]) -> l
         ]
         for row in range(len(examples))
     ]
+
+
+def _check_shapes(operation: str, outputs: dict[str, np.ndarray], count: int) -> None:
+    shapes = [array.shape for array in outputs.values()]
+    if operation == "regress":
+        good = shapes[0] in ((count,), (count, 1))
+    else:
+        good = len(set(shapes)) == 1 and len(shapes[0]) == 2 and shapes[0][0] == count
+    if not good:
+        shown = ", ".join(f"{name} {list(array.shape)}" for name, array in outputs.items())
+        wanted = "[examples]" if operation == "regress" else "[examples, classes], all alike"
+        raise output_error(
+            f"the outputs have the shapes {shown} for {count} examples, expected {wanted}"
+        )
 
 
 def _signature(model: Model, operation: str, name: str) -> Signature:

@@ -13,7 +13,7 @@ import traceback
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from mlengine.runtime.answers import Answer, error_answer, failure
+from mlengine.runtime.answers import Answer, error_answer, failure, unforeseen
 from mlengine.runtime.instances import RequestError, parse_request
 from mlengine.runtime.prediction_error import ErrorClass, PredictionError, run_error
 from mlengine.runtime.strictjson import StrictJsonError, dumps
@@ -82,7 +82,12 @@ class Explanations:
         if not self._waiting:
             return []
         first = self._waiting[0]
-        answer = self._advance(first) if now_s < first.until_s else _too_late(self._timeout_s)
+        try:
+            answer = self._advance(first) if now_s < first.until_s else _too_late(self._timeout_s)
+        except MemoryError:
+            raise
+        except Exception as error:
+            answer = error_answer(500, unforeseen(error))
         if answer is None:
             return []
         self._waiting.popleft()

@@ -11,7 +11,12 @@ from mlengine.runtime.answers import plain
 from mlengine.runtime.instances import decode_b64, kind_of
 from mlengine.runtime.prediction_error import input_error, output_error
 
-__all__ = ["TensorSpec", "columns", "in_batches", "integers", "is_raw_text", "rows"]
+__all__ = [
+    "MAX_DIMENSIONS", "TensorSpec", "columns", "in_batches", "integers", "is_raw_text", "rows",
+]  # fmt: skip
+
+MAX_DIMENSIONS = 32
+"""Of a tensor that is read: no release of numpy holds fewer."""
 
 
 class TensorSpec(NamedTuple):

@@ -128,3 +128,20 @@ def iris_explained(iris_model: Path, tmp_path_factory: pytest.TempPathFactory) -
         yield worker
     finally:
         worker.kill()
+
+
+def test_what_nobody_thought_of_is_one_callers_error() -> None:
+    class Mute(Exception):
+        def __str__(self) -> str:
+            raise Mute
+
+    def broken(*_: Any) -> Any:
+        raise Mute
+
+    waiting = Explanations(broken, max_answer_bytes=1000)
+    for whose in ("first", "second"):
+        assert waiting.add(whose, b'{"instances": [1]}', now_s=0.0) is None
+    for whose in ("first", "second"):
+        ((told, answer),) = waiting.step(now_s=1.0)
+        assert (told, answer.status) == (whose, 500)
+    assert not waiting
