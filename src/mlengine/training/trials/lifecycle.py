@@ -173,6 +173,10 @@ def _end(books: Books) -> Step:
 def _failure(books: Books) -> str:
     """Say why the job fails before all trials were tried; empty if it does not."""
     failed = [t for t in books.trials if t.failed]
+    has_succeeded = any(t.succeeded for t in books.trials)
+    for trial in failed:
+        if trial.failure.startswith(UNKNOWN_FLAG) and not has_succeeded:
+            return f"Trial {trial.number} cannot work, and no other would: {trial.failure}"
     if books.max_failed:
         if len(failed) < books.max_failed:
             return ""
@@ -180,12 +184,7 @@ def _failure(books: Books) -> str:
             f"{len(failed)} trials failed, and maxFailedTrials is {books.max_failed}.\n"
             f"{_reasons(failed)}"
         )
-    if any(t.succeeded for t in books.trials):
-        return ""
-    for trial in failed:
-        if trial.failure.startswith(UNKNOWN_FLAG):
-            return f"Trial {trial.number} cannot work, and no other would: {trial.failure}"
-    if len(failed) < max(_FEWEST_FAILURES, books.max_parallel):
+    if has_succeeded or len(failed) < max(_FEWEST_FAILURES, books.max_parallel):
         return ""
     return _all_failed(failed)
 

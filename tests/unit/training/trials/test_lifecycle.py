@@ -98,6 +98,11 @@ ROWS: dict[str, tuple[Books, list[Step]]] = {
         [Step(Act.GIVE_UP,
               message="Trial 1 cannot work, and no other would: UNKNOWN_FLAG: --x.")],
     ),
+    "an unknown flag ends it also where failures are allowed": (
+        books(trial(1, S.FAILED, failure=UNKNOWN_FLAG + "--x."), of=9, max_failed=5),
+        [Step(Act.GIVE_UP,
+              message="Trial 1 cannot work, and no other would: UNKNOWN_FLAG: --x.")],
+    ),
     "an unknown flag is said once": (
         books(trial(1, S.FAILED, closed=True, failure=UNKNOWN_FLAG + "--x."),
               given_up="Trial 1 cannot work, and no other would: UNKNOWN_FLAG: --x."),
