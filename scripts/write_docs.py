@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from mlengine.engine.settings import describe
+from mlengine.engine.settings import PROPERTIES, describe, variables
 from mlengine.environments.catalogue import read_catalogue
 from mlengine.models.checks import REFUSED_MODEL_FIELDS, REFUSED_VERSION_FIELDS
 from mlengine.rest.ml_v1 import METHODS
@@ -103,12 +103,15 @@ _DIALECTS = (
 
 def settings_page() -> str:
     """Return `docs/settings.md`."""
+    gclouds = [v for name in dict.fromkeys(PROPERTIES.values()) for v in variables(name)[1:]]
     lines = [
         "# Settings", "",
         "A flag goes before a variable, a variable before `mlengine.toml` in the home folder, and that "
         "before the default. `mlengine config set NAME VALUE` writes the file; the variable of `port` "
         "is `MLENGINE_PORT`. Commands also read `MLENGINE_ENDPOINT` and `MLENGINE_TOKEN` to talk to an "
         "engine elsewhere.", "",
+        "Variables of gcloud's properties are read too, behind our own and before the file: "
+        + ", ".join(f"`{name}`" for name in gclouds) + ".", "",
     ]  # fmt: skip
     rows = [(f"`{name}`", f"`{default}`" if default != "" else "", what)
             for name, default, what in describe()]  # fmt: skip

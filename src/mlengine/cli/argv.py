@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 __all__ = ["ArgvError", "GlobalFlags", "Line", "read_line"]
 
-_ROOTS = ("ai-platform", "ml-engine")
+_ROOTS = ("ai-platform", "ml-engine", "ml")
 _TRACKS = ("alpha", "beta")
 
 _WITH_VALUE = {

@@ -1,5 +1,7 @@
 """Settings of an engine and of its clients: flag > ``MLENGINE_*`` variable > file > default.
 
+The variables of gcloud's properties are read below our own: ``CLOUDSDK_CORE_PROJECT``.
+
 The file is ``mlengine.toml`` in the home folder; `mlengine config set` writes it. Every setting has
 a default that works on a laptop without a network.
 """
@@ -17,9 +19,28 @@ from typing import Any
 
 from mlengine.core.errors import FailedPrecondition, InvalidArgument, did_you_mean
 
-__all__ = ["SETTINGS_FILE", "Settings", "describe", "home_folder", "load", "shown", "write"]
+__all__ = [
+    "PROPERTIES",
+    "SETTINGS_FILE",
+    "Settings",
+    "describe",
+    "home_folder",
+    "load",
+    "shown",
+    "variables",
+    "write",
+]
 
 SETTINGS_FILE = "mlengine.toml"
+# What scripts written for gcloud call our settings; of two for one setting the first goes before.
+PROPERTIES: Mapping[str, str] = {
+    "core/project": "project",
+    "compute/region": "region",
+    "ai_platform/region": "region",
+    "api_endpoint_overrides/ml": "endpoint",
+    "ml_engine/local_python": "local_python",
+    "ml_engine/polling_interval": "polling_interval_s",
+}
 _PREFIX = "MLENGINE_"
 _MAX_PORT = 65_535
 _BOOLS = {"true": True, "false": False}
@@ -190,6 +211,20 @@ def home_folder(environ: Mapping[str, str], home: str = "") -> Path:
     return Path(text).expanduser().absolute()
 
 
+def variables(name: str) -> list[str]:
+    """Return the variables that a setting is read from, the one that goes before the others first.
+
+    Example:
+        >>> variables("project")
+        ['MLENGINE_PROJECT', 'CLOUDSDK_CORE_PROJECT']
+    """
+    properties = [key for key, setting in PROPERTIES.items() if setting == name]
+    return [
+        _PREFIX + name.upper(),
+        *("CLOUDSDK_" + key.replace("/", "_").upper() for key in properties),
+    ]
+
+
 def load(environ: Mapping[str, str] = os.environ, **flags: Any) -> Settings:
     """Read the settings; a flag that is None was not given.
 
@@ -201,8 +236,8 @@ def load(environ: Mapping[str, str] = os.environ, **flags: Any) -> Settings:
     for name, value in read_file(home).items():
         found[name] = parse(name, value, where=str(home / SETTINGS_FILE))
     for name in _FIELDS:
-        variable = _PREFIX + name.upper()
-        if environ.get(variable):
+        variable = next((v for v in variables(name) if environ.get(v)), "")
+        if variable:
             found[name] = parse(name, environ[variable], where=f"the variable {variable}")
     for name, value in flags.items():
         if value is not None:

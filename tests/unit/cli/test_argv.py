@@ -10,7 +10,7 @@ from mlengine.cli.argv import ArgvError, read_line
 
 ROOTS = [
     [], ["ai-platform"], ["ml-engine"], ["beta", "ai-platform"], ["alpha", "ml-engine"],
-    ["ai-platform", "beta"], ["beta"],
+    ["ai-platform", "beta"], ["beta"], ["beta", "ml"], ["ml"],
 ]  # fmt: skip
 
 

@@ -36,6 +36,37 @@ def test_a_list_shows_what_differs_and_no_token(run: Run, tmp_path: Path) -> Non
     assert "port = 8470\n" in run("config", "list", "--all").out
 
 
+@pytest.mark.parametrize(
+    "words", [["list", "project", "--format", "value(core.project)"],
+              ["list", "--format=value(core.project)"], ["get-value", "project"],
+              ["get-value", "core/project"], ["list", "--all", "--format=value(project)"]],
+    ids=" ".join,
+)  # fmt: skip
+def test_the_first_line_of_many_a_tutorial_prints_the_project(run: Run, words: list[str]) -> None:
+    assert run("config", *words) == (0, "default\n", "")
+    run("config", "set", "project", "demo")
+    assert run("config", *words) == (0, "demo\n", "")
+
+
+def test_a_list_may_be_of_one_setting(run: Run) -> None:
+    assert run("config", "list", "core/project") == (0, "project = default\n", "")
+    assert "Did you mean 'project'?" in run("config", "list", "prject").err
+
+
+def test_gclouds_variables_are_read_below_our_own(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run("config", "set", "project", "file")
+    monkeypatch.setenv("CLOUDSDK_CORE_PROJECT", "gclouds")
+    monkeypatch.setenv("CLOUDSDK_COMPUTE_REGION", "us-east1")
+    monkeypatch.setenv("CLOUDSDK_AI_PLATFORM_REGION", "us-west1")
+    assert run("config", "get", "project").out == "gclouds\n"
+    assert run("config", "get", "region").out == "us-east1\n"
+    assert "CLOUDSDK_CORE_PROJECT is set" in run("config", "set", "project", "demo").err
+    monkeypatch.setenv("MLENGINE_PROJECT", "ours")
+    assert run("config", "get", "project").out == "ours\n"
+
+
 def test_what_is_no_setting_says_which_was_meant(run: Run) -> None:
     for words in (["set", "prject", "x"], ["get", "prject"], ["unset", "prject"]):
         done = run("config", *words)

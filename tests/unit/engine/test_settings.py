@@ -24,6 +24,17 @@ def test_the_order_is_flag_variable_file_default(tmp_path: Path) -> None:
     assert load(environ).port == Settings().port
 
 
+def test_a_variable_of_gclouds_goes_before_the_file_and_behind_ours(tmp_path: Path) -> None:
+    environ = {"MLENGINE_HOME": str(tmp_path), "CLOUDSDK_ML_ENGINE_POLLING_INTERVAL": "7"}
+    write(tmp_path, "polling_interval_s", "5")
+    assert load(environ).polling_interval_s == 7.0
+    assert load({**environ, "MLENGINE_POLLING_INTERVAL_S": "9"}).polling_interval_s == 9.0
+    endpoint = {"CLOUDSDK_API_ENDPOINT_OVERRIDES_ML": "http://there:8470/"}
+    assert load({**environ, **endpoint}).endpoint == "http://there:8470/"
+    with pytest.raises(InvalidArgument, match="CLOUDSDK_ML_ENGINE_POLLING_INTERVAL"):
+        load({**environ, "CLOUDSDK_ML_ENGINE_POLLING_INTERVAL": "soon"})
+
+
 def test_a_switch_is_true_or_false_wherever_it_is_set(tmp_path: Path) -> None:
     environ = {"MLENGINE_HOME": str(tmp_path)}
     assert not load(environ).allow_direct_requirements

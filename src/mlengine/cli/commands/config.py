@@ -10,21 +10,18 @@ import click
 
 from mlengine.cli.errors import CommandError
 from mlengine.cli.session import Session, pass_session
-from mlengine.cli.tree import Group, command
+from mlengine.cli.tree import Branch, Group, command
 from mlengine.engine import settings as engine_settings
 
 __all__ = ["config", "setting_name"]
 
-_PROPERTIES = {
-    "ai_platform/region": "region",
-    "api_endpoint_overrides/ml": "endpoint",
-    "compute/region": "region",
-    "core/project": "project",
-    "ml_engine/local_python": "local_python",
-    "ml_engine/polling_interval": "polling_interval_s",
-}
-
-config = Group("config", help="Settings, in mlengine.toml.")
+config = Group(
+    "config",
+    help="Settings, in mlengine.toml.",
+    branches={
+        "get-value": Branch("mlengine.cli.commands.config:get", "As get.", hidden=True),
+    },
+)
 
 
 def setting_name(name: str) -> str:
@@ -33,7 +30,7 @@ def setting_name(name: str) -> str:
     Raises:
         CommandError: The home folder, which cannot be written in itself.
     """
-    found = _PROPERTIES.get(name.lower(), name.lower().replace("-", "_"))
+    found = engine_settings.PROPERTIES.get(name.lower(), name.lower().replace("-", "_"))
     if found == "home":
         raise CommandError("The setting 'home' cannot lie in the home itself. Set MLENGINE_HOME.")
     return found
@@ -53,9 +50,10 @@ def set_(session: Session, name: str, value: str) -> None:
     setting = setting_name(name)
     engine_settings.write(_home(session), setting, value)
     session.say(f"Updated setting [{setting}].")
-    variable = f"MLENGINE_{setting.upper()}"
-    if os.environ.get(variable):
-        session.warn(f"The variable {variable} is set and goes before it.")
+    for variable in engine_settings.variables(setting):
+        if os.environ.get(variable):
+            session.warn(f"The variable {variable} is set and goes before it.")
+            return
 
 
 @command(config, "unset")
@@ -86,18 +84,36 @@ def get(session: Session, name: str) -> None:
 
 
 @command(config, "list", form="config")
+@click.argument("name", required=False)
 @click.option("--all", "all_", is_flag=True, help="Also settings that have their default.")
 @pass_session
-def list_settings(session: Session, all_: bool) -> None:
-    """Show settings and their values; those with their default only with --all."""
-    values: dict[str, Any] = {}
-    for name, default, _what in engine_settings.describe():
-        value = getattr(session.settings, name)
-        if name == "home":
-            values[name] = str(value)
-        elif all_ or value != default:
-            values[name] = engine_settings.shown(name, value)
+def list_settings(session: Session, name: str | None, all_: bool) -> None:
+    """Show settings and their values, or only NAME; those with their default only with --all."""
+    only = setting_name(name) if name else ""
+    if only:
+        _check_exists(only)
+    values: dict[str, Any] = {
+        key: _shown(session, key)
+        for key, default, _what in engine_settings.describe()
+        if (key == only if only else all_ or getattr(session.settings, key) != default)
+    }
+    if session.form and session.form.columns:
+        values |= _sections(session)  # scripts for gcloud ask for value(core.project)
     session.show(values)
+
+
+def _sections(session: Session) -> dict[str, dict[str, Any]]:
+    """Return the settings once more, as gcloud's properties."""
+    found: dict[str, dict[str, Any]] = {}
+    for key, setting in engine_settings.PROPERTIES.items():
+        section, _slash, name = key.partition("/")
+        found.setdefault(section, {})[name] = _shown(session, setting)
+    return found
+
+
+def _shown(session: Session, setting: str) -> Any:
+    value = getattr(session.settings, setting)
+    return engine_settings.shown(setting, str(value) if isinstance(value, Path) else value)
 
 
 def _check_exists(setting: str) -> None:
