@@ -110,7 +110,11 @@ FIELDS: Mapping[str, Mapping[str, Rule]] = {
             _H, "stops trials by the median rule, or that of `options`"
         ),
         "resume_previous_job_id": Rule(_H, "goes on with the study of a tuning job that is over"),
-        "algorithm": Rule(_H, "Bayesian if not set; GRID_SEARCH, RANDOM_SEARCH"),
+        "algorithm": Rule(
+            _H,
+            "Bayesian if not set; GRID_SEARCH, RANDOM_SEARCH, and this engine's own "
+            "QUASI_RANDOM_SEARCH, `optuna:SAMPLER` and `vizier:DESIGNER`",
+        ),
     },
     "ParameterSpec": {
         "parameter_name": Rule(_H, "verbatim the name of the flag"),

@@ -7,25 +7,30 @@ from __future__ import annotations
 
 import enum
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TypeVar
 
 from mlengine.core.errors import InvalidArgument, did_you_mean
 from mlengine.core.studies import StudyConfig, StudyParameter
 from mlengine.tuning.problem import Goal, Kind, Metric, Parameter, Problem, Scale, Value
-from mlengine.tuning.search.needs import check_needs
+from mlengine.tuning.search.needs import PLUGGED, check_needs
 from mlengine.tuning.space import Space
 
-__all__ = ["algorithm_of", "check_config", "policy_of", "problem_of"]
+__all__ = ["ALGORITHMS", "algorithm_of", "check_config", "policy_of", "problem_of"]
 
 _AT = "study.study_config"
-_ALGORITHMS = {
+_SEARCHES = {
     "": "bayesian",
     "ALGORITHM_UNSPECIFIED": "bayesian",
     "GAUSSIAN_PROCESS_BANDIT": "bayesian",
     "GRID_SEARCH": "grid",
     "RANDOM_SEARCH": "random",
+    "QUASI_RANDOM_SEARCH": "quasi-random",
+    **{name: name for name in PLUGGED},
 }
+ALGORITHMS = tuple(filter(None, _SEARCHES))
+"""What a study may ask for, and a tuning job: Google's names, then this engine's own."""
+
 _SCALES = {
     "": Scale.LINEAR,
     "SCALE_TYPE_UNSPECIFIED": Scale.LINEAR,
@@ -75,9 +80,9 @@ def check_config(config: StudyConfig | None) -> None:
 
 def algorithm_of(config: StudyConfig) -> str:
     """Return the name of the search that a configuration asks for."""
-    found = _ALGORITHMS.get(config.algorithm)
+    found = _SEARCHES.get(config.algorithm)
     if found is None:
-        raise _unknown(config.algorithm, list(_ALGORITHMS), f"{_AT}.algorithm")
+        raise _unknown(config.algorithm, ALGORITHMS, f"{_AT}.algorithm")
     return found
 
 
@@ -215,7 +220,7 @@ def _one_of(kind: type[E], value: str, at: str) -> E:
     return kind(value)
 
 
-def _unknown(value: str, known: list[str], at: str) -> InvalidArgument:
+def _unknown(value: str, known: Sequence[str], at: str) -> InvalidArgument:
     names = ", ".join(name for name in known if name)
     return InvalidArgument(
         f"{value[:64]!r} is not known.",

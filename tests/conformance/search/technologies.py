@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from mlengine.tuning.search.needs import PLUGGED
+
 __all__ = ["FINITE", "TECHNOLOGIES"]
 
-TECHNOLOGIES = ["random", "grid", "quasi-random", "bayesian"]
+TECHNOLOGIES = ["random", "grid", "quasi-random", "bayesian", *PLUGGED]
 FINITE = {"grid"}
 """Those that refuse a DOUBLE."""

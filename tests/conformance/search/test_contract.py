@@ -11,9 +11,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mlengine.core.errors import InvalidArgument
+from mlengine.core.errors import FailedPrecondition, InvalidArgument
 from mlengine.tuning.problem import Goal, Kind, Metric, Parameter, Problem, Tried
 from mlengine.tuning.search import Search, Suggestion, open_search
+from mlengine.tuning.search.needs import check_needs
 from mlengine.tuning.space import Space
 from tests.conformance.search.technologies import FINITE, TECHNOLOGIES
 from tests.fakes.spaces import histories, problems
@@ -35,6 +36,10 @@ _TALL = Problem(
 
 @pytest.fixture(scope="module", params=TECHNOLOGIES)
 def name(request: pytest.FixtureRequest) -> str:
+    try:
+        check_needs(request.param)
+    except FailedPrecondition as error:
+        pytest.skip(str(error))
     return str(request.param)
 
 

@@ -73,6 +73,9 @@ def test_the_seed_follows_from_the_study_alone() -> None:
         ("GAUSSIAN_PROCESS_BANDIT", "bayesian"),
         ("GRID_SEARCH", "grid"),
         ("RANDOM_SEARCH", "random"),
+        ("QUASI_RANDOM_SEARCH", "quasi-random"),
+        ("optuna:TPESampler", "optuna:TPESampler"),
+        ("vizier:GP_UCB_PE", "vizier:GP_UCB_PE"),
     ],
 )
 def test_an_algorithm_is_a_search(written: str, search: str) -> None:

@@ -62,7 +62,6 @@ WITHDRAWN = "WITHDRAWN: "
 """How the reason begins of a trial that says nothing of its point: its job was called off."""
 
 _LONGEST_CHAIN = 1000
-_STUDY_ALGORITHMS = {"GRID_SEARCH", "RANDOM_SEARCH"}
 
 
 class TuningBooks:
@@ -215,7 +214,7 @@ def _config(asked: HyperparameterSpec, rule: str = "") -> StudyConfig:
     return StudyConfig(
         metrics=[MetricSpec(metric=asked.tag, goal="MAXIMIZE" if asked.maximize else "MINIMIZE")],
         parameters=[_study_parameter(p) for p in asked.params],
-        algorithm=asked.algorithm if asked.algorithm in _STUDY_ALGORITHMS else "",
+        algorithm=asked.algorithm,
         automated_stopping_config=AutomatedStoppingConfig(**{_STOPPING[rule]: StoppingRule()})
         if rule
         else None,

@@ -17,6 +17,7 @@ from mlengine.core.errors import InvalidArgument, did_you_mean
 from mlengine.core.resources import Job, Resource, TrainingInput
 from mlengine.training.metrics import DEFAULT_TAG
 from mlengine.tuning.axis import LARGEST_INTEGER
+from mlengine.tuning.configs import ALGORITHMS
 from mlengine.tuning.problem import Kind, Point, Value
 
 __all__ = [
@@ -36,7 +37,6 @@ MAX_TRIALS = 10_000
 _AT = "training_input.hyperparameters"
 _NAME = re.compile(r"[A-Za-z_][\w.\-]{0,127}", re.ASCII)
 _GOALS = ("MAXIMIZE", "MINIMIZE")
-_ALGORITHMS = ("ALGORITHM_UNSPECIFIED", "GRID_SEARCH", "RANDOM_SEARCH")
 _SCALES = ("", "NONE", "UNIT_LINEAR_SCALE", "UNIT_LOG_SCALE", "UNIT_REVERSE_LOG_SCALE")
 _LOG_SCALES = _SCALES[3:]
 _OURS = frozenset({"job-dir", "job_dir"})
@@ -134,7 +134,7 @@ def check_hyperparameters(spec: TrainingInput) -> HyperparameterSpec:
     """
     asked = hyperparameters_of(spec)
     _check_word("goal", asked.goal, _GOALS, also=("GOAL_TYPE_UNSPECIFIED",))
-    _check_word("algorithm", asked.algorithm, _ALGORITHMS)
+    _check_word("algorithm", asked.algorithm, ALGORITHMS)
     _check_counts(asked)
     if not asked.params:
         raise _bad("params", "There is no parameter to tune.", "Name at least one in 'params'.")

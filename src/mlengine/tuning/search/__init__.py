@@ -19,7 +19,7 @@ import msgspec
 
 from mlengine.core.errors import InvalidArgument, did_you_mean
 from mlengine.tuning.problem import Point, Problem, Tried
-from mlengine.tuning.search.needs import check_needs
+from mlengine.tuning.search.needs import PLUGGED, check_needs
 
 __all__ = ["DEFAULT", "How", "Search", "Suggestion", "open_search"]
 
@@ -33,8 +33,8 @@ _SEARCHES = {
 }
 """Name → module and class."""
 
-_PLUGGED = {"optuna": ("optuna", "OptunaSearch"), "vizier": ("vizier", "VizierSearch")}
-"""The same of the packages whose own searches have names."""
+_PACKAGES = {"optuna": ("optuna", "OptunaSearch"), "vizier": ("vizier", "VizierSearch")}
+"""The same of the packages whose own searches have names: the `PLUGGED` ones."""
 
 
 class How(enum.StrEnum):
@@ -85,8 +85,8 @@ def open_search(name: str = DEFAULT) -> Search:
     """Return the search called `name`.
 
     Args:
-        name: `bayesian`, `random`, `grid`, `quasi-random`; where those packages are installed also
-            `optuna:SAMPLER` and `vizier:DESIGNER`, such as `optuna:TPESampler`.
+        name: `bayesian`, `random`, `grid`, `quasi-random`, or one of the `PLUGGED` ones, such as
+            `optuna:TPESampler`.
 
     Raises:
         InvalidArgument: There is no such search.
@@ -96,16 +96,16 @@ def open_search(name: str = DEFAULT) -> Search:
         >>> type(open_search("random")).__name__
         'RandomSearch'
     """
-    package, _, rest = name.partition(":")
-    if package in _PLUGGED and rest:
-        return _load(*_PLUGGED[package])(rest)
-    if name not in _SEARCHES:
-        known = [*_SEARCHES, "optuna:SAMPLER", "vizier:DESIGNER"]
+    known = [*_SEARCHES, *PLUGGED]
+    if name not in known:
         raise InvalidArgument(
             f"There is no search called '{name}'.",
             f"{did_you_mean(name, known)}There are {', '.join(known)}.",
         )
     check_needs(name)
+    if name in PLUGGED:
+        package, _, rest = name.partition(":")
+        return _load(*_PACKAGES[package])(rest)
     return _load(*_SEARCHES[name])()
 
 

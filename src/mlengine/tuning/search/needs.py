@@ -10,14 +10,25 @@ import importlib.util
 
 from mlengine.core.errors import FailedPrecondition
 
-__all__ = ["check_needs"]
+__all__ = ["PLUGGED", "check_needs"]
 
-_NEEDS = {
-    "bayesian": (("numpy", "scipy"), "pip install 'mlengine[tune]'"),
-    "optuna": (("optuna",), "pip install optuna"),
-    "vizier": (("vizier", "jax"), "pip install 'google-vizier[jax]'"),
+_OPTUNA = "pip install 'mlengine[optuna]'"
+_VIZIER = (("vizier", "jax"), "pip install 'mlengine[vizier]'")
+_PLUGGED = {
+    "optuna:GPSampler": (("optuna", "scipy", "torch"), f"{_OPTUNA} scipy torch"),
+    "optuna:RandomSampler": (("optuna",), _OPTUNA),
+    "optuna:TPESampler": (("optuna",), _OPTUNA),
+    "vizier:EAGLE_STRATEGY": _VIZIER,
+    "vizier:GP_UCB_PE": _VIZIER,
+    "vizier:QUASI_RANDOM_SEARCH": _VIZIER,
 }
-"""Search, or the package that it is plugged in from → modules, and what brings them."""
+_NEEDS = {"bayesian": (("numpy", "scipy"), "pip install 'mlengine[tune]'"), **_PLUGGED}
+"""Search → modules, and what brings them."""
+
+PLUGGED = tuple(_PLUGGED)
+"""Searches of other packages. Of Optuna's samplers those that learn from trials alone: what others
+keep beside them (a population, a covariance) is gone at the next question, and they would sample
+at random."""
 
 
 def check_needs(search: str, *, instead: str = "", field: str = "") -> None:
@@ -34,7 +45,7 @@ def check_needs(search: str, *, instead: str = "", field: str = "") -> None:
     Example:
         >>> check_needs("random")
     """
-    modules, line = _NEEDS.get(search.partition(":")[0], ((), ""))
+    modules, line = _NEEDS.get(search, ((), ""))
     missing = [name for name in modules if importlib.util.find_spec(name) is None]
     if missing:
         verb = "is" if len(missing) == 1 else "are"

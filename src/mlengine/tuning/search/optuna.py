@@ -11,7 +11,6 @@ import importlib
 from collections.abc import Sequence
 from typing import Any
 
-from mlengine.core.errors import FailedPrecondition, InvalidArgument, did_you_mean
 from mlengine.tuning.axis import Axis
 from mlengine.tuning.problem import Goal, Kind, Point, Problem, Scale, Tried, Value
 from mlengine.tuning.search import How, Suggestion
@@ -27,42 +26,20 @@ class OptunaSearch:
     """A sampler of `optuna.samplers`.
 
     Args:
-        sampler: Its class, such as `TPESampler`.
-
-    Raises:
-        FailedPrecondition: Optuna is not installed, or lacks what the sampler needs.
-        InvalidArgument: It has no such sampler.
+        sampler: Its class, such as `TPESampler`: one of those in `needs.PLUGGED`.
     """
 
     def __init__(self, sampler: str) -> None:
-        try:
-            self._optuna: Any = importlib.import_module("optuna")
-        except ImportError as error:
-            raise FailedPrecondition(
-                f"The search 'optuna:{sampler}' needs Optuna, which is not installed.",
-                "Run: pip install optuna",
-            ) from error
-        samplers = self._optuna.samplers
-        known = [
-            name
-            for name in samplers.__all__
-            if name.endswith("Sampler") and not name.startswith("Base")
-        ]
-        if sampler not in known:
-            raise InvalidArgument(
-                f"Optuna has no sampler '{sampler}'.",
-                f"{did_you_mean(sampler, known)}There are {', '.join(known)}.",
-            )
-        self._name, self._make = sampler, getattr(samplers, sampler)
+        self._optuna: Any = importlib.import_module("optuna")
+        self._name, self._make = sampler, getattr(self._optuna.samplers, sampler)
         self._optuna.logging.set_verbosity(self._optuna.logging.ERROR)
-        self._made(0)
 
     def suggest(
         self, problem: Problem, history: Sequence[Tried], count: int = 1
     ) -> list[Suggestion]:
         past = Past(problem, history)
         source = past.source(self._name)
-        study = self._study(past, self._made(source.getrandbits(32)))
+        study = self._study(past, self._make(seed=source.getrandbits(32)))
         found: list[Suggestion] = []
         while len(found) < count and not past.exhausted:
             for _ in range(_ASKED):
@@ -78,28 +55,8 @@ class OptunaSearch:
         return found
 
     def _asked_point(self, study: Any, space: Space) -> Point:
-        try:
-            trial = study.ask()
-            return space.build(lambda i, axis: _asked(trial, i, axis))
-        except ImportError as error:  # a sampler may look for what it needs at its first question
-            raise self._needing(error) from error
-
-    def _needing(self, error: ImportError) -> FailedPrecondition:
-        return FailedPrecondition(
-            f"Optuna's {self._name} needs '{error.name}', which is not installed.",
-            f"Run: pip install {error.name}",
-        )
-
-    def _made(self, seed: int) -> Any:
-        try:
-            return self._make(seed=seed)
-        except ImportError as error:
-            raise self._needing(error) from error
-        except TypeError as error:
-            raise InvalidArgument(
-                f"Optuna's {self._name} cannot be made without arguments: {error}.",
-                "Choose another sampler.",
-            ) from error
+        trial = study.ask()
+        return space.build(lambda i, axis: _asked(trial, i, axis))
 
     def _study(self, past: Past, sampler: Any) -> Any:
         optuna, metrics = self._optuna, past.problem.metrics

@@ -12,7 +12,6 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mlengine.core.errors import FailedPrecondition, InvalidArgument, did_you_mean
 from mlengine.tuning.axis import Axis
 from mlengine.tuning.problem import Goal, Kind, Point, Problem, Scale, Tried, Value
 from mlengine.tuning.search import How, Suggestion
@@ -33,30 +32,16 @@ class VizierSearch:
     """One of Vizier's designers.
 
     Args:
-        designer: As Vizier's algorithms are called, such as `GP_UCB_PE`.
-
-    Raises:
-        FailedPrecondition: Vizier, or what this designer needs, is not installed.
-        InvalidArgument: There is no such designer.
+        designer: As Vizier's algorithms are called, such as `GP_UCB_PE`: one of those in
+            `needs.PLUGGED`.
     """
 
     def __init__(self, designer: str) -> None:
-        if designer not in _DESIGNERS:
-            raise InvalidArgument(
-                f"There is no search 'vizier:{designer}'.",
-                f"{did_you_mean(designer, _DESIGNERS)}There are {', '.join(_DESIGNERS)}.",
-            )
         self._name = designer
         module, kind = _DESIGNERS[designer]
-        try:
-            self._algorithms: Any = importlib.import_module("vizier.algorithms")
-            self._words: Any = importlib.import_module("vizier.pyvizier")
-            found: Any = importlib.import_module(f"vizier._src.algorithms.designers.{module}")
-        except ImportError as error:
-            raise FailedPrecondition(
-                f"The search 'vizier:{designer}' needs '{error.name}', which is not installed.",
-                "Run: pip install 'google-vizier[jax]'",
-            ) from error
+        self._algorithms: Any = importlib.import_module("vizier.algorithms")
+        self._words: Any = importlib.import_module("vizier.pyvizier")
+        found: Any = importlib.import_module(f"vizier._src.algorithms.designers.{module}")
         self._make = getattr(found, kind)
 
     def suggest(

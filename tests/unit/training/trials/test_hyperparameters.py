@@ -84,6 +84,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
     "unknown field": ({"maxTrails": 3}, "", "maxTrails"),
     "goal": ({"goal": "MAX"}, "goal", "'MAX'"),
     "algorithm": ({"algorithm": "BAYESIAN"}, "algorithm", "'BAYESIAN'"),
+    "a sampler": ({"algorithm": "optuna:TPE"}, "algorithm", "Did you mean 'optuna:TPESampler'"),
     "trials": ({"maxTrials": -1}, "max_trials", "-1"),
     "parallel": ({"maxParallelTrials": 5}, "max_parallel_trials", "5"),
     "failed": ({"maxFailedTrials": -2}, "max_failed_trials", "-2"),

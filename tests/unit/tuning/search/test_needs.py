@@ -35,8 +35,9 @@ def lacking(monkeypatch: pytest.MonkeyPatch) -> Lacking:
     [
         ("bayesian", ["numpy"], r"needs numpy, which is.*pip install 'mlengine\[tune\]'"),
         ("bayesian", ["numpy", "scipy"], r"needs numpy and scipy, which are"),
-        ("optuna:TPESampler", ["optuna"], r"optuna:TPESampler search.*pip install optuna"),
-        ("vizier:GP_UCB_PE", ["jax"], r"needs jax.*pip install 'google-vizier\[jax\]'"),
+        ("optuna:TPESampler", ["optuna"], r"optuna:TPESampler search.*'mlengine\[optuna\]'"),
+        ("optuna:GPSampler", ["torch"], r"needs torch, which is.*'mlengine\[optuna\]' scipy torch"),
+        ("vizier:GP_UCB_PE", ["jax"], r"needs jax.*pip install 'mlengine\[vizier\]'"),
     ],
 )
 def test_what_is_missing_is_named(
