@@ -22,9 +22,9 @@ from mlengine.core.states import JobState
 from mlengine.core.wire import apply_mask
 from mlengine.runtime import failpoints
 from mlengine.store import JobRecord, Store
-from mlengine.training import logs
+from mlengine.training import logs, notes
 from mlengine.training.checks import check_job
-from mlengine.training.kinds import JobKind, kind_of
+from mlengine.training.kinds import JobKind, consumption, kind_of
 from mlengine.training.trials.accepting import check_tuning
 from mlengine.training.trials.children import trial_of
 from mlengine.training.trials.hyperparameters import hyperparameters_of, is_tuning
@@ -35,6 +35,7 @@ __all__ = ["JOB_MASK", "Jobs", "folder_of"]
 JOB_MASK = {"labels": "replaced whole", "etag": "checked, if sent"}
 _LOG_LOOK_S = 0.05
 _CANCEL_TRIES = 20
+_CONSUMING = (JobState.RUNNING, JobState.CANCELLING)
 
 
 def folder_of(root: Path, record: JobRecord) -> Path:
@@ -147,9 +148,18 @@ class Jobs:
             ) from None
 
     def view(self, record: JobRecord) -> Job:
-        """Return a job as the API shows it: a queued one with its place in the queue."""
+        """Return a job as the API shows it.
+
+        A queued one with its place in the queue, one that runs with what it has consumed by now:
+        the records are not written anew for that each second.
+        """
         if is_tuning(record.job) and not record.state.terminal:
             return self._tuning_view(record)
+        if record.state in _CONSUMING:
+            attempt_dir = folder_of(self._root, record) / str(record.attempt)
+            ran_s = notes.ran_s(attempt_dir, now=self._clock.now().timestamp())
+            if ran_s:
+                return msgspec.structs.replace(record.job, **consumption(record.job, ran_s))
         if record.state is not JobState.QUEUED:
             return record.job
         place = self._store.queue_position(record, priority=_priority(record.job))

@@ -9,13 +9,13 @@ from typing import Any, Protocol
 import msgspec
 
 from mlengine.core.errors import Unavailable
-from mlengine.core.resources import Job, TrainingInput
+from mlengine.core.resources import Job, PredictionOutput, TrainingInput, TrainingOutput
 from mlengine.store import JobRecord
 from mlengine.training.admission import Demand
 from mlengine.training.launchers import AttemptSpec, ExitRecord
 from mlengine.training.plan import plan_replicas
 
-__all__ = ["JobKind", "NotYet", "Preparation", "demand_of", "hours_run", "kind_of",
+__all__ = ["JobKind", "NotYet", "Preparation", "consumption", "demand_of", "hours_run", "kind_of",
            "ml_units"]  # fmt: skip
 
 
@@ -108,11 +108,26 @@ def ml_units(job: Job, exit_record: ExitRecord) -> float:
         >>> ml_units(Job(training_input=TrainingInput(scale_tier="BASIC")), hour)
         1.0
     """
-    hours = hours_run(exit_record)
-    if job.training_input is None:
-        return hours
-    basic = plan_replicas(TrainingInput(scale_tier="BASIC")).usd_per_hour
-    return round(hours * plan_replicas(job.training_input).usd_per_hour / basic, 6)
+    return _weighted(job, hours_run(exit_record))
+
+
+def consumption(job: Job, ran_s: float) -> dict[str, Any]:
+    """Return the attribute of a job that says what it consumed, after so many seconds.
+
+    The rest of its output stays; `collect` counts the same of an attempt that was not cut.
+
+    Example:
+        >>> job = Job(training_input=TrainingInput(scale_tier="BASIC"))
+        >>> consumption(job, 3600.0)["training_output"].consumed_m_l_units
+        1.0
+    """
+    hours = _hours(ran_s)
+    if job.training_input is not None:
+        trained = job.training_output or TrainingOutput()
+        units = _weighted(job, hours)
+        return {"training_output": msgspec.structs.replace(trained, consumed_m_l_units=units)}
+    predicted = job.prediction_output or PredictionOutput()
+    return {"prediction_output": msgspec.structs.replace(predicted, node_hours=hours)}
 
 
 def hours_run(exit_record: ExitRecord) -> float:
@@ -122,4 +137,15 @@ def hours_run(exit_record: ExitRecord) -> float:
         >>> hours_run(ExitRecord(outcome="succeeded", replicas=[], message="", started=0, ended=36))
         0.01
     """
-    return round(max(exit_record.ended - exit_record.started, 0.0) / 3600.0, 6)
+    return _hours(exit_record.ended - exit_record.started)
+
+
+def _hours(seconds: float) -> float:
+    return round(max(seconds, 0.0) / 3600.0, 6)
+
+
+def _weighted(job: Job, hours: float) -> float:
+    if job.training_input is None:
+        return hours
+    basic = plan_replicas(TrainingInput(scale_tier="BASIC")).usd_per_hour
+    return round(hours * plan_replicas(job.training_input).usd_per_hour / basic, 6)

@@ -28,6 +28,7 @@ __all__ = [
     "details_of",
     "environment_note",
     "prepared_note",
+    "ran_s",
     "retry_note",
     "started_at",
     "write_claimed_gpus",
@@ -131,6 +132,20 @@ def started_at(attempt_dir: Path) -> float:
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
         return float(attemptfiles.read_json(attempt_dir / attemptfiles.STARTED)["time"])
     return 0.0
+
+
+def ran_s(attempt_dir: Path, *, now: float) -> float:
+    """Return how long an attempt has run by `now`, or ran if it is over; 0 if it never did.
+
+    Args:
+        now: Wall-clock seconds since the epoch, as its supervisor noted them.
+    """
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        over = attemptfiles.read_json(attempt_dir / attemptfiles.EXIT)
+        if over is not None:
+            return max(float(over["ended"]) - float(over["started"]), 0.0)
+    started = started_at(attempt_dir)
+    return max(now - started, 0.0) if started else 0.0
 
 
 def _read(path: Path, kind: type[_Note]) -> _Note | None:

@@ -30,7 +30,7 @@ from mlengine.training.capacity import Capacity
 from mlengine.training.checks import running_limit_s, wait_limit_s
 from mlengine.training.impatient import Impatient
 from mlengine.training.jobs import folder_of
-from mlengine.training.kinds import JobKind, NotYet, Preparation, kind_of
+from mlengine.training.kinds import JobKind, NotYet, Preparation, consumption, kind_of
 from mlengine.training.launchers import (
     AttemptSpec,
     AttemptStatus,
@@ -208,7 +208,7 @@ class JobReconciler:
                 failpoints.hit("job.cancelled.before-sweep")
                 self._launcher.sweep(self._attempt_dir(record))
                 failpoints.hit("job.cancelled.before-end")
-                self._end(record, JobState.CANCELLED)
+                self._end(record, JobState.CANCELLED, **self._consumed(record, status))
             case Step.END_LOST:
                 self._launcher.sweep(self._attempt_dir(record))
                 self._end(
@@ -404,6 +404,15 @@ class JobReconciler:
             # A time limit, which the API calls cancelled.
             outputs["error_message"] = _over_time(record, exit_record)
             self._store.move_job(record, JobState.CANCELLING, **outputs)
+
+    def _consumed(self, record: JobRecord, status: AttemptStatus) -> dict[str, Any]:
+        """Return the output of a job that is cancelled: how far it came, and at what cost."""
+        if status.exit is None:
+            return {}
+        kind = self._kinds[kind_of(record.job)]
+        live = kind.progress(record, self._attempt_dir(record))
+        job = msgspec.structs.replace(record.job, **live)
+        return consumption(job, status.exit.ended - status.exit.started)
 
     def _end_trial(self, record: JobRecord) -> None:
         """End a trial that was stopped: what it has measured until then counts."""

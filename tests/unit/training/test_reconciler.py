@@ -282,6 +282,30 @@ def test_a_cancelled_job_never_succeeds(world: World) -> None:
     assert world.job("a").error_message == "The job was cancelled by its user."
 
 
+def test_a_job_says_what_it_has_consumed_while_it_runs_and_when_it_is_cancelled(
+    world: World,
+) -> None:
+    def hours() -> float:
+        output = world.jobs.view(world.store.job(P, "a")).training_output
+        return output.consumed_m_l_units if output else 0.0
+
+    world.run("a")
+    started = world.clock.now().timestamp()
+    world.attempt_dir("a").mkdir(parents=True, exist_ok=True)
+    (world.attempt_dir("a") / "started.json").write_text(json.dumps({"time": started}))
+    etag = world.job("a").etag
+    assert hours() == 0.0
+    world.clock.pass_s(1800.0)
+    assert hours() == 0.5
+    assert world.job("a").etag == etag  # nothing was written for that
+    world.jobs.cancel(P, "a")
+    assert hours() == 0.5
+    world.launcher.ends(Outcome.CANCELLED, ran_s=3600.0)
+    world.until("a", "CANCELLED")
+    assert world.job("a").training_output == TrainingOutput(consumed_m_l_units=1.0)
+    assert hours() == 1.0
+
+
 def test_a_queued_job_is_cancelled_without_a_start(world: World) -> None:
     world.submit("a")
     world.jobs.cancel(P, "a")

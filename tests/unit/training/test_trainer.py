@@ -11,13 +11,13 @@ import msgspec
 import pytest
 
 from mlengine.core.errors import EngineError, FailedPrecondition, InvalidArgument
-from mlengine.core.resources import Bucket, Job, Scheduling, TrainingInput
+from mlengine.core.resources import Bucket, Job, PredictionOutput, Scheduling, TrainingInput
 from mlengine.core.states import JobState
 from mlengine.environments import Environments
 from mlengine.storage import Buckets
 from mlengine.store import JobRecord, open_store
 from mlengine.training.access import BucketAccess
-from mlengine.training.kinds import Preparation, hours_run, kind_of
+from mlengine.training.kinds import Preparation, consumption, hours_run, kind_of, ml_units
 from mlengine.training.launchers import AttemptSpec, ExitRecord, Outcome
 from mlengine.training.notes import environment_note
 from mlengine.training.packaging import build_packages
@@ -234,3 +234,15 @@ def test_the_bill_is_how_long_it_ran(world: World) -> None:
     output = world.kind.collect(record, world.attempt_dir, ended)["training_output"]
     assert output.consumed_m_l_units == hours_run(ended) == 1.0
     assert world.kind.progress(record, world.attempt_dir) == {}
+
+
+def test_a_cut_attempt_is_billed_as_a_whole_one_is() -> None:
+    ended = ExitRecord(
+        outcome=Outcome.CANCELLED, replicas=[], message="", started=1000.0, ended=4600.0
+    )
+    job = Job(training_input=msgspec.structs.replace(SPEC, scale_tier="STANDARD_1"))
+    (output,) = consumption(job, 3600.0).values()
+    assert output.consumed_m_l_units == ml_units(job, ended) > 1.0
+    batch = Job(prediction_output=PredictionOutput(prediction_count=7, output_path="gs://b/out"))
+    (predicted,) = consumption(batch, 3600.0).values()
+    assert predicted == msgspec.structs.replace(batch.prediction_output, node_hours=1.0)
