@@ -32,6 +32,7 @@ from mlengine.rest.bodies import Bodies
 from mlengine.rest.calls import Answer, Call, Document
 from mlengine.rest.envelope import error_json, internal_error
 from mlengine.rest.guard import Guard
+from mlengine.rest.longqueries import as_meant
 from mlengine.rest.permits import NoKeys, Permits, note
 from mlengine.rest.query import Query, parse_query
 from mlengine.rest.routes import Match, Route, Router, Traffic
@@ -121,6 +122,7 @@ class _Dispatcher:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
+            scope = await as_meant(scope, receive, self._bodies)
             response = await self._answer(Request(scope, receive))
         except ClientDisconnect:
             return

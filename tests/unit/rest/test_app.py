@@ -359,6 +359,47 @@ def test_a_cut_upload_leaves_nothing(app: Any, engine: FakeEngine) -> None:
     assert not engine.objects
 
 
+_FORM = ("content-type", "application/x-www-form-urlencoded")
+_AS_GET = (*AUTHORIZED, ("x-http-method-override", "GET"), _FORM)
+
+
+def test_a_get_with_a_long_query_comes_as_a_post(app: Any, engine: FakeEngine) -> None:
+    asked: list[str] = []
+    engine.before = asked.append
+    _send(app, "POST", f"{P}/jobs", JOB)
+    matching = b"filter=" + b"+OR+".join([b"jobId%3Acensus*"] * 200) + b"&fields=jobs(jobId)"
+    found = call(app, "POST", f"{P}/jobs?alt=json", body=matching, headers=_AS_GET)
+    assert found.json == {"jobs": [{"jobId": "census_1"}]}
+    assert asked == ["create_job", "list_jobs"]
+    assert call(app, "POST", f"{P}/jobs:no", body=matching, headers=_AS_GET).status == 404
+    assert call(app, "POST", f"{P}/jobs/a:cancel", body=b"a=1", headers=_AS_GET).status == 405
+
+
+@pytest.mark.parametrize(
+    ("method", "override", "form", "status"),
+    [
+        ("POST", "DELETE", _FORM, 400),
+        ("POST", "PATCH", _FORM, 400),
+        ("PUT", "GET", _FORM, 400),
+        ("POST", "GET", JSON, 415),
+    ],
+)
+def test_no_other_method_comes_as_another(
+    app: Any, method: str, override: str, form: tuple[str, str], status: int
+) -> None:
+    headers = (*AUTHORIZED, ("x-http-method-override", override), form)
+    assert call(app, method, f"{P}/jobs", body=b"pageSize=1", headers=headers).status == status
+
+
+def test_a_query_in_a_body_is_a_query(app: Any) -> None:
+    for form in (b"pageSize=x", b"pageSize=1&pageSize=2", b"no=1", b"a" * 40_000):
+        assert call(app, "POST", f"{P}/jobs", body=form, headers=_AS_GET).status == 400
+    target = f"{P}/jobs?pageSize=1"
+    assert call(app, "POST", target, body=b"pageSize=1", headers=_AS_GET).status == 400
+    token = call(app, "POST", f"{P}/jobs", body=b"access_token=x", headers=_AS_GET)
+    assert token.status == call(app, "GET", f"{P}/jobs?access_token=x").status
+
+
 def test_behind_tls_the_discovery_document_says_https(app: Any, engine: FakeEngine) -> None:
     target = "/$discovery/rest?version=v1"
     proxied = call(app, "GET", target, headers=(*AUTHORIZED, ("x-forwarded-proto", "https")))

@@ -64,6 +64,8 @@ def test_the_old_tutorial_runs(ml: Any) -> None:
     assert projects.jobs().cancel(name=name, body={}).execute() == {}
     listed = projects.jobs().list(parent=parent, filter="labels.a:b", pageSize=5).execute()
     assert [j["jobId"] for j in listed["jobs"]] == ["census_1"]
+    matching = " OR ".join(["labels.a:b"] * 300)  # too long for a URI, in the client's eyes
+    assert projects.jobs().list(parent=parent, filter=matching).execute() == listed
 
     model = f"{parent}/models/census"
     projects.models().create(parent=parent, body={"name": "census"}).execute()
