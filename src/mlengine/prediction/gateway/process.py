@@ -83,7 +83,8 @@ async def _serve(run_dir: Path, host: str, port: int, doors: Doors) -> None:
     loop = asyncio.get_running_loop()
     snapshot = read_snapshot(run_dir / ROUTING_FILE)
     _check_exposure(host, snapshot)
-    server = Server(snapshot, loop=loop, run_dir=run_dir)
+    has_grpc = doors.grpc_port >= 0
+    server = Server(snapshot, loop=loop, run_dir=run_dir, has_grpc=has_grpc)
     listening = _listen(host, port)
     bound_port = listening.getsockname()[1]
     tls = doors.tls()

@@ -48,11 +48,13 @@ class Server:
         snapshot: What to begin with.
         loop: The loop that everything runs in.
         run_dir: Where the day's quotas are written down; None: nowhere.
+        has_grpc: Whether connections of a gRPC door share this process's descriptors.
     """
 
     def __init__(
-        self, snapshot: Snapshot, *, loop: asyncio.AbstractEventLoop, run_dir: Path | None = None
-    ) -> None:
+        self, snapshot: Snapshot, *, loop: asyncio.AbstractEventLoop, run_dir: Path | None = None,
+        has_grpc: bool = False,
+    ) -> None:  # fmt: skip
         self.limits: Limits = snapshot.limits
         self.guard = Guard(snapshot)
         self.heads = HeadMemo()
@@ -79,7 +81,8 @@ class Server:
         self._loop = loop
         self._clock = SystemClock()
         self._connections: set[CallerConnection] = set()
-        self._max_connections = _max_connections(snapshot.limits)
+        self.most_grpc_connections = _most_grpc(snapshot.limits) if has_grpc else 0
+        self._max_connections = _most_http(snapshot.limits, self.most_grpc_connections)
         self._set_date()
 
     def accept(self) -> asyncio.Protocol:
@@ -120,7 +123,7 @@ class Server:
         self.limits = snapshot.limits
         self.guard = Guard(snapshot)
         self.heads = HeadMemo()
-        self._max_connections = _max_connections(snapshot.limits)
+        self._max_connections = _most_http(snapshot.limits, self.most_grpc_connections)
         if snapshot.engine_socket != self.engine_pool.socket:
             self.engine_pool.forget()
             self.engine_pool.socket = snapshot.engine_socket
@@ -206,8 +209,17 @@ class _ShedConnection(asyncio.Protocol):
         transport.close()
 
 
-def _max_connections(limits: Limits) -> int:
+def _free_descriptors() -> int:
     soft, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return soft - _RESERVED_DESCRIPTORS - _EXTRA_CONNECTIONS
+
+
+def _most_grpc(limits: Limits) -> int:
+    """Return how many connections a gRPC door may hold: it must never starve the HTTP door."""
+    return min(limits.max_connections or _MOST_CONNECTIONS, max(_free_descriptors() // 4, 4))
+
+
+def _most_http(limits: Limits, grpc: int) -> int:
     # A relayed request holds two descriptors.
-    affordable = max((soft - _RESERVED_DESCRIPTORS - _EXTRA_CONNECTIONS) // 2, 4)
+    affordable = max((_free_descriptors() - grpc) // 2, 4)
     return min(limits.max_connections or _MOST_CONNECTIONS, affordable)

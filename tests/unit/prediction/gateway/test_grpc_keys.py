@@ -1,8 +1,10 @@
-"""Keys at the gRPC door: what is granted, and what is left."""
+"""Keys at the gRPC door: what is granted, what is left, and what the door takes of anybody."""
 
 from __future__ import annotations
 
 import json
+import socket
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -70,3 +72,71 @@ def test_a_quota_is_of_all_doors(door: Door) -> None:
     assert call(door, "ModelMetadata", "two", name="census") != "RESOURCE_EXHAUSTED"
     assert call(door, "ModelInfer", "two", model_name="census") == "RESOURCE_EXHAUSTED"
     assert door.ask("POST", path, body, token="two").status == 429
+
+
+class Unsent:
+    """A message that its caller has announced and not sent yet."""
+
+    def __init__(self) -> None:
+        self._go = threading.Event()
+        self._message = b""
+
+    def __iter__(self) -> Iterator[bytes]:
+        assert self._go.wait(60)
+        if self._message:
+            yield self._message
+
+    def send(self, message: bytes) -> None:
+        self._message = message
+        self._go.set()
+
+
+@pytest.mark.parametrize("verb", ["ServerLive", "ServerReady"])
+def test_what_anybody_may_ask_is_answered_without_its_message(door: Door, verb: str) -> None:
+    unsent = Unsent()
+    with grpc.insecure_channel(f"127.0.0.1:{door.info.grpc_port}") as channel:
+        ask = channel.stream_unary(f"/{messages.SERVICE}/{verb}")
+        reply = messages.message(f"{verb}Response").FromString(ask(iter(unsent), timeout=30))
+    assert reply.live if verb == "ServerLive" else reply.ready
+    unsent.send(b"")
+
+
+def test_a_key_that_is_revoked_while_its_message_comes_opens_nothing(door: Door) -> None:
+    unsent, live = Unsent(), messages.message("ServerLiveRequest")()
+    asked = messages.message("ModelReadyRequest")(name="census").SerializeToString()
+    with grpc.insecure_channel(f"127.0.0.1:{door.info.grpc_port}") as channel:
+        begun = channel.stream_unary(f"/{messages.SERVICE}/ModelReady").future(
+            iter(unsent), metadata=(("authorization", "Bearer two"),), timeout=30
+        )
+        # One connection: what was begun first is looked at first.
+        channel.unary_unary(f"/{messages.SERVICE}/ServerLive")(live.SerializeToString(), timeout=30)
+        door.control.push(msgspec.structs.replace(door.snapshot, grants={}))
+        unsent.send(asked)
+        assert begun.code() is grpc.StatusCode.UNAUTHENTICATED
+    door.control.push(door.snapshot)
+    assert call(door, "ModelReady", "two", name="census").ready
+
+
+def test_a_message_longer_than_any_version_takes_is_not_received(door: Door) -> None:
+    longest = door.snapshot.limits.max_body_bytes
+    raw = [bytes(longest + (2 << 20))]
+    said = call(door, "ModelInfer", TOKEN, model_name="census", raw_input_contents=raw)
+    assert said == "RESOURCE_EXHAUSTED"
+
+
+def test_silent_connections_are_few_and_end() -> None:
+    with open_door(header_timeout_s=1.0, max_connections=4) as narrow:
+        narrow.control.shutdown(timeout_s=10)
+        narrow.info = ensure_gateway(narrow.run_dir, doors=Doors("", "", 0))
+        address = ("127.0.0.1", narrow.info.grpc_port)
+        silent = [socket.create_connection(address, timeout=30) for _ in range(12)]
+        held, refused = silent[:4], silent[4:]
+        for one in refused:
+            assert one.recv(1) == b"", "there are four already"
+        assert narrow.ask("GET", "/healthz").status == 200
+        for one in held:
+            while one.recv(1000):
+                pass  # its settings; then the end
+        assert call(narrow, "ServerLive", TOKEN).live
+        for one in silent:
+            one.close()
