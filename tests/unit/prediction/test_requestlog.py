@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -256,6 +257,32 @@ def test_an_access_log_keeps_its_newest_parts(tmp_path: Path) -> None:
         part.write(b"%d\n" % number)
         part.settle(sync=True)
     assert [path.read_bytes() for path in part_files(tmp_path)] == [b"5\n", b"6\n", b"7\n"]
+
+
+def test_an_access_log_keeps_the_days_that_came_last_whatever_their_hours(tmp_path: Path) -> None:
+    for day, name in enumerate(["235900-old", "120000-old", "235901-old"]):  # as they were named
+        old = tmp_path / f"{name}.jsonl"
+        old.write_bytes(b"old %d\n" % day)
+        os.utime(old, (NOON + day, NOON + day))
+    part = writer(tmp_path, max_bytes=1, keep=3)
+    for number in range(2):
+        part.write(b"%d\n" % number)
+        part.settle(sync=True)
+    kept = sorted(path.read_bytes() for path in part_files(tmp_path))
+    assert kept == [b"0\n", b"1\n", b"old 2\n"]
+
+
+def test_parts_are_read_in_the_order_of_their_days(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for wall_s in (NOON, NOON + DAY_S / 2 + 1):  # the second: just after midnight
+        moment = time.gmtime(wall_s)
+        monkeypatch.setattr(time, "gmtime", lambda moment=moment: moment)
+        part = writer(tmp_path)
+        part.write(b"%d\n" % wall_s)
+        part.close()
+    read = [path.read_bytes() for path in part_files(tmp_path)]
+    assert read == sorted(read) and len(read) == 2
 
 
 def test_a_table_that_is_removed_begins_anew(tmp_path: Path) -> None:

@@ -122,7 +122,7 @@ class PartWriter:
                 self._path.unlink()
         os.close(fd)
         if self._keep:
-            for old in part_files(self._folder)[: -self._keep]:
+            for old in sorted(part_files(self._folder), key=_last_write)[: -self._keep]:
                 old.unlink(missing_ok=True)
 
     def _take_back(self) -> None:
@@ -135,7 +135,7 @@ class PartWriter:
 
     def _open(self) -> None:
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        name = f"{time.strftime('%H%M%S', time.gmtime())}-{next(self._names)}"
+        name = f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{next(self._names)}"
         self._path = self._folder / f"{name}{_ENDING}{_OPEN}"
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
         self._fd = os.open(self._path, flags, 0o600)
@@ -144,8 +144,16 @@ class PartWriter:
         self._begun_s = time.monotonic()
 
 
+def _last_write(part: Path) -> tuple[int, str]:
+    """Tell when a part was written last; the names of older engines do not say the day."""
+    try:
+        return part.stat().st_mtime_ns, part.name
+    except FileNotFoundError:
+        return 0, part.name
+
+
 def part_files(folder: Path) -> list[Path]:
-    """Return the parts of a day, the oldest first; one that is closed meanwhile comes once."""
+    """Return the parts of a folder, the oldest first; one that is closed meanwhile comes once."""
     try:
         found = {path.name.removesuffix(_OPEN): path for path in sorted(folder.iterdir())}
     except (FileNotFoundError, NotADirectoryError):
