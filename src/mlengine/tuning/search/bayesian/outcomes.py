@@ -20,6 +20,7 @@ Array = NDArray[np.float64]
 _POWERS = np.linspace(-1.0, 3.0, 41)
 POWER_PULL = 2.0
 _REACH = 3.0  # bad values farther from the median than this many spreads are pulled in
+_FARTHEST = 1e15  # spreads; beside what is farther the others would all be one
 
 
 class Outcomes:
@@ -35,8 +36,9 @@ class Outcomes:
 
     def __init__(self, values: Array, goal: Goal) -> None:
         self._sign = -1.0 if goal is Goal.MAXIMIZE else 1.0
-        self._largest = max(float(np.abs(values).max(initial=0.0)), 1e-300)
-        costs = self._sign * (values / self._largest)
+        costs = _bounded(self._sign * values)
+        self._largest = max(float(np.abs(costs).max(initial=0.0)), 1e-300)
+        costs = costs / self._largest
         self._costs = costs
         self.bent = _normal(_tamed(costs)) if len(costs) else costs
 
@@ -84,6 +86,20 @@ def scalarised(columns: Array, source: np.random.Generator) -> Array:
     unit = (columns - low) / np.where(high > low, high - low, 1.0)
     weighed = unit * weights
     return _standard(weighed.max(1) + 0.05 * weighed.sum(1))
+
+
+def _bounded(costs: Array) -> Array:
+    """Take what is worse beyond measure, such as the largest float as a penalty, for just bad."""
+    if not len(costs):
+        return costs
+    middle = float(np.sort(costs)[(len(costs) - 1) // 2])
+    good = middle / 2 - costs[costs <= middle] / 2  # halves: none of it may become infinite
+    spread = max(float(np.quantile(good, 0.9)), 0.1 * float((good / len(good)).sum()))
+    if spread <= 0.0:  # half of them are the best
+        bad = np.sort(costs[costs > middle])
+        spread = float(bad[(len(bad) - 1) // 2]) / 2 - middle / 2 if len(bad) else 0.0
+    bounded: Array = np.minimum(costs, middle + 2.0 * _FARTHEST * spread)
+    return bounded
 
 
 def _tamed(costs: Array) -> Array:

@@ -22,7 +22,7 @@ from mlengine.tuning.search.bayesian.feasibility import Feasibility
 from mlengine.tuning.search.bayesian.features import Features
 from mlengine.tuning.search.bayesian.fit import _Posterior, fit
 from mlengine.tuning.search.bayesian.kernel import Array
-from mlengine.tuning.search.bayesian.outcomes import Outcomes, scalarised
+from mlengine.tuning.search.bayesian.outcomes import Outcomes, _bounded, scalarised
 from mlengine.tuning.search.bayesian.process import Process
 from mlengine.tuning.search.past import Past
 from mlengine.tuning.space import Space
@@ -240,6 +240,23 @@ class TestOutcomes:
         values = np.append(np.linspace(0.0, 1.0, 20), 1e12)
         bent = Outcomes(values, Goal.MINIMIZE).bent
         assert bent[19] - bent[0] > 1.5
+
+    @pytest.mark.parametrize("goal", Goal)
+    @pytest.mark.parametrize("penalty", [1e30, 3.4e38, 1e200, 1.7976931348623157e308])
+    def test_a_penalty_as_large_as_floats_go_leaves_the_rest_apart(
+        self, penalty: float, goal: Goal
+    ) -> None:
+        costs = np.append(np.linspace(0.0, 1.0, 16), np.full(4, penalty))
+        bent = Outcomes(costs if goal is Goal.MINIMIZE else -costs, goal).bent
+        assert bent[15] - bent[0] > 0.3
+        assert bent[16] > bent[15]
+
+    @settings(max_examples=100, deadline=None)
+    @given(hnp.arrays(np.float64, st.integers(2, 30), elements=st.floats(-6e4, 6e4, width=16)))
+    def test_values_of_any_usual_size_are_taken_as_they_are(self, values: Array) -> None:
+        assert (_bounded(values) == values).all()
+        far = np.append(np.linspace(0.0, 1.0, 20), 1e12)
+        assert (_bounded(far) == far).all()
 
     def test_known_noise_is_bent_along(self) -> None:
         outcomes = Outcomes(np.linspace(0.0, 10.0, 11), Goal.MINIMIZE)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+import sys
 from collections.abc import Callable
 
 import pytest
@@ -63,6 +64,10 @@ def _bowl(point: Point) -> tuple[float]:
     return (sum((float(x) - 0.3) ** 2 for x in point.values()),)
 
 
+def _sum(point: Point) -> float:
+    return sum(map(float, point.values()))
+
+
 def _only(found: list[Suggestion]) -> Suggestion:
     (one,) = found
     return one
@@ -112,6 +117,20 @@ class TestItFinds:
         late = [tried for tried in history[15:] if tried.infeasible]
         assert len(late) < 11
         assert min(t.values[0] for t in history if t.values) < 0.15
+
+    @pytest.mark.parametrize("penalty", [1e6, 3.4028234663852886e38, sys.float_info.max])
+    @pytest.mark.parametrize("goal", Goal)
+    def test_the_bottom_of_a_bowl_of_which_a_part_is_forbidden_by_a_penalty(
+        self, penalty: float, goal: Goal
+    ) -> None:
+        problem = _problem(*_doubles(2), goal=goal)
+        sign = 1.0 if goal is Goal.MINIMIZE else -1.0
+
+        def loss(point: Point) -> tuple[float]:
+            return (sign * (penalty if _sum(point) > 1.2 else _bowl(point)[0]),)
+
+        history = _run(problem, loss, 18)
+        assert min(sign * t.values[0] for t in history if t.values) < 1e-3
 
 
 class TestWhatItSays:
