@@ -112,11 +112,11 @@ def _take_flags(given: list[str]) -> tuple[list[str], dict[str, str | bool]]:
         if name in _REFUSED:
             raise ArgvError(f"{name} is not supported: {_REFUSED[name]}")
         if name in _WITH_VALUE:
-            if not equals:
-                value = next(tokens, "")
-            if not value:
+            text = value if equals else next(tokens, None)
+            # An empty filter lets everything pass, as scripts with a variable in it expect.
+            if text is None or (not text and name != "--filter"):
                 raise ArgvError(f"argument {name}: expected one argument")
-            found[_WITH_VALUE[name]] = value
+            found[_WITH_VALUE[name]] = text
         elif token in _SWITCHES:
             found[_SWITCHES[token]] = True
         else:

@@ -27,7 +27,7 @@ def select(
     if flags.filter:
         from mlengine.core.filters import parse
 
-        wanted = parse(flags.filter)
+        wanted = parse(flags.filter, of_gcloud=True)
         rows = (row for row in rows if wanted.matches(row))
     if flags.sort_by:
         rows = iter(sort_rows(parse_sort(flags.sort_by), list(rows)))

@@ -13,7 +13,13 @@ value, and ``path:*`` whether it is there at all. Numbers, RFC 3339 times and du
 such; an unset field equals its zero value, because answers leave it out. A name that the resource
 does not have is refused, but for what is in a map.
 
-Pure: time is linear in filter and resource, depth is bounded, nothing reaches a database.
+``--filter`` of the commands takes what gcloud's takes beyond that:
+
+    restriction = path ( "~" | "!~" ) pattern            a regular expression is found, or is not
+                | path ( ":" | "=" | "!=" ) "(" value { [ "OR" | "," ] value } ")"
+
+Pure: time is linear in filter and resource but for a regular expression, which only a command's own
+filter may hold; depth is bounded, nothing reaches a database.
 """
 
 from __future__ import annotations
@@ -38,8 +44,10 @@ _SHOWN = 100  # letters of a field's name that the caller made up
 _SPACE = re.compile(r"\s*")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_\-]*|[0-9][A-Za-z0-9_\-]*")
 _OPERATOR = re.compile(r"!=|<=|>=|[:=<>]")
+_OPERATOR_OF_GCLOUD = re.compile(r"!=|<=|>=|!~|[:=<>~]")
 # Colons stay inside, so that a time needs no quotes.
 _BARE_VALUE = re.compile(r"[^\s()<>=!\"',]+")
+_BARE_PATTERN = re.compile(r"[^\s()\"']+")
 _QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"|' + r"'((?:[^'\\]|\\.)*)'", re.DOTALL)
 _NUMBER = re.compile(r"[+-]?[0-9]{1,300}(?:\.[0-9]{1,300})?(?:[eE][+-]?[0-9]{1,3})?", re.ASCII)
 
@@ -60,8 +68,13 @@ class Filter:
         return self._root is None or self._root.matches(resource)
 
 
-def parse(text: str, kind: type[Resource] | None = None) -> Filter:
+def parse(text: str, kind: type[Resource] | None = None, *, of_gcloud: bool = False) -> Filter:
     """Read a filter over resources of a kind, or over any; an empty one lets everything pass.
+
+    Args:
+        text: The filter.
+        kind: What it is over; names of other fields are refused.
+        of_gcloud: Whether it may hold what only gcloud's ``--filter`` knows.
 
     Raises:
         InvalidArgument: It is longer than `MAX_FILTER_BYTES`, nested deeper than `MAX_DEPTH`, not
@@ -73,7 +86,7 @@ def parse(text: str, kind: type[Resource] | None = None) -> Filter:
             "Ask for less at once.",
             field="filter",
         )
-    return Filter(_Parser(text, kind).parse())
+    return Filter(_Parser(text, kind, of_gcloud).parse())
 
 
 # --- what a filter is made of -------------------------------------------------------------------
@@ -138,6 +151,15 @@ class _Restriction(NamedTuple):
         if order is None:
             return False
         return {"<": order < 0, "<=": order <= 0, ">": order > 0, ">=": order >= 0}[self.operator]
+
+
+class _Pattern(NamedTuple):
+    path: tuple[str, ...]
+    pattern: re.Pattern[str]
+
+    def matches(self, resource: Mapping[str, Any]) -> bool:
+        found = _lookup(resource, self.path)
+        return any(self.pattern.search(str(item)) for item in found if item is not _UNSET)
 
 
 class _Unset:
@@ -246,8 +268,9 @@ def _lookup(item: Any, path: tuple[str, ...]) -> Iterator[Any]:
 
 
 class _Parser:
-    def __init__(self, text: str, kind: type[Resource] | None) -> None:
+    def __init__(self, text: str, kind: type[Resource] | None, of_gcloud: bool) -> None:
         self.text, self.at, self.depth, self.kind = text, 0, 0, kind
+        self.of_gcloud = of_gcloud
 
     def parse(self) -> _Node | None:
         self._skip_space()
@@ -287,17 +310,26 @@ class _Parser:
         finally:
             self.depth -= 1
 
-    def _restriction(self) -> _Restriction:
-        path = [self._name()]
+    def _restriction(self) -> _Node:
+        names = [self._name()]
         while self._symbol("."):
-            path.append(self._name())
-        match = _OPERATOR.match(self.text, self.at)
+            names.append(self._name())
+        operators = _OPERATOR_OF_GCLOUD if self.of_gcloud else _OPERATOR
+        match = operators.match(self.text, self.at)
         if match is None:
-            raise self._error("An operator (: = != < <= > >=) is missing")
+            known = ": = != ~ !~ < <= > >=" if self.of_gcloud else ": = != < <= > >="
+            raise self._error(f"An operator ({known}) is missing")
+        _check_path(self.kind, names)
         self._move(match.end())
-        value = self._value()
-        _check_path(self.kind, path)
-        return _Restriction(tuple(path), match[0], value)
+        path, operator = tuple(names), match[0]
+        if operator.endswith("~"):
+            found = _Pattern(path, self._pattern())
+            return _Not(found) if operator == "!~" else found
+        if self.of_gcloud and operator in (":", "=", "!=") and self._symbol("("):
+            positive = ":" if operator == ":" else "="
+            some = _Any(tuple(_Restriction(path, positive, value) for value in self._values()))
+            return _Not(some) if operator == "!=" else some
+        return _Restriction(path, operator, self._value())
 
     def _name(self) -> str:
         quoted = _QUOTED.match(self.text, self.at)
@@ -310,7 +342,30 @@ class _Parser:
         self._move(match.end())
         return match[0]
 
-    def _value(self) -> _Value:
+    def _values(self) -> list[_Value]:
+        """Read the rest of a list of values, up to its closing bracket."""
+        found = [self._value(ends=" \t\r\n),")]
+        while not self._symbol(")"):
+            if self.at == len(self.text):
+                raise self._error("A ')' is missing")
+            if not self._symbol(","):
+                self._keyword("OR")
+            found.append(self._value(ends=" \t\r\n),"))
+        return found
+
+    def _pattern(self) -> re.Pattern[str]:
+        quoted = _QUOTED.match(self.text, self.at)
+        match = quoted or _BARE_PATTERN.match(self.text, self.at)
+        if match is None:
+            raise self._error("A regular expression is missing")
+        try:
+            pattern = re.compile(_inside(quoted) if quoted else match[0])
+        except re.error as error:
+            raise self._error(f"No regular expression ({error})") from None
+        self._move(match.end())
+        return pattern
+
+    def _value(self, ends: str = " \t\r\n)") -> _Value:
         match = _QUOTED.match(self.text, self.at)
         raw = _inside(match) if match else ""
         if match is None:
@@ -318,7 +373,7 @@ class _Parser:
             if match is None or match[0] in ("AND", "OR", "NOT"):
                 raise self._error("A value is missing")
             raw = match[0]
-        if match.end() < len(self.text) and self.text[match.end()] not in " \t\r\n)":
+        if match.end() < len(self.text) and self.text[match.end()] not in ends:
             self.at = match.end()
             raise self._error("A space is missing")
         self._move(match.end())

@@ -32,6 +32,11 @@ def test_a_value_may_follow_its_flag_as_the_next_word() -> None:
     assert (line.flags.project, line.flags.format) == ("demo", "value(jobId)")
 
 
+@pytest.mark.parametrize("words", [["--filter="], ["--filter", ""]])
+def test_an_empty_filter_is_none(words: list[str]) -> None:
+    assert read_line(["jobs", "list", *words, "-q"]).flags == read_line(["-q"]).flags
+
+
 @given(st.lists(st.sampled_from(["--project", "-q", "--format=x", "--", "a b", "", "$(id)"])))
 def test_what_stands_behind_two_hyphens_is_the_trainers_word_for_word(rest: list[str]) -> None:
     line = read_line(["jobs", "submit", "training", "j", "--", *rest])
@@ -54,7 +59,8 @@ def test_flags_that_mean_nothing_here_are_refused_by_name(flag: str) -> None:
 
 
 @pytest.mark.parametrize("words", [["--limit", "0"], ["--limit=x"], ["--page-size=-1"],
-                                   ["--verbosity=loud"], ["--format"], ["--project="]])  # fmt: skip
+                                   ["--verbosity=loud"], ["--format"], ["--project="],
+                                   ["--filter"]])  # fmt: skip
 def test_bad_values_of_global_flags_are_usage_errors(words: list[str]) -> None:
     with pytest.raises(ArgvError):
         read_line(["jobs", "list", *words])

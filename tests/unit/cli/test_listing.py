@@ -38,6 +38,11 @@ def test_the_limit_counts_what_passed_the_filter() -> None:
     assert [row["jobId"] for row in kept] == ["b"]
 
 
+def test_gclouds_own_forms_of_a_filter_are_taken() -> None:
+    kept = select(ROWS, GlobalFlags(filter="jobId=(a OR b) AND n~^1"))
+    assert [row["jobId"] for row in kept] == ["a"]
+
+
 def test_no_more_is_read_than_the_limit_asks_for() -> None:
     read: list[str] = []
 

@@ -201,3 +201,38 @@ def test_any_text_parses_or_is_refused(text: str) -> None:
 def test_a_quoted_value_finds_itself(value: str) -> None:
     quoted = value.replace("\\", "\\\\").replace('"', '\\"').replace("*", "\\*")
     assert parse(f'jobId="{quoted}"', Job).matches({"jobId": value})
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["jobId~^rnn", "jobId ~ '_[0-9]$'", "jobId!~^cnn", "state=(FAILED OR SUCCEEDED)",
+     "state:(FAILED,SUCCEEDED)", "state=( RUNNING FAILED )", "jobId:(cnn*, rnn*)",
+     "state!=(RUNNING,QUEUED)", "-state=(RUNNING OR QUEUED)", "(jobId~rnn AND state=FAILED)",
+     "trainingInput.packageUris~whl$", "errorMessage!~x", "NOT errorMessage~.*"],
+)  # fmt: skip
+def test_a_commands_filter_knows_gclouds_own_forms(text: str) -> None:
+    assert parse(text, Job, of_gcloud=True).matches(JOB)
+    assert not parse(f"NOT ({text})", Job, of_gcloud=True).matches(JOB)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["jobId~^cnn", "jobId!~rnn", "state=(RUNNING OR QUEUED)", "state:(RUNNING,QUEUED)",
+     "state!=(FAILED,QUEUED)"],
+)  # fmt: skip
+def test_gclouds_own_forms_hold_back_too(text: str) -> None:
+    assert not parse(text, Job, of_gcloud=True).matches(JOB)
+    with pytest.raises(InvalidArgument):
+        parse(text, Job)  # a caller's regular expression could take an engine's time
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [("jobId~[", "No regular expression"), ("jobId~", "expression is missing"),
+     ("state=(A", "')' is missing"), ("state=()", "value is missing"),
+     ("state=(A,", "value is missing"), ("createTime<(1,2)", "value is missing")],
+)  # fmt: skip
+def test_what_is_wrong_with_them_is_said(text: str, problem: str) -> None:
+    with pytest.raises(InvalidArgument) as caught:
+        parse(text, of_gcloud=True)
+    assert problem in str(caught.value)
