@@ -275,14 +275,14 @@ def test_an_access_log_keeps_the_days_that_came_last_whatever_their_hours(tmp_pa
 def test_parts_are_read_in_the_order_of_their_days(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for wall_s in (NOON, NOON + DAY_S / 2 + 1):  # the second: just after midnight
-        moment = time.gmtime(wall_s)
-        monkeypatch.setattr(time, "gmtime", lambda moment=moment: moment)
+    moments = [time.gmtime(NOON), time.gmtime(NOON + DAY_S / 2 + 1)]  # it is past midnight then
+    for number, moment in enumerate(moments):
+        monkeypatch.setattr(time, "gmtime", lambda *_, moment=moment: moment)
         part = writer(tmp_path)
-        part.write(b"%d\n" % wall_s)
+        part.write(b"%d\n" % number)
         part.close()
     read = [path.read_bytes() for path in part_files(tmp_path)]
-    assert read == sorted(read) and len(read) == 2
+    assert read == [b"0\n", b"1\n"]
 
 
 def test_a_table_that_is_removed_begins_anew(tmp_path: Path) -> None:
