@@ -3,9 +3,10 @@
     python -m benchmarks.prediction.fuzz [--count 100000] [--seed 1] [--connections 16]
 
 The requests are predictions, explanations, and the same in the words of TensorFlow Serving and of
-the Open Inference Protocol. Each request is a good or an evil one with bytes changed, cut out, doubled or mixed with another's;
-half of them keep their head, so that the body reaches the worker. The caller then says no more, and
-all that comes back is read to the end. Exit 1 when anything is wrong, with the request that did it.
+the Open Inference Protocol. Each is a good or an evil one with bytes changed, cut out, doubled or
+mixed with another's; half of them keep their head, so that the body reaches the worker. The caller
+then says no more, and all that comes back is read to the end. Exit 1 when anything is wrong, with
+the request that did it.
 """
 
 from __future__ import annotations
@@ -45,13 +46,13 @@ _DIALECTS: dict[str, Sequence[bytes]] = {
     ),
     "/v1/models/m:classify": (b'{"context": {"a": 1}, "examples": [{"b": [1.5, 2]}]}',),
     "/v2/models/m/infer": (
-        b'{"id": "1", "inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 3], '
+        (b'{"id": "1", "inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 3], '
         b'"data": [1, 2, 3], "parameters": {"content_type": "np"}}], '
-        b'"outputs": [{"name": "predict", "parameters": {"binary_data": true}}]}',
-        b'{"inputs": [{"name": "x", "datatype": [], "shape": [1, 3], "data": [1, 2, 3]}], '
-        b'"parameters": {"content_type": ["np"]}}',
-        b'{"inputs": [{"name": "x", "datatype": "BYTES", "shape": [9223372036854775807, 0], '
-        b'"parameters": {"binary_data_size": 0}}]}',
+        b'"outputs": [{"name": "predict", "parameters": {"binary_data": true}}]}'),
+        (b'{"inputs": [{"name": "x", "datatype": [], "shape": [1, 3], "data": [1, 2, 3]}], '
+        b'"parameters": {"content_type": ["np"]}}'),
+        (b'{"inputs": [{"name": "x", "datatype": "BYTES", "shape": [9223372036854775807, 0], '
+        b'"parameters": {"binary_data_size": 0}}]}'),
     ),
 }  # fmt: skip
 _STRANGE = (b"\x00", b"\r\n", b"\n", b"\r\n\r\n", b" ", b"\xff", b"9" * 30, b"NaN", b"1e999",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import random
 import subprocess
@@ -464,6 +465,29 @@ def test_a_head_that_is_too_large_is_refused(door: Door, data: bytes) -> None:
         caller.send(data)
         assert caller.answer().status == 431
         assert caller.is_closed()
+
+
+@pytest.mark.parametrize("begin", [
+    b"0\r\nX: ", b"1;", b"1\r\na\r\n0\r\n" + b"a: b\r\n" * 10, b"1\r\na\r\n1;a=",
+], ids=["trailer", "extension", "many trailers", "second extension"])  # fmt: skip
+def test_what_stands_around_a_body_is_bounded(door: Door, begin: bytes) -> None:
+    """llhttp has no bound for it, and it needs no token."""
+    piece = b"a: b\r\n" * 2000 if b"a: b" in begin else b"a" * 12_000
+    with door.connect() as caller:
+        caller.send(head("GET", "/healthz", token="", Transfer_Encoding="chunked") + begin)
+        with contextlib.suppress(ConnectionError):
+            for _ in range(1000):
+                caller.send(piece)
+        assert caller.answer().status == 431
+        assert caller.is_closed()
+
+
+def test_a_short_trailer_is_read_past(door: Door) -> None:
+    chunked = b"%x;a=b\r\n%b\r\n0\r\nX-Digest: 7\r\n\r\n" % (len(BODY), BODY)
+    with door.connect() as caller:
+        for _ in range(2):
+            caller.send(head("POST", PREDICT, Transfer_Encoding="chunked") + chunked)
+            assert caller.answer().status == 200
 
 
 def test_an_answer_is_not_lost_when_the_caller_still_sends(door: Door) -> None:

@@ -67,6 +67,7 @@ class CallerConnection(asyncio.Protocol):
         self._head_bytes = 0
         self._progress_bytes = 0
         self._window_from_bytes = 0
+        self._frame_bytes = 0  # since the last of the body came: what stands around it
         self._ended = False  # nothing that arrives is looked at any more
         self._linger_bytes = 0
         self._holds: set[str] = set()
@@ -128,7 +129,15 @@ class CallerConnection(asyncio.Protocol):
         inquiry = Inquiry(self, known.target, known.headers, body, keep=True, grant=known.grant)
         self._queue.append(inquiry)
         self.deadline_s = _NEVER
-        inquiry.enter()
+        self._enter(inquiry)
+
+    def _enter(self, inquiry: Inquiry) -> None:
+        try:
+            inquiry.enter()
+        except Exception:
+            # Where it has come to is unknown; unanswered it would keep its connection for ever.
+            _log.exception("sending a prediction to %s", inquiry.target)
+            self.transport.abort()
 
     def _parse_and_note(self, data: bytes, end: int) -> None:
         """Read strictly; note the head if these bytes are one request, or exactly its head."""
@@ -146,19 +155,29 @@ class CallerConnection(asyncio.Protocol):
 
     def _parse(self, data: bytes) -> None:
         """Read strictly, with llhttp."""
+        begun = None if self._in_head else self._reading
+        body_bytes = self._progress_bytes
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
             self._stop_reading()  # the exchange itself was refused at its head
         except httptools.HttpParserCallbackError as error:
             _log.exception("reading a request", exc_info=error)
-            self._refuse(Internal("Internal error encountered."))
+            if self._reading is None and self._queue:
+                self.transport.abort()  # it was read whole: nobody knows how far its answer is
+            else:
+                self._refuse(Internal("Internal error encountered."))
         except httptools.HttpParserError as error:
             self._refuse(_malformed(error))
         if self._in_head and not self._ended:
             self._head_bytes += len(data)
             if self._head_bytes > self.server.limits.max_header_bytes:
                 self._refuse(_head_too_large())
+        elif begun is not None and self._reading is begun and self._progress_bytes == body_bytes:
+            # Chunk sizes with their extensions, or a trailer; httptools keeps a line until it ends.
+            self._frame_bytes += len(data)
+            if self._frame_bytes > self.server.limits.max_header_bytes and not self._ended:
+                self._refuse(_frame_too_large())
 
     def eof_received(self) -> bool:
         # A caller that closes its writing half still wants its answers.
@@ -226,7 +245,7 @@ class CallerConnection(asyncio.Protocol):
         exchange.keep_alive = self._parser.should_keep_alive() and not exchange.http_1_0
         exchange.upgrade = self._parser.should_upgrade()
         self._queue.append(exchange)
-        self._progress_bytes = self._window_from_bytes = 0
+        self._progress_bytes = self._window_from_bytes = self._frame_bytes = 0
         limits = self.server.limits
         if version not in ("1.1", "1.0"):
             exchange.refused = InvalidArgument("The request is not HTTP/1.1.")
@@ -252,6 +271,7 @@ class CallerConnection(asyncio.Protocol):
     def on_body(self, body: bytes) -> None:
         if self._reading is not None:
             self._progress_bytes += len(body)
+            self._frame_bytes = 0
             self._reading.body_received(body)
 
     def on_message_complete(self) -> None:
@@ -266,7 +286,7 @@ class CallerConnection(asyncio.Protocol):
     def inquire(self, inquiry: Inquiry) -> None:
         """Let a prediction that was read whole take the place of its exchange, the first."""
         self._queue[0] = inquiry
-        inquiry.enter()
+        self._enter(inquiry)
 
     def hold(self, reason: str) -> None:
         """Stop reading from the caller until every reason was released."""
@@ -429,6 +449,12 @@ class CallerConnection(asyncio.Protocol):
 
 def _malformed(error: Any) -> InvalidArgument:
     return InvalidArgument(f"The request is not valid HTTP/1.1: {error}.")
+
+
+def _frame_too_large() -> HeadersTooLarge:
+    return HeadersTooLarge(
+        "The request's trailer, or an extension of a chunk, is too long.", "Send it without."
+    )
 
 
 def _head_too_large() -> HeadersTooLarge:

@@ -156,8 +156,8 @@ def field_reader(name: str) -> Callable[[bytes], str]:
                 return value
             first = rows.decode(found.instances)[:1]
             return _shown(of_row.decode(first[0]).value) if first else ""
-        except (msgspec.MsgspecError, UnicodeDecodeError):
-            return ""
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            return ""  # whatever is wrong with it, the version says
 
     return read
 

@@ -6,6 +6,7 @@ import itertools
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -322,3 +323,25 @@ def test_who_may_not_ask_hears_the_same_whether_there_is_such_a_model_or_not() -
     assert not gateway.server.heads.find(
         post(b"a", lines=lines).partition(b"\r\n\r\n")[0] + b"\r\n\r\n"
     )
+
+
+@pytest.mark.parametrize("known", [False, True])
+def test_a_prediction_that_cannot_even_be_sent_ends_its_connection(known: bool) -> None:
+    gateway = Gateway(HeadMemo())
+    if known:
+        gateway.receive(post(b"aa"))
+        gateway.answer()
+
+    def broken(_target: object) -> None:
+        raise KeyError("a mistake of ours")
+
+    gateway.server.splits.find = broken
+    gateway.receive(post(b"bb"))
+    assert gateway.transport.state == "aborted"
+
+
+def test_a_request_that_stumbles_once_it_is_read_ends_its_connection() -> None:
+    gateway = Gateway(HeadMemo())
+    gateway.connection.inquire = None  # type: ignore[assignment,method-assign]
+    gateway.receive(post(b"aa"))
+    assert gateway.transport.state == "aborted"

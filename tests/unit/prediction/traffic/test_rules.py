@@ -113,6 +113,8 @@ def test_places_are_even_and_another_salts_are_others() -> None:
         (b'{"instances": {"u": "bob"}}', ""),
         (b'{"u": "\xff"}', ""),
         (b"[]", ""),
+        (b'{"x": ' + b"[" * 200_000, ""),
+        (b'{"instances": [{"x": ' + b"[" * 200_000 + b"]" * 200_000 + b"}]}", ""),
         (b"", ""),
     ],
 )

@@ -160,7 +160,7 @@ def test_a_signature_with_outputs_of_another_shape_is_named(
 
     monkeypatch.setattr(tfexamples, "_example", lambda *_: b"")
     asked = {"examples": [{}, {}]}
-    with pytest.raises(PredictionError, match="the outputs have the shapes .* for 2 examples"):
+    with pytest.raises(PredictionError, match=r"the outputs have the shapes .* for 2 examples"):
         tfexamples.results(cast("Model", Fixed()), operation, "", asked)
 
 
