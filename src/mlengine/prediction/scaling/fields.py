@@ -28,6 +28,7 @@ def check_scaling(version: Version) -> None:
         InvalidArgument: A machine type, number of nodes or metric that does not exist.
     """
     _cpus_of(version)
+    _check_no_gpus(version.machine_type)
     auto, manual = version.auto_scaling, version.manual_scaling
     if auto is not None and manual is not None:
         raise InvalidArgument(
@@ -96,6 +97,17 @@ def _cpus_of(version: Version) -> int:
             field="version.machine_type",
         )  # fmt: skip
     return _OWN_MACHINES.get(name, 1)
+
+
+def _check_no_gpus(name: str) -> None:
+    """Refuse a machine type for its GPUs, as acceleratorConfig is refused."""
+    machine = None if _is_own(name) else find_machine(name)
+    if machine is not None and machine.gpus:
+        raise InvalidArgument(
+            f"The machine type {name!r} has GPUs, and versions are served on CPUs.",
+            "Use one without, such as 'n1-standard-8'. Jobs may have GPUs.",
+            field="version.machine_type",
+        )
 
 
 def _check_nodes(nodes: int, least: int, field: str) -> None:

@@ -43,6 +43,8 @@ def test_a_machine_type_says_how_many_cores_a_call_may_use(machine_type: str, th
     [
         ({"machine_type": "mls1-c1-m1"}, "machine_type", "Did you mean 'mls1-c1-m2'"),
         ({"machine_type": "n1-standard-5"}, "machine_type", "n1-standard"),
+        ({"machine_type": "standard_gpu"}, "machine_type", "versions are served on CPUs"),
+        ({"machine_type": "a2-highgpu-1g"}, "machine_type", "has GPUs"),
         (
             {"auto_scaling": AutoScaling(), "manual_scaling": ManualScaling(nodes=1)},
             "manual_scaling",
