@@ -13,6 +13,7 @@ __all__ = [
     "HeadersTooLarge",
     "MisdirectedMethod",
     "RequestTimeout",
+    "UnreadableType",
     "error_answer",
     "json_head",
     "length_line",
@@ -63,6 +64,12 @@ class HeadersTooLarge(InvalidArgument):
     """The head of the request is longer than the gateway reads."""
 
     http_status = 431
+
+
+class UnreadableType(InvalidArgument):
+    """The body is of a type that nobody here reads."""
+
+    http_status = 415
 
 
 class MisdirectedMethod(PermissionDenied):

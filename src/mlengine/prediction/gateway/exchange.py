@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mlengine.core.errors import EngineError, InvalidArgument, PermissionDenied
-from mlengine.prediction.gateway.answers import MisdirectedMethod, typed_head
+from mlengine.prediction.gateway.answers import MisdirectedMethod, UnreadableType, typed_head
 from mlengine.prediction.gateway.dialects import Asked, judge_path, read_path, target_of
 from mlengine.prediction.gateway.dialogue import (
     RAW_BODY,
@@ -16,7 +16,7 @@ from mlengine.prediction.gateway.dialogue import (
     speak,
 )
 from mlengine.prediction.gateway.explanation import EXPLAIN_BODY, Explanation
-from mlengine.prediction.gateway.guard import check_covered
+from mlengine.prediction.gateway.guard import Guard, check_covered
 from mlengine.prediction.gateway.heads import KnownHead
 from mlengine.prediction.gateway.inquiry import Inquiry
 from mlengine.prediction.gateway.metrics import CONTENT_TYPE
@@ -44,7 +44,8 @@ class Exchange:
 
     __slots__ = (
         "_asked", "_body_complete", "_chunks", "_content_length", "_denied", "_done", "_expects",
-        "_health", "_max_body_bytes", "_relay", "_scrape", "_target", "begun", "body", "connection",
+        "_health", "_judged_by", "_max_body_bytes", "_relay", "_scrape", "_target", "begun", "body",
+        "connection",
         "grant", "head_bytes", "headers", "http_1_0", "keep_alive", "method", "refused", "target",
         "upgrade",
     )  # fmt: skip
@@ -72,6 +73,7 @@ class Exchange:
         self._target: PredictTarget | None = None
         self._asked: Asked | None = None  # what the path asks in another dialect
         self._max_body_bytes = connection.server.limits.max_body_bytes
+        self._judged_by: Guard | None = None
         self._relay: Relay | Upload | None = None
         self._scrape: Scrape | None = None
 
@@ -93,6 +95,8 @@ class Exchange:
         if self._expects and not self._body_complete:
             self.connection.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         if self._relay is not None:
+            if isinstance(self._relay, Upload) and not self._is_still_good():
+                return
             self._relay.begin()
             if self._chunks:
                 self._relay.send_body(bytes(self._chunks))
@@ -129,6 +133,8 @@ class Exchange:
             if self.begun:
                 self._answer()
         elif self.begun:
+            if isinstance(self._relay, Upload) and not self._is_still_good():
+                return
             self._relay.end_body()
 
     def may_keep_connection(self) -> bool:
@@ -206,6 +212,7 @@ class Exchange:
 
     def _judge(self) -> None:
         server = self.connection.server
+        self._judged_by = server.guard
         path, _mark, query = self.target.partition(b"?")
         told = self._read_headers()
         self._asked = read_path(path)
@@ -265,12 +272,15 @@ class Exchange:
         if self._denied is not None:
             return  # what follows would tell whether the model exists
         if self._target is not None:
+            if "pickle" in (kind := media_type(self.headers)):
+                raise UnreadableType(f"The body's type is {kind[:80]!r}.",
+                                     "Pickles are never read: send JSON.")  # fmt: skip
             self._max_body_bytes = body_limit(self._target, snapshot)
             if self._asked is EXPLAIN_BODY:  # these are kept until they are whole
                 self._max_body_bytes = min(self._max_body_bytes, MIN_BYTES - 1)
             if self._content_length > self._max_body_bytes:
                 raise _too_large(self._max_body_bytes)
-            if self._content_length >= MIN_BYTES:
+            if self._content_length >= MIN_BYTES and self._relay is None:
                 self._relay = Upload(self, self._target, self._asked, self._content_length)
         elif self._asked is None:
             self._relay = Relay(self, server.engine_pool)
@@ -285,11 +295,25 @@ class Exchange:
         try:
             check_covered(self.grant, target.model)
         except PermissionDenied as error:
-            if self._expects or self._content_length > self._max_body_bytes:
+            if self._expects or self._relay or self._content_length > self._max_body_bytes:
                 raise
             self._denied = error
 
+    def _is_still_good(self) -> bool:
+        """Judge again if the snapshot has changed since the head came; say what is refused.
+
+        A key that was revoked meanwhile is to open nothing, however early its head was sent.
+        """
+        if self._judged_by is not self.connection.server.guard:
+            self._denied = None
+            self.judge()
+            if self.refused is not None:
+                self.fail(self.refused)
+        return self.refused is None
+
     def _answer(self) -> None:
+        if not self._is_still_good():
+            return
         if self._denied is not None:
             self._say(self._denied)
             return

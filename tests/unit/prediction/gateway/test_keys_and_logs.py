@@ -163,6 +163,36 @@ def test_refusals_keep_their_place_and_their_connection(door: Door) -> None:
     assert metric(door, 'mlengine_quota_refused_total{key="tight"}') == 7
 
 
+def test_a_key_that_is_revoked_while_a_body_comes_opens_nothing(door: Door) -> None:
+    limits = msgspec.structs.replace(door.snapshot.limits, max_body_bytes=8 << 20)
+    before = msgspec.structs.replace(door.snapshot, limits=limits)
+    no_more = msgspec.structs.replace(before, grants={token_digest("other"): KEYS["other"]})
+    long = b" " * MIN_BYTES
+    for body, waits in (
+        (BODY, lambda: b"100 Continue" in caller.socket.recv(100)),
+        (long, lambda: door.backends.half_bytes() >= MIN_BYTES - 1),
+    ):
+        door.control.push(before)
+        with door.connect() as caller:
+            expect = {"Expect": "100-continue"} if body is BODY else {}
+            sent = head("POST", PREDICT, length=len(body), token="mine", **expect) + body[:-1]
+            caller.send(sent)
+            wait_until(waits)
+            door.control.push(no_more)
+            caller.send(body[-1:])
+            assert caller.answer().status == 401
+            assert caller.is_closed()
+    door.control.push(door.snapshot)
+
+
+@pytest.mark.parametrize("path", [PREDICT, "/v1/models/census:predict"])
+@pytest.mark.parametrize("kind", ["application/vnd.bentoml+pickle", "application/x-Pickle; a=b"])
+def test_a_pickle_is_refused_by_its_type(door: Door, path: str, kind: str) -> None:
+    answer = door.ask("POST", path, BODY, Content_Type=kind)
+    assert answer.status == 415
+    assert b"pickle" in answer.body
+
+
 @within_a_day
 def test_the_days_quota_outlives_a_killed_gateway() -> None:
     with open_door() as door:
