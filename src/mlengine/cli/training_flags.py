@@ -55,13 +55,13 @@ def _machines() -> Iterator[Callable[[F], F]]:
         if role != "master":
             yield click.option(f"{flag}-count", type=click.IntRange(min=1), help="How many.")
         yield click.option(f"{flag}-accelerator", type=ACCELERATOR, help=f"GPUs of the {noun}.")
-        yield click.option(f"{flag}-image-uri", help=f"Container of the {noun}.")
+        yield click.option(f"{flag}-image-uri", help="Refused here: submit a Python package.")
     yield click.option(
         "--use-chief-in-tf-config",
         type=BOOL,
         help="The first replica is the chief, whatever the runtime.",
     )
-    yield click.option("--tpu-tf-version", help="TensorFlow of TPU workers.")
+    yield click.option("--tpu-tf-version", help="Refused here: there are no TPUs.")
 
 
 def _own() -> Iterator[Callable[[F], F]]:
@@ -87,9 +87,11 @@ def _own() -> Iterator[Callable[[F], F]]:
 
 
 def _rest() -> Iterator[Callable[[F], F]]:
-    yield click.option("--service-account", help="Identity of the job.")
-    yield click.option("--enable-web-access", is_flag=True, help="Interactive shell.")
-    yield click.option("--network", help="Network of the job.")
+    yield click.option("--service-account", help="Refused here: jobs run as the engine's own user.")
+    yield click.option(
+        "--enable-web-access", is_flag=True, help="Refused here: there are no interactive shells."
+    )
+    yield click.option("--network", help="Refused here: jobs run on this machine.")
     for name in ("--kms-key", "--kms-keyring", "--kms-location", "--kms-project"):
         yield click.option(name, hidden=True)
     yield click.option("--stream-logs", is_flag=True, help="Wait for the end and show the log.")

@@ -31,7 +31,9 @@ __all__ = [
     "REFUSED_VERSION_FIELDS",
     "VERSION_MASK",
     "check_model",
+    "check_supported",
     "check_version",
+    "may_sleep",
     "rescaled",
 ]
 
@@ -48,7 +50,7 @@ MODEL_MASK = {
 VERSION_MASK = {
     "description": "what the version is",
     "labels": "replaced whole",
-    "auto_scaling.min_nodes": "the fewest workers; 0 lets it sleep",
+    "auto_scaling.min_nodes": "the fewest workers; 0 lets an mls1 machine sleep",
     "auto_scaling.max_nodes": "the most workers",
     "manual_scaling.nodes": "how many workers",
     **LOGGING_MASK,
@@ -93,7 +95,7 @@ def check_version(version: Version) -> Version:
     """
     check_id(version.name, kind="version", field="version.name")
     check_labels(version.labels, field="version.labels")
-    _refuse(version, REFUSED_VERSION_FIELDS, "version")
+    check_supported(version)
     if not version.deployment_uri:
         raise InvalidArgument(
             "The version has no model directory.",
@@ -113,7 +115,23 @@ def check_version(version: Version) -> Version:
             field="version.framework",
         )
     _check_routine(version)
+    if version.auto_scaling is not None:
+        version.auto_scaling = _in_force(version.auto_scaling, version.machine_type)
     return version
+
+
+def may_sleep(machine_type: str) -> bool:
+    """Tell whether a version on such a machine may have no node at all, as ``mls1-…`` may."""
+    return not machine_type or machine_type.startswith("mls1-")
+
+
+def check_supported(version: Version) -> None:
+    """Raise if the version names a field that is refused, whatever else it lacks yet.
+
+    Raises:
+        InvalidArgument: The message names the field and what to do instead.
+    """
+    _refuse(version, REFUSED_VERSION_FIELDS, "version")
 
 
 def _check_routine(version: Version) -> None:
@@ -137,12 +155,19 @@ def _check_routine(version: Version) -> None:
         )
 
 
+def _in_force(auto: AutoScaling, machine_type: str) -> AutoScaling:
+    """Return what is kept of a scaling: a machine that cannot sleep has a node, as Google's did."""
+    if auto.min_nodes or may_sleep(machine_type):
+        return auto
+    return msgspec.structs.replace(auto, min_nodes=1)
+
+
 def rescaled(old: Version, sent: Version, paths: Collection[str]) -> Version:
     """Return a version with the numbers of nodes that a patch names.
 
     Raises:
         InvalidArgument: It scales by hand and the patch is for one that does so by itself, or the
-            other way round.
+            other way round; or it is to sleep on a machine that cannot.
     """
     auto = {p.partition(".")[2] for p in paths if p.startswith("auto_scaling.")}
     manual = "manual_scaling.nodes" in paths
@@ -155,8 +180,14 @@ def rescaled(old: Version, sent: Version, paths: Collection[str]) -> Version:
     changes: dict[str, Any] = {}
     if auto:
         numbers = {name: getattr(sent.auto_scaling or AutoScaling(), name) for name in auto}
-        changes["auto_scaling"] = msgspec.structs.replace(
-            old.auto_scaling or AutoScaling(), **numbers
+        if numbers.get("min_nodes") == 0 and not may_sleep(old.machine_type):
+            raise InvalidArgument(
+                f"A version on '{old.machine_type}' keeps a node: its minNodes cannot be 0.",
+                "Use 1 or more, or create a version on an mls1 machine type, which may sleep.",
+                field="version.auto_scaling.min_nodes",
+            )
+        changes["auto_scaling"] = _in_force(
+            msgspec.structs.replace(old.auto_scaling or AutoScaling(), **numbers), old.machine_type
         )
     if manual:
         changes["manual_scaling"] = sent.manual_scaling or ManualScaling()

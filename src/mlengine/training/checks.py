@@ -19,6 +19,7 @@ __all__ = [
     "MAX_RETRIES",
     "check_job",
     "check_region",
+    "check_supported",
     "check_training_input",
     "running_limit_s",
     "wait_limit_s",
@@ -74,11 +75,7 @@ def check_training_input(spec: TrainingInput) -> None:
     Raises:
         InvalidArgument: The message names the field and what to write instead.
     """
-    for attribute, remedy in _REFUSED.items():
-        if getattr(spec, attribute):
-            raise _bad(attribute, f"This engine does not support '{attribute}'.", remedy)
-    for start in ROLE_FIELDS.values():
-        _check_config(f"{start}_config", getattr(spec, f"{start}_config"))
+    check_supported(spec)
     plan_replicas(spec)
     check_region(spec.region, field="training_input.region")
     _check_program(spec)
@@ -86,6 +83,19 @@ def check_training_input(spec: TrainingInput) -> None:
         spec.hyperparameters = encode(check_hyperparameters(spec))
     if spec.scheduling:
         _check_scheduling(spec.scheduling)
+
+
+def check_supported(spec: TrainingInput) -> None:
+    """Raise if the input names a field that is refused, whatever else it lacks yet.
+
+    Raises:
+        InvalidArgument: The message names the field and what to do instead.
+    """
+    for attribute, remedy in _REFUSED.items():
+        if getattr(spec, attribute):
+            raise _bad(attribute, f"This engine does not support '{attribute}'.", remedy)
+    for start in ROLE_FIELDS.values():
+        _check_config(f"{start}_config", getattr(spec, f"{start}_config"))
 
 
 def _check_options(options: JobOptions) -> None:

@@ -155,6 +155,19 @@ REFUSED = {
 }
 
 
+@pytest.mark.parametrize(
+    ("flag", "field"),
+    [("--accelerator=type=nvidia-tesla-t4", "accelerator_config"),
+     ("--service-account=me", "service_account"), ("--image=x", "container")],
+)  # fmt: skip
+def test_a_field_that_is_refused_is_refused_before_anything_is_uploaded(
+    run: Run, model: FakeEngine, artefact: str, flag: str, field: str
+) -> None:
+    done = run("versions", "create", "v1", "--model=census", "--origin", artefact, flag)
+    assert done.code == 1 and f"does not support '{field}'" in done.err
+    assert not model.objects and not model.buckets and not model.versions
+
+
 @pytest.mark.parametrize(("flags", "text"), REFUSED.values(), ids=REFUSED)
 def test_what_cannot_be_a_version_is_refused(
     run: Run, model: FakeEngine, flags: list[str], text: str

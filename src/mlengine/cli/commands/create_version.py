@@ -23,9 +23,9 @@ from mlengine.core.wire import decode, encode
 __all__ = ["create"]
 
 _CONFIGURABLE = (
-    "autoScaling", "container", "deploymentUri", "description", "framework", "labels",
-    "machineType", "manualScaling", "options", "packageUris", "predictionClass", "pythonVersion",
-    "routes", "runtimeVersion", "serviceAccount",
+    "autoScaling", "container", "deploymentUri", "description", "explanationConfig", "framework",
+    "labels", "machineType", "manualScaling", "options", "packageUris", "predictionClass",
+    "pythonVersion", "requestLoggingConfig", "routes", "runtimeVersion", "serviceAccount",
 )  # fmt: skip
 _FRAMEWORKS = ("SCIKIT_LEARN", "TENSORFLOW", "XGBOOST", "KERAS", "ONNX")
 _CONTAINER = ("command", "args", "env_vars", "ports", "predict_route", "health_route")
@@ -69,7 +69,7 @@ _STEPS = {"num_paths": "numPaths", "num_integral_steps": "numIntegralSteps"}
 @click.option("--runtime-version", help="Libraries, such as 2.15; see 'mlengine runtimes list'.")
 @click.option("--python-version", help="Python of those libraries.")
 @click.option("--machine-type", help="How many cores it may use, and whether it sleeps.")
-@click.option("--accelerator", type=ACCELERATOR, help="GPUs of a node.")
+@click.option("--accelerator", type=ACCELERATOR, help="Refused here: versions are served on CPUs.")
 @click.option("--min-nodes", type=click.IntRange(min=0), help="Fewest nodes.")
 @click.option("--max-nodes", type=click.IntRange(min=1), help="Most nodes.")
 @click.option("--max-predict-bytes", type=click.IntRange(min=1), help="Longest request, to 1 GiB.")
@@ -84,7 +84,7 @@ _STEPS = {"num_paths": "numPaths", "num_integral_steps": "numIntegralSteps"}
 @click.option("--description", help="What it is.")
 @click.option("--labels", type=LABELS, multiple=True, help="Labels of the version.")
 @click.option("--config", metavar="FILE", help="A Version as YAML or JSON; flags go over it.")
-@click.option("--service-account", help="Identity of the version.")
+@click.option("--service-account", help="Refused here: it runs as the engine's user.")
 @click.option("--prediction-class", help="Class of a custom prediction routine.")
 @click.option("--package-uris", type=LIST, multiple=True, metavar="PACKAGE,...",
               help="Packages of that class, or of the model: gs://..., or archives and "
@@ -106,7 +106,10 @@ _STEPS = {"num_paths": "numPaths", "num_integral_steps": "numIntegralSteps"}
 @pass_session
 def create(session: Session, /, version: str, model: str, **given: Any) -> None:
     """Deploy the model in --origin, or of --from-job, as VERSION; wait until it answers."""
+    from mlengine.models.checks import check_supported
+
     fields = _fields(given)
+    check_supported(decode(Version, fields, at="version"))  # before anything is uploaded
     _set_origin(session, fields, given)
     _set_packages(session, fields, given)
     made = decode(Version, {**fields, "name": version}, at="version")

@@ -48,7 +48,8 @@ _LIST_FORMAT = "table(name.basename(), defaultVersion.name.basename():label=DEFA
 @click.option("--regions", type=LIST, multiple=True, help="As --region; one only.")
 @click.option("--description", default="", help="What it is for.")
 @click.option("--enable-logging", is_flag=True, help="Log requests.")
-@click.option("--enable-console-logging", is_flag=True, help="Log what the model prints.")
+@click.option("--enable-console-logging", is_flag=True,
+              help="Refused here: workers always log to the engine's logs folder.")  # fmt: skip
 @click.option("--labels", type=LABELS, multiple=True, help="Labels of the model.")
 @pass_session
 def create(

@@ -97,7 +97,18 @@ def _fields(session: Session, config: Fields, given: dict[str, Any]) -> Fields:
             f"{name}Config.imageUri": given[f"{role}_image_uri"],
         }
     below = config.get("trainingInput", {})
-    return layer({"region": session.settings.region}, layer_list(below, flags))
+    fields = layer({"region": session.settings.region}, layer_list(below, flags))
+    if "jobDir" in fields:
+        fields["jobDir"] = _job_dir(fields["jobDir"])
+    return fields
+
+
+def _job_dir(text: str) -> str:
+    """Return where the job writes; a folder of this machine may be written as file://."""
+    path = text.removeprefix("file://")
+    if text and not path.startswith(("gs://", "/")):
+        raise CommandError(f"--job-dir [{text}] is neither gs://BUCKET/... nor an absolute path.")
+    return path
 
 
 def _options(given: dict[str, Any]) -> dict[str, Any]:
@@ -148,6 +159,8 @@ def _kms_key(session: Session, given: dict[str, Any]) -> str | None:
 
 def _check(fields: Fields, given: dict[str, Any]) -> None:
     """Find what is wrong before anything is built or uploaded."""
+    from mlengine.training.checks import check_supported
+
     if given["master_image_uri"] and given["runtime_version"]:
         raise CommandError("Only one of --master-image-uri, --runtime-version can be set.")
     if given["scale_tier"] == "CUSTOM" and not fields.get("masterType"):
@@ -158,6 +171,7 @@ def _check(fields: Fields, given: dict[str, Any]) -> None:
             flag = "--" + role.replace("_", "-")
             there, absent = ("machine-type", "count") if kind else ("count", "machine-type")
             raise click.UsageError(f"argument {flag}-{there}: {flag}-{absent} must go with it.")
+    check_supported(decode(TrainingInput, fields, at="job.training_input"))
 
 
 def _find_packages(session: Session, job: str, fields: Fields, given: dict[str, Any]) -> None:
