@@ -7,7 +7,7 @@ The trials that a job added are those whose client it is: a study that is contin
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from mlengine.core.errors import AlreadyExists
 from mlengine.core.resources import TrainingInput
@@ -38,6 +38,7 @@ from mlengine.tuning.configs import algorithm_of, problem_of
 from mlengine.tuning.problem import Kind, Parameter, Problem, Tried
 from mlengine.tuning.reports import suggested, tried
 from mlengine.tuning.search import Suggestion
+from mlengine.tuning.space import Space
 from mlengine.tuning.warmstart import Earlier, carried
 
 __all__ = [
@@ -132,25 +133,34 @@ class TuningBooks:
         return self._store.move_trial(trial, TrialState.STOPPING)
 
     def history(self, study: StudyRecord, record: JobRecord, problem: Problem) -> list[Tried]:
-        """Return what a search may know: a job's trials, and what those of jobs before it say."""
-        previous = {job.uid: job for job in self._chain(record)[1:]}
-        trials: dict[str, list[TrialRecord]] = {uid: [] for uid in ["", *previous]}
+        """Return what a search may know: a job's trials, and what those of other jobs say."""
+        trials: dict[str, list[TrialRecord]] = {}
         for trial in self._store.trials(study):
-            client_id = trial.trial.client_id
-            trials[client_id if client_id in previous else ""].append(trial)
-        own, earlier, spaces = _known(problem, trials[""]), [], problem.parameters
-        for uid, job in previous.items():
+            trials.setdefault(trial.trial.client_id, []).append(trial)
+        own, earlier, spaces = _known(problem, trials.pop(record.uid, [])), [], problem.parameters
+        space = Space(problem.parameters)
+        running: list[Tried] = []  # in other jobs, at points that this one must not try too
+        for job in self._jobs(record, trials.keys()):
             parameters = question(_asked(job), study)[1].parameters
-            earlier.append(
-                Earlier(
-                    parameters=parameters,
-                    trials=_known(problem, trials[uid]),
-                    given=_given(job, problem.parameters),
-                )
-            )
+            theirs = _known(problem, trials[job.uid])
+            given = _given(job, problem.parameters)
+            earlier.append(Earlier(parameters=parameters, trials=theirs, given=given))
             spaces += parameters
+            running += [t for t in theirs if t.pending and space.contains(t.point)]
         found = carried(problem, earlier, own, given=_given(record, spaces))
-        return sorted([*found, *own], key=lambda tried: tried.number)
+        return sorted([*found, *running, *own], key=lambda tried: tried.number)
+
+    def _jobs(self, record: JobRecord, uids: Collection[str]) -> list[JobRecord]:
+        """Return the jobs of these uids: that one continues, or that continue the same as it."""
+        known = {job.uid: job for job in self._chain(record)}
+        before_seq = None
+        while not known.keys() >= {*uids}:
+            page = self._store.jobs(record.project, before_seq=before_seq)
+            if not page:
+                break
+            known |= {job.uid: job for job in page}
+            before_seq = page[-1].seq
+        return [known[uid] for uid in uids if uid in known]
 
     def _first(self, record: JobRecord) -> str:
         """Return the uid of the job that began the study that this one continues."""

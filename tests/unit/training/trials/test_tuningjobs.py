@@ -466,6 +466,27 @@ def test_a_study_goes_on_in_another_space(world: Study) -> None:
     assert second == Tried(number=2, point={"x": 0.02, "data": "d"}, values=(0.625,))
 
 
+def test_two_jobs_that_continue_one_keep_their_spaces_apart(world: Study) -> None:
+    world.tune(maxTrials=1)
+    world.running("t/1")
+    world.ends("t/1", 0.5)
+    world.turn(lambda: world.state("t") == "SUCCEEDED")
+    world.tune("u", maxTrials=3, resumePreviousJobId="t")  # at 0.02, 0.03 and 0.04
+    for child, value in (("u/2", 0.875), ("u/3", 0.25)):
+        world.running(child)
+        world.ends(child, value)
+    world.running("u/4")
+    near = {**PARAMETERS[0], "minValue": 0.025, "maxValue": 0.125}
+    world.tune("v", maxTrials=1, resumePreviousJobId="t", params=[near])
+    world.turn(lambda: world.children("v"))
+    _first, second, *others = world.seen[-1]
+    assert second.number == 2
+    assert second.noise[0] > 0  # beyond the bounds of this job: it is none of its own
+    assert others == [
+        Tried(number=3, point={"x": 0.03}, values=(0.25,)), Tried(number=4, point={"x": 0.04})
+    ]  # fmt: skip
+
+
 def test_a_search_that_cannot_work_here_is_refused(
     world: Study, monkeypatch: pytest.MonkeyPatch
 ) -> None:
