@@ -144,7 +144,8 @@ def _fitting(value: Value | None, axis: Axis) -> Value | None:
         return None
     if not math.isfinite(number):
         return None
-    return round(number) if axis.kind is Kind.INTEGER else number
+    # A number between two integers was measured there: rounded, its neighbour would seem tried.
+    return int(number) if axis.kind is Kind.INTEGER and number.is_integer() else number
 
 
 def _beyond(axis: Axis, value: Value) -> float:

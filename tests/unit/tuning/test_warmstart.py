@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlengine.tuning.problem import Goal, Kind, Metric, Parameter, Problem, Scale, Tried, Value
+from mlengine.tuning.search import open_search
 from mlengine.tuning.space import Space
 from mlengine.tuning.warmstart import Earlier, carried
 
@@ -96,10 +97,22 @@ def test_a_choice_that_is_none_any_more() -> None:
 def test_numbers_become_those_of_the_new_type() -> None:
     now = _problem(Parameter(name="n", kind=Kind.DOUBLE, low=0.0, high=9.0),
                    Parameter(name="x", kind=Kind.INTEGER, low=0, high=1))  # fmt: skip
-    (found,) = _carried(now, (X, N), {"x": 0.9, "n": 3})
+    (found,) = _carried(now, (X, N), {"x": 1.0, "n": 3})
     assert found.point == {"n": 3.0, "x": 1}
     assert isinstance(found.point["x"], int)
     assert isinstance(found.point["n"], float)
+
+
+def test_a_number_between_two_integers_takes_neither_of_them() -> None:
+    now = _problem(Parameter(name="n", kind=Kind.INTEGER, low=1, high=4))
+    before = Parameter(name="n", kind=Kind.DOUBLE, low=1.0, high=4.0)
+    (found,) = _carried(now, (before,), {"n": 2.4})
+    assert found.point == {"n": 2.4}
+    assert found.noise == ()
+    seen, grid = [found], open_search("grid")
+    while more := grid.suggest(now, seen):
+        seen.append(Tried(number=len(seen) + 1, point=more[0].point, values=(1.0,)))
+    assert [t.point["n"] for t in seen[1:]] == [1, 2, 3, 4]
 
 
 def test_what_is_uncertain_is_never_the_best() -> None:
