@@ -13,6 +13,7 @@ from pathlib import Path
 from mlengine.engine.settings import PROPERTIES, describe, variables
 from mlengine.environments.catalogue import read_catalogue
 from mlengine.models.checks import REFUSED_MODEL_FIELDS, REFUSED_VERSION_FIELDS
+from mlengine.prediction.batch import REFUSED_OPTIONS
 from mlengine.rest.ml_v1 import METHODS
 from mlengine.rest.own import ROUTES as OWN_ROUTES
 from mlengine.training.fields import BACKENDS, FIELDS
@@ -30,15 +31,23 @@ _RECORDED = {
     },
     "Version": {
         "runtimeVersion": "the worker's libraries; the engine's own where they serve as well",
-        "pythonVersion": "compared with what the runtime has; its log says if it differs",
+        "pythonVersion": "compared with what serves the version; its log says if it differs",
+        "autoScaling.minNodes": "0 lets an `mls1-…` machine sleep; on others it is 1, and a patch to 0 "
+        "is refused",
         "machineType": "its CPUs bound the threads of one call, `mls1-…` may sleep; its memory is "
         "no limit, see [scaling](scaling.md)",
     },
     "Model": {"regions": "recorded; at most one"},
+    "Location": {"capabilities": "without `availableAccelerators`: what a GPU is called is not known"},
+    "GetConfigResponse": {
+        "serviceAccountProject": "only of a project that is called by its number",
+        "config": "left out: there are no TPUs",
+    },
 }
 _REFUSED = {
     "Model": REFUSED_MODEL_FIELDS,
     "Version": REFUSED_VERSION_FIELDS,
+    "Job.options": REFUSED_OPTIONS,
 }
 
 
@@ -165,7 +174,7 @@ _RUNTIMES_PROSE = """
 ```sh
 mlengine runtimes list              # what there is, what is built, and how large
 mlengine runtimes describe 2.15     # pins, interpreter, the log of the last build
-mlengine runtimes build 2.15        # now, with progress
+mlengine runtimes build 2.15        # now, not by the first job
 mlengine runtimes delete 2.15       # the next job builds it again
 mlengine runtimes gc --keep-bytes 5000000000
 ```

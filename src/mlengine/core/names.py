@@ -28,6 +28,7 @@ __all__ = [
     "parse_study",
     "parse_version",
     "project_name",
+    "project_number",
     "study_name",
     "trial_name",
     "version_name",
@@ -90,6 +91,16 @@ def check_project(value: str) -> str:
         "Use 1-63 lower-case letters, digits and hyphens, starting with a letter or digit.",
         field="project",
     )
+
+
+def project_number(value: str) -> int:
+    """Return the number of a project that is called by it; 0 for one that has a name.
+
+    Example:
+        >>> project_number("191212"), project_number("demos-191212")
+        (191212, 0)
+    """
+    return int(value) if value.isascii() and value.isdigit() and len(value) <= 18 else 0
 
 
 def check_bucket_id(value: str) -> str:

@@ -11,8 +11,9 @@ from pathlib import Path
 from mlengine import __version__
 from mlengine.core.callers import current_caller
 from mlengine.core.clock import Clock, rfc3339
-from mlengine.core.errors import EngineError, FailedPrecondition, NotFound, OutOfRange
-from mlengine.core.names import check_project, location_name
+from mlengine.core.errors import EngineError, FailedPrecondition, NotFound
+from mlengine.core.limits import MAX_LOG_WAIT_S
+from mlengine.core.names import check_project, location_name, project_number
 from mlengine.core.paging import page_size as checked_page_size
 from mlengine.core.paging import page_token as sealed
 from mlengine.core.paging import position
@@ -54,7 +55,6 @@ __all__ = ["LOCATIONS", "LocalEngine"]
 
 LOCATIONS = ("local", "us-central1")
 _CHUNK_BYTES = 1 << 20
-_MAX_LOG_WAIT_S = 60.0
 _STARTED_STATES = {JobState.PREPARING, JobState.RUNNING, JobState.CANCELLING}
 
 
@@ -140,7 +140,7 @@ class LocalEngine(LocalStudies, LocalTraffic, LocalAccess, LocalPredictions):
             job_id,
             cursor=cursor,
             task_name=task_name,
-            wait_s=min(max(wait_s, 0.0), _MAX_LOG_WAIT_S),
+            wait_s=min(max(wait_s, 0.0), MAX_LOG_WAIT_S),
         )
         return LogPage(list(entries), after, finished)
 
@@ -275,7 +275,10 @@ class LocalEngine(LocalStudies, LocalTraffic, LocalAccess, LocalPredictions):
 
     def get_config(self, project: str) -> GetConfigResponse:
         check_project(project)
-        return GetConfigResponse(service_account=f"mlengine@{project}.local")
+        return GetConfigResponse(
+            service_account=f"mlengine@{project}.local",
+            service_account_project=project_number(project),
+        )
 
     def get_location(self, project: str, location_id: str) -> Location:
         if location_id not in LOCATIONS:
@@ -291,10 +294,13 @@ class LocalEngine(LocalStudies, LocalTraffic, LocalAccess, LocalPredictions):
     def list_locations(
         self, project: str, *, page_size: int = 0, page_token: str = ""
     ) -> Page[Location]:
-        checked_page_size(page_size)
-        if page_token:
-            raise OutOfRange("The locations have one page.", "Send no page token.")
-        return Page([self.get_location(project, location) for location in LOCATIONS])
+        size, scope = checked_page_size(page_size), ("locations", check_project(project))
+        start = int(position(page_token, *scope, key=self._page_key) or 0)
+        end = start + size
+        items = [self.get_location(project, location) for location in LOCATIONS[start:end]]
+        return Page(
+            items, sealed(str(end), *scope, key=self._page_key) if end < len(LOCATIONS) else ""
+        )
 
     # --- storage ---
 

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
 
 from mlengine.core.clock import Clock, rfc3339
 from mlengine.core.errors import Aborted, FailedPrecondition, InvalidArgument, NotFound
-from mlengine.core.names import check_id, check_labels, model_name, parse_version, version_name
+from mlengine.core.names import (
+    check_id,
+    check_labels,
+    model_name,
+    parse_version,
+    project_number,
+    version_name,
+)
 from mlengine.core.resources import Model, Operation, OperationMetadata, Version
 from mlengine.core.states import VersionState
 from mlengine.core.wire import apply_mask, encode
@@ -137,8 +144,8 @@ class Models:
 
     def delete_model(self, project: str, model_id: str) -> Operation:
         """Remove a model that has no versions left."""
-        self.model_record(project, model_id)
-        noted = self._done(project, "DELETE_MODEL", model_id, response=None)
+        labels = self.model_record(project, model_id).model.labels
+        noted = self._done(project, "DELETE_MODEL", model_id, response=None, labels=labels)
         self._store.remove_model(project, model_id, operation=noted)
         self._publish()
         return views.new_operation_view(project, noted)
@@ -260,7 +267,7 @@ class Models:
     def _opened(self, kind: str, record: VersionRecord) -> NewOperation:
         """Return an operation that `Deployment` will end."""
         view = views.version_view(record, default_version_id="")
-        metadata = self._metadata(kind, record.project, record.model_id, view)
+        metadata = self._metadata(kind, record.project, record.model_id, view, view.labels)
         millis = int(self._clock.now().timestamp() * 1000)
         verb = kind.split("_")[0].lower()
         # Google's ids end in milliseconds; the tail keeps two of one millisecond apart.
@@ -278,10 +285,12 @@ class Models:
         version_id: str = "",
         *,
         response: Model | Version | None,
+        labels: Mapping[str, str] | None = None,
     ) -> NewOperation:
         """Return an operation that is over with the change that it stands for."""
         version = response if isinstance(response, Version) else None
-        metadata = self._metadata(kind, project, model_id, version)
+        labels = response.labels if response is not None else labels or {}
+        metadata = self._metadata(kind, project, model_id, version, labels)
         metadata["endTime"] = metadata["createTime"]
         parts = [kind.split("_")[0].lower(), model_id, version_id]
         operation_id = "_".join(p for p in parts if p) + f"-{uuid.uuid4().hex[:12]}"
@@ -290,7 +299,12 @@ class Models:
         )
 
     def _metadata(
-        self, kind: str, project: str, model_id: str, version: Version | None
+        self,
+        kind: str,
+        project: str,
+        model_id: str,
+        version: Version | None,
+        labels: Mapping[str, str],
     ) -> dict[str, Any]:
         now = rfc3339(self._clock.now())
         return {
@@ -302,6 +316,8 @@ class Models:
                     operation_type=kind,
                     model_name=model_name(project, model_id),
                     version=version,
+                    labels=dict(labels),
+                    project_number=project_number(project),
                 )
             ),
         }

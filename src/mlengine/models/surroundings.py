@@ -235,10 +235,8 @@ def _other_python(wants: Wants) -> tuple[str, ...]:
     own = platform.python_version()
     if not is_other_python(wants.python_version, own):
         return ()
-    return (
-        f"Python {wants.python_version.strip()} was asked for; the engine's own, {own}, serves "
-        "the model.",
-    )
+    asked = wants.python_version.strip()
+    return (f"Python {asked} was asked for; the engine's own, {own}, serves the model.",)
 
 
 def _model_in(wants: Wants) -> Artifact | None:

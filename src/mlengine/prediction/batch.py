@@ -18,7 +18,7 @@ from typing import Any
 
 from mlengine.core.errors import FailedPrecondition, InvalidArgument, did_you_mean
 from mlengine.core.names import parse_model_or_version, parse_version
-from mlengine.core.resources import Job, PredictionInput, PredictionOutput
+from mlengine.core.resources import Job, JobOptions, PredictionInput, PredictionOutput
 from mlengine.core.states import VersionState
 from mlengine.environments import unused_runtime_warning
 from mlengine.models.artifacts import Artifacts
@@ -35,7 +35,7 @@ from mlengine.training.launchers import AttemptSpec, ExitRecord, Outcome, Replic
 from mlengine.training.places import is_local, remote_trouble
 from mlengine.training.tfconfig import base_environment
 
-__all__ = ["BatchJobs"]
+__all__ = ["REFUSED_OPTIONS", "BatchJobs"]
 
 _FORMATS = {"JSON": "JSON", "TEXT": "JSON", "TF_RECORD": "TF_RECORD",
             "TF_RECORD_GZIP": "TF_RECORD_GZIP"}  # fmt: skip
@@ -44,6 +44,14 @@ _TASK = "master-replica-0"
 _OWN = "batch"  # of an attempt's folder, what the batch itself may write to
 _MOST_COUNTED = (1 << 63) - 1
 DEFAULT_BATCH_SIZE = 64
+
+# Options of training jobs that have no meaning here: accepting one silently would be a lie.
+REFUSED_OPTIONS: dict[str, str] = {
+    "strict_runtime": "A batch prediction runs in its version's own runtime; leave it out.",
+    "strict_resources": "A batch prediction asks for no machine; leave it out.",
+    "legacy_keras": "A batch prediction runs in its version's own runtime; leave it out.",
+    "allow": "A batch prediction has no export that is judged; leave it out.",
+}
 
 
 class BatchJobs:
@@ -85,6 +93,7 @@ class BatchJobs:
             That the runtime is not the one that the job asks for.
         """
         spec = _input(job)
+        _check_options(job.options or JobOptions())
         _check_source(spec)
         check_region(spec.region, field="prediction_input.region")
         _check_formats(spec)
@@ -98,7 +107,7 @@ class BatchJobs:
             if getattr(spec, attribute) < 0:
                 raise _bad(attribute, f"{getattr(spec, attribute)} is negative.", "Leave it out.")
         if spec.uri:
-            self._artifacts.check_source(spec.uri, "", field="prediction_input.uri")
+            self._artifacts.check_source(spec.uri, "", field="uri")  # as Google calls it here
         return self._warnings(spec, None if spec.uri else self._record(project, spec))
 
     def _warnings(self, spec: PredictionInput, record: VersionRecord | None) -> list[str]:
@@ -307,6 +316,15 @@ def _input(job: Job) -> PredictionInput:
     if job.prediction_input is None:
         raise FailedPrecondition(f"{job.job_id} is not a prediction job.", "Submit it again.")
     return job.prediction_input
+
+
+def _check_options(options: JobOptions) -> None:
+    for attribute, remedy in REFUSED_OPTIONS.items():
+        if getattr(options, attribute):
+            raise InvalidArgument(
+                f"Batch predictions do not support '{attribute}'.", remedy,
+                field=f"job.options.{attribute}",
+            )  # fmt: skip
 
 
 def _check_source(spec: PredictionInput) -> None:

@@ -78,7 +78,7 @@ def build_app(
         allowed_hosts: Host names that requests may be addressed to, loopback names aside.
         doorkeeper: Knows the keys and what they open; without one, that token alone opens.
         scheme: How callers reach the engine: what stands in front of the app may speak TLS.
-        max_body_bytes: The longest JSON body; a longer one answers 413.
+        max_body_bytes: The longest JSON body; a longer one is refused.
         max_object_bytes: The longest uploaded object; None for no limit but the disk.
         body_timeout_s: How long a JSON body, or one piece of an upload, may take to arrive.
 

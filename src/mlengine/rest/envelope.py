@@ -33,9 +33,7 @@ class MethodNotAllowed(InvalidArgument):
 
 
 class BodyTooLarge(InvalidArgument):
-    """The body is longer than the engine reads."""
-
-    http_status = 413
+    """The body is longer than the engine reads; Google's service said 400 to that."""
 
 
 class UnsupportedMediaType(InvalidArgument):

@@ -113,8 +113,10 @@ def _missing(framework: str, names: Collection[str], where: str) -> str:
         "SCIKIT_LEARN": f"Could not find either model.joblib or model.pkl in {where}",
         "XGBOOST": f"Could not find any of model.bst, model.joblib, model.pkl, model.ubj or "
         f"model.json in {where}",
-        "TENSORFLOW": f"Could not find either saved_model.pb, saved_model.pbtxt or model.keras "
-        f"in {where}",
+        # The service's own words, which tools look for; what is said after them is ours.
+        "TENSORFLOW": f"With v1 endpoint, the model directory {where} is expected to contain "
+        "exactly one of the following: 'saved_model.pb' file or 'saved_model.pbtxt' file. Please "
+        "use SavedModel. A model.keras will do, too",
         "KERAS": f"Could not find model.keras, nor one other *.keras, in {where}",
         "ONNX": f"Could not find model.onnx, nor one other *.onnx, in {where}",
     }[framework]

@@ -109,6 +109,7 @@ def test_a_version_is_ready_after_a_worker_loaded_its_own_copy(world: World) -> 
     assert operation.name.startswith("projects/default/operations/create_census_v1-")
     assert not operation.done
     assert operation.metadata["operationType"] == "CREATE_VERSION"
+    assert operation.metadata["labels"] == {"a": "b"}
     done = world.ended(operation)
     assert done.error is None
     assert done.response is not None
@@ -344,6 +345,35 @@ def test_the_numbers_of_nodes_are_patched_leaf_by_leaf(world: World) -> None:
     assert world.models.version(P, "census", "v2").manual_scaling == ManualScaling(nodes=3)
     with pytest.raises(InvalidArgument, match="keeps the way"):
         update(P, "census", "v2", sent, update_mask="autoScaling.minNodes")
+
+
+def test_a_machine_that_cannot_sleep_keeps_a_node(world: World) -> None:
+    n1 = {"machine_type": "n1-standard-2", "auto_scaling": AutoScaling(max_nodes=4)}
+    world.ended(world.version("v1", **n1))
+    assert world.models.version(P, "census", "v1").auto_scaling == AutoScaling(
+        min_nodes=1, max_nodes=4
+    )
+    update = world.models.update_version
+    with pytest.raises(InvalidArgument, match="'n1-standard-2' keeps a node") as caught:
+        update(P, "census", "v1", Version(), update_mask="autoScaling.minNodes")
+    assert caught.value.field == "version.auto_scaling.min_nodes"
+    world.ended(world.version("v2", machine_type="n1-standard-2"))
+    sent = Version(auto_scaling=AutoScaling(max_nodes=2))
+    update(P, "census", "v2", sent, update_mask="autoScaling.maxNodes")
+    assert world.models.version(P, "census", "v2").auto_scaling == AutoScaling(
+        min_nodes=1, max_nodes=2
+    )
+
+
+def test_an_operation_has_the_labels_of_what_it_is_about(world: World) -> None:
+    world.models.create_model("1912", Model(name="m", labels={"team": "a"}))
+    told = world.models.delete_model("1912", "m").metadata
+    assert (told["labels"], told["projectNumber"]) == ({"team": "a"}, "1912")
+    patched = world.models.update_model(
+        P, "census", Model(labels={"x": "y"}), update_mask="labels"
+    ).metadata
+    assert patched["labels"] == {"x": "y"}
+    assert "projectNumber" not in patched
 
 
 def test_the_default_moves_only_when_told(world: World) -> None:

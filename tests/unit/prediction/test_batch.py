@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 
 from mlengine.core.errors import EngineError, FailedPrecondition, InvalidArgument
-from mlengine.core.resources import Bucket, Job, Model, PredictionInput, Version
+from mlengine.core.resources import Bucket, Job, JobOptions, Model, PredictionInput, Version
 from mlengine.core.states import JobState, VersionState
 from mlengine.environments import Environments
 from mlengine.models.artifacts import Artifacts
 from mlengine.models.registry import Models
 from mlengine.models.surroundings import SurroundingsOf
-from mlengine.prediction.batch import BatchJobs
+from mlengine.prediction.batch import REFUSED_OPTIONS, BatchJobs
 from mlengine.storage import Buckets
 from mlengine.store import JobRecord, open_store
 from mlengine.training.kinds import Preparation
@@ -116,7 +116,7 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "a negative batch": ({"batch_size": -1}, "prediction_input.batch_size"),
     "a model directory with no model": (
         {"model_name": "", "uri": "gs://mine/in"},
-        "prediction_input.uri",
+        "uri",
     ),
     "a model without a version": ({}, "prediction_input.model_name"),
     "a name that is none": ({"model_name": "models/census/x"}, "prediction_input.model_name"),
@@ -134,6 +134,18 @@ def test_what_can_never_run_is_refused_by_field(
     with pytest.raises(EngineError) as caught:
         world.kind.check("p", Job(job_id="b", prediction_input=_spec(**fields)))
     assert caught.value.field == field
+
+
+@pytest.mark.parametrize("name", REFUSED_OPTIONS)
+def test_an_option_of_training_is_refused_by_its_name(world: World, name: str) -> None:
+    world.deploy()
+    options = JobOptions(**{name: ["NAN_OBJECTIVE"] if name == "allow" else True})
+    job = Job(job_id="b", prediction_input=_spec(), options=options)
+    with pytest.raises(InvalidArgument) as caught:
+        world.kind.check("p", job)
+    assert caught.value.field == f"job.options.{name}"
+    job.options = JobOptions(max_retries=2)
+    world.kind.check("p", job)
 
 
 def test_a_version_that_is_not_ready_is_refused(world: World) -> None:

@@ -378,10 +378,10 @@ def test_a_get_with_a_long_query_comes_as_a_post(app: Any, engine: FakeEngine) -
 @pytest.mark.parametrize(
     ("method", "override", "form", "status"),
     [
-        ("POST", "DELETE", _FORM, 400),
-        ("POST", "PATCH", _FORM, 400),
-        ("PUT", "GET", _FORM, 400),
-        ("POST", "GET", JSON, 415),
+        ("POST", "DELETE", _FORM, 415),
+        ("POST", "PATCH", _FORM, 415),
+        ("PUT", "GET", _FORM, 405),
+        ("POST", "GET", JSON, 400),
     ],
 )
 def test_no_other_method_comes_as_another(

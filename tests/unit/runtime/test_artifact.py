@@ -55,7 +55,10 @@ REFUSED = {
         "Could not find either model.joblib or model.pkl in gs://b/m"),
     "no Keras": (["model.pkl"], "KERAS", "Could not find model.keras"),
     "no ONNX": (["a.onnx", "b.onnx"], "ONNX", "Could not find model.onnx"),
-    "no SavedModel": (["model.pkl"], "TENSORFLOW", "Could not find either saved_model.pb"),
+    "no SavedModel": (
+        ["model.pkl"], "TENSORFLOW",
+        ("With v1 endpoint, the model directory gs://b/m is expected to contain exactly one of the "
+        "following: 'saved_model.pb' file or 'saved_model.pbtxt' file. Please use SavedModel.")),
     "no booster": (["saved_model.pb"], "XGBOOST", "Could not find any of model.bst"),
     "two Keras files of other names": (["a.keras", "b.keras"], "", "Found: a.keras, b.keras"),
     "the parent of the export": (

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from mlengine.core.errors import EngineError, InvalidArgument, did_you_mean
 from mlengine.core.resources import Version
+from mlengine.models.checks import may_sleep
 from mlengine.prediction.scaling.autoscale import Bounds
 from mlengine.training.machines import find_machine
 
@@ -66,7 +67,7 @@ def bounds_of(version: Version, *, cpus: float, idle_after_s: float) -> Bounds:
         return Bounds(nodes, nodes, _BUSY_TARGET / 100, idle_after_s)
     auto = version.auto_scaling
     least = auto.min_nodes if auto is not None else 0
-    if not _is_own(version.machine_type):
+    if not may_sleep(version.machine_type):
         least = max(least, 1)
     most = auto.max_nodes if auto is not None else 0
     target = next((float(m["target"]) for m in (auto.metrics if auto else [])), _BUSY_TARGET)
@@ -82,13 +83,9 @@ def threads_of(version: Version, *, cpus: float) -> int:
     return max(min(wanted, int(cpus)), 1)
 
 
-def _is_own(machine_type: str) -> bool:
-    return not machine_type or machine_type.startswith("mls1-")
-
-
 def _cpus_of(version: Version) -> int:
     name = version.machine_type
-    if not _is_own(name):
+    if not may_sleep(name):
         return find_machine(name, field="version.machine_type").cpus
     if name and name not in _OWN_MACHINES:
         raise InvalidArgument(
@@ -101,7 +98,7 @@ def _cpus_of(version: Version) -> int:
 
 def _check_no_gpus(name: str) -> None:
     """Refuse a machine type for its GPUs, as acceleratorConfig is refused."""
-    machine = None if _is_own(name) else find_machine(name)
+    machine = None if may_sleep(name) else find_machine(name)
     if machine is not None and machine.gpus:
         raise InvalidArgument(
             f"The machine type {name!r} has GPUs, and versions are served on CPUs.",
