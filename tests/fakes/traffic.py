@@ -71,7 +71,7 @@ class FakeTraffic:
         self.before("model_stats")
         one = VersionStats(
             version="v1", workers=2, requests=12, answers={"200": 10, "503": 1}, in_flight=1,
-            p50_ms=1.5, p99_ms=20.25, mean_ms=2.0,
+            p50_ms=1.5, p99_ms=20.25, mean_ms=2.0, log_dropped=7,
         )  # fmt: skip
         versions = [one, VersionStats(version="v2", requests=1, answers={"400": 1})]
         return ModelStats(name=self.get_traffic(project, model_id).name, versions=versions)

@@ -23,7 +23,6 @@ __all__ = ["LOG_FORMAT", "SINCE", "records", "show_log"]
 LOG_FORMAT = (
     'value(severity,timestamp.date("%Y-%m-%d %H:%M:%S %z",tz="LOCAL"),task_name,trial_id,message)'
 )
-_LONGEST_LOOK_S = 20.0
 _ENGINE_AWAY_S = 1.0
 _ENGINE_AWAY_TRIES = 120
 
@@ -95,7 +94,7 @@ def show_log(
     since: datetime | None = None,
     multiline: bool = False,
     wait: bool = True,
-    look_s: float = _LONGEST_LOOK_S,
+    look_s: float = 0.0,
 ) -> None:
     """Write a job's log until the job has ended; a restart of the engine only delays it.
 
@@ -107,7 +106,8 @@ def show_log(
         since: Only what was said from then on; None is everything.
         multiline: See `records`.
         wait: Wait for what is yet to be written; else end with what there is.
-        look_s: The longest that one question to the engine waits for lines, in seconds.
+        look_s: The longest that one question to the engine waits for lines, in seconds; if not set,
+            the setting `polling_interval_s`.
     """
     cursor, finished, tries = "", False, 0
     while not finished:
@@ -117,7 +117,7 @@ def show_log(
                 job_id,
                 cursor=cursor,
                 task_name=task_name,
-                wait_s=min(look_s, _LONGEST_LOOK_S) if wait else 0.0,
+                wait_s=(look_s or session.settings.polling_interval_s) if wait else 0.0,
             )
         except (Unavailable, DeadlineExceeded):
             tries += 1

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-__all__ = ["MAX_BATCH_DEADLINE_MS", "MAX_BATCH_SIZE", "MAX_PREDICT_BYTES", "MAX_WORKER_BYTES"]
+__all__ = [
+    "MAX_BATCH_DEADLINE_MS",
+    "MAX_BATCH_SIZE",
+    "MAX_LOG_WAIT_S",
+    "MAX_PREDICT_BYTES",
+    "MAX_WORKER_BYTES",
+]
 
 MAX_PREDICT_BYTES = 1 << 30
 """Longest body of a prediction that any version may take: 1 GiB."""
@@ -15,3 +21,6 @@ MAX_BATCH_DEADLINE_MS = 10_000
 
 MAX_WORKER_BYTES = 1 << 50
 """Most memory that a version may ask for its workers."""
+
+MAX_LOG_WAIT_S = 30.0
+"""How long one request for logs waits at most, in seconds; proxies cut idle answers at 60."""

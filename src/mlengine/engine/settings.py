@@ -18,10 +18,12 @@ from pathlib import Path
 from typing import Any
 
 from mlengine.core.errors import FailedPrecondition, InvalidArgument, did_you_mean
+from mlengine.core.limits import MAX_LOG_WAIT_S, MAX_PREDICT_BYTES
 
 __all__ = [
     "PROPERTIES",
     "SETTINGS_FILE",
+    "SHARED_FOLDERS",
     "Settings",
     "describe",
     "home_folder",
@@ -51,7 +53,9 @@ _QUERY_SECRET = re.compile(r"([?&][^=&]*(?:pass|secret|token|key)[^=&]*=)[^&]*",
 _STORE_PLACE = re.compile(
     r"[\w+]+://(?:[^:/]*(?::[^@]*)?@)?(?P<host>[^/?]*)(?:/(?P<name>[^?]*))?(?:\?.*)?", re.DOTALL
 )
-_SHARED = frozenset({"buckets", "jobs", "models", "tables"})
+
+SHARED_FOLDERS = ("buckets", "jobs", "models", "tables")
+"""Those that lie in the folder of the setting `shared`, if there is one."""
 
 
 def _setting(default: Any, what: str) -> Any:
@@ -94,15 +98,16 @@ class Settings:
         "", "Interpreter that `local train` runs; empty: the `python` on the PATH."
     )
     polling_interval_s: float = _setting(
-        60.0, "Longest wait of one look at a job's log, in seconds."
+        MAX_LOG_WAIT_S,
+        "Longest wait of one look at a job's log, in seconds, 30 at most; lines are shown at once.",
     )
     database: str = _setting(
         "", "SQLAlchemy URL of the store; empty: engine.db in the home folder."
     )
     shared: str = _setting(
         "",
-        "Folder that the engines of one PostgreSQL database share: jobs, buckets, models, token; "
-        "empty: the home folder, for an engine alone.",
+        "Folder that the engines of one PostgreSQL database share: jobs, buckets, models, request "
+        "logs, token; empty: the home folder, for an engine alone.",
     )
     backend: str = _setting(
         "",
@@ -144,7 +149,9 @@ class Settings:
     )
     log_quota_bytes: int = _setting(256 << 20, "Most that one replica's log may hold, in bytes.")
     max_model_bytes: int = _setting(10 << 30, "Largest model directory of a version, in bytes.")
-    max_predict_bytes: int = _setting(1_572_864, "Largest body of a prediction request, in bytes.")
+    max_predict_bytes: int = _setting(
+        1_572_864, "Largest body of a prediction request, in bytes; 1 GiB at most."
+    )
     predict_timeout_s: float = _setting(60.0, "Longest that a prediction may take, in seconds.")
     load_timeout_s: float = _setting(300.0, "Longest that loading a version may take, in seconds.")
     idle_after_s: float = _setting(
@@ -162,11 +169,11 @@ class Settings:
 
     def folder(self, name: str) -> Path:
         """Return a folder of the engine: in its home, or in what it shares with others."""
-        return (self.shared_folder if name in _SHARED else self.home) / name
+        return (self.shared_folder if name in SHARED_FOLDERS else self.home) / name
 
     @property
     def shared_folder(self) -> Path:
-        """Where jobs, buckets and models lie."""
+        """Where jobs, buckets, models and request logs lie."""
         return Path(self.shared).expanduser().absolute() if self.shared else self.home
 
     @property
@@ -298,6 +305,8 @@ def _out_of_range(name: str, number: float) -> str:
         return "It cannot be negative."
     if name in ("port", "grpc_port") and number > _MAX_PORT:
         return f"A port is at most {_MAX_PORT}."
+    if name == "max_predict_bytes" and number > MAX_PREDICT_BYTES:
+        return f"It is at most {MAX_PREDICT_BYTES}: 1 GiB."
     return ""
 
 

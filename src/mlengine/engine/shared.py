@@ -1,4 +1,4 @@
-"""The folder that the engines of one database share: jobs, buckets, models, the access token.
+"""What engines of one database share: jobs, buckets, models, request logs, the access token.
 
 An engine alone shares its home with nobody, and then this folder is its home. Records and folder
 belong together: a job's record is worth nothing where its attempts do not lie. So the folder has
@@ -19,17 +19,16 @@ from pathlib import Path
 from mlengine.core.access import new_token
 from mlengine.core.errors import FailedPrecondition
 from mlengine.engine.home import make_private, open_private, write_private
-from mlengine.engine.settings import Settings
+from mlengine.engine.settings import SHARED_FOLDERS, Settings
 from mlengine.store import Store
 
 __all__ = ["SharedFolder"]
 
-_FOLDERS = ("buckets", "jobs", "models", "run")
 _FACT = "folder"
 
 
 class SharedFolder:
-    """Where an engine's jobs, buckets and models lie; made, and closed to others, at once.
+    """Where jobs, buckets, models and request logs lie; made, and closed to others, at once.
 
     Args:
         settings: They name the folder, and the database that it belongs to.
@@ -48,7 +47,7 @@ class SharedFolder:
         self.path = settings.shared_folder
         self._settings = settings
         open_private(self.path)
-        for name in _FOLDERS:
+        for name in (*SHARED_FOLDERS, "run"):
             make_private(self.path / name)
 
     def token(self) -> str:

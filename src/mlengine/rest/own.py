@@ -13,10 +13,7 @@ from mlengine.rest import keys, predictions, traffic
 from mlengine.rest.calls import Answer, Call, page_answer
 from mlengine.rest.routes import Route, Traffic
 
-__all__ = ["MAX_WAIT_S", "ROUTES"]
-
-MAX_WAIT_S = 30.0
-"""How long one request for logs waits at most, in seconds; proxies cut idle answers at 60."""
+__all__ = ["ROUTES"]
 
 _BUCKET = "/api/v1/buckets/{bucket}"
 _RUNTIME = "/api/v1/runtimes/{runtime}"
@@ -85,7 +82,7 @@ def _read_logs(call: Call) -> Answer:
         call.ids["job"],
         cursor=call.query.get("cursor", ""),
         task_name=call.query.get("taskName", ""),
-        wait_s=min(call.seconds("wait_s"), MAX_WAIT_S),
+        wait_s=call.seconds("wait_s"),
     )
     entries = [encode(entry) for entry in page.entries]
     return {"entries": entries, "cursor": page.cursor, "finished": page.finished}

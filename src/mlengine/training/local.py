@@ -38,7 +38,6 @@ _FLAGS = {
     "evaluator": "--evaluator-count",
 }
 _STOP_GRACE_S = 3.0
-_EVALUATOR_GRACE_S = 120.0
 _PR_SET_PDEATHSIG = 1
 _LAST_PORT = 65535
 
@@ -57,6 +56,7 @@ def run_local(
     evaluator_count: int | None = None,
     start_port: int = DEFAULT_START_PORT,
     python: str = "",
+    evaluator_grace_s: float = 120.0,
     access: LocalAccess | None = None,
     warn: Callable[[str], None] | None = None,
 ) -> int:
@@ -74,6 +74,7 @@ def run_local(
         evaluator_count: Default 0.
         start_port: The cluster takes ports from here on.
         python: Interpreter; default: ``python`` on the PATH, else this one.
+        evaluator_grace_s: Seconds that evaluators have to end by themselves after the primary.
         access: How the trainer's own programs reach the buckets of this home; None: not at all.
         warn: Gets each warning; default: standard error.
 
@@ -105,7 +106,9 @@ def run_local(
     is_old = not counts["evaluator"] and _has_tensorflow_1(interpreter)
     primary = "master" if is_old else "chief"
     first, *others = _together({primary: 1, **counts}, start_port, job, job_dir)
-    return _run(command, package.parent, first, others, access=access)
+    return _run(
+        command, package.parent, first, others, access=access, evaluator_grace_s=evaluator_grace_s
+    )
 
 
 def _make_job_dir(cwd: Path, job_dir: str) -> None:
@@ -122,6 +125,7 @@ def _run(
     others: Sequence[_Environment] = (),
     *,
     access: LocalAccess | None,
+    evaluator_grace_s: float = 0.0,
 ) -> int:
     """Run the primary in the foreground, the rest behind it."""
     if access is not None:
@@ -142,7 +146,7 @@ def _run(
         code = child.wait()
         if code == 0:
             running.close()
-            until_s = time.monotonic() + _EVALUATOR_GRACE_S
+            until_s = time.monotonic() + evaluator_grace_s
             for pid in evaluators:
                 _wait_unreaped(pid, max(until_s - time.monotonic(), 0.0), access)
     return code if code >= 0 else 128 - code

@@ -18,6 +18,7 @@ from mlengine.core.resources import (
     TrainingInput,
     TrainingOutput,
 )
+from mlengine.engine import LogPage
 from tests.fakes.engine import FakeEngine
 from tests.unit.cli.conftest import Run
 
@@ -303,6 +304,26 @@ def test_a_submitted_job_that_fails_is_exit_code_one(
     assert (done.code, done.out) == (1, "jobId: J\nstate: FAILED\n")
     assert "The replica master 0 exited." in done.err
     assert "still active" not in done.err
+
+
+@pytest.mark.parametrize("words", [
+    (*SUBMIT_PREDICTION, "--model=m", "--stream-logs"),
+    ("jobs", "stream-logs", "census_1"),
+    ("jobs", "stream-logs", "census_1", "--polling-interval=7"),
+])  # fmt: skip
+def test_a_look_at_the_log_waits_as_long_as_is_set(
+    run: Run, jobs: FakeEngine, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
+) -> None:
+    waits: list[float] = []
+
+    def read(*_job: str, wait_s: float, **_given: str) -> LogPage:
+        waits.append(wait_s)
+        return LogPage([], "1", finished=True)
+
+    monkeypatch.setattr(jobs, "read_logs", read)
+    monkeypatch.setenv("MLENGINE_POLLING_INTERVAL_S", "7")
+    run(*words)
+    assert waits == [7.0]
 
 
 def test_ctrl_c_leaves_the_job_running(run: Run, engine: FakeEngine) -> None:

@@ -15,11 +15,12 @@ def test_stats_are_a_table_and_json_on_demand(run: Run, engine: FakeEngine) -> N
     assert done.code == 0, done.err
     heading, *rows = done.out.splitlines()
     assert heading.split() == [
-        "VERSION", "WORKERS", "REQUESTS", "IN_FLIGHT", "ANSWERS", "P50_MS", "P99_MS", "MEAN_MS"
+        "VERSION", "WORKERS", "REQUESTS", "IN_FLIGHT", "ANSWERS", "P50_MS", "P99_MS", "MEAN_MS",
+        "DROPPED",
     ]  # fmt: skip
     assert rows[0].split() == ["v1", "2", "12", "1", "10", "x", "200,", "1", "x", "503",
-                               "1.5", "20.25", "2"]  # fmt: skip
-    assert rows[1].split() == ["v2", "0", "1", "0", "1", "x", "400", "-", "-", "-"]
+                               "1.5", "20.25", "2", "7"]  # fmt: skip
+    assert rows[1].split() == ["v2", "0", "1", "0", "1", "x", "400", "-", "-", "-", "0"]
     done = run("models", "stats", "census", "--project", "p", "--format", "json")
     assert json.loads(done.out)["versions"][0]["answers"] == {"200": 10, "503": 1}
 

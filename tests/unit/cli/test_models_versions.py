@@ -147,6 +147,21 @@ def test_flags_go_over_the_file(run: Run, model: FakeEngine, tmp_path: Path) -> 
     assert version.auto_scaling.metrics == [{"name": "CPU_USAGE", "target": 60}]
 
 
+def test_the_file_may_set_how_a_version_explains_and_what_it_logs(
+    run: Run, model: FakeEngine, tmp_path: Path
+) -> None:
+    path = tmp_path / "v.yaml"
+    path.write_text(
+        "deploymentUri: gs://b/m/\nexplanationConfig: {sampledShapleyAttribution: {numPaths: 9}}\n"
+        "requestLoggingConfig: {bigqueryTableName: p.d.t, samplingPercentage: 0.5}\n"
+    )
+    done = run("versions", "create", "v1", "--model=census", "--config", str(path), "--async")
+    assert done.code == 0, done.err
+    made = encode(model.get_version("default", "census", "v1"))
+    assert made["explanationConfig"] == {"sampledShapleyAttribution": {"numPaths": 9}}
+    assert made["requestLoggingConfig"]["bigqueryTableName"] == "p.d.t"
+
+
 REFUSED = {
     "no origin": ([], "Either `--origin` must be provided or `deploymentUri` must be provided"),
     "container flags alone": (["--predict-route=/p"], "--image was not provided, but other"),

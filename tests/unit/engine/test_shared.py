@@ -35,7 +35,7 @@ def test_an_engine_alone_shares_its_home(tmp_path: Path) -> None:
     home.keep_token(token)
     assert token == read_token(tmp_path / "h")
     folders = {path.name for path in (tmp_path / "h").iterdir()}
-    assert folders == {"buckets", "environments", "jobs", "logs", "models", "run"}
+    assert folders == {"buckets", "environments", "jobs", "logs", "models", "run", "tables"}
     home.close()
 
 

@@ -149,6 +149,20 @@ def test_an_evaluator_ends_by_itself_once_all_others_have_gone(package: Path) ->
     assert look(report(package, "evaluator0")["pid"]) is None
 
 
+def test_an_evaluator_that_does_not_end_is_stopped_after_its_grace(package: Path) -> None:
+    (package / "task.py").write_text(
+        REPORT + "import time\n"
+        "if task['type'] == 'evaluator': time.sleep(300)\n"
+        "while not os.path.exists('evaluator0.json'): time.sleep(0.01)\n"
+    )
+    code = run(
+        package, distributed=True, worker_count=0, parameter_server_count=0, evaluator_count=1,
+        start_port=port_range(1), evaluator_grace_s=0.0,
+    )  # fmt: skip
+    assert code == 0
+    assert look(report(package, "evaluator0")["pid"]) is None
+
+
 def test_a_process_that_is_alone_may_be_part_of_somebody_elses_gang(
     package: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

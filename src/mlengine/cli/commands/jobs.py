@@ -119,7 +119,7 @@ def update(
     "--polling-interval",
     type=click.FloatRange(min=0, min_open=True),
     metavar="SECONDS",
-    help="Longest wait of one look at the log; lines are shown at once anyway.",
+    help="Longest wait of one look at the log, 30 at most; lines are shown at once anyway.",
 )
 @click.option("--allow-multiline-logs", is_flag=True, help="Keep messages of several lines whole.")
 @click.option("--task-name", default="", help="Only this task, such as master-replica-0.")
@@ -145,6 +145,6 @@ def stream_logs(
         since=since,
         multiline=allow_multiline_logs,
         wait=follow,
-        look_s=polling_interval or session.settings.polling_interval_s,
+        look_s=polling_interval or 0.0,
     )
     out.close()

@@ -67,6 +67,7 @@ def train(session: Session, /, module_name: str, package_path: str, **given: Any
             evaluator_count=given["evaluator_count"],
             start_port=given["start_port"],
             python=session.settings.local_python,
+            evaluator_grace_s=session.settings.evaluator_grace_s,
             access=access,
             warn=session.warn,
         )

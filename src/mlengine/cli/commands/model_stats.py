@@ -13,7 +13,8 @@ from mlengine.core.wire import encode
 __all__ = ["stats"]
 
 _HEADINGS = [
-    "VERSION", "WORKERS", "REQUESTS", "IN_FLIGHT", "ANSWERS", "P50_MS", "P99_MS", "MEAN_MS"
+    "VERSION", "WORKERS", "REQUESTS", "IN_FLIGHT", "ANSWERS", "P50_MS", "P99_MS", "MEAN_MS",
+    "DROPPED",
 ]  # fmt: skip
 
 
@@ -25,7 +26,8 @@ def stats(session: Session, model: str) -> None:
     """Show what the gateway has counted of MODEL's versions since it started.
 
     Times are from the whole request to the worker's answer. All counts, also of the workers, are
-    at the gateway's address /metrics, for Prometheus.
+    at the gateway's address /metrics, for Prometheus. DROPPED are predictions that the request log
+    could not keep.
     """
     found = session.engine.model_stats(session.project, model)
     if session.is_format_given:
@@ -45,4 +47,5 @@ def _table(found: ModelStats) -> str:
 def _row(one: VersionStats) -> tuple[str, ...]:
     answers = ", ".join(f"{count} x {status}" for status, count in sorted(one.answers.items()))
     times = ("-" if ms is None else f"{ms:.4g}" for ms in (one.p50_ms, one.p99_ms, one.mean_ms))
-    return (one.version, str(one.workers), str(one.requests), str(one.in_flight), answers, *times)
+    counts = (str(one.workers), str(one.requests), str(one.in_flight))
+    return (one.version, *counts, answers, *times, str(one.log_dropped))
