@@ -16,6 +16,7 @@ from mlengine.runtime.callframe import CALL, join_call
 if TYPE_CHECKING:
     from mlengine.prediction.gateway.exchange import Exchange
     from mlengine.prediction.gateway.http1 import CallerConnection
+    from mlengine.prediction.gateway.requestlog import VersionLog
     from mlengine.prediction.routing import Grant, PredictTarget
 
 __all__ = ["RAW_BODY", "RAW_TYPES", "Dialogue", "Reply", "media_type", "refuse", "reply_of",
@@ -65,10 +66,9 @@ class Dialogue(Inquiry):
         self.method = method
         super().__init__(connection, target, headers, body, keep=keep, grant=grant)
 
-    @property
-    def is_logged(self) -> bool:
-        """Whether it is a prediction: to ask for a model's signature is none."""
-        return self.asked.operation != "metadata"
+    def is_chosen(self, log: VersionLog) -> bool:
+        """Draw as every prediction; to ask for a model's signature is none."""
+        return self.asked.operation != "metadata" and super().is_chosen(log)
 
     @property
     def body(self) -> bytes:
@@ -93,7 +93,7 @@ class Dialogue(Inquiry):
             self.failed(error)
             return
         log = self.connection.server.logs.found.get(self.version)
-        keeps = log is not None and self.is_logged and self.is_chosen(log)
+        keeps = log is not None and self.is_chosen(log)
         self.connection.answer(
             self, status, reply.body, lines=self.head_lines + reply.lines, head=reply.head
         )
@@ -102,10 +102,13 @@ class Dialogue(Inquiry):
 
     def failed(self, error: EngineError) -> None:
         """There will be no answer of a worker."""
-        self.leave_failed(error, len(self._raw))
+        log = self.connection.server.logs.found.get(self.version)
+        keeps = log is not None and self.is_chosen(log)
         refuse(
             self.connection, self, self.asked, error, version=self.version, lines=self.head_lines
         )
+        if log is not None:
+            self.leave(log, error.http_status, self._raw, b"", keeps)
 
 
 def speak(exchange: Exchange, asked: Asked, target: PredictTarget | None, *, keep: bool) -> bool:

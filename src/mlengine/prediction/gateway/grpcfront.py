@@ -248,16 +248,18 @@ class _GrpcCall(Dialogue):
             self.failed(error)
             return
         log = self.server.logs.found.get(self.version)
-        keeps = log is not None and self.is_logged and self.is_chosen(log)
+        keeps = log is not None and self.is_chosen(log)
         if not self.answer.done():
             self.answer.set_result((status, heard))
         if log is not None:
             self.leave(log, status, self._raw, bytes(heard.body), keeps)
 
     def failed(self, error: EngineError) -> None:
-        self.leave_failed(error, len(self._raw))
         if not self.answer.done():
             self.answer.set_exception(error)
+        log = self.server.logs.found.get(self.version)
+        if log is not None:
+            self.leave(log, error.http_status, self._raw, b"", self.is_chosen(log))
 
 
 def _asked(operation: str, model: str = "", version: str = "") -> Asked:

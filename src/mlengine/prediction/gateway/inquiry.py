@@ -109,8 +109,11 @@ class Inquiry:
 
     def failed(self, error: EngineError) -> None:
         """There will be no answer of a worker. The request itself was sound."""
-        self.leave_failed(error, len(self.body))
+        log = self.connection.server.logs.found.get(self.version)
+        keeps = log is not None and self.is_chosen(log)
         self.connection.answer_error(self, error, version=self.version, lines=self.head_lines)
+        if log is not None:
+            self.leave(log, error.http_status, self.body, b"", keeps)
 
     def unsent(self) -> None:
         """No worker saw this before its version was taken away: route it anew."""
@@ -141,12 +144,6 @@ class Inquiry:
             status, taken_s, sent=sent, answered=answered,
             key=self.grant.key if self.grant is not None else "", prediction_id=self.prediction_id,
         )  # fmt: skip
-
-    def leave_failed(self, error: EngineError, sent: int) -> None:
-        """Leave a line in the access log of a version that gave no answer."""
-        log = self.connection.server.logs.found.get(self.version)
-        if log is not None and log.access:
-            self.leave_visit(log, error.http_status, sent, 0)
 
     # --- what a connection asks of those who wait ---
 

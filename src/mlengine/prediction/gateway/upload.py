@@ -125,9 +125,8 @@ class Upload(asyncio.Protocol):
             self._link.errors += 1
             self._link.counts.failed(error.http_status)
         self._end()
-        if self._prelude is not None:
-            self._prelude.leave_failed(error, self._body_bytes)
         self._exchange.fail(error, is_counted=True)
+        self._leave(error.http_status, 0)
 
     # --- asyncio.Protocol ---
 
@@ -171,13 +170,8 @@ class Upload(asyncio.Protocol):
             link.counts.answered(frame.kind, taken_s)
             link.errors += frame.kind >= 500
             self._end()
-            log = server.logs.found.get(self._version)
             self._exchange.uploaded(reply, self._version, prelude.head_lines)
-            if log is not None:
-                if log.chooses():
-                    log.too_long()
-                if log.access:
-                    prelude.leave_visit(log, frame.kind, self._body_bytes, len(reply.body))
+            self._leave(frame.kind, len(reply.body))
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.failed(
@@ -185,6 +179,18 @@ class Upload(asyncio.Protocol):
         )
 
     # --- inner ---
+
+    def _leave(self, status: int, answered: int) -> None:
+        """Leave what the version's log asks for; a row would need the body in one place."""
+        prelude = self._prelude
+        assert prelude is not None
+        log = self._exchange.connection.server.logs.found.get(prelude.version)
+        if log is None:
+            return
+        if log.chooses():
+            log.too_long()
+        if log.access:
+            prelude.leave_visit(log, status, self._body_bytes, answered)
 
     async def _connect(self, socket: str) -> None:
         try:

@@ -261,6 +261,23 @@ def test_an_error_of_the_model_is_a_row_without_a_prediction_and_bytes_are_base6
     assert json.loads(row["raw_prediction"]) == {"predictions": 2}
 
 
+def test_a_worker_that_dies_or_says_nothing_leaves_a_row_without_a_prediction(door: Door) -> None:
+    table = log_all(door, "failed")
+    died = door.ask("POST", PREDICT, b"die")
+    # The scripted worker knows no other dialect: what it answers is no answer.
+    odd = door.ask("POST", "/v1/models/census:predict", BODY)
+    limits = msgspec.structs.replace(door.snapshot.limits, predict_timeout_s=0.5)
+    log_all(door, "failed", limits=limits)
+    late = door.ask("POST", PREDICT, b"slow")
+    assert [died.status, odd.status, late.status] == [503, 500, 504]
+    wait_until(lambda: len(rows(table)) == 3, timeout_s=30)
+    told = [answer.headers[ID] for answer in (died, odd, late)]
+    assert [(row["prediction_id"], row["raw_data"].encode()) for row in rows(table)] == [
+        *zip(told, [b"die", BODY, b"slow"], strict=True)
+    ]
+    assert {row["raw_prediction"] for row in rows(table)} == {None}
+
+
 def test_what_is_not_drawn_has_no_id_and_no_row(door: Door) -> None:
     table = log_all(door, "some", share=0.5)
     ids = []
@@ -308,8 +325,8 @@ def test_an_access_log_has_a_line_for_every_prediction(door: Door) -> None:
 
 def test_a_long_body_without_an_answer_has_its_line_and_is_no_refusal(door: Door) -> None:
     limits = msgspec.structs.replace(door.snapshot.limits, max_body_bytes=8 << 20)
-    log = msgspec.structs.replace(door.snapshot, access_logs=[MODEL], limits=limits)
-    door.control.push(log)
+    log_all(door, "lost", access_logs=[MODEL], limits=limits)
+    dropped = door.control.stats()[VERSION].get("log_dropped", 0)
     assert door.ask("POST", PREDICT, BODY).status == 200
     folder = door.run_dir / "access" / "p" / "census"
     wait_until(lambda: len(rows(folder)) > 0, timeout_s=30)
@@ -323,6 +340,7 @@ def test_a_long_body_without_an_answer_has_its_line_and_is_no_refusal(door: Door
     last = rows(folder)[-1]
     assert (last["request_bytes"], last["answer_bytes"]) == (MIN_BYTES, 0)
     assert metric(door, "mlengine_gateway_refused_total") == refused
+    assert door.control.stats()[VERSION]["log_dropped"] == dropped + 1
     door.backends.start_worker()
     door.control.push(door.snapshot)
 
