@@ -427,6 +427,21 @@ def test_a_chunked_body_is_refused_when_it_passes_the_limit(door: Door) -> None:
         assert "exceeds the limit" in caller.answer().json["error"]["message"]
 
 
+def test_a_long_body_must_say_how_long_it_is() -> None:
+    chunk = b"10000\r\n" + b" " * 65536 + b"\r\n"
+    last = b"%x\r\n%b\r\n0\r\n\r\n" % (len(BODY), BODY)
+    with open_door(max_body_bytes=8 << 20) as door:
+        with door.connect() as caller:
+            caller.send(_CHUNKED + chunk * 31 + last)
+            assert caller.answer().json == {"predictions": [1, 2]}
+        with door.connect() as caller:
+            caller.send(_CHUNKED + chunk * 32)
+            answer = caller.answer()
+            assert answer.status == 411
+            assert "Send Content-Length" in answer.json["error"]["message"]
+            assert caller.is_closed()
+
+
 def test_a_body_at_the_limit_is_taken(door: Door) -> None:
     body = b" " * (1_572_864 - len(BODY)) + BODY
     assert door.ask("POST", PREDICT, body).json == {"predictions": [1, 2]}

@@ -59,6 +59,7 @@ def test_the_home_is_made_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         ("port", "-1", "negative"),
         ("port", "70000", "at most 65535"),
         ("grpc_port", "65536", "at most 65535"),
+        ("max_predict_bytes", str((1 << 30) + 1), "at most 1073741824"),
         ("grace_s", "nan", "finite"),
         ("predict_timeout_s", "inf", "finite"),
         ("grace_s", "soon", "a number"),

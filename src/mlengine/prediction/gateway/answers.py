@@ -11,6 +11,7 @@ from mlengine.prediction.gateway.quota import QuotaExceeded
 __all__ = [
     "GoodHeads",
     "HeadersTooLarge",
+    "LengthRequired",
     "MisdirectedMethod",
     "RequestTimeout",
     "UnreadableType",
@@ -64,6 +65,12 @@ class HeadersTooLarge(InvalidArgument):
     """The head of the request is longer than the gateway reads."""
 
     http_status = 431
+
+
+class LengthRequired(InvalidArgument):
+    """A long body came without its length."""
+
+    http_status = 411
 
 
 class UnreadableType(InvalidArgument):

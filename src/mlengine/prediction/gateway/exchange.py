@@ -5,7 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mlengine.core.errors import EngineError, InvalidArgument, PermissionDenied
-from mlengine.prediction.gateway.answers import MisdirectedMethod, UnreadableType, typed_head
+from mlengine.prediction.gateway.answers import (
+    LengthRequired,
+    MisdirectedMethod,
+    UnreadableType,
+    typed_head,
+)
 from mlengine.prediction.gateway.dialects import Asked, judge_path, read_path, target_of
 from mlengine.prediction.gateway.dialogue import (
     RAW_BODY,
@@ -44,8 +49,8 @@ class Exchange:
 
     __slots__ = (
         "_asked", "_body_complete", "_chunks", "_content_length", "_denied", "_done", "_expects",
-        "_health", "_judged_by", "_max_body_bytes", "_relay", "_scrape", "_target", "begun", "body",
-        "connection",
+        "_health", "_judged_by", "_lacks_length", "_max_body_bytes", "_relay", "_scrape", "_target",
+        "begun", "body", "connection",
         "grant", "head_bytes", "headers", "http_1_0", "keep_alive", "method", "refused", "target",
         "upgrade",
     )  # fmt: skip
@@ -69,6 +74,7 @@ class Exchange:
         self._done = False
         self._expects = False
         self._health = False
+        self._lacks_length = False  # it could be longer if it said how long
         self._denied: PermissionDenied | None = None  # said when the request was read whole
         self._target: PredictTarget | None = None
         self._asked: Asked | None = None  # what the path asks in another dialect
@@ -120,7 +126,7 @@ class Exchange:
                 self._chunks = bytearray(self.body)
             self._chunks += data
         if self._relay is None and len(self._chunks or self.body) > self._max_body_bytes:
-            self.fail(_too_large(self._max_body_bytes))
+            self.fail(_no_length() if self._lacks_length else _too_large(self._max_body_bytes))
 
     def body_ended(self) -> None:
         """The request is whole."""
@@ -278,6 +284,9 @@ class Exchange:
             self._max_body_bytes = body_limit(self._target, snapshot)
             if self._asked is EXPLAIN_BODY:  # these are kept until they are whole
                 self._max_body_bytes = min(self._max_body_bytes, MIN_BYTES - 1)
+            elif self._content_length < 0 and self._max_body_bytes >= MIN_BYTES:
+                # Only a frame whose length is known can be sent on before it is whole.
+                self._max_body_bytes, self._lacks_length = MIN_BYTES - 1, True
             if self._content_length > self._max_body_bytes:
                 raise _too_large(self._max_body_bytes)
             if self._content_length >= MIN_BYTES and self._relay is None:
@@ -359,6 +368,13 @@ class Exchange:
         if self._relay is not None:
             relay, self._relay = self._relay, None
             relay.abandon()
+
+
+def _no_length() -> LengthRequired:
+    return LengthRequired(
+        f"The body has {MIN_BYTES} bytes or more and does not declare its length.",
+        "Send Content-Length instead of chunks.",
+    )
 
 
 def _too_large(limit_bytes: int) -> InvalidArgument:
