@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -17,6 +18,7 @@ __all__ = ["Branch", "Command", "Group", "command"]
 _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 _GLOBAL_FLAGS = ("--project", "--home", "--format", "--flatten", "--quiet", "--verbosity",
                  "--log-http")  # fmt: skip
+_NEGATIVE = re.compile(r"-([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?", re.ASCII)
 _LIST_FLAGS = ("filter", "limit", "page_size", "sort_by", "uri")
 
 
@@ -127,6 +129,8 @@ class Command(click.Command):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Read the flags; every usage error knows which command it is about."""
+        # As with gcloud, -1.5 is a number; a misspelled flag beside it is an argument too many.
+        ctx.ignore_unknown_options = any(_NEGATIVE.fullmatch(word) for word in args)
         try:
             return super().parse_args(ctx, args)
         except click.UsageError as error:

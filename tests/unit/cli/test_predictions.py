@@ -57,6 +57,14 @@ def test_a_later_label_replaces_and_says_so(run: Run, log: FakeEngine) -> None:
     assert log.logged[0].groundtruth == "no"
 
 
+@pytest.mark.parametrize("truth", ["-1.5", "-3", "-1e-05", "-.5"])
+def test_the_truth_may_be_a_negative_number(run: Run, log: FakeEngine, truth: str) -> None:
+    assert run("predictions", "label", "0-v1--0", truth).err == "Labelled 1 predictions.\n"
+    assert log.logged[0].groundtruth == truth
+    for words in (["0-v1--0", truth, "--fle=x"], ["0-v1--0", "-x"]):
+        assert run("predictions", "label", *words).code == 2
+
+
 def test_labels_come_from_a_file(run: Run, log: FakeEngine, tmp_path: Path) -> None:
     file = tmp_path / "truth.csv"
     file.write_text('prediction_id,truth\n0-v1--0,"a, b"\n\n0-v2--1,c\n0-v1--0,last\n')
