@@ -60,20 +60,14 @@ def api_page() -> str:
         "`GET /$discovery/rest?version=v1` is the discovery document, `GET /api/v1/openapi.json` the "
         "OpenAPI document.", "",
         "## `ml.googleapis.com/v1`", "",
-        "\"not yet\" answers 501 `UNIMPLEMENTED`.", "",
         "A key needs the permission of the method over the model, job or operation that the path names, "
         "or in the project; `known` is what every key has.", "",
-        "| method | HTTP | path below `/v1/projects/{project}` | permission | |",
-        "| --- | --- | --- | --- | --- |",
+        "| method | HTTP | path below `/v1/projects/{project}` | permission |",
+        "| --- | --- | --- | --- |",
     ]  # fmt: skip
     for method in METHODS:
-        state = "" if method.verb else "not yet"
-        lines.append(
-            f"| {method.id} | {method.http} | `{method.path}` | {method.permission} | {state} |"
-        )
-    built = sum(1 for m in METHODS if m.verb)
-    lines += ["", f"{built} of {len(METHODS)} methods are built.", ""]
-    lines += ["## The engine's own routes", "", "| HTTP | path | permission | what |",
+        lines.append(f"| {method.id} | {method.http} | `{method.path}` | {method.permission} |")
+    lines += ["", "## The engine's own routes", "", "| HTTP | path | permission | what |",
               "| --- | --- | --- | --- |"]  # fmt: skip
     for route in OWN_ROUTES:
         call = route.run or route.upload or route.download

@@ -12,7 +12,7 @@
     ├── ResourceExhausted     429   the caller: ask for less, or later
     ├── Cancelled             499   nobody: somebody cancelled it
     ├── Internal              500   us: a bug
-    ├── Unimplemented         501   nobody yet
+    ├── Unimplemented         501   the caller: do without it
     ├── Unavailable           503   mlengine: wait and try again (retryable)
     └── DeadlineExceeded      504   the caller: try again (retryable)
 
@@ -163,7 +163,7 @@ class Internal(EngineError):
 
 
 class Unimplemented(EngineError):
-    """Part of the API, not built yet."""
+    """Part of another tool's or store's interface that is not done here."""
 
     status, http_status, rpc_code = "UNIMPLEMENTED", 501, 12
 

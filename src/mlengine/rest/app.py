@@ -21,7 +21,7 @@ from starlette.responses import Response, StreamingResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from mlengine.core.callers import Caller, calling
-from mlengine.core.errors import EngineError, InvalidArgument, Unimplemented
+from mlengine.core.errors import EngineError, InvalidArgument
 from mlengine.core.fields import pick
 from mlengine.core.resources import Resource
 from mlengine.core.wire import encode
@@ -151,10 +151,6 @@ class _Dispatcher:
     async def _allowed(self, request: Request, match: Match) -> Response:
         route = match.route
         query = parse_query(request.scope["query_string"], route.query)
-        if not route.built:
-            raise Unimplemented(
-                f"The method {route.id} is not built yet.", "See /api/v1/docs for those that are."
-            )
         call = self._call(request, match, query)
         if route.upload:
             return await self._upload(request, match, call, query)

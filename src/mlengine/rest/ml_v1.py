@@ -1,7 +1,7 @@
 """The 46 methods of ``ml.googleapis.com/v1``, one row each.
 
 This table is all there is: the router is built from it, the discovery and OpenAPI documents and
-the documentation are written from it, and a test walks it. A row without a handler answers 501.
+the documentation are written from it, and a test walks it.
 """
 
 # A table is read row by row, however long a row is.
@@ -27,8 +27,8 @@ class Method(NamedTuple):
         id: Google's id without the leading ``ml.projects.``.
         http: HTTP method.
         path: Below ``/v1/projects/{project}``.
-        verb: The `Engine` verb that backs it; empty when it is not built.
-        run: Translates between the two; None when it is not built.
+        verb: The `Engine` verb that backs it.
+        run: Translates between the two.
         permission: What its callers need.
         request: Google's schema of the body, without ``GoogleCloudMlV1__``.
         response: The same of the answer.
@@ -39,7 +39,7 @@ class Method(NamedTuple):
     http: str
     path: str
     verb: str
-    run: Handler | None
+    run: Handler
     permission: str
     request: str
     response: str

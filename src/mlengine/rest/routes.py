@@ -42,8 +42,8 @@ class Route:
         permission: What its callers need, of `core.permissions`: over the model, job or operation
             that the path names, else the project, else the engine. There is no default.
         owner: The role that whoever calls it gets over what it makes; empty for none.
-        verb: The engine's verb; empty when it answers without the engine or not at all.
-        run: Calls that verb; None when the method is not built, which answers 501.
+        verb: The engine's verb; empty when it answers without the engine.
+        run: Calls that verb, or answers without one.
         upload: Instead of `run`: takes the body in chunks.
         download: Instead of `run`: gives the answer in chunks.
         query: Names of the query parameters that it takes.
@@ -73,6 +73,8 @@ class Route:
             raise ValueError(f"{self.id} needs {self.permission!r}, which is no permission")
         if self.owner and self.owner not in ROLES:
             raise ValueError(f"{self.id} gives {self.owner!r}, which is no role")
+        if not (self.run or self.upload or self.download):
+            raise ValueError(f"{self.id} does nothing")
 
     @property
     def is_open(self) -> bool:
@@ -80,15 +82,10 @@ class Route:
         return self.permission == OPEN
 
     @property
-    def built(self) -> bool:
-        """Whether the route does something but answer 501."""
-        return bool(self.run or self.upload or self.download)
-
-    @property
     def about(self) -> str:
         """One line for the documentation."""
         handler = self.run or self.upload or self.download
-        return (handler.__doc__ or "").strip() if handler else "Not built yet."
+        return (handler.__doc__ or "").strip()
 
 
 class Match(NamedTuple):
