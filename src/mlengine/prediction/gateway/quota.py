@@ -1,7 +1,8 @@
 """How much each key may take: so many predictions a second, and so many a day.
 
     rate    a bucket that fills evenly up to `burst`; a prediction takes one from it
-    day     a count that begins anew at midnight UTC, by this machine's clock
+    day     a count that begins anew at midnight UTC, by this machine's clock; one that is set back
+            over midnight renews nothing, unless by more than a day: it was wrong before then
 
 A prediction is counted when it was read whole and is about to be sent to a worker, once, whatever
 comes of it; one body is one prediction, however many instances it holds. What is refused takes
@@ -146,7 +147,7 @@ class Quotas:
         self._now_s = now_s
         self._wall_s = wall_s
         self._meters: dict[str, _Meter] = {}
-        self._set_day()
+        self._set_day(self._today())
         self._turn: _Meter | None = None  # of who came last, for as long as the clock stands
         self._turn_s = 0.0
         self._saved: dict[str, int] = {}  # of keys that did not come yet
@@ -193,7 +194,9 @@ class Quotas:
 
     def restore(self, taken: Mapping[str, Any]) -> None:
         """Go on where another gateway ended, if that was today."""
-        if taken.get("day") == self._day:
+        day = taken.get("day")
+        if day in (self._day, self._day + 1):  # the other: the clock was set back meanwhile
+            self._set_day(day)
             self._saved = {str(key): int(used) for key, used in taken["used"].items()}
 
     # --- inner ---
@@ -240,8 +243,11 @@ class Quotas:
             subject=f"key:{grant.key}", lines=meter.lines(limit, 0, reset_s),
         )  # fmt: skip
 
-    def _set_day(self) -> None:
-        self._day = int(self._wall_s() // _DAY_S)
+    def _today(self) -> int:
+        return int(self._wall_s() // _DAY_S)
+
+    def _set_day(self, day: int) -> None:
+        self._day = day
         # As floats: to compare a float with an int takes several times as long.
         self._day_from_s = float(self._day * _DAY_S)
         self._day_to_s = self._day_from_s + _DAY_S
@@ -250,7 +256,10 @@ class Quotas:
         return max(math.ceil(self._day_to_s - self._wall_s()), 1)
 
     def _begin_day(self) -> None:
-        self._set_day()
+        today = self._today()
+        if today == self._day - 1:
+            return  # the clock was set back: that day's counts are closed
+        self._set_day(today)
         self._saved = {}
         self._changed = True
         for meter in self._meters.values():

@@ -117,6 +117,40 @@ def test_the_days_count_outlives_the_gateway_and_only_the_day() -> None:
     assert told(tomorrow.take(grant))["remaining"] == 9
 
 
+def test_a_clock_that_is_set_back_over_midnight_renews_nothing() -> None:
+    clock = Clock()
+    clock.wall += 43_201.0  # a second after midnight
+    quotas, grant = clock.quotas(), Grant(key="k", daily_quota=1)
+    quotas.take(grant)
+    saved = quotas.taken()
+    assert saved is not None
+    clock.now += 1.0
+    clock.wall -= 2.0
+    again = clock.quotas()
+    again.restore(saved)
+    for one in (quotas, again):
+        with pytest.raises(QuotaExceeded) as refused:
+            one.take(grant)
+        assert refused.value.wait_s == 86_401
+    clock.pass_s(2.0)  # the same midnight once more
+    for one in (quotas, again):
+        with pytest.raises(QuotaExceeded):
+            one.take(grant)
+    clock.pass_s(86_400.0)
+    for one in (quotas, again):
+        one.take(grant)
+
+
+def test_a_clock_that_was_days_ahead_does_not_close_the_days_until_then() -> None:
+    clock = Clock()
+    clock.wall += 30 * 86_400.0
+    quotas, grant = clock.quotas(), Grant(key="k", daily_quota=1)
+    quotas.take(grant)
+    clock.now += 1.0
+    clock.wall = NOON
+    quotas.take(grant)
+
+
 def test_a_key_without_a_quota_is_told_nothing_and_counts_nothing() -> None:
     quotas = Clock().quotas()
     assert quotas.take(Grant(key="k")) == b""
