@@ -57,12 +57,22 @@ def chosen(series: Iterable[Series], tag: str) -> Reading:
     """
     finite = []
     for one in with_tag(series, tag):
-        points = [p for p in one.points if math.isfinite(p.value)]
+        points = [p for p in _counted(one.points) if math.isfinite(p.value)]
         if points:
             finite.append(one._replace(points=points))
     if not finite:
         return []
     return thinned([(p.step, p.value) for p in max(finite, key=_weight).points])
+
+
+def _counted(points: Sequence[Scalar]) -> Sequence[Scalar]:
+    """Count reports without a step, from 0: trials are compared at as many of them.
+
+    A first one may be the step 0 of a trainer that has steps, so it stays where it is.
+    """
+    if any(point.step for point in points):
+        return points
+    return [point._replace(step=number) for number, point in enumerate(points)]
 
 
 def thinned(points: Sequence[tuple[int, float]]) -> Reading:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,13 @@ def series(source: str, run: str, *values: float, tag: str = "auc", time_s: floa
 def test_one_series_counts(given: list[Series], values: list[float]) -> None:
     assert [value for _step, value in chosen(given, "auc")] == values
     assert [value for _step, value in chosen(given[::-1], "auc")] == values
+
+
+def test_reports_without_steps_are_counted() -> None:
+    told = [Scalar("auc", 0, value, float(at)) for at, value in enumerate([0.3, math.nan, 0.5])]
+    found = [Series("auc", "master-replica-0", "hypertune", told)]
+    assert chosen(found, "auc") == [(0, 0.3), (2, 0.5)]
+    assert chosen([found[0]._replace(points=told[:1])], "auc") == [(0, 0.3)]
 
 
 def test_keras_other_name_of_accuracy_counts() -> None:
