@@ -499,9 +499,16 @@ class Store(TrafficStore, AccessStore, Protocol):
         self, record: TrialRecord, to: TrialState, **changes: Any
     ) -> TrialRecord | None: ...
     def measure_trial(
-        self, record: TrialRecord, measurements: Sequence[Measurement]
+        self,
+        record: TrialRecord,
+        measurements: Sequence[Measurement],
+        *,
+        from_step: int | None = None,
     ) -> TrialRecord | None:
-        """Add what was measured of an ACTIVE or STOPPING trial; None if it is neither."""
+        """Add what was measured of an ACTIVE or STOPPING trial; None if it is neither.
+
+        What there was at `from_step` and behind it makes room: the trial began again.
+        """
         ...
 
     def measurements(

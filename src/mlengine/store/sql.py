@@ -300,9 +300,13 @@ class SqlStore(SqlTraffic, SqlAccess):
         return self._database.write(trials.move, record, to, changes=changes)
 
     def measure_trial(
-        self, record: TrialRecord, measurements: Sequence[Measurement]
+        self,
+        record: TrialRecord,
+        measurements: Sequence[Measurement],
+        *,
+        from_step: int | None = None,
     ) -> TrialRecord | None:
-        return self._database.write(trials.measure, record, measurements)
+        return self._database.write(trials.measure, record, measurements, from_step=from_step)
 
     def measurements(
         self, study: StudyRecord, *, number: int | None = None

@@ -217,11 +217,18 @@ def move(
 
 
 def measure(
-    tx: Transaction, record: TrialRecord, points: Sequence[Measurement]
+    tx: Transaction,
+    record: TrialRecord,
+    points: Sequence[Measurement],
+    *,
+    from_step: int | None,
 ) -> TrialRecord | None:
     row = tx.one(_LOCKED, its=record.seq)
     if row is None or TrialState(row.state) not in PENDING_TRIAL_STATES:
         return None
+    if from_step is not None:
+        old = sa.delete(measurements).where(measurements.c.trial_seq == record.seq)
+        tx.write(old.where(measurements.c.step >= from_step))
     _measure(tx, record, points)
     return msgspec.structs.replace(record, trial=_trial(row, row.state, row.body))
 

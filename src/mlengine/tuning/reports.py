@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import math
 from collections.abc import Iterable, Sequence
 
@@ -20,6 +21,7 @@ __all__ = [
     "check_parameters",
     "chosen_final",
     "curve_of",
+    "elapsed",
     "finals",
     "parameters_of",
     "point_of",
@@ -186,20 +188,32 @@ def suggested(suggestion: Suggestion, *, seen: int) -> Trial:
     return Trial(parameters=parameters_of(suggestion.point), details=details)
 
 
+def elapsed(record: TrialRecord, now: datetime.datetime) -> str:
+    """Return how long a trial has run, as the API writes it; empty of one that never did."""
+    if not record.trial.start_time:
+        return ""
+    started = datetime.datetime.fromisoformat(record.trial.start_time)
+    return f"{max((now - started).total_seconds(), 0.0):.6f}s"
+
+
 def usable(measurement: Measurement) -> list[MetricValue]:
     """Return the metrics that are numbers: what is NaN or infinite was not reported."""
     return [m for m in measurement.metrics if m.value is not None and math.isfinite(m.value)]
 
 
 def curve_of(record: TrialRecord, measured: Sequence[Measurement], metric: str) -> Curve:
-    """Return what was measured of a trial as a stopping rule sees it."""
+    """Return what was measured of a trial as a stopping rule sees it.
+
+    Measurements without steps are counted, from 0: trials are compared at as many of them.
+    """
+    has_steps = any(point.step_count for point in measured)
     readings = [
         Reading(
             value=value.value,
-            step=point.step_count,
+            step=point.step_count if has_steps else number,
             elapsed_s=float(point.elapsed_time.removesuffix("s")),
         )
-        for point in measured
+        for number, point in enumerate(measured)
         for value in point.metrics
         if value.metric == metric and value.value is not None
     ]

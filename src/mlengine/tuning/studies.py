@@ -6,7 +6,6 @@ engine that dies between two steps, leave books that add up.
 
 from __future__ import annotations
 
-import datetime
 import uuid
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -216,7 +215,9 @@ class Studies:
             if record.state not in PENDING_TRIAL_STATES:
                 raise _refused(record, "measured")
             point = msgspec.structs.replace(
-                measurement, metrics=reports.usable(measurement), elapsed_time=self._elapsed(record)
+                measurement,
+                metrics=reports.usable(measurement),
+                elapsed_time=reports.elapsed(record, self._clock.now()),
             )
             points[:] = [point] if point.metrics else []
             return TrialChange(measured=points)
@@ -250,7 +251,11 @@ class Studies:
             if request.trial_infeasible:
                 changes = self._infeasible(request.infeasible_reason)
             elif request.final_measurement is not None:
-                changes = self._ended(problem, request.final_measurement, "final_measurement")
+                final = msgspec.structs.replace(
+                    request.final_measurement,
+                    elapsed_time=reports.elapsed(record, self._clock.now()),
+                )
+                changes = self._ended(problem, final, "final_measurement")
             else:
                 changes = self._with_final(reports.chosen_final(problem, points))
             return TrialChange(to=TrialState.COMPLETED, changes=changes)
@@ -350,11 +355,6 @@ class Studies:
             "infeasible_reason": reason[:_MAX_TEXT],
             "end_time": rfc3339(self._clock.now()),
         }
-
-    def _elapsed(self, record: TrialRecord) -> str:
-        """Return how long a trial has run, as the API writes it."""
-        started = datetime.datetime.fromisoformat(record.trial.start_time)
-        return f"{max((self._clock.now() - started).total_seconds(), 0.0):.6f}s"
 
     def _judge(self, study: StudyRecord, record: TrialRecord) -> Verdict:
         config = study.study.study_config or StudyConfig()

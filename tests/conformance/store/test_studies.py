@@ -223,6 +223,21 @@ def test_measurements_come_back_by_step_then_time(store: Store) -> None:
     ]  # fmt: skip
     assert found[1][1].metrics == [MetricValue(metric="loss", value=1.0)]
     assert store.measurements(study, number=2) == {2: found[2]}
+
+
+def test_a_trial_that_began_again_has_what_it_measured_since(store: Store) -> None:
+    study = add(store)
+    first, second = (bring(store, study, TrialState.ACTIVE) for _ in range(2))
+    for record in (first, second):
+        store.measure_trial(record, [Measurement(step_count=step) for step in (1, 2, 5)])
+    store.measure_trial(first, [Measurement(step_count=3)], from_step=2)
+    found = store.measurements(study)
+    assert [m.step_count for m in found[1]] == [1, 3]
+    assert [m.step_count for m in found[2]] == [1, 2, 5]
+    ended = store.move_trial(first, TrialState.COMPLETED)
+    assert ended
+    assert store.measure_trial(ended, [Measurement(step_count=1)], from_step=0) is None
+    assert store.measurements(study) == found
     assert store.measurements(study, number=3) == {}
 
 

@@ -412,11 +412,20 @@ def test_without_a_final_measurement_the_last_whole_one_is_taken(service: Servic
     assert done.final_measurement.step_count == 1
     assert [point.step_count for point in done.measurements] == [1, 4, 9]
     assert service.trials() == [done]
+    assert done.final_measurement.elapsed_time == done.measurements[0].elapsed_time != ""
     service.suggest()
     with pytest.raises(FailedPrecondition, match="Nothing was measured"):
         service.complete("2")
     with pytest.raises(InvalidArgument, match="lacks the metric 'size'"):
         service.complete("2", 1.0)
+
+
+def test_a_result_says_how_long_its_trial_ran(service: Service) -> None:
+    service.make(DOUBLE)
+    service.suggest()
+    done = service.complete("1", 1.0)
+    assert done.final_measurement is not None
+    assert float(done.final_measurement.elapsed_time.removesuffix("s")) >= 0
 
 
 @pytest.mark.parametrize("value", ["NaN", "Infinity", "-Infinity"])
@@ -533,6 +542,19 @@ def test_the_decay_rule_goes_by_the_curve(service: Service) -> None:
     for step in range(1, 16):
         measure(service, "5", 5.0 + 1.0 / step, step=step)
     assert should_stop(service, "5")
+
+
+def test_measurements_without_steps_are_compared_by_their_count(service: Service) -> None:
+    service.make(DOUBLE, automatedStoppingConfig={"medianAutomatedStoppingConfig": {}})
+    service.suggest(count=3)
+    for value in (9.0, 3.0, 1.0):
+        measure(service, "1", value)
+    service.complete("1")
+    measure(service, "2", 8.0)
+    assert not should_stop(service, "2"), "the first of one is compared with the first of others"
+    for _epoch in range(2):
+        measure(service, "3", 9.5)
+    assert should_stop(service, "3")
 
 
 def test_a_study_without_a_rule_stops_nothing(service: Service) -> None:

@@ -121,12 +121,24 @@ class TuningBooks:
         return given is not None
 
     def measure(
-        self, trial: TrialRecord, points: Sequence[tuple[int, float]], *, tag: str, known: int
+        self, trial: TrialRecord, points: Sequence[tuple[int, float]], *, tag: str, elapsed: str
     ) -> None:
-        """Add what has been measured behind the `known` points that are there."""
-        new = [measurement(step, value, tag) for step, value in points[known:]]
+        """Add what is new of the points that a trial has measured so far, by step.
+
+        An attempt that began again, behind or beside what an earlier one measured, takes its place.
+        """
+        # Another engine may have led meanwhile: the study knows how far it is.
+        study = self._store.study(trial.project, trial.location, trial.study_id)
+        kept = self._store.measurements(study, number=trial.number).get(trial.number, [])
+        known = {point.step_count: point.metrics[0].value for point in kept}
+        last = max(known, default=-1)
+        again = next((step for step, value in points if known.get(step, value) != value), None)
+        if again is None and points[-1][0] < last:
+            again = points[-1][0]
+        after = last if again is None else again - 1
+        new = [measurement(*point, tag, elapsed=elapsed) for point in points if point[0] > after]
         if new:
-            self._store.measure_trial(trial, new)
+            self._store.measure_trial(trial, new, from_step=again)
 
     def stop(self, trial: TrialRecord) -> TrialRecord | None:
         """Decide, durably, that a trial need not go on."""
@@ -187,9 +199,10 @@ def question(asked: HyperparameterSpec, study: StudyRecord) -> tuple[str, Proble
     return search_of(asked), problem_of(_config(asked), uid=study.uid)
 
 
-def measurement(step: int, value: float, tag: str) -> Measurement:
+def measurement(step: int, value: float, tag: str, *, elapsed: str) -> Measurement:
     """Return one value of the objective as a study keeps it."""
-    return Measurement(step_count=step, metrics=[MetricValue(metric=tag, value=value)])
+    metrics = [MetricValue(metric=tag, value=value)]
+    return Measurement(elapsed_time=elapsed, step_count=step, metrics=metrics)
 
 
 def _known(problem: Problem, trials: Iterable[TrialRecord]) -> list[Tried]:

@@ -47,13 +47,15 @@ from mlengine.training.trials.words import (
     why_infeasible,
 )
 from mlengine.tuning.problem import Goal, Problem, Tried
-from mlengine.tuning.reports import point_of
+from mlengine.tuning.reports import elapsed, point_of
 from mlengine.tuning.search import Suggestion
 from mlengine.tuning.stopping import Curve, Policy, Reading, open_policy
 
 __all__ = ["Advise", "TuningJobs"]
 
 _log = logging.getLogger(__name__)
+
+_Point = tuple[int, float]
 
 
 class Advise(Protocol):
@@ -112,7 +114,7 @@ class TuningJobs:
         self._waited = Ages(clock)
         self._ran = Ages(clock, of=lambda job: job.start_time)
         self._exhausted: set[str] = set()
-        self._measured: dict[str, int] = {}  # steps; what is not newer needs no look at the study
+        self._measured: dict[str, tuple[_Point, _Point]] = {}  # the first and the last, as written
         self._judged: dict[str, tuple[int, int]] = {}
 
     def step(self, record: JobRecord, wake: Callable[[], None]) -> None:
@@ -201,16 +203,10 @@ class TuningJobs:
     def _measure(self, trial: TrialRecord, child: JobRecord, tag: str) -> None:
         """Write into the study what a child has measured since."""
         points = measured(child)
-        if not points or points[-1][0] <= self._measured.get(child.uid, -1):
+        if not points or self._measured.get(child.uid) == (points[0], points[-1]):
             return
-        # Another engine may have led meanwhile: the study knows how far it is.
-        study = self._store.study(trial.project, trial.location, trial.study_id)
-        kept = self._store.measurements(study, number=trial.number).get(trial.number, [])
-        known = kept[-1].step_count if kept else -1
-        new = [point for point in points if point[0] > known]
-        if new:
-            self._books.measure(trial, new, tag=tag, known=0)
-        self._measured[child.uid] = max(known, points[-1][0])
+        self._books.measure(trial, points, tag=tag, elapsed=elapsed(trial, self._clock.now()))
+        self._measured[child.uid] = points[0], points[-1]
 
     def _stop_hopeless(self, seen: _Study, policy: Policy) -> None:
         """Have the policy of early stopping judge the trials of which there is news."""
@@ -315,7 +311,10 @@ class TuningJobs:
         trial, child = seen.trials[number], seen.children.get(number)
         points = measured(child) if child else []
         reason = why_infeasible(child, bool(points), ending=_is_ending(seen.record))
-        final = None if reason or not points else measurement(*points[-1], seen.asked.tag)
+        final = None
+        if points and not reason:
+            took = elapsed(trial, self._clock.now())
+            final = measurement(*points[-1], seen.asked.tag, elapsed=took)
         if child is not None:
             self._say_once(seen.record, *outcome_line(number, child, seen.asked.tag))
         failpoints.hit("tuning.before-close")

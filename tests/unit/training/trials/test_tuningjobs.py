@@ -15,6 +15,7 @@ import pytest
 from mlengine.core.errors import FailedPrecondition, InvalidArgument, Unavailable
 from mlengine.core.resources import Job, JobOptions, Scheduling, TrainingInput, TrainingOutput
 from mlengine.core.states import JobState, StudyState, TrialState
+from mlengine.core.studies import Measurement
 from mlengine.store import JobRecord, TrialRecord
 from mlengine.training.admission import Demand
 from mlengine.training.capacity import Capacity
@@ -280,10 +281,47 @@ def test_what_another_engine_measured_meanwhile_is_not_measured_again(world: Stu
     assert _steps(world) == [1, 2, 3, 4]
 
 
-def _steps(world: Study) -> list[int]:
+def test_an_attempt_that_begins_again_takes_the_place_of_what_the_last_one_measured(
+    world: Study,
+) -> None:
+    world.tune(maxTrials=1)
+    world.running("t/1")
+    world.kind.points["t/1"] = [(1, 0.1), (2, 0.2), (3, 0.3)]
+    world.turn(lambda: _steps(world) == [1, 2, 3])
+    world.kind.points["t/1"] = [(1, 0.5)]
+    world.turn(lambda: _steps(world) == [1])
+    world.kind.points["t/1"] = [(1, 0.5), (2, 0.6)]
+    world.turn(lambda: _steps(world) == [1, 2])
+    world.kind.points["t/1"] = [(3, 0.7)]  # from a checkpoint: what came before it stays
+    world.turn(lambda: _steps(world) == [1, 2, 3])
+    assert [m.metrics[0].value for m in _measurements(world)] == [0.5, 0.6, 0.7]
+
+
+def test_measurements_say_how_long_the_trial_had_run(world: Study) -> None:
+    world.clock.jump_s(100 * 365 * 86400)  # the store has a clock of its own, which says today
+    world.tune(maxTrials=1)
+    world.running("t/1")
+    world.kind.points["t/1"] = [(1, 0.1)]
+    world.turn(lambda: _steps(world) == [1])
+    world.ends("t/1", 0.5)
+    world.turn(lambda: world.state("t") == "SUCCEEDED")
+    final = world.trials()[0].trial.final_measurement
+    assert final is not None
+    assert _seconds(final) >= _seconds(_measurements(world)[0]) > 0
+
+
+def _seconds(measurement: Measurement) -> float:
+    return float(measurement.elapsed_time.removesuffix("s"))
+
+
+def _measurements(world: Study) -> list[Measurement]:
     study = world.store.study_of(world.store.job(P, "t").uid)
     assert study is not None
-    return [m.step_count for m in world.store.measurements(study).get(1, [])]
+    return world.store.measurements(study).get(1, [])
+
+
+def _steps(world: Study) -> list[int]:
+    return [m.step_count for m in _measurements(world)]
 
 
 @pytest.mark.parametrize("rule", ["", "median", "asha"])
