@@ -13,7 +13,7 @@ from typing import TypeVar
 from mlengine.core.errors import InvalidArgument, did_you_mean
 from mlengine.core.studies import StudyConfig, StudyParameter
 from mlengine.tuning.problem import Goal, Kind, Metric, Parameter, Problem, Scale, Value
-from mlengine.tuning.search.needs import PLUGGED, check_needs
+from mlengine.tuning.search.needs import PLUGGED, SINGLE_METRIC, check_needs
 from mlengine.tuning.space import Space
 
 __all__ = ["ALGORITHMS", "algorithm_of", "check_config", "policy_of", "problem_of"]
@@ -67,6 +67,12 @@ def check_config(config: StudyConfig | None) -> None:
     algorithm = algorithm_of(config)
     problem = problem_of(config, uid="")
     policy_of(config)
+    if algorithm in SINGLE_METRIC and len(config.metrics) > 1:
+        raise InvalidArgument(
+            f"{algorithm} goes by one metric, and the study has {len(config.metrics)}.",
+            "Ask for another algorithm, or measure one.",
+            field=f"{_AT}.algorithm",
+        )
     at = f"{_AT}.parameters"
     try:
         space = Space(problem.parameters)

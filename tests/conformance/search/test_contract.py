@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from mlengine.core.errors import FailedPrecondition, InvalidArgument
 from mlengine.tuning.problem import Goal, Kind, Metric, Parameter, Problem, Tried
 from mlengine.tuning.search import Search, Suggestion, open_search
-from mlengine.tuning.search.needs import check_needs
+from mlengine.tuning.search.needs import SINGLE_METRIC, check_needs
 from mlengine.tuning.space import Space
 from tests.conformance.search.technologies import FINITE, TECHNOLOGIES
 from tests.fakes.spaces import histories, problems
@@ -54,7 +54,7 @@ def test_any_history_gives_new_points_of_the_space(
     name: str, search: Search, data: st.DataObject
 ) -> None:
     """Obligations 1, 3, 4 and 5."""
-    problem = data.draw(problems(finite=name in FINITE))
+    problem = data.draw(problems(finite=name in FINITE, metrics=1 if name in SINGLE_METRIC else 2))
     history = data.draw(histories(problem))
     count = data.draw(st.integers(1, 3))
     space = Space(problem.parameters)
@@ -75,7 +75,7 @@ def test_the_same_history_in_any_order_gives_the_same(
     name: str, search: Search, data: st.DataObject
 ) -> None:
     """Obligation 2; NaN in a history forbids comparing it, so suggestions are compared encoded."""
-    problem = data.draw(problems(finite=name in FINITE))
+    problem = data.draw(problems(finite=name in FINITE, metrics=1 if name in SINGLE_METRIC else 2))
     history = data.draw(histories(problem))
     again = data.draw(st.permutations(history))
     first = _encoded(search.suggest(problem, history, 2))

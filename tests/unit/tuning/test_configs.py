@@ -82,6 +82,13 @@ def test_an_algorithm_is_a_search(written: str, search: str) -> None:
     assert algorithm_of(read(algorithm=written)) == search
 
 
+def test_a_search_of_one_metric_is_not_given_two() -> None:
+    two = [{"metric": name, "goal": "MINIMIZE"} for name in ("a", "b")]
+    with pytest.raises(InvalidArgument, match="one metric, and the study has 2") as caught:
+        check_config(read(algorithm="vizier:EAGLE_STRATEGY", metrics=two))
+    assert caught.value.field == "study.study_config.algorithm"
+
+
 def test_a_stopping_rule_is_a_policy() -> None:
     assert policy_of(read()) is None
     assert policy_of(read(automatedStoppingConfig={})) is None

@@ -10,7 +10,7 @@ import importlib.util
 
 from mlengine.core.errors import FailedPrecondition
 
-__all__ = ["PLUGGED", "check_needs"]
+__all__ = ["PLUGGED", "SINGLE_METRIC", "check_needs"]
 
 _OPTUNA = "pip install 'mlengine[optuna]'"
 _VIZIER = (("vizier", "jax"), "pip install 'mlengine[vizier]'")
@@ -29,6 +29,9 @@ PLUGGED = tuple(_PLUGGED)
 """Searches of other packages. Of Optuna's samplers those that learn from trials alone: what others
 keep beside them (a population, a covariance) is gone at the next question, and they would sample
 at random."""
+
+SINGLE_METRIC = frozenset({"vizier:EAGLE_STRATEGY"})
+"""Those of them that know of one metric only."""
 
 
 def check_needs(search: str, *, instead: str = "", field: str = "") -> None:
