@@ -123,6 +123,25 @@ class BayesianSearch:
     ) -> tuple[Array, Suggestion]:
         """Return the row and point of the highest worth that is not taken; `order` in its call."""
         reach = reach_after(belief.stale + order)
+        found = self._proposed(past, features, belief, source, reach)
+        if found is None and reach is not None:  # near to the best point all are taken
+            found = self._proposed(past, features, belief, source, None)
+        if found is not None:
+            return found
+        drawn = past.source("drawn")
+        point = past.unused(lambda: past.space.sample(drawn))
+        why = "every point that the model proposed is taken"
+        return features.rows([point])[0], Suggestion(point=point, how=How.RANDOM, why=why)
+
+    def _proposed(
+        self,
+        past: Past,
+        features: Features,
+        belief: Belief,
+        source: np.random.Generator,
+        reach: float | None,
+    ) -> tuple[Array, Suggestion] | None:
+        """Return what the model wants within a reach of the best point; None if all is taken."""
         belief.bold = reach is None or reach >= _POLISHED
         part = 2 if belief.size > _LARGE else 1
         if reach is None:
@@ -143,7 +162,4 @@ class BayesianSearch:
                 return row, Suggestion(
                     point=point, how=How.MODEL, mean=mean, spread=spread, why=why
                 )
-        drawn = past.source("drawn")
-        point = past.unused(lambda: past.space.sample(drawn))
-        why = "every point that the model proposed is taken"
-        return features.rows([point])[0], Suggestion(point=point, how=How.RANDOM, why=why)
+        return None

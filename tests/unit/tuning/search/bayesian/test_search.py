@@ -111,6 +111,17 @@ class TestItFinds:
         front = [t.values for t in history if t.values and float(t.point["x1"]) < 0.1]
         assert min(v[0] for v in front) < 0.1 and min(v[1] for v in front) < 0.1
 
+    def test_what_is_left_of_a_finite_space_once_all_near_the_best_is_taken(self) -> None:
+        sizes = [Parameter(name=name, kind=Kind.INTEGER, low=0, high=9) for name in "ab"]
+        problem = _problem(*sizes)
+        history: list[Tried] = []
+        while len(history) < 60:
+            suggestion = _only(SEARCH.suggest(problem, history))
+            assert suggestion.how is not How.RANDOM, suggestion.why
+            a, b = (float(suggestion.point[name]) for name in "ab")
+            told = ((a - 3) ** 2 + (b - 6) ** 2,)
+            history.append(Tried(number=len(history) + 1, point=suggestion.point, values=told))
+
     def test_a_way_around_what_fails(self) -> None:
         problem = _problem(*_doubles(2))
         history = _run(problem, lambda p: _bowl(p) if float(p["x0"]) > 0.5 else None, 30)
