@@ -24,14 +24,13 @@ filter may hold; depth is bounded, nothing reaches a database.
 
 from __future__ import annotations
 
-import datetime
 import re
 import typing
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from mlengine.core.clock import parse_duration_s
 from mlengine.core.errors import InvalidArgument, did_you_mean
+from mlengine.core.filterterms import Every, Node, Not, OneOf, Pattern, Restriction, Value
 from mlengine.core.resources import Resource
 from mlengine.core.wire import camel, field_types
 
@@ -49,7 +48,6 @@ _OPERATOR_OF_GCLOUD = re.compile(r"!=|<=|>=|!~|[:=<>~]")
 _BARE_VALUE = re.compile(r"[^\s()<>=!\"',]+")
 _BARE_PATTERN = re.compile(r"[^\s()\"']+")
 _QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"|' + r"'((?:[^'\\]|\\.)*)'", re.DOTALL)
-_NUMBER = re.compile(r"[+-]?[0-9]{1,300}(?:\.[0-9]{1,300})?(?:[eE][+-]?[0-9]{1,3})?", re.ASCII)
 
 
 class Filter:
@@ -60,7 +58,7 @@ class Filter:
         True
     """
 
-    def __init__(self, root: _Node | None) -> None:
+    def __init__(self, root: Node | None) -> None:
         self._root = root
 
     def matches(self, resource: Mapping[str, Any]) -> bool:
@@ -89,190 +87,12 @@ def parse(text: str, kind: type[Resource] | None = None, *, of_gcloud: bool = Fa
     return Filter(_Parser(text, kind, of_gcloud).parse())
 
 
-# --- what a filter is made of -------------------------------------------------------------------
-
-
-class _Node(Protocol):
-    def matches(self, resource: Mapping[str, Any]) -> bool: ...
-
-
-class _All(NamedTuple):
-    parts: tuple[_Node, ...]
-
-    def matches(self, resource: Mapping[str, Any]) -> bool:
-        return all(part.matches(resource) for part in self.parts)
-
-
-class _Any(NamedTuple):
-    parts: tuple[_Node, ...]
-
-    def matches(self, resource: Mapping[str, Any]) -> bool:
-        return any(part.matches(resource) for part in self.parts)
-
-
-class _Not(NamedTuple):
-    part: _Node
-
-    def matches(self, resource: Mapping[str, Any]) -> bool:
-        return not self.part.matches(resource)
-
-
-class _Restriction(NamedTuple):
-    path: tuple[str, ...]
-    operator: str
-    value: _Value
-
-    def matches(self, resource: Mapping[str, Any]) -> bool:
-        found = list(_lookup(resource, self.path))
-        if self.operator == "!=":
-            return not self._equal(found)
-        if self.operator == "=":
-            return self._equal(found)
-        if self.operator == ":":
-            return self._has(found)
-        return any(self._ordered(item) for item in found)
-
-    def _equal(self, found: list[Any]) -> bool:
-        return any(self.value.equals(item) for item in found)
-
-    def _has(self, found: list[Any]) -> bool:
-        if self.value.text == "*":
-            return any(item not in (_UNSET, "", [], {}) for item in found)
-        for item in found:
-            if isinstance(item, Mapping):
-                if any(self.value.like(str(key)) for key in item):
-                    return True
-            elif self.value.equals(item):
-                return True
-        return False
-
-    def _ordered(self, item: Any) -> bool:
-        order = self.value.compare(item)
-        if order is None:
-            return False
-        return {"<": order < 0, "<=": order <= 0, ">": order > 0, ">=": order >= 0}[self.operator]
-
-
-class _Pattern(NamedTuple):
-    path: tuple[str, ...]
-    pattern: re.Pattern[str]
-
-    def matches(self, resource: Mapping[str, Any]) -> bool:
-        found = _lookup(resource, self.path)
-        return any(self.pattern.search(str(item)) for item in found if item is not _UNSET)
-
-
-class _Unset:
-    """Stands for a field that the resource could have and does not show."""
-
-
-_UNSET = _Unset()
-
-
-class _Value:
-    """The right side of a restriction, with each reading of it made once."""
-
-    def __init__(self, text: str, pieces: list[str]) -> None:
-        self.text = text
-        self.pieces = pieces
-        self.number = _number(text)
-        self.moment = _moment(text)
-        self.duration_s = _duration_s(text)
-
-    def equals(self, item: Any) -> bool:
-        if item is _UNSET:
-            return self.text in ("", "false") or self.number == 0
-        if isinstance(item, bool):
-            return self.text.lower() == ("true" if item else "false")
-        if isinstance(item, str) and self.like(item):
-            return True
-        return isinstance(item, str | int | float) and self.compare(item) == 0
-
-    def like(self, text: str) -> bool:
-        """Match literally between the stars: first piece at the start, last at the end."""
-        first, last = self.pieces[0], self.pieces[-1]
-        if len(self.pieces) == 1:
-            return text == first
-        if not text.startswith(first):
-            return False
-        at = len(first)
-        for piece in self.pieces[1:-1]:
-            at = text.find(piece, at)
-            if at < 0:
-                return False
-            at += len(piece)
-        return len(text) - at >= len(last) and text.endswith(last)
-
-    def compare(self, item: Any) -> int | None:
-        """Return the sign of item - value, or None when they cannot be ordered."""
-        if item is _UNSET:
-            return None if self.number is None else _sign(0.0, self.number)
-        if isinstance(item, bool) or not isinstance(item, str | int | float):
-            return None
-        if self.number is not None:
-            number = _number(item) if isinstance(item, str) else float(item)
-            return None if number is None else _sign(number, self.number)
-        if not isinstance(item, str):
-            return None
-        if self.moment is not None:
-            moment = _moment(item)
-            return None if moment is None else _sign(moment, self.moment)
-        if self.duration_s is not None and (duration_s := _duration_s(item)) is not None:
-            return _sign(duration_s, self.duration_s)
-        return (item > self.text) - (item < self.text)
-
-
-def _sign(left: float, right: float) -> int:
-    return (left > right) - (left < right)
-
-
-def _number(text: str) -> float | None:
-    return float(text) if _NUMBER.fullmatch(text) else None
-
-
-def _moment(text: str) -> float | None:
-    if len(text) < 10 or not text[:4].isdigit() or text[4] != "-":
-        return None
-    try:
-        moment = datetime.datetime.fromisoformat(text)
-    except ValueError:
-        return None
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=datetime.UTC)
-    return moment.timestamp()
-
-
-def _duration_s(text: str) -> float | None:
-    try:
-        return parse_duration_s(text)
-    except ValueError:
-        return None
-
-
-def _lookup(item: Any, path: tuple[str, ...]) -> Iterator[Any]:
-    """Yield what a path leads to; a list on the way stands for each of its items."""
-    if isinstance(item, list):
-        for part in item:
-            yield from _lookup(part, path)
-    elif not path:
-        yield item
-    elif isinstance(item, Mapping):
-        key = path[0] if path[0] in item else camel(path[0])
-        if key in item:
-            yield from _lookup(item[key], path[1:])
-        elif len(path) == 1:
-            yield _UNSET
-
-
-# --- reading ------------------------------------------------------------------------------------
-
-
 class _Parser:
     def __init__(self, text: str, kind: type[Resource] | None, of_gcloud: bool) -> None:
         self.text, self.at, self.depth, self.kind = text, 0, 0, kind
         self.of_gcloud = of_gcloud
 
-    def parse(self) -> _Node | None:
+    def parse(self) -> Node | None:
         self._skip_space()
         if self.at == len(self.text):
             return None
@@ -281,26 +101,26 @@ class _Parser:
             raise self._error("Unexpected text")
         return root
 
-    def _expression(self) -> _Node:
+    def _expression(self) -> Node:
         parts = [self._group()]
         while self.at < len(self.text) and self.text[self.at] != ")":
             self._keyword("AND")
             parts.append(self._group())
-        return parts[0] if len(parts) == 1 else _All(tuple(parts))
+        return parts[0] if len(parts) == 1 else Every(tuple(parts))
 
-    def _group(self) -> _Node:
+    def _group(self) -> Node:
         parts = [self._term()]
         while self._keyword("OR"):
             parts.append(self._term())
-        return parts[0] if len(parts) == 1 else _Any(tuple(parts))
+        return parts[0] if len(parts) == 1 else OneOf(tuple(parts))
 
-    def _term(self) -> _Node:
+    def _term(self) -> Node:
         self.depth += 1
         if self.depth > MAX_DEPTH:
             raise self._error("The filter is nested too deep")
         try:
             if self._keyword("NOT") or self._symbol("-"):
-                return _Not(self._term())
+                return Not(self._term())
             if self._symbol("("):
                 inner = self._expression()
                 if not self._symbol(")"):
@@ -310,7 +130,7 @@ class _Parser:
         finally:
             self.depth -= 1
 
-    def _restriction(self) -> _Node:
+    def _restriction(self) -> Node:
         names = [self._name()]
         while self._symbol("."):
             names.append(self._name())
@@ -323,13 +143,13 @@ class _Parser:
         self._move(match.end())
         path, operator = tuple(names), match[0]
         if operator.endswith("~"):
-            found = _Pattern(path, self._pattern())
-            return _Not(found) if operator == "!~" else found
+            found = Pattern(path, self._pattern())
+            return Not(found) if operator == "!~" else found
         if self.of_gcloud and operator in (":", "=", "!=") and self._symbol("("):
             positive = ":" if operator == ":" else "="
-            some = _Any(tuple(_Restriction(path, positive, value) for value in self._values()))
-            return _Not(some) if operator == "!=" else some
-        return _Restriction(path, operator, self._value())
+            some = OneOf(tuple(Restriction(path, positive, value) for value in self._values()))
+            return Not(some) if operator == "!=" else some
+        return Restriction(path, operator, self._value())
 
     def _name(self) -> str:
         quoted = _QUOTED.match(self.text, self.at)
@@ -342,7 +162,7 @@ class _Parser:
         self._move(match.end())
         return match[0]
 
-    def _values(self) -> list[_Value]:
+    def _values(self) -> list[Value]:
         """Read the rest of a list of values, up to its closing bracket."""
         found = [self._value(ends=" \t\r\n),")]
         while not self._symbol(")"):
@@ -365,7 +185,7 @@ class _Parser:
         self._move(match.end())
         return pattern
 
-    def _value(self, ends: str = " \t\r\n)") -> _Value:
+    def _value(self, ends: str = " \t\r\n)") -> Value:
         match = _QUOTED.match(self.text, self.at)
         raw = _inside(match) if match else ""
         if match is None:
@@ -378,7 +198,7 @@ class _Parser:
             raise self._error("A space is missing")
         self._move(match.end())
         pieces = _unescape(raw, stars=True)
-        return _Value(raw if len(pieces) > 1 else pieces[0], pieces)
+        return Value(raw if len(pieces) > 1 else pieces[0], pieces)
 
     def _keyword(self, word: str) -> bool:
         end = self.at + len(word)
