@@ -161,7 +161,6 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
             stands here, also one that may predict nothing: what is no prediction is the engine's
             to decide, but a bearer whom nobody knows does not get so far.
         allowed_hosts: Names that requests may be addressed to besides the loopback ones.
-        allowed_origins: Authorities whose web pages may call, besides that of the Host header.
         open_paths: Raw path → the one method for which it needs no token.
         project: Whose models the URLs of dialects mean that know no projects.
         engine_socket: Unix socket that everything but predictions is relayed to.
@@ -175,7 +174,6 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     token_digest: str = ""
     grants: dict[str, Grant] = {}
     allowed_hosts: list[str] = []
-    allowed_origins: list[str] = []
     open_paths: dict[str, str] = {}
     project: str = "default"
     engine_socket: str = ""

@@ -37,7 +37,6 @@ class Guard:
 
     def __init__(self, snapshot: Snapshot, *, wall_s: Callable[[], float] = time.time) -> None:
         self._hosts = frozenset(name.lower() for name in snapshot.allowed_hosts)
-        self._origins = frozenset(name.lower() for name in snapshot.allowed_origins)
         self._digest = snapshot.token_digest.encode()
         self._grants = snapshot.grants
         self._open_paths = {p.encode(): m.encode() for p, m in snapshot.open_paths.items()}
@@ -58,7 +57,7 @@ class Guard:
             if len(self._good_hosts) < _MAX_REMEMBERED_HOSTS:
                 self._good_hosts[hosts[0]] = own
         if origins or sites:
-            check_origin(_texts(origins), _texts(sites), {own} | self._origins)
+            check_origin(_texts(origins), _texts(sites), {own})
 
     def admit(
         self, method: bytes, path: bytes, query: bytes, authorization: Sequence[bytes]

@@ -85,7 +85,7 @@ def _run(worker: Worker, home: Path) -> None:
     write_whole(worker.folder / "spec.json", json.dumps(asked).encode())
     plan = plan_of(
         artifact=spec.artifact, python=spec.python, own=worker.own, home=home,
-        limits=worker.limits, network=False, gpus=False,
+        limits=worker.limits, network=False,
     )  # fmt: skip
     argv = boot_command(
         spec.python, "mlengine.runtime.compiled.compiler", str(worker.own / "spec.json")

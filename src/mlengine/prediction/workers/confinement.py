@@ -11,7 +11,6 @@ look into is looked into with care, see `workerfolder`.
 from __future__ import annotations
 
 import functools
-import glob
 import hashlib
 import json
 import os
@@ -32,7 +31,6 @@ MOST_FILE_BYTES = 1 << 30
 
 _LEAST_PROCESSES, _PROCESSES_PER_CPU = 256, 64
 _LISTED = ("LD_LIBRARY_PATH", "PYTHONPATH")
-_DEVICES = ("/dev/nvidia*", "/dev/dri/*")
 _QUOTED = re.compile(r"site\.addsitedir\('([^']+)'\)")
 
 
@@ -52,7 +50,7 @@ def group_tag(folder: Path) -> str:
 
 
 def plan_of(
-    *, artifact: str, python: str, own: Path, home: Path, limits: Limits, network: bool, gpus: bool
+    *, artifact: str, python: str, own: Path, home: Path, limits: Limits, network: bool
 ) -> dict[str, Any]:
     """Return what `confine` takes.
 
@@ -63,16 +61,13 @@ def plan_of(
         home: The engine's home: no folder above it is opened to a worker.
         limits: Its groups, made.
         network: Whether it may reach the internet.
-        gpus: Whether it may use graphics cards.
     """
     plan = limits.plan()
     plan["limits"]["file_bytes"] = MOST_FILE_BYTES
-    devices = [path for pattern in _DEVICES if gpus for path in glob.glob(pattern)]  # noqa: PTH207
     return {
         **plan,
         "read": [artifact, *readable(python, str(home))],
         "write": [str(own)],
-        "devices": devices,
         "network": network,
     }
 

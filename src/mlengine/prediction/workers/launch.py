@@ -66,14 +66,11 @@ def worker_command(python: str, worker_dir: Path) -> Sequence[str]:
     return boot_command(python, "mlengine.runtime.worker", str(worker_dir))
 
 
-def worker_environment(
-    *, threads: int = 1, gpus: Sequence[str] = (), python: str = sys.executable
-) -> dict[str, str]:
+def worker_environment(*, threads: int = 1, python: str = sys.executable) -> dict[str, str]:
     """Return the environment of a worker, but for its home folder: no secret of ours is in it.
 
     Args:
         threads: How many cores its libraries may use for one call.
-        gpus: Ids of the GPUs that it may see.
         python: Its interpreter; one with libraries of its own is not pointed to the engine's.
     """
     environment = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
@@ -81,10 +78,9 @@ def worker_environment(
         environment.pop("PYTHONPATH", None)
     for name in _THREADS:
         environment.setdefault(name, str(threads))
-    environment |= {"PYTHONUNBUFFERED": "1", "PYTHONNOUSERSITE": "1", "TF_CPP_MIN_LOG_LEVEL": "1"}
-    if gpus:
-        environment["CUDA_VISIBLE_DEVICES"] = ",".join(gpus)
-    return environment
+    return environment | {
+        "PYTHONUNBUFFERED": "1", "PYTHONNOUSERSITE": "1", "TF_CPP_MIN_LOG_LEVEL": "1"
+    }  # fmt: skip
 
 
 def launch(

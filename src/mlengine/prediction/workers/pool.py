@@ -127,8 +127,7 @@ class WorkerPool:
     def start(
         self, version_name: str, uid: str, artifact: Path, framework: str = "",
         python: Path | str | None = None, *, artifact_uri: str = "", max_body_bytes: int = 0,
-        threads: int = 1, gpus: Sequence[str] = (), max_batch_size: int = 0,
-        batch_deadline_ms: int = 0, **code: Any,
+        threads: int = 1, max_batch_size: int = 0, batch_deadline_ms: int = 0, **code: Any,
     ) -> None:  # fmt: skip
         """Start the worker of a version, unless it runs already; does not wait for it.
 
@@ -141,7 +140,6 @@ class WorkerPool:
             artifact_uri: Where the model came from, for messages.
             max_body_bytes: Longest prediction body; 0 is the pool's own limit.
             threads: How many cores one call may use.
-            gpus: Ids of the GPUs that it may see.
             max_batch_size: Most instances in a call that requests share; 0 is the worker's own.
             batch_deadline_ms: How long a request may wait for others to share its call.
             code: Fields of the `WorkerSpec` that say which code of the user's it runs.
@@ -153,8 +151,8 @@ class WorkerPool:
             artifact=str(artifact), framework=framework, socket=self.socket(uid),
             version_name=version_name, max_body_bytes=max_body_bytes or self._max_body_bytes,
             artifact_uri=artifact_uri, python=str(python or self._python), uid=uid,
-            threads=threads, gpus=list(gpus), max_batch_size=max_batch_size,
-            batch_deadline_ms=batch_deadline_ms, **code,
+            threads=threads, max_batch_size=max_batch_size, batch_deadline_ms=batch_deadline_ms,
+            **code,
         )  # fmt: skip
         with self._claim(spec) as claim, self._lock:
             worker = self._workers.get(uid)
@@ -384,7 +382,7 @@ class WorkerPool:
         claim = None
         # What a version brings with it must be imported by nobody who is not confined.
         own_code = spec.prediction_class or spec.package_uris
-        if self._warm is not None and not spec.gpus and not own_code:
+        if self._warm is not None and not own_code:
             env = worker_environment(threads=spec.threads, python=spec.python)
             claim = self._warm.claim(Path(spec.artifact), spec.framework, spec.python, env)
         try:
@@ -404,7 +402,7 @@ class WorkerPool:
         worker.make_groups()
         plan = plan_of(
             artifact=spec.artifact, python=spec.python, own=worker.own, home=self._home,
-            limits=worker.limits, network=spec.network, gpus=bool(spec.gpus),
+            limits=worker.limits, network=spec.network,
         )  # fmt: skip
         if claim is not None:
             worker.process = launch_forked(
@@ -412,7 +410,7 @@ class WorkerPool:
             )
         if worker.process is None:
             argv = self._command(spec.python, worker.own)
-            env = worker_environment(threads=spec.threads, gpus=spec.gpus, python=spec.python)
+            env = worker_environment(threads=spec.threads, python=spec.python)
             worker.process, worker.child = launch(
                 argv, worker.folder, log=worker.log, env=env, listener=spec.socket, plan=plan
             )

@@ -53,7 +53,6 @@ class WorkerSpec(msgspec.Struct, frozen=True, kw_only=True):
     python: str = ""
     uid: str = ""
     threads: int = 1
-    gpus: list[str] = []
     memory_bytes: int = 0
     network: bool = False
 

@@ -32,7 +32,7 @@ def test_a_wheel_opens_nothing_by_the_files_that_it_brings(tmp_path: Path) -> No
     (layer / "environment.json").write_text(json.dumps({"kind": "layer", "base": str(base)}))
     plan = plan_of(
         artifact="/model", python=str(layer / "bin" / "python"), own=home / "own", home=home,
-        limits=Limits(0.0, 0), network=False, gpus=False,
+        limits=Limits(0.0, 0), network=False,
     )  # fmt: skip
     read = set(plan["read"])
     assert {"/model", str(layer), str(base), str(editable), str(interpreter)} <= read
