@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from mlengine.cli.drawing import dot, line, plain, svg, text, width
-from mlengine.cli.trials import Trial, objective
+from mlengine.cli.trials import Trial, is_lost, objective
 
 __all__ = ["importance", "pictures"]
 
@@ -37,11 +37,11 @@ class _Seen(NamedTuple):
 
 
 def pictures(trials: Sequence[Trial], *, minimize: bool, tag: str) -> dict[str, str]:
-    """Return the pictures by the names of their files; none if no trial has a value yet."""
+    """Return the pictures by the names of their files; none if no trial has a value that counts."""
     found = [
         _Seen(int(trial["trialId"]), value, trial.get("hyperparameters") or {})
         for trial in trials
-        if (value := objective(trial)) is not None and math.isfinite(value)
+        if (value := objective(trial)) is not None and math.isfinite(value) and not is_lost(trial)
     ]
     if not found:
         return {}

@@ -10,7 +10,16 @@ from mlengine.cli.errors import CommandError
 from mlengine.core.resources import Job
 from mlengine.training.trials.reasons import Reason, grouped
 
-__all__ = ["Trial", "is_minimized", "objective", "ranked", "reasons", "seconds", "trials_of"]
+__all__ = [
+    "Trial",
+    "is_lost",
+    "is_minimized",
+    "objective",
+    "ranked",
+    "reasons",
+    "seconds",
+    "trials_of",
+]
 
 Trial = Mapping[str, Any]
 
@@ -41,13 +50,18 @@ def objective(trial: Trial) -> float | None:
     return None if value is None else float(value)
 
 
+def is_lost(trial: Trial) -> bool:
+    """Return whether a trial failed or was cancelled: whatever it measured does not count."""
+    return trial.get("state") in ("FAILED", "CANCELLED")
+
+
 def ranked(job: Job) -> list[Trial]:
     """Return a job's trials best first; those that have no value, or failed, come last."""
     sign = 1.0 if is_minimized(job) else -1.0
 
     def rank(trial: Trial) -> tuple[bool, float, int]:
         value = objective(trial)
-        counts = value is not None and trial.get("state") not in ("FAILED", "CANCELLED")
+        counts = value is not None and not is_lost(trial)
         turned = sign * value if counts and value is not None else 0.0
         return not counts, turned, int(trial["trialId"])
 
@@ -56,7 +70,7 @@ def ranked(job: Job) -> list[Trial]:
 
 def reasons(trials: Iterable[Trial]) -> list[Reason]:
     """Return why trials did not succeed, those with like reasons together."""
-    lost = [trial for trial in trials if trial.get("state") in ("FAILED", "CANCELLED")]
+    lost = filter(is_lost, trials)
     return grouped((int(t["trialId"]), t["state"], str(t.get("errorMessage", ""))) for t in lost)
 
 

@@ -127,7 +127,7 @@ def test_pictures_are_files_that_a_browser_shows(
         root = ET.fromstring((tmp_path / "p" / name).read_text())
         assert root.tag == "{http://www.w3.org/2000/svg}svg"
     drawn = (tmp_path / "p" / "history.svg").read_text()
-    assert drawn.count("<circle") == 3  # one has no value yet
+    assert drawn.count("<circle") == 2  # one has no value yet, one failed
 
 
 def test_a_picture_folder_that_cannot_be_is_an_error(
@@ -153,6 +153,20 @@ def test_any_values_can_be_drawn(values: list[float]) -> None:
         assert "nan" not in text
         assert "inf" not in text
         ET.fromstring(text)
+
+
+def test_a_trial_that_failed_is_in_no_picture() -> None:
+    rows = [
+        {**trial(1, 0.5), "hyperparameters": {"x": "1"}},
+        {**trial(2, 0.0), "hyperparameters": {"x": "777"}, "state": "FAILED"},
+        {**trial(3, 0.25), "hyperparameters": {"x": "2"}, "state": "RUNNING"},
+    ]
+    drawn = pictures(rows, minimize=True, tag="loss")
+    assert "trial 1: 0.5" in drawn["history.svg"]
+    assert "trial 3: 0.25" in drawn["history.svg"]
+    assert "trial 2" not in drawn["history.svg"]
+    assert "777" not in drawn["parallel.svg"]
+    assert pictures(rows[1:2], minimize=True, tag="loss") == {}
 
 
 def test_values_of_many_magnitudes_lie_by_their_logarithms() -> None:
