@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import click
@@ -58,9 +58,11 @@ def trials_in(operation: Operation) -> list[Trial]:
 
 def parameters_of(config: StudyConfig | None, words: Iterable[str]) -> list[TrialParameter]:
     """Read ``NAME=VALUE`` by the types that a study gives its parameters."""
-    kinds = {spec.parameter: spec.type for spec in _flat(config.parameters if config else ())}
+    pairs, specs = list(map(_pair, words)), config.parameters if config else ()
+    # Of one name there may be several, below different values of a parent.
+    kinds = {spec.parameter: spec.type for spec in _flat(specs)} | _active(specs, dict(pairs))
     found = []
-    for name, value in map(_pair, words):
+    for name, value in pairs:
         kind = kinds.get(name, "")
         try:
             if kind == "INTEGER":
@@ -100,6 +102,27 @@ def _flat(parameters: Iterable[StudyParameter]) -> Iterator[StudyParameter]:
     for spec in parameters:
         yield spec
         yield from _flat(spec.child_parameter_specs)
+
+
+def _active(specs: Iterable[StudyParameter], given: Mapping[str, str]) -> dict[str, str]:
+    """Return the types of the parameters that a point, as words, has: their parents say so."""
+    found = {}
+    for spec in specs:
+        found[spec.parameter] = spec.type
+        value = given.get(spec.parameter, "")
+        below = [child for child in spec.child_parameter_specs if _is_below(child, value)]
+        found |= _active(below, given)
+    return found
+
+
+def _is_below(child: StudyParameter, value: str) -> bool:
+    if child.parent_categorical_values is not None:
+        return value in child.parent_categorical_values.values
+    numbers = child.parent_int_values or child.parent_discrete_values
+    try:
+        return numbers is not None and float(value) in numbers.values
+    except ValueError:
+        return False
 
 
 def _pair(word: str) -> tuple[str, str]:

@@ -93,6 +93,35 @@ def test_a_trial_goes_all_the_way(run: Run) -> None:
     assert "has no trial 2" in run("studies", "trials", "describe", "2", *AT).err
 
 
+@pytest.mark.parametrize(
+    ("words", "value"),
+    [
+        (("opt=adam", "size=3"), {"intValue": "3"}),
+        (("opt=sgd", "size=3"), {"floatValue": 3.0}),
+        (("size=3", "opt=sgd"), {"floatValue": 3.0}),
+        (("opt=none", "n=2", "size=3"), {"stringValue": "3"}),
+        (("opt=none", "n=5", "size=3"), {"floatValue": 3.0}),
+    ],
+)
+def test_of_children_with_one_name_the_active_one_says_the_type(
+    run: Run, words: tuple[str, ...], value: dict[str, object]
+) -> None:
+    def size(kind: str, where: str, parent: object) -> dict[str, object]:
+        return {"parameter": "size", "type": kind, where: {"values": [parent]}}
+
+    sizes = [size("DOUBLE", "parentIntValues", 5), size("CATEGORICAL", "parentIntValues", 2)]
+    n = {"parameter": "n", "type": "INTEGER", "childParameterSpecs": sizes,
+         "parentCategoricalValues": {"values": ["none"]}}  # fmt: skip
+    below = "parentCategoricalValues"
+    children = [size("INTEGER", below, "adam"), n, size("DOUBLE", below, "sgd")]
+    opt = {"parameter": "opt", "type": "CATEGORICAL", "childParameterSpecs": children}
+    run("studies", "create", "s", "--config", "-", stdin=json.dumps({"parameters": [opt]}))
+    flags = [flag for word in words for flag in ("--param", word)]
+    made = run("studies", "trials", "create", "--study=s", *flags, "--format=json")
+    found = {p.pop("parameter"): p for p in json.loads(made.out)["parameters"]}
+    assert found["size"] == value
+
+
 @pytest.mark.usefixtures("study")
 def test_what_was_tried_elsewhere_and_what_cannot_work(run: Run, engine: FakeEngine) -> None:
     tried = run("studies", "trials", "create", *AT, "--param", "rate=1", "--metric", "loss=NaN")
