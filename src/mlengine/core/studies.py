@@ -170,7 +170,8 @@ class TrialDetails(Resource):
 
     Attributes:
         origin: ``user``, ``initial design``, ``model``, ``random`` or ``grid``.
-        mean: What the model expected of the first metric there; absent without a model.
+        mean: What the model expected of the metric there; absent without a model, and with
+            several metrics.
         spread: Standard deviation of that.
         why: A remark, such as why a fallback was taken.
         seen: How many trials the study had when the point was chosen.

@@ -50,7 +50,8 @@ class Suggestion(msgspec.Struct, frozen=True, kw_only=True):
     """A point to try, and why.
 
     Attributes:
-        mean: What the model expects of the (first) metric there, in its units; None without one.
+        mean: What the model expects of the metric there, in its units; None without a model, and
+            with several metrics: what is modelled then is a mixture of them.
         spread: Standard deviation of that.
         why: A remark for the log, such as why a fallback was taken; may be empty.
     """

@@ -127,7 +127,7 @@ class Belief:
         return self._best - _MARGIN if self.bold else self._best
 
     def told(self, row: Array) -> tuple[float, float] | None:
-        """Return mean and deviation of the only metric at `row`, in its units."""
+        """Return mean and deviation of the metric at `row`, in its units; None of several."""
         if len(self._outcomes) > 1:
             return None
         mean, deviation = self._process.believe(row[None, :])
