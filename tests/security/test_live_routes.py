@@ -64,6 +64,7 @@ TABLE: dict[str, str] = {
     "/api/v1/projects/{project}/keys/{key}:revoke": "POST",
     "/api/v1/projects/{project}/jobs/{job}/logs": "GET",
     "/api/v1/projects/{project}/jobs/{job}/metrics": "GET",
+    "/batch": "POST",
     "/api/v1/runtimes": "GET",
     "/api/v1/runtimes/{runtime}": "GET DELETE",
     "/api/v1/runtimes/{runtime}:build": "POST",

@@ -18,8 +18,9 @@ import anyio.to_thread
 import msgspec
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response, StreamingResponse
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from mlengine.core.batches import Part
 from mlengine.core.callers import Caller, calling
 from mlengine.core.errors import EngineError, InvalidArgument
 from mlengine.core.fields import pick
@@ -27,9 +28,9 @@ from mlengine.core.resources import Resource
 from mlengine.core.wire import encode
 from mlengine.engine import Engine, PredictReply
 from mlengine.engine.accessverbs import Doorkeeper
-from mlengine.rest import documents, ml_v1, own
+from mlengine.rest import batch, documents, ml_v1, own
 from mlengine.rest.bodies import Bodies
-from mlengine.rest.calls import Answer, Call, Document
+from mlengine.rest.calls import Answer, Answered, Call, Document
 from mlengine.rest.envelope import error_json, internal_error
 from mlengine.rest.guard import Guard
 from mlengine.rest.longqueries import as_meant
@@ -143,6 +144,7 @@ class _Dispatcher:
         match = self._router.match(request.method, raw_path)
         caller: Caller = request.scope["caller"]
         request.scope["match"] = match
+        batch.check_part(request.scope, match)
         if self._permits.needs_asking(caller, match):
             await self._in_thread(Traffic.QUICK, lambda: self._permits.check(caller, match))
         with calling(caller):
@@ -184,7 +186,24 @@ class _Dispatcher:
             body={},
             raw=b"",
             base_url=f"{scheme}://{host}/",
+            content_type=request.headers.get("content-type", ""),
+            ask=functools.partial(anyio.from_thread.run, self._ask, request.scope),
         )
+
+    async def _ask(self, outer: Scope, part: Part) -> Answered:
+        """Answer a part of a batch: by way of everything that a request by itself goes through."""
+        scope, body = batch.part_scope(outer, part)
+        incoming: list[Message] = [{"type": "http.request", "body": body}]
+        sent: list[Message] = []
+
+        async def receive() -> Message:
+            return incoming.pop() if incoming else {"type": "http.disconnect"}
+
+        async def send(message: Message) -> None:
+            sent.append(message)
+
+        await self(scope, receive, send)
+        return batch.answered_by(sent)
 
     async def _upload(self, request: Request, match: Match, call: Call, query: Query) -> Response:
         chunks = self._bodies.stream(request)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple, TypeVar
 
+from mlengine.core.batches import Part
 from mlengine.core.errors import InvalidArgument
 from mlengine.core.resources import Resource
 from mlengine.core.undocumented import without_undocumented
@@ -13,6 +14,7 @@ from mlengine.engine import Engine, Page, PredictReply
 
 __all__ = [
     "Answer",
+    "Answered",
     "Call",
     "Document",
     "Download",
@@ -23,6 +25,9 @@ __all__ = [
 ]
 
 R = TypeVar("R", bound=Resource)
+
+Answered = tuple[int, dict[str, str], bytes]
+"""The answer to a part of a batch: status, headers and body."""
 
 
 class Call(NamedTuple):
@@ -35,6 +40,8 @@ class Call(NamedTuple):
         body: The parsed JSON body; ``{}`` when there is none.
         raw: The body as it came.
         base_url: How the caller reaches this engine: ``http://127.0.0.1:8080/``.
+        content_type: What the body is declared as.
+        ask: Answers a part of a batch; for who is called in a thread.
     """
 
     engine: Engine
@@ -43,6 +50,8 @@ class Call(NamedTuple):
     body: object
     raw: bytes
     base_url: str = ""
+    content_type: str = ""
+    ask: Callable[[Part], Answered] | None = None
 
     @property
     def project(self) -> str:

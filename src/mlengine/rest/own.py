@@ -9,7 +9,7 @@ import msgspec
 from mlengine.core.permissions import OPEN
 from mlengine.core.resources import Bucket
 from mlengine.core.wire import encode
-from mlengine.rest import keys, predictions, traffic
+from mlengine.rest import batch, keys, predictions, traffic
 from mlengine.rest.calls import Answer, Call, page_answer
 from mlengine.rest.routes import Route, Traffic
 
@@ -285,4 +285,5 @@ ROUTES: tuple[Route, ...] = (
     *traffic.ROUTES,
     *predictions.ROUTES,
     *keys.ROUTES,
+    batch.ROUTE,
 )

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from mlengine.core.errors import ResourceExhausted, Unavailable
 from mlengine.core.resources import LogEntry
 from mlengine.rest.app import build_app
-from tests.fakes.asgi import AUTHORIZED, JSON, call
+from tests.fakes.asgi import AUTHORIZED, HOST, JSON, call
 from tests.fakes.engine import FakeEngine
 
 P = "/v1/projects/p"
@@ -398,6 +398,46 @@ def test_a_query_in_a_body_is_a_query(app: Any) -> None:
     assert call(app, "POST", target, body=b"pageSize=1", headers=_AS_GET).status == 400
     token = call(app, "POST", f"{P}/jobs", body=b"access_token=x", headers=_AS_GET)
     assert token.status == call(app, "GET", f"{P}/jobs?access_token=x").status
+
+
+def _batch(app: Any, *requests: str, headers: Any = AUTHORIZED) -> list[str]:
+    body = "".join(f"--q\r\nContent-ID: <{n}>\r\n\r\n{r}\r\n" for n, r in enumerate(requests))
+    kind = ("content-type", "multipart/mixed; boundary=q")
+    answer = call(app, "POST", "/batch", body=[body.encode(), b"--q--"], headers=(*headers, kind))
+    assert answer.status == 200, answer
+    mark = answer.headers["content-type"].partition("=")[2]
+    return [part.partition("HTTP/1.1 ")[2] for part in answer.body.decode().split(mark)[1:-1]]
+
+
+@pytest.mark.parametrize(
+    ("request_line", "status"),
+    [
+        ("GET /v1/projects/p/jobs HTTP/1.1", 200),
+        (f"GET /v1/projects/p/jobs HTTP/1.1\r\nAuthorization: {AUTHORIZED[1][1]}", 200),
+        ("GET /v1/projects/p/jobs HTTP/1.1\r\nAuthorization: Bearer other", 403),
+        ("GET /v1/projects/p/jobs?access_token=x HTTP/1.1", 401),
+        ("GET /v1/projects/p/jobs HTTP/1.1\r\nContent-Length: 9", 200),
+        ("DELETE /v1/projects/p/jobs HTTP/1.1", 405),
+        ("GET /v1/projects/p/../jobs HTTP/1.1", 404),
+        ("POST /v1/projects/p/models/m:predict HTTP/1.1\r\n\r\n{}", 403),
+        ("POST /v1/projects/p/models/m%3Apredict HTTP/1.1\r\n\r\n{}", 403),
+        ("POST /v1/projects/p/jobs HTTP/1.1\r\n\r\n{}", 415),
+        ("POST /batch HTTP/1.1", 403),
+        ("GET /api/v1/status HTTP/1.1", 403),
+        ("GET jobs HTTP/1.1", 400),
+        ("nothing", 400),
+    ],
+)
+def test_a_part_of_a_batch_is_a_request_by_itself(app: Any, request_line: str, status: int) -> None:
+    first, second = _batch(app, request_line, "GET /v1/projects/p/models HTTP/1.1")
+    assert first.startswith(f"{status} ")
+    assert second.startswith("200 OK")
+
+
+def test_what_is_no_batch_is_refused(app: Any) -> None:
+    assert _send(app, "POST", "/batch", {}).status == 400
+    assert call(app, "POST", "/batch", body=b"", headers=[HOST]).status == 401
+    assert call(app, "GET", "/batch").status == 405
 
 
 def test_behind_tls_the_discovery_document_says_https(app: Any, engine: FakeEngine) -> None:

@@ -53,6 +53,32 @@ def ml(request: pytest.FixtureRequest) -> Iterator[Any]:
             yield service
 
 
+def test_many_requests_go_in_one_batch(ml: Any) -> None:
+    answers: dict[str, Any] = {}
+
+    def keep(key: str, answer: Any, error: Any) -> None:
+        answers[key] = answer if error is None else error.resp.status
+
+    jobs, parent = ml.projects().jobs(), "projects/p"
+    batch = ml.new_batch_http_request(callback=keep)
+    # The document that ships with the client sends batches to Google, whatever the endpoint is.
+    batch._batch_uri = ml._baseUrl.rstrip("/") + "/batch"
+    body = {"jobId": "é", "trainingInput": {"region": "us-central1"}}
+    for key, request in {
+        "made": jobs.create(parent=parent, body={**body, "jobId": "a"}),
+        "bad": jobs.create(parent=parent, body=body),
+        "read": jobs.get(name=f"{parent}/jobs/a"),
+        "none": jobs.get(name=f"{parent}/jobs/b"),
+        "cancelled": jobs.cancel(name=f"{parent}/jobs/a", body={}),
+        "listed": jobs.list(parent=parent, filter=" OR ".join(["jobId:a"] * 300)),
+    }.items():
+        batch.add(request, request_id=key)
+    batch.execute()
+    assert answers["read"]["jobId"] == answers["made"]["jobId"] == "a"
+    assert (answers["bad"], answers["none"], answers["cancelled"]) == (400, 404, {})
+    assert [job["jobId"] for job in answers["listed"]["jobs"]] == ["a"]
+
+
 def test_the_old_tutorial_runs(ml: Any) -> None:
     projects = ml.projects()
     parent = "projects/demos-191212"

@@ -156,3 +156,24 @@ def test_a_route_without_a_permission_cannot_be_made(fields: dict[str, str]) -> 
         Route(id="x", method="GET", path="/x", **fields)
     with pytest.raises(TypeError, match="permission"):
         Route(id="x", method="GET", path="/x")  # type: ignore[call-arg]
+
+
+def test_a_part_of_a_batch_needs_what_it_needs_by_itself(
+    app: Any, engine: FakeEngine, keeper: Keeper, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, logger="mlengine.audit")
+    called: list[str] = []
+    engine.before = lambda verb: called.append(f"{verb} {current_caller().key}")
+    make = f'POST {P}/models HTTP/1.1\r\nContent-Type: application/json\r\n\r\n{{"name": "shop"}}'
+    hidden = f"POST {P}/jobs HTTP/1.1\r\nX-HTTP-Method-Override: GET\r\n\r\n{{}}"
+    body = "".join(f"--q\r\n\r\n{part}\r\n" for part in (make, f"GET {P}/models HTTP/1.1", hidden))
+    kind = ("content-type", "multipart/mixed; boundary=q")
+    for key, made in (("viewer", 403), ("developer", 200)):
+        headers = (HOST, kind, ("authorization", f"Bearer {key}"))
+        answer = call(app, "POST", "/batch", body=f"{body}--q--".encode(), headers=headers)
+        statuses = [int(part[:3]) for part in answer.body.decode().split("HTTP/1.1 ")[1:]]
+        assert statuses == [made, 200, 403 if key == "viewer" else 415]
+    assert [c.partition(" ")[0] for c in called] == ["list_models", "create_model", "list_models"]
+    assert called[1].endswith("keys/developer")
+    assert keeper.owned == [("roles/ml.modelOwner", "models", "shop")]
+    assert [m.rpartition(": ")[2] for m in caplog.messages] == ["403", "403", "200", "415"]

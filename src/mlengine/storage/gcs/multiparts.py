@@ -3,28 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from email.message import Message
 
 from mlengine.core.errors import InvalidArgument
 
-__all__ = ["MultipartReader", "boundary_of"]
+__all__ = ["MultipartReader"]
 
 _MAX_HEAD_BYTES = 64 << 10
 _MAX_JSON_BYTES = 1 << 20
-
-
-def boundary_of(content_type: str) -> bytes:
-    """Return the boundary that a ``multipart/…`` content type names."""
-    message = Message()
-    message["Content-Type"] = content_type
-    boundary = message.get_boundary("")
-    if message.get_content_maintype() != "multipart" or not boundary:
-        raise InvalidArgument(
-            f"The content type {content_type[:80]!r} has no boundary.",
-            "Send multipart/related; boundary=…",
-            field="Content-Type",
-        )
-    return boundary.encode()
 
 
 class MultipartReader:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 from urllib.parse import quote
 
+from mlengine.core.batches import boundary_of
 from mlengine.core.errors import InvalidArgument
 from mlengine.storage.gcs.conditions import Conditions
 from mlengine.storage.gcs.digests import Expected, weighed
@@ -19,7 +20,7 @@ from mlengine.storage.gcs.messages import (
     json_body,
     json_response,
 )
-from mlengine.storage.gcs.multiparts import MultipartReader, boundary_of
+from mlengine.storage.gcs.multiparts import MultipartReader
 from mlengine.storage.gcs.resources import object_resource, read_record
 from mlengine.storage.gcs.sessions import Sessions, UploadPlan
 from mlengine.storage.gcs.shelves import Shelf, Stored

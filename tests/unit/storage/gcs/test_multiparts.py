@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mlengine.core.errors import InvalidArgument
-from mlengine.storage.gcs.multiparts import MultipartReader, boundary_of
+from mlengine.storage.gcs.multiparts import MultipartReader
 
 BOUNDARY = b"==7=="
 
@@ -64,13 +64,3 @@ def test_a_part_that_should_be_small_is_not_held_when_it_is_not() -> None:
     reader._chunks = endless
     with pytest.raises(InvalidArgument, match="too long"):
         reader.small_part()
-
-
-@pytest.mark.parametrize("kind", ["", "text/plain; boundary=x", "multipart/related"])
-def test_a_type_without_boundary_is_refused(kind: str) -> None:
-    with pytest.raises(InvalidArgument, match="boundary"):
-        boundary_of(kind)
-
-
-def test_a_boundary_may_be_quoted() -> None:
-    assert boundary_of('multipart/related; boundary="==0=="') == b"==0=="
