@@ -16,7 +16,6 @@ from mlengine.runtime.callframe import CALL, join_call
 if TYPE_CHECKING:
     from mlengine.prediction.gateway.exchange import Exchange
     from mlengine.prediction.gateway.http1 import CallerConnection
-    from mlengine.prediction.gateway.requestlog import VersionLog
     from mlengine.prediction.routing import Grant, PredictTarget
 
 __all__ = ["RAW_BODY", "RAW_TYPES", "Dialogue", "Reply", "media_type", "refuse", "reply_of",
@@ -66,9 +65,10 @@ class Dialogue(Inquiry):
         self.method = method
         super().__init__(connection, target, headers, body, keep=keep, grant=grant)
 
-    def is_chosen(self, log: VersionLog) -> bool:
-        """Draw as every prediction; to ask for a model's signature is none."""
-        return self.asked.operation != "metadata" and super().is_chosen(log)
+    @property
+    def is_prediction(self) -> bool:
+        """To ask for a model's signature is none."""
+        return self.asked.operation != "metadata"
 
     @property
     def body(self) -> bytes:

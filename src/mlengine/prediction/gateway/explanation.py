@@ -7,14 +7,9 @@ with predictions, nor stand before them, see `mlengine.runtime.explain`.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from mlengine.prediction.gateway.dialects import Asked
 from mlengine.prediction.gateway.inquiry import Inquiry
 from mlengine.runtime.frames import EXPLAIN
-
-if TYPE_CHECKING:
-    from mlengine.prediction.gateway.requestlog import VersionLog
 
 __all__ = ["EXPLAIN_BODY", "Explanation"]
 
@@ -29,6 +24,6 @@ class Explanation(Inquiry):
 
     kind = EXPLAIN
 
-    def is_chosen(self, log: VersionLog) -> bool:
-        """Never become a row of a table, which holds predictions."""
+    @property
+    def is_prediction(self) -> bool:
         return False

@@ -43,6 +43,8 @@ class WorkerGroup:
         self.counts = AnswerCounts()
         self.requests = 0
         self.last_use_s = 0.0
+        self.wakes = 0  # for which somebody waited
+        self.failed_wakes = 0  # of which nothing came: no engine, no memory, no worker in time
         self._wake = wake
         self._loop = loop
         self._links: list[WorkerLink] = []
@@ -126,6 +128,7 @@ class WorkerGroup:
             link.timeout_s = limits.predict_timeout_s
             link.wait_s = limits.worker_wait_s
         if self._links:
+            self.wakes += self._asked
             unsent += self._release()
         for prediction in unsent:
             self._give(prediction)
@@ -138,6 +141,19 @@ class WorkerGroup:
         self._links = []
         return unsent
 
+    def take_followers(self) -> list[Prediction]:
+        """Return what no worker has seen and may go to another version; keep the rest."""
+        found = [one for link in self._links for one in link.take_followers()]
+        held, self._held = self._held, collections.deque()
+        for entry in held:
+            if entry[0].follows_default:
+                self._held_bytes -= len(entry[0].body)
+                found.append(entry[0])
+            else:
+                self._held.append(entry)
+        self._asked = self._asked and bool(self._held)
+        return [prediction for prediction in found if not prediction.gone]
+
     def ask_again(self) -> None:
         """Ask a newly come engine for the worker that predictions wait for."""
         if self._held:
@@ -145,6 +161,7 @@ class WorkerGroup:
 
     def refuse(self, problem: str) -> None:
         """Fail what waits for the version to wake: it cannot."""
+        self.failed_wakes += self._asked
         for prediction in self._release():
             self._fail(prediction, Unavailable(problem, "Try again."))
 
@@ -154,7 +171,9 @@ class WorkerGroup:
             prediction, _deadline_s = self._held.popleft()
             self._held_bytes -= len(prediction.body)
             self._fail(prediction, _does_not_wake(self.version, self._hold_s))
-        self._asked = self._asked and bool(self._held)
+        if self._asked and not self._held:
+            self._asked = False
+            self.failed_wakes += 1
         for link in (*self._links, *self._leaving):
             link.tick(now_s)
         for link in [link for link in self._leaving if not link.load]:
@@ -182,6 +201,7 @@ class WorkerGroup:
         if not self._asked:
             self._asked = self._wake(self.version)
             if not self._asked:
+                self.failed_wakes += 1
                 self._fail(prediction, _nobody_wakes(self.version))
                 return
         self._held.append((prediction, self._loop.time() + self._hold_s))

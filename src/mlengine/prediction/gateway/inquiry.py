@@ -87,6 +87,16 @@ class Inquiry:
         link.submit(self)
 
     @property
+    def is_prediction(self) -> bool:
+        """Whether a split counts it, and a table may keep it."""
+        return True
+
+    @property
+    def follows_default(self) -> bool:
+        """Whether its caller has named no version."""
+        return not self.target.version
+
+    @property
     def head_lines(self) -> bytes:
         """Lines of the answer's head beyond those of every answer."""
         if not self.prediction_id:
@@ -124,7 +134,7 @@ class Inquiry:
 
     def is_chosen(self, log: VersionLog) -> bool:
         """Draw whether this becomes a row of a table; if so, it has a name from now on."""
-        chosen = log.share >= 1.0 or log.chooses()
+        chosen = self.is_prediction and (log.share >= 1.0 or log.chooses())
         if chosen and not self.prediction_id:
             self.prediction_id = log.fresh_ids.pop() if log.fresh_ids else log.new_id()
         return chosen

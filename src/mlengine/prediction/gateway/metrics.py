@@ -49,6 +49,10 @@ def render(
                       ("held", "mlengine_predictions_held")):  # fmt: skip
         samples = [("", {"version": version}, of[key]) for version, of in versions.items()]
         lines += _family(name, "gauge", samples)
+    for key, name in (("wakes", "mlengine_version_wakes_total"),
+                      ("failed_wakes", "mlengine_version_failed_wakes_total")):  # fmt: skip
+        samples = [("", {"version": version}, of[key]) for version, of in versions.items()]
+        lines += _family(name, "counter", samples)
     for key, name in (("logged", "mlengine_request_log_rows_total"),
                       ("log_dropped", "mlengine_request_log_dropped_total")):  # fmt: skip
         samples = [("", {"version": v}, of[key]) for v, of in versions.items() if key in of]

@@ -79,6 +79,7 @@ class _Question:
 
     kind = STATS
     body = b""
+    follows_default = False
 
     def __init__(self, scrape: Scrape, who: tuple[str, str]) -> None:
         self.who = who

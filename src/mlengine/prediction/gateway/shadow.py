@@ -107,6 +107,7 @@ class _Copy:
     """A `Prediction` that nobody waits for."""
 
     kind = PREDICT
+    follows_default = False
 
     def __init__(
         self, shadow: Shadow, answered_by: str, body: bytes, payload: bytes, begun_s: float

@@ -3,7 +3,8 @@
 A prediction of a model that has a split passes through a `Drawn`, which stands between it and the
 worker: it notes when the answer came, counts, and offers a copy to the shadow. One of any other
 model costs a look-up and passes by all of this. An explanation goes to a version that is drawn for
-it, and that is all: it takes hundreds of times as long, and nobody's choice depends on it.
+it, and that is all: it takes hundreds of times as long, and nobody's choice depends on it. So does
+a question for a model's signature, which is no prediction either.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from mlengine.prediction.routing import PredictTarget, Snapshot, Traffic
 from mlengine.prediction.tally import Counter, Tally
 from mlengine.prediction.traffic.compare import bucket
 from mlengine.prediction.traffic.rules import field_reader, position, reapportion
-from mlengine.runtime.frames import EXPLAIN, PING, PREDICT
+from mlengine.runtime.frames import PING, PREDICT
 
 __all__ = ["Group", "Split", "Splits"]
 
@@ -35,6 +36,9 @@ class Asked(Prediction, Protocol):
     version: str
     prediction_id: str
     headers: list[tuple[bytes, bytes]]
+
+    @property
+    def is_prediction(self) -> bool: ...
 
 
 class Group(Protocol):
@@ -129,7 +133,7 @@ class Split:
         else:
             place, unit = random.getrandbits(32), -1
         arm = self._arms[bisect.bisect_right(self._ends, place)]
-        if self._ids is not None and asked.kind != EXPLAIN:
+        if self._ids is not None and asked.is_prediction:
             asked.prediction_id = self._ids.drawn(
                 arm.version_id, period=self.traffic.period, unit=f"{unit:x}" if unit >= 0 else ""
             )
@@ -137,12 +141,12 @@ class Split:
         try:
             group = self._link(arm.target)
         except EngineError:
-            if asked.kind != EXPLAIN:
+            if asked.is_prediction:
                 self.count(arm, unit, now_s, is_error=True)
             raise
         asked.version = group.version
         # A ping only asks for the way of a body that comes later, past all of this.
-        is_counted = asked.kind not in (PING, EXPLAIN)
+        is_counted = asked.is_prediction and asked.kind != PING
         group.submit(Drawn(asked, self, arm, unit, now_s) if is_counted else asked)
 
     def count(self, arm: _Arm, unit: int, begun_s: float, *, is_error: bool) -> None:
@@ -175,6 +179,8 @@ class Drawn:
     """A prediction on its way to the version that was drawn for it: a `Prediction`, as it is."""
 
     __slots__ = ("_arm", "_asked", "_begun_s", "_split", "_unit", "kind")
+
+    follows_default = True
 
     def __init__(self, asked: Asked, split: Split, arm: _Arm, unit: int, begun_s: float) -> None:
         self._asked, self._split, self._arm = asked, split, arm

@@ -73,6 +73,7 @@ class Switchboard:
 
     def replace(self, snapshot: Snapshot) -> None:
         """Route by this snapshot from now on; nothing that was accepted is lost."""
+        moved = _moved(self.snapshot, snapshot)
         self.snapshot = snapshot
         self._found.clear()
         unsent = []
@@ -80,6 +81,8 @@ class Switchboard:
             route = snapshot.versions.get(name)
             if route is not None and (route.sockets or route.wakes):
                 group.update(route, snapshot.limits)
+                if name.partition("/versions/")[0] in moved:
+                    unsent += group.take_followers()
                 continue
             del self._groups[name]
             unsent += group.retire()
@@ -114,6 +117,8 @@ class Switchboard:
                 "errors": group.errors,
                 "load": group.load,
                 "held": group.held,
+                "wakes": group.wakes,
+                "failed_wakes": group.failed_wakes,
                 "workers": len(group.links),
                 "stuck": group.stuck,
                 "last_use_time": group.last_use_s + offset_s,
@@ -141,3 +146,13 @@ class Switchboard:
     def load(self) -> int:
         """How many predictions are not answered yet."""
         return sum(group.load for group in (*self._groups.values(), *self._retired))
+
+
+def _moved(before: Snapshot, after: Snapshot) -> set[str]:
+    """Return the models that share their predictions out otherwise than before."""
+    return {
+        model
+        for model, default in after.models.items()
+        if before.models.get(model, default) != default
+        or before.traffic.get(model) != after.traffic.get(model)
+    }

@@ -40,6 +40,8 @@ class Prediction(Protocol):
     2. `gone` says that nobody wants the answer any more.
     3. `unsent` says that the version it was to go to is served no more, and that no worker has seen
        it: it is to be routed anew.
+    4. `follows_default` says that its caller named no version: when the model's default changes,
+       what no worker has seen is routed anew.
     """
 
     body: bytes
@@ -47,6 +49,8 @@ class Prediction(Protocol):
 
     @property
     def kind(self) -> int: ...
+    @property
+    def follows_default(self) -> bool: ...
     def answered(self, status: int, payload: bytes) -> None: ...
     def failed(self, error: EngineError) -> None: ...
     def unsent(self) -> None: ...
@@ -133,6 +137,17 @@ class WorkerLink(asyncio.Protocol):
         unsent = [prediction for prediction, _since_s in self._waiting if not prediction.gone]
         self._waiting.clear()
         return unsent
+
+    def take_followers(self) -> list[Prediction]:
+        """Give back those that wait and may go to another version; the others go on waiting."""
+        waiting, self._waiting = self._waiting, collections.deque()
+        found = []
+        for entry in waiting:
+            if entry[0].follows_default:
+                found.append(entry[0])
+            else:
+                self._waiting.append(entry)
+        return [prediction for prediction in found if not prediction.gone]
 
     def probe(self) -> None:
         """Look whether a worker that is down is back."""

@@ -36,7 +36,7 @@ def test_labels_are_escaped_and_buckets_add_up() -> None:
     counts.answered(200, 0.0007)
     counts.answered(400, 70.0)
     counts.failed(503)
-    stats = {"load": 2, "held": 1, **counts.as_stats()}
+    stats = {"load": 2, "held": 1, "wakes": 2, "failed_wakes": 1, **counts.as_stats()}
     worker = WorkerCounts(requests=3, calls=[1, 1, 0], waiting=4)
     text = render(
         {"connections": 3}, {401: 2}, {'a"b\\c\n': stats}, {("v", "0"): worker}, quotas={"k": 2}

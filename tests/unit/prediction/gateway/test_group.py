@@ -87,7 +87,17 @@ def request() -> bytes:
     return head("POST", PREDICT, length=len(BODY)) + BODY
 
 
+def woken(door: Door) -> tuple[int, int]:
+    """Wakes of the version and failed ones, by the gateway's metrics."""
+    text = door.ask("GET", "/metrics").body.decode()
+    found = dict(line.rsplit(" ", 1) for line in text.splitlines() if VERSION in line)
+    names = ("mlengine_version_wakes_total", "mlengine_version_failed_wakes_total")
+    wakes, failed = (int(found.get(f'{name}{{version="{VERSION}"}}', 0)) for name in names)
+    return wakes, failed
+
+
 def test_a_prediction_wakes_its_version_and_is_answered(door: Door, engine: Engine) -> None:
+    before = woken(door)
     door.control.push(routes(door, v1=ASLEEP))
     with door.connect() as one, door.connect() as two:
         one.send(request() * 3)
@@ -98,16 +108,20 @@ def test_a_prediction_wakes_its_version_and_is_answered(door: Door, engine: Engi
         answers = [one.answer() for _ in range(3)] + [two.answer()]
     assert [answer.status for answer in answers] == [200] * 4
     assert {answer.headers["x-mlengine-version"] for answer in answers} == {VERSION}
+    assert woken(door) == (before[0] + 1, before[1])
 
 
 def test_without_an_engine_a_sleeping_version_says_so(door: Door) -> None:
+    before = woken(door)
     door.control.push(routes(door, v1=ASLEEP))
     answer = door.ask("POST", PREDICT, BODY)
     assert (answer.status, answer.headers["retry-after"]) == (503, "1")
     assert "asleep, and the engine that would wake it is away" in answer.json["error"]["message"]
+    assert woken(door) == (before[0], before[1] + 1)
 
 
 def test_a_version_that_cannot_wake_says_why(door: Door, engine: Engine) -> None:
+    before = woken(door)
     door.control.push(routes(door, v1=ASLEEP))
     with door.connect() as caller:
         for problem in ("No memory.", "No memory yet."):  # asked anew by each that comes after
@@ -117,6 +131,7 @@ def test_a_version_that_cannot_wake_says_why(door: Door, engine: Engine) -> None
             answer = caller.answer()
             assert (answer.status, answer.headers["retry-after"]) == (503, "1")
             assert problem in answer.json["error"]["message"]
+    assert woken(door) == (before[0], before[1] + 2)
 
 
 def test_an_engine_that_comes_back_is_asked_for_what_waits(door: Door) -> None:
@@ -169,6 +184,40 @@ def test_what_was_given_to_nobody_follows_the_default(door: Door, engine: Engine
         door.control.push(routes(door, default=OTHER, v2=up))
         answer = caller.answer()
     assert (answer.status, answer.headers["x-mlengine-version"]) == (200, OTHER)
+
+
+def test_what_a_sleeping_version_holds_follows_the_default(door: Door, engine: Engine) -> None:
+    up = Route("READY", [door.backends.worker_socket])
+    door.control.push(routes(door, v1=ASLEEP, v2=up))
+    named = head("POST", f"/v1/{VERSION}:predict", length=len(BODY)) + BODY
+    with door.connect() as one, door.connect() as two, door.connect() as three:
+        one.send(request())
+        assert engine.wakes() == VERSION
+        two.send(request())
+        three.send(named)
+        wait_until(lambda: door.control.stats()[VERSION]["held"] == 3)
+        door.control.push(routes(door, default=OTHER, v1=ASLEEP, v2=up))
+        for caller in (one, two):
+            answer = caller.answer()
+            assert (answer.status, answer.headers["x-mlengine-version"]) == (200, OTHER)
+        assert door.control.stats()[VERSION]["held"] == 1
+        door.control.push(routes(door, default=OTHER, v1=up, v2=up))
+        assert three.answer().headers["x-mlengine-version"] == VERSION
+
+
+def test_what_waits_for_a_dead_worker_follows_the_default(door: Door, second: Backends) -> None:
+    up = Route("READY", [door.backends.worker_socket])
+    other = Route("READY", [second.worker_socket])
+    door.backends.stop("worker")
+    door.control.push(routes(door, v1=up, v2=other))
+    with door.connect() as caller:
+        caller.send(request())
+        wait_until(lambda: door.control.stats()[VERSION]["load"] == 1)
+        door.control.push(routes(door, default=OTHER, v1=up, v2=other))
+        answer = caller.answer()
+    door.backends.start_worker()
+    assert (answer.status, answer.headers["x-mlengine-version"]) == (200, OTHER)
+    assert door.ask("POST", f"/v1/{VERSION}:predict", BODY).status == 200
 
 
 def test_a_worker_that_was_put_to_sleep_still_answers_what_it_has(door: Door) -> None:

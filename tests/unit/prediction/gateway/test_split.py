@@ -17,8 +17,10 @@ import pytest
 from mlengine.prediction.control import ensure_gateway, gateway_process
 from mlengine.prediction.gateway.dialects import Asked
 from mlengine.prediction.gateway.dialogue import Dialogue
+from mlengine.prediction.gateway.split import Split
+from mlengine.prediction.requestlog.ids import PredictionIds
 from mlengine.prediction.routing import PredictTarget, Route, Traffic
-from mlengine.prediction.tally import Batch
+from mlengine.prediction.tally import Batch, Tally
 from mlengine.prediction.traffic.rules import reapportion
 from mlengine.store.trafficstore import ArmCounts
 from tests.fakes.gateway import Answer, Backends, Door, open_door
@@ -236,6 +238,23 @@ def test_a_gateway_that_is_killed_is_followed_by_one_that_shares_out_the_same() 
         second = door.control.tally(first)
         assert second.gateway != first.gateway
         assert sum(one.counts.requests for one in second.counted) == 20
+
+
+def test_to_ask_for_a_signature_is_no_prediction() -> None:
+    got: list[Any] = []
+    group = SimpleNamespace(version=f"{P}/m/versions/v1", submit=got.append)
+    tally = Tally()
+    traffic = Traffic(weights={group.version: 1}, period=1)
+    split = Split(f"{P}/m", traffic, group.version, cast("Any", lambda _target: group), tally,
+                  lambda: 0.0, PredictionIds(0.0))  # fmt: skip
+    for operation in ("metadata", "infer"):
+        asked = Dialogue(
+            cast("Any", None), PredictTarget(f"{P}/m", ""), [], b"", keep=True,
+            asked=Asked("openinference", operation, b"GET"), method=b"GET",
+        )  # fmt: skip
+        split.send(asked)
+        assert asked.version == group.version
+        assert bool(asked.prediction_id) == (got[-1] is not asked) == (operation == "infer")
 
 
 def test_what_is_drawn_anew_is_read_as_its_caller_sent_it() -> None:
