@@ -97,7 +97,7 @@ def _put(session: Session, path: Path, bucket: str, name: str) -> None:
     """Upload a file, unless one of that name and size is there: the name holds its digest."""
     if _is_there(session, bucket, name, path.stat().st_size):
         return
-    meter = _meter(session, path)
+    meter = _meter(path)
     session.engine.write_object(bucket, name, meter(_chunks(path)))
 
 
@@ -117,7 +117,7 @@ def _chunks(path: Path) -> Iterator[bytes]:
         raise CommandError(f"Unable to read file [{path}]: {error.strerror}") from None
 
 
-def _meter(session: Session, path: Path) -> Callable[[Iterator[bytes]], Iterator[bytes]]:
+def _meter(path: Path) -> Callable[[Iterator[bytes]], Iterator[bytes]]:
     from mlengine.cli.progress import meter
 
     return lambda chunks: meter(chunks, label=path.name, total_bytes=path.stat().st_size)

@@ -105,7 +105,6 @@ def run_command(
     log: Callable[[str], None],
     cancelled: Callable[[], bool],
     started: Callable[[int], None] = lambda pid: None,
-    stdin: str = "",
 ) -> Outcome:
     """Run a command to its end, its time limit or its cancellation, and leave no child behind.
 
@@ -116,7 +115,6 @@ def run_command(
         log: Receives its output line by line, while it runs, from another thread.
         cancelled: Polled ten times a second.
         started: Told the process id, which is also the id of its process group.
-        stdin: Text that it reads from standard input.
 
     Raises:
         OSError: It cannot be started at all.
@@ -125,13 +123,13 @@ def run_command(
         list(argv),
         env=dict(env),
         cwd=cwd,
-        stdin=subprocess.PIPE if stdin else subprocess.DEVNULL,
+        stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         start_new_session=True,
         umask=0o077,
     )
-    output = _Output(process, log=log, stdin=stdin)
+    output = _Output(process, log=log)
     try:
         started(process.pid)
         ending = _watch(process, output, deadline_s=time.monotonic() + timeout_s, until=cancelled)
@@ -179,18 +177,14 @@ def _kill_group(group: int) -> None:
 class _Output:
     """Reads a process's output on a thread, so that a full pipe never stops it."""
 
-    def __init__(
-        self, process: subprocess.Popen[bytes], *, log: Callable[[str], None], stdin: str
-    ) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], *, log: Callable[[str], None]) -> None:
         self.tail: collections.deque[str] = collections.deque(maxlen=_TAIL_LINES)
         self.ended = threading.Event()
         self._log = log
         self._lines = 0
         assert process.stdout is not None
         self._pipe: IO[bytes] = process.stdout
-        self._thread = threading.Thread(
-            target=self._read, args=(process.stdin, stdin), name="installer-output", daemon=True
-        )
+        self._thread = threading.Thread(target=self._read, name="installer-output", daemon=True)
         self._thread.start()
 
     def close(self) -> None:
@@ -199,13 +193,7 @@ class _Output:
         if not self._thread.is_alive():
             self._pipe.close()
 
-    def _read(self, sink: IO[bytes] | None, text: str) -> None:
-        try:
-            if sink is not None:
-                with sink:
-                    sink.write(text.encode())
-        except BrokenPipeError:
-            pass  # it ended without reading; its output says why
+    def _read(self) -> None:
         try:
             # A line without an end arrives in pieces instead of growing in memory.
             for line in iter(lambda: self._pipe.readline(_LINE_LIMIT), b""):

@@ -464,17 +464,14 @@ class Store(TrafficStore, AccessStore, Protocol):
         """
         ...
 
-    def trial(self, study: StudyRecord, number: int) -> TrialRecord: ...
     def trial_of(
         self, project: str, location: str, study_id: str, number: int
     ) -> tuple[StudyRecord, TrialRecord]:
         """Return a trial together with its study, both of one moment."""
         ...
 
-    def trials(
-        self, study: StudyRecord, *, after: int = 0, numbers: Collection[int] = ()
-    ) -> Sequence[TrialRecord]:
-        """Return trials by number, lowest first: those above `after`, and those of `numbers`."""
+    def trials(self, study: StudyRecord) -> Sequence[TrialRecord]:
+        """Return a study's trials by number, lowest first."""
         ...
 
     def study_since(
@@ -486,7 +483,12 @@ class Store(TrafficStore, AccessStore, Protocol):
         after: int = 0,
         numbers: Collection[int] = (),
     ) -> tuple[StudyRecord, Sequence[TrialRecord]]:
-        """Return a study and some of its `trials`, all of one moment."""
+        """Return a study and some of its `trials`, all of one moment.
+
+        Args:
+            after: Those above it.
+            numbers: And those of these numbers.
+        """
         ...
 
     def edit_trial(

@@ -263,18 +263,13 @@ class SqlStore(SqlTraffic, SqlAccess):
             trials.hand_out, study, client_id, count, fresh=fresh, fewer=fewer, ending=ending
         )
 
-    def trial(self, study: StudyRecord, number: int) -> TrialRecord:
-        return self._database.read(trials.get, study, number)
-
     def trial_of(
         self, project: str, location: str, study_id: str, number: int
     ) -> tuple[StudyRecord, TrialRecord]:
         return self._database.read(trials.get_of, project, location, study_id, number)
 
-    def trials(
-        self, study: StudyRecord, *, after: int = 0, numbers: Collection[int] = ()
-    ) -> Sequence[TrialRecord]:
-        return self._database.read(trials.listed, study, after=after, numbers=numbers)
+    def trials(self, study: StudyRecord) -> Sequence[TrialRecord]:
+        return self._database.read(trials.listed, study, after=0, numbers=())
 
     def study_since(
         self,

@@ -33,7 +33,6 @@ from mlengine.store.tables import studies as studies_table
 __all__ = [
     "add",
     "edit",
-    "get",
     "get_of",
     "hand_out",
     "listed",
@@ -49,7 +48,6 @@ _METRICS = msgspec.json.Decoder(list[MetricValue])
 
 # Written down once: to put a statement together takes longer than to run it.
 _OF_STUDY = sa.select(trials).where(trials.c.study_seq == sa.bindparam("study"))
-_ONE = _OF_STUDY.where(trials.c.number == sa.bindparam("number"))
 _AFTER = _OF_STUDY.where(trials.c.number > sa.bindparam("after")).order_by(trials.c.number)
 _IS_WAITING = trials.c.state == str(TrialState.REQUESTED)
 _HELD_OR_WAITING = (
@@ -132,7 +130,7 @@ def hand_out(
         return None
     if new and now.state is not StudyState.ACTIVE:
         return None
-    moved = [_take(tx, now, record, client_id) for record in taken]
+    moved = [_take(tx, record, client_id) for record in taken]
     started = [msgspec.structs.replace(trial, start_time=tx.time) for trial in new]
     made = _insert(tx, now, started, TrialState.ACTIVE, client_id=client_id) if new else []
     given = [*held, *moved, *made]
@@ -146,13 +144,6 @@ def hand_out(
         detail |= {"client": client_id, "trials": numbers, "new": len(made)}
         tx.event(study.project, study.name, "study.handed_out", **detail)
     return given
-
-
-def get(tx: Transaction, study: StudyRecord, number: int) -> TrialRecord:
-    row = tx.one(_ONE, study=study.seq, number=number)
-    if row is None:
-        raise _none(study, number)
-    return _record(study, row)
 
 
 def get_of(
@@ -298,7 +289,7 @@ def _insert(
     ]
 
 
-def _take(tx: Transaction, study: StudyRecord, record: TrialRecord, client_id: str) -> TrialRecord:
+def _take(tx: Transaction, record: TrialRecord, client_id: str) -> TrialRecord:
     """Hand out a trial that was asked for; the event is that of its study."""
     changes = {"state": str(TrialState.ACTIVE), "client_id": client_id, "start_time": tx.time}
     trial = msgspec.structs.replace(record.trial, **changes)

@@ -30,6 +30,7 @@ import msgspec
 
 from mlengine.tuning.axis import Axis
 from mlengine.tuning.problem import Goal, Kind, Parameter, Point, Problem, Tried, Value
+from mlengine.tuning.space import Space
 
 __all__ = ["Earlier", "carried"]
 
@@ -93,11 +94,12 @@ def carried(
         >>> [t.point for t in carried(now, [Earlier(parameters=(over(8.0),), trials=before)])]
         [{'x': 1.0}]
     """
-    axes = {parameter.name: Axis(parameter) for parameter in problem.parameters}
+    space = Space(problem.parameters)
+    axes = {axis.name: axis for axis in space.axes}
     goal, found = problem.metrics[0].goal, []
     for study in earlier:
-        moved = [m for t in study.trials if (m := _moved(t, study, axes, given or {})) is not None]
-        found += _doubted(_aligned(moved, own, axes), study)
+        moved = [m for t in study.trials if (m := _moved(t, study, space, given or {})) is not None]
+        found += _doubted(_aligned(moved, own, axes))
     sure = [*own, *(c.trial for c in found if c.left == 1.0)]
     known = [value for trial in sure if (value := _value(trial)) is not None]
     return [_behind(c, known, goal) for c in found]
@@ -106,28 +108,30 @@ def carried(
 # --- places -------------------------------------------------------------------------------------
 
 
-def _moved(
-    trial: Tried, study: Earlier, axes: Mapping[str, Axis], given: Mapping[str, str]
-) -> _Carried | None:
+def _moved(trial: Tried, study: Earlier, space: Space, given: Mapping[str, str]) -> _Carried | None:
     """Return a trial with what of its point counts now; None if that says too little."""
     if trial.pending:
         return None
     point: Point = {}
     distances: list[float] = []
-    for name, axis in axes.items():
-        value = _fitting(trial.point.get(name, study.given.get(name)), axis)
+    names: set[str] = set()
+    for i, axis in enumerate(space.axes):
+        if not space.active(i, point):
+            continue
+        names.add(axis.name)
+        value = _fitting(trial.point.get(axis.name, study.given.get(axis.name)), axis)
         if value is None:
             distances.append(_UNKNOWN)
         else:
-            point[name] = value
+            point[axis.name] = value
             distances.append(_beyond(axis, value))
     before = {parameter.name: parameter for parameter in study.parameters}
-    for name in trial.point.keys() - axes.keys():
+    for name in [name for name in trial.point if name not in names]:
         distance = _apart(before.get(name), trial.point[name], given.get(name))
         if distance > 0.0:
             point[name] = trial.point[name]  # so that nobody takes the new point for tried
             distances.append(distance)
-    length = _LENGTH * math.sqrt(len(axes.keys() | before.keys()))
+    length = _LENGTH * math.sqrt(len({axis.name for axis in space.axes} | before.keys()))
     left = math.prod(_correlation(distance / length) for distance in distances)
     if left < (_SURE if trial.infeasible else _LEAST):
         return None
@@ -225,7 +229,7 @@ def _nearest(trial: Tried, others: Sequence[Tried], axes: Mapping[str, Axis]) ->
     return value
 
 
-def _doubted(moved: Sequence[_Carried], study: Earlier) -> list[_Carried]:
+def _doubted(moved: Sequence[_Carried]) -> list[_Carried]:
     """Say of each value by how much it may be off, for being measured elsewhere."""
     spread = _spread([v for c in moved if (v := _value(c.trial)) is not None])
     found = []

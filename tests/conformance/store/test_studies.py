@@ -139,7 +139,7 @@ def test_numbers_go_on_and_are_never_used_again(store: Store, raw: sa.Engine) ->
     assert store.remove_trial(trials[2])
     assert not store.remove_trial(trials[2])
     with pytest.raises(NotFound, match="has no trial 3"):
-        store.trial(study, 3)
+        store.trial_of("p", "local", "s", 3)
     assert store.add_trial(study, point(4), TrialState.COMPLETED).number == 4
     assert again(store, study).last_trial == 4
     with pytest.raises(sa.exc.DBAPIError, match="counts back"), raw.begin() as connection:
@@ -151,12 +151,11 @@ def test_trials_are_listed_by_number_all_or_some(store: Store) -> None:
     store.hand_out(study, "me", 600, fresh=[point(number) for number in range(600)])
     found = store.trials(study)
     assert given(found) == list(range(1, 601))
-    assert given(store.trials(study, after=598, numbers=[3, 1, 7, 599])) == [1, 3, 7, 599, 600]
-    assert len(store.trials(study, after=600, numbers=range(1, 600))) == 599
-    assert store.trials(study, after=600) == []
-    now, some = store.study_since("p", "local", "s", after=598, numbers=[3])
-    assert (now, given(some)) == (again(store, study), [3, 599, 600])
-    assert store.trial(study, 7) == found[6]
+    now, some = store.study_since("p", "local", "s", after=598, numbers=[3, 1, 7, 599])
+    assert (now, given(some)) == (again(store, study), [1, 3, 7, 599, 600])
+    many = store.study_since("p", "local", "s", after=600, numbers=range(1, 600))[1]
+    assert len(many) == 599
+    assert store.study_since("p", "local", "s", after=600)[1] == []
     assert store.trial_of("p", "local", "s", 7) == (again(store, study), found[6])
 
 
@@ -170,7 +169,7 @@ def test_a_trial_moves_exactly_where_the_states_allow(
     moved = store.move_trial(record, to, final_measurement=final)
     lawful = to in TRIAL_MOVES[frm]
     assert (moved is not None) == lawful
-    now = store.trial(study, record.number)
+    now = store.trial_of("p", "local", "s", record.number)[1]
     assert now == (moved or record)
     assert now.state is (to if lawful else frm)
     assert given(store.trials(study)) == [1]
@@ -192,7 +191,7 @@ def test_a_completed_trial_never_changes_not_even_by_raw_sql(store: Store, raw: 
 def test_every_write_notes_one_event(store: Store) -> None:
     study = add(store)
     store.hand_out(study, "me", 2, fresh=[point(1), point(2)])
-    trial = store.trial(study, 1)
+    trial = store.trial_of("p", "local", "s", 1)[1]
     store.measure_trial(trial, [Measurement(step_count=1), Measurement(step_count=2)])
     store.move_trial(trial, TrialState.COMPLETED)
     store.remove_trial(trial)
@@ -264,7 +263,7 @@ def test_an_edit_sees_the_newest_value_and_does_all_of_it_or_nothing(store: Stor
     now, ended = store.edit_trial("p", "local", "s", 1, end)
     assert seen == [(study.uid, TrialState.ACTIVE, [1])]
     assert now == again(store, study)
-    assert ended == store.trial(study, 1)
+    assert ended == store.trial_of("p", "local", "s", 1)[1]
     assert (ended.state, ended.trial.final_measurement) == (TrialState.COMPLETED, final)
     assert [point.step_count for point in store.measurements(study)[1]] == [1, 2]
     assert [e.kind for e in store.events()][-2:] == ["trial.measured", "trial.moved"]

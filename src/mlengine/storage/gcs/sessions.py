@@ -119,7 +119,6 @@ class _Session:
         self._draft: Draft | None = None
         if not plan.name.endswith("/"):
             self._draft = plan.shelf.draft(plan.name)
-        self._is_folder = self._draft is None
         self._is_over = False
         self.finished: Stored | None = None
         self.touched_s = time.monotonic()
