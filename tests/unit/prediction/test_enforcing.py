@@ -22,7 +22,7 @@ from tests.waiting import wait_until
 @pytest.fixture
 def wired(tmp_path: Path) -> Iterator[Wired]:
     """An engine with a real gateway, whose records nobody but the test looks at."""
-    settings = Settings(home=tmp_path / "home")
+    settings = Settings(home=tmp_path / "home", port=0)
     made = wire(settings, SharedFolder(settings))
     made.serving.start()
     yield made
@@ -63,7 +63,7 @@ def test_a_gateway_that_died_is_replaced_by_one_that_knows(wired: Wired, tmp_pat
 
 
 def test_an_engine_that_was_not_started_tells_its_first_gateway(tmp_path: Path) -> None:
-    settings = Settings(home=tmp_path / "home")
+    settings = Settings(home=tmp_path / "home", port=0)
     made = wire(settings, SharedFolder(settings))
     made.engine.create_key("p", Key(name="app", models=["m"]))
     made.serving.start()
