@@ -32,6 +32,14 @@ _STYLE = (
 _STYLE_HASH = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
 _PAGE_POLICY = f"default-src 'none'; style-src 'sha256-{_STYLE_HASH}'; frame-ancestors 'none'"
 
+_SCOPE = "https://www.googleapis.com/auth/cloud-platform"
+_READ_ONLY_SCOPE = f"{_SCOPE}.read-only"
+# Those of which Google's document says so; a key's permissions are what counts here.
+_READ_ONLY = frozenset({
+    "jobs.get", "jobs.list", "locations.get", "locations.list", "models.get", "models.list",
+    "models.versions.list",
+})  # fmt: skip
+
 _TYPES: dict[str, dict[str, str]] = {
     "pageSize": {"type": "integer", "format": "int32"},
     "options.requestedPolicyVersion": {"type": "integer", "format": "int32"},
@@ -119,7 +127,8 @@ def discovery_document(root_url: str) -> dict[str, Any]:
         "auth": {
             "oauth2": {
                 "scopes": {
-                    "https://www.googleapis.com/auth/cloud-platform": {"description": "Everything."}
+                    _SCOPE: {"description": "Everything."},
+                    _READ_ONLY_SCOPE: {"description": "What changes nothing."},
                 }
             }
         },
@@ -156,7 +165,7 @@ def _discovery_method(method: Method) -> dict[str, Any]:
         "parameterOrder": [parameter],
         "parameters": parameters,
         "response": {"$ref": google_schema_name(method.response)},
-        "scopes": ["https://www.googleapis.com/auth/cloud-platform"],
+        "scopes": [_SCOPE, *([_READ_ONLY_SCOPE] if method.id in _READ_ONLY else [])],
     }
     if method.request:
         document["request"] = {"$ref": google_schema_name(method.request)}

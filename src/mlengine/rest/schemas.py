@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import types
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Union
 
 import msgspec
@@ -17,6 +17,8 @@ import msgspec
 from mlengine.core import keys, policies, predictions, resources, studies, traffic
 from mlengine.core.resources import Resource
 from mlengine.engine import EngineStatus
+from mlengine.rest.messages import HELD, MESSAGES
+from mlengine.training.trials import hyperparameters
 
 __all__ = ["discovery_schemas", "google_schema_name", "openapi_schemas"]
 
@@ -45,6 +47,8 @@ _OWN = (
 )  # fmt: skip
 # Messages that Google nests in others, and keeps outside of the ml.v1 package.
 _NESTED = {
+    "HyperparameterMetric": "_HyperparameterOutput_HyperparameterMetric",
+    "ScalingMetric": "__MetricSpec",
     "MetricSpec": "_StudyConfig_MetricSpec",
     "MetricValue": "_Measurement_Metric",
     "StudyParameter": "_StudyConfig_ParameterSpec",
@@ -60,6 +64,7 @@ _NESTED = {
 _PREFIXES = {
     "Operation": "GoogleLongrunning__",
     "ListOperationsResponse": "GoogleLongrunning__",
+    "Status": "GoogleRpc__",
     "Empty": "GoogleProtobuf__",
     "HttpBody": "GoogleApi__",
     "Binding": "GoogleIamV1__",
@@ -67,6 +72,13 @@ _PREFIXES = {
     "SetIamPolicyRequest": "GoogleIamV1__",
     "TestIamPermissionsRequest": "GoogleIamV1__",
     "TestIamPermissionsResponse": "GoogleIamV1__",
+}
+
+# What goes as it comes: Google's document wraps it, and its clients unwrap it.
+_RAW: dict[str, dict[str, Any]] = {
+    "HttpBody": {"contentType": str, "data": str, "extensions": list[dict[str, Any]]},
+    "PredictRequest": {"httpBody": "HttpBody"},
+    "ExplainRequest": {"httpBody": "HttpBody"},
 }
 
 Reference = Callable[[str], dict[str, Any]]
@@ -91,6 +103,7 @@ def discovery_schemas(used: set[str]) -> dict[str, Any]:
 
     found: dict[str, Any] = {}
     described = {k: v for k, v in _described(refer).items() if k not in _OWN}
+    described |= {name: _message(fields, refer) for name, fields in _RAW.items()}
     for name in sorted(used | set(described)):
         schema = described.get(name, {"type": "object", "properties": {}})
         found[google_schema_name(name)] = {"id": google_schema_name(name), **schema}
@@ -147,10 +160,13 @@ _ERROR = {
 
 def _described(refer: Reference) -> dict[str, dict[str, Any]]:
     found = {cls.__name__: _object(cls, refer) for cls in _classes()}
+    found |= {name: _message(fields, refer) for name, fields in MESSAGES.items()}
     for name, (key, item) in _LISTS.items():
         properties: dict[str, Any] = {key: {"type": "array", "items": refer(item)}}
         if name not in _UNPAGED:
             properties["nextPageToken"] = {"type": "string"}
+        if name == "ListOperationsResponse":
+            properties["unreachable"] = {"type": "array", "items": {"type": "string"}}
         found[name] = {"type": "object", "properties": properties}
     return found
 
@@ -158,7 +174,7 @@ def _described(refer: Reference) -> dict[str, dict[str, Any]]:
 @functools.cache
 def _classes() -> tuple[type[Resource], ...]:
     names: dict[str, Any] = {}
-    for module in (resources, studies, traffic, keys, policies, predictions):
+    for module in (resources, studies, traffic, keys, policies, predictions, hyperparameters):
         names |= vars(module)
     found = [c for c in names.values() if isinstance(c, type) and issubclass(c, Resource)]
     return tuple(c for c in found if c is not Resource)
@@ -169,12 +185,26 @@ def _object(cls: type[msgspec.Struct], refer: Reference) -> dict[str, Any]:
     output_only: frozenset[str] = getattr(cls, "OUTPUT_ONLY", frozenset())
     properties: dict[str, Any] = {}
     for field in msgspec.structs.fields(cls):
-        schema = _of(hints[field.name], refer)
+        held = HELD.get((cls.__name__, field.encode_name), hints[field.name])
+        schema = _held(held, refer)
         if field.name in output_only and "$ref" not in schema:
             schema["readOnly"] = True
         properties[field.encode_name] = schema
     about = (cls.__doc__ or "").strip().partition("\n")[0]
     return {"type": "object", "description": about, "properties": properties}
+
+
+def _message(fields: Mapping[str, Any], refer: Reference) -> dict[str, Any]:
+    properties = {name: _held(held, refer) for name, held in fields.items()}
+    return {"type": "object", "properties": properties}
+
+
+def _held(held: Any, refer: Reference) -> dict[str, Any]:
+    if isinstance(held, str):
+        return refer(held)
+    if isinstance(held, list):
+        return {"type": "array", "items": refer(held[0])}
+    return _of(held, refer)
 
 
 def _of(hint: Any, refer: Reference) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.resources
 import json
+import re
 from typing import Any
 
 from mlengine.engine import Engine
@@ -32,7 +33,9 @@ def test_there_are_46_methods_with_google_s_paths_parameters_and_schemas() -> No
     assert ours.keys() == theirs.keys()
     assert len(METHODS) == 46
     for id, method in theirs.items():
-        for key in ("httpMethod", "path", "flatPath", "request", "response", "parameterOrder"):
+        for key in (
+            "httpMethod", "path", "flatPath", "request", "response", "parameterOrder", "scopes",
+        ):  # fmt: skip
             assert ours[id].get(key) == method.get(key), (id, key)
         assert ours[id]["parameters"].keys() == method["parameters"].keys(), id
         for name, parameter in method["parameters"].items():
@@ -43,8 +46,10 @@ def test_there_are_46_methods_with_google_s_paths_parameters_and_schemas() -> No
 # What this engine says beyond ml.v1 (ADR 8).
 OURS = {
     ("GoogleCloudMlV1__AutomatedStoppingConfig", "ashaStoppingConfig"),
+    ("GoogleCloudMlV1__HyperparameterOutput", "errorMessage"),
     ("GoogleCloudMlV1__Job", "options"),
     ("GoogleCloudMlV1__Job", "details"),
+    ("GoogleCloudMlV1__StudyConfig", "priorStudies"),
     ("GoogleCloudMlV1__Trial", "details"),
     ("GoogleCloudMlV1__Version", "options"),
 }
@@ -68,11 +73,15 @@ def test_every_field_of_a_described_resource_is_google_s() -> None:
         "Job", "TrainingInput", "TrainingOutput", "PredictionInput", "Model", "Version",
         "Study", "StudyConfig", "Trial", "Measurement", "SuggestTrialsRequest",
         "SuggestTrialsResponse", "CompleteTrialRequest", "CheckTrialEarlyStoppingStateResponse",
+        "HyperparameterSpec", "ParameterSpec", "HyperparameterOutput", "ExplanationConfig",
+        "PredictRequest", "ExplainRequest", "GetConfigResponse", "Location",
     )  # fmt: skip
     ours = discovery_document("http://localhost/")["schemas"]
     for name in (f"GoogleCloudMlV1__{short}" for short in main):
         own = {field for owner, field in OURS if owner == name}
         assert theirs[name]["properties"].keys() | own == ours[name]["properties"].keys(), name
+    named = set(re.findall(r'"\$ref": "(\w+)"', json.dumps(ours)))
+    assert named <= ours.keys()
 
 
 def test_every_method_names_a_verb_of_the_engine() -> None:
