@@ -174,6 +174,7 @@ class BatchJobs:
             network = bool(version.version.options and version.version.options.network)
             uri = version.version.deployment_uri
             python, code = self._code_of(version, preparation)
+            code["version"] = version.uid  # one of another uid may be in its place next time
             preparation.log(f"Model version: {version.model_id}/{version.version_id}")
         with self._carrying(*spec.input_paths):
             names, inputs = self._inputs(spec, folder)

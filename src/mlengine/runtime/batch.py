@@ -47,7 +47,8 @@ def main(argv: list[str]) -> int:
     The specification is an object: ``artifact`` (directory), ``framework``, ``signature_name``,
     ``inputs`` (local paths), ``input_names`` (what error rows call them; default: the paths),
     ``data_format``, ``output_dir``, ``output_format`` (``JSON`` or ``CSV``), ``batch_size``,
-    ``shards_dir`` (where a later run finds what this one had done) and ``shard_rows``,
+    ``version`` (what a later run must be of to go on with this one's shards), ``shards_dir``
+    (where it finds what this one had done) and ``shard_rows``,
     ``progress`` (a JSON file with ``prediction_count`` and ``error_count``, written each second;
     with ``load_error`` instead when the model could not be loaded).
     """
@@ -113,7 +114,7 @@ def _plan_of(spec: dict[str, Any]) -> str:
                 total.update(chunk)
         digests.append(total.hexdigest())
     named = ("framework", "signature_name", "input_names", "data_format", "output_format",
-             "batch_size", "shard_rows", "prediction_class")  # fmt: skip
+             "batch_size", "shard_rows", "prediction_class", "version")  # fmt: skip
     return json.dumps([[spec.get(name) for name in named], digests])
 
 

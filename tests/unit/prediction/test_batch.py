@@ -197,7 +197,7 @@ def test_the_runner_is_told_model_files_and_formats(world: World, tmp_path: Path
     spec, plan = world.prepare(signature_name="s", output_data_format="CSV", batch_size=7)
     mine = tmp_path / "buckets" / "mine"
     assert plan["artifact"] == str(world.artifacts.path(uid))
-    assert plan["framework"] == "XGBOOST"
+    assert (plan["framework"], plan["version"]) == ("XGBOOST", uid)
     assert plan["inputs"] == [f"{mine}/in/a.jsonl", f"{mine}/in/b.jsonl"]
     assert plan["input_names"] == ["gs://mine/in/a.jsonl", "gs://mine/in/b.jsonl"]
     assert (plan["data_format"], plan["output_format"]) == ("JSON", "CSV")

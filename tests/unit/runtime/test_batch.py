@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -245,6 +246,10 @@ def test_a_killed_run_goes_on_behind_its_last_whole_shard(tmp_path: Path, iris_m
     killed.kill()
     killed.wait()
     kept = len(list((tmp_path / "shards").glob("*.json")))  # 0 if it was done before the kill
+    shutil.copytree(tmp_path / "shards", tmp_path / "copied")
+    another = {**spec, "shards_dir": str(tmp_path / "copied"), "version": "another"}
+    new = run(tmp_path, model, [tmp_path / "rows.jsonl"], **another)
+    assert new.returncode == 0 and "were done before" not in new.stderr
     again = run(tmp_path, model, [tmp_path / "rows.jsonl"], **spec)
     assert again.returncode == 0, again.stderr
     assert (f"{kept * 64} rows were done before" in again.stderr) == (kept > 0)
