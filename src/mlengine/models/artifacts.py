@@ -4,7 +4,8 @@
                  packages/000/…     its packages, one in each folder
                  manifest.json      written last
 
-Without its manifest nothing of it counts.
+Without its manifest nothing of it counts; whoever loads the model compares both, see
+`runtime.manifest`.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from mlengine.environments import check_archive_name
 from mlengine.runtime import artifact as formats
 from mlengine.runtime import failpoints
 from mlengine.runtime.compiled import FOLDER
+from mlengine.runtime.manifest import manifest_of
 from mlengine.runtime.prediction_error import PredictionError
 from mlengine.storage import Buckets
 from mlengine.storage.paths import parse_uri
@@ -30,7 +32,6 @@ __all__ = ["Artifacts"]
 
 MAX_FILES = 1000
 MAX_PACKAGES = 100
-_MANIFEST = "manifest.json"
 _PACKAGES = "packages"
 
 
@@ -54,7 +55,7 @@ class Artifacts:
 
     def is_whole(self, uid: str) -> bool:
         """Return whether a version's artefact is there, all of it."""
-        return (self._root / uid / _MANIFEST).exists()
+        return manifest_of(self.path(uid)).exists()
 
     def packages(self, uid: str) -> tuple[Path, ...]:
         """Return the committed packages of a version, in the order in which they are installed."""
@@ -149,7 +150,7 @@ class Artifacts:
             ``sha256:`` and the hash over the sorted (name, size, sha256) of the files.
         """
         target = self.path(uid)
-        manifest = target.parent / _MANIFEST
+        manifest = manifest_of(target)
         if manifest.exists():
             digest: str = json.loads(manifest.read_text())["digest"]
             return digest
@@ -160,16 +161,21 @@ class Artifacts:
         files = self._buckets.download(uri, staging, max_files=MAX_FILES, max_bytes=self._max_bytes)
         _check_names((f.name for f in files), uri, field="version.deployment_uri")
         rows = sorted((f.name, f.size, f.sha256) for f in files)
-        rows += self._copy_packages(target.parent / _PACKAGES, packages)
-        digest = "sha256:" + hashlib.sha256(json.dumps(rows).encode()).hexdigest()
+        brought = self._copy_packages(target.parent / _PACKAGES, packages)
+        digest = "sha256:" + hashlib.sha256(json.dumps(rows + brought).encode()).hexdigest()
         failpoints.hit("artifact.copied")
         staging.rename(target)
+        for folder in [path for path in target.parent.rglob("*") if path.is_dir()]:
+            _flush_folder(folder)  # else the manifest could reach the disk before what it names
         aside = manifest.with_suffix(".new")
         with aside.open("w") as out:
-            json.dump({"digest": digest, "source": uri, "files": rows}, out)
+            said = {"digest": digest, "source": uri, "files": rows, "packages": brought}
+            json.dump(said, out)
             out.flush()
             os.fsync(out.fileno())
         aside.rename(manifest)
+        _flush_folder(manifest.parent)
+        _flush_folder(self._root)
         failpoints.hit("artifact.renamed")
         return digest
 
@@ -185,6 +191,8 @@ class Artifacts:
                 while chunk := data.read(1 << 20):
                     digest.update(chunk)
                     size += out.write(chunk)
+                out.flush()
+                os.fsync(out.fileno())
             rows.append((f"{_PACKAGES}/{path.name}", size, digest.hexdigest()))
         return rows
 
@@ -203,6 +211,15 @@ class Artifacts:
             for folder in found:
                 if folder.name not in named:
                     shutil.rmtree(folder, ignore_errors=True)
+
+
+def _flush_folder(folder: Path) -> None:
+    """Have the names in a folder reach the disk."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _check_names(names: Iterable[str], uri: str, *, field: str) -> None:

@@ -26,6 +26,7 @@ from mlengine.models.registry import Models
 from mlengine.models.surroundings import SurroundingsOf, Wants, request_of, wanted
 from mlengine.prediction.workers.workerfolder import read_plain
 from mlengine.runtime.boot import boot_command
+from mlengine.runtime.manifest import manifest_of
 from mlengine.storage import Buckets
 from mlengine.storage.paths import parse_uri
 from mlengine.store import JobRecord, VersionRecord
@@ -191,7 +192,8 @@ class BatchJobs:
         }
         (folder / "batch.json").write_text(json.dumps(plan))
         written = [plan[name] for name in ("output_dir", "progress", "shards_dir")]
-        return self._attempt(record, folder, [str(artifact), *inputs, *written], python)
+        read = [str(artifact), str(manifest_of(artifact)), *inputs]
+        return self._attempt(record, folder, [*read, *written], python)
 
     def _code_of(
         self, record: VersionRecord, preparation: Preparation

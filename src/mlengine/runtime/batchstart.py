@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from mlengine.runtime.confine import confine
+from mlengine.runtime.manifest import manifest_of
 
 __all__ = ["main", "plan_of"]
 
@@ -49,7 +50,8 @@ def plan_of(spec: dict[str, Any], file: str) -> dict[str, Any]:
     imports = [path for path in sys.path if path and Path(path) != Path.cwd()]
     return {
         "read": [
-            spec["artifact"], *spec["inputs"], file, sys.prefix, sys.base_prefix,
+            spec["artifact"], str(manifest_of(Path(spec["artifact"]))), *spec["inputs"], file,
+            sys.prefix, sys.base_prefix,
             str(Path(sys.executable).resolve().parents[1]), str(package), *imports,
             *filter(None, libraries),
         ],

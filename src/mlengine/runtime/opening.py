@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mlengine.runtime.compiled import FOLDER
 from mlengine.runtime.frameworks import Model, load
+from mlengine.runtime.manifest import check_files
 from mlengine.runtime.prediction_error import PredictionError
 from mlengine.runtime.rehearsal import rehearse
 from mlengine.runtime.shortcuts import Shortcut, open_shortcut
@@ -39,9 +40,11 @@ def open_model(spec: Mapping[str, Any]) -> Opened:
     """Open the model of a specification, see `load_model`.
 
     Raises:
-        PredictionError: It cannot be loaded, or (class 0) a golden row comes out otherwise.
+        PredictionError: It cannot be loaded, or (class 0) its files are not those that were
+            deployed, or a golden row comes out otherwise.
     """
     directory = Path(spec["artifact"])
+    check_files(directory)
     given = list(spec.get("notes", ()))
     if (directory / FOLDER).is_dir() and not spec.get("prediction_class"):
         try:

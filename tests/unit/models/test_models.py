@@ -23,6 +23,8 @@ from mlengine.models import Loader
 from mlengine.models.artifacts import Artifacts
 from mlengine.models.deployment import Deployment
 from mlengine.models.registry import Models
+from mlengine.runtime.manifest import check_files
+from mlengine.runtime.prediction_error import PredictionError
 from mlengine.storage import Buckets
 from mlengine.store import Store, StoreAway, VersionRecord, open_store
 from tests.waiting import wait_until
@@ -207,6 +209,18 @@ def test_packages_are_copied_in_their_order_and_are_part_of_the_digest(world: Wo
     packages = world.artifacts.packages(second.uid)
     assert [path.name for path in packages] == ["second.whl", "first.tar.gz"]
     assert packages[0].read_bytes() == b"p/second.whl"
+
+
+def test_workers_know_what_was_deployed_by_its_manifest(world: World) -> None:
+    world.put("p/code.whl")
+    done = world.ended(world.version("v1", package_uris=["gs://mine/p/code.whl"]))
+    assert done.error is None
+    artifact = world.artifacts.path(world.store.version(P, "census", "v1").uid)
+    check_files(artifact)
+    model = artifact / "model.joblib"
+    model.write_bytes(model.read_bytes()[::-1] + b"x")
+    with pytest.raises(PredictionError, match=r"'model\.joblib' has other contents"):
+        check_files(artifact)
 
 
 def test_a_routine_may_load_what_it_likes(world: World) -> None:

@@ -23,6 +23,7 @@ from typing import Any
 
 import mlengine
 from mlengine.runtime.limits import Limits
+from mlengine.runtime.manifest import manifest_of
 
 __all__ = ["MOST_FILE_BYTES", "group_tag", "limits_of", "plan_of"]
 
@@ -66,7 +67,7 @@ def plan_of(
     plan["limits"]["file_bytes"] = MOST_FILE_BYTES
     return {
         **plan,
-        "read": [artifact, *readable(python, str(home))],
+        "read": [artifact, str(manifest_of(Path(artifact))), *readable(python, str(home))],
         "write": [str(own)],
         "network": network,
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sys
 import tempfile
@@ -17,6 +18,7 @@ from mlengine.core.errors import DeadlineExceeded, FailedPrecondition, NotFound,
 from mlengine.prediction.call import ping, predict_once
 from mlengine.prediction.workers.confinement import group_tag, limits_of
 from mlengine.prediction.workers.pool import WorkerHealth, WorkerPool
+from mlengine.runtime.manifest import manifest_of
 from tests.waiting import wait_until
 
 VERSION = "projects/p/models/m/versions/v1"
@@ -71,6 +73,23 @@ def test_a_bad_artifact_fails_with_the_loaders_own_words(home: Path, artifact: P
     with pytest.raises(FailedPrecondition, match=r"^Failed to load model: .*model\.joblib"):
         pool.wait_ready("u1", 60)
     assert pool.check("u1") is WorkerHealth.MISSING
+
+
+def test_an_artifact_that_is_not_what_was_deployed_is_not_loaded(
+    home: Path, artifact: Path
+) -> None:
+    model = artifact / "model.joblib"
+    data = model.read_bytes()
+    rows = [("model.joblib", len(data), hashlib.sha256(data).hexdigest())]
+    manifest_of(artifact).write_text(json.dumps({"files": rows, "packages": []}))
+    pool = WorkerPool(home)
+    pool.start(VERSION, "u1", artifact)
+    pool.wait_ready("u1", 60)
+    pool.stop("u1")
+    model.write_bytes(data.replace(b"coef_", b"coeg_"))
+    pool.start(VERSION, "u1", artifact)
+    with pytest.raises(FailedPrecondition, match=r"'model\.joblib' has other contents"):
+        pool.wait_ready("u1", 60)
 
 
 @pytest.mark.parametrize(("program", "said"), [
