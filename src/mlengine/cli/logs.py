@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import re
 import threading
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from mlengine.cli.spans import read_span
 from mlengine.core.clock import SystemClock
 from mlengine.core.errors import DeadlineExceeded, Unavailable
 
@@ -27,10 +27,6 @@ _ENGINE_AWAY_S = 1.0
 _ENGINE_AWAY_TRIES = 120
 
 
-_AGO = re.compile(r"(\d+)([smhd])")
-_UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-
-
 class _Since(click.ParamType[datetime]):
     """``10m``: so long ago; or a timestamp, without a zone in the zone of this machine."""
 
@@ -41,13 +37,12 @@ class _Since(click.ParamType[datetime]):
     ) -> datetime:
         """Return the moment."""
         try:
-            if ago := _AGO.fullmatch(str(value)):
-                span = timedelta(seconds=int(ago[1]) * _UNITS_S[ago[2]])
-                return SystemClock().now() - span
+            if (ago := read_span(str(value))) is not None:
+                return SystemClock().now() - ago
             return datetime.fromisoformat(str(value)).astimezone()
         except (ValueError, OverflowError):
             self.fail(
-                f"'{value}' is no time. Write 30s, 10m, 2h or 1d, or a timestamp such as "
+                f"'{value}' is no time. Write 30s, 10m, 2h, 1d or 1w, or a timestamp such as "
                 "2018-03-02T06:50:06Z.",
                 param,
                 ctx,

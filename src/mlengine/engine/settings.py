@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from mlengine.core.errors import FailedPrecondition, InvalidArgument, did_you_mean
-from mlengine.core.limits import MAX_LOG_WAIT_S, MAX_PREDICT_BYTES
+from mlengine.core.limits import DEFAULT_PREDICT_BYTES, MAX_LOG_WAIT_S, MAX_PREDICT_BYTES
 
 __all__ = [
     "PROPERTIES",
@@ -150,7 +150,7 @@ class Settings:
     log_quota_bytes: int = _setting(256 << 20, "Most that one replica's log may hold, in bytes.")
     max_model_bytes: int = _setting(10 << 30, "Largest model directory of a version, in bytes.")
     max_predict_bytes: int = _setting(
-        1_572_864, "Largest body of a prediction request, in bytes; 1 GiB at most."
+        DEFAULT_PREDICT_BYTES, "Largest body of a prediction request, in bytes; 1 GiB at most."
     )
     predict_timeout_s: float = _setting(60.0, "Longest that a prediction may take, in seconds.")
     load_timeout_s: float = _setting(300.0, "Longest that loading a version may take, in seconds.")

@@ -19,7 +19,6 @@ import json
 import os
 import secrets
 import shutil
-import signal
 import stat
 import threading
 import time
@@ -32,6 +31,7 @@ from mlengine.core.errors import Cancelled, EngineError, from_status
 from mlengine.environments.locks import held, try_held
 from mlengine.environments.venv import python_of
 from mlengine.runtime import failpoints
+from mlengine.runtime.processes import freeze_and_kill, look, snapshot
 
 __all__ = ["NAME_DIGITS", "Entry", "Fill", "Shelf", "note_installer"]
 
@@ -317,7 +317,8 @@ class _Failure:
 
 def note_installer(folder: Path, pid: int) -> None:
     """Note which process group writes into a build, for who cleans up after its builder."""
-    facts = {"pid": pid, "started": _start_ticks(pid)}
+    process = look(pid)
+    facts = {"pid": pid, "started": process.started if process else 0}
     (folder / _INSTALLER).write_text(json.dumps(facts))
 
 
@@ -325,17 +326,9 @@ def _kill_orphan(folder: Path) -> None:
     """Kill the installer of a builder that died, unless its number is somebody else's by now."""
     try:
         facts = json.loads((folder / _INSTALLER).read_text())
-        pid, started = int(facts["pid"]), str(facts["started"])
-        if started and _start_ticks(pid) == started:
-            os.killpg(pid, signal.SIGKILL)
+        pid, started = int(facts["pid"]), int(facts["started"])
     except (OSError, ValueError, KeyError, TypeError):
-        pass
-
-
-def _start_ticks(pid: int) -> str:
-    """Return when a process started, in kernel ticks since boot; empty where that is unknown."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return ""
-    return stat.rpartition(")")[2].split()[19]
+        return
+    leader = look(pid)
+    if leader is not None and leader.started == started:
+        freeze_and_kill(lambda: [row for row in snapshot().values() if row.group == pid])

@@ -10,6 +10,7 @@ from urllib.parse import unquote_to_bytes
 import msgspec
 
 from mlengine.core.errors import FailedPrecondition, InvalidArgument, NotFound
+from mlengine.core.limits import DEFAULT_PREDICT_BYTES
 from mlengine.core.names import model_name, version_name
 
 __all__ = [
@@ -123,7 +124,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
             many as the process's file descriptors allow.
     """
 
-    max_body_bytes: int = 1_572_864
+    max_body_bytes: int = DEFAULT_PREDICT_BYTES
     predict_timeout_s: float = 60.0
     header_timeout_s: float = 10.0
     body_timeout_s: float = 60.0

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import datetime
-import re
-
 import click
 
 from mlengine.cli.flags import LIST, merge
 from mlengine.cli.session import Session, pass_session
+from mlengine.cli.spans import read_span
 from mlengine.cli.tree import Group, command
 from mlengine.core.clock import SystemClock, rfc3339
 from mlengine.core.keys import Key
@@ -24,8 +22,6 @@ _LIST_FORMAT = (
     "expireTime.date(tz=LOCAL):label=EXPIRES:optional, "
     "revokeTime.date(tz=LOCAL):label=REVOKED:optional)"
 )
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
-_SPAN = re.compile(r"([1-9][0-9]{0,5})([smhdw])", re.ASCII)
 
 
 @command(keys, "create")
@@ -105,11 +101,10 @@ def revoke(session: Session, key: str) -> None:
 
 def _expiry(text: str) -> str:
     """Turn ``30d`` into a time; a time stays as it is."""
-    span = _SPAN.fullmatch(text)
+    span = read_span(text)
     if span is None:
         return text
-    delta = datetime.timedelta(**{_UNITS[span[2]]: int(span[1])})
     try:
-        return rfc3339(SystemClock().now() + delta)
+        return rfc3339(SystemClock().now() + span)
     except OverflowError:
         raise click.UsageError(f"argument --expires: {text!r} is too far away.") from None

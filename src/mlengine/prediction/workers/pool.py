@@ -36,6 +36,7 @@ from typing import Any
 import msgspec
 
 from mlengine.core.errors import FailedPrecondition, NotFound
+from mlengine.core.limits import DEFAULT_PREDICT_BYTES
 from mlengine.prediction import call
 from mlengine.prediction.sockets import socket_dir
 from mlengine.prediction.workers.backoff import (
@@ -108,7 +109,7 @@ class WorkerPool:
         home: Path,
         python: str = sys.executable,
         *,
-        max_body_bytes: int = 1_572_864,
+        max_body_bytes: int = DEFAULT_PREDICT_BYTES,
         command: Callable[[str, Path], Sequence[str]] = worker_command,
         warm: WarmWorkers | None = None,
     ) -> None:
