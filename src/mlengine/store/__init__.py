@@ -507,10 +507,7 @@ class Store(TrafficStore, AccessStore, Protocol):
         *,
         from_step: int | None = None,
     ) -> TrialRecord | None:
-        """Add what was measured of an ACTIVE or STOPPING trial; None if it is neither.
-
-        What there was at `from_step` and behind it makes room: the trial began again.
-        """
+        """Measure an ACTIVE or STOPPING trial, anew from a step; None if it is in another state."""
         ...
 
     def measurements(
@@ -568,7 +565,7 @@ class Store(TrafficStore, AccessStore, Protocol):
         """Keep a value under a name unless there is one; return the one that is kept."""
         ...
 
-    # events, health
+    # events
     def events(self, *, after_seq: int = 0, limit: int = 100) -> Sequence[EventRecord]: ...
     def lead(self) -> bool:
         """Take or keep the lead among the engines of one database; True while this store has it.
@@ -576,10 +573,6 @@ class Store(TrafficStore, AccessStore, Protocol):
         SQLite: always, for a file belongs to one engine. Elsewhere a call costs a round trip, and
         one that finds the lead lost, or nobody to ask, answers False; it never raises.
         """
-        ...
-
-    def check(self) -> None:
-        """Raise `Unavailable` unless the database can be read and written."""
         ...
 
     def close(self) -> None: ...
