@@ -37,6 +37,7 @@ from mlengine.rest.longqueries import as_meant
 from mlengine.rest.permits import NoKeys, Permits, note
 from mlengine.rest.query import Query, parse_query
 from mlengine.rest.routes import Match, Route, Router, Traffic
+from mlengine.rest.selection import selected
 
 __all__ = ["MAX_BODY_BYTES", "build_app", "open_paths"]
 
@@ -153,6 +154,8 @@ class _Dispatcher:
     async def _allowed(self, request: Request, match: Match) -> Response:
         route = match.route
         query = parse_query(request.scope["query_string"], route.query)
+        if query.fields:
+            query = query._replace(fields=selected(query.fields, route.response))
         call = self._call(request, match, query)
         if route.upload:
             return await self._upload(request, match, call, query)

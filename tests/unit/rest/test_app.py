@@ -440,6 +440,37 @@ def test_what_is_no_batch_is_refused(app: Any) -> None:
     assert call(app, "GET", "/batch").status == 405
 
 
+@pytest.mark.parametrize(
+    ("fields", "answer"),
+    [
+        ("job_id,training_input(master_type)", {"jobId": "census_1",
+         "trainingInput": {"masterType": "n1-standard-4"}}),
+        ("trainingInput/hyperparameters/maxTrials", {"trainingInput": {"hyperparameters":
+         {"maxTrials": 3}}}),
+        ("labels/owner", {"labels": {"owner": "alice"}}),
+    ],
+)  # fmt: skip
+def test_fields_are_chosen_in_either_spelling(app: Any, fields: str, answer: Any) -> None:
+    _send(app, "POST", f"{P}/jobs", JOB)
+    assert _send(app, "GET", f"{P}/jobs/census_1?fields={fields}").json == answer
+
+
+@pytest.mark.parametrize(
+    ("target", "shown"),
+    [
+        ("jobs?fields=items(jobId)", "'items'"),
+        ("jobs?fields=jobs(jobId,stat)", "'jobs/stat'. Did you mean 'state'?"),
+        ("jobs?fields=jobs/trainingInput/masterConfig/image", "masterConfig/image'"),
+        ("locations?fields=locations/capabilities/kind", "'locations/capabilities/kind'"),
+    ],
+)
+def test_fields_that_no_answer_has_are_refused(app: Any, target: str, shown: str) -> None:
+    refused = _send(app, "GET", f"{P}/{target}")
+    assert refused.status == 400
+    assert "Invalid field selection" in refused.json["error"]["message"]
+    assert shown in refused.json["error"]["message"]
+
+
 def test_behind_tls_the_discovery_document_says_https(app: Any, engine: FakeEngine) -> None:
     target = "/$discovery/rest?version=v1"
     proxied = call(app, "GET", target, headers=(*AUTHORIZED, ("x-forwarded-proto", "https")))
