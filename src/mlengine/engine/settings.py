@@ -149,6 +149,9 @@ class Settings:
     )
     log_quota_bytes: int = _setting(256 << 20, "Most that one replica's log may hold, in bytes.")
     max_model_bytes: int = _setting(10 << 30, "Largest model directory of a version, in bytes.")
+    allow_model_code: bool = _setting(
+        True, "Whether a new version may run code of its own: a pickle, a class, packages."
+    )
     max_predict_bytes: int = _setting(
         DEFAULT_PREDICT_BYTES, "Largest body of a prediction request, in bytes; 1 GiB at most."
     )

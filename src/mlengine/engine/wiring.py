@@ -105,7 +105,10 @@ def wire(
     store = _open_store(settings, shared)
     lead = Lead(store)
     buckets = Buckets(store, settings.folder("buckets"), private=[settings.home, shared.path])
-    artifacts = Artifacts(buckets, settings.folder("models"), max_bytes=settings.max_model_bytes)
+    artifacts = Artifacts(
+        buckets, settings.folder("models"), max_bytes=settings.max_model_bytes,
+        allow_code=settings.allow_model_code,
+    )  # fmt: skip
     notify = socket_dir(settings.run) / "notify.sock"
     options = _serving_options(settings, open_paths)
     environments = _environments(settings)

@@ -42,12 +42,16 @@ class Artifacts:
         buckets: Where deployment URIs point.
         root: The ``models`` folder of the engine's home.
         max_bytes: Largest model directory, in bytes.
+        allow_code: Whether a model may run code of its own: a pickle, a routine, packages.
     """
 
-    def __init__(self, buckets: Buckets, root: Path, *, max_bytes: int) -> None:
+    def __init__(
+        self, buckets: Buckets, root: Path, *, max_bytes: int, allow_code: bool = True
+    ) -> None:
         self._buckets = buckets
         self._root = root
         self._max_bytes = max_bytes
+        self._allow_code = allow_code
 
     def path(self, uid: str) -> Path:
         """Return where the committed artefact of a version lies, whether it is there or not."""
@@ -71,7 +75,8 @@ class Artifacts:
             routine: A class of the user's loads it, from whatever files it likes.
 
         Raises:
-            FailedPrecondition: It is empty, too large, or holds no model or several.
+            FailedPrecondition: It is empty, too large, holds no model or several, or one that needs
+                code execution where that is not allowed.
             InvalidArgument: It is not a gs:// directory.
         """
         prefix = uri if uri.endswith("/") else uri + "/"
@@ -85,6 +90,9 @@ class Artifacts:
         start = len(prefix.removeprefix("gs://").partition("/")[2])
         names = [item.name[start:] for item in found]
         _check_names(names, uri, field=field)
+        if routine and not self._allow_code:
+            raise _needs_code("A prediction class", field="version.prediction_class")
+        self.check_code(names, uri, field=field)
         if len(found) > MAX_FILES:
             raise FailedPrecondition(
                 f"The model directory {uri} has {len(found)} files or more.",
@@ -106,13 +114,32 @@ class Artifacts:
         except PredictionError as error:
             raise FailedPrecondition(error.detail, field=field) from None
 
+    def check_code(
+        self, names: Iterable[str], uri: str, *, field: str = "version.deployment_uri"
+    ) -> None:
+        """Raise when a model directory holds a pickle, where models may run no code.
+
+        Args:
+            names: Its files.
+            uri: How the user calls it.
+
+        Raises:
+            FailedPrecondition: It does.
+        """
+        pickles = [] if self._allow_code else sorted(formats.PICKLES.intersection(names))
+        if pickles:
+            raise _needs_code(f"The pickle {uri.rstrip('/')}/{pickles[0]}", field=field)
+
     def check_packages(self, uris: Sequence[str], *, field: str = "version.package_uris") -> None:
         """Raise before anything is created unless these packages are there to be installed.
 
         Raises:
+            FailedPrecondition: No version may bring code.
             InvalidArgument: One is no archive, two have one name, or they are too large.
             NotFound: One is not there.
         """
+        if uris and not self._allow_code:
+            raise _needs_code(f"The package {uris[0]}", field=field)
         names = [parse_uri(uri, field=field).name.rpartition("/")[2] for uri in uris]
         for name in names:
             check_archive_name(name, field=field)
@@ -160,6 +187,7 @@ class Artifacts:
         staging.mkdir(parents=True, mode=0o700)
         files = self._buckets.download(uri, staging, max_files=MAX_FILES, max_bytes=self._max_bytes)
         _check_names((f.name for f in files), uri, field="version.deployment_uri")
+        self.check_code((f.name for f in files), uri)  # it may have changed since it was looked at
         rows = sorted((f.name, f.size, f.sha256) for f in files)
         brought = self._copy_packages(target.parent / _PACKAGES, packages)
         digest = "sha256:" + hashlib.sha256(json.dumps(rows + brought).encode()).hexdigest()
@@ -230,3 +258,11 @@ def _check_names(names: Iterable[str], uri: str, *, field: str) -> None:
             "Remove it there; 'mlengine versions create --compile' has the model compiled.",
             field=field,
         )
+
+
+def _needs_code(what: str, *, field: str) -> FailedPrecondition:
+    return FailedPrecondition(
+        f"{what} needs code execution, which the setting allow_model_code forbids here.",
+        "Deploy a model that is data: ONNX, XGBoost's own format, a SavedModel or model.keras.",
+        field=field,
+    )

@@ -165,7 +165,8 @@ class BatchJobs:
                 aside = folder / "model.part"
                 shutil.rmtree(aside, ignore_errors=True)  # of a try that was cut
                 with self._carrying(spec.uri):
-                    self._buckets.download(spec.uri, aside)
+                    files = self._buckets.download(spec.uri, aside)
+                self._artifacts.check_code((file.name for file in files), spec.uri, field="uri")
                 aside.rename(artifact)
             uri = spec.uri
             preparation.log(f"Model directory: {uri}")

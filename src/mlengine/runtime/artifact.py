@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from mlengine.runtime.prediction_error import load_error
 
-__all__ = ["Artifact", "Kind", "detect"]
+__all__ = ["PICKLES", "Artifact", "Kind", "detect"]
 
 
 class Kind(enum.Enum):
@@ -34,6 +34,9 @@ class Artifact(NamedTuple):
 
 
 _PICKLES = ("model.joblib", "model.pkl")  # in the order in which they are looked for
+PICKLES = frozenset(_PICKLES)
+"""Models whose loading runs code, wherever a directory is asked for its model."""
+
 _BOOSTERS = ("model.bst", "model.ubj")
 _SAVED_MODELS = ("saved_model.pb", "saved_model.pbtxt")
 _BOOSTER_JSON = "model.json"  # many tools write one beside their model, so it counts last

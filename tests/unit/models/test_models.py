@@ -223,6 +223,23 @@ def test_workers_know_what_was_deployed_by_its_manifest(world: World) -> None:
         check_files(artifact)
 
 
+def test_where_models_may_run_no_code_those_that_would_are_refused(world: World) -> None:
+    strict = Artifacts(world.buckets, world.artifacts._root, max_bytes=1000, allow_code=False)
+    world.put("net/model.onnx")
+    strict.check_source("gs://mine/net", "")
+    strict.check_packages([])
+    for work in (
+        lambda: strict.check_source("gs://mine/export", "SCIKIT_LEARN"),
+        lambda: strict.check_source("gs://mine/net", "", routine=True),
+        lambda: strict.check_packages(["gs://mine/p/code.whl"]),
+        lambda: strict.commit("u1", "gs://mine/export"),  # it was another one when it was checked
+    ):
+        with pytest.raises(FailedPrecondition, match="needs code execution"):
+            work()
+    assert not strict.is_whole("u1")
+    strict.commit("u2", "gs://mine/net")
+
+
 def test_a_routine_may_load_what_it_likes(world: World) -> None:
     world.put("weights/net.pt")
     where = {"deployment_uri": "gs://mine/weights/"}
