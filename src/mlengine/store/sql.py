@@ -382,16 +382,13 @@ class SqlStore(SqlTraffic, SqlAccess):
         except AlreadyExists:
             return self.fact(name, value)
 
-    # events, health
+    # events
 
     def events(self, *, after_seq: int = 0, limit: int = 100) -> Sequence[EventRecord]:
         return self._database.read(_events, after_seq=after_seq, limit=limit)
 
     def lead(self) -> bool:
         return self._database.lead.held()
-
-    def check(self) -> None:
-        self._database.write(_touch)
 
     def close(self) -> None:
         self._database.close()
@@ -404,12 +401,6 @@ def _events(tx: Transaction, *, after_seq: int, limit: int) -> list[EventRecord]
     table = tables.events
     select = sa.select(table).where(table.c.seq > after_seq).order_by(table.c.seq).limit(limit)
     return [_event(row) for row in tx.rows(select)]
-
-
-def _touch(tx: Transaction) -> None:
-    """Change nothing, in a way that still has to be journalled, written and synced."""
-    version = tables.alembic_version
-    tx.write(sa.update(version).values(version_num=version.c.version_num))
 
 
 def _event(row: sa.Row[Any]) -> EventRecord:

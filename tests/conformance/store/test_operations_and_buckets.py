@@ -95,9 +95,3 @@ def test_every_write_of_operations_and_buckets_appends_one_event(store: Store) -
     ]
     assert events[2].detail == {"failed": True}
     assert [event.seq for event in events] == sorted(event.seq for event in events)
-
-
-def test_a_healthy_store_passes_its_check_and_stays_as_it_was(store: Store) -> None:
-    store.add_bucket(Bucket(name="b-1"))
-    store.check()
-    assert len(store.events()) == 1

@@ -52,7 +52,7 @@ def test_both_spellings_of_a_url_and_a_socket_are_understood(
     by_socket = f"{scheme}://postgres@/{name}?host={postgres.socket_folder}&port={postgres.port}"
     for url in (over_tcp, by_socket):
         store = SqlStore.open(url)
-        store.check()
+        store.fact("a", "b")
         store.close()
 
 
@@ -117,7 +117,7 @@ def test_two_schemas_of_one_database_are_two_stores(postgres: PostgresServer, na
 def test_nothing_is_left_open(postgres: PostgresServer, name: str) -> None:
     store = SqlStore.open(postgres.url(name))
     store.lead()
-    store.check()
+    store.fact("a", "b")
     assert len(postgres.sessions(name)) >= 2
     store.close()
     assert not store.lead()
@@ -183,7 +183,7 @@ def test_a_user_who_may_not_make_tables_is_told_what_to_grant(
     assert "GRANT CREATE, USAGE ON SCHEMA public" in refused(url)
     postgres.sql(f"GRANT CREATE, USAGE ON SCHEMA public TO {role}", database=name)
     store = SqlStore.open(url)
-    store.check()
+    store.fact("a", "b")
     assert store.lead()
     store.close()
 

@@ -151,14 +151,14 @@ def test_while_there_is_no_server_every_call_says_so(
     assert store.lead()
     postgres.stop("immediate")
     try:
-        for call in (store.check, store.buckets, lambda: add(store, "new")):
+        for call in (store.buckets, lambda: add(store, "new")):
             with pytest.raises(StoreAway, match=r"broke off|cannot be reached"):
                 call()
         assert not store.lead()
         assert not store.lead()
     finally:
         postgres.start()
-    store.check()
+    store.fact("a", "b")
     assert store.lead()
 
 
@@ -204,7 +204,7 @@ def test_a_writer_that_stalls_is_thrown_out_by_the_server(
     with pytest.raises(StoreAway):
         stalled.edit_job("p", "census", change)
     assert store.job("p", "census").job.labels == {"a": "b"}
-    stalled.check()
+    stalled.fact("a", "b")
     stalled.close()
 
 
