@@ -190,7 +190,7 @@ class _Dispatcher:
             raw=b"",
             base_url=f"{scheme}://{host}/",
             content_type=request.headers.get("content-type", ""),
-            ask=functools.partial(anyio.from_thread.run, self._ask, request.scope),
+            ask=lambda part: anyio.from_thread.run(self._ask, request.scope, part),
         )
 
     async def _ask(self, outer: Scope, part: Part) -> Answered:
