@@ -116,12 +116,17 @@ class AutomatedStoppingConfig(Resource):
 
 
 class StudyConfig(Resource):
-    """What a study looks for, where, and how."""
+    """What a study looks for, where, and how; `prior_studies` is this engine's own.
+
+    Attributes:
+        prior_studies: Ids of studies of the same project and location whose trials it learns from.
+    """
 
     metrics: list[MetricSpec] = []
     parameters: list[StudyParameter] = []
     algorithm: str = ""
     automated_stopping_config: AutomatedStoppingConfig | None = None
+    prior_studies: list[str] = []
 
 
 class Study(Resource):

@@ -39,6 +39,7 @@ from mlengine.tuning import reports
 from mlengine.tuning.advisor import Advisor
 from mlengine.tuning.books import Problems
 from mlengine.tuning.configs import check_config, policy_of
+from mlengine.tuning.priors import check_priors
 from mlengine.tuning.problem import Problem
 from mlengine.tuning.stopping import Axis, Verdict, open_policy
 from mlengine.tuning.suggesting import Suggesting
@@ -87,6 +88,10 @@ class Studies:
         """Make a study."""
         check_study_id(study_id, field="study_id")
         check_config(study.study_config)
+        check_priors(
+            study.study_config or StudyConfig(),
+            lambda prior_id: self._store.study(project, location, prior_id),
+        )
         new = Study(
             name=study_id,
             study_config=study.study_config,

@@ -21,7 +21,14 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any
 
 from mlengine.core.clock import Clock, rfc3339
-from mlengine.core.errors import Aborted, Cancelled, EngineError, Internal, Unavailable
+from mlengine.core.errors import (
+    Aborted,
+    Cancelled,
+    EngineError,
+    Internal,
+    NotFound,
+    Unavailable,
+)
 from mlengine.core.names import parse_study
 from mlengine.core.resources import Operation
 from mlengine.core.states import StudyState
@@ -30,6 +37,8 @@ from mlengine.store import EndedOperation, Store, StudyRecord, TrialRecord
 from mlengine.tuning.advisor import Advisor, is_quick
 from mlengine.tuning.books import Book, Books, Problems
 from mlengine.tuning.configs import algorithm_of
+from mlengine.tuning.priors import learnt
+from mlengine.tuning.problem import Tried
 from mlengine.tuning.reports import suggested
 from mlengine.tuning.views import SUGGEST, suggest_metadata, tagged, trial_view
 
@@ -176,8 +185,20 @@ class Suggesting:
         study, problem, trials = book
         if study.state is not StudyState.ACTIVE:
             return []
-        found = self._advisor.suggest(_search(study), problem, list(trials.values()), count)
+        history = [*self._learnt(book), *trials.values()]
+        found = self._advisor.suggest(_search(study), problem, history, count)
         return [suggested(one, seen=study.last_trial) for one in found]
+
+    def _learnt(self, book: Book) -> list[Tried]:
+        """Return what the studies say that this one begins with."""
+        study, priors = book.study, []
+        for prior_id in (study.study.study_config or StudyConfig()).prior_studies:
+            try:
+                prior = self._store.study(study.project, study.location, prior_id)
+                priors.append(self._books.now(prior, with_results=True))
+            except NotFound:
+                continue
+        return learnt(book, priors) if priors else []
 
     def _tell(self, study: StudyRecord, given: Sequence[TrialRecord]) -> None:
         for record in given:

@@ -65,6 +65,16 @@ def test_a_config_may_stand_below_its_name_and_come_from_stdin(
 
 
 @pytest.mark.usefixtures("study")
+def test_priors_are_added_to_those_of_the_config(run: Run, engine: FakeEngine) -> None:
+    text = json.dumps({"metrics": [{"metric": "auc"}], "priorStudies": ["a"]})
+    words = ("--config", "-", "--prior", "b", "--prior=census")
+    assert run("studies", "create", "next", *words, stdin=text).code == 0
+    made = [s.study_config for s in engine.studies.values() if s.name.endswith("/next")]
+    assert made[0] is not None
+    assert made[0].prior_studies == ["a", "b", "census"]
+
+
+@pytest.mark.usefixtures("study")
 def test_a_trial_goes_all_the_way(run: Run) -> None:
     words = ("--param", "opt=adam", "--param", "layers=3", "--param", "rate=0.5")
     made = json.loads(run("studies", "trials", "create", *AT, *words, "--format=json").out)

@@ -204,6 +204,16 @@ def test_nothing_is_lost_on_the_way_to_the_same_space(
     assert repr(carried(_problem(*study[0]), [earlier])) == repr(study[1])
 
 
+def test_what_is_not_active_is_nothing_that_is_unknown() -> None:
+    depth = Parameter(name="depth", kind=Kind.INTEGER, low=1, high=8, parent="kind", when=("a",))
+    points: list[dict[str, Value]] = [{"kind": "a", "depth": 3}, {"kind": "b"}]
+    assert _carried(_problem(KIND, depth), (KIND, depth), *points) == _tried(*points)
+    free = Parameter(name="depth", kind=Kind.INTEGER, low=1, high=8)
+    first, second = _carried(_problem(KIND, free), (KIND, depth), *points)
+    assert first.noise == ()
+    assert second.noise[0] > 0
+
+
 def test_a_choice_cannot_be_a_number() -> None:
     now = _problem(X, Parameter(name="kind", kind=Kind.DOUBLE, low=0.0, high=1.0))
     found = _carried(now, (X, KIND), {"x": 0.5, "kind": "a"})

@@ -29,15 +29,21 @@ _LIST_FORMAT = (
 @click.argument("study")
 @click.option("--config", required=True, metavar="FILE",
               help="A StudyConfig as YAML or JSON; - is stdin.")  # fmt: skip
+@click.option("--prior", "priors", multiple=True, metavar="STUDY",
+              help="A study whose trials it learns from too; may be repeated.")  # fmt: skip
 @location
 @pass_session
-def create(session: Session, study: str, config: str, location: str) -> None:
+def create(
+    session: Session, study: str, config: str, priors: tuple[str, ...], location: str
+) -> None:
     """Make STUDY, a search space with its goal."""
     from mlengine.cli.configfile import read_config
 
     found = read_config(config)
     inner = found.get("studyConfig", found.get("study_config", found))
-    wanted = Study(study_config=decode(StudyConfig, inner, at="study.study_config"))
+    study_config = decode(StudyConfig, inner, at="study.study_config")
+    study_config.prior_studies = [*study_config.prior_studies, *priors]
+    wanted = Study(study_config=study_config)
     made = session.engine.create_study(session.project, location, study, wanted)
     session.say(f"Created study [{made.name}].")
 
