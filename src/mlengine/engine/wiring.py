@@ -105,10 +105,7 @@ def wire(
     store = _open_store(settings, shared)
     lead = Lead(store)
     buckets = Buckets(store, settings.folder("buckets"), private=[settings.home, shared.path])
-    artifacts = Artifacts(
-        buckets, settings.folder("models"), max_bytes=settings.max_model_bytes,
-        allow_code=settings.allow_model_code,
-    )  # fmt: skip
+    artifacts = _artifacts(settings, buckets)
     notify = socket_dir(settings.run) / "notify.sock"
     options = _serving_options(settings, open_paths)
     environments = _environments(settings)
@@ -243,6 +240,13 @@ def _runner(
         leading=lead.held,
         alone=not settings.shared,
     )
+
+
+def _artifacts(settings: Settings, buckets: Buckets) -> Artifacts:
+    return Artifacts(
+        buckets, settings.folder("models"), max_bytes=settings.max_model_bytes,
+        allow_code=settings.allow_model_code,
+    )  # fmt: skip
 
 
 def _environments(settings: Settings) -> Environments:
