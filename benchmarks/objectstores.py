@@ -74,7 +74,8 @@ def _measure(folder: Path, backing: str, rounds: int) -> None:
     lists = [_timed(lambda: buckets.objects(name, prefix=prefix)) for _turn in range(5)]
     large = _timed(lambda: buckets.write(f"{base}/large", [_CHUNK] * (_LARGE_BYTES >> 20)))
     back = _timed(lambda: read(f"{base}/large"))
-    buckets.delete_tree(base)
+    for info in buckets.objects(name, prefix=prefix):
+        buckets.delete_object(f"gs://{name}/{info.name}")
     figures = [*map(statistics.median, (puts, gets, lists)), large, back]
     print(f"{backing or 'a folder':<16}" + "".join(f"{1000 * s:>10.1f}ms" for s in figures))
 

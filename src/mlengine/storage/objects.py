@@ -39,7 +39,6 @@ TreeFiles = list[TreeFile]
 _STAGING = ".staging"  # a bucket's name cannot start with a dot
 _RECORDS = ".records"
 _OWN_STAGING = ".mlengine-staging"  # beneath a file:// backing, where it has to be hidden
-_COPY_BYTES = 1024 * 1024
 
 
 class BucketTable(Protocol):
@@ -192,17 +191,6 @@ class Buckets:
         """Remove one object."""
         where = _object(path)
         self.backend(where.bucket).delete(where.name)
-
-    def delete_tree(self, path: BucketPath | str) -> None:
-        """Remove everything beneath a folder (with or without a final slash), links included."""
-        where = _path(path)
-        folder = where.name if where.is_folder else where.name + "/"
-        self.backend(where.bucket).delete_tree(folder)
-
-    def copy(self, source: BucketPath | str, destination: BucketPath | str) -> ObjectInfo:
-        """Copy one object; the destination appears whole."""
-        with self.open_read(source) as file:
-            return self.write(destination, iter(lambda: file.read(_COPY_BYTES), b""))
 
     def glob(self, uri: str, *, field: str = "") -> Infos:
         """Return the objects that a URI with wildcards means, by name; none is no error.

@@ -106,7 +106,7 @@ def write_whole(
 
 
 def _publish(root_fd: int, staging_fd: int, temporary: str, folder: str, leaf: str) -> None:
-    """Rename into place; a concurrent `delete_tree` may remove the folder between two steps."""
+    """Rename into place; somebody may remove the folder between two steps."""
     for turn in range(_RENAME_TURNS):
         with opened(folder_of(root_fd, folder)) as folder_fd:
             try:

@@ -57,12 +57,10 @@ class Backend(Protocol):
     4. `open_read` answers regular objects only and never follows a link; the file it returns stays
        readable to its end when the object is replaced meanwhile.
     5. `stat`, `open_read` and `delete` of nothing raise `NotFound`; a folder is nothing.
-    6. `delete_tree` removes whatever lies beneath a prefix that is empty or ends in a slash, links
-       themselves included and never what they point to; nothing there is no error.
-    7. `local_path` is the real path of an object or prefix, existing or not, or None where bytes
+    6. `local_path` is the real path of an object or prefix, existing or not, or None where bytes
        are not files of this machine.
-    8. `sweep` removes unfinished writes that no living writer holds; it returns how many.
-    9. Errors are `core.errors`; a full, failing or unreachable medium is `Unavailable`. No message
+    7. `sweep` removes unfinished writes that no living writer holds; it returns how many.
+    8. Errors are `core.errors`; a full, failing or unreachable medium is `Unavailable`. No message
        shows a path of the machine. Methods are thread-safe.
     """
 
@@ -79,7 +77,6 @@ class Backend(Protocol):
 
     def write(self, name: str, chunks: Iterable[bytes]) -> ObjectInfo: ...
     def delete(self, name: str) -> None: ...
-    def delete_tree(self, prefix: str) -> None: ...
     def local_path(self, name: str) -> Path | None: ...
     def sweep(self, *, older_than_s: float, now_s: float) -> int:
         """`now_s` is the wall clock as seconds since 1970, as file times are."""

@@ -128,19 +128,6 @@ class FolderBackend:
             os.unlink(leaf, dir_fd=fd)
             os.fsync(fd)
 
-    def delete_tree(self, prefix: str) -> None:
-        where = self._beneath(prefix)
-        with self._faults(prefix), contextlib.suppress(FileNotFoundError, NotADirectoryError):
-            if where:
-                staging.move_away(self._root, where, staging=self._staging)
-                if not prefix:
-                    # An empty bucket is still a folder that a trainer may write into.
-                    (self._root / where).mkdir(mode=0o700, exist_ok=True)
-                return
-            for path in self._root.iterdir():
-                if path.name != self._staging:
-                    staging.move_away(self._root, path.name, staging=self._staging)
-
     def local_path(self, name: str) -> Path | None:
         """Return the path; refuse one whose existing part goes through a link."""
         where = self._beneath(name)

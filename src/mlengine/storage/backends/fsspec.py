@@ -110,11 +110,6 @@ class FsspecBackend:
         with self._faults(name):
             self._fs.rm_file(self._where(name))
 
-    def delete_tree(self, prefix: str) -> None:
-        for info in list(self.list(prefix)):
-            with contextlib.suppress(NotFound):
-                self.delete(info.name)
-
     def local_path(self, name: str) -> Path | None:
         return None
 

@@ -12,7 +12,6 @@ import datetime
 import io
 import threading
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -21,7 +20,6 @@ from mlengine.core.errors import (
     EngineError,
     FailedPrecondition,
     InvalidArgument,
-    NotFound,
     Unavailable,
 )
 from mlengine.storage.backends import Backend, ObjectInfo
@@ -34,7 +32,6 @@ __all__ = ["REMOTE_SCHEMES", "RemoteBackend", "RemoteBackends", "open_remote", "
 
 REMOTE_SCHEMES = ("gcs", "s3")
 
-_DELETERS = 16
 _RESUMES = 5
 _REPLACED = 20
 _SWEEP_EVERY_S = 3600.0
@@ -110,19 +107,6 @@ class RemoteBackend:
     def delete(self, name: str) -> None:
         self.store.head(check_name(name))
         self.store.delete(name)
-
-    def delete_tree(self, prefix: str) -> None:
-        def remove(found: RemoteObject) -> None:
-            with contextlib.suppress(NotFound):
-                self.store.delete(found.name)
-
-        if prefix:
-            check_name(prefix.removesuffix("/"))
-        # Beside one another: one by one they take as long as the network is far.
-        with ThreadPoolExecutor(_DELETERS, thread_name_prefix="delete") as deleters:
-            for page in self.store.pages(prefix):
-                for _done in deleters.map(remove, page):
-                    pass
 
     def local_path(self, name: str) -> Path | None:
         return None
