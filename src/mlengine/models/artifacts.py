@@ -57,10 +57,6 @@ class Artifacts:
         """Return where the committed artefact of a version lies, whether it is there or not."""
         return self._root / uid / "artifact"
 
-    def is_whole(self, uid: str) -> bool:
-        """Return whether a version's artefact is there, all of it."""
-        return manifest_of(self.path(uid)).exists()
-
     def packages(self, uid: str) -> tuple[Path, ...]:
         """Return the committed packages of a version, in the order in which they are installed."""
         return tuple(sorted((self._root / uid / _PACKAGES).glob("*/*")))

@@ -23,7 +23,7 @@ from mlengine.models import Loader
 from mlengine.models.artifacts import Artifacts
 from mlengine.models.deployment import Deployment
 from mlengine.models.registry import Models
-from mlengine.runtime.manifest import check_files
+from mlengine.runtime.manifest import check_files, manifest_of
 from mlengine.runtime.prediction_error import PredictionError
 from mlengine.storage import Buckets
 from mlengine.store import Store, StoreAway, VersionRecord, open_store
@@ -193,7 +193,7 @@ def test_a_compiled_form_that_came_after_the_check_is_not_taken(world: World) ->
     world.put("export/.compiled/compiled.json")
     with pytest.raises(FailedPrecondition, match="where the engine keeps compiled forms"):
         world.artifacts.commit("u1", "gs://mine/export")
-    assert not world.artifacts.is_whole("u1")
+    assert not manifest_of(world.artifacts.path("u1")).exists()
 
 
 def test_packages_are_copied_in_their_order_and_are_part_of_the_digest(world: World) -> None:
@@ -513,12 +513,12 @@ def test_who_lost_the_lead_while_loading_decides_nothing(
     world.loader.gate.clear()
     operation = world.version("v1")
     uid = world.store.version(P, "census", "v1").uid
-    wait_until(lambda: world.artifacts.is_whole(uid))
+    wait_until(lambda: manifest_of(world.artifacts.path(uid)).exists())
     world.leads, world.loader.error = False, error
     world.loader.gate.set()
     wait_until(lambda: not world.deployment._busy)
     assert world.models.version(P, "census", "v1").state == "CREATING"
-    assert world.artifacts.is_whole(uid)  # another engine may be loading it
+    assert manifest_of(world.artifacts.path(uid)).exists()  # another engine may be loading it
     world.leads, world.loader.error = True, None
     world.deployment.resume()
     assert world.ended(operation).error is None
