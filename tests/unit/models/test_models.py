@@ -236,7 +236,7 @@ def test_where_models_may_run_no_code_those_that_would_are_refused(world: World)
     ):
         with pytest.raises(FailedPrecondition, match="needs code execution"):
             work()
-    assert not strict.is_whole("u1")
+    assert not manifest_of(strict.path("u1")).exists()
     strict.commit("u2", "gs://mine/net")
 
 
