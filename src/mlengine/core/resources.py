@@ -41,6 +41,7 @@ __all__ = [
     "TrainingInput",
     "TrainingOutput",
     "Version",
+    "VersionDetails",
     "VersionOptions",
 ]
 
@@ -282,13 +283,23 @@ class VersionOptions(Resource):
     network: bool = False
 
 
+class VersionDetails(Resource):
+    """What loaded a version when it was created: the framework, and the version of its library."""
+
+    framework: str = ""
+    library_version: str = ""
+
+
 class Version(Resource):
-    """One loadable artefact under a model; `options` are this engine's own, the rest ``ml.v1``."""
+    """One loadable artefact under a model.
+
+    `options` and `details` are this engine's own; the rest is ``ml.v1``.
+    """
 
     OUTPUT_ONLY = frozenset(
         {
             "is_default", "create_time", "last_use_time", "state", "error_message",
-            "last_migration_time", "last_migration_model_id",
+            "last_migration_time", "last_migration_model_id", "details",
         }
     )  # fmt: skip
 
@@ -319,6 +330,7 @@ class Version(Resource):
     options: VersionOptions | None = None
     last_migration_time: str = ""
     last_migration_model_id: str = ""
+    details: VersionDetails | None = None
 
 
 class Model(Resource):

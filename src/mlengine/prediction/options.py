@@ -91,6 +91,7 @@ def served_as(
             memory_bytes=asked.memory_bytes or options.memory_bytes,
             network=asked.network,
             explanation=_explanation(version, options),
+            library=version.details.library_version if version.details is not None else "",
         ),
         bounds_of(version, cpus=options.cpus, idle_after_s=options.idle_after_s),
     )

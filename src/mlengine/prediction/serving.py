@@ -32,6 +32,7 @@ from mlengine.prediction import call
 from mlengine.prediction.control import GatewayControl, ensure_gateway
 from mlengine.prediction.gateway.info import GatewayInfo
 from mlengine.prediction.grants import grants_of
+from mlengine.prediction.libraries import keep_library
 from mlengine.prediction.options import ServingOptions, served_as
 from mlengine.prediction.routing import Route, Snapshot
 from mlengine.prediction.scaling.fleet import Fleet
@@ -231,6 +232,7 @@ class Serving:
                 self._scaler.load(served)
             if not call.ping(self._fleet.sockets(record.uid)[0], _PING_S):
                 raise FailedPrecondition("The model was loaded, but its worker does not answer.")
+            keep_library(self._store, record, *self._fleet.library(record.uid))
             self._answering.add(record.uid)
             self.publish()
         except FailedPrecondition as error:

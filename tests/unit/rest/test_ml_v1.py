@@ -52,6 +52,7 @@ OURS = {
     ("GoogleCloudMlV1__StudyConfig", "priorStudies"),
     ("GoogleCloudMlV1__Trial", "details"),
     ("GoogleCloudMlV1__Version", "options"),
+    ("GoogleCloudMlV1__Version", "details"),
 }
 
 

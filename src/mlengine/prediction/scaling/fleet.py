@@ -22,6 +22,8 @@ from mlengine.prediction.workers.pool import WorkerPool
 
 __all__ = ["Fleet", "Node", "NodeSpec", "uid_of"]
 
+_MOST_CHARS = 80
+
 
 class NodeSpec(NamedTuple):
     """What the workers of a version are started with.
@@ -29,6 +31,7 @@ class NodeSpec(NamedTuple):
     Attributes:
         wants: What it must be run in; None: the engine's own interpreter will do.
         request: The version as its own code finds it in its environment.
+        library: What it was loaded with when it was created; empty: nobody has kept it.
     """
 
     uid: str
@@ -46,6 +49,7 @@ class NodeSpec(NamedTuple):
     memory_bytes: int = 0
     network: bool = False
     explanation: dict[str, Any] | None = None
+    library: str = ""
 
 
 class Node(NamedTuple):
@@ -141,6 +145,15 @@ class Fleet:
             raise NotFound(f"The worker '{worker}' was stopped.", "Start another.")
         self._opened(worker)
 
+    def library(self, uid: str) -> tuple[str, str]:
+        """Return what a version's workers say they loaded it with: framework, library's version."""
+        for node in self.nodes(uid):
+            info = self.pool.info(node.worker)
+            if info is not None:
+                # What a worker says is its model's word: no more than a word of it is kept.
+                return _word(info.about.get("framework")), _word(info.about.get("library_version"))
+        return "", ""
+
     def close(self, uid: str, *, keep: int = 0) -> list[str]:
         """Take a version's newest workers out of the routes, all but some; return their ids."""
         with self._lock:
@@ -227,3 +240,7 @@ def uid_of(worker: str) -> str:
         '7f3a'
     """
     return worker.partition("-")[0]
+
+
+def _word(said: object) -> str:
+    return said if isinstance(said, str) and len(said) <= _MOST_CHARS and said.isprintable() else ""

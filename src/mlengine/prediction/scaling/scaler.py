@@ -110,6 +110,13 @@ class Scaler:
             self._sizes[served.uid] = max(self._fleet.measure(served.uid), 1)
         finally:
             self._promised.pop(served.uid, None)
+        _, library = self._fleet.library(served.uid)
+        if served.spec.library and library and library != served.spec.library:
+            _log.warning(
+                "%s was loaded by version %s of its library, and was created with %s: see that it "
+                "predicts as it did, or create it again",
+                served.spec.version, library, served.spec.library,
+            )  # fmt: skip
 
     def sleep(self, version: str, uid: str, *, keep: int = 0) -> None:
         """Take a version's workers away, all but some, once they have answered what they have."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import time
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
@@ -30,6 +31,7 @@ class PlayedPool:
         self.room = room
         self.tried = 0
         self.workers: list[str] = []
+        self.says: dict[str, Any] | None = None
 
     def start(self, _version: str, worker: str, _artifact: Path, *_: Any, **__: Any) -> None:
         self.tried += 1
@@ -39,7 +41,8 @@ class PlayedPool:
 
     def wait_ready(self, _worker: str, _timeout_s: float) -> None: ...
 
-    def info(self, _worker: str) -> None: ...
+    def info(self, _worker: str) -> Any:
+        return None if self.says is None else SimpleNamespace(about=self.says, pid=os.getpid())
 
     def wanted(self, worker: str) -> bool:
         return worker in self.workers
@@ -121,3 +124,20 @@ def test_a_further_worker_that_fails_is_not_tried_at_every_look(
     grows.pool.room, grows.now_s = 2, grows.now_s + 60
     grows.scaler.tick({})
     assert (len(grows.pool.workers), grows.pool.tried) == (2, 4)
+
+
+@pytest.mark.parametrize(("library", "says", "warned"), [
+    ("1.5.2", {"library_version": "1.6.0"}, True), ("1.5.2", {"library_version": "1.5.2"}, False),
+    ("", {"library_version": "1.6.0"}, False), ("1.5.2", {}, False),
+    ("1.5.2", {"library_version": ["1.6.0"]}, False),
+    ("1.5.2", {"library_version": "1.6.0\nERROR all is lost"}, False),
+])  # fmt: skip
+def test_another_library_than_at_its_creation_is_worth_a_warning(
+    world: Callable[[int, Bounds], World], caplog: pytest.LogCaptureFixture,
+    library: str, says: dict[str, Any], warned: bool,
+) -> None:  # fmt: skip
+    asleep = world(1, Bounds())
+    asleep.pool.says = says
+    asleep.scaler.load(asleep.served._replace(spec=asleep.served.spec._replace(library=library)))
+    said = "loaded by version 1.6.0 of its library, and was created with 1.5.2"
+    assert (said in caplog.text) == warned
