@@ -38,7 +38,9 @@ _RECORDED = {
         "no limit, see [scaling](scaling.md)",
     },
     "Model": {"regions": "recorded; at most one"},
-    "Location": {"capabilities": "without `availableAccelerators`: what a GPU is called is not known"},
+    "Location": {
+        "capabilities": "without `availableAccelerators`: what a GPU is called is not known"
+    },
     "GetConfigResponse": {
         "serviceAccountProject": "only of a project that is called by its number",
         "config": "left out: there are no TPUs",
