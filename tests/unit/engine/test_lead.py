@@ -54,4 +54,4 @@ def test_a_change_of_the_lead_is_logged_once(caplog: pytest.LogCaptureFixture) -
 
 
 def test_a_step_keeps_its_name_for_the_log(store: Store) -> None:
-    assert Lead(store).only(store.check).__qualname__ == "SqlStore.check"
+    assert Lead(store).only(store.close).__qualname__ == "SqlStore.close"
