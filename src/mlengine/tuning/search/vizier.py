@@ -89,7 +89,10 @@ class VizierSearch:
 
     def _seeded(self, statement: Any, seed: int) -> Any:
         if self._name == "GP_UCB_PE":
-            return self._make(statement, rng=importlib.import_module("jax").random.PRNGKey(seed))
+            jax: Any = importlib.import_module("jax")
+            # As Vizier's own service does: in 32 bits its process yields points that are NaN.
+            jax.config.update("jax_enable_x64", True)
+            return self._make(statement, rng=jax.random.PRNGKey(seed))
         if self._name == "QUASI_RANDOM_SEARCH":
             return self._make(statement.search_space, seed=seed)
         return self._make(statement, seed=seed)

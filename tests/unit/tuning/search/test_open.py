@@ -69,9 +69,11 @@ def test_a_sampler_gives_points_of_the_space(sampler: str) -> None:
 
 
 @pytest.mark.skipif(not VIZIER, reason="needs OSS Vizier, which is not installed here")
-@pytest.mark.parametrize("designer", ["QUASI_RANDOM_SEARCH", "EAGLE_STRATEGY"])
-def test_a_designer_gives_points_of_the_space(designer: str) -> None:
-    _go_on(f"vizier:{designer}", 8)
+@pytest.mark.parametrize(
+    ("designer", "trials"), [("QUASI_RANDOM_SEARCH", 8), ("EAGLE_STRATEGY", 8), ("GP_UCB_PE", 4)]
+)
+def test_a_designer_gives_points_of_the_space(designer: str, trials: int) -> None:
+    _go_on(f"vizier:{designer}", trials)
 
 
 def _go_on(name: str, trials: int) -> None:
