@@ -287,9 +287,11 @@ class Exchange:
             elif self._content_length < 0 and self._max_body_bytes >= MIN_BYTES:
                 # Only a frame whose length is known can be sent on before it is whole.
                 self._max_body_bytes, self._lacks_length = MIN_BYTES - 1, True
+            if self._relay is not None:
+                return  # judged anew, for its key: the worker that it was given to may have it all
             if self._content_length > self._max_body_bytes:
                 raise _too_large(self._max_body_bytes)
-            if self._content_length >= MIN_BYTES and self._relay is None:
+            if self._content_length >= MIN_BYTES:
                 self._relay = Upload(self, self._target, self._asked, self._content_length)
         elif self._asked is None:
             self._relay = Relay(self, server.engine_pool)

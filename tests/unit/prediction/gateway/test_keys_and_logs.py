@@ -185,6 +185,23 @@ def test_a_key_that_is_revoked_while_a_body_comes_opens_nothing(door: Door) -> N
     door.control.push(door.snapshot)
 
 
+def test_a_long_body_that_a_worker_has_is_not_judged_by_another_default(door: Door) -> None:
+    v1 = msgspec.structs.replace(door.snapshot.versions[VERSION], max_body_bytes=8 << 20)
+    v2 = msgspec.structs.replace(v1, max_body_bytes=0)
+    other = f"{MODEL}/versions/v2"
+    before = msgspec.structs.replace(door.snapshot, versions={VERSION: v1, other: v2})
+    door.control.push(before)
+    with door.connect() as caller:
+        caller.send(head("POST", PREDICT, length=MIN_BYTES, token="mine") + b" " * (MIN_BYTES - 1))
+        wait_until(lambda: door.backends.half_bytes() >= MIN_BYTES - 1)
+        door.control.push(msgspec.structs.replace(before, models={MODEL: other}))
+        caller.send(b" ")
+        answer = caller.answer()
+    assert (answer.status, answer.headers["x-mlengine-version"]) == (200, VERSION)
+    assert door.ask("POST", PREDICT, b" " * MIN_BYTES, token="mine").status == 400
+    door.control.push(door.snapshot)
+
+
 @pytest.mark.parametrize("path", [PREDICT, "/v1/models/census:predict"])
 @pytest.mark.parametrize("kind", ["application/vnd.bentoml+pickle", "application/x-Pickle; a=b"])
 def test_a_pickle_is_refused_by_its_type(door: Door, path: str, kind: str) -> None:
