@@ -152,7 +152,9 @@ class WorkerGroup:
             else:
                 self._held.append(entry)
         self._asked = self._asked and bool(self._held)
-        return [prediction for prediction in found if not prediction.gone]
+        found = [prediction for prediction in found if not prediction.gone]
+        self.requests -= len(found)  # whoever gets them counts them: this version too, maybe
+        return found
 
     def ask_again(self) -> None:
         """Ask a newly come engine for the worker that predictions wait for."""

@@ -126,8 +126,9 @@ class Inquiry:
             self.leave(log, error.http_status, self.body, b"", keeps)
 
     def unsent(self) -> None:
-        """No worker saw this before its version was taken away: route it anew."""
+        """No worker has seen this, and another version may be the one to answer: route it anew."""
         self.version = ""  # until one is found; a split is to read the body as the caller sent it
+        self.prediction_id = ""  # it names the version that was drawn
         self.send()
 
     # --- what stays behind ---

@@ -125,7 +125,7 @@ class Switchboard:
                 **group.counts.as_stats(),
             }
             for name, group in self._groups.items()
-            if group.requests
+            if group.last_use_s
         }
 
     def connected_links(self) -> list[tuple[int, WorkerLink]]:

@@ -38,10 +38,9 @@ class Prediction(Protocol):
 
     1. Exactly one of `answered` and `failed` is called, once, unless `gone` became true before.
     2. `gone` says that nobody wants the answer any more.
-    3. `unsent` says that the version it was to go to is served no more, and that no worker has seen
-       it: it is to be routed anew.
-    4. `follows_default` says that its caller named no version: when the model's default changes,
-       what no worker has seen is routed anew.
+    3. `unsent` says that no worker has seen it, and that it is to be routed anew: the version that
+       it was to go to is served no more, or its model's default or traffic has changed.
+    4. `follows_default` says that its caller named no version: only then such a change moves it.
     """
 
     body: bytes

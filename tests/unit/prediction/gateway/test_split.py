@@ -19,11 +19,11 @@ from mlengine.prediction.gateway.dialects import Asked
 from mlengine.prediction.gateway.dialogue import Dialogue
 from mlengine.prediction.gateway.split import Split
 from mlengine.prediction.requestlog.ids import PredictionIds
-from mlengine.prediction.routing import PredictTarget, Route, Traffic
+from mlengine.prediction.routing import Logging, PredictTarget, Route, Traffic
 from mlengine.prediction.tally import Batch, Tally
 from mlengine.prediction.traffic.rules import reapportion
 from mlengine.store.trafficstore import ArmCounts
-from tests.fakes.gateway import Answer, Backends, Door, open_door
+from tests.fakes.gateway import Answer, Backends, Caller, Door, head, open_door
 from tests.waiting import wait_until
 
 P = "projects/p/models"
@@ -62,7 +62,8 @@ class Shared:
         return f"{self.model}/versions/{version}"
 
     def set(self, weights: dict[str, int], *, sticky_by: str = "", shadow: str = "",
-            period: int = 1, segments: list[tuple[int, str]] | None = None) -> None:  # fmt: skip
+            period: int = 1, segments: list[tuple[int, str]] | None = None,
+            default: str = "v1") -> None:  # fmt: skip
         named = {self.name(version): parts for version, parts in weights.items()}
         traffic = Traffic(
             weights=named, period=period, sticky_by=sticky_by, salt="s",
@@ -72,8 +73,8 @@ class Shared:
         snapshot = msgspec.structs.replace(
             self.door.snapshot,
             versions={**self.door.snapshot.versions, **self.versions},
-            models={**self.door.snapshot.models, self.model: self.name("v1")},
-            traffic={self.model: traffic},
+            models={**self.door.snapshot.models, self.model: self.name(default)},
+            traffic={self.model: traffic} if weights or shadow else {},
         )
         self.door.control.push(snapshot)
 
@@ -209,6 +210,58 @@ def test_copies_that_the_shadow_does_not_answer_are_counted(shared: Shared) -> N
     assert {shared.ask().status for _ in range(10)} == {200}
     wait_until(lambda: shared.counted("v3").copies_failed == 10)
     assert (shared.counted("v3").copies, shared.counted("v3").agreed) == (10, {})
+
+
+def asked_while_v1_is_away(shared: Shared) -> Caller:
+    """Ask a split that has v1 alone, which has no worker; return who waits for the answer."""
+    shared.versions[shared.name("v1")] = Route("READY", ["/nobody/listens"])
+    shared.set({"v1": 1})
+    caller = shared.door.connect()
+    caller.send(head("POST", f"/v1/{shared.model}:predict", length=len(BODY)) + BODY)
+    wait_until(lambda: asked_of(shared, "v1") == 1)
+    return caller
+
+
+def asked_of(shared: Shared, version: str) -> int:
+    """Return how many predictions a version was asked for."""
+    return int(shared.door.control.stats().get(shared.name(version), {}).get("requests", -1))
+
+
+def test_what_moves_has_the_id_of_the_version_that_answers_and_is_counted_there(
+    shared: Shared,
+) -> None:
+    with asked_while_v1_is_away(shared) as caller:
+        shared.set({"v1": 1, "v2": 0}, period=2)  # moves nothing
+        assert asked_of(shared, "v1") == 1
+        shared.set({"v2": 1}, period=3)
+        answer = caller.answer()
+    assert shared.by(answer) == "v2"
+    assert answer.headers["x-mlengine-prediction-id"].startswith("3-v2-")
+    assert (asked_of(shared, "v1"), asked_of(shared, "v2")) == (0, 1)
+
+
+def test_what_waits_when_its_split_ends_has_no_id_of_it(shared: Shared) -> None:
+    with asked_while_v1_is_away(shared) as caller:
+        shared.set({}, default="v2")
+        answer = caller.answer()
+    assert shared.by(answer) == "v2"
+    assert "x-mlengine-prediction-id" not in answer.headers
+
+
+def test_what_waits_when_its_split_ends_has_its_row_under_the_version_that_answers(
+    shared: Shared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logged = msgspec.structs.replace(
+        shared.versions[shared.name("v2")], log_table="p.d.moved", log_share=1.0
+    )
+    shared.versions[shared.name("v2")] = logged
+    logging = Logging(tables=str(tmp_path), access="")
+    snapshot = msgspec.structs.replace(shared.door.snapshot, logging=logging)
+    monkeypatch.setattr(shared.door, "snapshot", snapshot)
+    with asked_while_v1_is_away(shared) as caller:
+        shared.set({}, default="v2")
+        answer = caller.answer()
+    assert answer.headers["x-mlengine-prediction-id"].startswith("0-v2-")
 
 
 def test_a_change_of_the_split_keeps_what_is_counted_of_another_model(
