@@ -24,6 +24,7 @@ import grpc
 
 from mlengine.core.access import check_origin
 from mlengine.core.errors import EngineError, FailedPrecondition, Internal, InvalidArgument
+from mlengine.core.limits import MAX_PREDICT_BYTES
 from mlengine.prediction.gateway.dialects import Asked, answer_here, judge_path, target_of
 from mlengine.prediction.gateway.dialogue import Dialogue
 from mlengine.prediction.gateway.grpcmessages import METHODS, SERVICE, message
@@ -41,6 +42,7 @@ __all__ = ["GrpcFront"]
 
 _OPEN = {"ServerLive": "live", "ServerReady": "ready"}  # what they say
 _MAX_HEAD_BYTES = 1 << 20  # of a message, beyond the tensors
+_MOST_TYPED = 10  # bytes of a message that become one of the body: a number below zero, as INT8
 _MAX_CALLS = 4096
 _AGE_S = 600.0  # a connection takes no more calls then: its caller opens another
 _GRACE_S = 1800.0  # to send a message and to wait for a worker to wake; more than any load may take
@@ -99,8 +101,9 @@ class GrpcFront:
 def _options(snapshot: Snapshot, most_connections: int) -> list[tuple[str, int]]:
     limits = snapshot.limits
     longest = max([limits.max_body_bytes, *(r.max_body_bytes for r in snapshot.versions.values())])
+    longest_message = min(longest * _MOST_TYPED, MAX_PREDICT_BYTES) + _MAX_HEAD_BYTES
     return [
-        ("grpc.max_receive_message_length", longest + _MAX_HEAD_BYTES),
+        ("grpc.max_receive_message_length", longest_message),
         ("grpc.max_send_message_length", -1),
         ("grpc.so_reuseport", 0),
         ("grpc.max_allowed_incoming_connections", most_connections),

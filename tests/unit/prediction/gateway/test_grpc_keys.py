@@ -14,11 +14,12 @@ import pytest
 from mlengine.core.access import token_digest
 from mlengine.prediction.control import ensure_gateway
 from mlengine.prediction.gateway.doors import Doors
-from mlengine.prediction.routing import Grant
+from mlengine.prediction.routing import Grant, Limits, Snapshot
 from tests.fakes.gateway import MODEL, TOKEN, Door, open_door
 
 grpc = pytest.importorskip("grpc")
 messages = pytest.importorskip("mlengine.prediction.gateway.grpcmessages")
+grpcfront = pytest.importorskip("mlengine.prediction.gateway.grpcfront")
 
 KEYS = {
     "two": Grant(key="two", models=[MODEL], requests_per_second=0.001, burst=2),
@@ -119,9 +120,28 @@ def test_a_key_that_is_revoked_while_its_message_comes_opens_nothing(door: Door)
 
 def test_a_message_longer_than_any_version_takes_is_not_received(door: Door) -> None:
     longest = door.snapshot.limits.max_body_bytes
-    raw = [bytes(longest + (2 << 20))]
-    said = call(door, "ModelInfer", TOKEN, model_name="census", raw_input_contents=raw)
-    assert said == "RESOURCE_EXHAUSTED"
+    for length, said in (longest + 1, "INVALID_ARGUMENT"), (11 * longest, "RESOURCE_EXHAUSTED"):
+        tensors = {"inputs": [{"name": "x"}], "raw_input_contents": [bytes(length)]}
+        assert call(door, "ModelInfer", TOKEN, model_name="census", **tensors) == said
+
+
+def test_typed_contents_may_be_longer_than_the_body_that_they_become(door: Door) -> None:
+    before, count = door.backends.answered(), door.snapshot.limits.max_body_bytes - 1000
+    tensor = {"name": "x", "datatype": "INT8", "shape": [count]}
+    tensor["contents"] = {"int_contents": [-1] * count}
+    # The scripted worker knows no tensors; but it has got them.
+    call(door, "ModelInfer", TOKEN, model_name="census", inputs=[tensor])
+    assert door.backends.answered() == before + 1
+
+
+def test_the_longest_message_is_that_of_the_longest_body() -> None:
+    def longest(body_bytes: int) -> int:
+        limits = msgspec.structs.replace(Limits(), max_body_bytes=body_bytes)
+        options = dict(grpcfront._options(Snapshot(limits=limits), 4))
+        return options["grpc.max_receive_message_length"] - (1 << 20)
+
+    assert longest(1_500_000) == 15_000_000
+    assert longest(1 << 29) == longest(1 << 30) == 1 << 30
 
 
 def test_silent_connections_are_few_and_end() -> None:
