@@ -72,15 +72,19 @@ class Wants(NamedTuple):
         """Whether it is served by the engine's own interpreter as it is, without another look."""
         return not self.packages and self.runtime_version.strip().lower() in _OWN
 
+    @property
+    def codeless(self) -> bool:
+        """Whether it is `plain`, and a model: no code comes with it."""
+        return self.plain and not self.prediction_class
+
 
 def wanted(version: Version, artifact: Path, packages: Sequence[Path]) -> Wants | None:
-    """Return what a version must be run in; None if the engine's own interpreter will do."""
+    """Return what a version must be run in; None if it asks for nothing."""
     wants = Wants(
         artifact, version.framework, version.runtime_version, version.python_version,
         version.prediction_class, tuple(packages),
     )  # fmt: skip
-    needs_nothing = wants.plain and not wants.prediction_class
-    return None if needs_nothing and not _other_python(wants) else wants
+    return None if wants.codeless and not _other_python(wants) else wants
 
 
 def request_of(version: Version) -> str:

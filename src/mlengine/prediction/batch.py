@@ -114,7 +114,8 @@ class BatchJobs:
     def _warnings(self, spec: PredictionInput, record: VersionRecord | None) -> list[str]:
         asked, own = spec.runtime_version, platform.python_version()
         warning = unused_runtime_warning(asked, own_version=own)
-        if warning and record is not None and self._wants(record):
+        wants = self._wants(record) if warning and record is not None else None
+        if record is not None and wants is not None and not wants.plain:
             if asked.strip().lower() == record.version.runtime_version.strip().lower():
                 return []
             warning = (
@@ -124,7 +125,7 @@ class BatchJobs:
         return [warning] if warning else []
 
     def _wants(self, record: VersionRecord) -> Wants | None:
-        """Return what a version's code must run in; None if the engine's interpreter will do."""
+        """Return what a version must be run in; None if it asks for nothing."""
         packages = self._artifacts.packages(record.uid)
         return wanted(record.version, self._artifacts.path(record.uid), packages)
 

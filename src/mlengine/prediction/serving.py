@@ -140,7 +140,8 @@ class Serving:
             return
         _, record = max(served, key=lambda one: one[0])
         spec = self._served(record, self._artifacts.path(record.uid)).spec
-        if spec.wants is None and not self._fleet.count(record.uid):
+        codeless = spec.wants is None or spec.wants.codeless
+        if codeless and not self._fleet.count(record.uid):
             self._pool.expect(spec.artifact, spec.framework, threads=spec.threads)
 
     def stop(self) -> None:

@@ -49,13 +49,11 @@ class World:
         self.attempt_dir = home / "attempt"
         self.attempt_dir.mkdir()
 
-    def deploy(
-        self, version_id: str = "v1", *, ready: bool = True, runtime_version: str = ""
-    ) -> str:
+    def deploy(self, version_id: str = "v1", *, ready: bool = True, **asked: str) -> str:
         uid = f"u-{version_id}"
         version = Version(
             name=version_id, deployment_uri="gs://mine/model", framework="XGBOOST",
-            runtime_version=runtime_version,
+            **asked,
         )  # fmt: skip
         record = self.store.add_version("p", "census", version, uid=uid)
         if ready:
@@ -174,6 +172,15 @@ def test_another_runtime_is_warned_about_when_it_is_created(world: World) -> Non
     job = Job(job_id="b", prediction_input=_spec(runtime_version="1.15"))
     (told,) = world.kind.check("p", job)
     assert told.startswith("runtime '1.15' is not used here")
+
+
+@pytest.mark.parametrize("asked", [{"python_version": "2.7"}, {"prediction_class": "m.P"}])
+def test_a_version_that_the_engines_own_python_serves_asks_for_no_runtime(
+    world: World, asked: dict[str, str]
+) -> None:
+    world.deploy(**asked)
+    (told,) = world.kind.check("p", Job(job_id="b", prediction_input=_spec(runtime_version="1.15")))
+    assert "the engine's own Python" in told
 
 
 def test_the_runtime_of_the_version_itself_is_not_warned_about(world: World) -> None:

@@ -46,6 +46,9 @@ def wired(tmp_path: Path) -> Iterator[Wired]:
         ),
         # What a version brings with it is imported by nobody but its own workers.
         ([_record("a", create_time=_OLDER, prediction_class="m.P")], []),
+        ([_record("a", create_time=_OLDER, python_version="2.7", runtime_version="2.15")], []),
+        ([_record("a", create_time=_OLDER, python_version="2.7")], ["a"]),
+        ([_record("a", create_time=_OLDER, python_version="2.7", prediction_class="m.P")], []),
         ([_record("awake", create_time=_OLDER)], []),
     ],
 )  # fmt: skip
