@@ -285,6 +285,18 @@ def test_parts_are_read_in_the_order_of_their_days(
     assert read == [b"0\n", b"1\n"]
 
 
+def test_parts_as_older_engines_named_them_come_first_on_every_page(log: Log) -> None:
+    day = log.root / "p/d/t" / day_folder(20_000)
+    old, late = log.add(3), log.add(3)
+    parts = part_files(day)
+    for part, hour in zip(parts, ("090000", "203000"), strict=True):
+        part.rename(day / f"{hour}-old-0.jsonl")
+    new = log.add(3)
+    like = log.add(2, table="p/d/t-2")
+    for limit in (1, 2, 4, 100):
+        assert log.read(Wanted("p", "m"), limit=limit) == like + old + late + new
+
+
 def test_a_table_that_is_removed_begins_anew(tmp_path: Path) -> None:
     part = writer(tmp_path / "day")
     part.write(b"one\n")

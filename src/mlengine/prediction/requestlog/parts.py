@@ -16,7 +16,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["MOST_PIECES", "PartWriter", "close_orphans", "day_folder", "part_files", "whole_lines"]
+__all__ = ["MOST_PIECES", "PartWriter", "close_orphans", "day_folder", "part_files", "part_order",
+           "whole_lines"]  # fmt: skip
 
 MOST_PIECES = 512
 """Of one write; no system takes fewer than 1,024."""
@@ -152,13 +153,26 @@ def _last_write(part: Path) -> tuple[int, str]:
         return 0, part.name
 
 
+def part_order(name: str) -> str:
+    """Return what the names of a day's parts are sorted by.
+
+    Those of older engines begin with the hour and not with the day, and are older than all others.
+
+    Example:
+        >>> part_order("203000-w-0.jsonl") < part_order("20261122-090000-w-0.jsonl")
+        True
+    """
+    first = name.partition("-")[0]
+    return f"{first.zfill(8)}{name[len(first) :]}"
+
+
 def part_files(folder: Path) -> list[Path]:
     """Return the parts of a folder, the oldest first; one that is closed meanwhile comes once."""
     try:
         found = {path.name.removesuffix(_OPEN): path for path in sorted(folder.iterdir())}
     except (FileNotFoundError, NotADirectoryError):
         return []
-    return [found[name] for name in sorted(found)
+    return [found[name] for name in sorted(found, key=part_order)
             if name.endswith(_ENDING) and name[0].isdigit()]  # fmt: skip
 
 

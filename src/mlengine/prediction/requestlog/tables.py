@@ -19,7 +19,7 @@ from mlengine.core.errors import InvalidArgument, NotFound, ResourceExhausted
 from mlengine.core.predictions import LabelPredictionsResponse, LoggedPrediction, PredictionLabel
 from mlengine.prediction.requestlog.ids import day_of
 from mlengine.prediction.requestlog.labels import Labels
-from mlengine.prediction.requestlog.parts import day_folder, part_files, whole_lines
+from mlengine.prediction.requestlog.parts import day_folder, part_files, part_order, whole_lines
 from mlengine.prediction.requestlog.rows import Row
 
 __all__ = ["RowPage", "Tables", "Wanted"]
@@ -76,11 +76,11 @@ class Tables:
             after: Where the page before ended.
         """
         begin, _colon, number = after.rpartition(":")
-        reached = int(number) if begin else 0
+        reached, ended = int(number) if begin else 0, _place(begin)
         found: list[LoggedPrediction] = []
         found_bytes = looked_bytes = 0
         for name, part in self._parts(wanted):
-            if name < begin:
+            if _place(name) < ended:
                 continue
             at = reached if name == begin else 0  # a byte: a page costs no look at those before
             for line in whole_lines(part, at):
@@ -187,6 +187,12 @@ def _named(day: Path, names: Collection[bytes]) -> Iterator[bytes]:
             named = _NAMED.match(line)
             if named is not None and named[1] in names:
                 yield named[1]
+
+
+def _place(name: str) -> tuple[str, str]:
+    """Return what the names are sorted by in which a page's end is told."""
+    folder, slash, part = name.rpartition("/")
+    return folder + slash, part_order(part)
 
 
 def _day_before(day: str) -> str:
