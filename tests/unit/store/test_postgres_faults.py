@@ -230,7 +230,8 @@ def test_two_who_wait_for_each_other_are_both_served_in_the_end(
         thread.start()
     for thread in threads:
         thread.join(60)
-    assert len(tries) == 3
+    # Who gives way may be back before the other one woke up, and give way once more.
+    assert len(tries) >= 3
     assert postgres.sql("SELECT revision FROM jobs", database=name) == [(2,), (2,)]
     patient.close()
 

@@ -214,7 +214,7 @@ def test_the_log_of_the_worker_before_is_kept(home: Path) -> None:
     pool = WorkerPool(home, command=scripted("print('said'); import signal; signal.pause()"))
     for artifact in ("a", "b"):
         pool.start(VERSION, "u1", home / artifact)
-        wait_until(lambda: "said" in (home / "logs" / "worker-u1.log").read_text())
+        wait_until(lambda: (home / "logs" / "worker-u1.log").read_text() == "said\n")
     assert (home / "logs" / "worker-u1.log.1").read_text() == "said\n"
     pool.stop("u1")
 
