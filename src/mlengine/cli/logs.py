@@ -12,6 +12,7 @@ import click
 from mlengine.cli.spans import read_span
 from mlengine.core.clock import SystemClock
 from mlengine.core.errors import DeadlineExceeded, Unavailable
+from mlengine.core.limits import MAX_LOG_WAIT_S
 
 if TYPE_CHECKING:
     from mlengine.cli.output import Stream
@@ -104,6 +105,7 @@ def show_log(
         look_s: The longest that one question to the engine waits for lines, in seconds; if not set,
             the setting `polling_interval_s`.
     """
+    longest_s = look_s or session.settings.polling_interval_s or MAX_LOG_WAIT_S
     cursor, finished, tries = "", False, 0
     while not finished:
         try:
@@ -112,7 +114,7 @@ def show_log(
                 job_id,
                 cursor=cursor,
                 task_name=task_name,
-                wait_s=(look_s or session.settings.polling_interval_s) if wait else 0.0,
+                wait_s=longest_s if wait else 0.0,
             )
         except (Unavailable, DeadlineExceeded):
             tries += 1

@@ -9,6 +9,7 @@ a default that works on a laptop without a network.
 from __future__ import annotations
 
 import dataclasses
+import logging
 import math
 import os
 import re
@@ -43,6 +44,9 @@ PROPERTIES: Mapping[str, str] = {
     "ml_engine/local_python": "local_python",
     "ml_engine/polling_interval": "polling_interval_s",
 }
+# What is left of work with Google in a shell would be sent the engine's token.
+_NO_VARIABLE = "api_endpoint_overrides/ml"
+_log = logging.getLogger(__name__)
 _PREFIX = "MLENGINE_"
 _MAX_PORT = 65_535
 _BOOLS = {"true": True, "false": False}
@@ -99,7 +103,8 @@ class Settings:
     )
     polling_interval_s: float = _setting(
         MAX_LOG_WAIT_S,
-        "Longest wait of one look at a job's log, in seconds, 30 at most; lines are shown at once.",
+        "Longest wait of one look at a job's log, in seconds, 30 at most; 0: 30. Lines are shown "
+        "at once.",
     )
     database: str = _setting(
         "", "SQLAlchemy URL of the store; empty: engine.db in the home folder."
@@ -228,7 +233,7 @@ def variables(name: str) -> list[str]:
         >>> variables("project")
         ['MLENGINE_PROJECT', 'CLOUDSDK_CORE_PROJECT']
     """
-    properties = [key for key, setting in PROPERTIES.items() if setting == name]
+    properties = [k for k, setting in PROPERTIES.items() if setting == name and k != _NO_VARIABLE]
     return [
         _PREFIX + name.upper(),
         *("CLOUDSDK_" + key.replace("/", "_").upper() for key in properties),
@@ -244,7 +249,7 @@ def load(environ: Mapping[str, str] = os.environ, **flags: Any) -> Settings:
     home = home_folder(environ, str(flags.get("home") or ""))
     found: dict[str, Any] = {}
     for name, value in read_file(home).items():
-        found[name] = parse(name, value, where=str(home / SETTINGS_FILE))
+        found[name] = parse(name, _possible(name, value), where=str(home / SETTINGS_FILE))
     for name in _FIELDS:
         variable = next((v for v in variables(name) if environ.get(v)), "")
         if variable:
@@ -299,6 +304,17 @@ def parse(name: str, value: Any, *, where: str) -> Any:
     if kind in (int, float) and (wrong := _out_of_range(name, number)):
         raise InvalidArgument(f"The setting '{name}' is {value} ({where}).", wrong)
     return number
+
+
+def _possible(name: str, value: Any) -> Any:
+    """Return what a file means today: an earlier mlengine set no limit to what it wrote there."""
+    if name != "max_predict_bytes" or not isinstance(value, int) or value <= MAX_PREDICT_BYTES:
+        return value
+    _log.warning(
+        "The setting 'max_predict_bytes' is %d in %s; it is taken for %d, the most. "
+        "Set less with 'mlengine config set'.", value, SETTINGS_FILE, MAX_PREDICT_BYTES,
+    )  # fmt: skip
+    return MAX_PREDICT_BYTES
 
 
 def _out_of_range(name: str, number: float) -> str:

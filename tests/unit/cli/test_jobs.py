@@ -306,14 +306,16 @@ def test_a_submitted_job_that_fails_is_exit_code_one(
     assert "still active" not in done.err
 
 
-@pytest.mark.parametrize("words", [
-    (*SUBMIT_PREDICTION, "--model=m", "--stream-logs"),
-    ("jobs", "stream-logs", "census_1"),
-    ("jobs", "stream-logs", "census_1", "--polling-interval=7"),
+@pytest.mark.parametrize(("words", "setting", "seconds"), [
+    ((*SUBMIT_PREDICTION, "--model=m", "--stream-logs"), "7", 7.0),
+    (("jobs", "stream-logs", "census_1"), "7", 7.0),
+    (("jobs", "stream-logs", "census_1", "--polling-interval=7"), "9", 7.0),
+    (("jobs", "stream-logs", "census_1"), "0", 30.0),
 ])  # fmt: skip
 def test_a_look_at_the_log_waits_as_long_as_is_set(
-    run: Run, jobs: FakeEngine, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
-) -> None:
+    run: Run, jobs: FakeEngine, monkeypatch: pytest.MonkeyPatch,
+    words: tuple[str, ...], setting: str, seconds: float,
+) -> None:  # fmt: skip
     waits: list[float] = []
 
     def read(*_job: str, wait_s: float, **_given: str) -> LogPage:
@@ -321,9 +323,9 @@ def test_a_look_at_the_log_waits_as_long_as_is_set(
         return LogPage([], "1", finished=True)
 
     monkeypatch.setattr(jobs, "read_logs", read)
-    monkeypatch.setenv("MLENGINE_POLLING_INTERVAL_S", "7")
+    monkeypatch.setenv("MLENGINE_POLLING_INTERVAL_S", setting)
     run(*words)
-    assert waits == [7.0]
+    assert waits == [seconds]
 
 
 def test_ctrl_c_leaves_the_job_running(run: Run, engine: FakeEngine) -> None:

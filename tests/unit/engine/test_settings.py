@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from mlengine.core.errors import FailedPrecondition, InvalidArgument
 from mlengine.engine import settings
-from mlengine.engine.settings import SETTINGS_FILE, Settings, load, shown, write
+from mlengine.engine.settings import SETTINGS_FILE, Settings, load, shown, variables, write
 
 
 def test_the_order_is_flag_variable_file_default(tmp_path: Path) -> None:
@@ -29,10 +29,27 @@ def test_a_variable_of_gclouds_goes_before_the_file_and_behind_ours(tmp_path: Pa
     write(tmp_path, "polling_interval_s", "5")
     assert load(environ).polling_interval_s == 7.0
     assert load({**environ, "MLENGINE_POLLING_INTERVAL_S": "9"}).polling_interval_s == 9.0
-    endpoint = {"CLOUDSDK_API_ENDPOINT_OVERRIDES_ML": "http://there:8470/"}
-    assert load({**environ, **endpoint}).endpoint == "http://there:8470/"
     with pytest.raises(InvalidArgument, match="CLOUDSDK_ML_ENGINE_POLLING_INTERVAL"):
         load({**environ, "CLOUDSDK_ML_ENGINE_POLLING_INTERVAL": "soon"})
+
+
+def test_a_variable_left_from_work_with_google_is_not_where_the_token_goes(tmp_path: Path) -> None:
+    google = {"CLOUDSDK_API_ENDPOINT_OVERRIDES_ML": "https://us-central1-ml.googleapis.com/"}
+    environ = {"MLENGINE_HOME": str(tmp_path), **google}
+    assert load(environ).endpoint == ""
+    write(tmp_path, "endpoint", "http://there:8470/")
+    assert load(environ).endpoint == "http://there:8470/"
+    assert variables("endpoint") == ["MLENGINE_ENDPOINT"]
+
+
+def test_what_an_earlier_version_let_a_file_say_is_lessened_and_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / SETTINGS_FILE).write_text("max_predict_bytes = 2147483648\n")
+    assert load({"MLENGINE_HOME": str(tmp_path)}).max_predict_bytes == 1 << 30
+    assert "max_predict_bytes' is 2147483648" in caplog.text
+    with pytest.raises(InvalidArgument, match="at most 1073741824"):
+        write(tmp_path, "max_predict_bytes", "2147483648")
 
 
 def test_a_switch_is_true_or_false_wherever_it_is_set(tmp_path: Path) -> None:
