@@ -109,7 +109,8 @@ def write_program(programs: Path) -> None:
 
 def environment(home: Path, programs: Path) -> dict[str, str]:
     """Return the variables of a person who has just installed mlengine."""
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("MLENGINE_", "PYTEST_"))}
+    dropped = ("MLENGINE_", "CLOUDSDK_", "PYTEST_")
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(dropped)}
     path = os.pathsep.join([str(programs), str(Path(sys.executable).parent), kept.get("PATH", "")])
     return {**kept, "PATH": path, "MLENGINE_HOME": str(home), "TZ": "UTC"}
 

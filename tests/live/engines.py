@@ -53,8 +53,9 @@ class LiveEngine:
         environ: Mapping[str, str] | None = None, prefix: Sequence[str] = (), **settings: str,
     ) -> None:  # fmt: skip
         self.home, self._prefix = home, prefix
+        dropped = ("MLENGINE_", "CLOUDSDK_")
         self._environ = {
-            **{k: v for k, v in os.environ.items() if not k.startswith("MLENGINE_")},
+            **{k: v for k, v in os.environ.items() if not k.startswith(dropped)},
             **(environ or {}),
             "MLENGINE_GRACE_S": "1",
             **{f"MLENGINE_{name.upper()}": value for name, value in settings.items()},

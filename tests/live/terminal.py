@@ -18,7 +18,7 @@ def mlengine(
     """Run a command in the engine's home; it must end with this exit code."""
     programs = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     # Without what a library set in this process meanwhile: tf2onnx makes TensorFlow talkative.
-    dropped = ("MLENGINE_", "TF_CPP_")
+    dropped = ("MLENGINE_", "CLOUDSDK_", "TF_CPP_")
     kept = {k: v for k, v in os.environ.items() if not k.startswith(dropped)}
     done = subprocess.run(
         [sys.executable, "-m", "mlengine", *words],
