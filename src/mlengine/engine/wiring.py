@@ -29,7 +29,7 @@ from mlengine.prediction.control import GatewayControl
 from mlengine.prediction.gateway.doors import Doors
 from mlengine.prediction.options import ServingOptions
 from mlengine.prediction.routing import Limits, Logging
-from mlengine.prediction.scaling.fields import check_scaling
+from mlengine.prediction.scaling.fields import check_machine, check_scaling
 from mlengine.prediction.serving import Serving
 from mlengine.prediction.sockets import socket_dir
 from mlengine.prediction.traffic.experiments import Experiments
@@ -155,7 +155,8 @@ def _models(
         clock=clock,
         deploy=deployment.submit,
         publish=serving.publish,
-        servable=check_scaling,
+        scalable=check_scaling,
+        servable=check_machine,
         runnable=surroundings.check,
     )
 

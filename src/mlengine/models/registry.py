@@ -47,8 +47,10 @@ class Models:
         clock: For times that people read.
         deploy: Called with a CREATING or DELETING version whose operation waits; returns at once.
         publish: Called after the default version of a model changed.
-        servable: Raises when machine type or scaling of a version cannot be honoured.
-        runnable: Raises when its runtime cannot be had.
+        scalable: Raises when the scaling of a version cannot be honoured.
+        servable: Raises when the machine type of a new version cannot be; it never changes, and
+            one of an earlier mlengine may have any.
+        runnable: Raises when the runtime of a new version cannot be had.
     """
 
     def __init__(
@@ -59,6 +61,7 @@ class Models:
         clock: Clock,
         deploy: Callable[[VersionRecord], None],
         publish: Callable[[], None],
+        scalable: Callable[[Version], None] = lambda _version: None,
         servable: Callable[[Version], None] = lambda _version: None,
         runnable: Callable[[Version], None] = lambda _version: None,
     ) -> None:
@@ -67,6 +70,7 @@ class Models:
         self._clock = clock
         self._deploy = deploy
         self._publish = publish
+        self._scalable = scalable
         self._servable = servable
         self._runnable = runnable
 
@@ -158,6 +162,7 @@ class Models:
         version = check_version(version)
         check_logging(version, project)
         self._servable(version)
+        self._scalable(version)
         self._runnable(version)
         self._artifacts.check_source(
             version.deployment_uri, version.framework, routine=bool(version.prediction_class)
@@ -216,7 +221,7 @@ class Models:
             changed = rescaled(msgspec.structs.replace(old, **new), version, paths)
             changed = relogged(changed, version, paths)
             check_logging(changed, project)
-            self._servable(changed)
+            self._scalable(changed)
             return changed
 
         notes: list[NewOperation] = []

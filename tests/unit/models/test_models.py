@@ -396,6 +396,22 @@ def test_a_machine_that_cannot_sleep_keeps_a_node(world: World) -> None:
     )
 
 
+def test_a_machine_type_that_is_refused_by_now_does_not_hinder_a_patch(world: World) -> None:
+    world.ended(world.version("v1", machine_type="standard_gpu"))
+
+    def only_new(_version: Version) -> None:
+        raise InvalidArgument("The machine type has GPUs.", "Use one without.")
+
+    models = Models(
+        world.store, world.artifacts, clock=SystemClock(), deploy=world.deployment.submit,
+        publish=world.loader.publish, servable=only_new,
+    )  # fmt: skip
+    models.update_version(P, "census", "v1", Version(description="new"), update_mask="description")
+    assert models.version(P, "census", "v1").description == "new"
+    with pytest.raises(InvalidArgument, match="has GPUs"):
+        models.create_version(P, "census", Version(name="v2", deployment_uri="gs://mine/export"))
+
+
 def test_an_operation_has_the_labels_of_what_it_is_about(world: World) -> None:
     world.models.create_model("1912", Model(name="m", labels={"team": "a"}))
     told = world.models.delete_model("1912", "m").metadata

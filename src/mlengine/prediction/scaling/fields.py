@@ -15,21 +15,35 @@ from mlengine.models.checks import may_sleep
 from mlengine.prediction.scaling.autoscale import Bounds
 from mlengine.training.machines import find_machine
 
-__all__ = ["bounds_of", "check_scaling", "threads_of"]
+__all__ = ["bounds_of", "check_machine", "check_scaling", "threads_of"]
 
 _OWN_MACHINES: Final = {"mls1-c1-m2": 1, "mls1-c4-m2": 4}
 _MOST_NODES: Final = 64
 _BUSY_TARGET: Final = 60
 
 
-def check_scaling(version: Version) -> None:
-    """Refuse what cannot be honoured.
+def check_machine(version: Version) -> None:
+    """Refuse a machine type that cannot be honoured; GPUs are, as acceleratorConfig is.
 
     Raises:
-        InvalidArgument: A machine type, number of nodes or metric that does not exist.
+        InvalidArgument: There is no such type, or it has GPUs.
     """
     _cpus_of(version)
-    _check_no_gpus(version.machine_type)
+    name = version.machine_type
+    if not may_sleep(name) and find_machine(name).gpus:
+        raise InvalidArgument(
+            f"The machine type {name!r} has GPUs, and versions are served on CPUs.",
+            "Use one without, such as 'n1-standard-8'. Jobs may have GPUs.",
+            field="version.machine_type",
+        )
+
+
+def check_scaling(version: Version) -> None:
+    """Refuse a scaling that cannot be honoured.
+
+    Raises:
+        InvalidArgument: Two ways of scaling, or a number of nodes or metric that cannot be.
+    """
     auto, manual = version.auto_scaling, version.manual_scaling
     if auto is not None and manual is not None:
         raise InvalidArgument(
@@ -94,17 +108,6 @@ def _cpus_of(version: Version) -> int:
             field="version.machine_type",
         )  # fmt: skip
     return _OWN_MACHINES.get(name, 1)
-
-
-def _check_no_gpus(name: str) -> None:
-    """Refuse a machine type for its GPUs, as acceleratorConfig is refused."""
-    machine = None if may_sleep(name) else find_machine(name)
-    if machine is not None and machine.gpus:
-        raise InvalidArgument(
-            f"The machine type {name!r} has GPUs, and versions are served on CPUs.",
-            "Use one without, such as 'n1-standard-8'. Jobs may have GPUs.",
-            field="version.machine_type",
-        )
 
 
 def _check_nodes(nodes: int, least: int, field: str) -> None:

@@ -8,7 +8,12 @@ import pytest
 
 from mlengine.core.errors import InvalidArgument
 from mlengine.core.resources import AutoScaling, ManualScaling, Version
-from mlengine.prediction.scaling.fields import bounds_of, check_scaling, threads_of
+from mlengine.prediction.scaling.fields import (
+    bounds_of,
+    check_machine,
+    check_scaling,
+    threads_of,
+)
 
 CPU = {"name": "CPU_USAGE", "target": 75}
 
@@ -24,6 +29,7 @@ CPU = {"name": "CPU_USAGE", "target": 75}
 ])  # fmt: skip
 def test_fields_are_bounds(fields: dict[str, Any], expected: tuple[int, int, float]) -> None:
     version = Version(**fields)
+    check_machine(version)
     check_scaling(version)
     bounds = bounds_of(version, cpus=4.0, idle_after_s=30.0)
     assert (bounds.min_nodes, bounds.max_nodes, bounds.busy_target) == expected
@@ -83,7 +89,8 @@ def test_a_machine_type_says_how_many_cores_a_call_may_use(machine_type: str, th
 def test_what_cannot_be_honoured_is_refused_by_name(
     fields: dict[str, Any], field: str, said: str
 ) -> None:
+    check = check_machine if field == "machine_type" else check_scaling
     with pytest.raises(InvalidArgument) as refused:
-        check_scaling(Version(**fields))
+        check(Version(**fields))
     assert refused.value.field == f"version.{field}"
     assert said in str(refused.value)
