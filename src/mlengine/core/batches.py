@@ -10,6 +10,7 @@ import secrets
 from collections.abc import Iterable, Mapping
 from email.message import Message
 from typing import NamedTuple
+from urllib.parse import SplitResult, urlsplit
 
 from mlengine.core.errors import InvalidArgument
 
@@ -33,7 +34,7 @@ class Part(NamedTuple):
     key: str
     text: bytes
 
-    def read(self) -> tuple[str, str, dict[str, str], bytes]:
+    def read(self) -> tuple[str, SplitResult, dict[str, str], bytes]:
         """Return method, target, headers (names in lower case) and body.
 
         Raises:
@@ -45,7 +46,14 @@ class Part(NamedTuple):
         if match is None:
             shown = first[:80].decode("latin-1")
             raise InvalidArgument(f"{shown!r} is no request line.", "Write it as HTTP does.")
-        return match[1].decode(), match[2].decode("latin-1"), _headers(lines), body
+        target = match[2].decode("latin-1")
+        try:
+            where = urlsplit(target)
+        except ValueError:  # a bracket that stays open, and such like
+            raise InvalidArgument(
+                f"{target[:80]!r} is no address.", "Send a path from '/'."
+            ) from None
+        return match[1].decode(), where, _headers(lines), body
 
 
 def boundary_of(content_type: str) -> bytes:

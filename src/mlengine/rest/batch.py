@@ -47,6 +47,7 @@ ROUTE = Route(
     path="/batch",
     permission=KNOWN,
     upload=_answer,
+    takes="multipart/mixed",
     response="",
     traffic=Traffic.TRANSFER,
 )
@@ -58,8 +59,8 @@ def part_scope(outer: Scope, part: Part) -> tuple[Scope, bytes]:
     Raises:
         InvalidArgument: It is no request, or not for this server.
     """
-    method, target, headers, body = part.read()
-    where = urllib.parse.urlsplit(target)
+    method, where, headers, body = part.read()
+    target = where.geturl()
     if not (where.path.startswith("/") and target.isascii()):
         raise InvalidArgument(f"{target[:80]!r} is no path.", "Send a path from '/'.")
     kept = [(k.encode(), v.encode("latin-1")) for k, v in headers.items() if k not in _OF_THE_BODY]

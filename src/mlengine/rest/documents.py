@@ -244,7 +244,7 @@ def _operation(route: Route) -> dict[str, Any]:
     if route.request:
         operation["requestBody"] = _content(route.request)
     elif route.upload:
-        operation["requestBody"] = {"content": {"application/octet-stream": {}}}
+        operation["requestBody"] = {"content": {route.takes: {}}}
     return operation
 
 

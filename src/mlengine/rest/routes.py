@@ -45,6 +45,7 @@ class Route:
         verb: The engine's verb; empty when it answers without the engine.
         run: Calls that verb, or answers without one.
         upload: Instead of `run`: takes the body in chunks.
+        takes: The content type of what `upload` takes.
         download: Instead of `run`: gives the answer in chunks.
         query: Names of the query parameters that it takes.
         request: Name of the schema of the body, empty for none.
@@ -60,6 +61,7 @@ class Route:
     verb: str = ""
     run: Handler | None = None
     upload: Upload | None = None
+    takes: str = "application/octet-stream"
     download: Download | None = None
     query: tuple[str, ...] = ()
     request: str = ""

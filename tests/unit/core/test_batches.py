@@ -16,8 +16,8 @@ def test_a_request_is_read_to_its_last_byte() -> None:
     )
     (part,) = read_batch(PART + text + b"\r\n--b--\r\n", b"b")
     assert part.key == "<1 + 2>"
-    method, target, headers, body = part.read()
-    assert (method, target) == ("POST", "/v1/x?a=b")
+    method, where, headers, body = part.read()
+    assert (method, where.path, where.query) == ("POST", "/v1/x", "a=b")
     assert headers == {"content-type": "application/json", "x": "1"}
     assert body == b"{}\r\n\r\n \xff"
 
@@ -27,7 +27,13 @@ def test_what_is_no_request_is_refused_by_itself(text: bytes) -> None:
     wrong, right = read_batch(PART + text + b"\r\n--b\r\n\r\nGET / HTTP/1.1\r\n--b--", b"b")
     with pytest.raises(InvalidArgument, match="no request line"):
         wrong.read()
-    assert (right.key, right.read()[:2]) == ("", ("GET", "/"))
+    assert (right.key, right.read()[1].path) == ("", "/")
+
+
+def test_an_address_that_is_none_is_refused_by_itself() -> None:
+    (part,) = read_batch(PART + b"GET //[ HTTP/1.1\r\n--b--", b"b")
+    with pytest.raises(InvalidArgument, match=r"'//\[' is no address"):
+        part.read()
 
 
 @pytest.mark.parametrize(

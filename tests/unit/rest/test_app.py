@@ -425,6 +425,7 @@ def _batch(app: Any, *requests: str, headers: Any = AUTHORIZED) -> list[str]:
         ("POST /batch HTTP/1.1", 403),
         ("GET /api/v1/status HTTP/1.1", 403),
         ("GET jobs HTTP/1.1", 400),
+        ("GET //[ HTTP/1.1", 400),
         ("nothing", 400),
     ],
 )
@@ -484,6 +485,14 @@ def test_the_descriptions_are_whole(app: Any) -> None:
     assert discovery["rootUrl"] == discovery["baseUrl"] == "http://127.0.0.1:8470/"
     assert _send(app, "GET", "/$discovery/rest?version=v2").status == 404
     openapi = _send(app, "GET", "/api/v1/openapi.json").json
+    uploads = [
+        openapi["paths"][path][method]["requestBody"]["content"]
+        for path, method in (
+            ("/batch", "post"),
+            ("/api/v1/buckets/{bucket}/content/{object}", "put"),
+        )
+    ]
+    assert [list(kinds) for kinds in uploads] == [["multipart/mixed"], ["application/octet-stream"]]
     text = json.dumps(openapi)
     for name in {part.partition('"')[0] for part in text.split("#/components/schemas/")[1:]}:
         assert name in openapi["components"]["schemas"]

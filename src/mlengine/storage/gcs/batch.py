@@ -36,8 +36,7 @@ def _answered(
 
 
 def _request(part: Part, outer: Request) -> Request:
-    method, target, headers, body = part.read()
-    where = urlsplit(target)
+    method, where, headers, body = part.read()
     path = where.path.removeprefix(urlsplit(outer.origin).path)
     request = Request(method, path, where.query, headers, [body], outer.origin)
     if not path.startswith("/storage/v1/") or request.query.get("alt") == "media":

@@ -48,6 +48,12 @@ def test_each_request_is_answered_in_its_place(call: Caller, eol: str) -> None:
     assert call.names() == []
 
 
+def test_an_address_that_is_none_fails_alone(call: Caller) -> None:
+    list_them = "GET /storage/v1/b HTTP/1.1"
+    _text, answers = batch(call, "GET //[ HTTP/1.1", list_them)
+    assert "HTTP/1.1 400" in answers[0] and "HTTP/1.1 200" in answers[1]
+
+
 @pytest.mark.parametrize(
     "request_line",
     [
