@@ -17,7 +17,7 @@ from mlengine.core.studies import (
     Trial,
     TrialParameter,
 )
-from mlengine.core.wire import decode, encode
+from mlengine.core.wire import decode_answer, encode
 
 __all__ = [
     "TRIALS_FORMAT",
@@ -53,7 +53,7 @@ def rows(trials: Iterable[Trial], *, plain: bool) -> Iterator[dict[str, Any]]:
 def trials_in(operation: Operation) -> list[Trial]:
     """Return the trials that an operation ended with."""
     found = (operation.response or {}).get("trials", ())
-    return [decode(Trial, trial, at="trial") for trial in found]
+    return [decode_answer(Trial, trial, at="trial") for trial in found]
 
 
 def parameters_of(config: StudyConfig | None, words: Iterable[str]) -> list[TrialParameter]:

@@ -15,7 +15,7 @@ from mlengine.core.policies import (
     TestIamPermissionsRequest,
     TestIamPermissionsResponse,
 )
-from mlengine.core.wire import decode
+from mlengine.core.wire import decode_answer
 from mlengine.engine.accessverbs import AccessVerbs
 
 __all__ = ["HttpAccess"]
@@ -32,7 +32,7 @@ class HttpAccess(Calls):
 
     def create_key(self, project: str, key: Key) -> Key:
         """Make a key; not repeated when a connection breaks, for its text would be lost."""
-        return decode(Key, self._call("POST", _keys(project), key), at="key")
+        return decode_answer(Key, self._call("POST", _keys(project), key), at="key")
 
     def get_key(self, project: str, key_id: str) -> Key:
         """Describe a key."""
@@ -45,7 +45,7 @@ class HttpAccess(Calls):
     def revoke_key(self, project: str, key_id: str) -> Key:
         """Have a key count no more."""
         found = self._call("POST", _key(project, key_id) + ":revoke", safe=True)
-        return decode(Key, found, at="key")
+        return decode_answer(Key, found, at="key")
 
     def get_iam_policy(
         self, kind: PolicyKind, project: str, resource_id: str, *, requested_version: int = 0
@@ -69,7 +69,7 @@ class HttpAccess(Calls):
         safe = not policy.etag
         request = SetIamPolicyRequest(policy=policy, update_mask=update_mask)
         path = _path(kind, project, resource_id) + ":setIamPolicy"
-        return decode(Policy, self._call("POST", path, request, safe=safe), at="policy")
+        return decode_answer(Policy, self._call("POST", path, request, safe=safe), at="policy")
 
     def test_iam_permissions(
         self, kind: PolicyKind, project: str, resource_id: str, permissions: Sequence[str]
@@ -78,7 +78,7 @@ class HttpAccess(Calls):
         request = TestIamPermissionsRequest(permissions=list(permissions))
         path = _path(kind, project, resource_id) + ":testIamPermissions"
         found = self._call("POST", path, request, safe=True)
-        return decode(TestIamPermissionsResponse, found, at="response").permissions
+        return decode_answer(TestIamPermissionsResponse, found, at="response").permissions
 
 
 _: type[AccessVerbs] = HttpAccess

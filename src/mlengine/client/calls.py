@@ -11,7 +11,7 @@ import msgspec
 from mlengine.client.transport import Reply, Transport, error_in
 from mlengine.core.errors import AlreadyExists, Internal
 from mlengine.core.resources import Operation, Resource
-from mlengine.core.wire import decode, encode
+from mlengine.core.wire import decode_answer, encode
 from mlengine.engine import Page
 
 __all__ = ["Calls", "json_in", "paging", "query_text", "v1"]
@@ -39,11 +39,11 @@ class Calls:
         return json_in(reply)
 
     def _get(self, cls: type[R], path: str) -> R:
-        return decode(cls, self._call("GET", path, safe=True), at=cls.__name__.lower())
+        return decode_answer(cls, self._call("GET", path, safe=True), at=cls.__name__.lower())
 
     def _list(self, cls: type[R], key: str, path: str) -> Page[R]:
         found = self._call("GET", path, safe=True)
-        items = [decode(cls, item, at=cls.__name__.lower()) for item in found.get(key, ())]
+        items = [decode_answer(cls, item, at=cls.__name__.lower()) for item in found.get(key, ())]
         return Page(items, str(found.get("nextPageToken", "")))
 
     def _create(self, path: str, resource: R, find: Callable[[], R]) -> R:
@@ -51,7 +51,7 @@ class Calls:
         sent = encode(resource)
         reply = self._transport.send("POST", path, body=msgspec.json.encode(sent), safe=True)
         try:
-            return decode(type(resource), json_in(reply), at=type(resource).__name__.lower())
+            return decode_answer(type(resource), json_in(reply), at=type(resource).__name__.lower())
         except AlreadyExists:
             if reply.repeated:
                 found = find()
@@ -60,7 +60,7 @@ class Calls:
             raise
 
     def _operation(self, method: str, path: str, body: Resource | None = None) -> Operation:
-        return decode(Operation, self._call(method, path, body), at="operation")
+        return decode_answer(Operation, self._call(method, path, body), at="operation")
 
 
 def json_in(reply: Reply) -> dict[str, Any]:

@@ -38,7 +38,7 @@ from mlengine.core.resources import (
     Runtime,
     Version,
 )
-from mlengine.core.wire import decode
+from mlengine.core.wire import decode_answer
 from mlengine.engine import Engine, EngineStatus, LogPage, Page, PredictReply
 
 __all__ = ["HttpEngine"]
@@ -105,7 +105,7 @@ class HttpEngine(HttpStudies, HttpTraffic, HttpAccess, HttpPredictions):
     def update_job(self, project: str, job_id: str, job: Job, *, update_mask: str) -> Job:
         """Change what the mask names."""
         path = v1(job_name, project, job_id) + query_text(updateMask=update_mask)
-        return decode(Job, self._call("PATCH", path, job), at="job")
+        return decode_answer(Job, self._call("PATCH", path, job), at="job")
 
     def cancel_job(self, project: str, job_id: str) -> None:
         """Ask a job to stop; no effect on a finished one."""
@@ -125,7 +125,7 @@ class HttpEngine(HttpStudies, HttpTraffic, HttpAccess, HttpPredictions):
         query = query_text(cursor=cursor, taskName=task_name, wait_s=wait)
         path = "/api" + v1(job_name, project, job_id) + "/logs" + query
         found = self._call("GET", path, safe=True, extra_wait_s=wait_s)
-        entries = [decode(LogEntry, entry, at="entry") for entry in found.get("entries", ())]
+        entries = [decode_answer(LogEntry, entry, at="entry") for entry in found.get("entries", ())]
         return LogPage(entries, str(found["cursor"]), bool(found.get("finished")))
 
     def job_metrics(self, project: str, job_id: str, *, tag: str = "") -> list[MetricSeries]:
@@ -197,7 +197,7 @@ class HttpEngine(HttpStudies, HttpTraffic, HttpAccess, HttpPredictions):
     def set_default_version(self, project: str, model_id: str, version_id: str) -> Version:
         """Make a version the one that answers for its model."""
         path = v1(version_name, project, model_id, version_id) + ":setDefault"
-        return decode(Version, self._call("POST", path, safe=True), at="version")
+        return decode_answer(Version, self._call("POST", path, safe=True), at="version")
 
     def delete_version(self, project: str, model_id: str, version_id: str) -> Operation:
         """Delete a version."""
@@ -261,7 +261,7 @@ class HttpEngine(HttpStudies, HttpTraffic, HttpAccess, HttpPredictions):
 
     def create_bucket(self, bucket: Bucket) -> Bucket:
         """Make a bucket."""
-        return decode(Bucket, self._call("POST", "/api/v1/buckets", bucket), at="bucket")
+        return decode_answer(Bucket, self._call("POST", "/api/v1/buckets", bucket), at="bucket")
 
     def list_buckets(self) -> list[Bucket]:
         """List buckets."""
@@ -292,7 +292,7 @@ class HttpEngine(HttpStudies, HttpTraffic, HttpAccess, HttpPredictions):
     def write_object(self, bucket: str, name: str, chunks: Iterable[bytes]) -> Object:
         """Store an object whole or not at all."""
         reply = self._transport.upload(f"{_bucket(bucket)}/content/{quote(name)}", chunks)
-        return decode(Object, json_in(reply), at="object")
+        return decode_answer(Object, json_in(reply), at="object")
 
     def delete_object(self, bucket: str, name: str) -> None:
         """Delete an object."""
@@ -311,7 +311,7 @@ class HttpEngine(HttpStudies, HttpTraffic, HttpAccess, HttpPredictions):
     def build_runtime(self, name: str) -> Runtime:
         """Build a runtime's environment; returns when it is there."""
         found = self._call("POST", _runtime(name) + ":build", safe=True, extra_wait_s=_BUILD_WAIT_S)
-        return decode(Runtime, found, at="runtime")
+        return decode_answer(Runtime, found, at="runtime")
 
     def delete_runtime(self, name: str) -> None:
         """Remove a runtime's environment from the disk."""

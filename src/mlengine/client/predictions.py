@@ -12,7 +12,7 @@ from mlengine.core.predictions import (
     LoggedPrediction,
     PredictionLabel,
 )
-from mlengine.core.wire import decode
+from mlengine.core.wire import decode_answer
 from mlengine.engine import Page
 from mlengine.engine.predictionverbs import PredictionVerbs
 
@@ -38,7 +38,7 @@ class HttpPredictions(Calls):
         path = f"/api/v1/projects/{check_project(project)}/predictions:label"
         request = LabelPredictionsRequest(labels=list(labels))
         found = self._call("POST", path, request, safe=True)
-        return decode(LabelPredictionsResponse, found, at="found")
+        return decode_answer(LabelPredictionsResponse, found, at="found")
 
 
 _: type[PredictionVerbs] = HttpPredictions

@@ -18,7 +18,7 @@ from mlengine.core.studies import (
     SuggestTrialsRequest,
     Trial,
 )
-from mlengine.core.wire import decode
+from mlengine.core.wire import decode_answer
 from mlengine.engine.studyverbs import StudyVerbs
 
 __all__ = ["HttpStudies"]
@@ -70,7 +70,7 @@ class HttpStudies(Calls):
         """Give a client trials; asked again, it gets those that it has not completed."""
         path = v1(study_name, project, location_id, study_id) + "/trials:suggest"
         found = self._call("POST", path, request, safe=True)
-        return decode(Operation, found, at="operation")
+        return decode_answer(Operation, found, at="operation")
 
     def add_trial_measurement(
         self,
@@ -102,7 +102,7 @@ class HttpStudies(Calls):
     ) -> Operation:
         """Tell whether a trial should come to an end."""
         path = _path(project, location_id, study_id, trial_id) + ":checkEarlyStoppingState"
-        return decode(Operation, self._call("POST", path, safe=True), at="operation")
+        return decode_answer(Operation, self._call("POST", path, safe=True), at="operation")
 
     def stop_trial(self, project: str, location_id: str, study_id: str, trial_id: str) -> Trial:
         """Ask whoever has a trial to come to an end with it."""
@@ -124,4 +124,4 @@ def _path(project: str, location_id: str, study_id: str, trial_id: str) -> str:
 
 
 def _trial(found: dict[str, Any]) -> Trial:
-    return decode(Trial, found, at="trial")
+    return decode_answer(Trial, found, at="trial")

@@ -14,7 +14,7 @@ from mlengine.core.traffic import (
     ModelTraffic,
     Outcome,
 )
-from mlengine.core.wire import decode
+from mlengine.core.wire import decode_answer
 from mlengine.engine.trafficverbs import TrafficVerbs
 
 __all__ = ["HttpTraffic"]
@@ -32,12 +32,12 @@ class HttpTraffic(Calls):
         # With an etag, a second try of one that was done would be told that it came too late.
         safe = not traffic.etag
         found = self._call("PUT", _path(project, model_id), traffic, safe=safe)
-        return decode(ModelTraffic, found, at="traffic")
+        return decode_answer(ModelTraffic, found, at="traffic")
 
     def clear_traffic(self, project: str, model_id: str) -> ModelTraffic:
         """Let the default version answer all again."""
         found = self._call("DELETE", _path(project, model_id), safe=True)
-        return decode(ModelTraffic, found, at="traffic")
+        return decode_answer(ModelTraffic, found, at="traffic")
 
     def model_stats(self, project: str, model_id: str) -> ModelStats:
         """Tell what the gateway has counted of each version since it started."""
@@ -56,7 +56,9 @@ class HttpTraffic(Calls):
         """Count what became of predictions, each once."""
         path = "/api" + v1(model_name, project, model_id) + "/outcomes"
         request = AddOutcomesRequest(outcomes=list(outcomes))
-        return decode(AddOutcomesResponse, self._call("POST", path, request, safe=True), at="found")
+        return decode_answer(
+            AddOutcomesResponse, self._call("POST", path, request, safe=True), at="found"
+        )
 
 
 _: type[TrafficVerbs] = HttpTraffic

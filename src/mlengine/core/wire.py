@@ -2,7 +2,7 @@
 
 Reading accepts camelCase and snake_case, strings for int64, ``null`` for "unset", and the strings
 ``NaN``, ``Infinity`` and ``-Infinity`` for what JSON has no number for; it refuses an unknown field
-by name. Writing is camelCase, int64 as strings, unset fields left out.
+by name, unless it reads an answer. Writing is camelCase, int64 as strings, unset fields left out.
 """
 
 from __future__ import annotations
@@ -19,11 +19,18 @@ import msgspec
 from mlengine.core.errors import InvalidArgument, did_you_mean
 from mlengine.core.resources import Resource
 
-__all__ = ["apply_mask", "camel", "decode", "encode", "field_types", "snake"]
+__all__ = ["apply_mask", "camel", "decode", "decode_answer", "encode", "field_types", "snake"]
 
 R = TypeVar("R", bound=Resource)
 _MAX_SHOWN_CHARS = 128  # of a name that the caller made up
 _NO_NUMBERS = ("NaN", "Infinity", "-Infinity")
+
+
+class _Rules(NamedTuple):
+    """What is dropped in reading, nested or not."""
+
+    output_only: bool = False
+    unknown: bool = False
 
 
 class _Field(NamedTuple):
@@ -51,12 +58,27 @@ def decode(cls: type[R], value: object, *, at: str, own_fields_only: bool = Fals
         >>> decode(TrainingInput, {"worker_count": "5"}, at="training_input").worker_count
         5
     """
+    return _decode(cls, value, at, _Rules(output_only=own_fields_only))
+
+
+def decode_answer(cls: type[R], value: object, *, at: str) -> R:
+    """Build a resource from an engine's answer; a later engine may tell more than is known here.
+
+    Raises:
+        InvalidArgument: A value of the wrong type; the message names it.
+    """
+    return _decode(cls, value, at, _Rules(unknown=True))
+
+
+def _decode(cls: type[R], value: object, at: str, drops: _Rules) -> R:
     if not isinstance(value, Mapping):
         raise _wrong_type(value, "an object", at)
     fields = _fields(cls)
     found: dict[str, Any] = {}
     for key, item in value.items():
         field = fields.get(key)
+        if field is None and drops.unknown:
+            continue
         if field is None:
             known = {f.camel for f in fields.values()}
             shown = str(key)[:_MAX_SHOWN_CHARS]
@@ -67,10 +89,10 @@ def decode(cls: type[R], value: object, *, at: str, own_fields_only: bool = Fals
             )
         if field.attribute in found and key != field.camel:
             continue  # both spellings were sent: camelCase is the canonical one
-        if item is None or (own_fields_only and field.attribute in cls.OUTPUT_ONLY):
+        if item is None or (drops.output_only and field.attribute in cls.OUTPUT_ONLY):
             continue
         where = f"{at}.{field.attribute}"
-        found[field.attribute] = _read(field.type, field.int64, item, where, own_fields_only)
+        found[field.attribute] = _read(field.type, field.int64, item, where, drops)
     return cls(**found)
 
 
@@ -183,7 +205,7 @@ def _strip(hint: Any) -> Any:
     return hint
 
 
-def _read(kind: Any, int64: bool, value: object, at: str, own_fields_only: bool) -> Any:
+def _read(kind: Any, int64: bool, value: object, at: str, drops: _Rules) -> Any:
     origin = typing.get_origin(kind)
     if origin is list:
         if not isinstance(value, list):
@@ -192,7 +214,7 @@ def _read(kind: Any, int64: bool, value: object, at: str, own_fields_only: bool)
         if item_kind is str and all(isinstance(item, str) for item in value):
             return list(value)  # writing down where each stands is what costs
         return [
-            _read(_strip(item_kind), int64, item, f"{at}[{i}]", own_fields_only)
+            _read(_strip(item_kind), int64, item, f"{at}[{i}]", drops)
             for i, item in enumerate(value)
         ]
     if origin is dict:
@@ -202,11 +224,11 @@ def _read(kind: Any, int64: bool, value: object, at: str, own_fields_only: bool)
         if item_kind is Any:
             return dict(value)
         return {
-            k: _read(item_kind, False, v, f"{at}.{k[:_MAX_SHOWN_CHARS]}", own_fields_only)
+            k: _read(item_kind, False, v, f"{at}.{k[:_MAX_SHOWN_CHARS]}", drops)
             for k, v in value.items()
         }
     if isinstance(kind, type) and issubclass(kind, Resource):
-        return decode(kind, value, at=at, own_fields_only=own_fields_only)
+        return _decode(kind, value, at, drops)
     return _read_scalar(kind, int64, value, at)
 
 

@@ -413,6 +413,14 @@ _TAKEN = _http(409, b'{"error":{"code":409,"status":"ALREADY_EXISTS","message":"
 _JOB = b'{"jobId":"a","state":"QUEUED","trainingInput":{"region":"r","scaleTier":"BASIC"}}'
 
 
+def test_an_answer_of_a_later_engine_is_read_as_far_as_it_is_known() -> None:
+    body = b'{"name": "projects/p/models/m/versions/v", "state": "READY", "mood": {"good": true}}'
+    with _scripted(_http(200, body), _http(200, b'{"versions": [%b]}' % body)) as (url, _requests):
+        client = HttpEngine(url, TOKEN)
+        assert client.get_version("p", "m", "v").state == "READY"
+        assert [v.state for v in client.list_versions("p", "m").items] == ["READY"]
+
+
 def test_a_read_is_repeated_when_the_connection_breaks() -> None:
     with _scripted(None, _http(503, b"{}"), _http(200, _JOB)) as (url, seen):
         with HttpEngine(url, "t", timeout_s=20) as client:

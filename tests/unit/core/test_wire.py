@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from mlengine.core import resources, studies
 from mlengine.core.errors import InvalidArgument
 from mlengine.core.resources import Job, Operation, Resource, TrainingInput, TrainingOutput, Version
-from mlengine.core.wire import apply_mask, camel, decode, encode, snake
+from mlengine.core.wire import apply_mask, camel, decode, decode_answer, encode, snake
 
 CLASSES: list[type[Resource]] = [
     found
@@ -163,6 +163,16 @@ def test_reading_refuses(value: object, where: str, why: str) -> None:
         decode(TrainingInput, value, at="training_input")
     assert where in str(refusal.value)
     assert why in str(refusal.value)
+
+
+def test_an_answer_may_tell_more_than_is_known_here() -> None:
+    later = {"jobId": "j", "mood": 1, "trainingInput": {"region": "r", "weather": {}}}
+    expected = Job(job_id="j", training_input=TrainingInput(region="r"))
+    assert decode_answer(Job, later, at="job") == expected
+    with pytest.raises(InvalidArgument, match="mood"):
+        decode(Job, later, at="job")
+    with pytest.raises(InvalidArgument, match=r"job\.job_id"):
+        decode_answer(Job, {"jobId": 1}, at="job")
 
 
 @pytest.mark.parametrize("value", ["much", True, 10**400, -(10**400)])
