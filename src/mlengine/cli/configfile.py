@@ -17,9 +17,9 @@ __all__ = ["MAX_BYTES", "read_config"]
 MAX_BYTES = 1 << 20
 _MAX_VALUES = 100_000
 # Below these keys stands text, though it may look like a number.
-_TEXTS = ("args", "categoricalvalues", "categoricalvaluespec", "labels", "pythonversion",
-          "runtimeversion")  # fmt: skip
-_EXPONENT = re.compile(r"[-+]?[0-9][0-9_]*(\.[0-9_]*)?[eE][-+]?[0-9]+$", re.ASCII)
+_TEXTS = ("args", "categoricalvalues", "categoricalvaluespec", "labels",
+          "parentcategoricalvalues", "pythonversion", "runtimeversion")  # fmt: skip
+_EXPONENT = re.compile(r"[-+]?([0-9][0-9_]*(\.[0-9_]*)?|\.[0-9][0-9_]*)[eE][-+]?[0-9]+$", re.ASCII)
 
 
 class _Number(float):
@@ -75,7 +75,7 @@ _Loader.add_constructor("tag:yaml.org,2002:float", _float)
 _Loader.add_constructor("tag:yaml.org,2002:int", _integer)
 _Loader.add_constructor("tag:yaml.org,2002:timestamp", _text)
 # YAML 1.1 takes 1e-05 for text; JSON, YAML 1.2 and whoever writes it mean a number.
-_Loader.add_implicit_resolver("tag:yaml.org,2002:float", _EXPONENT, list("-+0123456789"))
+_Loader.add_implicit_resolver("tag:yaml.org,2002:float", _EXPONENT, list("-+.0123456789"))
 
 
 def read_config(path: str) -> dict[str, Any]:

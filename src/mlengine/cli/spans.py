@@ -7,12 +7,15 @@ from datetime import timedelta
 
 __all__ = ["read_span"]
 
-_SPAN = re.compile(r"([0-9]{1,6})([smhdw])", re.ASCII)
+_SPAN = re.compile(r"([0-9]{1,9})([smhdw])", re.ASCII)
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
 def read_span(text: str) -> timedelta | None:
     """Return how long a span is; None for what is none, such as a timestamp.
+
+    Raises:
+        OverflowError: It is longer than time is.
 
     Example:
         >>> read_span("10m")

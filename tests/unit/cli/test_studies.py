@@ -64,6 +64,26 @@ def test_a_config_may_stand_below_its_name_and_come_from_stdin(
     assert "Unknown name \"metrix\" at 'study.study_config'" in wrong.err
 
 
+def test_values_of_a_parent_are_text_whatever_they_look_like(run: Run, engine: FakeEngine) -> None:
+    child = ("{parameter: rate, type: DOUBLE, doubleValueSpec: {minValue: .5e-3, maxValue: 1},"
+             " parentCategoricalValues: {values: [1]}}")  # fmt: skip
+    text = (
+        "parameters: [{parameter: layers, type: CATEGORICAL, categoricalValueSpec: "
+        f"{{values: [1, 2]}}, childParameterSpecs: [{child}]}}]"
+    )
+    done = run("studies", "create", "s", "--config", "-", stdin=text)
+    assert done.code == 0, done.err
+    (made,) = engine.studies.values()
+    assert made.study_config is not None
+    (layers,) = made.study_config.parameters
+    assert layers.categorical_value_spec is not None
+    assert layers.categorical_value_spec.values == ["1", "2"]
+    (rate,) = layers.child_parameter_specs
+    assert rate.parent_categorical_values is not None and rate.double_value_spec is not None
+    assert rate.parent_categorical_values.values == ["1"]
+    assert rate.double_value_spec.min_value == 0.0005
+
+
 @pytest.mark.usefixtures("study")
 def test_priors_are_added_to_those_of_the_config(run: Run, engine: FakeEngine) -> None:
     text = json.dumps({"metrics": [{"metric": "auc"}], "priorStudies": ["a"]})

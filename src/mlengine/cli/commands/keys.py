@@ -101,10 +101,8 @@ def revoke(session: Session, key: str) -> None:
 
 def _expiry(text: str) -> str:
     """Turn ``30d`` into a time; a time stays as it is."""
-    span = read_span(text)
-    if span is None:
-        return text
     try:
-        return rfc3339(SystemClock().now() + span)
+        span = read_span(text)
+        return text if span is None else rfc3339(SystemClock().now() + span)
     except OverflowError:
         raise click.UsageError(f"argument --expires: {text!r} is too far away.") from None
