@@ -23,12 +23,13 @@ _DEFAULT_TAG = "training/hptuning/metric"
 
 
 def report(metric: str, value: float, step: int = 0) -> bool:
-    """Tell the value of a metric; the tuning job counts that of the highest step.
+    """Tell the value of a metric; the tuning job counts that of the highest step, or the last.
 
     Args:
         metric: Its tag, as in `hyperparameterMetricTag`; empty means the tag the job asks for.
         value: Any number; NaN and infinity count as not reported.
-        step: How far the training is; reports of one step replace each other.
+        step: How far the training is; reports of one step replace each other. A trainer that never
+            tells one has its reports counted, from 0.
 
     Returns:
         Whether it was written: not outside of a job, nor on a full disk.

@@ -204,18 +204,23 @@ def usable(measurement: Measurement) -> list[MetricValue]:
 def curve_of(record: TrialRecord, measured: Sequence[Measurement], metric: str) -> Curve:
     """Return what was measured of a trial as a stopping rule sees it.
 
-    Measurements without steps are counted, from 0: trials are compared at as many of them.
+    Measurements without steps are counted, from 0: trials are compared at as many of them. What is
+    not finite was not reported.
     """
-    has_steps = any(point.step_count for point in measured)
+    told = [
+        (point, value.value)
+        for point in measured
+        for value in usable(point)
+        if value.metric == metric and value.value is not None
+    ]
+    has_steps = any(point.step_count for point, _value in told)
     readings = [
         Reading(
-            value=value.value,
+            value=value,
             step=point.step_count if has_steps else number,
             elapsed_s=float(point.elapsed_time.removesuffix("s")),
         )
-        for number, point in enumerate(measured)
-        for value in point.metrics
-        if value.metric == metric and value.value is not None
+        for number, (point, value) in enumerate(told)
     ]
     ended = record.state is TrialState.COMPLETED
     return Curve(number=record.number, readings=tuple(readings), ended=ended)

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import math
+
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlengine.core.studies import Trial
+from mlengine.core.studies import Measurement, MetricValue, Trial
+from mlengine.store import TrialRecord
 from mlengine.tuning.problem import Goal, Kind, Metric, Parameter, Point, Problem, Tried
-from mlengine.tuning.reports import best_of, parameters_of, point_of
+from mlengine.tuning.reports import best_of, curve_of, parameters_of, point_of
 
 _X = Parameter(name="x", kind=Kind.DOUBLE, low=0, high=1)
 _VALUES = st.floats(allow_nan=False) | st.integers(-(2**63), 2**63 - 1) | st.text(min_size=1)
@@ -53,3 +56,15 @@ def test_of_one_metric_the_best_and_its_equals_are_the_front() -> None:
     tried = [Tried(number=n, point={}, values=v) for n, v in enumerate(values, 1)]
     assert best_of(problem, tried) == {2, 4}
     assert best_of(problem, []) == set()
+
+
+def test_measurements_without_steps_are_counted_as_a_tuning_jobs_reports_are() -> None:
+    measured = [
+        Measurement(elapsed_time="0s", metrics=[MetricValue(metric=name, value=value)])
+        for name, value in [("a", 1.0), ("b", 9.0), ("a", math.nan), ("a", 2.0)]
+    ]
+    record = TrialRecord(
+        seq=1, project="p", location="local", study_id="s", number=1, trial=Trial(state="ACTIVE")
+    )
+    curve = curve_of(record, measured, "a")
+    assert [(reading.step, reading.value) for reading in curve.readings] == [(0, 1.0), (1, 2.0)]

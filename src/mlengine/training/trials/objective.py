@@ -1,7 +1,7 @@
 """What a trial has reported of its objective so far, read while it runs and once more afterwards.
 
-While it runs, each look reads on from where the last one ended; `once` reads everything anew. What
-is not finite was not reported. Of several series with the objective's tag one counts:
+While it runs, each look reads on from where the last one ended; the last of all reads anew. What is
+not finite was not reported. Of several series with the objective's tag one counts:
 
     1. reports of cloudml-hypertune and of `mlengine.runtime.report`: nobody writes those by chance
     2. printed lines  ``{"metric": TAG, "value": V}``
@@ -20,7 +20,7 @@ from mlengine.training.eventfiles import Budget, EventFile, Scalar, find_event_f
 from mlengine.training.hypertune import reports
 from mlengine.training.metrics import LogLines, Series, ordered, read_metrics, with_tag
 
-__all__ = ["LiveObjective", "Reading", "chosen", "once"]
+__all__ = ["LiveObjective", "Reading", "chosen"]
 
 MAX_POINTS = 100
 """Points of a trial that are kept; more are thinned evenly, the last always stays."""
@@ -30,20 +30,6 @@ _JUDGED = ("val", "eval", "test")
 _LOOK_RECORDS, _LOOK_BYTES = 50_000, 16 * 1024 * 1024
 Reading = list[tuple[int, float]]
 """(step, value) in increasing order of steps."""
-
-
-def once(
-    job_dir: Path | None, attempt_dirs: Iterable[Path], tag: str, *, since_s: float
-) -> Reading:
-    """Read all that there is of the objective.
-
-    Args:
-        job_dir: Where event files are; None when that is not on this machine.
-        attempt_dirs: The folders of the trial's attempts.
-        tag: The objective's; its other names count too (`metrics.aliases`).
-        since_s: Leave out what is older: a job before may have written to the same place.
-    """
-    return chosen(read_metrics(job_dir, attempt_dirs, since_s=since_s).series, tag)
 
 
 def chosen(series: Iterable[Series], tag: str) -> Reading:
@@ -57,9 +43,9 @@ def chosen(series: Iterable[Series], tag: str) -> Reading:
     """
     finite = []
     for one in with_tag(series, tag):
-        points = [p for p in _counted(one.points) if math.isfinite(p.value)]
+        points = [point for point in one.points if math.isfinite(point.value)]
         if points:
-            finite.append(one._replace(points=points))
+            finite.append(one._replace(points=_counted(points)))
     if not finite:
         return []
     return thinned([(p.step, p.value) for p in max(finite, key=_weight).points])
@@ -87,8 +73,8 @@ class LiveObjective:
     """One trial's objective while it runs. Not thread-safe.
 
     Args:
-        tag: The objective's.
-        since_s: See `once`.
+        tag: The objective's; its other names count too (`metrics.aliases`).
+        since_s: Leave out what is older: a job before may have written to the same place.
     """
 
     def __init__(self, tag: str, *, since_s: float) -> None:
@@ -98,7 +84,12 @@ class LiveObjective:
         self._found: dict[tuple[str, str, str], list[Scalar]] = {}
 
     def look(self, job_dir: Path | None, attempt_dir: Path) -> Reading:
-        """Read what has come since the last look, or a part of it if it is very much."""
+        """Read what has come since the last look, or a part of it if it is very much.
+
+        Args:
+            job_dir: Where event files are; None when that is not on this machine.
+            attempt_dir: The attempt's folder.
+        """
         if job_dir is not None:
             self._look_at_events(job_dir)
         for run, scalars in reports(attempt_dir):
@@ -106,8 +97,21 @@ class LiveObjective:
         for path in sorted(attempt_dir.glob("*.log*.jsonl")):
             log = self._logs.setdefault(path, LogLines(path))
             self._keep(log.read(), path.name.partition(".")[0], "log")
+        return self._reading()
+
+    def last_look(self, job_dir: Path | None, attempt_dir: Path) -> Reading:
+        """Read all that there is anew, and add what was seen and is gone.
+
+        cloudml-hypertune keeps its last hundred reports; those without a step would else be
+        counted from another one than before.
+        """
+        for one in read_metrics(job_dir, [attempt_dir], since_s=self._since_s).series:
+            self._keep(one.points, one.run, one.source)
+        return self._reading()
+
+    def _reading(self) -> Reading:
         series = [Series(*key, ordered(points)) for key, points in self._found.items()]
-        return chosen([s for s in series if s.points], self._tag)
+        return chosen(series, self._tag)
 
     def _look_at_events(self, job_dir: Path) -> None:
         budget = Budget(records=_LOOK_RECORDS, size_bytes=_LOOK_BYTES)
@@ -117,7 +121,8 @@ class LiveObjective:
             self._keep(file.read(budget), run, "tensorboard")
 
     def _keep(self, scalars: Iterable[Scalar], run: str, source: str) -> None:
-        mine = [s for s in scalars if s.time_s >= self._since_s]
+        # NaN is not even itself: hypertune's would be kept anew with each look.
+        mine = [s for s in scalars if s.time_s >= self._since_s and math.isfinite(s.value)]
         for tag in {s.tag for s in mine}:
             if not with_tag([Series(tag, run, source, mine)], self._tag):
                 continue  # only what may count is kept: trainers write scalars by the thousand

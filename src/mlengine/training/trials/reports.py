@@ -17,7 +17,7 @@ from mlengine.training.launchers import ExitRecord, Outcome
 from mlengine.training.trials.children import given_values, trial_output
 from mlengine.training.trials.hyperparameters import hyperparameters_of
 from mlengine.training.trials.lifecycle import UNKNOWN_FLAG
-from mlengine.training.trials.objective import LiveObjective, once
+from mlengine.training.trials.objective import LiveObjective
 
 __all__ = ["TrialReports", "unknown_flag"]
 
@@ -65,11 +65,12 @@ class TrialReports:
 
     def ended(self, record: JobRecord, attempt_dir: Path, job_dir: Path | None) -> dict[str, Any]:
         """Return what a child has measured, all of it read anew."""
-        self._live.pop(f"{record.uid}/{record.attempt}", None)
+        live = self._live.pop(f"{record.uid}/{record.attempt}", None)
         self._due_s.pop(record.uid, None)
         since_s = _begun_s(attempt_dir)
-        points = once(job_dir, [attempt_dir], _tag(record), since_s=since_s) if since_s else []
-        return trial_output(record, points)
+        if live is None and since_s:
+            live = LiveObjective(_tag(record), since_s=since_s)
+        return trial_output(record, live.last_look(job_dir, attempt_dir) if live else [])
 
 
 def unknown_flag(record: JobRecord, attempt_dir: Path, exit_record: ExitRecord) -> str:

@@ -11,7 +11,7 @@ import pytest
 from mlengine.runtime.report import report
 from mlengine.training.eventfiles import Scalar
 from mlengine.training.metrics import Series
-from mlengine.training.trials.objective import MAX_POINTS, LiveObjective, chosen, once, thinned
+from mlengine.training.trials.objective import MAX_POINTS, LiveObjective, chosen, thinned
 
 
 def say(attempt: Path, *values: float, tag: str = "auc", step: int = 0) -> None:
@@ -51,7 +51,7 @@ def test_one_series_counts(given: list[Series], values: list[float]) -> None:
 def test_reports_without_steps_are_counted() -> None:
     told = [Scalar("auc", 0, value, float(at)) for at, value in enumerate([0.3, math.nan, 0.5])]
     found = [Series("auc", "master-replica-0", "hypertune", told)]
-    assert chosen(found, "auc") == [(0, 0.3), (2, 0.5)]
+    assert chosen(found, "auc") == [(0, 0.3), (1, 0.5)]
     assert chosen([found[0]._replace(points=told[:1])], "auc") == [(0, 0.3)]
 
 
@@ -75,7 +75,8 @@ def test_a_look_reads_on_and_agrees_with_reading_it_all(tmp_path: Path) -> None:
     with (attempt / "master-replica-0.log.jsonl").open("a") as log:
         log.write('{"timestamp": "2030-01-01T00:00:00Z", "mess')  # still being written
     assert live.look(None, attempt) == [(0, 0.1), (1, 0.2)]
-    assert once(None, [attempt], "auc", since_s=0.0) == [(0, 0.1), (1, 0.2)]
+    assert live.last_look(None, attempt) == [(0, 0.1), (1, 0.2)]
+    assert LiveObjective("auc", since_s=0.0).last_look(None, attempt) == [(0, 0.1), (1, 0.2)]
 
 
 def test_hypertunes_last_hundred_are_gathered(
@@ -91,7 +92,19 @@ def test_hypertunes_last_hundred_are_gathered(
     assert live.look(None, tmp_path) == [(1, 0.5), (2, 0.6)]
 
 
+def test_a_report_that_is_no_number_is_kept_by_no_look(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CLOUD_ML_HP_METRIC_FILE", str(tmp_path / "hypertune/master-0-1.metrics"))
+    live = LiveObjective("auc", since_s=0.0)
+    for value in (0.5, math.nan, 0.6):
+        report("auc", value)
+        found = live.look(None, tmp_path)
+    assert found == live.last_look(None, tmp_path) == [(0, 0.5), (1, 0.6)]
+    assert sum(map(len, live._found.values())) == 2
+
+
 def test_what_an_earlier_job_left_is_not_this_ones(tmp_path: Path) -> None:
     say(tmp_path, 0.1)
-    assert once(None, [tmp_path], "auc", since_s=4e9) == []
-    assert LiveObjective("auc", since_s=4e9).look(None, tmp_path) == []
+    live = LiveObjective("auc", since_s=4e9)
+    assert live.look(None, tmp_path) == live.last_look(None, tmp_path) == []

@@ -9,6 +9,7 @@ import pytest
 
 from mlengine.core.resources import Job, TrainingInput
 from mlengine.runtime import attemptfiles
+from mlengine.runtime.report import report
 from mlengine.store import JobRecord
 from mlengine.training.launchers import ExitRecord, Outcome, ReplicaExit
 from mlengine.training.trials.lifecycle import UNKNOWN_FLAG
@@ -106,3 +107,25 @@ def test_looks_are_apart_by_a_second_at_least(tmp_path: Path) -> None:
     assert second is not None
     assert second["finalMetric"]["objectiveValue"] == 0.0
     assert reports.ended(child(), tmp_path, None) == second
+
+
+def test_reports_without_a_step_that_hypertune_forgot_are_counted_at_the_end_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [100.0]
+    reports = TrialReports(lambda: now[0])
+    attemptfiles.write_json(tmp_path / attemptfiles.STARTED, {"time": 10.0, "replicas": []})
+    file = tmp_path / "hypertune" / "master-0-1.metrics"
+    monkeypatch.setenv("CLOUD_ML_HP_METRIC_FILE", str(file))
+    for number in range(150):
+        report("auc", float(number))
+        file.write_text("".join(file.read_text().splitlines(keepends=True)[-100:]))
+        if number == 60:
+            reports.running(child(), tmp_path, lambda: None)
+            now[0] += 60.0
+    found = reports.ended(child(), tmp_path, None)
+    assert found["finalMetric"] == {"trainingStep": "149", "objectiveValue": 149.0}
+    assert found["allMetrics"][0] == {"trainingStep": "0", "objectiveValue": 0.0}
+    # An engine that came later knows only what the file still has.
+    later = TrialReports(lambda: now[0]).ended(child(), tmp_path, None)
+    assert later["finalMetric"] == {"trainingStep": "99", "objectiveValue": 149.0}
