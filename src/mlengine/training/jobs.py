@@ -156,19 +156,30 @@ class Jobs:
         if is_tuning(record.job) and not record.state.terminal:
             return self._tuning_view(record)
         if record.state in _CONSUMING:
-            attempt_dir = folder_of(self._root, record) / str(record.attempt)
-            ran_s = notes.ran_s(attempt_dir, now=self._clock.now().timestamp())
-            if ran_s:
-                return msgspec.structs.replace(record.job, **consumption(record.job, ran_s))
+            return self._with_consumption(record)
         if record.state is not JobState.QUEUED:
             return record.job
         place = self._store.queue_position(record, priority=_priority(record.job))
         return msgspec.structs.replace(record.job, job_position=place)
 
+    def _with_consumption(self, record: JobRecord) -> Job:
+        """Return a job that runs with what it has consumed by now."""
+        attempt_dir = folder_of(self._root, record) / str(record.attempt)
+        ran_s = notes.ran_s(attempt_dir, now=self._clock.now().timestamp())
+        if not ran_s:
+            return record.job
+        return msgspec.structs.replace(record.job, **consumption(record.job, ran_s))
+
     def _tuning_view(self, record: JobRecord) -> Job:
         """Return a tuning job with what its trials have come to by now."""
         spec = record.job.training_input or TrainingInput()
-        asked, children = hyperparameters_of(spec), self._store.children(record)
+        asked = hyperparameters_of(spec)
+        children = [
+            msgspec.structs.replace(child, job=self._with_consumption(child))
+            if child.state in _CONSUMING
+            else child
+            for child in self._store.children(record)
+        ]
         rest = rest_of(asked, spec, children)
         details = record.job.details
         if rest is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import threading
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -227,6 +228,20 @@ def test_a_life(world: Study) -> None:
         "The other 2 trials, 2 at a time, will take about 10 s and cost about 0.00 USD."
     ]
     assert world.lines()[-1] == "Job completed successfully."
+
+
+def test_what_running_trials_have_consumed_counts_already(world: Study) -> None:
+    world.tune(maxTrials=3, maxParallelTrials=2)
+    world.running("t/1", "t/2")
+    world.ends("t/1", 0.5)
+    folder = world.attempt_dir("t/2")
+    folder.mkdir(parents=True, exist_ok=True)
+    started = world.clock.now().timestamp()
+    (folder / "started.json").write_text(json.dumps({"time": started}))
+    world.clock.pass_s(1800.0)
+    output = world.jobs.view(world.store.job(P, "t")).training_output
+    assert output is not None
+    assert output.consumed_m_l_units == 1.5 + 0.5
 
 
 def test_a_job_that_succeeded_warns_of_the_trials_that_did_not(world: Study) -> None:
