@@ -23,6 +23,8 @@ from mlengine.tuning.warmstart import Earlier, carried
 
 __all__ = ["check_priors", "learnt"]
 
+_MOST = 16  # each is read at every suggestion, and kept in memory meanwhile (`books`)
+
 
 def check_priors(config: StudyConfig, find: Callable[[str], StudyRecord]) -> None:
     """Raise `InvalidArgument`, naming the field, unless a study can learn from those it names.
@@ -42,6 +44,13 @@ def check_priors(config: StudyConfig, find: Callable[[str], StudyRecord]) -> Non
         raise InvalidArgument(
             f"Only a study of one metric learns from others, and this has {len(config.metrics)}.",
             "Leave priorStudies out, or measure one.",
+            field=at,
+        )
+    if len(config.prior_studies) > _MOST:
+        raise InvalidArgument(
+            f"A study learns from {_MOST} others at most, and this names "
+            f"{len(config.prior_studies)}.",
+            "Name those whose spaces are nearest to its own.",
             field=at,
         )
     for i, study_id in enumerate(config.prior_studies):

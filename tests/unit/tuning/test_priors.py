@@ -20,6 +20,7 @@ from tests.unit.tuning.studycases import DOUBLE, GRID, Service, study
 WIDE = {**DOUBLE, "doubleValueSpec": {"minValue": -9, "maxValue": 9}}
 CATEGORY = {**DOUBLE, "type": "CATEGORICAL", "categoricalValueSpec": {"values": ["a", "b"]}}
 del CATEGORY["doubleValueSpec"]
+SMALL = {"parameter": "x", "type": "DISCRETE", "discreteValueSpec": {"values": [1, 2, 3]}}
 
 
 class Listening(Advisor):
@@ -127,6 +128,21 @@ def test_the_model_begins_with_them(tmp_path: Path) -> None:
         service.close()
 
 
+def test_what_was_tried_there_may_be_tried_here(tmp_path: Path) -> None:
+    service = Service(tmp_path)
+    try:
+        earlier(service, "a", SMALL)
+        for n in range(1, 4):
+            tried(service, "a", n, float((n - 2) ** 2))
+        service.make(SMALL, algorithm="", priorStudies=["a"])
+        found = [service.suggest(f"c{n}")[0].parameters[0].float_value for n in range(3)]
+        assert sorted(map(float, found)) == [1.0, 2.0, 3.0]
+        assert not service.suggest("late")  # now they are its own
+    finally:
+        service.advisor.close()
+        service.close()
+
+
 @pytest.mark.parametrize(
     ("wanted", "said", "at"),
     [
@@ -137,6 +153,7 @@ def test_the_model_begins_with_them(tmp_path: Path) -> None:
         ({"priorStudies": ["c"]}, "'x' is CATEGORICAL in 'c' and DOUBLE here", "[0]"),
         ({"priorStudies": ["up"]}, "of 'up' is MAXIMIZE loss, not MINIMIZE loss", "[0]"),
         ({"priorStudies": ["job"]}, "'job' belongs to a tuning job", "[0]"),
+        ({"priorStudies": ["a"] * 17}, "learns from 16 others at most, and this names 17", ""),
         (
             {"priorStudies": ["a"], "algorithm": "GRID_SEARCH", "parameters": [GRID]},
             "GRID_SEARCH does not learn from other studies",

@@ -20,7 +20,9 @@ class Past:
 
     Args:
         problem: Its parameters are checked here.
-        history: In any order; it is kept in that of the trials' numbers.
+        history: In any order; it is kept in that of the trials' numbers. Those up to 0 are another
+            study's: they take no point, for what they measured is only near to what one is worth
+            here.
 
     Raises:
         InvalidArgument: The problem's parameters or metrics make no sense.
@@ -32,7 +34,7 @@ class Past:
         self.problem = problem
         self.space = Space(problem.parameters)
         self.trials = sorted(history, key=lambda tried: tried.number)
-        self._points = [tried.point for tried in self.trials]
+        self._points = [tried.point for tried in self.trials if tried.number > 0]
         size = self.space.size
         self._size = math.inf if size is None else size
         self._taken: set[Key] = set()
