@@ -3,7 +3,8 @@
 A metric's bad tail says little of where the best is and would rule a model that took it as it
 is: a diverged training is 1e9 times worse than a sound one. So what is much worse than the median
 is pulled in, and the rest is made as normal as a power makes it (Yeo & Johnson, Biometrika 2000;
-as HEBO does, Cowen-Rivers et al., JAIR 2022).
+as HEBO does, Cowen-Rivers et al., JAIR 2022). A penalty that several trials carry is no value at
+all, and might be the median itself: the others are judged without it.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ _POWERS = np.linspace(-1.0, 3.0, 41)
 POWER_PULL = 2.0
 _REACH = 3.0  # bad values farther from the median than this many spreads are pulled in
 _FARTHEST = 1e15  # spreads; beside what is farther the others would all be one
+_BEYOND = 100.0  # times all that the others differ by: what lies there is no value but a penalty
 
 
 class Outcomes:
@@ -36,11 +38,20 @@ class Outcomes:
 
     def __init__(self, values: Array, goal: Goal) -> None:
         self._sign = -1.0 if goal is Goal.MAXIMIZE else 1.0
-        costs = _bounded(self._sign * values)
+        costs = self._sign * values
+        sound = ~_penalised(costs)
+        costs[sound] = _bounded(costs[sound])
+        if not sound.all():
+            worst = costs[sound].max()
+            costs[~sound] = worst + (worst - costs[sound].min())
         self._largest = max(float(np.abs(costs).max(initial=0.0)), 1e-300)
         costs = costs / self._largest
         self._costs = costs
-        self.bent = _normal(_tamed(costs)) if len(costs) else costs
+        tamed = costs.copy()
+        tamed[sound] = _tamed(costs[sound])
+        if not sound.all():
+            tamed[~sound] = tamed[sound].max() + _REACH
+        self.bent = _normal(tamed)
 
     def spreads(self, errors: Array) -> Array:
         """Return the variances, in bent units, of values with these standard errors."""
@@ -88,6 +99,16 @@ def scalarised(columns: Array, source: np.random.Generator) -> Array:
     return _standard(weighed.max(1) + 0.05 * weighed.sum(1))
 
 
+def _penalised(costs: Array) -> NDArray[np.bool_]:
+    """Tell who carries a penalty: the worst value, of several trials, far beyond all others."""
+    worst: NDArray[np.bool_] = costs == costs.max(initial=-np.inf)
+    others = costs[~worst]
+    if not len(others) or worst.sum() < 2:
+        return np.zeros(len(costs), dtype=bool)
+    best, last = float(others.min()) / 2, float(others.max()) / 2  # halves, as in `_bounded`
+    return worst & (float(costs.max()) / 2 - last > _BEYOND * (last - best) > 0.0)
+
+
 def _bounded(costs: Array) -> Array:
     """Take what is worse beyond measure, such as the largest float as a penalty, for just bad."""
     if not len(costs):
@@ -104,6 +125,8 @@ def _bounded(costs: Array) -> Array:
 
 def _tamed(costs: Array) -> Array:
     """Pull in what lies far on the bad side."""
+    if not len(costs):
+        return costs
     middle = float(np.median(costs))
     good = middle - costs[costs <= middle]
     spread = max(float(np.quantile(good, 0.9)), 0.1 * float(good.mean()))
@@ -119,6 +142,8 @@ def _tamed(costs: Array) -> Array:
 
 def _normal(costs: Array) -> Array:
     """Return the most normal power of standardised costs (the log likelihood decides)."""
+    if not len(costs):
+        return costs
     scaled = _standard(costs)
     if not scaled.any():
         return scaled

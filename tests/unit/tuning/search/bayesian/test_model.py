@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 import tracemalloc
 
 import numpy as np
@@ -22,7 +23,7 @@ from mlengine.tuning.search.bayesian.feasibility import Feasibility
 from mlengine.tuning.search.bayesian.features import Features
 from mlengine.tuning.search.bayesian.fit import _Posterior, fit
 from mlengine.tuning.search.bayesian.kernel import Array
-from mlengine.tuning.search.bayesian.outcomes import Outcomes, _bounded, scalarised
+from mlengine.tuning.search.bayesian.outcomes import Outcomes, _bounded, _penalised, scalarised
 from mlengine.tuning.search.bayesian.process import Process
 from mlengine.tuning.search.past import Past
 from mlengine.tuning.space import Space
@@ -250,6 +251,33 @@ class TestOutcomes:
         bent = Outcomes(costs if goal is Goal.MINIMIZE else -costs, goal).bent
         assert bent[15] - bent[0] > 0.3
         assert bent[16] > bent[15]
+
+    @pytest.mark.parametrize("goal", Goal)
+    @pytest.mark.parametrize("penalty", [1e6, 1e20, sys.float_info.max])
+    @pytest.mark.parametrize("share", [0.1, 0.3, 0.5, 0.6, 0.8])
+    def test_a_penalty_leaves_the_rest_apart_whatever_its_share(
+        self, share: float, penalty: float, goal: Goal
+    ) -> None:
+        carrying = round(20 * share)
+        costs = np.append(np.linspace(1.0, 4.0, 20 - carrying), np.full(carrying, penalty))
+        outcomes = Outcomes(costs if goal is Goal.MINIMIZE else -costs, goal)
+        bent = outcomes.bent
+        assert np.diff(bent[: 20 - carrying]).min() > 0.01
+        assert bent[-1] > bent[-carrying - 1] + 0.1
+        value, _deviation = outcomes.straight(float(bent[0]), 0.1)
+        assert abs(value) == pytest.approx(1.0)
+
+    @settings(max_examples=100, deadline=None)
+    @given(
+        hnp.arrays(np.float64, st.integers(1, 10), elements=st.integers(-50, 50).map(float)),
+        st.integers(0, 30),
+    )
+    def test_a_usual_value_is_no_penalty_however_often_it_comes(
+        self, values: Array, more: int
+    ) -> None:
+        again = np.append(values, np.full(more, values.max()))
+        assert not _penalised(again).any()
+        assert not _penalised(np.append(np.zeros(more), np.full(9, 1e300))).any()  # none is sound
 
     @settings(max_examples=100, deadline=None)
     @given(hnp.arrays(np.float64, st.integers(2, 30), elements=st.floats(-6e4, 6e4, width=16)))

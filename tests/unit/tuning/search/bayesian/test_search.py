@@ -143,6 +143,14 @@ class TestItFinds:
         history = _run(problem, loss, 18)
         assert min(sign * t.values[0] for t in history if t.values) < 1e-3
 
+    @pytest.mark.parametrize("penalty", [1e6, sys.float_info.max])
+    def test_the_bottom_of_a_bowl_of_which_most_is_forbidden(self, penalty: float) -> None:
+        def loss(point: Point) -> tuple[float]:
+            return (penalty if _sum(point) > 0.8 else _bowl(point)[0],)
+
+        history = _run(_problem(*_doubles(2)), loss, 18)
+        assert min(t.values[0] for t in history if t.values) < 1e-3
+
 
 class TestWhatItSays:
     def test_first_comes_the_middle_then_an_even_design_then_the_model(self) -> None:
