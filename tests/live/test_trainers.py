@@ -77,14 +77,13 @@ def test_a_loud_trainers_log_is_read_by_what_it_says(tables: LiveEngine, tmp_pat
         tables, "jobs", "stream-logs", job_id, "--task-name", "master-replica-0", "--format",
         "value(severity,message)", cwd=tmp_path,
     )  # fmt: skip
-    # Standard output and standard error are two pipes: between them there is no order.
-    assert sorted(done.stdout.splitlines()[1:-2]) == [
-        "ERROR\tE1121 06:16:13.123456 139 task.py:13] a shard is missing",
-        "INFO\tEpoch 1/1 100% |##########",
+    assert done.stdout.splitlines()[1:-2] == [
         "INFO\tINFO:trainer:starting",
-        "INFO\tgespeichert: é ✓",
-        "NOTICE\thalf way",
+        "INFO\tEpoch 1/1 100% |##########",
         "WARNING\tW1121 06:16:13.123456 139 task.py:12] learning rate is high",
+        "ERROR\tE1121 06:16:13.123456 139 task.py:13] a shard is missing",
+        "NOTICE\thalf way",
+        "INFO\tgespeichert: é ✓",
     ]
     (metrics,) = tables.home.glob(f"jobs/{job_id}-*/1/hypertune/*.metrics")
     assert json.loads(metrics.read_text())["acc"] == "0.93"

@@ -15,8 +15,8 @@ Standard library only.
 from __future__ import annotations
 
 __all__ = [
-    "ASK", "BEAT", "CERTAIN_S", "DATA", "ENDED", "ERR", "GONE", "KILL", "LEASE_S", "LOST",
-    "MAX_FRAME_BYTES", "OPEN", "ORDER_BEAT", "ORDER_KILL", "ORDER_STOP", "OUT", "PLACED", "REFUSED",
+    "ASK", "BEAT", "CERTAIN_S", "DATA", "ENDED", "GONE", "KILL", "LEASE_S", "LOST",
+    "MAX_FRAME_BYTES", "OPEN", "ORDER_BEAT", "ORDER_KILL", "ORDER_STOP", "OUTPUT", "PLACED", "REFUSED",
     "SAY", "SILENCE_S", "STARTED", "STOP",
 ]  # fmt: skip
 
@@ -54,8 +54,8 @@ GONE = 15
 """It was withdrawn before it was started; or, to a launcher, nothing is left."""
 
 # From an outpost.
-OUT = 20
-ERR = 21
+OUTPUT = 20
+"""What the replica printed; bytes."""
 SAY = 22
 """A line of our own for the replica's log; JSON [severity, text]."""
 STARTED = 23

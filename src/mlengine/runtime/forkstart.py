@@ -27,11 +27,10 @@ _HANDLED = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD, signal.SIGHUP)
 
 
 class Forked(NamedTuple):
-    """A replica that runs, and our ends of its pipes."""
+    """A replica that runs, and our end of its output."""
 
     pid: int
-    stdout: int
-    stderr: int
+    output: int
 
 
 class ForkStart:
@@ -79,23 +78,22 @@ class ForkStart:
         """
         pipes: list[int] = []
         try:
-            for _pipe in ("stdout", "stderr", "errors"):
+            for _pipe in ("output", "errors"):
                 pipes += os.pipe()
             pid = self._fork(pipes, argv, env, cwd, prepare)
         except BaseException:
             for descriptor in pipes:
                 os.close(descriptor)
             raise
-        out, out_end, err, err_end, errors, errors_end = pipes
-        for descriptor in (out_end, err_end, errors_end):
+        output, output_end, errors, errors_end = pipes
+        for descriptor in (output_end, errors_end):
             os.close(descriptor)
         with os.fdopen(errors, "rb") as file:
             said = file.read().decode("ascii")
         if not said:
-            return Forked(pid, out, err)
+            return Forked(pid, output)
         os.waitpid(pid, 0)
-        os.close(out)
-        os.close(err)
+        os.close(output)
         raise OSError(*json.loads(said))
 
     def _fork(
@@ -116,7 +114,7 @@ class ForkStart:
         self, pipes: Sequence[int], argv: Sequence[str], env: Mapping[str, str], cwd: str,
         prepare: Callable[[], None],
     ) -> NoReturn:  # fmt: skip
-        _out, out_end, _err, err_end, _errors, errors_end = pipes
+        _output, output_end, _errors, errors_end = pipes
         try:
             os.chdir(cwd)
             os.stat(argv[0])  # noqa: PTH116
@@ -125,7 +123,7 @@ class ForkStart:
             self._area.show_variable(TAG_VARIABLE, env[TAG_VARIABLE])
             self._area.show_command(list(argv))
             set_name(os.path.basename(argv[0]))  # noqa: PTH119
-            _take_stdio(out_end, err_end)
+            _take_stdio(output_end)
             close_descriptors({errors_end, *self._kept})
             _reset_signals()
             os.close(errors_end)
@@ -147,9 +145,9 @@ def close_descriptors(kept: set[int]) -> None:
                 os.close(int(name))
 
 
-def _take_stdio(out: int, err: int) -> None:
+def _take_stdio(output: int) -> None:
     null = os.open(os.devnull, os.O_RDONLY)
-    for source, target in ((null, 0), (out, 1), (err, 2)):
+    for source, target in ((null, 0), (output, 1), (output, 2)):
         os.dup2(source, target)
 
 

@@ -72,7 +72,7 @@ class LogFile:
         return self._lost
 
     def take(self, stream: Stream, data: bytes) -> None:
-        """Append what a replica printed on one of its streams; lines of a flood may be held."""
+        """Append what a replica printed; lines of a flood may be held."""
         self._last_ns = max(self._last_ns, time.time_ns())
         if self._part == 0:
             self._put(stream.feed(data), timestamp(self._last_ns))

@@ -79,7 +79,7 @@ class Line(NamedTuple):
 
 
 class Stream:
-    """One of a replica's two output streams: bytes in, `Line` out.
+    """What a replica prints: bytes in, `Line` out.
 
     Args:
         cwd: The replica's working directory; paths in the last exception are shown relative to it.

@@ -5,7 +5,7 @@
 
 It is a gang of one: the replica has the same session, limits, helpers and end as on the engine's
 own machine. What it prints goes to stdout as it is (see `farlink`); when nobody takes it, the
-replica's pipes fill up and it waits, as it would for any reader. The outpost belongs to nobody: it
+replica's pipe fills up and it waits, as it would for any reader. The outpost belongs to nobody: it
 is an orphan, so a cluster that kills its workers' children does not kill it before it has cleaned
 up. It ends when its replica has, when stdin is closed, and when no beat came for `LEASE_S`.
 
@@ -169,15 +169,10 @@ class _Output:
 
     def __init__(self, wire: _Wire) -> None:
         self._wire = wire
-        self._kinds: dict[int, int] = {}
 
-    def know(self, stream: Stream) -> None:
-        """Take note of a stream: the first is stdout, the second stderr."""
-        self._kinds[id(stream)] = farlink.ERR if self._kinds else farlink.OUT
-
-    def take(self, stream: Stream, data: bytes) -> None:
+    def take(self, _stream: Stream, data: bytes) -> None:
         """Send on what the replica printed."""
-        self._wire.put(self._kinds[id(stream)], data)
+        self._wire.put(farlink.OUTPUT, data)
 
     def write(self, lines: Sequence[Line]) -> None:
         """Nothing: the end of an unfinished line was sent with its beginning."""
@@ -192,16 +187,9 @@ class _Posted(Replica):
     """The replica; what is said about it goes to its supervisor."""
 
     def __init__(self, spec: Mapping[str, Any], wire: _Wire) -> None:
-        self._output = _Output(wire)
-        log: LogFile = self._output  # type: ignore[assignment]
+        log: LogFile = _Output(wire)  # type: ignore[assignment]
         super().__init__(spec, log)
         self._wire = wire
-
-    def spawn(self, tag: str) -> None:
-        """Start it; know its two streams apart by their order."""
-        super().spawn(tag)
-        for stream in self.streams.values():
-            self._output.know(stream)
 
     def say(self, severity: str, text: str) -> None:
         """Have the supervisor add a line to the log."""

@@ -55,13 +55,13 @@ class RemoteReplica(Replica):
 
     def __init__(self, spec: Mapping[str, Any], log: LogFile, number: int) -> None:
         super().__init__(spec, log)
-        cwd = str(spec["cwd"])
         self.number = number
         self.begun = False
         self.withdrawn = False
         self._asked: Send | None = None
         self._node = ""
-        self._heard = [Stream(cwd), Stream(cwd)]
+        self._stream = Stream(str(spec["cwd"]))
+        self._heard = [self._stream]
         self._reader = FrameReader(max_payload_bytes=farlink.MAX_FRAME_BYTES)
 
     @property
@@ -115,8 +115,8 @@ class RemoteReplica(Replica):
             self._end()
 
     def _outpost_says(self, kind: int, payload: bytes) -> None:
-        if kind in (farlink.OUT, farlink.ERR):
-            self.log.take(self._heard[kind == farlink.ERR], payload)
+        if kind == farlink.OUTPUT:
+            self.log.take(self._stream, payload)
         elif kind == farlink.SAY:
             severity, text = json.loads(payload)
             self.say(severity, text)
@@ -132,8 +132,7 @@ class RemoteReplica(Replica):
     def _end(self) -> None:
         self.ended = True
         self.log.settle()
-        for stream in self._heard:
-            self.log.write(stream.finish())
+        self.log.write(self._stream.finish())
 
 
 class RemoteGang(Gang):

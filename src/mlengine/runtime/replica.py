@@ -1,4 +1,7 @@
-"""One replica as its supervisor sees it: a process, two pipes, a log, and how it ended.
+"""One replica as its supervisor sees it: a process, a pipe, a log, and how it ended.
+
+Standard output and standard error share the pipe: between two there would be no order, and whether
+a replica's last words are a traceback is judged by the order of its lines.
 
 Standard library only, Python >= 3.7.
 """
@@ -12,7 +15,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Mapping
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 from mlengine.runtime import failpoints, processes
 from mlengine.runtime.concealment import reveal
@@ -70,7 +73,6 @@ class Replica:
         self._tag = ""
         self._spawned_s = 0.0
         self._process: subprocess.Popen[bytes] | None = None
-        self._pipes: dict[int, IO[bytes]] = {}
         self._heard: list[Stream] = []
 
     @property
@@ -96,7 +98,7 @@ class Replica:
             self.say("WARNING", f"The replica runs without its limits: {unlimited}.")
         try:
             failpoints.hit("replica.before-spawn")
-            pipes = self._start(argv, {**self._spec["env"], processes.TAG_VARIABLE: tag}, cwd)
+            pipe = self._start(argv, {**self._spec["env"], processes.TAG_VARIABLE: tag}, cwd)
         except (OSError, ValueError, subprocess.SubprocessError) as error:
             self.ended, self.spawn_error = True, f"{type(error).__name__}: {error}"
             self.say("ERROR", f"The replica could not be started: {self.spawn_error}")
@@ -104,11 +106,9 @@ class Replica:
         failpoints.hit("replica.after-spawn")
         row = processes.look(self.pid)
         self.started = row.started if row is not None else 0
-        for pipe in pipes:
-            os.set_blocking(pipe.fileno(), False)
-            stream = Stream(cwd)
-            self._pipes[pipe.fileno()], self.streams[pipe.fileno()] = pipe, stream
-            self._heard.append(stream)
+        os.set_blocking(pipe, False)
+        self.streams[pipe] = Stream(cwd)
+        self._heard.append(self.streams[pipe])
 
     def respawn(self, status: int) -> bool:
         """Start it once more, anew, if it crashed because it was forked; return whether it was."""
@@ -126,8 +126,8 @@ class Replica:
         self.spawn(self._tag)
         return True
 
-    def _start(self, argv: list[str], env: dict[str, str], cwd: str) -> list[IO[bytes]]:
-        """Start the process; return our ends of its output."""
+    def _start(self, argv: list[str], env: dict[str, str], cwd: str) -> int:
+        """Start the process; return our end of its output."""
         supervisor = os.getpid()
 
         def prepare() -> None:
@@ -141,15 +141,22 @@ class Replica:
         if self._fork is not None:
             forked = self._fork.start(argv, env=env, cwd=cwd, prepare=prepare)
             self.pid = forked.pid
-            return [os.fdopen(end, "rb", 0) for end in (forked.stdout, forked.stderr)]
-        self._process = subprocess.Popen(
-            argv, cwd=cwd, env=env,
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-            bufsize=0, close_fds=True, start_new_session=True,
-            preexec_fn=prepare,  # safe: the supervisor has one thread
-        )  # fmt: skip
+            return forked.output
+        ours, theirs = os.pipe()
+        try:
+            self._process = subprocess.Popen(
+                argv, cwd=cwd, env=env,
+                stdin=subprocess.DEVNULL, stdout=theirs, stderr=theirs,
+                close_fds=True, start_new_session=True,
+                preexec_fn=prepare,  # safe: the supervisor has one thread
+            )  # fmt: skip
+        except BaseException:
+            os.close(ours)
+            raise
+        finally:
+            os.close(theirs)
         self.pid = self._process.pid
-        return [pipe for pipe in (self._process.stdout, self._process.stderr) if pipe is not None]
+        return ours
 
     def read(self, descriptor: int) -> bool:
         """Move what a pipe holds to the log; return False at its end."""
@@ -168,7 +175,7 @@ class Replica:
         """Take a pipe's unfinished last line and close it."""
         self.log.settle()  # what the stream told before comes first
         self.log.write(self.streams.pop(descriptor).finish())
-        self._pipes.pop(descriptor).close()
+        os.close(descriptor)
 
     def note_exit(self, status: int, *, oom_suspected: bool) -> None:
         """Keep how it ended, from the status that ``waitpid`` gave."""
@@ -222,7 +229,7 @@ class Replica:
         }  # fmt: skip
 
     def last_line(self) -> str:
-        """Return the last line it printed that shows something, stderr first."""
+        """Return the last line it printed that shows something."""
         return next((s.last_line for s in reversed(self._heard) if s.last_line), "")
 
     def _last_error(self) -> str:

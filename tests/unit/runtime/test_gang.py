@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import pytest
 
 from mlengine.training import logs
 from mlengine.training.launchers import AttemptSpec, ExitRecord, Outcome, ReplicaSpec
+from mlengine.training.lastwords import last_words
 from mlengine.training.launchers.process import ProcessLauncher
 from tests.waiting import wait_until
 
@@ -28,11 +31,18 @@ OWN_ERROR = (
 Run = Callable[..., ExitRecord]
 
 
+HANDLED = "try:\n    1 / 0\nexcept ZeroDivisionError:\n    traceback.print_exc()\n"
+
+
 def replica(role: str, index: int, script: str, cwd: Path) -> ReplicaSpec:
     return ReplicaSpec(
         task=f"{role}-replica-{index}", role=role, index=index, argv=["sh", "-c", script],
         env={"PATH": os.environ["PATH"]}, cwd=str(cwd),
     )  # fmt: skip
+
+
+def python(code: str) -> str:
+    return f"exec {shlex.quote(sys.executable)} -u -c {shlex.quote(code)}"
 
 
 @pytest.fixture
@@ -65,6 +75,27 @@ def run(tmp_path: Path) -> Run:
 def lines(folder: Path, task: str) -> list[tuple[str, str]]:
     entries, _cursor = logs.read(folder, cursor="", task_name=task)
     return [(e.severity, e.message) for e in entries]
+
+
+def test_a_log_has_the_order_in_which_its_replica_printed(run: Run, tmp_path: Path) -> None:
+    code = "import os\nfor n in range(500):\n    os.write(1 + n % 2, b'%d\\n' % n)"
+    run(master=[python(code)])
+    printed = [text for _severity, text in lines(tmp_path, "master-replica-0") if text.isdecimal()]
+    assert printed == [str(n) for n in range(500)]
+
+
+@pytest.mark.parametrize(
+    ("code", "error"),
+    [
+        (f"{HANDLED}print('handled, saved')", ""),
+        (f"print('saving')\n{HANDLED}", "ZeroDivisionError: division by zero"),
+    ],
+)
+def test_what_comes_last_on_either_stream_tells_whether_an_error_was_handled(
+    run: Run, tmp_path: Path, code: str, error: str
+) -> None:
+    run(master=[python(f"import traceback\nprint('epoch 1')\n{code}")])
+    assert last_words(tmp_path / "1", "master-replica-0").error == error
 
 
 def test_the_end_of_the_chief_ends_parameter_servers_that_will_not_go(
