@@ -10,6 +10,7 @@ from typing import BinaryIO, NamedTuple, Protocol
 
 from mlengine.core.errors import InvalidArgument, NotFound
 from mlengine.storage.backends import ObjectInfo
+from mlengine.storage.faults import from_os_error
 from mlengine.storage.paths import BucketPath, check_name, is_uri, local_path, parse_uri
 from mlengine.storage.patterns import compile_pattern, has_wildcards, literal_prefix
 
@@ -50,11 +51,15 @@ class ObjectStore(Protocol):
 
 
 class File(NamedTuple):
-    """One file or object to take; `relative` is its name beneath its source's own."""
+    """One file or object to take; `relative` is its name beneath its source's own.
+
+    `link` leads to `place`, where a link was met: who moves the file removes the link.
+    """
 
     place: BucketPath | Path
     relative: str
     size: int
+    link: Path | None = None
 
 
 class Source(NamedTuple):
@@ -92,16 +97,21 @@ def every_object(
 
 
 def find_sources(
-    text: str, *, recursive: bool, store: ObjectStore, on_skip: OnSkip
+    text: str,
+    *,
+    recursive: bool,
+    store: ObjectStore,
+    on_skip: OnSkip,
+    follow_links: bool = False,
 ) -> list[Source]:
-    """Return what `text` means.
+    """Return what `text` means; with `follow_links` the files that links in folders lead to too.
 
     Raises:
         NotFound: Nothing.
         InvalidArgument: It is not valid, or a folder and `recursive` is false.
     """
     if not is_remote(text):
-        return _find_local(text, recursive=recursive, on_skip=on_skip)
+        return _find_local(text, recursive=recursive, on_skip=on_skip, follow_links=follow_links)
     path = parse_uri(text, wildcards=True)
     if has_wildcards(path.name):
         found = _match(path, recursive=recursive, store=store, on_skip=on_skip)
@@ -165,7 +175,7 @@ def _file(info: ObjectInfo, folder: str) -> File:
     return File(place, info.name.removeprefix(folder), info.size)
 
 
-def _find_local(text: str, *, recursive: bool, on_skip: OnSkip) -> list[Source]:
+def _find_local(text: str, *, recursive: bool, on_skip: OnSkip, follow_links: bool) -> list[Source]:
     path = local_path(text)
     paths = [path]
     if not path.exists() and glob.has_magic(str(path)):
@@ -173,30 +183,47 @@ def _find_local(text: str, *, recursive: bool, on_skip: OnSkip) -> list[Source]:
     found: list[Source] = []
     for each in paths:
         if each.is_file():
-            real = each.resolve()  # a link the user names is the user's; those in trees are not
-            found.append(Source(each.name, False, [File(real, each.name, real.stat().st_size)]))
+            # A link that the user names is the user's; those in trees need not be.
+            found.append(Source(each.name, False, [_local_file(each, each.name)]))
         elif each.is_dir() and recursive:
-            found.append(Source(each.resolve().name, True, [*_walk(each.resolve(), on_skip)]))
+            files = [*_walk(each.resolve(), on_skip, follow_links=follow_links)]
+            found.append(Source(each.resolve().name, True, files))
         elif each.is_dir() and len(paths) == 1:
             raise InvalidArgument(f"'{each}' is a folder.", "Add -r to take everything beneath it.")
         elif each.exists():
             on_skip(str(each), "is a folder; add -r" if each.is_dir() else "is no regular file")
+        elif each.is_symlink():
+            on_skip(str(each), "is a link that leads to no file")
     if not found:
         raise NotFound(f"'{text}' was not found.", "Name an existing file or folder.")
     return found
 
 
-def _walk(root: Path, on_skip: OnSkip) -> Iterator[File]:
-    """Yield the regular files beneath `root`, by name; links are reported, never followed."""
-    for folder, folders, names in os.walk(root):
+def _local_file(path: Path, relative: str) -> File:
+    # Where a link leads is settled now: what is opened later may be no link any more.
+    real = path.resolve()
+    return File(real, relative, real.stat().st_size, path if path.is_symlink() else None)
+
+
+def _walk(root: Path, on_skip: OnSkip, *, follow_links: bool) -> Iterator[File]:
+    """Yield the regular files beneath `root`, by name; links to folders are never followed."""
+    for folder, folders, names in os.walk(root, onerror=_unreadable):
         here = Path(folder)
         for link in [name for name in folders if (here / name).is_symlink()]:
             on_skip(str(here / link), "is a link")
         folders.sort()
         for name in sorted(names):
             path = here / name
-            if path.is_symlink() or not path.is_file():
-                on_skip(str(path), "is a link" if path.is_symlink() else "is no regular file")
+            is_link = path.is_symlink()
+            if is_link and not follow_links:
+                on_skip(str(path), "is a link")
+            elif not path.is_file():
+                leads = "is a link that leads to no file"
+                on_skip(str(path), leads if is_link else "is no regular file")
             else:
-                relative = path.relative_to(root).as_posix()
-                yield File(path, relative, path.stat().st_size)
+                yield _local_file(path, path.relative_to(root).as_posix())
+
+
+def _unreadable(error: OSError) -> None:
+    if not isinstance(error, FileNotFoundError):  # what has gone meanwhile is no part of it
+        raise from_os_error(error, f"'{error.filename}'") from error

@@ -64,11 +64,12 @@ class LocalTarget(NamedTuple):
 
 
 class CopyStep(NamedTuple):
-    """Copy one file; `size` is bytes, as planned."""
+    """Copy one file; `size` is bytes, as planned; `link` is what led to the source, if one did."""
 
     source: BucketPath | Path
     destination: BucketPath | LocalTarget
     size: int
+    link: Path | None = None
 
 
 def plan_copy(
@@ -78,6 +79,7 @@ def plan_copy(
     recursive: bool = False,
     store: ObjectStore,
     on_skip: OnSkip = ignore,
+    follow_links: bool = False,
 ) -> list[CopyStep]:
     """Decide what `cp` copies where; nothing is written.
 
@@ -87,6 +89,7 @@ def plan_copy(
         recursive: Take folders with all that is beneath them.
         store: Where the buckets are.
         on_skip: Hears of links, special files and folders that are left out.
+        follow_links: Take the files that links in folders lead to, wherever these are.
 
     Raises:
         NotFound: A source means nothing, or a bucket does not exist.
@@ -94,13 +97,15 @@ def plan_copy(
     """
     found: list[Source] = []
     for text in sources:
-        found += find_sources(text, recursive=recursive, store=store, on_skip=on_skip)
+        found += find_sources(
+            text, recursive=recursive, store=store, on_skip=on_skip, follow_links=follow_links
+        )
     if not found:
         raise InvalidArgument("There is nothing to copy.", "Name at least one source.")
     is_many = len(found) > 1 or any(has_wildcards(text) for text in sources)
     target = _target(destination, is_many=is_many, store=store)
     steps = [
-        CopyStep(file.place, target.place(source, file.relative), file.size)
+        CopyStep(file.place, target.place(source, file.relative), file.size, file.link)
         for source in found
         for file in source.files
     ]

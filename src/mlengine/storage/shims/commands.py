@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from mlengine.core.clock import rfc3339
-from mlengine.core.errors import InvalidArgument, NotFound
+from mlengine.core.errors import FailedPrecondition, InvalidArgument, NotFound
 from mlengine.storage.backends import ObjectInfo
 from mlengine.storage.faults import from_os_error
 from mlengine.storage.objects import Buckets
@@ -42,7 +42,9 @@ class Commands:
 
     def __init__(self, buckets: Buckets) -> None:
         self._buckets = buckets
+        self._missed = 0
         self.quiet = False
+        self.follow_links = True
 
     def say(self, text: str) -> None:
         """Tell what happens, unless told to be quiet."""
@@ -58,8 +60,15 @@ class Commands:
             self._stream(sources, destination, move=move)
             return
         steps = plan_copy(
-            sources, destination, recursive=recursive, store=self._buckets, on_skip=self._skipped
+            sources,
+            destination,
+            recursive=recursive,
+            store=self._buckets,
+            on_skip=self._skipped,
+            follow_links=self.follow_links,
         )
+        if move:  # links before what they lead to
+            steps.sort(key=lambda step: step.link is None)
         for step in steps:
             if no_clobber and self._exists(step.destination):
                 self.say(f"Skipping existing item: {_shown(step.destination)}")
@@ -67,7 +76,8 @@ class Commands:
             self.say(f"{'Moving' if move else 'Copying'} {_shown(step.source)}...")
             run_copy([step], self._buckets)
             if move:
-                self._remove(step.source)
+                self._remove(step.link or step.source)
+        self._refuse_missed()
 
     def _stream(self, sources: Sequence[str], destination: str, *, move: bool) -> None:
         if len(sources) > 1 and destination != "-":
@@ -85,6 +95,19 @@ class Commands:
 
     def _skipped(self, what: str, why: str) -> None:
         print(f"Omitting {what}: it {why}.", file=sys.stderr)
+        place = Path(what)
+        # The real programs, too, leave out folders that a wildcard or a link leads to, and are
+        # content; so they are with links that they were told to leave.
+        is_expected = place.is_dir() or (place.is_symlink() and not self.follow_links)
+        self._missed += not (is_remote(what) or is_expected)
+
+    def _refuse_missed(self) -> None:
+        """Fail at the end of a command that left out what was asked for."""
+        if self._missed:
+            noun = "file was" if self._missed == 1 else "files were"
+            raise FailedPrecondition(
+                f"{self._missed} {noun} not copied.", "See above which, and why."
+            )
 
     def _exists(self, place: BucketPath | LocalTarget) -> bool:
         if isinstance(place, LocalTarget):
@@ -170,7 +193,7 @@ class Commands:
     def sync(self, words: Sequence[str], *, recursive: bool, delete: bool) -> None:
         """Make the second place hold what the first holds; `delete` also removes what it has more.
 
-        What has the same bytes already is left alone.
+        What has the same bytes already is left alone, and so is what was omitted.
 
         Raises:
             NotFound: Nothing is at the source. Mirroring a misspelt name would empty the other.
@@ -178,7 +201,9 @@ class Commands:
         source, destination = _exactly_two(words)
         if is_remote(source):
             self._refuse_nothing(parse_uri(source))
-        wanted, present = self._tree(source, recursive), self._tree(destination, recursive)
+        omitted: list[str] = []
+        wanted = self._tree(source, recursive, omitted)
+        present = self._tree(destination, recursive)
         if not wanted and not is_remote(source) and not local_path(source).is_dir():
             raise NotFound(f"'{source}' is not a folder.", "Name an existing one.")
         for name, place in wanted.items():
@@ -187,25 +212,48 @@ class Commands:
             self.say(f"Copying {_shown(place)}...")
             run_copy([CopyStep(place, _below(destination, name), 0)], self._buckets)
         for name in sorted(present.keys() - wanted.keys()) if delete else ():
-            self.say(f"Removing {_shown(present[name])}...")
-            self._remove(present[name])
+            if not any(name == left or name.startswith(left + "/") for left in omitted):
+                self.say(f"Removing {_shown(present[name])}...")
+                self._remove(present[name])
+        self._refuse_missed()
 
     def _refuse_nothing(self, base: BucketPath) -> None:
         folder = folder_name(base) if base.name else ""
         if folder and not self._buckets.objects(base.bucket, prefix=folder, limit=1):
             raise NotFound(f"{base} is not a folder.", "See what is there with 'ls'.")
 
-    def _tree(self, text: str, recursive: bool) -> dict[str, BucketPath | Path]:
-        """Return what lies beneath a place by its name there."""
+    def _tree(
+        self, text: str, recursive: bool, omitted: list[str] | None = None
+    ) -> dict[str, BucketPath | Path]:
+        """Return what lies beneath a place by its name there.
+
+        Args:
+            text: The place.
+            recursive: Also of its folders.
+            omitted: Of a source: takes the names that are left out. Of a destination such are
+                nobody's concern, and a link there is replaced and not followed.
+        """
         found: dict[str, BucketPath | Path] = {}
+
+        def skip(what: str, why: str) -> None:
+            name = Path(what).relative_to(local_path(text).resolve()).as_posix()
+            if omitted is not None and (recursive or "/" not in name):
+                omitted.append(name)
+                self._skipped(what, why)
+
         if is_remote(text):
             base = parse_uri(text)
             folder = folder_name(base) if base.name else ""
             for info in every_object(self._buckets, base.bucket, folder):
                 found[info.name.removeprefix(folder)] = BucketPath(info.bucket, info.name)
         elif local_path(text).is_dir():
+            follow_links = self.follow_links and omitted is not None
             for source in find_sources(
-                text, recursive=True, store=self._buckets, on_skip=self._skipped
+                text,
+                recursive=True,
+                store=self._buckets,
+                on_skip=skip,
+                follow_links=follow_links,
             ):
                 found.update((file.relative, file.place) for file in source.files)
         return {name: place for name, place in found.items() if recursive or "/" not in name}

@@ -74,6 +74,7 @@ def run(words: list[str], commands: Callable[[], Commands], environ: Mapping[str
         if why := _UNLIKE.get((command, flag)):
             raise Unimplemented(f"'gcloud storage {command} {flag}' {why}.", "Leave the flag away.")
     does = commands()
+    does.follow_links = command != "rsync" or "--no-ignore-symlinks" in more
     does.quiet = bool({"--no-user-output-enabled"} & (flags | more))
     _run(does, command, more, words)
     return 0

@@ -61,6 +61,7 @@ def run(words: list[str], commands: Callable[[], Commands], environ: Mapping[str
         return 0
     does = commands()
     does.quiet = quiet
+    does.follow_links = "-e" not in flags
     _run(does, command, flags, words)
     return 0
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 from pathlib import Path
@@ -151,6 +152,106 @@ def test_rsync_from_a_misspelt_name_deletes_nothing(buckets: Buckets, run) -> No
     assert names(buckets) == before
     assert run("gs://mine/data/deep gs://mine/data") == 0
     assert names(buckets) == ["a.csv", "data/c.csv"]
+
+
+@pytest.fixture
+def linked(tmp_path: Path) -> Path:
+    """A folder ``src`` with a file, a link to one elsewhere, and a link to a folder."""
+    folder = tmp_path / "src"
+    folder.mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere/real.h5").write_bytes(b"best")
+    (folder / "last.h5").write_bytes(b"last")
+    (folder / "best.h5").symlink_to("../elsewhere/real.h5")
+    (folder / "folder").symlink_to("../elsewhere")
+    return folder
+
+
+RSYNC_GCLOUD = "storage rsync -r --delete-unmatched-destination-objects"
+
+
+@pytest.mark.parametrize(
+    "run",
+    [
+        lambda: gsutil("cp -r src gs://mine/m"),
+        lambda: gcloud("storage cp -r src gs://mine/m"),
+        lambda: gsutil("rsync -r -d src gs://mine/m"),
+        lambda: gcloud(f"{RSYNC_GCLOUD} --no-ignore-symlinks src gs://mine/m"),
+    ],
+)
+def test_links_to_files_are_followed_and_those_to_folders_said(  # type: ignore[no-untyped-def]
+    buckets: Buckets, linked: Path, run, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert run() == 0
+    assert names(buckets, "m/") == ["m/best.h5", "m/last.h5"]
+    assert read(buckets, "m/best.h5") == b"best"
+    assert "src/folder: it is a link" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("run", "exit_code"),
+    [
+        (lambda: gsutil("rsync -r -d src gs://mine/m"), 1),
+        (lambda: gsutil("rsync -r -d -e src gs://mine/m"), 0),
+        (lambda: gcloud(f"{RSYNC_GCLOUD} src gs://mine/m"), 0),
+    ],
+)
+def test_rsync_deletes_nothing_that_it_left_out(  # type: ignore[no-untyped-def]
+    buckets: Buckets, linked: Path, run, exit_code: int
+) -> None:
+    (linked.parent / "elsewhere/real.h5").unlink()
+    for name in ("best.h5", "folder/x", "old"):
+        buckets.write(f"gs://mine/m/{name}", [b"x"])
+    assert run() == exit_code
+    assert names(buckets, "m/") == ["m/best.h5", "m/folder/x", "m/last.h5"]
+
+
+def test_a_link_that_leads_nowhere_fails_the_copy_of_all_but_itself(
+    buckets: Buckets, linked: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (linked.parent / "elsewhere/real.h5").unlink()
+    assert gsutil("cp -r src gs://mine/m") == 1
+    assert names(buckets, "m/") == ["m/last.h5"]
+    said = capfd.readouterr().err
+    assert "src/best.h5: it is a link that leads to no file." in said
+    assert "1 file was not copied" in said
+    assert gsutil("cp src/* gs://mine/n/") == 1
+    assert names(buckets, "n/") == ["n/last.h5"]
+
+
+def test_rsync_without_r_does_not_mind_what_lies_deeper(
+    buckets: Buckets, linked: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (linked / "deep").mkdir()
+    (linked / "deep/nowhere").symlink_to("none")
+    assert gsutil("rsync src gs://mine/m") == 0
+    assert "nowhere" not in capfd.readouterr().err
+
+
+def test_mv_takes_links_away_and_not_what_they_lead_to(buckets: Buckets, linked: Path) -> None:
+    (linked / "newest.h5").symlink_to("last.h5")
+    assert gsutil("mv src gs://mine/m") == 0
+    assert names(buckets, "m/") == ["m/best.h5", "m/last.h5", "m/newest.h5"]
+    assert sorted(path.name for path in linked.iterdir()) == ["folder"]
+    assert (linked.parent / "elsewhere/real.h5").read_bytes() == b"best"
+
+
+def test_a_folder_that_cannot_be_read_is_not_taken_for_empty(
+    buckets: Buckets, linked: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (linked / "deep").mkdir()
+    buckets.write("gs://mine/m/deep/x", [b"x"])
+    scandir = os.scandir
+
+    def guarded(path: str | int) -> object:
+        if str(path).endswith("/deep"):
+            raise PermissionError(errno.EACCES, "", path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", guarded)  # root, who may run this, reads all folders
+    assert gsutil("rsync -r -d src gs://mine/m") == 1
+    monkeypatch.undo()
+    assert names(buckets, "m/") == ["m/deep/x"]
 
 
 def test_a_header_that_means_nothing_to_an_object_is_read_over(buckets: Buckets) -> None:
