@@ -16,8 +16,8 @@ from __future__ import annotations
 
 __all__ = [
     "ASK", "BEAT", "CERTAIN_S", "DATA", "ENDED", "GONE", "KILL", "LEASE_S", "LOST",
-    "MAX_FRAME_BYTES", "OPEN", "ORDER_BEAT", "ORDER_KILL", "ORDER_STOP", "OUTPUT", "PLACED", "REFUSED",
-    "SAY", "SILENCE_S", "STARTED", "STOP",
+    "MAX_FRAME_BYTES", "OPEN", "ORDER_BEAT", "ORDER_KILL", "ORDER_STOP", "OUTPUT", "PLACED",
+    "REFUSED", "SAY", "SILENCE_S", "STARTED", "STOP",
 ]  # fmt: skip
 
 LEASE_S = 15.0

@@ -4,7 +4,8 @@ Judged with care, because a trainer may log an exception that it has handled:
 
 - A traceback counts only when nothing that means anything comes after its exception line. What
   libraries say on their way out (glog lines, warnings, "Exception ignored in ...") means nothing;
-  any other line does, whichever stream it came on.
+  any other line does.
+- A message of several lines, as loggers write them in JSON, is read line by line.
 - A thread that died of an exception while the program went on is worth a note, no more.
 - A loss counts as printed when a line says ``loss: NUMBER`` or so; only the last such line does.
 """
@@ -29,6 +30,7 @@ _CHAINED = (
     "During handling of the above exception, another exception occurred:",
     "The above exception was the direct cause of the following exception:",
 )
+_GROUP_MARGIN = re.compile(r"\s*[|+] ?")
 _RAISED = re.compile(r"(?P<name>[A-Za-z_][\w.]*)(?P<message>:.*)?")
 _NOISE = re.compile(
     r"[IWE]\d{4}(?:\d{4})? \d\d:\d\d:\d\d|\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d+: [IWE] |"
@@ -72,8 +74,8 @@ def last_words(attempt_dir: Path, task: str) -> LastWords:
     return read_words(task, tail(attempt_dir, task))
 
 
-def read_words(task: str, lines: Iterable[str]) -> LastWords:
-    """Judge the last lines that a replica printed, oldest first.
+def read_words(task: str, messages: Iterable[str]) -> LastWords:
+    """Judge the last messages of a replica's log, oldest first.
 
     Example:
         >>> read_words("master-replica-0", ["epoch 1 loss: 0.5", "epoch 2 loss: nan"]).non_finite
@@ -81,7 +83,7 @@ def read_words(task: str, lines: Iterable[str]) -> LastWords:
     """
     reader = _Tracebacks()
     non_finite = ""
-    for line in lines:
+    for line in (line for message in messages for line in message.split("\n")):
         if line in _OURS or _DROPPED.match(line):
             continue
         reader.take(line)
@@ -100,6 +102,7 @@ class _Tracebacks:
         self.error = ""
         self.notes: list[str] = []
         self._inside = False  # within a traceback's frames
+        self._in_group = False  # whose lines have a margin
         self._ignored = False  # one that Python itself calls ignored
         self._thread = ""
         self._message_lines = 0  # how many more lines the exception's message may have
@@ -108,13 +111,16 @@ class _Tracebacks:
     def take(self, line: str) -> None:
         """Look at one more line."""
         if line.endswith(_TRACEBACK):
-            self._inside = True
-            self._ignored = self._before.startswith(_IGNORED)
-            match = _THREAD.match(self._before)
-            self._thread = match["name"] if match else ""
+            margin = line.lstrip()[:1]
+            self._inside, self._in_group = True, margin in ("+", "|")
+            if margin != "|":  # that is one exception of the group that is being told
+                self._ignored = self._before.startswith(_IGNORED)
+                match = _THREAD.match(self._before)
+                self._thread = match["name"] if match else ""
         elif self._inside:
-            if line and not line[0].isspace():
-                self._end(line)
+            bare = _GROUP_MARGIN.sub("", line, count=1) if self._in_group else line
+            if bare and not bare[0].isspace():
+                self._end(bare)
         elif line.strip() and not line[0].isspace() and line not in _CHAINED:
             self._other(line)
         if line.strip():

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from mlengine.training import logs
-from mlengine.training.launchers import AttemptSpec, ExitRecord, Outcome, ReplicaSpec
 from mlengine.training.lastwords import last_words
+from mlengine.training.launchers import AttemptSpec, ExitRecord, Outcome, ReplicaSpec
 from mlengine.training.launchers.process import ProcessLauncher
 from tests.waiting import wait_until
 

@@ -17,6 +17,19 @@ TRACEBACK = [
     '    raise ValueError("no column agee")',
     "ValueError: no column agee",
 ]
+GROUP = [
+    "  + Exception Group Traceback (most recent call last):",
+    '  |   File "/x/trainer/task.py", line 9, in <module>',
+    '  |     raise ExceptionGroup("unhandled", errors)',
+    "  | ExceptionGroup: unhandled (2 sub-exceptions)",
+    "  +-+---------------- 1 ----------------",
+    "    | Traceback (most recent call last):",
+    '    |   File "/x/trainer/task.py", line 2, in feed',
+    "    | KeyError: 'age'",
+    "    +---------------- 2 ----------------",
+    *[f"    | {line}" for line in TRACEBACK],
+    "    +------------------------------------",
+]
 OURS = ["Module completed; cleaning up.", "Task completed successfully."]
 
 
@@ -54,6 +67,8 @@ LAST: dict[str, list[str]] = {
         "",
         *TRACEBACK,
     ],
+    "in a message of many lines": ["training failed\n" + "\n".join(TRACEBACK)],
+    "of a group": GROUP,
     "of a thread": ["Exception in thread Thread-1 (train):", *TRACEBACK],
     "with a detail": [*TRACEBACK, "  hint: the column is called age"],
     "dropped lines": [*TRACEBACK, "17,000 lines of this log were dropped; its first and last are"],
@@ -63,6 +78,11 @@ LAST: dict[str, list[str]] = {
 @pytest.mark.parametrize("case", LAST)
 def test_a_traceback_with_nothing_after_it_is_the_last_word(case: str) -> None:
     assert error(*LAST[case]) == "ValueError: no column agee"
+
+
+def test_a_group_of_exceptions_without_tracebacks_is_named_by_itself() -> None:
+    lines = [*GROUP[:5], "    | KeyError: 'age'", "    +----------------------------------"]
+    assert error(*lines) == "ExceptionGroup: unhandled (2 sub-exceptions)"
 
 
 def test_a_message_of_many_lines_belongs_to_its_exception() -> None:
@@ -83,6 +103,9 @@ HANDLED: dict[str, list[str]] = {
     "no traceback": ["epoch 1 loss: 0.5"],
     "nothing": [],
     "training went on": [*TRACEBACK, "epoch 1 loss: 0.5"],
+    "training went on after a group": [*GROUP, "epoch 1 loss: 0.5"],
+    "a message goes on": ["retried\n" + "\n".join([*TRACEBACK, "falling back"])],
+    "a group that Python ignores": ["Exception ignored in: <function f at 0x7f>", *GROUP],
     "a last line said that all is well": [*TRACEBACK, "Falling back to defaults."],
     "an exception that Python ignores": [
         "Exception ignored in: <function Session.__del__ at 0x7f>",
