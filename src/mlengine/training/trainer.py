@@ -229,7 +229,8 @@ class TrainerJobs:
             job_dir = self._open_job_dir(spec.job_dir, preparation, verbatim=verbatim)
             outputs = spec.job_dir if verbatim else job_dir
             if layer is None or takes_job_dir(layer):
-                argv += ["--job-dir", outputs]
+                slash = "/" * spec.job_dir.endswith("/")  # some join it to names as text
+                argv += ["--job-dir", outputs.removesuffix("/") + slash]
             else:
                 preparation.log("The trainer reads AIP_MODEL_DIR: it is not given --job-dir.")
         if verbatim and any("gs://" in argument for argument in argv):

@@ -182,6 +182,16 @@ def test_without_a_job_dir_none_is_passed(world: World) -> None:
     assert replica.argv[1:] == ["-m", "trainer.task"]
 
 
+def test_a_job_dir_keeps_its_slash_for_those_who_join_texts(world: World, tmp_path: Path) -> None:
+    (replica,) = world.prepare(job_dir="gs://mine/run/").replicas
+    path = f"{tmp_path}/buckets/mine/run"
+    assert replica.argv[-2:] == ["--job-dir", f"{path}/"]
+    assert replica.env["MLENGINE_JOB_DIR"] == path
+    assert replica.env["AIP_MODEL_DIR"] == f"{path}/model/"
+    (replica,) = world.prepare(job_dir=f"{tmp_path}/elsewhere/").replicas
+    assert replica.argv[-1] == f"{tmp_path}/elsewhere/"
+
+
 def test_folders_to_write_to_are_made(world: World, tmp_path: Path) -> None:
     world.prepare(args=["--out", "gs://mine/new/out", "--read", "gs://mine/a.csv"])
     mine = tmp_path / "buckets" / "mine"
@@ -207,6 +217,7 @@ def test_a_trainer_that_reads_uris_gets_them_as_written(world: World, tmp_path: 
     )
     (replica,) = world.prepare().replicas
     assert replica.argv[3:] == [*SPEC.args, "--job-dir", "gs://mine/jobs/a"]
+    assert world.prepare(job_dir="gs://mine/a/").replicas[0].argv[-1] == "gs://mine/a/"
     assert replica.env["MLENGINE_JOB_DIR"] == by_path.env["MLENGINE_JOB_DIR"]
     assert replica.env["AIP_MODEL_DIR"] == "gs://mine/jobs/a/model/"
     assert by_path.env["AIP_MODEL_DIR"] == f"{by_path.env['MLENGINE_JOB_DIR']}/model/"
