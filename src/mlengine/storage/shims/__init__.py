@@ -7,8 +7,8 @@ tells (`mlengine.storage.sidecar.config`); object stores they reach through the 
 What they do not know they refuse by name: a command that seems to have worked is worse than one
 that says that it cannot.
 
-`gsutil` and `gcloud` read the words, `commands` does what they mean, `programs` writes the files
-that replicas find.
+`gsutil` and `gcloud` read the words, `commands` does what they mean, `contents` carries what is
+said of objects beside their bytes, `programs` writes the files that replicas find.
 """
 
 from __future__ import annotations

@@ -16,10 +16,12 @@ from mlengine.storage.backends import ObjectInfo
 from mlengine.storage.faults import from_os_error
 from mlengine.storage.objects import Buckets
 from mlengine.storage.paths import BucketPath, local_path, parse_uri
+from mlengine.storage.shims.contents import UnpackedObjects, copy_object
 from mlengine.storage.sources import every_object, find_sources, folder_name, ignore, is_remote
 from mlengine.storage.transfer import (
     CopyStep,
     LocalTarget,
+    ObjectStore,
     disk_usage,
     list_places,
     plan_copy,
@@ -41,7 +43,7 @@ class Commands:
     """
 
     def __init__(self, buckets: Buckets) -> None:
-        self._buckets = buckets
+        self._buckets, self._unpacked = buckets, UnpackedObjects(buckets)
         self._missed = 0
         self.quiet = False
         self.follow_links = True
@@ -74,10 +76,16 @@ class Commands:
                 self.say(f"Skipping existing item: {_shown(step.destination)}")
                 continue
             self.say(f"{'Moving' if move else 'Copying'} {_shown(step.source)}...")
-            run_copy([step], self._buckets)
+            self._carry(step)
             if move:
                 self._remove(step.link or step.source)
         self._refuse_missed()
+
+    def _carry(self, step: CopyStep) -> None:
+        if isinstance(step.source, BucketPath) and isinstance(step.destination, BucketPath):
+            copy_object(step.source, step.destination, self._buckets)
+        else:
+            run_copy([step], self._unpacked)
 
     def _stream(self, sources: Sequence[str], destination: str, *, move: bool) -> None:
         if len(sources) > 1 and destination != "-":
@@ -146,7 +154,7 @@ class Commands:
             for source in find_sources(uri, recursive=False, store=self._buckets, on_skip=ignore):
                 for file in source.files:
                     assert isinstance(file.place, BucketPath)
-                    with self._buckets.open_read(file.place) as data:
+                    with self._unpacked.open_read(file.place) as data:
                         for chunk in _chunks(data):
                             sys.stdout.buffer.write(chunk)
         sys.stdout.buffer.flush()
@@ -210,7 +218,7 @@ class Commands:
             if name in present and self._same(place, present[name]):
                 continue
             self.say(f"Copying {_shown(place)}...")
-            run_copy([CopyStep(place, _below(destination, name), 0)], self._buckets)
+            self._carry(CopyStep(place, _below(destination, name), 0))
         for name in sorted(present.keys() - wanted.keys()) if delete else ():
             if not any(name == left or name.startswith(left + "/") for left in omitted):
                 self.say(f"Removing {_shown(present[name])}...")
@@ -261,17 +269,21 @@ class Commands:
     def _same(self, one: BucketPath | Path, other: BucketPath | Path) -> bool:
         if isinstance(one, Path) and isinstance(other, Path):
             return filecmp.cmp(one, other, shallow=False)
-        with self._open(one) as first, self._open(other) as second:
+        # Among buckets the bytes count as they are stored, against a file as they were before.
+        is_stored = isinstance(one, BucketPath) and isinstance(other, BucketPath)
+        store: ObjectStore = self._buckets if is_stored else self._unpacked
+        with _open(one, store) as first, _open(other, store) as second:
             pairs = itertools.zip_longest(_chunks(first), _chunks(second))
             return all(a == b for a, b in pairs)
 
-    def _open(self, place: BucketPath | Path) -> BinaryIO:
-        if isinstance(place, BucketPath):
-            return self._buckets.open_read(place)
-        try:
-            return place.open("rb")
-        except OSError as error:
-            raise from_os_error(error, f"'{place}'") from error
+
+def _open(place: BucketPath | Path, store: ObjectStore) -> BinaryIO:
+    if isinstance(place, BucketPath):
+        return store.open_read(place)
+    try:
+        return place.open("rb")
+    except OSError as error:
+        raise from_os_error(error, f"'{place}'") from error
 
 
 def _below(text: str, name: str) -> BucketPath | LocalTarget:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gzip
 import os
 import subprocess
 from pathlib import Path
@@ -10,8 +11,13 @@ from pathlib import Path
 import pytest
 
 from mlengine.core.resources import Bucket
-from mlengine.storage import Buckets
+from mlengine.storage import BucketPath, Buckets
+from mlengine.storage.gcs.conditions import Conditions
+from mlengine.storage.gcs.shelving import open_shelf
+from mlengine.storage.gcs.uploads import store_object
+from mlengine.storage.records import ObjectRecord
 from mlengine.storage.shims import CONFIG_VARIABLE, main
+from mlengine.storage.shims.contents import UnpackedObjects, copy_object
 from mlengine.storage.shims.programs import install_programs
 from mlengine.storage.sidecar.config import SidecarConfig, write_config
 from tests.fakes.bucket_table import BucketTableFake
@@ -252,6 +258,83 @@ def test_a_folder_that_cannot_be_read_is_not_taken_for_empty(
     assert gsutil("rsync -r -d src gs://mine/m") == 1
     monkeypatch.undo()
     assert names(buckets, "m/") == ["m/deep/x"]
+
+
+def store_packed(buckets: Buckets, name: str, content: bytes) -> ObjectRecord:
+    """Store an object with all that can be said of one; return what was said."""
+    shelf = open_shelf(buckets, "mine")
+    said = ObjectRecord(
+        content_type="application/json", content_encoding="gzip", metadata={"run": "7"}
+    )
+    store_object(shelf, name, [content], said, Conditions())
+    return said
+
+
+def said_of(buckets: Buckets, name: str) -> ObjectRecord:
+    """Return what is said of an object, but for what is its copy's own."""
+    record = open_shelf(buckets, "mine").find(name).record
+    return ObjectRecord(
+        content_type=record.content_type,
+        content_encoding=record.content_encoding,
+        metadata=record.metadata,
+    )
+
+
+@pytest.mark.parametrize(
+    ("line", "name"),
+    [
+        ("cp gs://mine/dir/x.json gs://mine/y.json", "y.json"),
+        ("mv gs://mine/dir/x.json gs://mine/y.json", "y.json"),
+        ("rsync -r gs://mine/dir gs://mine/copy", "copy/x.json"),
+    ],
+)
+def test_what_is_said_of_an_object_goes_with_it_from_bucket_to_bucket(
+    buckets: Buckets, line: str, name: str
+) -> None:
+    packed = gzip.compress(b"{}")
+    said = store_packed(buckets, "dir/x.json", packed)
+    assert gsutil(line) == 0
+    assert read(buckets, name) == packed
+    assert said_of(buckets, name) == said
+
+
+def test_a_packed_object_is_handed_out_unpacked(
+    buckets: Buckets, tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    content = b"{}" * 3_000_000
+    store_packed(buckets, "dir/x.json", gzip.compress(content) + gzip.compress(b"more"))
+    assert gsutil("cp gs://mine/dir/x.json got") == 0
+    assert (tmp_path / "got").read_bytes() == content + b"more"
+    assert gsutil("rsync -r gs://mine/dir back") == 0
+    assert (tmp_path / "back/x.json").read_bytes() == content + b"more"
+    capfdbinary.readouterr()
+    assert gsutil("cat gs://mine/dir/x.json") == 0
+    assert capfdbinary.readouterr().out == content + b"more"
+    assert gsutil("rsync -r gs://mine/dir back") == 0
+    assert b"Copying" not in capfdbinary.readouterr().err
+
+
+def test_an_object_that_is_not_packed_as_it_says_is_handed_out_as_it_is(
+    buckets: Buckets, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    store_packed(buckets, "plain", b"plain")
+    store_packed(buckets, "empty", b"")
+    store_packed(buckets, "cut", gzip.compress(os.urandom(1000))[:500])
+    for name, content in (("plain", b"plain"), ("empty", b"")):
+        assert gsutil(f"cp gs://mine/{name} {name}") == 0
+        assert (tmp_path / name).read_bytes() == content
+    assert gsutil("cp gs://mine/cut cut") == 1
+    assert "gs://mine/cut is said to be packed by gzip" in capfd.readouterr().err
+    assert not (tmp_path / "cut").exists()
+
+
+def test_buckets_that_remember_only_bytes_are_copied_too(buckets: Buckets, tmp_path: Path) -> None:
+    buckets.create(Bucket(name="flat", backing=f"memory://{tmp_path.name}"))
+    copy_object(BucketPath("mine", "a.csv"), BucketPath("flat", "b"), buckets)
+    copy_object(BucketPath("flat", "b"), BucketPath("mine", "c"), buckets)
+    assert read(buckets, "c") == b"a.csv"
+    with UnpackedObjects(buckets).open_read(BucketPath("flat", "b")) as file:
+        assert file.read() == b"a.csv"
 
 
 def test_a_header_that_means_nothing_to_an_object_is_read_over(buckets: Buckets) -> None:
