@@ -38,7 +38,8 @@ _LAZY = {"keras", "estimator", "contrib"}
 """Attributes of ``tensorflow`` that are loaded when they are first looked into."""
 
 _READ_AT_IMPORT = re.compile(
-    r"(BLIS|GOTO|KERAS|KMP|MKL|NUMEXPR|OMP|OPENBLAS|TF|TF2|TORCH|PYTORCH|JAX|XLA|XGBOOST)_[A-Z0-9_]+"
+    r"(BLIS|GOTO|JAX|JOBLIB|KERAS|KMP|MKL|NPY|NUMEXPR|NUMPY|OMP|OPENBLAS|PANDAS|PYTORCH|SCIPY"
+    r"|SKLEARN|TF|TF2|TORCH|XGBOOST|XLA)_[A-Z0-9_]+"
 )
 _HARMLESS = re.compile(r"TF_(CONFIG|CPP_[A-Z_]+)|XLA_PYTHON_CLIENT_[A-Z_]+")
 

@@ -51,6 +51,7 @@ SHARED = {
 OTHERS = {
     "another number of threads": spec({"OMP_NUM_THREADS": "2"}),
     "a variable less": spec({}),
+    "one that SciPy reads": spec({"OMP_NUM_THREADS": "1", "SCIPY_ARRAY_API": "1"}),
     "another home": spec({"OMP_NUM_THREADS": "1", "HOME": "/x"}),
     "other modules": spec({"OMP_NUM_THREADS": "1"}, modules=("json",)),
 }

@@ -37,9 +37,9 @@ _LONGEST_IMPORT_S = 300.0
 _REMEMBERED_S = 30 * 86400.0
 
 _MATTERS_AT_IMPORT = (
-    "BLIS_", "CUBLAS_", "CUDA_", "GLIBC_", "GOMP_", "GOTO_", "KERAS_", "KMP_", "LC_", "LD_",
-    "MALLOC_", "MKL_", "NCCL_", "NUMEXPR_", "NVIDIA_", "OMP_", "OPENBLAS_", "PYTHON", "TF_",
-    "TORCH_", "XDG_", "XLA_",
+    "BLIS_", "CUBLAS_", "CUDA_", "GLIBC_", "GOMP_", "GOTO_", "JOBLIB_", "KERAS_", "KMP_", "LC_",
+    "LD_", "MALLOC_", "MKL_", "NCCL_", "NPY_", "NUMEXPR_", "NUMPY_", "NVIDIA_", "OMP_", "OPENBLAS_",
+    "PANDAS_", "PYTHON", "SCIPY_", "SKLEARN_", "TF_", "TORCH_", "XDG_", "XLA_",
 )  # fmt: skip
 _MATTER_AT_IMPORT_TOO = frozenset({"HOME", "LANG", "LANGUAGE", "USER"})
 _METADATA = (".dist-info", ".egg-info", ".egg-link", ".pth")
