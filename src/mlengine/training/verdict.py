@@ -5,7 +5,8 @@ become NaN, and leave half a model behind. Each finding has a word, by which its
 knowingly (``--allow WORD``), and a name, which its message begins with:
 
     traceback    TRACEBACK_AT_EXIT        the chief's last words are a traceback
-    non-finite   NON_FINITE_OBJECTIVE     every value of the objective, or the last of a loss
+    non-finite   NON_FINITE_OBJECTIVE     every value of a trial's objective, or the last of a loss
+                                          where there is no objective
     export       BROKEN_EXPORT            a model that it wrote is damaged, or does not load
     objective    OBJECTIVE_NOT_REPORTED   the metric that was asked for never came
 
@@ -98,7 +99,7 @@ def judge(
         *_objective(record.job, reported),
         *findings,
     ]
-    notes = [*words.notes, *doubts, *_notes(record.job, reported), *_evaluators(exit_record)]
+    notes = [*words.notes, *doubts, *_notes(record.job, reported, words), *_evaluators(exit_record)]
     return _weigh(findings, notes, record.job)
 
 
@@ -132,26 +133,28 @@ def _traceback(words: LastWords) -> list[Finding]:
 
 
 def _non_finite(job: Job, reported: Metrics, words: LastWords) -> list[Finding]:
-    if _tag(job):
-        return []  # of an objective, what is not finite was not reported
-    judged = _losses(reported.series)
+    text = "" if _tag(job) else _lost(job, reported, words)  # an objective alone counts, if any
+    return [Finding("non-finite", text)] if text else []
+
+
+def _lost(job: Job, reported: Metrics, words: LastWords) -> str:
+    """Say which loss, other than the objective, is not finite at the end; empty if none is."""
+    objective = _objectives(job, reported)
+    judged = [s for s in reported.series if _LOSS.fullmatch(s.tag) and s not in objective]
     for series in judged:
         if not math.isfinite(series.last.value) and not reported.incomplete:
             where = f"run {series.run}" if series.source == "tensorboard" else series.run
-            text = (
+            return (
                 f"The last value of {series.tag} ({series.source}, {where}) is "
                 f"{series.last.value} at step {series.last.step}."
             )
-            return [Finding("non-finite", text)]
     if words.non_finite and not judged:
-        text = f"The last loss that {words.task} printed is not finite: {words.non_finite!r}."
-        return [Finding("non-finite", text)]
-    return []
+        return f"The last loss that {words.task} printed is not finite: {words.non_finite!r}."
+    return ""
 
 
 def _objective(job: Job, reported: Metrics) -> list[Finding]:
-    tag = _tag(job)
-    found = with_tag(reported.series, tag) if tag else []
+    tag, found = _tag(job), _objectives(job, reported)
     if not tag or reported.incomplete or any(_finite(series) for series in found):
         return []
     if found:
@@ -197,9 +200,8 @@ def _exports(
     return findings, doubts
 
 
-def _notes(job: Job, reported: Metrics) -> list[str]:
-    tag = _tag(job)
-    found = with_tag(reported.series, tag) if tag else []
+def _notes(job: Job, reported: Metrics, words: LastWords) -> list[str]:
+    tag, found = _tag(job), _objectives(job, reported)
     notes = []
     if found and found[0].tag != tag:
         notes.append(f"The objective {tag} was reported as {found[0].tag}; that is taken for it.")
@@ -207,8 +209,10 @@ def _notes(job: Job, reported: Metrics) -> list[str]:
         last = found[0].last
         notes.append(
             f"The last value of the objective {found[0].tag} is {last.value} at step {last.step}: "
-            "it counts as not reported, and the one before it is taken."
+            "it counts as not reported, and the last finite one is taken."
         )
+    if tag and (text := _lost(job, reported, words)):
+        notes.append(f"{text} A trial is judged by its objective {tag} alone.")
     if reported.incomplete:
         notes.append(
             "The event files are too large to be read whole; their metrics were not judged."
@@ -237,12 +241,14 @@ def _tag(job: Job) -> str:
     return hyperparameters_of(job.training_input).tag
 
 
+def _objectives(job: Job, reported: Metrics) -> list[Series]:
+    """Return the series of the objective, the one that counts first; none for a job without one."""
+    tag = _tag(job)
+    return with_tag(reported.series, tag) if tag else []
+
+
 def _finite(series: Series) -> list[float]:
     return [point.value for point in series.points if math.isfinite(point.value)]
-
-
-def _losses(series: Iterable[Series]) -> list[Series]:
-    return [s for s in series if _LOSS.fullmatch(s.tag)]
 
 
 def _surroundings(attempt_dir: Path, python: str) -> tuple[str, dict[str, str], Path]:

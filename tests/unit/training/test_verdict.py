@@ -166,7 +166,10 @@ def test_an_earlier_job_s_nan_in_the_same_folder_is_not_this_one_s(world: World)
 
 def test_only_the_objective_counts_when_there_is_one(world: World) -> None:
     events_now(world, "eval", ("accuracy", 0.5, 1), ("loss", math.nan, 1))
-    assert world.judge(tag="accuracy") == Verdict("", [])
+    failed, (warning,) = world.judge(tag="accuracy")
+    assert failed == ""
+    assert "The last value of loss (tensorboard, run eval) is nan at step 1." in warning
+    assert warning.endswith("A trial is judged by its objective accuracy alone.")
     events_now(world, "eval", ("accuracy", math.inf, 1))
     assert "accuracy" in world.judge(tag="accuracy").failed
 
@@ -253,6 +256,23 @@ def test_what_is_not_finite_of_an_objective_was_not_reported(world: World) -> No
     failed, (warning,) = world.judge(tag="auc")
     assert failed == ""
     assert "The last value of the objective auc is nan at step 2" in warning
+
+
+def test_a_trial_that_printed_a_lost_loss_is_warned_of(world: World) -> None:
+    events_now(world, "eval", ("accuracy", 0.5, 1))
+    world.say("epoch 9 - loss: nan - accuracy: 0.5")
+    failed, (warning,) = world.judge(tag="accuracy")
+    assert failed == ""
+    assert "printed is not finite: 'epoch 9 - loss: nan" in warning
+
+
+def test_the_last_finite_value_of_an_objective_counts(world: World) -> None:
+    rows = (("loss", 0.9, 1), ("loss", 0.8, 2), ("loss", math.nan, 3), ("loss", math.nan, 4))
+    events_now(world, "eval", *rows)
+    failed, (warning,) = world.judge(tag="loss")
+    assert failed == ""
+    assert "nan at step 4: it counts as not reported, and the last finite one is" in warning
+    assert world.judge().failed.startswith("NON_FINITE_OBJECTIVE: The last value of loss")
 
 
 def test_an_objective_that_was_never_finite_fails(world: World) -> None:
