@@ -144,13 +144,18 @@ class Buckets:
         elsewhere only the name is removed: its bytes were never the engine's.
 
         Raises:
-            FailedPrecondition: It has objects, and `force` is false.
+            FailedPrecondition: It has objects or folders that somebody made, and `force` is false.
         """
         bucket = self._store.bucket(name)
         if not force and self.objects(name, limit=1):
             raise FailedPrecondition(
                 f"The bucket '{name}' is not empty.",
                 f"Remove its objects with 'storage rm -r gs://{name}', or force it.",
+            )
+        if not force and (folder := self._made_folder(name)):
+            raise FailedPrecondition(
+                f"The bucket '{name}' is not empty: somebody made the folder '{folder}' in it.",
+                "Force it.",
             )
         if not bucket.backing:
             # Bytes first: a crash in between leaves an empty bucket, never a bucket come back.
@@ -162,6 +167,14 @@ class Buckets:
                 raise from_os_error(error, f"gs://{name}") from error
         shutil.rmtree(self._root / _RECORDS / name, ignore_errors=True)
         self._store.remove_bucket(name)
+
+    def _made_folder(self, name: str) -> str:
+        """Return the first of the folders that a table remembers; empty when there is none."""
+        backend = self.backend(name)
+        if not isinstance(backend, FolderBackend):
+            return ""
+        made = sorted(self.records(name).folders())
+        return next((folder for folder in made if backend.has_folder(folder)), "")
 
     # --- objects --------------------------------------------------------------------------------
 

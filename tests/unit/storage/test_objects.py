@@ -19,6 +19,8 @@ from mlengine.core.errors import (
 )
 from mlengine.core.resources import Bucket
 from mlengine.storage import BucketPath, Buckets
+from mlengine.storage.gcs.foldershelf import FolderShelf
+from mlengine.storage.records import ObjectRecord
 from mlengine.storage.sidecar.table import BucketSnapshot
 from tests.fakes.bucket_table import BucketTableFake
 
@@ -124,6 +126,14 @@ def test_a_bucket_whose_folder_is_gone_is_empty_and_comes_back_by_writing(
     fill(buckets, "a")
     assert names(buckets) == ["a"]
     buckets.delete("data", force=True)
+
+
+def test_a_bucket_with_a_folder_that_somebody_made_is_not_empty(buckets: Buckets) -> None:
+    FolderShelf(buckets, "data").make_folder("made/deep/", ObjectRecord())
+    with pytest.raises(FailedPrecondition, match="'made/deep/'"):
+        buckets.delete("data")
+    buckets.delete("data", force=True)
+    assert buckets.list() == []
 
 
 def test_a_bucket_whose_folder_is_gone_can_be_deleted(buckets: Buckets, tmp_path: Path) -> None:

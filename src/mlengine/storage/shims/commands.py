@@ -16,7 +16,7 @@ from mlengine.storage.backends import ObjectInfo
 from mlengine.storage.faults import from_os_error
 from mlengine.storage.objects import Buckets
 from mlengine.storage.paths import BucketPath, local_path, parse_uri
-from mlengine.storage.shims.contents import UnpackedObjects, copy_object
+from mlengine.storage.shims.contents import UnpackedObjects, copy_object, remove_folders
 from mlengine.storage.sources import every_object, find_sources, folder_name, ignore, is_remote
 from mlengine.storage.transfer import (
     CopyStep,
@@ -33,6 +33,9 @@ from mlengine.storage.transfer import (
 __all__ = ["Commands"]
 
 _CHUNK_BYTES = 1024 * 1024
+_Names = list[
+    str
+]  # `Commands.list` hides the builtin from the annotations of the methods behind it
 
 
 class Commands:
@@ -79,6 +82,9 @@ class Commands:
             self._carry(step)
             if move:
                 self._remove(step.link or step.source)
+        for uri in sources if move and recursive else ():
+            if is_remote(uri):
+                remove_folders(parse_uri(uri, wildcards=True), self._buckets)
         self._refuse_missed()
 
     def _carry(self, step: CopyStep) -> None:
@@ -135,16 +141,20 @@ class Commands:
     def remove(self, words: Sequence[str], *, recursive: bool, force: bool = False) -> None:
         """Remove the objects that the words mean; with `force` nothing there is no error."""
         for uri in _at_least(1, words, "a gs:// URI"):
+            path = parse_uri(uri, wildcards=True)
             try:
                 doomed = plan_remove(
                     [uri], recursive=recursive, store=self._buckets, on_skip=self._skipped
                 )
             except NotFound:
-                if not force:
+                # Nothing but folders may be there, such as `tf.io.gfile.makedirs` makes.
+                if not (recursive and remove_folders(path, self._buckets)) and not force:
                     raise
                 continue
             run_remove(doomed, self._buckets, lambda path: self.say(f"Removing {path}..."))
-            if recursive and not parse_uri(uri, wildcards=True).name:
+            if recursive:
+                remove_folders(path, self._buckets)
+            if recursive and not path.name:
                 self.say(f"{uri} is empty now; the bucket itself is not a job's to remove.")
 
     def cat(self, words: Sequence[str]) -> None:
@@ -231,7 +241,7 @@ class Commands:
             raise NotFound(f"{base} is not a folder.", "See what is there with 'ls'.")
 
     def _tree(
-        self, text: str, recursive: bool, omitted: list[str] | None = None
+        self, text: str, recursive: bool, omitted: _Names | None = None
     ) -> dict[str, BucketPath | Path]:
         """Return what lies beneath a place by its name there.
 

@@ -6,6 +6,7 @@ unpacked what was stored with ``Content-Encoding: gzip``.
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import io
 import zlib
@@ -14,7 +15,7 @@ from typing import BinaryIO, cast
 
 import msgspec
 
-from mlengine.core.errors import FailedPrecondition
+from mlengine.core.errors import FailedPrecondition, NotFound
 from mlengine.storage.backends import ObjectInfo
 from mlengine.storage.gcs.conditions import Conditions
 from mlengine.storage.gcs.shelves import Shelf
@@ -22,9 +23,10 @@ from mlengine.storage.gcs.shelving import open_shelf
 from mlengine.storage.gcs.uploads import store_object
 from mlengine.storage.objects import Buckets
 from mlengine.storage.paths import BucketPath
+from mlengine.storage.patterns import compile_pattern, literal_prefix
 from mlengine.storage.sources import ObjectStore
 
-__all__ = ["UnpackedObjects", "copy_object"]
+__all__ = ["UnpackedObjects", "copy_object", "remove_folders"]
 
 _CHUNK_BYTES = 1024 * 1024
 _GZIP = b"\x1f\x8b"
@@ -42,6 +44,30 @@ def copy_object(source: BucketPath, target: BucketPath, buckets: Buckets) -> Non
     with opened:
         record = msgspec.structs.replace(stored.record, updated_ns=0, generation=0)
         store_object(onto, target.name, _chunks(opened), record, Conditions())
+
+
+def remove_folders(path: BucketPath, buckets: Buckets) -> int:
+    """Remove the folders that somebody made at `path` and beneath it; return how many there were.
+
+    One with an object in it stays, and so does what is above it. Wildcards mean what they mean
+    for objects.
+    """
+    shelf = _shelf(buckets, path.bucket)
+    if shelf is None:
+        return 0
+    pattern = compile_pattern(path.name.removesuffix("/"))
+    prefix = literal_prefix(path.name).removesuffix("/")
+    removed = 0
+    # Read to its end first: what is removed would change under the listing. Inner ones go first.
+    for name, _found in reversed([*shelf.each(prefix, after="", is_shallow=False)]):
+        tops = (name[:at] for at, letter in enumerate(name) if letter == "/")
+        if not name.endswith("/") or not (path.name == "" or any(map(pattern.fullmatch, tops))):
+            continue
+        if not buckets.objects(path.bucket, prefix=name, limit=1):
+            with contextlib.suppress(NotFound):  # somebody else was faster
+                shelf.delete(name)
+                removed += 1
+    return removed
 
 
 class UnpackedObjects:
@@ -68,7 +94,7 @@ class UnpackedObjects:
         packed = io.BufferedReader(cast(io.RawIOBase, file))
         if packed.peek(2)[:2] != _GZIP:  # its writer said so and did not pack it
             return packed
-        return cast(BinaryIO, _Unpacked(packed, path))
+        return cast(BinaryIO, _Unpacked(cast(BinaryIO, packed), path))
 
     def write(self, path: BucketPath, chunks: Iterable[bytes]) -> ObjectInfo:
         """Write an object as it comes."""
@@ -80,7 +106,7 @@ class UnpackedObjects:
 
 
 class _Unpacked(gzip.GzipFile):
-    def __init__(self, packed: io.BufferedReader, path: BucketPath) -> None:
+    def __init__(self, packed: BinaryIO, path: BucketPath) -> None:
         super().__init__(fileobj=packed, mode="rb")
         self._packed, self._path = packed, path
 

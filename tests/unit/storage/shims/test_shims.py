@@ -337,6 +337,44 @@ def test_buckets_that_remember_only_bytes_are_copied_too(buckets: Buckets, tmp_p
         assert file.read() == b"a.csv"
 
 
+def make_folders(buckets: Buckets, *names: str) -> None:
+    """Make folders as `tf.io.gfile.makedirs` does."""
+    for name in names:
+        open_shelf(buckets, "mine").make_folder(name, ObjectRecord())
+
+
+def folders(buckets: Buckets) -> list[str]:
+    shelf = open_shelf(buckets, "mine")
+    return [n for n, _ in shelf.each("", after="", is_shallow=False) if n.endswith("/")]
+
+
+@pytest.mark.parametrize(
+    ("line", "left"),
+    [
+        ("rm -r gs://mine/data", ["data2/", "empty/", "empty/deep/"]),
+        ("rm -r gs://mine/data/", ["data2/", "empty/", "empty/deep/"]),
+        ("rm -r gs://mine/data/deep", ["data/", "data2/", "empty/", "empty/deep/"]),
+        ("rm -r gs://mine/d*", ["empty/", "empty/deep/"]),
+        ("rm -r gs://mine/empty", ["data/", "data/deep/", "data2/"]),
+        ("rm -r gs://mine", []),
+        ("rm gs://mine/data/b.csv", ["data/", "data/deep/", "data2/", "empty/", "empty/deep/"]),
+        ("mv gs://mine/data gs://mine/new", ["data2/", "empty/", "empty/deep/"]),
+        ("mv -n gs://mine/data gs://mine/new", ["data/", "data2/", "empty/", "empty/deep/"]),
+    ],
+)
+def test_folders_go_with_what_was_in_them(buckets: Buckets, line: str, left: list[str]) -> None:
+    make_folders(buckets, "data/", "data/deep/", "data2/", "empty/", "empty/deep/")
+    if "-n" in line:
+        buckets.write("gs://mine/new/data/b.csv", [b"already there"])
+    assert gsutil(line) == 0
+    assert folders(buckets) == left
+
+
+def test_nothing_at_all_is_still_not_found(buckets: Buckets) -> None:
+    assert gsutil("rm -r gs://mine/none") == 1
+    assert gsutil("rm -r -f gs://mine/none") == 0
+
+
 def test_a_header_that_means_nothing_to_an_object_is_read_over(buckets: Buckets) -> None:
     assert gsutil("-h x-goog-user-project:p cp gs://mine/a.csv gs://mine/b.csv") == 0
     assert read(buckets, "b.csv") == b"a.csv"
