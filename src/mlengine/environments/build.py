@@ -37,7 +37,7 @@ from mlengine.environments.requirements import (
 )
 from mlengine.environments.trainermodule import add_trainer_module
 from mlengine.environments.venv import make_venv, site_packages_of
-from mlengine.environments.workshop import Workshop
+from mlengine.environments.workshop import Workshop, says_disk_full
 from mlengine.storage.archives import unpack
 
 __all__ = ["LayerBuilder"]
@@ -145,7 +145,11 @@ class LayerBuilder:
             return
         base = installed(self.base.site_dirs)
         found = missing(mine.values(), base | mine, markers=self.base.markers(), direct=self.direct)
-        absent = [(asker, wanted) for asker, wanted in found if not self._stays(wanted, base)]
+        absent = [
+            (asker, wanted)
+            for asker, wanted in found
+            if not self._stays(wanted, base, subject=_of_package(_named(archives, {asker.name})))
+        ]
         if not absent:
             return
         wanted = [requirement for _, requirement in absent]
@@ -164,13 +168,20 @@ class LayerBuilder:
             outcome = self.workshop.attempt(command)
             self.workshop.check(outcome, subject=subject + _culprits(outcome, wanted))
 
-    def _stays(self, requirement: Requirement, base: dict[str, Distribution]) -> bool:
+    def _stays(
+        self, requirement: Requirement, base: dict[str, Distribution], *, subject: str
+    ) -> bool:
         """Whether the runtime's own library serves a requirement on another version; says so."""
         if self.runtime == LOCAL_RUNTIME:
             return False
         version, reason = older_framework(requirement, base), ""
         there = base.get(canonicalize_name(requirement.name))
-        if not version and there and self.approximate and not self._can_be_had(requirement):
+        if (
+            not version
+            and there
+            and self.approximate
+            and not self._can_be_had(requirement, subject=subject)
+        ):
             version = there.version
             reason = f", which cannot be had for Python {self.base.short_version}"
         if version:
@@ -181,14 +192,22 @@ class LayerBuilder:
             self.workshop.log(self._warnings[-1])
         return bool(version)
 
-    def _can_be_had(self, requirement: Requirement) -> bool:
-        """Whether there is a wheel: what was written for another Python seldom builds on this."""
+    def _can_be_had(self, requirement: Requirement, *, subject: str) -> bool:
+        """Whether there is a wheel: what was written for another Python seldom builds on this.
+
+        Raises whatever kept the installer from finding out: the layer is kept for good, and so
+        would be a library that serves only because the index could not be reached.
+        """
         if requirement.url:
             return True
         quietly = replace(self.workshop, log=lambda line: None)
         alone = replace(self, workshop=quietly)
         outcome, _report = alone._resolution([requirement], [], wheels_only=True)
-        return outcome.ok or outcome.timed_out or outcome.cancelled  # of which others will hear
+        if outcome.ok:
+            return True
+        if says_disk_full(outcome) or not self.installer.none_there(outcome.tail):
+            self.workshop.check(outcome, subject=subject + _culprits(outcome, [requirement]))
+        return False
 
     def _resolve(
         self, wanted: Sequence[Requirement], base: dict[str, Distribution], *, subject: str

@@ -387,7 +387,7 @@ class Environments:
         # line names the old place.
         total = hashlib.sha256(f"layer 3\n{self._shelf.root}\n{base.fingerprint()}\n".encode())
         total.update(b"bare siblings\n" if choice.bare_siblings else b"")
-        total.update(b"approximate\n" if choice.approximate else b"")
+        total.update(b"approximate 2\n" if choice.approximate else b"")
         for path in packages:
             total.update(f"{path.name}\n{_file_digest(path)}\n".encode())
         return total.hexdigest()

@@ -26,7 +26,7 @@ from mlengine.environments.process import (
 from mlengine.environments.shelf import note_installer
 from mlengine.environments.venv import python_of
 
-__all__ = ["Workshop", "disk_full", "is_disk_full", "opened_workshop"]
+__all__ = ["Workshop", "disk_full", "is_disk_full", "opened_workshop", "says_disk_full"]
 
 _SHOWN_LINES = 8
 _SHOWN_LETTERS = 300
@@ -93,7 +93,7 @@ class Workshop:
         """Byte-compile in a process of its own, which says how far it is."""
         command = Command((str(self.python), "-I", "-S", str(_BYTE_COMPILER), str(folder)))
         outcome = self.attempt(command, shown=False)
-        if outcome.cancelled or any(text in "\n".join(outcome.tail) for text in _DISK_FULL):
+        if outcome.cancelled or says_disk_full(outcome):
             self.check(outcome, subject="Byte-compiling failed")
 
 
@@ -119,7 +119,7 @@ def opened_workshop(
 def _failure(outcome: Outcome, subject: str, remedy: str, read_log: str) -> EngineError:
     if outcome.cancelled:
         return Cancelled("The installation was cancelled.", "Submit it again.")
-    if any(text in line for line in outcome.tail for text in _DISK_FULL):
+    if says_disk_full(outcome):
         return disk_full()
     tail = "\n".join(line[:_SHOWN_LETTERS] for line in outcome.tail[-_SHOWN_LINES:])
     rest = f" All that it said: {read_log}" if read_log else ""
@@ -141,6 +141,11 @@ def _failure(outcome: Outcome, subject: str, remedy: str, read_log: str) -> Engi
 def is_disk_full(error: OSError) -> bool:
     """Whether the cause is a full disk or an exhausted quota."""
     return error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
+def says_disk_full(outcome: Outcome) -> bool:
+    """Whether a command's last words blame a full disk or an exhausted quota."""
+    return any(text in line for line in outcome.tail for text in _DISK_FULL)
 
 
 def disk_full() -> Unavailable:

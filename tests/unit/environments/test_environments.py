@@ -12,7 +12,9 @@ import pytest
 from mlengine.core.errors import FailedPrecondition, InvalidArgument
 from mlengine.environments import Environment, Environments
 from mlengine.environments.base import describe_base
-from mlengine.environments.installers import find_installer
+from mlengine.environments.installers import Installer, find_installer
+from mlengine.environments.installers.pip import PipInstaller
+from mlengine.environments.installers.uv import UvInstaller
 from tests.fakes.archives import sdist, wheel
 
 
@@ -207,6 +209,39 @@ def test_what_is_wanted_as_a_wheel_is_not_built(tmp_path: Path, no_index: Path, 
     refused = resolve("nativelib==0.0.0", ["nativelib"])
     assert refused.returncode != 0
     assert "setuptools" not in refused.stdout + refused.stderr, "it was about to be built"
+
+
+UV, PIP = UvInstaller(Path("uv")), PipInstaller()
+NO_SOLUTION = "error: No solution found when resolving dependencies"
+NO_MATCH = "ERROR: No matching distribution found for numpy==1.18.5"
+ANSWERS = {
+    "uv: the index has no such version": (UV, [NO_SOLUTION], True),
+    "uv: what it requires does not build": (
+        UV,
+        ["error: Failed to build `a==1`", "  cause: The build backend returned an error"],
+        True,
+    ),
+    "uv: no network": (UV, ["error: Request failed", "  cause: dns error"], False),
+    "uv: the index lets nobody in": (
+        UV,
+        [NO_SOLUTION, "hint: An index (https://i) returned a 403 Forbidden error."],
+        False,
+    ),
+    "pip: the index has no such version": (PIP, [NO_MATCH], True),
+    "pip: what it requires does not build": (PIP, ["error: metadata-generation-failed"], True),
+    "pip: no network": (
+        PIP,
+        ["WARNING: Retrying (Retry(total=0)) after connection broken by 'X'", NO_MATCH],
+        False,
+    ),
+}
+
+
+@pytest.mark.parametrize(("installer", "tail", "none"), ANSWERS.values(), ids=ANSWERS.keys())
+def test_an_index_that_fails_is_no_answer(
+    installer: Installer, tail: list[str], none: bool
+) -> None:
+    assert installer.none_there(tail) is none
 
 
 @pytest.mark.parametrize(

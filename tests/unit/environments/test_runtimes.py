@@ -11,14 +11,16 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from packaging.specifiers import SpecifierSet
 
-from mlengine.core.errors import FailedPrecondition, InvalidArgument, NotFound
+from mlengine.core.errors import FailedPrecondition, InvalidArgument, NotFound, Unavailable
 from mlengine.environments import Environment, Environments
 from mlengine.environments.catalogue import Catalogue, LegacyKeras, Recipe, read_catalogue
 from mlengine.environments.interpreters import find_interpreter
+from mlengine.environments.process import Outcome, run_command
 from tests.fakes.archives import sdist, wheel
 
 LOCAL = read_catalogue().get("local")
@@ -156,6 +158,43 @@ def test_where_another_runtime_stands_in_its_library_serves_for_one_that_cannot_
     assert says(found, code) == "2.0 3.0"
     with pytest.raises(FailedPrecondition, match=r"its requirement 'flagsy==0\.0\.0'.* cannot"):
         made.prepare([trainer], runtime_version="2.15")  # the very runtime that it asks for
+
+
+def test_no_library_serves_because_the_index_could_not_be_reached(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = wheel(tmp_path, name="trainer", version="1.0", requires=["flagsy==0.0.0"])
+    made = environments(tmp_path, recipe("2.15"))
+    made.build("2.15")
+    with monkeypatch.context() as online:
+        for name in ("UV_OFFLINE", "UV_NO_INDEX", "UV_FIND_LINKS"):
+            online.delenv(name)
+        for name in ("UV_INDEX_URL", "UV_DEFAULT_INDEX"):
+            online.setenv(name, "http://127.0.0.1:9/simple")  # nobody listens there
+        with pytest.raises(FailedPrecondition, match=r"its requirement 'flagsy==0\.0\.0' cannot"):
+            made.prepare([trainer], runtime_version="2.1")
+    found = made.prepare([trainer], runtime_version="2.1")
+    assert "which cannot be had for Python" in found.warnings[-1]
+
+
+def test_no_library_serves_because_the_disk_was_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = wheel(tmp_path, name="trainer", version="1.0", requires=["flagsy==0.0.0"])
+    made = environments(tmp_path, recipe("2.15"))
+
+    def full(argv: Sequence[str], **options: Any) -> Outcome:
+        if "--only-binary=flagsy" not in argv:
+            return run_command(argv, **options)
+        said = "The build backend returned an error", "OSError: No space left on device"
+        return Outcome(1, said)
+
+    with monkeypatch.context() as small:
+        small.setattr("mlengine.environments.workshop.run_command", full)
+        with pytest.raises(Unavailable, match="No space is left"):
+            made.prepare([trainer], runtime_version="2.1")
+    found = made.prepare([trainer], runtime_version="2.1")
+    assert "which cannot be had for Python" in found.warnings[-1]
 
 
 def test_what_no_runtime_has_is_a_failure_where_another_stands_in_too(tmp_path: Path) -> None:

@@ -47,6 +47,8 @@ class Installer(Protocol):
        an environment that sees nothing of the machine's.
     5. Every command ends by itself without asking a question, and with a status other than 0
        when it failed.
+    6. `none_there` tells from the last lines of a failed `resolve` that what was asked for does
+       not exist for this Python, or does not build; a network or an index that fails is no answer.
     """
 
     name: str
@@ -62,6 +64,7 @@ class Installer(Protocol):
         wheels_of: Sequence[str] = (),
     ) -> Command: ...
     def read_report(self, report: Path) -> list[str]: ...
+    def none_there(self, tail: Sequence[str]) -> bool: ...
     def install_pins(self, python: Path, pins: Sequence[str]) -> Command: ...
     def install_lock(self, python: Path, lock: Path, base: Base, *, scratch: Path) -> Command: ...
 

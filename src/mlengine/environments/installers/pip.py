@@ -18,6 +18,12 @@ _OPTIONS = (
     "--progress-bar", "off",
 )  # fmt: skip
 
+_NONE_THERE = (
+    "No matching distribution found",
+    "metadata-generation-failed",
+    "ResolutionImpossible",
+)
+
 
 def has_pip(base: Base) -> bool:
     """Say whether the interpreter has pip; environments see it from there."""
@@ -70,6 +76,15 @@ class PipInstaller:
             else f"{item['metadata']['name']}=={item['metadata']['version']}"
             for item in found
         ]
+
+    def none_there(self, tail: Sequence[str]) -> bool:
+        """See `Installer`. pip takes an index that it cannot reach for an empty one.
+
+        That it tried again tells them apart; an index that answers with an error goes unnoticed.
+        """
+        said = "\n".join(tail)
+        unreached = "Retrying (" in said
+        return not unreached and any(text in said for text in _NONE_THERE)
 
     def install_pins(self, python: Path, pins: Sequence[str]) -> Command:
         """See `Installer`."""

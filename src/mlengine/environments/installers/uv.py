@@ -16,6 +16,8 @@ from mlengine.environments.installers import Command, Installer, only_wheels
 
 __all__ = ["UvInstaller", "find_uv"]
 
+_NONE_THERE = ("No solution found", "The build backend returned an error")
+
 
 @functools.lru_cache(maxsize=8)
 def find_uv(python: Path) -> Path | None:
@@ -79,6 +81,12 @@ class UvInstaller:
     def read_report(self, report: Path) -> list[str]:
         """See `Installer`; uv writes a requirements file."""
         return report.read_text().splitlines()
+
+    def none_there(self, tail: Sequence[str]) -> bool:
+        """See `Installer`. Of an index that lets nobody in, uv says that it has no such library."""
+        said = "\n".join(tail)
+        refused = "Forbidden" in said or "Unauthorized" in said
+        return not refused and any(text in said for text in _NONE_THERE)
 
     def install_pins(self, python: Path, pins: Sequence[str]) -> Command:
         """See `Installer`."""
