@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from mlengine.runtime.depot import Depot
-from mlengine.runtime.farlink import ENDED, OUT, STARTED
+from mlengine.runtime.farlink import ENDED, OUTPUT, STARTED
 from mlengine.runtime.frames import pack
 from mlengine.training.launchers.raybaggage import Baggage, baggage_of, moves_of
 from mlengine.training.launchers.raycarry import Carrier
@@ -184,7 +184,7 @@ def test_what_moves_together_has_one_name(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("step", [1, 3, 10, 1000])
 def test_what_comes_before_a_replicas_end_is_told_apart(step: int) -> None:
-    before = pack(0, STARTED) + pack(0, OUT, b"a line\n" * 20)
+    before = pack(0, STARTED) + pack(0, OUTPUT, b"a line\n" * 20)
     end = pack(0, ENDED, json.dumps({"exit_code": 0}).encode())
     said, ending = before + end, Ending()
     parts = [ending.split(said[at : at + step]) for at in range(0, len(said), step)]
