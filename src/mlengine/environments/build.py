@@ -144,11 +144,14 @@ class LayerBuilder:
         if not any(item.requires for item in mine.values()):
             return
         base = installed(self.base.site_dirs)
-        found = missing(mine.values(), base | mine, markers=self.base.markers(), direct=self.direct)
+        found = missing(
+            mine.values(), base | mine, markers=self.base.markers(), direct=self.direct, own=mine
+        )
         absent = [
             (asker, wanted)
             for asker, wanted in found
-            if not self._stays(wanted, base, subject=_of_package(_named(archives, {asker.name})))
+            if not self._is_own(wanted, mine)
+            and not self._stays(wanted, base, subject=_of_package(_named(archives, {asker.name})))
         ]
         if not absent:
             return
@@ -168,6 +171,24 @@ class LayerBuilder:
             outcome = self.workshop.attempt(command)
             self.workshop.check(outcome, subject=subject + _culprits(outcome, wanted))
 
+    def _is_own(self, requirement: Requirement, mine: dict[str, Distribution]) -> bool:
+        """Whether the job brings the package itself, if in another version; says so.
+
+        The index is not asked for it, which might have another of that name.
+        """
+        own = mine.get(canonicalize_name(requirement.name))
+        if own is None:
+            return False
+        self._warn(
+            f"The package requires {_plain(requirement)}; the job's own package is {own.version}, "
+            "with which it runs."
+        )
+        return True
+
+    def _warn(self, warning: str) -> None:
+        self._warnings.append(warning)
+        self.workshop.log(warning)
+
     def _stays(
         self, requirement: Requirement, base: dict[str, Distribution], *, subject: str
     ) -> bool:
@@ -185,11 +206,10 @@ class LayerBuilder:
             version = there.version
             reason = f", which cannot be had for Python {self.base.short_version}"
         if version:
-            self._warnings.append(
+            self._warn(
                 f"The package requires {_plain(requirement)}{reason}; it runs with {version}, "
                 f"which is what the runtime '{self.runtime}' has."
             )
-            self.workshop.log(self._warnings[-1])
         return bool(version)
 
     def _can_be_had(self, requirement: Requirement, *, subject: str) -> bool:

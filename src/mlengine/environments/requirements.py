@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import importlib.metadata
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -146,6 +146,7 @@ def missing(
     *,
     markers: Mapping[str, str],
     direct: bool = False,
+    own: Collection[str] = (),
 ) -> list[tuple[Distribution, Requirement]]:
     """Return what `distributions` require and `present` does not satisfy, with who asks for it.
 
@@ -156,6 +157,8 @@ def missing(
         present: What there is.
         markers: The interpreter and machine that environment markers are judged by.
         direct: Take requirements of the form ``name @ URL``, which nothing present satisfies.
+        own: Names of the user's own packages: their extras are followed also where they are
+            another version than is required, since no other will come.
 
     Raises:
         FailedPrecondition: A requirement is refused by `parse_requirement`.
@@ -171,10 +174,12 @@ def missing(
             if key in seen or not _applies(requirement, extras, markers):
                 continue
             seen.add(key)
-            answer = present.get(canonicalize_name(requirement.name))
-            if answer is None or requirement.url or not _satisfies(answer, requirement):
+            name = canonicalize_name(requirement.name)
+            answer = present.get(name)
+            lacks = answer is None or requirement.url or not _satisfies(answer, requirement)
+            if lacks:
                 found.append((asker, requirement))
-            elif requirement.extras:
+            if answer is not None and requirement.extras and (name in own or not lacks):
                 waiting.append((asker, answer, frozenset(requirement.extras)))
     return found
 

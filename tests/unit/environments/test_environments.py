@@ -144,6 +144,20 @@ def test_a_package_may_require_another_of_the_same_job(
     assert says(environment, "import census; print(census.__version__)") == "1.0"
 
 
+def test_a_package_of_the_same_job_in_another_version_is_told_and_stays(
+    environments: Environments, tmp_path: Path, no_index: Path
+) -> None:
+    wheel(no_index, name="flagsy", version="2.0")
+    needs = trainer(tmp_path, requires=["census[flags]>=2"])
+    extra = ['flagsy; extra == "flags"']
+    own = wheel(tmp_path, name="census", version="1.0", requires=extra)
+    for _ in range(2):  # the index has no census at all, and is not asked for it
+        found = environments.prepare([needs, own])
+        (warning,) = found.warnings
+        assert "requires census[flags]>=2; the job's own package is 1.0" in warning
+    assert says(found, "import census, flagsy; print(census.__version__)") == "1.0"
+
+
 def test_a_missing_requirement_is_fetched_with_its_own(
     environments: Environments, tmp_path: Path, no_index: Path
 ) -> None:
