@@ -78,7 +78,7 @@ class Commands:
             if no_clobber and self._exists(step.destination):
                 self.say(f"Skipping existing item: {_shown(step.destination)}")
                 continue
-            self.say(f"{'Moving' if move else 'Copying'} {_shown(step.source)}...")
+            self.say(f"{'Moving' if move else 'Copying'} {_shown(step.link or step.source)}...")
             self._carry(step)
             if move:
                 self._remove(step.link or step.source)
