@@ -5,6 +5,8 @@ was read, untouched. The rules:
 
 - A newline ends a line. Of the parts that carriage returns separate (progress bars) the last that
   shows something counts.
+- A JSON object behind a progress bar is a line of its own: a bar that is not yet full ends in no
+  newline, and what the program prints meanwhile follows it at once.
 - A line longer than 64 KiB becomes several, cut between characters.
 
 Standard library only, Python >= 3.7.
@@ -24,6 +26,7 @@ class LineSplitter:
         self._current = bytearray()
         self._kept = b""
         self._cut = False  # pieces of this line are out already
+        self._returned = False  # there was a carriage return in this line
         self._open = False  # bytes of an unfinished line are here
 
     def feed(self, data: bytes) -> bytes:
@@ -62,6 +65,7 @@ class LineSplitter:
         self._open = True
         for number, segment in enumerate(part.split(b"\r")):
             if number:
+                self._returned = True
                 if self._current.strip():
                     self._kept = bytes(self._current)
                 self._current.clear()
@@ -76,10 +80,15 @@ class LineSplitter:
         line = bytes(self._current)
         if self._kept and not line.strip():
             line = self._kept
+        elif self._returned and line.endswith(b"}"):
+            bar, brace, rest = line.partition(b'{"')
+            if bar and brace:
+                out.append(bar + b"\n")
+                line = brace + rest
         if line or not self._cut:
             out.append(line + b"\n")
         self._current.clear()
-        self._kept, self._cut, self._open = b"", False, False
+        self._kept, self._cut, self._open, self._returned = b"", False, False, False
 
 
 def _is_block(data: bytes) -> bool:

@@ -11,7 +11,19 @@ from hypothesis import strategies as st
 from mlengine.runtime.linesplitter import MAX_LINE_BYTES, LineSplitter
 from mlengine.runtime.logline import Line, Stream, severity_of
 
-PARTS = [b"a", b"bc", b" ", b"\n", b"\r", b"\r\n", b"\xff", "é😀".encode(), b"x" * 70000]
+PARTS = [
+    b'{"',
+    b"}",
+    b"a",
+    b"bc",
+    b" ",
+    b"\n",
+    b"\r",
+    b"\r\n",
+    b"\xff",
+    "é😀".encode(),
+    b"x" * 70000,
+]
 PRINTED = st.lists(st.sampled_from(PARTS)).map(b"".join)
 
 
@@ -58,6 +70,8 @@ def test_a_giant_line_is_cut_between_characters(offset: int, count: int) -> None
         (b"\r10%\r20%\r", [b"20%"]),
         (b"\x1b[K\r100%\r   \n", [b"100%"]),
         (b"a\r\nb\r\n", [b"a", b"b"]),
+        (b'\r 10%|#| 1/9{"loss": 1}\n\r 20%|#', [b" 10%|#| 1/9", b'{"loss": 1}', b" 20%|#"]),
+        (b'\r{"loss": {"a": 1}}\na {"b": 1}\r\n', [b'{"loss": {"a": 1}}', b'a {"b": 1}']),
         (b"\n\n", [b"", b""]),
         (b"open", [b"open"]),
         (b"", []),
