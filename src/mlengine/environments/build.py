@@ -12,6 +12,7 @@ and a package never fetches from an index what another one of the same job bring
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -40,7 +41,7 @@ from mlengine.environments.venv import make_venv, site_packages_of
 from mlengine.environments.workshop import Workshop, says_disk_full
 from mlengine.storage.archives import unpack
 
-__all__ = ["LayerBuilder"]
+__all__ = ["LayerBuilder", "layer_digest"]
 
 # Sorts after all other .pth files, so that what it adds to the path comes last.
 _SIBLINGS_LINK = "zz_mlengine_siblings.pth"
@@ -258,6 +259,25 @@ class LayerBuilder:
             wheels_of=[item.name for item in wanted] if wheels_only else [],
         )
         return shop.attempt(command), report
+
+
+def layer_digest(
+    base: Base, packages: Sequence[Path], *, root: Path, bare_siblings: bool, approximate: bool
+) -> str:
+    """Digest all that goes into a layer, before it is built: 64 hexadecimal digits."""
+    # The root is part of it: a home that was copied elsewhere holds scripts whose first
+    # line names the old place.
+    total = hashlib.sha256(f"layer 3\n{root}\n{base.fingerprint()}\n".encode())
+    total.update(b"bare siblings\n" if bare_siblings else b"")
+    total.update(b"approximate 2\n" if approximate else b"")
+    for path in packages:
+        total.update(f"{path.name}\n{_file_digest(path)}\n".encode())
+    return total.hexdigest()
+
+
+def _file_digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _of_package(names: str) -> str:

@@ -9,12 +9,11 @@ runtime is its own interpreter: nothing is built for it but layers.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import sys
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ from typing import Any
 from mlengine.core.errors import FailedPrecondition
 from mlengine.environments.archives import Archive, read_archive
 from mlengine.environments.base import Base, describe_base
-from mlengine.environments.build import LayerBuilder
+from mlengine.environments.build import LayerBuilder, layer_digest
 from mlengine.environments.catalogue import OVERLAYS_FOLDER, Catalogue, Recipe, read_catalogue
 from mlengine.environments.eviction import GRACE_S, delete_all, evict_oldest
 from mlengine.environments.installers import find_installer
@@ -224,15 +223,18 @@ class Environments:
         choice = self._choose(wish)
         archives = [read_archive(path) for path in packages]
         try:
-            below, was_there = self._runtime(choice, site)
-            base = describe_base(str(python_of(below.path)) if below else self._python)
-            if not packages:
-                digest = below.facts["digest"] if below else base.fingerprint()
-                path, facts, hit = Path(base.prefix), {}, True
-            else:
-                digest = self._layer_digest(choice, base, packages)
-                layer, hit = self._layer(choice, base, archives, digest, site)
-                path, facts = layer.path, layer.facts
+            with self._kept_runtime(choice, site) as (below, was_there):
+                base = describe_base(str(python_of(below.path)) if below else self._python)
+                if not packages:
+                    digest = below.facts["digest"] if below else base.fingerprint()
+                    path, facts, hit = Path(base.prefix), {}, True
+                else:
+                    digest = layer_digest(
+                        base, packages, root=self._shelf.root,
+                        bare_siblings=choice.bare_siblings, approximate=choice.approximate,
+                    )  # fmt: skip
+                    layer, hit = self._layer(choice, base, archives, digest, site)
+                    path, facts = layer.path, layer.facts
         except OSError as error:
             if is_disk_full(error):
                 raise disk_full() from error
@@ -330,6 +332,20 @@ class Environments:
         own = describe_base(self._python).version
         return choose(self.catalogue, wish, find=find_interpreter, own_version=own)
 
+    @contextmanager
+    def _kept_runtime(self, choice: Choice, site: _Site) -> Iterator[tuple[Entry | None, bool]]:
+        """Give what `_runtime` returns; nobody removes it before the layer over it is built."""
+        while True:
+            below, was_there = self._runtime(choice, site)
+            if below is None:
+                yield None, was_there
+                return
+            with self._shelf.kept(below, cancelled=site.cancelled) as there:
+                if there:
+                    yield below, was_there
+                    return
+            # Removed since: it is built again.
+
     def _runtime(self, choice: Choice, site: _Site) -> tuple[Entry | None, bool]:
         """Return the runtime's environment (None: the engine's own), and whether it was there."""
         if choice.interpreter is None:
@@ -375,24 +391,6 @@ class Environments:
 
     def _workshop(self, path: Path, log: Log, site: _Site) -> AbstractContextManager[Workshop]:
         return opened_workshop(
-            path,
-            timeout_s=self._timeout_s,
-            log=log,
-            cancelled=site.cancelled,
+            path, timeout_s=self._timeout_s, log=log, cancelled=site.cancelled,
             read_log=site.read_log,
-        )
-
-    def _layer_digest(self, choice: Choice, base: Base, packages: Sequence[Path]) -> str:
-        # The root is part of it: a home that was copied elsewhere holds scripts whose first
-        # line names the old place.
-        total = hashlib.sha256(f"layer 3\n{self._shelf.root}\n{base.fingerprint()}\n".encode())
-        total.update(b"bare siblings\n" if choice.bare_siblings else b"")
-        total.update(b"approximate 2\n" if choice.approximate else b"")
-        for path in packages:
-            total.update(f"{path.name}\n{_file_digest(path)}\n".encode())
-        return total.hexdigest()
-
-
-def _file_digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        )  # fmt: skip

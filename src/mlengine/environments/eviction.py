@@ -53,7 +53,7 @@ def delete_all(shelf: Shelf, runtime: str, *, in_use: Collection[Path]) -> None:
 
     Raises:
         NotFound: There is none.
-        FailedPrecondition: One is in use.
+        FailedPrecondition: One is in use, or is being built on.
     """
     mine = [entry for entry in shelf.entries() if entry.facts.get("runtime") == runtime]
     if not mine:
@@ -63,7 +63,8 @@ def delete_all(shelf: Shelf, runtime: str, *, in_use: Collection[Path]) -> None:
     busy = FailedPrecondition(
         f"The runtime '{runtime}' is in use by a job.", "Wait for the job, or cancel it."
     )
-    if any(entry.path in _needed(mine, in_use) for entry in mine):
+    needed = _needed(mine, in_use)
+    if any(entry.path in needed or shelf.is_kept(entry) for entry in mine):
         raise busy
     for entry in sorted(mine, key=lambda entry: _age(entry, mine)):
         if not shelf.evict(entry):

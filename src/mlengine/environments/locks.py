@@ -33,11 +33,17 @@ def try_held(path: Path) -> Iterator[bool]:
 
 @contextlib.contextmanager
 def held(
-    path: Path, *, timeout_s: float, cancelled: Callable[[], bool], waiting: Callable[[], None]
+    path: Path,
+    *,
+    timeout_s: float,
+    cancelled: Callable[[], bool],
+    waiting: Callable[[], None],
+    shared: bool = False,
 ) -> Iterator[None]:
     """Hold the lock, waiting for whoever has it now.
 
     Args:
+        shared: Together with others who hold it so; whoever wants it alone then waits.
         timeout_s: Longest wait, in seconds.
         cancelled: Polled while waiting.
         waiting: Called once, if there is a wait at all.
@@ -51,7 +57,7 @@ def held(
         deadline_s = time.monotonic() + timeout_s
         pause = threading.Event()
         told = False
-        while not _take(descriptor):
+        while not _take(descriptor, fcntl.LOCK_SH if shared else fcntl.LOCK_EX):
             if not told:
                 waiting()
                 told = True
@@ -68,9 +74,9 @@ def held(
         os.close(descriptor)
 
 
-def _take(descriptor: int) -> bool:
+def _take(descriptor: int, kind: int = fcntl.LOCK_EX) -> bool:
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     return True

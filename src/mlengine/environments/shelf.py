@@ -2,7 +2,7 @@
 
     ROOT/<digest>             a link: the folder is complete
     ROOT/.builds/<name>/      where folders are built, and stay; `environment.json` describes one
-    ROOT/.locks/<digest>      held by the one who builds or evicts it
+    ROOT/.locks/<digest>      held by who builds or evicts it; shared by those who build on it
     ROOT/.used/<digest>       its time is when the folder was last asked for
     ROOT/.logs/<digest>.log   what the last build of it had to say, also one that failed
 
@@ -181,8 +181,30 @@ class Shelf:
         except OSError:
             return 0.0
 
+    @contextlib.contextmanager
+    def kept(self, entry: Entry, *, cancelled: Callable[[], bool]) -> Iterator[bool]:
+        """Keep a finished folder while others are built on it; yields whether it is still there.
+
+        Raises:
+            Cancelled: `cancelled` said so while it was being evicted.
+        """
+        with held(
+            self._locks / entry.name,
+            timeout_s=self._timeout_s + 30.0,
+            cancelled=cancelled,
+            waiting=lambda: None,
+            shared=True,
+        ):
+            found = self._entry(entry.name)
+            yield found is not None and found.path == entry.path
+
+    def is_kept(self, entry: Entry) -> bool:
+        """Whether something is being built on a finished folder, or in its place."""
+        with try_held(self._locks / entry.name) as ours:
+            return not ours
+
     def evict(self, entry: Entry) -> bool:
-        """Remove a finished folder, unless it is asked for meanwhile; says whether it did.
+        """Remove a finished folder, unless it is asked for or built on; says whether it did.
 
         Who asks notes the time first and looks second; here it is hidden first, and the time is
         looked at second. So one of the two sees the other.

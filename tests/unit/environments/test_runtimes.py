@@ -21,6 +21,7 @@ from mlengine.environments import Environment, Environments
 from mlengine.environments.catalogue import Catalogue, LegacyKeras, Recipe, read_catalogue
 from mlengine.environments.interpreters import find_interpreter
 from mlengine.environments.process import Outcome, run_command
+from mlengine.environments.shelf import Entry, Shelf
 from tests.fakes.archives import sdist, wheel
 
 LOCAL = read_catalogue().get("local")
@@ -350,3 +351,49 @@ def test_one_that_is_being_built_is_not_removed(tmp_path: Path) -> None:
             made.collect(0)
             made.sweep()
     assert building.result().python.exists()
+
+
+def test_a_runtime_that_is_being_built_on_is_not_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = environments(tmp_path)
+    other = made.prepare([wheel(tmp_path, name="other", version="1.0")], runtime_version="tiny")
+    runtime = made.prepare([], runtime_version="tiny")
+    trainer = wheel(tmp_path, name="trainer", version="1.0")
+    refused: list[str] = []
+
+    def removed_meanwhile(argv: Sequence[str], **options: Any) -> Outcome:
+        with pytest.raises(FailedPrecondition) as caught:
+            made.delete("tiny")
+        refused.append(caught.value.problem)
+        made.collect(0, grace_s=-1)
+        return run_command(argv, **options)
+
+    with monkeypatch.context() as building:
+        building.setattr("mlengine.environments.workshop.run_command", removed_meanwhile)
+        layer = made.prepare([trainer], runtime_version="tiny")
+    assert refused and set(refused) == {"The runtime 'tiny' is in use by a job."}
+    assert not other.path.exists(), "which no job needs"
+    assert layer.base_python == runtime.python
+    assert says(layer, "import flagsy, trainer; print(trainer.__version__)") == "1.0"
+    made.delete("tiny")
+    assert not list(made.builds.iterdir())
+
+
+def test_a_runtime_that_is_removed_before_it_is_built_on_is_built_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = environments(tmp_path)
+    runtime = made.prepare([], runtime_version="tiny")
+    kept = Shelf.kept
+
+    def removed(shelf: Shelf, entry: Entry, **options: Any) -> Any:
+        if entry.path == runtime.path:
+            made.delete("tiny")
+        return kept(shelf, entry, **options)
+
+    monkeypatch.setattr(Shelf, "kept", removed)
+    trainer = wheel(tmp_path, name="trainer", version="1.0")
+    layer = made.prepare([trainer], runtime_version="tiny")
+    assert not runtime.path.exists()
+    assert says(layer, "import flagsy, trainer; print(trainer.__version__)") == "1.0"
