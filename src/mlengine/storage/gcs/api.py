@@ -72,9 +72,13 @@ class GcsApi:
                 return self._media(request, bucket, "/".join(name))
             case ["batch", "storage", "v1"] | ["batch"] if request.method == "POST":
                 return answer_batch(request, self.handle)
-            case [bucket, *name] if bucket not in _API_WORDS and any(name):
+            case [bucket, *name] if any(name) and self._may_be(bucket):
                 return self._media(request, bucket, "/".join(name))
         raise _unknown(request)
+
+    def _may_be(self, bucket: str) -> bool:
+        """Whether a path may begin with a bucket; of the API's own words only one that is there."""
+        return bucket not in _API_WORDS or any(b.name == bucket for b in self._buckets.list())
 
     def _storage(self, request: Request, parts: Sequence[str]) -> Response:
         buckets = self._buckets

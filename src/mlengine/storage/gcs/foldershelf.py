@@ -79,7 +79,7 @@ class FolderShelf:
 
     def stored(self, info: ObjectInfo) -> Stored:
         """Add to what the folder knows of an object what the records do."""
-        generation = info.changed_ns // _NS
+        generation = max(info.changed_ns // _NS, 1)  # 0 is of what is not there
         return Stored(self.bucket, info.name, info.size, generation, self._records.of(info))
 
     def each(

@@ -102,7 +102,9 @@ def _range(line: str, size: int) -> tuple[int, int] | None:
         if last_text and int(last_text) < first:
             return None
     if first >= end:
-        raise RangeNotSatisfiable(f"The requested range is not there: the object has {size} bytes.")
+        raise RangeNotSatisfiable(  # gcsfs knows it by its first words
+            f"Request range not satisfiable: the object has {size} bytes."
+        )
     return first, end
 
 
@@ -143,8 +145,22 @@ class _Bytes:
 
 
 def _unpacked(chunks: Iterator[bytes]) -> Iterator[bytes]:
+    """Unpack all members; of what is cut or no gzip the caller must not get a part for all."""
     unpacker = zlib.decompressobj(wbits=31)
-    for chunk in chunks:
-        while chunk:
-            yield unpacker.decompress(chunk, _CHUNK_BYTES)
-            chunk = unpacker.unconsumed_tail
+    is_begun = False
+    try:
+        for chunk in chunks:
+            while chunk:
+                if unpacker.eof:
+                    chunk = chunk.lstrip(b"\0")  # as gzip itself passes over padding
+                    if not chunk:
+                        break
+                    unpacker = zlib.decompressobj(wbits=31)
+                is_begun = True
+                yield unpacker.decompress(chunk, _CHUNK_BYTES)
+                chunk = unpacker.unused_data if unpacker.eof else unpacker.unconsumed_tail
+        yield unpacker.flush()
+    except zlib.error as error:
+        raise OSError(f"The object cannot be unpacked: {error}.") from error
+    if is_begun and not unpacker.eof:
+        raise OSError("The object cannot be unpacked: it ends in the middle.")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from mlengine.core.resources import Bucket
 from mlengine.storage import Buckets
 from tests.unit.storage.gcs.conftest import Caller, answered, content_of, refused
 
@@ -80,7 +81,10 @@ def test_ranges(
 def test_a_range_behind_the_end(call: Caller, line: str) -> None:
     call.upload("d", b"0123456789")
     response = call("GET", f"{O}/d?alt=media", range=line)
-    assert refused(response) == (416, "requestedRangeNotSatisfiable")
+    error = answered(response, 416)["error"]
+    assert error["errors"][0]["reason"] == "requestedRangeNotSatisfiable"
+    # By these words gcsfs knows the end of an object from a failure.
+    assert error["message"].startswith("Request range not satisfiable")
 
 
 def test_what_a_trainer_writes_itself_is_an_object(call: Caller, folder: Path) -> None:
@@ -92,6 +96,23 @@ def test_what_a_trainer_writes_itself_is_an_object(call: Caller, folder: Path) -
     assert (found["size"], found["contentType"]) == ("7", "application/octet-stream")
     assert "md5Hash" not in found and "metadata" not in found
     assert found["metageneration"] == "1"
+
+
+@pytest.mark.parametrize("time_s", [0, -5])
+def test_a_file_from_the_beginning_of_time_is_there_all_the_same(
+    call: Caller, folder: Path, time_s: int
+) -> None:
+    (folder / "old").write_bytes(b"precious")
+    os.utime(folder / "old", (time_s, time_s))
+    found = answered(call("GET", f"{O}/old"))
+    assert found["generation"] == "1"
+    again = call(
+        "POST", "/upload/storage/v1/b/data/o?uploadType=media&name=old&ifGenerationMatch=0"
+    )
+    assert refused(again) == (412, "conditionNotMet")
+    assert (folder / "old").read_bytes() == b"precious"
+    assert content_of(call("GET", f"{O}/old?alt=media&ifGenerationMatch=1")) == b"precious"
+    assert int(call.upload("old", b"new", "ifGenerationMatch=1")["generation"]) > 1
 
 
 def test_a_patch_merges_and_an_update_replaces(call: Caller) -> None:
@@ -301,6 +322,35 @@ def test_a_packed_object_is_unpacked_for_who_cannot(call: Caller) -> None:
     assert content_of(unpacked) == b"text" * 100_000
 
 
+@pytest.mark.parametrize(
+    ("packed", "found"),
+    [
+        (gzip.compress(b"one\n") + gzip.compress(b"two\n"), b"one\ntwo\n"),
+        (gzip.compress(b"a" * 2_000_000) + gzip.compress(b"b"), b"a" * 2_000_000 + b"b"),
+        (gzip.compress(b"padded") + bytes(512), b"padded"),
+        (b"", b""),
+    ],
+)
+def test_all_members_of_a_packed_object_are_unpacked(
+    call: Caller, packed: bytes, found: bytes
+) -> None:
+    call.upload("x", packed, "contentEncoding=gzip")
+    assert content_of(call("GET", f"{O}/x?alt=media")) == found
+
+
+@pytest.mark.parametrize(
+    "packed",
+    [gzip.compress(os.urandom(1000))[:500], gzip.compress(b"a" * 9)[:-1], b"plain",
+     gzip.compress(b"one") + b"plain"],
+    ids=["cut", "cut in its last byte", "not packed", "something behind it"],
+)  # fmt: skip
+def test_what_cannot_be_unpacked_whole_breaks_off(call: Caller, packed: bytes) -> None:
+    call.upload("x", packed, "contentEncoding=gzip")
+    with pytest.raises(OSError, match="cannot be unpacked"):
+        content_of(call("GET", f"{O}/x?alt=media"))
+    assert content_of(call("GET", f"{O}/x?alt=media", accept_encoding="gzip")) == packed
+
+
 def test_a_reader_keeps_the_object_that_it_opened(call: Caller) -> None:
     call.upload("x", b"old")
     response = call("GET", f"{O}/x?alt=media")
@@ -343,6 +393,20 @@ def test_buckets(call: Caller) -> None:
     assert refused(call("PATCH", "/storage/v1/b/data", {"labels": {"a": "b"}}))[0] == 400
     target = "/storage/v1/b/data/iam/testPermissions?permissions=storage.objects.get&permissions=x"
     assert answered(call("GET", target))["permissions"] == ["storage.objects.get"]
+
+
+@pytest.mark.parametrize("bucket", ["batch", "download", "resumable", "storage", "upload"])
+def test_a_bucket_may_be_called_like_a_word_of_the_api(
+    call: Caller, buckets: Buckets, bucket: str
+) -> None:
+    nothing = answered(call("GET", f"/{bucket}/x.csv"), 404)["error"]["message"]
+    assert "is nothing that these buckets answer" in nothing
+    buckets.create(Bucket(name=bucket))
+    buckets.write(f"gs://{bucket}/a/x.csv", [b"1"])
+    for path in (f"/{bucket}/a/x.csv", f"/{bucket}/a%2Fx.csv"):
+        assert content_of(call("GET", path)) == b"1"
+        assert call("HEAD", path).status == 200
+    assert call("GET", f"/{bucket}/none").status == 404
 
 
 @pytest.mark.parametrize(
