@@ -356,7 +356,7 @@ class Environments:
 
         def fill(path: Path, tell: Log) -> dict[str, Any]:
             with self._workshop(path, tell, site) as workshop:
-                return {**builder.build(workshop), "digest": digest}
+                return {**builder.build(workshop), "serves": choice.serves, "digest": digest}
 
         return self._shelf.obtain(digest, fill, log=site.log, cancelled=site.cancelled)
 
@@ -385,7 +385,7 @@ class Environments:
                     bare_siblings=choice.bare_siblings,
                     approximate=choice.approximate,
                 )
-                return {**builder.build(archives), "digest": digest}
+                return {**builder.build(archives), "serves": choice.serves, "digest": digest}
 
         return self._shelf.obtain(digest, fill, log=site.log, cancelled=site.cancelled)
 

@@ -51,11 +51,15 @@ def evict_oldest(
 def delete_all(shelf: Shelf, runtime: str, *, in_use: Collection[Path]) -> None:
     """Remove every environment of a runtime, whether its own or a layer.
 
+    What stands in for a runtime is that runtime's, not the one's that it is made of.
+
     Raises:
         NotFound: There is none.
         FailedPrecondition: One is in use, or is being built on.
     """
-    mine = [entry for entry in shelf.entries() if entry.facts.get("runtime") == runtime]
+    entries = shelf.entries()
+    own = {str(entry.path) for entry in entries if _serves(entry) == runtime}
+    mine = [entry for entry in entries if {str(entry.path), entry.facts.get("base")} & own]
     if not mine:
         raise NotFound(
             f"The runtime '{runtime}' is not built.", "See 'mlengine runtimes list'.", field="name"
@@ -69,6 +73,11 @@ def delete_all(shelf: Shelf, runtime: str, *, in_use: Collection[Path]) -> None:
     for entry in sorted(mine, key=lambda entry: _age(entry, mine)):
         if not shelf.evict(entry):
             raise busy
+
+
+def _serves(entry: Entry) -> object:
+    # Notes of before this was noted tell only what it is made of.
+    return entry.facts.get("serves", entry.facts.get("runtime"))
 
 
 def _age(entry: Entry, entries: Iterable[Entry]) -> tuple[float, bool]:

@@ -18,7 +18,7 @@ from packaging.specifiers import SpecifierSet
 
 from mlengine.core.errors import FailedPrecondition, InvalidArgument, NotFound, Unavailable
 from mlengine.environments import Environment, Environments
-from mlengine.environments.catalogue import Catalogue, LegacyKeras, Recipe, read_catalogue
+from mlengine.environments.catalogue import Catalogue, Fallback, LegacyKeras, Recipe, read_catalogue
 from mlengine.environments.interpreters import find_interpreter
 from mlengine.environments.process import Outcome, run_command
 from mlengine.environments.shelf import Entry, Shelf
@@ -322,6 +322,29 @@ def test_what_is_in_use_stays_with_the_runtime_below_it(tmp_path: Path) -> None:
         made.delete("tiny")
     with pytest.raises(FailedPrecondition, match="engine's own interpreter"):
         made.delete("local")
+
+
+def test_what_stands_in_for_a_runtime_is_removed_by_that_ones_name(tmp_path: Path) -> None:
+    (tmp_path / "overlays" / "tf1").mkdir(parents=True)
+    old = recipe("1.15", python=SpecifierSet("==3.5.*"), fallback=Fallback("2.15", "tf1"))
+    made = environments(tmp_path, recipe("2.15"), old, overlays=tmp_path / "overlays")
+    trainer = wheel(tmp_path, name="trainer", version="1.0")
+    stand_in = made.prepare([trainer], runtime_version="1.15")
+    new = made.prepare([trainer], runtime_version="2.15")
+    made.delete("1.15")
+    assert not stand_in.path.exists() and not stand_in.base_python.exists()
+    assert new.path.exists() and new.base_python.exists()
+    stand_in = made.prepare([trainer], runtime_version="1.15")
+    made.delete("2.15")
+    assert stand_in.path.exists() and not new.path.exists()
+    for noted in made.builds.glob("*/environment.json"):  # as notes were before
+        facts = json.loads(noted.read_text())
+        del facts["serves"]
+        noted.write_text(json.dumps(facts))
+    with pytest.raises(NotFound):
+        made.delete("1.15")
+    made.delete("2.15")
+    assert not list(made.builds.iterdir())
 
 
 def test_one_that_is_asked_for_while_it_is_removed_is_not_removed(
