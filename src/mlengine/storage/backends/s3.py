@@ -18,6 +18,7 @@ import botocore.config  # type: ignore[import-untyped]
 import botocore.exceptions  # type: ignore[import-untyped]
 import botocore.session  # type: ignore[import-untyped]
 
+from mlengine.core.clock import SystemClock
 from mlengine.core.errors import (
     Aborted,
     FailedPrecondition,
@@ -130,12 +131,21 @@ class S3Store:
         if record.metadata:
             said["Metadata"] = dict(record.metadata)
         if spool.size > IN_ONE_CALL_BYTES:
-            self._put_in_parts(name, spool, where, said, _guard(only_if))
+            version = self._put_in_parts(name, spool, where, said, _guard(only_if))
         else:
             with _faults(self._naming(name)):
                 body = spool.read_at(0, spool.size)
-                self._client.put_object(**where, **said, **_guard(only_if), Body=body)
-        return self.head(name)
+                answer = self._client.put_object(**where, **said, **_guard(only_if), Body=body)
+            version = str(answer["ETag"])
+        with contextlib.suppress(NotFound):
+            found = self.head(name)
+            if found.version.strip('"') == version.strip('"'):
+                return found
+        # Another's by now. Whose generation the writer is told, it may write over the next time.
+        words: dict[str, Any] = {of: getattr(record, of) for of in _SAID.values()}
+        kept = ObjectRecord(metadata=dict(record.metadata), **words)
+        written = {"ETag": version, "LastModified": SystemClock().now()}
+        return _object(name, spool.size, written, kept)
 
     def _put_in_parts(
         self,
@@ -144,7 +154,7 @@ class S3Store:
         where: Mapping[str, str],
         said: Mapping[str, Any],
         guard: Mapping[str, str],
-    ) -> None:
+    ) -> str:
         what = self._naming(name)
         size = max(IN_ONE_CALL_BYTES, -(-spool.size // _MOST_PARTS))
         with _faults(what):
@@ -158,14 +168,16 @@ class S3Store:
                         **upload, PartNumber=number, Body=spool.read_at(at, size)
                     )
                     parts.append({"PartNumber": number, "ETag": done["ETag"]})
-                self._client.complete_multipart_upload(
+                answer = self._client.complete_multipart_upload(
                     **upload, **guard, MultipartUpload={"Parts": parts}
                 )
+            return str(answer["ETag"])
         except NotFound:
             # Completed by a try whose answer was lost, most likely: the upload has gone then.
             found = self.head(name)
             if found.size != spool.size or not found.version.endswith(f'-{len(parts)}"'):
                 raise
+            return found.version
         except BaseException:
             # What cannot be ended now, `abort_unfinished` ends another day.
             with contextlib.suppress(Exception):
