@@ -1,10 +1,14 @@
-"""`Buckets`: the table of buckets and the bytes behind each, for the engine and all its rooms."""
+"""`Buckets`: the table of buckets and the bytes behind each, for the engine and all its rooms.
+
+Long because whatever every bucket can do is one list of methods; the work itself is done elsewhere.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import itertools
 import shutil
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, Protocol
@@ -198,12 +202,40 @@ class Buckets:
     def write(self, path: BucketPath | str, chunks: Iterable[bytes]) -> ObjectInfo:
         """Write an object whole or not at all; when it returns, the object is durable."""
         where = _object(path)
-        return self.backend(where.bucket).write(where.name, chunks)
+        backend = self.backend(where.bucket)
+        if not isinstance(backend, FolderBackend):
+            return backend.write(where.name, chunks)
+        with contextlib.closing(backend.draft(where.name)) as draft:
+            for chunk in chunks:
+                draft.append(chunk)
+            draft.settle()
+            with self._changing(backend, where) as before:
+                # Its time is its generation, which has to grow whoever wrote before.
+                draft.dated(max(time.time_ns(), before.changed_ns + 1000 if before else 0))
+                return draft.publish()
 
     def delete_object(self, path: BucketPath | str) -> None:
         """Remove one object."""
         where = _object(path)
-        self.backend(where.bucket).delete(where.name)
+        backend = self.backend(where.bucket)
+        if not isinstance(backend, FolderBackend):
+            backend.delete(where.name)
+            return
+        with self._changing(backend, where):
+            backend.delete(where.name)
+
+    @contextlib.contextmanager
+    def _changing(self, backend: FolderBackend, where: BucketPath) -> Iterator[ObjectInfo | None]:
+        """Keep others from changing an object, then forget what was said of it."""
+        records = self.records(where.bucket)
+        with records.locked(where.name):
+            try:
+                before = backend.stat(where.name)
+            except (NotFound, FailedPrecondition):  # nothing, or a link, which a writer replaces
+                before = None
+            yield before
+            if before is not None:
+                records.drop(before)
 
     def glob(self, uri: str, *, field: str = "") -> Infos:
         """Return the objects that a URI with wildcards means, by name; none is no error.

@@ -374,6 +374,34 @@ def test_records_go_with_their_objects(call: Caller, folder: Path, buckets: Buck
     assert not records.exists()
 
 
+def test_plain_writers_keep_an_objects_lock_and_its_generations(
+    call: Caller, folder: Path, buckets: Buckets
+) -> None:
+    generation = int(call.upload("x", b"0")["generation"])
+    for number in range(20):
+        buckets.write("gs://data/x", [b"%d" % number])
+        found = answered(call("GET", f"{O}/x"))
+        assert int(found["generation"]) > generation
+        assert "md5Hash" not in found
+        generation = int(found["generation"])
+    records = folder.parent / ".records/data"
+    assert [*records.glob("*-*.json")] == []
+    call.upload("x", b"said")
+    for change in (
+        lambda: buckets.write("gs://data/x", [b"1"]), lambda: buckets.delete_object("gs://data/x"),
+    ):  # fmt: skip
+        writer = threading.Thread(target=change)
+        with buckets.records("data").locked("x"):
+            before = (folder / "x").read_bytes()
+            writer.start()
+            writer.join(0.1)
+            assert writer.is_alive()
+            assert (folder / "x").read_bytes() == before
+        writer.join(20)
+    assert not (folder / "x").exists()
+    assert [*records.glob("*-*.json")] == []
+
+
 def test_buckets(call: Caller) -> None:
     made = answered(call("POST", "/storage/v1/b?project=p", {"name": "other", "location": "US"}))
     assert answered(call("GET", "/storage/v1/b/other")) == made
