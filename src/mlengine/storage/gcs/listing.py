@@ -89,9 +89,12 @@ def _add(page: dict[str, Any], row: _Row, origin: str) -> bool:
         page.setdefault("prefixes", []).append(row.name)
         return True
     try:
-        item = object_resource(row.load(), origin)
+        stored = row.load()
     except NotFound:
         return False  # gone since
+    item = object_resource(stored, origin)
+    if not stored.record.content_type:
+        del item["contentType"]  # S3's listings do not tell it: it may be any
     page.setdefault("items", []).append(item)
     return True
 

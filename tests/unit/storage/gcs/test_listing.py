@@ -108,6 +108,13 @@ def test_what_cannot_be_listed_is_refused(bucket: Caller, query: str) -> None:
     assert refused(bucket("GET", f"/storage/v1/b/data/o?{query}"))[0] == 400
 
 
+def test_a_type_that_a_listing_does_not_know_is_left_out(call: Caller, buckets: Buckets) -> None:
+    buckets.write("gs://data/plain", [b"1"])
+    call("POST", "/upload/storage/v1/b/data/o?uploadType=media&name=x", b"1", content_type="text/x")
+    items = answered(call("GET", "/storage/v1/b/data/o"))["items"]
+    assert [item.get("contentType") for item in items] == [None, "text/x"]
+
+
 def test_the_fields_that_the_caller_wants(bucket: Caller) -> None:
     wanted = "fields=items%2Fname%2Cprefixes%2CnextPageToken"
     page = answered(bucket("GET", f"/storage/v1/b/data/o?{wanted}&delimiter=%2F&maxResults=3"))
