@@ -229,10 +229,7 @@ class Environments:
                     digest = below.facts["digest"] if below else base.fingerprint()
                     path, facts, hit = Path(base.prefix), {}, True
                 else:
-                    digest = layer_digest(
-                        base, packages, root=self._shelf.root,
-                        bare_siblings=choice.bare_siblings, approximate=choice.approximate,
-                    )  # fmt: skip
+                    digest = self._digest(choice, base, packages)
                     layer, hit = self._layer(choice, base, archives, digest, site)
                     path, facts = layer.path, layer.facts
         except OSError as error:
@@ -364,6 +361,12 @@ class Environments:
         assert choice.interpreter is not None
         base = describe_base(str(choice.interpreter.path))
         return runtime_digest(choice.recipe, base, root=self._shelf.root, overlays=self._overlays)
+
+    def _digest(self, choice: Choice, base: Base, packages: Sequence[Path]) -> str:
+        return layer_digest(
+            base, packages, root=self._shelf.root, bare_siblings=choice.bare_siblings,
+            approximate=choice.approximate,
+        )  # fmt: skip
 
     def _layer(
         self,
