@@ -100,6 +100,7 @@ class Buckets:
         if not bucket.backing:
             try:
                 (self._root / bucket.name).mkdir(mode=0o700, exist_ok=True)
+                self.records(bucket.name).prepare()
             except OSError as error:
                 self._store.remove_bucket(bucket.name)
                 raise from_os_error(error, f"gs://{bucket.name}") from error

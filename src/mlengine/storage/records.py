@@ -9,7 +9,7 @@ Records lie beside the buckets, never in them. A record is filed under the file'
 
     BUCKET/<inode>-<time>.json     of objects
     BUCKET/folders.json            objects whose name ends in a slash: folders that somebody made
-    BUCKET/locks/NN                for whoever changes an object; names share them by hash
+    BUCKET/locks/N                 for whoever changes an object; names share them by hash
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ __all__ = ["ObjectRecord", "Records"]
 _T = TypeVar("_T")
 
 _FOLDERS = "folders.json"
-_LOCKS = 64
+_LOCKS = 8
 
 
 class ObjectRecord(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -62,12 +62,21 @@ class Records:
     """The records of one bucket; processes may share them.
 
     Args:
-        folder: Made when the first record is.
+        folder: Made with the bucket, or when the first record is.
         what: Whose records they are, for messages: ``gs://census``.
     """
 
     def __init__(self, folder: Path, what: str) -> None:
         self._folder, self._what = folder, what
+
+    def prepare(self) -> None:
+        """Make what is locked to change an object: on a full disk one may still be removed.
+
+        Raises:
+            OSError: It cannot be made.
+        """
+        for number in range(_LOCKS + 1):
+            os.close(self._lock(number))
 
     def of(self, info: ObjectInfo) -> ObjectRecord:
         """Return the record of what `info` saw; an empty one where there is none."""
@@ -100,14 +109,17 @@ class Records:
         """Keep everybody else from changing an object; ``""`` is for the table of folders."""
         number = zlib.crc32(name.encode()) % _LOCKS if name else _LOCKS
         with self._faults():
-            locks = self._folder / "locks"
-            locks.mkdir(mode=0o700, parents=True, exist_ok=True)
-            fd = os.open(locks / f"{number:02}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            fd = self._lock(number)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX)
             yield
         finally:
             os.close(fd)
+
+    def _lock(self, number: int) -> int:
+        locks = self._folder / "locks"
+        locks.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return os.open(locks / str(number), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
     def sweep(
         self, stat: Callable[[str], ObjectInfo | None], *, older_than_s: float, now_s: float
