@@ -5,6 +5,7 @@ One engine; the good model is asked all the time, and has to answer every time.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
@@ -199,6 +200,13 @@ def test_the_log_of_one_that_prints_without_end_is_cut(scene: Scene, villain_id:
     assert scene.answers(villain_id)
 
 
+def alive(process: psutil.Process) -> bool:
+    """Whether it can still do something: not gone, nor waiting for somebody to note its end."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    return False
+
+
 def test_one_that_forks_is_held_to_a_number_and_leaves_nobody(
     scene: Scene, villain_id: str
 ) -> None:
@@ -216,7 +224,7 @@ def test_one_that_forks_is_held_to_a_number_and_leaves_nobody(
     children = psutil.Process(pid).children() if psutil.pid_exists(pid) else []
     scene.ask(villain_id, "exit")
     scene.recovers(villain_id)
-    assert not any(child.is_running() for child in children)
+    wait_until(lambda: not any(alive(child) for child in children))
 
 
 def test_what_it_lays_in_the_engines_way_is_stepped_over(scene: Scene, villain_id: str) -> None:
