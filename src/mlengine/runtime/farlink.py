@@ -16,8 +16,8 @@ from __future__ import annotations
 
 __all__ = [
     "ASK", "BEAT", "CERTAIN_S", "DATA", "ENDED", "GONE", "KILL", "LEASE_S", "LOST",
-    "MAX_FRAME_BYTES", "OPEN", "ORDER_BEAT", "ORDER_KILL", "ORDER_STOP", "OUTPUT", "PLACED",
-    "REFUSED", "SAY", "SILENCE_S", "STARTED", "STOP",
+    "MAX_FRAME_BYTES", "OLD_ERRORS", "OPEN", "ORDER_BEAT", "ORDER_KILL", "ORDER_STOP", "OUTPUT",
+    "PLACED", "REFUSED", "SAY", "SILENCE_S", "STARTED", "STOP",
 ]  # fmt: skip
 
 LEASE_S = 15.0
@@ -56,6 +56,11 @@ GONE = 15
 # From an outpost.
 OUTPUT = 20
 """What the replica printed; bytes."""
+OLD_ERRORS = 21
+"""What it printed to stderr, from an outpost of before there was one pipe for both; bytes.
+
+An agent outlives the engine that started it, and so an upgrade.
+"""
 SAY = 22
 """A line of our own for the replica's log; JSON [severity, text]."""
 STARTED = 23

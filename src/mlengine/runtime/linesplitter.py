@@ -5,8 +5,9 @@ was read, untouched. The rules:
 
 - A newline ends a line. Of the parts that carriage returns separate (progress bars) the last that
   shows something counts.
-- A JSON object behind a progress bar is a line of its own: a bar that is not yet full ends in no
-  newline, and what the program prints meanwhile follows it at once.
+- What follows a progress bar is a line of its own, if the bar is tqdm's or what follows is a JSON
+  object: a bar that is not yet full ends in no newline, and what the program prints meanwhile
+  follows it at once.
 - A line longer than 64 KiB becomes several, cut between characters.
 
 Standard library only, Python >= 3.7.
@@ -14,9 +15,19 @@ Standard library only, Python >= 3.7.
 
 from __future__ import annotations
 
+import re
+
 __all__ = ["MAX_LINE_BYTES", "LineSplitter"]
 
 MAX_LINE_BYTES = 64 * 1024
+
+_BAR = re.compile(
+    rb"[^|\[]{0,200}?"  # what the bar is about
+    rb"(?:\d{1,3}%\|[^|]{0,500}\| ?[^\s/]{1,40}/[^\s/]{1,40}"  # so many of how many,
+    rb"|\d{1,20}[A-Za-z]{1,20})"  # or nobody knows of how many
+    rb" \[[^\]]{0,300}\] *"  # for how long, and how fast
+)
+"""A progress bar of tqdm: ``train:  10%|#   | 1/9 [00:01<00:08,  1.00it/s, loss=0.3]``."""
 
 
 class LineSplitter:
@@ -80,15 +91,23 @@ class LineSplitter:
         line = bytes(self._current)
         if self._kept and not line.strip():
             line = self._kept
-        elif self._returned and line.endswith(b"}"):
-            bar, brace, rest = line.partition(b'{"')
-            if bar and brace:
-                out.append(bar + b"\n")
-                line = brace + rest
+        elif self._returned:
+            behind = _behind_bar(line)
+            if behind:
+                out.append(line[:behind] + b"\n")
+                line = line[behind:]
         if line or not self._cut:
             out.append(line + b"\n")
         self._current.clear()
         self._kept, self._cut, self._open, self._returned = b"", False, False, False
+
+
+def _behind_bar(line: bytes) -> int:
+    """Return where a line goes on behind a progress bar; 0 if it does not."""
+    bar = _BAR.match(line)
+    if bar is not None:
+        return bar.end() if bar.end() < len(line) else 0
+    return max(line.find(b'{"'), 0) if line.endswith(b"}") else 0
 
 
 def _is_block(data: bytes) -> bool:

@@ -16,14 +16,21 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from mlengine.runtime.linesplitter import LineSplitter
 
 __all__ = ["Line", "Stream", "severity_of"]
 
-_RECENT_LINES = 50
-"""An exception further back than this was survived: it is not why the replica ended."""
+_RECENT_LINES = 500
+"""An exception further back than this was survived: it is not why the replica ended.
+
+What other threads print meanwhile counts too, and what a C library had buffered until the end.
+"""
+
+_LAST_LINES = 50
+"""Among so many is one that shows something, in a block of which nothing else is to be learned."""
 
 _LEVELS = {
     "DEFAULT": "DEFAULT", "NOTSET": "DEFAULT", "TRACE": "DEBUG", "DEBUG": "DEBUG", "INFO": "INFO",
@@ -64,6 +71,7 @@ _CHAINED = (
 )
 _MARKS = ("Traceback", 'File "', "above exception")
 """One of these is in every line that may begin a traceback."""
+_MARK_BYTES = tuple(mark.encode() for mark in _MARKS)
 
 _GROUP_MARGIN = re.compile(r"^\s*[|+] ?")
 _FRAME = re.compile(r'\s+File "(.+)", line (\d+)')
@@ -119,6 +127,8 @@ class Stream:
         text = block.decode("utf-8", "replace")
         texts = text.split("\n")
         texts.pop()
+        if text.startswith("{") or "\n{" in text:
+            texts = [part for text in texts for part in _apart(text)]
         if self._in_traceback or any(mark in text for mark in _MARKS):
             lines = [self._line(text) for text in texts]
         else:
@@ -133,8 +143,10 @@ class Stream:
         Only its end is read: an exception before that is too far back to count. Of a traceback
         longer than that, the first lines after the block may be taken for plain ones.
         """
-        before, *rows = block.rsplit(b"\n", _RECENT_LINES + 2)
-        if len(rows) > _RECENT_LINES + 1:
+        telling = self._in_traceback or any(mark in block for mark in _MARK_BYTES)
+        near = _RECENT_LINES if telling else _LAST_LINES
+        before, *rows = block.rsplit(b"\n", near + 2)
+        if len(rows) > near + 1:
             self._in_traceback = False
             self._lines_since += before.count(b"\n") + 1
             block = b"\n".join(rows)
@@ -233,6 +245,24 @@ def _plain(texts: list[str], *, told: bool) -> list[Line]:
         else:
             add(new(Line, ("INFO", text, None)))
     return lines
+
+
+def _apart(text: str) -> Iterator[str]:
+    """Return a JSON object and what somebody else printed before its newline came.
+
+    An unbuffered `print` writes its text and its newline one after the other, and a thread or a
+    child may write in between.
+    """
+    while text.startswith("{") and ("}{" in text or not text.endswith("}")):
+        try:
+            found, end = _DECODER.raw_decode(text)
+        except (ValueError, RecursionError):
+            break
+        if not found or end == len(text) or text[end].isspace():
+            break
+        yield text[:end]
+        text = text[end:]
+    yield text
 
 
 def _structured(text: str) -> Line | None:

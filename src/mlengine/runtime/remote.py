@@ -115,7 +115,7 @@ class RemoteReplica(Replica):
             self._end()
 
     def _outpost_says(self, kind: int, payload: bytes) -> None:
-        if kind == farlink.OUTPUT:
+        if kind in (farlink.OUTPUT, farlink.OLD_ERRORS):
             self.log.take(self._stream, payload)
         elif kind == farlink.SAY:
             severity, text = json.loads(payload)

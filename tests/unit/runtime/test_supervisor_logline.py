@@ -72,6 +72,16 @@ def test_a_giant_line_is_cut_between_characters(offset: int, count: int) -> None
         (b"a\r\nb\r\n", [b"a", b"b"]),
         (b'\r 10%|#| 1/9{"loss": 1}\n\r 20%|#', [b" 10%|#| 1/9", b'{"loss": 1}', b" 20%|#"]),
         (b'\r{"loss": {"a": 1}}\na {"b": 1}\r\n', [b'{"loss": {"a": 1}}', b'a {"b": 1}']),
+        (
+            b"\r 10%|#   | 1/9 [00:01<00:08,  1.00it/s, loss=2]W1121 06:16:13 x\n",
+            [b" 10%|#   | 1/9 [00:01<00:08,  1.00it/s, loss=2]", b"W1121 06:16:13 x"],
+        ),
+        (b"\rtrain: 3it [00:01,  2.00it/s] a\nb", [b"train: 3it [00:01,  2.00it/s] ", b"a", b"b"]),
+        (
+            b"\r  0%|  | 0/9 [00:00<?, ?it/s]\r100%|##| 9/9 [00:01<00:00]\n",
+            [b"100%|##| 9/9 [00:01<00:00]"],
+        ),
+        (b"\r12 [34] 56\n12%|#| 1/9 [a] b\n", [b"12 [34] 56", b"12%|#| 1/9 [a] b"]),
         (b"\n\n", [b"", b""]),
         (b"open", [b"open"]),
         (b"", []),
@@ -148,6 +158,30 @@ def heard(text: str, cwd: str = "") -> Stream:
 TRACE = 'Traceback (most recent call last):\n  File "/w/trainer/task.py", line 12, in <module>\n'
 
 
+@pytest.mark.parametrize(
+    ("text", "messages"),
+    [
+        ('{"metric": 1}W1121 06:16:13 slow', ['{"metric": 1}', "W1121 06:16:13 slow"]),
+        ('{"metric": 1}{"metric": 2}', ['{"metric": 1}', '{"metric": 2}']),
+        ('{"a": "}{"}', ['{"a": "}{"}']),
+        ('{"a": 1} is what it took', ['{"a": 1} is what it took']),
+        ("{}x", ["{}x"]), ("{1, 2}x", ["{1, 2}x"]), ("{" * 5000, ["{" * 5000]),
+    ],
+)  # fmt: skip
+def test_what_came_between_an_object_and_its_newline_is_told_from_it(
+    text: str, messages: list[str]
+) -> None:
+    assert [line.message for line in Stream().feed(text.encode() + b"\n")] == messages
+
+
+def test_an_exception_is_remembered_behind_what_other_threads_print() -> None:
+    stream = Stream()
+    stream.feed(f"{TRACE}ValueError: bad\n".encode() + b"x\n" * 400)
+    assert stream.last_exception == "ValueError: bad (trainer/task.py:12)"
+    stream.feed(b"x\n" * 400)
+    assert stream.last_exception == ""
+
+
 def test_a_traceback_is_an_error_whatever_it_came_on() -> None:
     lines = Stream().feed((TRACE + "    main()\nValueError: bad\nafter\n").encode())
     assert [line.severity for line in lines] == ["ERROR"] * 4 + ["INFO"]
@@ -179,7 +213,7 @@ EXCEPTIONS = {
         GROUP,
         "ExceptionGroup: eg (1 sub-exception) (w/x.py:1)",
     ),
-    "survived long ago": (TRACE + "ValueError: bad\n" + "fine\n" * 60, ""),
+    "survived long ago": (TRACE + "ValueError: bad\n" + "fine\n" * 600, ""),
     "none": ("all fine\n", ""),
 }
 
