@@ -100,11 +100,13 @@ class LiveObjective:
         return self._reading()
 
     def last_look(self, job_dir: Path | None, attempt_dir: Path) -> Reading:
-        """Read all that there is anew, and add what was seen and is gone.
+        """Read all that there is anew, and add what was reported or printed and is gone.
 
         cloudml-hypertune keeps its last hundred reports; those without a step would else be
-        counted from another one than before.
+        counted from another one than before. Of event files those count that are left: a trainer
+        that removes its own has begun again.
         """
+        self._found = {key: told for key, told in self._found.items() if key[2] != "tensorboard"}
         for one in read_metrics(job_dir, [attempt_dir], since_s=self._since_s).series:
             self._keep(one.points, one.run, one.source)
         return self._reading()

@@ -12,6 +12,7 @@ from mlengine.runtime.report import report
 from mlengine.training.eventfiles import Scalar
 from mlengine.training.metrics import Series
 from mlengine.training.trials.objective import MAX_POINTS, LiveObjective, chosen, thinned
+from tests.unit.training.test_eventfiles import event, framed, simple
 
 
 def say(attempt: Path, *values: float, tag: str = "auc", step: int = 0) -> None:
@@ -90,6 +91,19 @@ def test_hypertunes_last_hundred_are_gathered(
     file.unlink()  # the library writes its newest reports only, over the older
     report("auc", 0.6, 2)
     assert live.look(None, tmp_path) == [(1, 0.5), (2, 0.6)]
+
+
+def test_event_files_that_the_trainer_removed_count_no_more(tmp_path: Path) -> None:
+    job_dir, attempt = tmp_path / "job", tmp_path / "1"
+    job_dir.mkdir()
+    attempt.mkdir()
+    live = LiveObjective("auc", since_s=0.0)
+    for fold, step in enumerate((30, 20)):
+        file = job_dir / f"events.out.tfevents.{fold}"
+        file.write_bytes(framed(event(simple("auc", 0.5 + fold), step=step, time_s=1.0)))
+        live.look(job_dir, attempt)
+        assert live.last_look(job_dir, attempt) == [(step, 0.5 + fold)]
+        file.unlink()
 
 
 def test_a_report_that_is_no_number_is_kept_by_no_look(
