@@ -294,6 +294,8 @@ def parse(name: str, value: Any, *, where: str) -> Any:
             raise ValueError
         if kind is bool:
             return _BOOLS[str(value).lower()]
+        if isinstance(value, bool) or (kind is int and isinstance(value, float)):
+            raise TypeError  # Python would make another number of it, and say nothing
         number = kind(value)
     except (TypeError, ValueError, KeyError, OverflowError):
         nouns = {int: "a whole number", float: "a number", str: "a string", bool: "true or false"}

@@ -73,6 +73,8 @@ def test_the_home_is_made_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     [
         ("prot", "1", "Did you mean 'port'"),
         ("port", "many", "whole number"),
+        ("port", "8470.9", "whole number"),
+        ("port", "true", "whole number"),
         ("port", "-1", "negative"),
         ("port", "70000", "at most 65535"),
         ("grpc_port", "65536", "at most 65535"),
@@ -89,15 +91,33 @@ def test_a_bad_setting_is_refused(tmp_path: Path, name: str, value: str, text: s
     assert not (tmp_path / SETTINGS_FILE).exists()
 
 
+@pytest.mark.parametrize(
+    ("line", "text"),
+    [
+        ("port = 8470.9", "'port' is 8470.9 .*a whole number"),
+        ("port = 8470.0", "'port' is 8470.0 .*a whole number"),
+        ("max_retries = 1.7", "'max_retries' is 1.7 .*a whole number"),
+        ("port = true", "'port' is True .*a whole number"),
+        ("grace_s = true", "'grace_s' is True .*a number"),
+        ("port = inf", "whole number"),
+        ("project = 3", "a string"),
+        ("port = []", "whole number"),
+    ],
+)
+def test_a_file_s_value_of_another_type_is_refused(tmp_path: Path, line: str, text: str) -> None:
+    (tmp_path / SETTINGS_FILE).write_text(line)
+    with pytest.raises(InvalidArgument, match=text):
+        load({"MLENGINE_HOME": str(tmp_path)})
+
+
+def test_a_file_may_write_a_number_of_seconds_without_a_point(tmp_path: Path) -> None:
+    (tmp_path / SETTINGS_FILE).write_text("grace_s = 3")
+    assert load({"MLENGINE_HOME": str(tmp_path)}).grace_s == 3.0
+
+
 def test_a_file_that_is_no_toml_is_named(tmp_path: Path) -> None:
     (tmp_path / SETTINGS_FILE).write_text("port = ")
     with pytest.raises(FailedPrecondition, match=SETTINGS_FILE):
-        load({"MLENGINE_HOME": str(tmp_path)})
-    (tmp_path / SETTINGS_FILE).write_text("port = inf")
-    with pytest.raises(InvalidArgument, match="whole number"):
-        load({"MLENGINE_HOME": str(tmp_path)})
-    (tmp_path / SETTINGS_FILE).write_text("project = 3")
-    with pytest.raises(InvalidArgument, match="a string"):
         load({"MLENGINE_HOME": str(tmp_path)})
 
 
