@@ -69,4 +69,6 @@ def test_thirty_jobs_leave_no_descriptor_open(engine: LiveEngine) -> None:
     for number in range(30):
         engine.submit(f"job_{number}", package)
     wait_until(lambda: all(engine.job(f"job_{n}").end_time for n in range(30)), 120)
+    jobs = [engine.job(f"job_{number}") for number in range(30)]
+    assert [job for job in jobs if job.state != "SUCCEEDED"] == []
     wait_until(lambda: used(engine) <= before + 4, 30, "descriptors are left open")

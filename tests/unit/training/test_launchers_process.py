@@ -59,6 +59,7 @@ def test_a_supervisor_that_said_why_it_cannot_begin_is_lost(tmp_path: Path) -> N
     launcher = ProcessLauncher(python=str(broken))
     launcher.start(attempt, spec("true", tmp_path))
     wait_until(lambda: launcher.poll(attempt).phase is Phase.LOST)
+    assert (attempt / "supervisor.err").read_text() == "no libpython\n"
 
 
 def test_a_half_written_identity_means_that_nothing_ran(tmp_path: Path) -> None:
