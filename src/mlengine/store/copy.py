@@ -46,7 +46,7 @@ def copy(source_url: str, target_url: str) -> dict[str, int]:
         for database in databases:
             if not database.lead.held():
                 raise FailedPrecondition(
-                    f"An engine is at work on {database.description}", "Stop it first."
+                    f"An engine is at work on {database.description}.", "Stop it first."
                 )
         source, target = databases
         return source.read(lambda frm: target.write(lambda to: _Copying(databases, frm, to).run()))
