@@ -97,10 +97,11 @@ class Buckets:
             self._check_backing(bucket)
         created = msgspec.structs.replace(bucket, create_time=rfc3339(self._clock.now()))
         added = self._store.add_bucket(created)
-        if not bucket.backing:
+        if isinstance(self._open(created), FolderBackend):
             try:
-                (self._root / bucket.name).mkdir(mode=0o700, exist_ok=True)
                 self.records(bucket.name).prepare()
+                if not bucket.backing:
+                    (self._root / bucket.name).mkdir(mode=0o700, exist_ok=True)
             except OSError as error:
                 self._store.remove_bucket(bucket.name)
                 raise from_os_error(error, f"gs://{bucket.name}") from error
@@ -149,18 +150,13 @@ class Buckets:
         elsewhere only the name is removed: its bytes were never the engine's.
 
         Raises:
-            FailedPrecondition: It has objects or folders that somebody made, and `force` is false.
+            FailedPrecondition: It has objects, and `force` is false.
         """
         bucket = self._store.bucket(name)
         if not force and self.objects(name, limit=1):
             raise FailedPrecondition(
                 f"The bucket '{name}' is not empty.",
                 f"Remove its objects with 'storage rm -r gs://{name}', or force it.",
-            )
-        if not force and (folder := self._made_folder(name)):
-            raise FailedPrecondition(
-                f"The bucket '{name}' is not empty: somebody made the folder '{folder}' in it.",
-                "Force it.",
             )
         if not bucket.backing:
             # Bytes first: a crash in between leaves an empty bucket, never a bucket come back.
@@ -172,14 +168,6 @@ class Buckets:
                 raise from_os_error(error, f"gs://{name}") from error
         shutil.rmtree(self._root / _RECORDS / name, ignore_errors=True)
         self._store.remove_bucket(name)
-
-    def _made_folder(self, name: str) -> str:
-        """Return the first of the folders that a table remembers; empty when there is none."""
-        backend = self.backend(name)
-        if not isinstance(backend, FolderBackend):
-            return ""
-        made = sorted(self.records(name).folders())
-        return next((folder for folder in made if backend.has_folder(folder)), "")
 
     # --- objects --------------------------------------------------------------------------------
 
@@ -366,6 +354,8 @@ class Buckets:
             if isinstance(backend, RemoteBackend):
                 self._remotes.sweep_aside(backend, older_than_s=older_than_s, now_s=now_s)
                 return 0
+            if isinstance(backend, FolderBackend):
+                self.records(bucket.name).prepare()  # earlier engines made it with the first record
             if bucket.backing:
                 removed = backend.sweep(older_than_s=older_than_s, now_s=now_s)
             removed += self.records(bucket.name).sweep(stat, older_than_s=older_than_s, now_s=now_s)

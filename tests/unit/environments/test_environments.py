@@ -243,6 +243,14 @@ ANSWERS = {
     ),
     "pip: the index has no such version": (PIP, [NO_MATCH], True),
     "pip: what it requires does not build": (PIP, ["error: metadata-generation-failed"], True),
+    "pip: what it requires cannot say what builds it": (
+        PIP,
+        [
+            "error: subprocess-exited-with-error",
+            "  × Getting requirements to build wheel did not run successfully.",
+        ],
+        True,
+    ),
     "pip: no network": (
         PIP,
         ["WARNING: Retrying (Retry(total=0)) after connection broken by 'X'", NO_MATCH],

@@ -145,6 +145,23 @@ def test_on_a_full_disk_nothing_is_half_there_and_it_recovers(tiny_disk: Path) -
     assert buckets.write("gs://data/new", [b"y" * 900_000]).size == 900_000
 
 
+def test_on_a_full_disk_objects_of_earlier_engines_buckets_are_removed(tiny_disk: Path) -> None:
+    buckets = Buckets(BucketTableFake(), tiny_disk / "buckets")
+    buckets.create(Bucket(name="data"))
+    buckets.write("gs://data/old", [b"x"])
+    shutil.rmtree(tiny_disk / "buckets/.records/data")  # they made it with an object's first record
+    buckets.sweep()
+    fill_inodes(tiny_disk)
+    buckets.delete_object("gs://data/old")
+    assert buckets.objects("data") == []
+
+
+def fill_inodes(disk: Path) -> None:
+    with pytest.raises(OSError, match="No space left"):
+        for number in range(100):
+            (disk / str(number)).touch()
+
+
 def test_without_inodes_a_write_and_a_download_say_so(tiny_disk: Path, buckets: Buckets) -> None:
     tiny = Buckets(BucketTableFake(), tiny_disk / "buckets")
     tiny.create(Bucket(name="tiny"))

@@ -21,6 +21,7 @@ _OPTIONS = (
 _NONE_THERE = (
     "No matching distribution found",
     "metadata-generation-failed",
+    "Getting requirements to build wheel did not run successfully",
     "ResolutionImpossible",
 )
 

@@ -7,6 +7,7 @@ from typing import Any
 from mlengine.core.errors import FailedPrecondition, InvalidArgument
 from mlengine.core.paging import page_token, position
 from mlengine.core.resources import Bucket
+from mlengine.storage.backends.folder import FolderBackend
 from mlengine.storage.backends.remote import REMOTE_SCHEMES
 from mlengine.storage.gcs.conditions import whole_number
 from mlengine.storage.gcs.messages import (
@@ -81,10 +82,24 @@ def delete_bucket(buckets: Buckets, name: str) -> Response:
     """Remove an empty bucket."""
     open_shelf(buckets, name)
     try:
+        if folder := _made_folder(buckets, name):
+            raise FailedPrecondition(
+                f"The bucket '{name}' is not empty: somebody made the folder '{folder}' in it.",
+                "Remove the folder first.",
+            )
         buckets.delete(name)
     except FailedPrecondition as error:
         raise NotEmpty(error.problem, error.remedy) from error
     return empty()
+
+
+def _made_folder(buckets: Buckets, name: str) -> str:
+    """Return a folder that somebody made: to who calls this interface it is an object."""
+    backend = buckets.backend(name)
+    if not isinstance(backend, FolderBackend):
+        return ""
+    made = sorted(buckets.records(name).folders())
+    return next((folder for folder in made if backend.has_folder(folder)), "")
 
 
 def patch_bucket(buckets: Buckets, name: str, request: Request) -> Response:

@@ -50,6 +50,7 @@ class Commands:
         self._missed = 0
         self.quiet = False
         self.follow_links = True
+        self.unpack = True
 
     def say(self, text: str) -> None:
         """Tell what happens, unless told to be quiet."""
@@ -91,7 +92,7 @@ class Commands:
         if isinstance(step.source, BucketPath) and isinstance(step.destination, BucketPath):
             copy_object(step.source, step.destination, self._buckets)
         else:
-            run_copy([step], self._unpacked)
+            run_copy([step], self._unpacked if self.unpack else self._buckets)
 
     def _stream(self, sources: Sequence[str], destination: str, *, move: bool) -> None:
         if len(sources) > 1 and destination != "-":

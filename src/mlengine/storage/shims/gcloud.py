@@ -75,6 +75,7 @@ def run(words: list[str], commands: Callable[[], Commands], environ: Mapping[str
             raise Unimplemented(f"'gcloud storage {command} {flag}' {why}.", "Leave the flag away.")
     does = commands()
     does.follow_links = command != "rsync" or "--no-ignore-symlinks" in more
+    does.unpack = "--do-not-decompress" not in more
     does.quiet = bool({"--no-user-output-enabled"} & (flags | more))
     _run(does, command, more, words)
     return 0

@@ -415,6 +415,9 @@ def test_buckets(call: Caller) -> None:
     assert [b["name"] for b in rest["items"]] == ["other"]
     call.upload("x", b"1")
     assert refused(call("DELETE", "/storage/v1/b/data")) == (409, "conflict")
+    answered(call("POST", "/upload/storage/v1/b/other/o?uploadType=media&name=run/", b""))
+    assert refused(call("DELETE", "/storage/v1/b/other")) == (409, "conflict")
+    assert call("DELETE", "/storage/v1/b/other/o/run%2F").status == 204
     assert call("DELETE", "/storage/v1/b/other").status == 204
     assert refused(call("GET", "/storage/v1/b/other")) == (404, "notFound")
     assert answered(call("PATCH", "/storage/v1/b/data", {"labels": {}}))["name"] == "data"

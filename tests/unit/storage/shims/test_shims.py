@@ -305,6 +305,8 @@ def test_a_packed_object_is_handed_out_unpacked(
     store_packed(buckets, "dir/x.json", gzip.compress(content) + gzip.compress(b"more"))
     assert gsutil("cp gs://mine/dir/x.json got") == 0
     assert (tmp_path / "got").read_bytes() == content + b"more"
+    assert gcloud("storage cp gs://mine/dir/x.json --do-not-decompress packed") == 0
+    assert (tmp_path / "packed").read_bytes() == gzip.compress(content) + gzip.compress(b"more")
     assert gsutil("rsync -r gs://mine/dir back") == 0
     assert (tmp_path / "back/x.json").read_bytes() == content + b"more"
     capfdbinary.readouterr()
