@@ -80,7 +80,10 @@ def gathered(chunks: Iterable[bytes]) -> bytes:
     for chunk in chunks:
         content += chunk
         if len(content) > MAX_BATCH_BYTES:
-            raise InvalidArgument("The batch is too large.", "Send at most 10 MiB.")
+            raise InvalidArgument(
+                f"The batch is too large: it has {len(content)} bytes or more.",
+                f"Send at most {MAX_BATCH_BYTES >> 20} MiB at once, in several batches.",
+            )
     return bytes(content)
 
 
@@ -101,7 +104,10 @@ def read_batch(content: bytes, boundary: bytes) -> list[Part]:
         if end:
             break
         if len(parts) == _MAX_PARTS:
-            raise InvalidArgument(f"A batch has at most {_MAX_PARTS} requests.")
+            raise InvalidArgument(
+                f"The batch has more than {_MAX_PARTS} requests.",
+                f"Send at most {_MAX_PARTS} at once, in several batches.",
+            )
         head, text = _split(piece)
         parts.append(Part(_headers(head.splitlines()).get("content-id", ""), text))
     else:

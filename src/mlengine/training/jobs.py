@@ -134,7 +134,11 @@ class Jobs:
                     f"The next free id is '{free}'.",
                     field="job.job_id",
                 )
-        return AlreadyExists("A job with this id already exists.", field="job.job_id")
+        return AlreadyExists(
+            "A job with this id already exists.",
+            f"So do '{stem}_{number + 1}' to '{free}': choose another name than '{stem}'.",
+            field="job.job_id",
+        )
 
     def record(self, project: str, job_id: str) -> JobRecord:
         """Return a job's record, or an error with a "did you mean"."""

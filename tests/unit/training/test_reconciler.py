@@ -413,6 +413,16 @@ def test_an_id_is_used_up_for_ever_and_the_error_names_a_free_one(world: World) 
     assert caught.value.field == "job.job_id"
 
 
+def test_an_id_whose_thousand_followers_are_taken_needs_another_name(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.submit("a_2")
+    taken = world.store.job(P, "a_2")
+    monkeypatch.setattr(world.store, "job", lambda project, job_id: taken)
+    with pytest.raises(AlreadyExists, match="'a_3' to 'a_1001': choose another name than 'a'"):
+        world.submit("a_2")
+
+
 def test_fifty_creates_of_one_id_make_one_job(world: World) -> None:
     made: list[Job] = []
     refused: list[AlreadyExists] = []

@@ -595,3 +595,13 @@ def test_what_is_not_there_is_not_found(service: Service) -> None:
         service.complete("7", 1.0)
     with pytest.raises(NotFound, match="has no trial 7"):
         service.studies.delete_trial(*AT, "7")
+
+
+def test_a_trial_that_somebody_else_deletes_first_is_not_found(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service.make(DOUBLE)
+    service.suggest()
+    monkeypatch.setattr(service.store, "remove_trial", lambda record: False)
+    with pytest.raises(NotFound, match=r"trial 1 of the study 's' .* trials list --study s"):
+        service.studies.delete_trial(*AT, "1")
