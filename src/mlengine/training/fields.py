@@ -76,7 +76,9 @@ FIELDS: Mapping[str, Mapping[str, Rule]] = {
         "python_module": Rule(_H, "run as `python -m`", "`--module-name`"),
         "args": Rule(_H, "passed on in order; gs:// of a folder becomes its path", "after `--`"),
         "hyperparameters": Rule(_H, "makes it a tuning job; see HyperparameterSpec"),
-        "region": Rule(_R, "there is one place, this machine; shown to the trainer"),
+        "region": Rule(
+            _R, "there is one place, the engine's machine or its cluster; shown to trainers"
+        ),
         "job_dir": Rule(_H, "passed as `--job-dir`, made if missing", "`--job-dir`"),
         "runtime_version": Rule(
             _H,
@@ -85,11 +87,15 @@ FIELDS: Mapping[str, Mapping[str, Rule]] = {
         ),
         "python_version": Rule(_H, "checked against the runtime's, with a warning"),
         "encryption_config": Rule(
-            _X, "Customer-managed keys are not supported; encrypt the engine's disk."
+            _X, "Customer-managed keys are not supported; encrypt the machines' disks."
         ),
         "scheduling": Rule(_H, "see Scheduling"),
-        "network": Rule(_X, "Jobs run on this machine; leave it out."),
-        "service_account": Rule(_X, "Jobs run as the engine's own user; leave it out."),
+        "network": Rule(
+            _X, "Replicas use the network of the machine that they run on; leave it out."
+        ),
+        "service_account": Rule(
+            _X, "Jobs run as the engine's own user, on a cluster as Ray's; leave it out."
+        ),
         "use_chief_in_tf_config": Rule(
             _H, "`chief` instead of `master` in TF_CONFIG, whatever the runtime"
         ),
@@ -132,7 +138,9 @@ FIELDS: Mapping[str, Mapping[str, Rule]] = {
             _X, "Custom containers are not supported; submit a Python package."
         ),
         "container_args": Rule(_X, "Custom containers are not supported; submit a Python package."),
-        "disk_config": Rule(_X, "Replicas use the engine's own disk; leave it out."),
+        "disk_config": Rule(
+            _X, "Replicas use the disk of the machine that they run on; leave it out."
+        ),
         "tpu_tf_version": Rule(_X, "There are no TPUs here; leave it out."),
     },
     "Scheduling": {

@@ -1,7 +1,7 @@
 """What a job becomes, given what was observed of its attempt.
 
-Pure: no clock, store or process. `jobs.Reconciler` observes and performs; each rule is one row of
-a table test.
+Pure: no clock, store or process. `reconciler.JobReconciler` observes and performs; each rule is one
+row of a table test.
 
     QUEUED ──▶ PREPARING        a slot is free
     PREPARING ──▶ RUNNING       the supervisor started the replicas
