@@ -23,7 +23,7 @@ from typing import Any
 from mlengine.runtime import failpoints
 
 __all__ = ["CANCEL", "EXIT", "LOCK", "SPEC", "STARTED", "failure_text", "notify", "read_json",
-           "write_json"]  # fmt: skip
+           "signal_name", "write_json"]  # fmt: skip
 
 SPEC, LOCK, CANCEL = "spec.json", "supervisor.lock", "cancel"
 STARTED, EXIT = "started.json", "exit.json"
@@ -95,7 +95,7 @@ def failure_text(replica: Mapping[str, Any], *, last_line: str) -> str:
     number = replica["signal"]
     status = str(replica["exit_code"])
     if number is not None:
-        status = f"{number}({_signal_name(number)})"
+        status = f"{number}({signal_name(number)})"
     if replica["oom"]:
         text = f"{name} ran out-of-memory and exited with a non-zero status of {status}."
         limit = replica.get("memory_limit_bytes", 0)
@@ -109,7 +109,13 @@ def failure_text(replica: Mapping[str, Any], *, last_line: str) -> str:
     return f"{text} It printed nothing."
 
 
-def _signal_name(number: int) -> str:
+def signal_name(number: int) -> str:
+    """Return ``SIGKILL`` for 9, ``signal 40`` for one that has no name.
+
+    Example:
+        >>> signal_name(9), signal_name(40)
+        ('SIGKILL', 'signal 40')
+    """
     try:
         return signal.Signals(number).name
     except ValueError:

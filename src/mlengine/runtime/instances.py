@@ -15,6 +15,7 @@ __all__ = [
     "RequestError",
     "columns_problem",
     "decode_b64",
+    "is_number",
     "kind_of",
     "parse_request",
     "rows_problem",
@@ -118,7 +119,7 @@ def rows_problem(instances: Sequence[Any], width: int | None, *, numbers: bool) 
         if width is not None and len(row) != width:
             return f"instance {index} has {len(row)} values, expected {width}"
         for position, item in enumerate(row):
-            if not (_is_number(item) if numbers else _is_scalar(item)):
+            if not (is_number(item) if numbers else _is_scalar(item)):
                 return (
                     f"instance {index} has {kind_of(item)} at position {position}, "
                     f"expected {'a number' if numbers else 'a value'}"
@@ -126,8 +127,9 @@ def rows_problem(instances: Sequence[Any], width: int | None, *, numbers: bool) 
     return None
 
 
-def _is_number(item: Any) -> bool:
-    return isinstance(item, int | float) and not isinstance(item, bool)
+def is_number(value: object) -> bool:
+    """Return whether a JSON value is a number; to Python ``true`` is one, too."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _is_scalar(item: Any) -> bool:

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from mlengine.runtime.frameworks import Model, ask
 from mlengine.runtime.golden import LIBRARIES_FILE, MAX_ROWS, ROWS_FILE
+from mlengine.runtime.instances import is_number
 from mlengine.runtime.prediction_error import PredictionError, load_error
 from mlengine.runtime.strictjson import StrictJsonError, dumps, loads
 
@@ -87,7 +88,7 @@ def differs(wanted: Any, got: Any) -> bool:
         return wanted.keys() != got.keys() or any(differs(wanted[k], got[k]) for k in wanted)
     if isinstance(wanted, list) and isinstance(got, list):
         return len(wanted) != len(got) or any(map(differs, wanted, got))
-    if _is_number(wanted) and _is_number(got):
+    if is_number(wanted) and is_number(got):
         if isinstance(wanted, int) and isinstance(got, int):
             return wanted != got
         return bool(abs(wanted - got) > TOLERANCE * max(abs(wanted), abs(got), 1.0))
@@ -112,10 +113,6 @@ def _answers(model: Model, rows: list[GoldenRow], notes: list[str]) -> list[Any]
 def _asked(model: Model, rows: list[GoldenRow]) -> list[Any]:
     written: Any = loads(dumps(ask(model, [row.instance for row in rows], {})))
     return list(written)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _row(number: int, line: bytes) -> GoldenRow:

@@ -27,8 +27,8 @@ from __future__ import annotations
 
 import errno
 import re
-import signal
 
+from mlengine.runtime.attemptfiles import signal_name
 from mlengine.training.launchers import ExitRecord, Outcome, ReplicaExit
 
 __all__ = ["LONGEST_BACKOFF_S", "LOST", "TOLD_TO_END", "backoff_s", "retry_line", "retry_reason"]
@@ -111,12 +111,5 @@ def _how(replica: ReplicaExit) -> str:
     if replica.spawn_error:
         return f"{name} could not be started ({replica.spawn_error})"
     if replica.signal is not None:
-        return f"{name} was killed by {_signal_name(replica.signal)}"
+        return f"{name} was killed by {signal_name(replica.signal)}"
     return f"{name} exited with status {replica.exit_code}"
-
-
-def _signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from mlengine.runtime.frameworks.tensors import MAX_DIMENSIONS, TensorSpec, integers
-from mlengine.runtime.instances import decode_b64, kind_of
+from mlengine.runtime.instances import decode_b64, is_number, kind_of
 from mlengine.runtime.prediction_error import input_error, output_error
 
 __all__ = ["read", "write"]
@@ -104,9 +104,5 @@ def _collect(value: Any, shape: list[int], flat: list[bytes], name: str) -> None
 def _odd(value: Any) -> Any:
     """Find a leaf that is no number."""
     if isinstance(value, list):
-        return next((odd for item in value if not _is_number(odd := _odd(item))), 0)
+        return next((odd for item in value if not is_number(odd := _odd(item))), 0)
     return value
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)

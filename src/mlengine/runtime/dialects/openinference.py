@@ -20,7 +20,7 @@ from mlengine.runtime.dialects.tensorbytes import DTYPES, datatype_of, from_byte
 from mlengine.runtime.frameworks import Model
 from mlengine.runtime.frameworks.signatures import run, signature_of, signatures_of
 from mlengine.runtime.frameworks.tensors import MAX_DIMENSIONS, TensorSpec
-from mlengine.runtime.instances import kind_of
+from mlengine.runtime.instances import is_number, kind_of
 from mlengine.runtime.prediction_error import input_error, output_error
 from mlengine.runtime.strictjson import StrictJsonError, dumps, loads
 
@@ -198,7 +198,7 @@ _LEAVES: dict[str, Callable[[Any], bool]] = {
     "BYTES": lambda item: isinstance(item, str),
     "U": lambda item: isinstance(item, int) and not isinstance(item, bool),
     "I": lambda item: isinstance(item, int) and not isinstance(item, bool),
-    "F": lambda item: isinstance(item, int | float) and not isinstance(item, bool),
+    "F": is_number,
 }
 
 

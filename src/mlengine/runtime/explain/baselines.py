@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from mlengine.runtime.instances import is_number
 from mlengine.runtime.strictjson import dumps
 
 __all__ = ["Path", "is_b64", "leaves", "middle", "middle_array", "mirror", "zero", "zero_array"]
@@ -63,7 +64,7 @@ def middle(values: Sequence[Any]) -> Any:
     known = [value for value in values if value is not None]
     if not known:
         return None
-    if all(isinstance(value, int | float) and not isinstance(value, bool) for value in known):
+    if all(map(is_number, known)):
         if all(isinstance(value, int) for value in known):
             return statistics.median_low(known)
         return statistics.median(known)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mlengine.runtime.answers import plain
-from mlengine.runtime.instances import decode_b64, kind_of
+from mlengine.runtime.instances import decode_b64, is_number, kind_of
 from mlengine.runtime.prediction_error import input_error, output_error
 
 __all__ = [
@@ -253,7 +253,7 @@ def _first_bad_leaf(value: Any, dtype: str) -> str | None:
             isinstance(value, int) or (isinstance(value, float) and value.is_integer())
         )
     else:
-        good = not isinstance(value, bool) and isinstance(value, int | float)
+        good = is_number(value)
     if good:
         return None
     return f"the fraction {value}" if isinstance(value, float) else kind_of(value)
