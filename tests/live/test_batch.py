@@ -11,6 +11,7 @@ import pytest
 
 from mlengine.core.errors import EngineError
 from mlengine.core.resources import Bucket, Job, PredictionInput
+from tests.fakes.records import write_records
 from tests.live.engines import LiveEngine, P
 
 ROWS = [[5.1, 3.5, 1.4, 0.2], [6.7, 3.0, 5.2, 2.3], [5.9, 3.0, 4.2, 1.5]]
@@ -125,7 +126,6 @@ def test_a_cancelled_batch_shows_no_output(iris: LiveEngine) -> None:
 
 def test_a_tensorflow_model_reads_tfrecords_and_names_its_outputs(engine: LiveEngine) -> None:
     tf = pytest.importorskip("tensorflow")
-    from mlengine.runtime.records import write_records
 
     class Half(tf.Module):  # type: ignore[misc, name-defined]
         @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="line")])

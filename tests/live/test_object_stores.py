@@ -344,7 +344,13 @@ TUNED = """
     import argparse, pickle, struct, time
     from pathlib import Path
     from sklearn.dummy import DummyRegressor
-    from mlengine.runtime.records import write_records
+    from mlengine.runtime.records import masked_crc
+
+    def framed(record):
+        length = struct.pack("<Q", len(record))
+        return (length + struct.pack("<I", masked_crc(length))
+                + record + struct.pack("<I", masked_crc(record)))
+
     parser = argparse.ArgumentParser()
     parser.add_argument("--job-dir", type=Path)
     parser.add_argument("--x", type=float)
@@ -354,7 +360,7 @@ TUNED = """
     event = (b"\\x09" + struct.pack("<d", time.time()) + b"\\x10\\x07"
              + b"\\x2a" + bytes([len(summary)]) + summary)
     (args.job_dir / "logs").mkdir(parents=True)
-    write_records(args.job_dir / "logs" / "events.out.tfevents.1", [event])
+    (args.job_dir / "logs" / "events.out.tfevents.1").write_bytes(framed(event))
     (args.job_dir / "model").mkdir()
     model = DummyRegressor(strategy="constant", constant=args.x).fit([[0]], [0])
     (args.job_dir / "model" / "model.pkl").write_bytes(pickle.dumps(model))

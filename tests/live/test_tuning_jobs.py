@@ -48,13 +48,18 @@ TELLING = """
     import argparse, json, math, os, struct, sys
     from pathlib import Path
 
-    from mlengine.runtime.records import write_records
     from mlengine.runtime import report
+    from mlengine.runtime.records import masked_crc
 
     parser = argparse.ArgumentParser()
     parser.add_argument("--job-dir", type=Path)
     parser.add_argument("--how")
     args = parser.parse_args()
+
+    def framed(record):
+        length = struct.pack("<Q", len(record))
+        return (length + struct.pack("<I", masked_crc(length))
+                + record + struct.pack("<I", masked_crc(record)))
 
     def event(step, value, *, v2):
         number = struct.pack("<f", value)
@@ -84,8 +89,8 @@ TELLING = """
     else:
         folder = args.job_dir / "logs" / "validation"
         folder.mkdir(parents=True)
-        events = [event(s, v, v2=args.how == "v2") for s, v in for_step.items()]
-        write_records(folder / "events.out.tfevents.1", events)
+        events = [framed(event(s, v, v2=args.how == "v2")) for s, v in for_step.items()]
+        (folder / "events.out.tfevents.1").write_bytes(b"".join(events))
 """
 
 FLAGLESS = """

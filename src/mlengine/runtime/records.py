@@ -1,4 +1,4 @@
-"""TFRecord files, read and written without TensorFlow.
+"""TFRecord files, read without TensorFlow.
 
     u64 length | u32 masked CRC-32C of the length | payload | u32 masked CRC-32C of the payload
 
@@ -12,11 +12,11 @@ import contextlib
 import gzip
 import struct
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Protocol, cast
 
-__all__ = ["RecordError", "crc32c", "masked_crc", "read_records", "write_records"]
+__all__ = ["RecordError", "crc32c", "masked_crc", "read_records"]
 
 MAX_RECORD_BYTES = 1 << 30
 
@@ -85,22 +85,6 @@ def read_records(path: Path, *, compressed: bool = False) -> Iterator[bytes]:
             yield record
             index += 1
             offset += _HEADER.size + len(record) + _FOOTER.size
-
-
-def write_records(path: Path, records: Iterable[bytes], *, compressed: bool = False) -> int:
-    """Write a record file; return the number of records."""
-    count = 0
-    with contextlib.ExitStack() as stack:
-        file: IO[bytes] | gzip.GzipFile = stack.enter_context(path.open("wb"))
-        if compressed:
-            file = stack.enter_context(gzip.GzipFile(fileobj=cast("IO[bytes]", file), mode="wb"))
-        for record in records:
-            length = struct.pack("<Q", len(record))
-            file.write(_HEADER.pack(len(record), masked_crc(length)))
-            file.write(record)
-            file.write(_FOOTER.pack(masked_crc(record)))
-            count += 1
-    return count
 
 
 def _read_one(file: _Readable) -> bytes | None:

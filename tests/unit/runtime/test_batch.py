@@ -18,7 +18,7 @@ from sklearn.base import BaseEstimator
 from mlengine.runtime import batch
 from mlengine.runtime.batch_input import Row
 from mlengine.runtime.batch_output import BatchOutput
-from mlengine.runtime.records import write_records
+from tests.fakes.records import write_records
 from tests.waiting import wait_until
 
 RESULTS = "prediction.results-00000-of-00001"

@@ -46,11 +46,6 @@ class Original:
         self._load = load
         self._model: Any = None
 
-    @property
-    def is_loaded(self) -> bool:
-        """Somebody asked what ONNX does not answer."""
-        return self._model is not None
-
     def model(self) -> Any:
         """Load it, once.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +26,14 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MinMaxScaler, PowerTransformer, RobustScaler, StandardScaler
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
+from mlengine.runtime import opening
 from mlengine.runtime.answerer import predict
 from mlengine.runtime.compiled import ABOUT_FILE, FOLDER
 from mlengine.runtime.compiled.compiler import compile_model
 from mlengine.runtime.compiled.rows import Original
-from mlengine.runtime.frameworks import load
+from mlengine.runtime.frameworks import Model, load
 from mlengine.runtime.golden import ROWS_FILE, save_golden
-from mlengine.runtime.opening import Opened, open_model
+from mlengine.runtime.opening import Opened, load_model, open_model
 
 pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
@@ -126,6 +127,19 @@ def _open(folder: Path) -> Opened:
     return opened
 
 
+@pytest.fixture
+def loaded(monkeypatch: pytest.MonkeyPatch) -> list[Model]:
+    """The originals that were loaded after all."""
+    found: list[Model] = []
+
+    def noted(spec: Mapping[str, Any]) -> Model:
+        found.append(load_model(spec))
+        return found[-1]
+
+    monkeypatch.setattr(opening, "load_model", noted)
+    return found
+
+
 def _answers(opened: Opened, rows: list[Any]) -> list[Any]:
     """Ask for rows alone and together, by the direct way; all of them have to take it."""
     assert opened.shortcut is not None
@@ -145,13 +159,14 @@ def _rows() -> list[list[float]]:
 
 
 @pytest.mark.parametrize("name", _EXACT)
-def test_rows_are_answered_as_the_original_does(name: str, tmp_path: Path) -> None:
+def test_rows_are_answered_as_the_original_does(
+    name: str, tmp_path: Path, loaded: list[Model]
+) -> None:
     folder = _deploy(tmp_path / "model", _EXACT[name]())
     opened = _open(folder)
     rows = _rows()
     assert _answers(opened, rows) == load(folder).predict(rows) * 2
-    assert isinstance(opened.model, Original)
-    assert not opened.model.is_loaded
+    assert loaded == []
 
 
 @pytest.mark.parametrize("name", _CLOSE)
@@ -182,7 +197,7 @@ def test_a_tie_falls_as_it_does_in_the_library(tmp_path: Path) -> None:
     assert _answers(opened, _X.tolist()) == model.predict(_X).tolist() * 2
 
 
-def test_what_is_not_plain_is_the_original_s(tmp_path: Path) -> None:
+def test_what_is_not_plain_is_the_original_s(tmp_path: Path, loaded: list[Model]) -> None:
     folder = _deploy(tmp_path / "model", _EXACT["pipeline"]())
     opened = _open(folder)
     original = load(folder)
@@ -201,8 +216,8 @@ def test_what_is_not_plain_is_the_original_s(tmp_path: Path) -> None:
             predict(model, body, max_answer_bytes=1 << 20) for model in (opened.model, original)
         )
         assert got == wanted
+    assert len(loaded) == 1
     assert isinstance(opened.model, Original)
-    assert opened.model.is_loaded
     scores = opened.model.scores(_X[:2].tolist())
     np.testing.assert_array_equal(
         scores["probability"],
@@ -210,13 +225,15 @@ def test_what_is_not_plain_is_the_original_s(tmp_path: Path) -> None:
     )
 
 
-def test_a_version_that_explains_has_the_original_at_hand(tmp_path: Path) -> None:
+def test_a_version_that_explains_has_the_original_at_hand(
+    tmp_path: Path, loaded: list[Model]
+) -> None:
     folder = _deploy(tmp_path / "model", _EXACT["tree"]())
     _open(folder)
+    assert loaded == []
     spec = {"artifact": str(folder), "explanation": {"method": "sampledShapley"}}
-    model = open_model(spec).model
-    assert isinstance(model, Original)
-    assert model.is_loaded
+    assert isinstance(open_model(spec).model, Original)
+    assert len(loaded) == 1
 
 
 def test_columns_by_name_are_answered_too(tmp_path: Path) -> None:
