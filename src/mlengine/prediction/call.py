@@ -6,7 +6,8 @@ import os
 import socket
 import time
 
-from mlengine.core.errors import DeadlineExceeded, Unavailable
+from mlengine.core.errors import EngineError
+from mlengine.prediction.gateway.faults import answer_too_long, no_worker, too_slow, worker_died
 from mlengine.prediction.gateway.hearsay import MAX_ANSWER_BYTES
 from mlengine.runtime.frames import EXPLAIN, PING, PREDICT, FrameReader, pack
 
@@ -32,6 +33,7 @@ def predict_once(
     Raises:
         Unavailable: No worker listens there, or it died before it answered.
         DeadlineExceeded: It took longer.
+        Internal: Its answer is longer than workers may make them.
     """
     return _ask(os.fspath(worker), PREDICT, body, timeout_s)
 
@@ -47,7 +49,7 @@ def ping(worker: str | os.PathLike[str], timeout_s: float) -> bool:
     """Tell whether a worker answers within a time; one that is busy with a model call does not."""
     try:
         return _ask(os.fspath(worker), PING, b"", timeout_s)[0] == 200
-    except (Unavailable, DeadlineExceeded):
+    except EngineError:
         return False
 
 
@@ -63,14 +65,14 @@ def _ask(path: str, kind: int, payload: bytes, timeout_s: float) -> tuple[int, b
                 talk.settimeout(max(deadline_s - time.monotonic(), 0.001))
                 data = talk.recv(_READ_BYTES)
                 if not data:
-                    raise Unavailable("The worker died while it answered.", "Try again.")
+                    raise worker_died()
                 for frame in reader.feed(data):
                     if frame.payload is None:
-                        raise Unavailable("The worker's answer is too long.", "Ask for less.")
+                        raise answer_too_long("", frame.payload_bytes)
                     return frame.kind, frame.payload
     except TimeoutError:
-        raise DeadlineExceeded(
-            f"The worker gave no answer within {timeout_s:g} s.", "Send fewer instances."
-        ) from None
+        raise too_slow("", timeout_s) from None
+    except (BrokenPipeError, ConnectionResetError):
+        raise worker_died() from None
     except OSError as error:
-        raise Unavailable(f"No worker answers: {error.strerror}.", "Try again.") from None
+        raise no_worker(reason=error.strerror or "") from None

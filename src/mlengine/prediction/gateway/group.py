@@ -18,6 +18,7 @@ from collections.abc import Callable
 
 from mlengine.core.errors import EngineError, ResourceExhausted, Unavailable
 from mlengine.prediction.gateway.counts import AnswerCounts
+from mlengine.prediction.gateway.faults import no_worker
 from mlengine.prediction.gateway.workers import Prediction, WorkerLink
 from mlengine.prediction.routing import Limits, Route
 
@@ -103,7 +104,7 @@ class WorkerGroup:
         """
         if not self._links:
             self._errors += 1
-            error = Unavailable(f"No worker of '{self.version}' is up at the moment.", "Try again.")
+            error = no_worker(self.version)
             self.counts.failed(error.http_status)
             raise error
         return min(self._links, key=_burden)

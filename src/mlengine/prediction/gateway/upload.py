@@ -15,8 +15,9 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, cast
 
-from mlengine.core.errors import DeadlineExceeded, EngineError, Unavailable
+from mlengine.core.errors import EngineError
 from mlengine.prediction.gateway.dialogue import reply_of, words_of
+from mlengine.prediction.gateway.faults import answer_too_long, no_worker, too_slow, worker_died
 from mlengine.prediction.gateway.hearsay import MAX_ANSWER_BYTES
 from mlengine.prediction.gateway.inquiry import Inquiry
 from mlengine.prediction.routing import PredictTarget
@@ -157,7 +158,7 @@ class Upload(asyncio.Protocol):
             if self._over:
                 return
             if frame.payload is None:
-                self.failed(Unavailable("The answer of the version's worker is too long."))
+                self.failed(answer_too_long(self._version, frame.payload_bytes))
                 return
             try:
                 reply = reply_of(self._asked, frame.kind, frame.payload, self._version)
@@ -174,9 +175,7 @@ class Upload(asyncio.Protocol):
             self._leave(frame.kind, len(reply.body))
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self.failed(
-            Unavailable(f"The worker of '{self._version}' died while it answered.", "Try again.")
-        )
+        self.failed(worker_died(self._version))
 
     # --- inner ---
 
@@ -196,17 +195,10 @@ class Upload(asyncio.Protocol):
         try:
             await asyncio.get_running_loop().create_unix_connection(lambda: self, socket)
         except OSError:
-            self.failed(
-                Unavailable(f"No worker of '{self._version}' is up at the moment.", "Try again.")
-            )
+            self.failed(no_worker(self._version))
 
     def _too_slow(self, limit_s: float) -> None:
-        self.failed(
-            DeadlineExceeded(
-                f"'{self._version}' gave no answer within {limit_s:g} s.",
-                "Send fewer instances, or raise the setting 'predict_timeout_s'.",
-            )
-        )
+        self.failed(too_slow(self._version, limit_s))
 
     def _end(self) -> None:
         self._over = True

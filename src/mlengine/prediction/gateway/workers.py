@@ -18,8 +18,15 @@ import logging
 import time
 from typing import Protocol, cast
 
-from mlengine.core.errors import DeadlineExceeded, EngineError, Internal, Unavailable
+from mlengine.core.errors import EngineError
 from mlengine.prediction.gateway.counts import AnswerCounts
+from mlengine.prediction.gateway.faults import (
+    answer_too_long,
+    no_worker,
+    too_slow,
+    worker_died,
+    worker_went,
+)
 from mlengine.prediction.gateway.hearsay import MAX_ANSWER_BYTES, is_answer, no_answer
 from mlengine.runtime.frames import PING, STATS, FrameReader, frame_head
 
@@ -118,18 +125,18 @@ class WorkerLink(asyncio.Protocol):
     def tick(self, now_s: float) -> None:
         """Give up what has waited too long; call it a few times a second."""
         while self._waiting and self._waiting[0][1] + self.wait_s <= now_s:
-            self._fail(self._waiting.popleft()[0], _no_worker(self.version))
+            self._fail(self._waiting.popleft()[0], no_worker(self.version))
         # One time-out for all, so the order of sending is the order of deadlines.
         for request_id, (prediction, since_s) in list(self._in_flight.items()):
             if since_s + self.timeout_s > now_s:
                 break
             del self._in_flight[request_id]
             self.is_stuck = self._heard_s < since_s
-            self._fail(prediction, _too_slow(self.version, self.timeout_s))
+            self._fail(prediction, too_slow(self.version, self.timeout_s))
         # A body may take its time; a worker that is to go waits no longer for it than for others.
         if self._retired and self._retired_s + self.timeout_s <= now_s:
             for upload in list(self.uploads):
-                upload.failed(_went(self.version))
+                upload.failed(worker_went(self.version))
 
     def take_unsent(self) -> list[Prediction]:
         """Give back what waits, for another worker to answer."""
@@ -178,13 +185,16 @@ class WorkerLink(asyncio.Protocol):
         self.is_stuck = False
         good, good_since_s = 0, 0.0  # most came in one turn and are counted as one
         take = self._in_flight.pop
-        for request_id, status, payload, _payload_bytes in self._reader.feed(data):
+        for request_id, status, payload, payload_bytes in self._reader.feed(data):
             entry = take(request_id, None)
             if entry is None:
                 continue  # its caller was told already
             prediction, since_s = entry
             if payload is None or status != 200 or prediction.kind in _NO_PREDICTIONS:
-                self._take_other(prediction, status, payload, now_s - since_s)
+                if payload is None:
+                    self._fail(prediction, answer_too_long(self.version, payload_bytes))
+                else:
+                    self._take_other(prediction, status, payload, now_s - since_s)
                 continue
             if since_s != good_since_s:
                 self._count_good(good, now_s - good_since_s)
@@ -210,7 +220,7 @@ class WorkerLink(asyncio.Protocol):
         if lost:
             _log.warning("worker of %s died with %d predictions", self.version, len(lost))
         for prediction, _since_s in lost.values():
-            self._fail(prediction, _worker_died(self.version))
+            self._fail(prediction, worker_died(self.version))
         # The socket of a dying process still accepts for a moment, and whatever is sent to it then
         # is lost; so the next connection waits a little, also for requests that come meanwhile.
         self._connect(after_s=_RECONNECT_S)
@@ -242,12 +252,9 @@ class WorkerLink(asyncio.Protocol):
             self.counts.answered(200, taken_s, count=count)
 
     def _take_other(
-        self, prediction: Prediction, status: int, payload: bytes | None, taken_s: float
+        self, prediction: Prediction, status: int, payload: bytes, taken_s: float
     ) -> None:
         """Take what is no prediction that was made: an error, a word about the worker, or none."""
-        if payload is None:
-            self._fail(prediction, Internal("The answer of the version's worker is too long."))
-            return
         if not is_answer(status):
             self._fail(prediction, no_answer())
             return
@@ -288,26 +295,3 @@ class WorkerLink(asyncio.Protocol):
     def _close_if_done(self) -> None:
         if self._retired and self._transport is not None and not self._in_flight:
             self._transport.close()
-
-
-def _no_worker(version: str) -> Unavailable:
-    return Unavailable(f"No worker of '{version}' is up at the moment.", "Try again.")
-
-
-def _worker_died(version: str) -> Unavailable:
-    return Unavailable(
-        f"The worker of '{version}' died while it answered.", "It is being restarted: try again."
-    )
-
-
-def _went(version: str) -> Unavailable:
-    return Unavailable(
-        f"The worker of '{version}' had to go before the body was whole and answered.", "Try again."
-    )
-
-
-def _too_slow(version: str, timeout_s: float) -> DeadlineExceeded:
-    return DeadlineExceeded(
-        f"'{version}' gave no answer within {timeout_s:g} s.",
-        "Send fewer instances, or raise the setting 'predict_timeout_s'.",
-    )

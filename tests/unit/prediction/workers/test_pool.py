@@ -220,7 +220,7 @@ def test_the_log_of_the_worker_before_is_kept(home: Path) -> None:
 
 
 def test_calls_to_nobody_fail_clearly(home: Path) -> None:
-    with pytest.raises(Unavailable, match="No worker answers"):
+    with pytest.raises(Unavailable, match="No worker is up at the moment: No such file"):
         predict_once(home / "none.sock", BODY, 1)
     assert not ping(home / "none.sock", 1)
 
