@@ -1,8 +1,8 @@
 """A request to explain a prediction: an `Inquiry` of another kind of frame.
 
 Key, quota, wake and the version's counts are those of a prediction; a split draws its version, but
-counts it not. The worker never lets it share a call
-with predictions, nor stand before them, see `mlengine.runtime.explain`.
+does not count it. The worker never lets it share a call with predictions, nor stand before them,
+see `mlengine.runtime.explain`.
 """
 
 from __future__ import annotations

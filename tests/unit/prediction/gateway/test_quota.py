@@ -149,6 +149,9 @@ def test_a_clock_that_was_days_ahead_does_not_close_the_days_until_then() -> Non
     clock.now += 1.0
     clock.wall = NOON
     quotas.take(grant)
+    with pytest.raises(QuotaExceeded, match="1 predictions a day") as refused:
+        quotas.take(grant)
+    assert refused.value.wait_s == 43_200, "what is taken counts, for the day that it is"
 
 
 def test_a_key_without_a_quota_is_told_nothing_and_counts_nothing() -> None:
