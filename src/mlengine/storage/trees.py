@@ -11,12 +11,11 @@ from typing import BinaryIO, NamedTuple
 from mlengine.core.errors import InvalidArgument, NotFound, ResourceExhausted
 from mlengine.storage.backends import Backend, ObjectInfo
 from mlengine.storage.backends.folder import FolderBackend
+from mlengine.storage.chunks import chunks_of
 from mlengine.storage.faults import from_os_error
 from mlengine.storage.paths import BucketPath, check_name, open_inside
 
 __all__ = ["TreeFile", "download", "upload"]
-
-_CHUNK_BYTES = 1024 * 1024
 
 
 class TreeFile(NamedTuple):
@@ -64,7 +63,7 @@ def _found(backend: Backend, source: BucketPath) -> Iterator[tuple[ObjectInfo, s
 def _copy(file: BinaryIO, into: Path, name: str, source: BucketPath, *, max_bytes: int) -> TreeFile:
     digest, size = hashlib.sha256(), 0
     with open_inside(into, name, "xb") as target:
-        while chunk := file.read(_CHUNK_BYTES):
+        for chunk in chunks_of(file):
             size += len(chunk)
             if size > max_bytes:
                 raise ResourceExhausted(
@@ -103,6 +102,5 @@ def upload(backend: Backend, local: Path, destination: BucketPath) -> list[Objec
     written = []
     for info in tree.list(strict=True):
         with tree.open_read(info.name) as file:
-            chunks = iter(lambda: file.read(_CHUNK_BYTES), b"")
-            written.append(backend.write(folder + info.name, chunks))
+            written.append(backend.write(folder + info.name, chunks_of(file)))
     return written

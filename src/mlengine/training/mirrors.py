@@ -31,6 +31,7 @@ from mlengine.runtime import attemptfiles
 from mlengine.storage import Buckets, staging
 from mlengine.storage.backends import ObjectInfo
 from mlengine.storage.backends.folder import FolderBackend
+from mlengine.storage.chunks import chunks_of
 from mlengine.storage.faults import from_os_error
 from mlengine.storage.paths import BucketPath
 from mlengine.storage.patterns import has_wildcards
@@ -39,7 +40,6 @@ __all__ = ["JobMirror", "is_event_file", "mirror_path"]
 
 _FOLDER = "buckets"
 _STAGING = ".staging"
-_CHUNK_BYTES = 1 << 20
 _BESIDE = 8  # files that are carried at one time
 _SPARE_BYTES = 256 << 20
 
@@ -177,8 +177,7 @@ class JobMirror:
         try:
             self._root.mkdir(parents=True, exist_ok=True, mode=0o700)
             with self._buckets.open_read(BucketPath(info.bucket, info.name)) as data:
-                chunks = iter(lambda: data.read(_CHUNK_BYTES), b"")
-                staging.write_whole(self._root, name, chunks, staging=_STAGING)
+                staging.write_whole(self._root, name, chunks_of(data), staging=_STAGING)
             moment_ns = int(info.updated.timestamp() * 1e9)
             os.utime(self._root / name, ns=(moment_ns, moment_ns), follow_symlinks=False)
             return _stamp(self._tree(info.bucket).stat(info.name))
@@ -216,8 +215,7 @@ class JobMirror:
             except (NotFound, FailedPrecondition):  # removed, or made a link, since
                 return name, None
             with file:
-                chunks = iter(lambda: file.read(_CHUNK_BYTES), b"")
-                self._buckets.write(BucketPath(bucket, name), chunks)
+                self._buckets.write(BucketPath(bucket, name), chunks_of(file))
             return name, _stamp(info)  # of a file that grows on, an old one: it goes again
 
         with ThreadPoolExecutor(_BESIDE, thread_name_prefix="push") as carriers:

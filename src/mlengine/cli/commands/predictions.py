@@ -22,7 +22,6 @@ predictions = Group(
 )
 
 _MOST_AT_ONCE = 1000
-_CHUNK_BYTES = 1 << 20
 _HEADS = ("prediction_id", "predictionId")
 _LIST_FORMAT = "table(predictionId, modelVersion, time.date(tz=LOCAL), rawPrediction, groundtruth)"
 
@@ -57,6 +56,7 @@ def export(session: Session, model: str, out: str, version: str, since: str) -> 
     raw_prediction, groundtruth. Parquet needs DuckDB: pip install 'mlengine[parquet]'.
     """
     from mlengine.cli.rowfiles import check_ending, exported
+    from mlengine.storage.chunks import chunks_of
     from mlengine.storage.paths import is_uri, parse_uri
 
     check_ending(out)
@@ -67,8 +67,7 @@ def export(session: Session, model: str, out: str, version: str, since: str) -> 
         path, count = made
         if place:
             with path.open("rb") as file:
-                chunks = iter(lambda: file.read(_CHUNK_BYTES), b"")
-                session.engine.write_object(place.bucket, place.name, chunks)
+                session.engine.write_object(place.bucket, place.name, chunks_of(file))
         else:
             path.replace(target)
     session.say(f"Exported {count} {'prediction' if count == 1 else 'predictions'} to [{out}].")
