@@ -410,9 +410,11 @@ def test_a_body_over_the_limit_is_refused_at_its_head(door: Door) -> None:
         caller.send(head("POST", PREDICT, length=1_572_865))
         answer = caller.answer()
     assert answer.status == 400
-    assert answer.json["error"]["message"] == (
-        "Request payload size exceeds the limit: 1572864 bytes."
+    said = answer.json["error"]["message"]
+    assert said.startswith(
+        "Request payload size exceeds the limit: 1572864 bytes. This one has 1572865."
     )
+    assert "'max_predict_bytes'" in said and "'options.maxPredictBytes'" in said
 
 
 def test_a_chunked_body_is_refused_when_it_passes_the_limit(door: Door) -> None:

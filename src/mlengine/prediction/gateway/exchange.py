@@ -21,6 +21,7 @@ from mlengine.prediction.gateway.dialogue import (
     speak,
 )
 from mlengine.prediction.gateway.explanation import EXPLAIN_BODY, Explanation
+from mlengine.prediction.gateway.faults import body_too_long
 from mlengine.prediction.gateway.guard import Guard, check_covered
 from mlengine.prediction.gateway.heads import KnownHead
 from mlengine.prediction.gateway.inquiry import Inquiry
@@ -126,7 +127,7 @@ class Exchange:
                 self._chunks = bytearray(self.body)
             self._chunks += data
         if self._relay is None and len(self._chunks or self.body) > self._max_body_bytes:
-            self.fail(_no_length() if self._lacks_length else _too_large(self._max_body_bytes))
+            self.fail(_no_length() if self._lacks_length else self._too_long())
 
     def body_ended(self) -> None:
         """The request is whole."""
@@ -290,12 +291,17 @@ class Exchange:
             if self._relay is not None:
                 return  # judged anew, for its key: the worker that it was given to may have it all
             if self._content_length > self._max_body_bytes:
-                raise _too_large(self._max_body_bytes)
+                raise self._too_long(self._content_length)
             if self._content_length >= MIN_BYTES:
                 self._relay = Upload(self, self._target, self._asked, self._content_length)
         elif self._asked is None:
             self._relay = Relay(self, server.engine_pool)
             server.relayed += 1
+
+    def _too_long(self, body_bytes: int = -1) -> InvalidArgument:
+        # These are kept until they are whole: no setting lets them be longer.
+        is_fixed = self._asked is EXPLAIN_BODY and self._max_body_bytes == MIN_BYTES - 1
+        return body_too_long(self._max_body_bytes, body_bytes, is_fixed=is_fixed)
 
     def _check_covered(self, target: PredictTarget) -> None:
         """See whether the caller's key covers a model; if not, say so when the body is read.
@@ -377,7 +383,3 @@ def _no_length() -> LengthRequired:
         f"The body has {MIN_BYTES} bytes or more and does not declare its length.",
         "Send Content-Length instead of chunks.",
     )
-
-
-def _too_large(limit_bytes: int) -> InvalidArgument:
-    return InvalidArgument(f"Request payload size exceeds the limit: {limit_bytes} bytes.")

@@ -27,6 +27,7 @@ from mlengine.core.errors import EngineError, FailedPrecondition, Internal, Inva
 from mlengine.core.limits import MAX_PREDICT_BYTES
 from mlengine.prediction.gateway.dialects import Asked, answer_here, judge_path, target_of
 from mlengine.prediction.gateway.dialogue import Dialogue
+from mlengine.prediction.gateway.faults import body_too_long
 from mlengine.prediction.gateway.grpcmessages import METHODS, SERVICE, message
 from mlengine.prediction.gateway.grpctensors import is_typed, read_answer, rest_body
 from mlengine.prediction.gateway.guard import check_covered
@@ -214,7 +215,7 @@ class _Calls:
         check_covered(self._grant, target.model)
         limit = body_limit(target, snapshot)
         if len(body) > limit:
-            raise InvalidArgument(f"Request payload size exceeds the limit: {limit} bytes.")
+            raise body_too_long(limit, len(body))
         call = _GrpcCall(self._server, target, asked, json_bytes, body, self._grant)
         call.enter()
         try:

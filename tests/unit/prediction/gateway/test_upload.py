@@ -96,9 +96,19 @@ def test_what_is_too_long_or_wrong_is_refused(served: Served) -> None:
         caller.send(head("POST", PATH, length=LIMIT + 1))
         said = caller.answer()
     assert said.status == 400
-    assert f"{LIMIT} bytes" in said.json["error"]["message"]
+    told = said.json["error"]["message"]
+    assert f"{LIMIT} bytes. This one has {LIMIT + 1}." in told
+    assert "'max_predict_bytes'" in told and "'options.maxPredictBytes'" in told
     bad = served.ask("POST", PATH, b" " * MIN_BYTES)
     assert (bad.status, bad.json["error"]["status"]) == (400, "INVALID_ARGUMENT")
+
+
+def test_nobody_is_told_to_raise_the_limit_of_explanations(served: Served) -> None:
+    with Caller(served.port) as caller:
+        caller.send(head("POST", PATH.replace(":predict", ":explain"), length=MIN_BYTES))
+        told = caller.answer().json["error"]["message"]
+    assert f"{MIN_BYTES - 1} bytes. This one has {MIN_BYTES}." in told
+    assert "raise" not in told and "axPredictBytes" not in told
 
 
 @pytest.mark.parametrize("path", [PATH.replace("iris", "gone"), "/v1/models/gone:predict"])
