@@ -173,11 +173,8 @@ class Studies:
         study, record = self._trial(project, location, study_id, trial_id)
         _free(study)
         if not self._store.remove_trial(record):
-            raise NotFound(
-                f"The trial {trial_id} of the study '{study_id}' was deleted meanwhile.",
-                f"List them with 'mlengine studies trials list --study {study_id}'.",
-                field="name",
-            )
+            remedy = f"List them with 'mlengine studies trials list --study {study_id}'."
+            raise NotFound(f"The trial {trial_id} was deleted meanwhile.", remedy, field="name")
 
     def suggest(
         self, project: str, location: str, study_id: str, request: SuggestTrialsRequest

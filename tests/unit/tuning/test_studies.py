@@ -603,5 +603,5 @@ def test_a_trial_that_somebody_else_deletes_first_is_not_found(
     service.make(DOUBLE)
     service.suggest()
     monkeypatch.setattr(service.store, "remove_trial", lambda record: False)
-    with pytest.raises(NotFound, match=r"trial 1 of the study 's' .* trials list --study s"):
+    with pytest.raises(NotFound, match=r"The trial 1 was deleted .* list --study s"):
         service.studies.delete_trial(*AT, "1")
