@@ -366,31 +366,21 @@ class JobReconciler:
     # --- ending ---
 
     def _collect(self, record: JobRecord) -> None:
+        """End an attempt that ended by itself: its outputs, its verdict and its exit say how."""
         attempt_dir = self._attempt_dir(record)
         exit_record = self._launcher.poll(attempt_dir).exit
         if exit_record is None:
             return
-        failpoints.hit("job.collect.before")
-        begun_s = self._clock.monotonic_s()
         try:
-            outputs = self._kinds[kind_of(record.job)].collect(record, attempt_dir, exit_record)
+            outputs = self._collected(record, exit_record)
         except StoreAway:
             raise
         except EngineError as error:
-            if not self._put_off(record, error):
-                self._end(record, JobState.FAILED, error_message=str(error))
+            self._end(record, JobState.FAILED, error_message=str(error))
             return
-        self._patience.forget(record.uid)
-        failpoints.hit("job.collect.after")
-        wrong, warnings = outputs.pop("error_message", ""), outputs.pop("warnings", [])
-        for line in warnings:
-            self._say(record, line, "WARNING")
-        outputs["details"] = self._details(
-            record,
-            run_seconds=round(max(exit_record.ended - exit_record.started, 0.0), 3),
-            upload_seconds=round(self._clock.monotonic_s() - begun_s, 3),
-        )
-        outputs["details"].warnings += warnings
+        if outputs is None:
+            return
+        wrong = outputs.pop("error_message", "")
         if exit_record.outcome is Outcome.SUCCEEDED and wrong:
             self._end(record, JobState.FAILED, error_message=wrong, **outputs)
         elif exit_record.outcome is Outcome.SUCCEEDED:
@@ -415,14 +405,58 @@ class JobReconciler:
         return consumption(job, status.exit.ended - status.exit.started)
 
     def _end_trial(self, record: JobRecord) -> None:
-        """End a trial that was stopped: what it has measured until then counts."""
+        """End a trial that was stopped: what it has measured until then counts.
+
+        Its error message stays why it was stopped; what is wrong besides is a warning.
+        """
         exit_record = self._launcher.poll(self._attempt_dir(record)).exit
         if exit_record is None:
             return
+        try:
+            outputs = self._collected(record, exit_record)
+        except StoreAway:
+            raise
+        except EngineError as error:  # it ends all the same, with what it is known to have measured
+            outputs = consumption(record.job, _ran_s(exit_record))
+            outputs["details"] = self._details(record, run_seconds=_ran_s(exit_record))
+            outputs["error_message"] = str(error)
+        if outputs is None:
+            return
+        if wrong := outputs.pop("error_message", ""):
+            self._say(record, wrong, "WARNING")
+            outputs["details"].warnings.append(wrong)
+        self._end(record, JobState.CANCELLED, **outputs)
+
+    def _collected(self, record: JobRecord, exit_record: ExitRecord) -> dict[str, Any] | None:
+        """Return what an attempt made, with its details; None if that is tried again in a while.
+
+        Its warnings are said; what its verdict finds wrong is its ``error_message``.
+
+        Raises:
+            EngineError: It cannot be had, nor later; or the database is away (`StoreAway`).
+        """
+        failpoints.hit("job.collect.before")
+        begun_s = self._clock.monotonic_s()
         kind = self._kinds[kind_of(record.job)]
-        outputs = kind.collect(record, self._attempt_dir(record), exit_record)
-        found = {name: outputs[name] for name in outputs if name == "training_output"}
-        self._end(record, JobState.CANCELLED, **found)
+        try:
+            outputs = kind.collect(record, self._attempt_dir(record), exit_record)
+        except EngineError as error:
+            if not self._put_off(record, error):
+                raise
+            return None
+        self._patience.forget(record.uid)
+        failpoints.hit("job.collect.after")
+        details = self._details(
+            record,
+            run_seconds=_ran_s(exit_record),
+            upload_seconds=round(self._clock.monotonic_s() - begun_s, 3),
+        )
+        for line in outputs.pop("warnings", []):
+            if line not in details.warnings:  # a trial over its time limit is collected twice
+                self._say(record, line, "WARNING")
+                details.warnings.append(line)
+        outputs["details"] = details
+        return outputs
 
     def _end(self, record: JobRecord, to: JobState, **changes: Any) -> None:
         # The log line goes first: who sees the end of a job may rely on its log being whole.
@@ -506,6 +540,11 @@ def _is_tuning(record: JobRecord) -> bool:
 
 def _wait_limit_s(record: JobRecord) -> float | None:
     return wait_limit_s(record.job.training_input)
+
+
+def _ran_s(exit_record: ExitRecord) -> float:
+    """Return how long an attempt ran, in seconds to a millisecond."""
+    return round(max(exit_record.ended - exit_record.started, 0.0), 3)
 
 
 def _numbered(record: JobRecord, exit_record: ExitRecord) -> str:

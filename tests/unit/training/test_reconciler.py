@@ -14,6 +14,7 @@ import pytest
 from mlengine.core.errors import (
     Aborted,
     AlreadyExists,
+    EngineError,
     FailedPrecondition,
     InvalidArgument,
     NotFound,
@@ -54,6 +55,7 @@ class PlayedKind:
         self.error: Exception | None = None
         self.limit_s: float | None = None
         self.collect_error: Exception | None = None
+        self.outputs: dict[str, Any] = {}
         self.prepared: list[str] = []
         self.live: dict[str, Any] = {}
         self.gpus: dict[str, tuple[str, ...]] = {}
@@ -83,7 +85,7 @@ class PlayedKind:
     ) -> dict[str, Any]:
         if self.collect_error:
             raise self.collect_error
-        return {"training_output": TrainingOutput(consumed_m_l_units=1.5)}
+        return {"training_output": TrainingOutput(consumed_m_l_units=1.5), **self.outputs}
 
     def progress(self, record: JobRecord, attempt_dir: Path) -> dict[str, Any]:
         return self.live
@@ -913,6 +915,79 @@ def test_a_job_that_waits_for_a_store_can_be_cancelled(world: World) -> None:
     world.jobs.cancel(P, "a")
     world.clock.pass_s(3.0)
     world.until("a", "CANCELLED")
+
+
+def test_a_stopped_trial_waits_for_its_store_and_keeps_what_it_measured(world: World) -> None:
+    _stop_trial(world)
+    world.kind.collect_error = NotYet("The store is away.", "Wait.")
+    world.launcher.ends(Outcome.CANCELLED)
+    wait_until(lambda: _trial_said(world, "The store is away. It is tried again."))
+    world.reconciler.tick()
+    assert world.state("t/1") == "CANCELLING"
+    world.kind.collect_error = None
+    world.kind.outputs = {"error_message": "Its model is damaged.", "warnings": ["It swapped."]}
+    world.reconciler.tick()
+    assert world.state("t/1") == "CANCELLING"  # the pause is not over
+    world.clock.pass_s(3.0)
+    world.until("t/1", "CANCELLED")
+    job = world.job("t/1")
+    assert job.error_message == "Stopped early: below the median."
+    assert job.training_output == TrainingOutput(consumed_m_l_units=1.5)
+    assert job.details and job.details.run_seconds == 36.0
+    assert job.details.warnings == ["Old.", "It swapped.", "Its model is damaged."]
+    said = _trial_log(world)
+    for line in ("The store is away. It is tried again.", *job.details.warnings):
+        assert said.count(line) == 1, said
+
+
+@pytest.mark.parametrize(
+    ("error", "passing_s"),
+    [
+        (FailedPrecondition("The bucket is gone.", "Make it again."), 0.0),
+        (NotYet("The store is away.", "Its files are here."), 3601.0),
+    ],
+)
+def test_a_stopped_trial_ends_though_nothing_of_it_can_be_had(
+    world: World, error: EngineError, passing_s: float
+) -> None:
+    world.kind.live = {"training_output": TrainingOutput(completed_trial_count=3)}
+    _stop_trial(world)
+    world.kind.collect_error = error
+    world.launcher.ends(Outcome.CANCELLED, ran_s=3600.0)
+    if passing_s:
+        wait_until(lambda: _trial_said(world, "The store is away. It is tried again."))
+        world.clock.pass_s(passing_s)
+    world.until("t/1", "CANCELLED")
+    job = world.job("t/1")
+    assert job.error_message == "Stopped early: below the median."
+    assert job.details and job.details.warnings[-1] == str(error)
+    assert job.training_output and job.training_output.completed_trial_count == 3
+    assert job.training_output.consumed_m_l_units > 0.0
+    assert _trial_log(world)[-2:] == [str(error), "Trial was cancelled."]
+
+
+def _stop_trial(world: World) -> None:
+    """Bring a trial of a tuning job to RUNNING, and ask for its end."""
+    spec = TrainingInput(python_module="trainer.task", region="local")
+    job = Job(job_id="t/1", training_input=spec, create_time="2018-03-02T06:50:06Z", state="QUEUED")
+    world.store.add_job(P, job, uid="t-1", parent="t")
+    world.until_started("t/1")
+    world.launcher.now(Phase.RUNNING)
+    world.until("t/1", "RUNNING")
+    world.reconciler.tick()  # takes what it has measured by now
+    record = world.store.job(P, "t/1")
+    message = "Stopped early: below the median."
+    assert world.store.move_job(record, JobState.CANCELLING, error_message=message)
+
+
+def _trial_log(world: World) -> list[str]:
+    entries = (world.home / "jobs" / "t-1" / "service.log.jsonl").read_text().splitlines()
+    return [json.loads(entry)["message"] for entry in entries]
+
+
+def _trial_said(world: World, line: str) -> bool:
+    world.reconciler.tick()
+    return line in _trial_log(world)
 
 
 def _said(world: World, job_id: str, line: str) -> bool:
