@@ -50,7 +50,7 @@ root = Group(
         "studies": Branch(_AT + "studies:studies", "Search spaces, and what to try next."),
         "tensorboard": Branch(_AT + "tensorboard:tensorboard", "Look at jobs with TensorBoard."),
         "up": Branch(_AT + "daemon:up", "Run an engine in the foreground."),
-        "version": Branch(_AT + "version:version", "The version of mlengine."),
+        "version": Branch(_AT + "version:version", "The version of mlengine; also --version."),
         "versions": Branch(_AT + "versions:versions", "Versions: deployed artefacts of a model."),
     },
 )

@@ -79,6 +79,7 @@ def test_old_names_of_the_tree_work_and_version_is_a_flag_too(run: Run) -> None:
     assert shown.startswith("mlengine: ")
     assert run("ai-platform", "version").out == run("beta", "ml-engine", "version").out == shown
     assert run("--version").out == shown
+    assert "also --version" in run("--help").out
 
 
 def test_a_defect_is_one_line_and_a_file(run: Run, engine: FakeEngine, tmp_path: Path) -> None:

@@ -70,17 +70,23 @@ _STEPS = {"num_paths": "numPaths", "num_integral_steps": "numIntegralSteps"}
 @click.option("--python-version", help="Python of those libraries.")
 @click.option("--machine-type", help="How many cores it may use, and whether it sleeps.")
 @click.option("--accelerator", type=ACCELERATOR, help="Refused here: versions are served on CPUs.")
-@click.option("--min-nodes", type=click.IntRange(min=0), help="Fewest nodes.")
-@click.option("--max-nodes", type=click.IntRange(min=1), help="Most nodes.")
-@click.option("--max-predict-bytes", type=click.IntRange(min=1), help="Longest request, to 1 GiB.")
+@click.option("--min-nodes", type=click.IntRange(min=0),
+              help="Fewest workers; default 0 (mls1-... may sleep, others keep one).")  # fmt: skip
+@click.option("--max-nodes", type=click.IntRange(min=1),
+              help="Most workers; default: as many as there are cores, less one.")  # fmt: skip
+@click.option("--max-predict-bytes", type=click.IntRange(min=1),
+              help="Longest request, to 1 GiB; default: setting max_predict_bytes.")  # fmt: skip
 @click.option("--max-batch-size", type=click.IntRange(min=1),
               help="Most instances in a call that requests share; default 1024.")  # fmt: skip
-@click.option("--memory-bytes", type=click.IntRange(min=1), help="Most that a worker may hold.")
+@click.option("--memory-bytes", type=click.IntRange(min=1),
+              help="Most that a worker may hold; default: what all may hold together.")  # fmt: skip
 @click.option("--network", is_flag=True, help="Let its code reach the internet.")
 @click.option("--batch-deadline-ms", type=click.IntRange(min=0),
               help="How long a request may wait for others; default 0.")  # fmt: skip
-@click.option("--compile", type=Choice("ONNX"), help="Answer from this form, if it is equal.")
-@click.option("--metric-targets", type=LABELS, multiple=True, help="cpu-usage=60,...")
+@click.option("--compile", type=Choice("ONNX"),
+              help="Answer from its ONNX form, if answers are equal; default: not.")  # fmt: skip
+@click.option("--metric-targets", type=LABELS, multiple=True,
+              help="How busy its workers are to be, in percent; default cpu-usage=60.")  # fmt: skip
 @click.option("--description", help="What it is.")
 @click.option("--labels", type=LABELS, multiple=True, help="Labels of the version.")
 @click.option("--config", metavar="FILE", help="A Version as YAML or JSON; flags go over it.")
