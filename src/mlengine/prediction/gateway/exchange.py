@@ -22,7 +22,7 @@ from mlengine.prediction.gateway.dialogue import (
 )
 from mlengine.prediction.gateway.explanation import EXPLAIN_BODY, Explanation
 from mlengine.prediction.gateway.faults import body_too_long
-from mlengine.prediction.gateway.guard import Guard, check_covered
+from mlengine.prediction.gateway.guard import Guard, check_covered, check_monitors
 from mlengine.prediction.gateway.heads import KnownHead
 from mlengine.prediction.gateway.inquiry import Inquiry
 from mlengine.prediction.gateway.metrics import CONTENT_TYPE
@@ -39,6 +39,7 @@ __all__ = ["Exchange"]
 
 _HEALTH = b"/healthz"
 _METRICS = b"/metrics"
+_OWN = (_HEALTH, _METRICS)
 
 
 class Exchange:
@@ -50,7 +51,7 @@ class Exchange:
 
     __slots__ = (
         "_asked", "_body_complete", "_chunks", "_content_length", "_denied", "_done", "_expects",
-        "_health", "_judged_by", "_lacks_length", "_max_body_bytes", "_relay", "_scrape", "_target",
+        "_judged_by", "_lacks_length", "_max_body_bytes", "_own", "_relay", "_target",
         "begun", "body", "connection",
         "grant", "head_bytes", "headers", "http_1_0", "keep_alive", "method", "refused", "target",
         "upgrade",
@@ -74,20 +75,22 @@ class Exchange:
         self._body_complete = False
         self._done = False
         self._expects = False
-        self._health = False
         self._lacks_length = False  # it could be longer if it said how long
         self._denied: PermissionDenied | None = None  # said when the request was read whole
+        self._own = b""  # a path of the gateway itself, which no version and no engine answers
         self._target: PredictTarget | None = None
         self._asked: Asked | None = None  # what the path asks in another dialect
         self._max_body_bytes = connection.server.limits.max_body_bytes
         self._judged_by: Guard | None = None
         self._relay: Relay | Upload | None = None
-        self._scrape: Scrape | None = None
 
     def judge(self) -> None:
         """Decide by the head alone who may have what; sets `refused` instead of raising."""
         try:
-            self._judge()
+            self._admit()
+            if self._denied is None:  # all else would tell whether the model exists
+                self._judge_body()
+                self._choose_carrier()
         except EngineError as error:
             self.refused = error
 
@@ -217,9 +220,13 @@ class Exchange:
 
     # --- inner ---
 
-    def _judge(self) -> None:
+    def _admit(self) -> None:
+        """Judge the caller by the newest rules, and find what is asked.
+
+        It may be asked again of the same request; what it finds replaces what it found.
+        """
         server = self.connection.server
-        self._judged_by = server.guard
+        self._judged_by, self._denied = server.guard, None
         path, _mark, query = self.target.partition(b"?")
         told = self._read_headers()
         self._asked = read_path(path)
@@ -229,12 +236,16 @@ class Exchange:
                                     "Use HTTP/1.1 without Upgrade.")  # fmt: skip
         if not path.startswith(b"/") or b"#" in self.target:
             raise InvalidArgument("The request's target is no path.", "Send a path from '/'.")
-        if path == _HEALTH and self.method in (b"GET", b"HEAD"):
-            self._health = True
+        if path in _OWN and self.method in (b"GET", b"HEAD"):
+            self._own = path
+        if self._own == _HEALTH:
             return
         if self._asked is None or not self._asked.is_open(self.method):
             self.grant = server.guard.admit(self.method, path, query, told[b"authorization"])
-        self._route(path)
+        if self._own == _METRICS:
+            check_monitors(self.grant)
+        else:
+            self._find_target(path)
 
     def _read_headers(self) -> dict[bytes, list[bytes]]:
         """Return the values of those that decide who may call; note those that say what comes."""
@@ -252,49 +263,44 @@ class Exchange:
                 raise InvalidArgument("HTTP/1.0 has no Transfer-Encoding.", "Use HTTP/1.1.")
         return told
 
-    def _route(self, path: bytes) -> None:
-        """Find out who answers: this gateway, a version or the engine."""
-        server = self.connection.server
-        if path == _METRICS and self.method in (b"GET", b"HEAD"):
-            if self.grant is not None and not self.grant.metrics:
-                raise PermissionDenied(
-                    f"The key '{self.grant.key}' may not read the metrics.",
-                    "They tell of all projects: ask with a key that monitors.",
-                )
-            self._scrape = Scrape(server, self._scraped)
-            return
-        snapshot = server.switchboard.snapshot
+    def _find_target(self, path: bytes) -> None:
+        """Find the model or version that a path means; see whether the key covers it."""
+        switchboard = self.connection.server.switchboard
         if self._asked is not None:
-            self._target = judge_path(self._asked, self.method, snapshot)
+            self._target = judge_path(self._asked, self.method, switchboard.snapshot)
             if self._asked.model:
-                self._check_covered(self._target or target_of(self._asked, snapshot))
-        elif self.method == b"POST":
-            self._target = server.switchboard.target(path)
-            if self._target is not None and asks_explanation(path):
+                self._check_covered(self._target or target_of(self._asked, switchboard.snapshot))
+        elif self.method == b"POST" and (target := switchboard.target(path)) is not None:
+            self._target = target
+            if asks_explanation(path):
                 self._asked = EXPLAIN_BODY
-            elif self._target is not None and media_type(self.headers) in RAW_TYPES:
+            elif media_type(self.headers) in RAW_TYPES:
                 self._asked = RAW_BODY
-            if self._target is not None:
-                self._check_covered(self._target)
-        if self._denied is not None:
-            return  # what follows would tell whether the model exists
+            self._check_covered(target)
+
+    def _judge_body(self) -> None:
+        """Judge what the head says of a body for a version, and limit what may come."""
+        if self._target is None:
+            return
+        if "pickle" in (kind := media_type(self.headers)):
+            raise UnreadableType(f"The body's type is {kind[:80]!r}.",
+                                 "Pickles are never read: send JSON.")  # fmt: skip
+        self._max_body_bytes = body_limit(self._target, self.connection.server.switchboard.snapshot)
+        if self._asked is EXPLAIN_BODY:  # these are kept until they are whole
+            self._max_body_bytes = min(self._max_body_bytes, MIN_BYTES - 1)
+        elif self._content_length < 0 and self._max_body_bytes >= MIN_BYTES:
+            # Only a frame whose length is known can be sent on before it is whole.
+            self._max_body_bytes, self._lacks_length = MIN_BYTES - 1, True
+        if self._content_length > self._max_body_bytes:
+            raise self._too_long(self._content_length)
+
+    def _choose_carrier(self) -> None:
+        """Choose who passes the body on as it comes; nobody where it is kept until it is whole."""
         if self._target is not None:
-            if "pickle" in (kind := media_type(self.headers)):
-                raise UnreadableType(f"The body's type is {kind[:80]!r}.",
-                                     "Pickles are never read: send JSON.")  # fmt: skip
-            self._max_body_bytes = body_limit(self._target, snapshot)
-            if self._asked is EXPLAIN_BODY:  # these are kept until they are whole
-                self._max_body_bytes = min(self._max_body_bytes, MIN_BYTES - 1)
-            elif self._content_length < 0 and self._max_body_bytes >= MIN_BYTES:
-                # Only a frame whose length is known can be sent on before it is whole.
-                self._max_body_bytes, self._lacks_length = MIN_BYTES - 1, True
-            if self._relay is not None:
-                return  # judged anew, for its key: the worker that it was given to may have it all
-            if self._content_length > self._max_body_bytes:
-                raise self._too_long(self._content_length)
             if self._content_length >= MIN_BYTES:
                 self._relay = Upload(self, self._target, self._asked, self._content_length)
-        elif self._asked is None:
+        elif self._asked is None and not self._own:
+            server = self.connection.server
             self._relay = Relay(self, server.engine_pool)
             server.relayed += 1
 
@@ -319,13 +325,17 @@ class Exchange:
     def _is_still_good(self) -> bool:
         """Judge again if the snapshot has changed since the head came; say what is refused.
 
-        A key that was revoked meanwhile is to open nothing, however early its head was sent.
+        A key that was revoked meanwhile is to open nothing, however early its head was sent. Who
+        carries the body stays as it is, and one on its way is not limited anew: the worker that it
+        was given to may have it all.
         """
         if self._judged_by is not self.connection.server.guard:
-            self._denied = None
-            self.judge()
-            if self.refused is not None:
-                self.fail(self.refused)
+            try:
+                self._admit()
+                if self._denied is None and self._relay is None:
+                    self._judge_body()
+            except EngineError as error:
+                self.fail(error)
         return self.refused is None
 
     def _answer(self) -> None:
@@ -334,12 +344,12 @@ class Exchange:
         if self._denied is not None:
             self._say(self._denied)
             return
-        if self._health:
+        if self._own == _HEALTH:
             self._done = True
             self.connection.answer(self, 200, b'{"status":"ok"}\n')
             return
-        if self._scrape is not None:
-            self._scrape.begin()
+        if self._own == _METRICS:
+            Scrape(self.connection.server, self._scraped).begin()
             return
         keep = self.may_keep_connection()
         if self._asked is not None and self._asked is not EXPLAIN_BODY:

@@ -22,7 +22,7 @@ from mlengine.core.access import (
 from mlengine.core.errors import PermissionDenied, Unauthenticated
 from mlengine.prediction.routing import Grant, Snapshot
 
-__all__ = ["Guard", "check_covered", "expired", "is_over"]
+__all__ = ["Guard", "check_covered", "check_monitors", "expired", "is_over"]
 
 _MAX_REMEMBERED_HOSTS = 256
 
@@ -109,6 +109,22 @@ def check_covered(grant: Grant | None, model: str) -> None:
         raise PermissionDenied(
             f"The key '{grant.key}' may not ask '{model}', or there is no such model.",
             "Ask for a key that may.",
+        )
+
+
+def check_monitors(grant: Grant | None) -> None:
+    """Check that a bearer may read the metrics.
+
+    Args:
+        grant: What the bearer's key grants; None: everything.
+
+    Raises:
+        PermissionDenied: It may not.
+    """
+    if grant is not None and not grant.metrics:
+        raise PermissionDenied(
+            f"The key '{grant.key}' may not read the metrics.",
+            "They tell of all projects: ask with a key that monitors.",
         )
 
 

@@ -253,6 +253,25 @@ def test_a_newer_snapshot_asks_again_even_between_a_head_and_its_body() -> None:
     assert b"HTTP/1.1 401" in gateway.transport.said
 
 
+@pytest.mark.parametrize(("lines", "limit", "status"), [
+    ("", 300, b"200"), ("", 10, b"400"), ("Content-Type: application/x-pickle\r\n", 300, b"415"),
+])  # fmt: skip
+def test_a_body_that_a_newer_snapshot_lets_in_is_judged_as_any(
+    lines: str, limit: int, status: bytes
+) -> None:
+    gateway = Gateway(HeadMemo())
+    lines = LINES.replace(TOKEN, "other") + lines
+    gateway.receive(post(b"x" * 19, lines=lines, length=20))  # the key does not cover it
+    snapshot = Snapshot(
+        limits=Limits(max_body_bytes=limit),
+        grants={token_digest("other"): Grant(key="other", projects=["p"])},
+    )
+    gateway.server.guard, gateway.server.switchboard.snapshot = Guard(snapshot), snapshot
+    gateway.receive(b"x")
+    gateway.answer()
+    assert gateway.transport.said.startswith(b"HTTP/1.1 " + status)
+
+
 def test_refusals_are_not_noted() -> None:
     for message in ODD:
         gateway = Gateway(HeadMemo(), max_body_bytes=300)
