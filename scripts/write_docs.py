@@ -24,7 +24,7 @@ _NOTE = "<!-- Written by scripts/write_docs.py; change the code it is read off i
 # What a field that is accepted does here, where that is less than its name promises.
 _RECORDED = {
     "PredictionInput": {
-        "region": "recorded; there is one place, this machine",
+        "region": "recorded; there is one place, where the engine is",
         "runtimeVersion": "recorded; the job runs in its version's own runtime, or on the engine's "
         "interpreter; a warning says so if that is another one",
         "maxWorkerCount": "an upper limit: one worker is used",
@@ -220,8 +220,8 @@ mean what they meant until TensorFlow 2.10; later versions ignore the one and re
 
 Names from the package index. Lines that leave it (`-e`, `--index-url`, `file:`, URLs) are refused; the setting
 `allow_direct_requirements` lets `name @ https://…` through. A failed installation names the requirement, the
-installer's last lines and the command that shows the rest. What is on disk needs no network. `environments_max_bytes` bounds the disk: those used longest ago go first, never one that a
-job uses.
+installer's last lines and the command that shows the rest. What is on disk needs no network.
+`environments_max_bytes` bounds the disk: those used longest ago go first, never one that a job uses.
 """
 
 

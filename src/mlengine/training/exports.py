@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import mlengine.runtime
+from mlengine.runtime.attemptfiles import signal_name
 
 __all__ = ["Export", "Problem", "damage", "find_exports", "unloadable"]
 
@@ -279,8 +280,7 @@ def _unfinished(export: Export, status: int | None) -> Problem:
     if status == -signal.SIGKILL:
         return Problem(export, "loading it was killed, most likely for lack of memory", sure=False)
     if status < 0:
-        name = signal.Signals(-status).name
-        return Problem(export, f"loading it crashed the interpreter ({name})")
+        return Problem(export, f"loading it crashed the interpreter ({signal_name(-status)})")
     return Problem(export, f"loading it ended the interpreter (exit {status})", sure=False)
 
 

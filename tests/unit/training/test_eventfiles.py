@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from mlengine.runtime.records import masked_crc
 from mlengine.training.eventfiles import Budget, EventFile, Scalar, find_event_files
+from tests.fakes.records import framed
 
 # --- writing them by hand ---
 
@@ -48,12 +49,6 @@ def tensor(tag: str, content: bytes, *, plugin: str = "scalars") -> bytes:
 def event(*values: bytes, step: int = 0, time_s: float = 1.0) -> bytes:
     summary = b"".join(blob(1, value) for value in values)
     return b"\x09" + struct.pack("<d", time_s) + integer(2, step) + blob(5, summary)
-
-
-def framed(record: bytes) -> bytes:
-    length = struct.pack("<Q", len(record))
-    checks = struct.pack("<I", masked_crc(length)), struct.pack("<I", masked_crc(record))
-    return length + checks[0] + record + checks[1]
 
 
 def read(tmp_path: Path, data: bytes, **more: Any) -> list[Scalar]:

@@ -21,7 +21,8 @@ from mlengine.training.metrics import (
     read_metrics,
     with_tag,
 )
-from tests.unit.training.test_eventfiles import event, framed, simple
+from tests.fakes.records import framed
+from tests.unit.training.test_eventfiles import event, simple
 
 
 def events(path: Path, *rows: tuple[str, float, int, float]) -> None:

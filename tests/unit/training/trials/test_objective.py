@@ -12,7 +12,8 @@ from mlengine.runtime.report import report
 from mlengine.training.eventfiles import Scalar
 from mlengine.training.metrics import Series
 from mlengine.training.trials.objective import MAX_POINTS, LiveObjective, chosen, thinned
-from tests.unit.training.test_eventfiles import event, framed, simple
+from tests.fakes.records import framed
+from tests.unit.training.test_eventfiles import event, simple
 
 
 def say(attempt: Path, *values: float, tag: str = "auc", step: int = 0) -> None:
