@@ -10,12 +10,11 @@ from mlengine.core.errors import EngineError
 from mlengine.prediction.gateway.answers import error_answer, typed_head
 from mlengine.prediction.gateway.dialects import Asked, WrongMethod, answer_here, shown_version
 from mlengine.prediction.gateway.hearsay import hear, is_answer, no_answer
-from mlengine.prediction.gateway.inquiry import Inquiry
+from mlengine.prediction.gateway.inquiry import Caller, Inquiry
 from mlengine.runtime.callframe import CALL, join_call
 
 if TYPE_CHECKING:
     from mlengine.prediction.gateway.exchange import Exchange
-    from mlengine.prediction.gateway.http1 import CallerConnection
     from mlengine.prediction.routing import Grant, PredictTarget
 
 __all__ = ["RAW_BODY", "RAW_TYPES", "Dialogue", "Reply", "media_type", "refuse", "reply_of",
@@ -57,7 +56,7 @@ class Dialogue(Inquiry):
     _frame_version: str
 
     def __init__(
-        self, connection: CallerConnection, target: PredictTarget,
+        self, connection: Caller, target: PredictTarget,
         headers: list[tuple[bytes, bytes]], body: bytes, *, keep: bool, asked: Asked,
         method: bytes, grant: Grant | None = None,
     ) -> None:  # fmt: skip
@@ -69,6 +68,10 @@ class Dialogue(Inquiry):
     def is_prediction(self) -> bool:
         """To ask for a model's signature is none."""
         return self.asked.operation != "metadata"
+
+    @property
+    def asked_body(self) -> bytes:
+        return self._raw
 
     @property
     def body(self) -> bytes:
@@ -92,23 +95,13 @@ class Dialogue(Inquiry):
         except EngineError as error:
             self.failed(error)
             return
-        log = self.connection.server.logs.found.get(self.version)
-        keeps = log is not None and self.is_chosen(log)
-        self.connection.answer(
-            self, status, reply.body, lines=self.head_lines + reply.lines, head=reply.head
-        )
-        if log is not None:
-            self.leave(log, status, self._raw, reply.body, keeps)
+        self.conclude(status, reply.body, reply.lines, reply.head)
 
-    def failed(self, error: EngineError) -> None:
-        """There will be no answer of a worker."""
-        log = self.connection.server.logs.found.get(self.version)
-        keeps = log is not None and self.is_chosen(log)
+    def tell_error(self, error: EngineError) -> None:
+        """Tell it as the dialect does."""
         refuse(
             self.connection, self, self.asked, error, version=self.version, lines=self.head_lines
         )
-        if log is not None:
-            self.leave(log, error.http_status, self._raw, b"", keeps)
 
 
 def speak(exchange: Exchange, asked: Asked, target: PredictTarget | None, *, keep: bool) -> bool:
@@ -133,7 +126,7 @@ def speak(exchange: Exchange, asked: Asked, target: PredictTarget | None, *, kee
 
 
 def refuse(
-    connection: CallerConnection, exchange: Exchange | Inquiry, asked: Asked, error: EngineError,
+    connection: Caller, exchange: Exchange | Inquiry, asked: Asked, error: EngineError,
     *, version: str = "", lines: bytes = b"",
 ) -> None:  # fmt: skip
     """Answer with an error as the dialect writes it."""

@@ -18,7 +18,7 @@ import functools
 import json
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import grpc
 
@@ -31,13 +31,12 @@ from mlengine.prediction.gateway.faults import body_too_long
 from mlengine.prediction.gateway.grpcmessages import METHODS, SERVICE, message
 from mlengine.prediction.gateway.grpctensors import is_typed, read_answer, rest_body
 from mlengine.prediction.gateway.guard import check_covered
-from mlengine.prediction.gateway.hearsay import Heard, hear
+from mlengine.prediction.gateway.hearsay import hear
 from mlengine.prediction.routing import body_limit
 
 if TYPE_CHECKING:
-    from mlengine.prediction.gateway.http1 import CallerConnection
     from mlengine.prediction.gateway.server import Server
-    from mlengine.prediction.routing import Grant, PredictTarget, Snapshot
+    from mlengine.prediction.routing import Grant, Snapshot
 
 __all__ = ["GrpcFront"]
 
@@ -216,34 +215,47 @@ class _Calls:
         limit = body_limit(target, snapshot)
         if len(body) > limit:
             raise body_too_long(limit, len(body))
-        call = _GrpcCall(self._server, target, asked, json_bytes, body, self._grant)
+        headers = [(_JSON_LENGTH.encode(), b"%d" % json_bytes)] if json_bytes >= 0 else []
+        caller = _Awaiting(self._server)
+        call = _GrpcCall(
+            caller, target, headers, body, keep=True, asked=asked, method=asked.method,
+            grant=self._grant,
+        )  # fmt: skip
         call.enter()
         try:
-            status, heard = await call.answer
+            status, answer = await caller.told
         finally:
             call.gone = True  # also where the caller has hung up
-        body = bytes(heard.body)
-        return status, heard.json_bytes if heard.json_bytes >= 0 else len(body), body
+        return status, call.json_bytes if call.json_bytes >= 0 else len(answer), answer
+
+
+class _Awaiting:
+    """A `Caller` who awaits what is told: status and body, or an error."""
+
+    def __init__(self, server: Server) -> None:
+        self.server = server
+        self.told: asyncio.Future[tuple[int, bytes]] = asyncio.get_running_loop().create_future()
+
+    def answer(
+        self, _call: object, /, status: int, body: bytes, version: str = "", lines: bytes = b"",
+        head: bytes = b"",
+    ) -> None:  # fmt: skip
+        if not self.told.done():  # a call that its caller has cancelled
+            self.told.set_result((status, body))
+
+    def answer_error(
+        self, _call: object, /, error: EngineError, *, version: str = "", lines: bytes = b""
+    ) -> None:
+        if not self.told.done():
+            self.told.set_exception(error)
 
 
 class _GrpcCall(Dialogue):
-    """A `Dialogue` whose answer somebody awaits."""
+    """A `Dialogue` whose caller wants no head of HTTP, and errors as they are."""
 
-    __slots__ = ("answer", "server")
+    __slots__ = ("json_bytes",)
 
-    def __init__(
-        self, server: Server, target: PredictTarget, asked: Asked, json_bytes: int, body: bytes,
-        grant: Grant | None,
-    ) -> None:  # fmt: skip
-        self.server = server
-        self.answer: asyncio.Future[tuple[int, Heard]] = asyncio.get_running_loop().create_future()
-        headers = [(_JSON_LENGTH.encode(), b"%d" % json_bytes)] if json_bytes >= 0 else []
-        # All that is asked of a connection before the answer is its server.
-        connection = cast("CallerConnection", self)
-        super().__init__(
-            connection, target, headers, body, keep=True, asked=asked, method=asked.method,
-            grant=grant,
-        )  # fmt: skip
+    json_bytes: int  # of the answer, once there is one; -1: all of it
 
     def answered(self, status: int, payload: bytes) -> None:
         try:
@@ -251,19 +263,11 @@ class _GrpcCall(Dialogue):
         except EngineError as error:
             self.failed(error)
             return
-        log = self.server.logs.found.get(self.version)
-        keeps = log is not None and self.is_chosen(log)
-        if not self.answer.done():
-            self.answer.set_result((status, heard))
-        if log is not None:
-            self.leave(log, status, self._raw, bytes(heard.body), keeps)
+        self.json_bytes = heard.json_bytes
+        self.conclude(status, bytes(heard.body))
 
-    def failed(self, error: EngineError) -> None:
-        if not self.answer.done():
-            self.answer.set_exception(error)
-        log = self.server.logs.found.get(self.version)
-        if log is not None:
-            self.leave(log, error.http_status, self._raw, b"", self.is_chosen(log))
+    def tell_error(self, error: EngineError) -> None:
+        self.connection.answer_error(self, error)
 
 
 def _asked(operation: str, model: str = "", version: str = "") -> Asked:

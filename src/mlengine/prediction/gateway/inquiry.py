@@ -2,19 +2,38 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from mlengine.core.errors import EngineError
 from mlengine.runtime.frames import PREDICT
 
 if TYPE_CHECKING:
-    from mlengine.prediction.gateway.http1 import CallerConnection
+    from mlengine.prediction.gateway.exchange import Exchange
     from mlengine.prediction.gateway.requestlog import VersionLog
+    from mlengine.prediction.gateway.server import Server
     from mlengine.prediction.routing import Grant, PredictTarget
 
-__all__ = ["Inquiry"]
+__all__ = ["Caller", "Inquiry"]
 
 _ID_LINE = b"x-mlengine-prediction-id: %b\r\n"
+
+
+class Caller(Protocol):
+    """Who asks, and is told: a connection of HTTP, or a call of gRPC.
+
+    `answer` and `answer_error` end the request; one of them is called, once.
+    """
+
+    @property
+    def server(self) -> Server: ...
+    def answer(
+        self, exchange: Exchange | Inquiry, /, status: int, body: bytes, version: str = "",
+        lines: bytes = b"", head: bytes = b"",
+    ) -> None: ...  # fmt: skip
+    def answer_error(
+        self, exchange: Exchange | Inquiry, /, error: EngineError, *, version: str = "",
+        lines: bytes = b"",
+    ) -> None: ...  # fmt: skip
 
 
 class Inquiry:
@@ -23,7 +42,7 @@ class Inquiry:
     It is made when all earlier answers of the connection are out, so its own goes out at once.
 
     Args:
-        connection: The caller's.
+        connection: Of the caller.
         target: What the URL names.
         headers: Those of the request, names in lower case; not to be changed.
         body: All of it.
@@ -41,7 +60,7 @@ class Inquiry:
     begun = True
 
     def __init__(
-        self, connection: CallerConnection, target: PredictTarget,
+        self, connection: Caller, target: PredictTarget,
         headers: list[tuple[bytes, bytes]], body: bytes, *, keep: bool, grant: Grant | None = None,
     ) -> None:  # fmt: skip
         self.connection = connection
@@ -97,6 +116,11 @@ class Inquiry:
         return not self.target.version
 
     @property
+    def asked_body(self) -> bytes:
+        """The body as the caller sent it."""
+        return self.body
+
+    @property
     def head_lines(self) -> bytes:
         """Lines of the answer's head beyond those of every answer."""
         if not self.prediction_id:
@@ -108,22 +132,18 @@ class Inquiry:
     def answered(self, status: int, payload: bytes) -> None:
         """The worker's answer, as it is."""
         connection = self.connection
-        log = connection.server.logs.found.get(self.version)
-        keeps = log is not None and self.is_chosen(log)
+        if self.version in connection.server.logs.found:
+            self.conclude(status, payload)
+            return
+        # Most leave nothing behind: as `conclude` and `head_lines`, without their calls.
         lines = self.lines
         if self.prediction_id:
             lines += _ID_LINE % self.prediction_id.encode()
         connection.answer(self, status, payload, self.version, lines)
-        if log is not None:
-            self.leave(log, status, self.body, payload, keeps)
 
     def failed(self, error: EngineError) -> None:
         """There will be no answer of a worker. The request itself was sound."""
-        log = self.connection.server.logs.found.get(self.version)
-        keeps = log is not None and self.is_chosen(log)
-        self.connection.answer_error(self, error, version=self.version, lines=self.head_lines)
-        if log is not None:
-            self.leave(log, error.http_status, self.body, b"", keeps)
+        self.conclude(error.http_status, b"", error=error)
 
     def unsent(self) -> None:
         """No worker has seen this, and another version may be the one to answer: route it anew."""
@@ -131,21 +151,45 @@ class Inquiry:
         self.prediction_id = ""  # it names the version that was drawn
         self.send()
 
-    # --- what stays behind ---
+    # --- the end ---
 
-    def is_chosen(self, log: VersionLog) -> bool:
-        """Draw whether this becomes a row of a table; if so, it has a name from now on."""
-        chosen = self.is_prediction and (log.share >= 1.0 or log.chooses())
-        if chosen and not self.prediction_id:
-            self.prediction_id = log.fresh_ids.pop() if log.fresh_ids else log.new_id()
-        return chosen
+    def conclude(
+        self, status: int, answer: bytes, lines: bytes = b"", head: bytes = b"",
+        error: EngineError | None = None,
+    ) -> None:  # fmt: skip
+        """Tell the caller, then leave behind what the version's log asks for.
 
-    def leave(self, log: VersionLog, status: int, body: bytes, answer: bytes, keeps: bool) -> None:
-        """Leave behind what the version's log asks for; the answer is out already."""
+        Args:
+            status: Of the answer.
+            answer: Its body; empty for an error.
+            lines: Of the answer's head, beyond `head_lines`.
+            head: Its constant part; empty where it is that of plain predictions.
+            error: Why there is no answer of a worker.
+        """
+        connection = self.connection
+        log = connection.server.logs.found.get(self.version)
+        keeps = False  # whether this becomes a row of a table
+        if log is not None and self.is_prediction and (log.share >= 1.0 or log.chooses()):
+            keeps = True
+            if not self.prediction_id:  # its row and its answer's head say the same name
+                self.prediction_id = log.fresh_ids.pop() if log.fresh_ids else log.new_id()
+        if error is None:
+            own = self.lines  # as `head_lines`, without its call
+            if self.prediction_id:
+                own += _ID_LINE % self.prediction_id.encode()
+            connection.answer(self, status, answer, self.version, own + lines, head)
+        else:
+            self.tell_error(error)
+        if log is None:
+            return
         if keeps:
-            log.keep(self.prediction_id, body, answer if status == 200 else None)
+            log.keep(self.prediction_id, self.asked_body, answer if status == 200 else None)
         if log.access:
-            self.leave_visit(log, status, len(body), len(answer))
+            self.leave_visit(log, status, len(self.asked_body), len(answer))
+
+    def tell_error(self, error: EngineError) -> None:
+        """Tell the caller that there is no answer of a worker."""
+        self.connection.answer_error(self, error, version=self.version, lines=self.head_lines)
 
     def leave_visit(self, log: VersionLog, status: int, sent: int, answered: int) -> None:
         """Leave a line in the access log."""
