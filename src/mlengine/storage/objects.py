@@ -326,7 +326,8 @@ class Buckets:
     def upload_tree(self, local: Path, destination: BucketPath | str) -> Infos:
         """Copy all files beneath a local folder under a prefix; links in it are refused."""
         where = _path(destination)
-        return trees.upload(self.backend(where.bucket), local, where)
+        self.get(where.bucket)  # it is there, though there be no file
+        return trees.upload(local, where, self.write)
 
     def sweep(self, *, older_than_s: float = 3600.0) -> int:
         """Remove unfinished writes of dead writers; return how many.

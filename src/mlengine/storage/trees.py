@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -90,8 +90,12 @@ def _finish(target: BinaryIO, name: str) -> None:
         raise from_os_error(error, f"'{name}'") from error
 
 
-def upload(backend: Backend, local: Path, destination: BucketPath) -> list[ObjectInfo]:
-    """Copy all files beneath a local folder under a prefix, by name."""
+def upload(
+    local: Path,
+    destination: BucketPath,
+    write: Callable[[BucketPath, Iterable[bytes]], ObjectInfo],
+) -> list[ObjectInfo]:
+    """Copy all files beneath a local folder under a prefix, by name; `write` writes an object."""
     if not local.is_dir():
         raise InvalidArgument(f"'{local}' is not a folder.", "Name an existing folder.")
     folder = destination.name
@@ -102,5 +106,6 @@ def upload(backend: Backend, local: Path, destination: BucketPath) -> list[Objec
     written = []
     for info in tree.list(strict=True):
         with tree.open_read(info.name) as file:
-            written.append(backend.write(folder + info.name, chunks_of(file)))
+            target = BucketPath(destination.bucket, folder + info.name)
+            written.append(write(target, chunks_of(file)))
     return written
