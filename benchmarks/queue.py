@@ -35,6 +35,7 @@ from mlengine.training.launchers.process import ProcessLauncher
 from mlengine.training.packaging import build_packages
 from mlengine.training.reconciler import JobReconciler
 from mlengine.training.retrying import Retrying
+from mlengine.training.trials.tuningjobs import TuningJobs
 
 P = "default"
 TARGET_MS = 100.0
@@ -146,6 +147,7 @@ def _ticks(home: Path) -> list[float]:
         clock=clock,
         capacity=Capacity(probe(), SLOTS, demand_of=demand_of, folder_of=folder),
         retrying=Retrying(clock, max_retries=0, backoff_s=10.0),
+        tuning=TuningJobs(store, home / "jobs", clock=clock, advise=lambda *_: []),
     )
     reconciler._report_progress = lambda _record, _status: None  # type: ignore[method-assign]
     try:

@@ -25,7 +25,8 @@ _BAR = re.compile(
     rb"[^|\[]{0,200}?"  # what the bar is about
     rb"(?:\d{1,3}%\|[^|]{0,500}\| ?[^\s/]{1,40}/[^\s/]{1,40}"  # so many of how many,
     rb"|\d{1,20}[A-Za-z]{1,20})"  # or nobody knows of how many
-    rb" \[[^\]]{0,300}\] *"  # for how long, and how fast
+    rb" \[[^\]]{0,300}\][\])}]*"  # for how long, how fast, and what else
+    rb"(?: |\x1b\[[0-9;]{0,20}[A-Za-z])*"  # moves of the cursor: back to the bar around this one
 )
 """A progress bar of tqdm: ``train:  10%|#   | 1/9 [00:01<00:08,  1.00it/s, loss=0.3]``."""
 

@@ -258,8 +258,8 @@ def _apart(text: str) -> Iterator[str]:
             found, end = _DECODER.raw_decode(text)
         except (ValueError, RecursionError):
             break
-        if not found or end == len(text) or text[end].isspace():
-            break
+        if not found or not (text[end : end + 1].isalnum() or text[end : end + 1] in ("{", "[")):
+            break  # what somebody else prints begins with a word; commas and the like are its own
         yield text[:end]
         text = text[end:]
     yield text

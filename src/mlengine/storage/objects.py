@@ -355,11 +355,12 @@ class Buckets:
             if isinstance(backend, RemoteBackend):
                 self._remotes.sweep_aside(backend, older_than_s=older_than_s, now_s=now_s)
                 return 0
-            if isinstance(backend, FolderBackend):
-                self.records(bucket.name).prepare()  # earlier engines made it with the first record
             if bucket.backing:
                 removed = backend.sweep(older_than_s=older_than_s, now_s=now_s)
-            removed += self.records(bucket.name).sweep(stat, older_than_s=older_than_s, now_s=now_s)
+            records = self.records(bucket.name)
+            removed += records.sweep(stat, older_than_s=older_than_s, now_s=now_s)
+            if isinstance(backend, FolderBackend):
+                records.prepare()  # earlier engines made it with the first record
         return removed
 
     def backend(self, name: str) -> Backend:

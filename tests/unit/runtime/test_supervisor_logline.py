@@ -81,6 +81,11 @@ def test_a_giant_line_is_cut_between_characters(offset: int, count: int) -> None
             b"\r  0%|  | 0/9 [00:00<?, ?it/s]\r100%|##| 9/9 [00:01<00:00]\n",
             [b"100%|##| 9/9 [00:01<00:00]"],
         ),
+        (
+            b"\r 50%|# | 1/2 [00:00<00:00, 9it/s]\x1b[A\n",
+            [b" 50%|# | 1/2 [00:00<00:00, 9it/s]\x1b[A"],
+        ),
+        (b"\r 50%|# | 1/2 [0<0, l=[1, 2]]\n", [b" 50%|# | 1/2 [0<0, l=[1, 2]]"]),
         (b"\r12 [34] 56\n12%|#| 1/9 [a] b\n", [b"12 [34] 56", b"12%|#| 1/9 [a] b"]),
         (b"\n\n", [b"", b""]),
         (b"open", [b"open"]),
@@ -165,6 +170,7 @@ TRACE = 'Traceback (most recent call last):\n  File "/w/trainer/task.py", line 1
         ('{"metric": 1}{"metric": 2}', ['{"metric": 1}', '{"metric": 2}']),
         ('{"a": "}{"}', ['{"a": "}{"}']),
         ('{"a": 1} is what it took', ['{"a": 1} is what it took']),
+        ('{"a": 1},', ['{"a": 1},']), ('{"a": 1}: took 5 s', ['{"a": 1}: took 5 s']),
         ("{}x", ["{}x"]), ("{1, 2}x", ["{1, 2}x"]), ("{" * 5000, ["{" * 5000]),
     ],
 )  # fmt: skip

@@ -106,8 +106,12 @@ class LiveObjective:
         counted from another one than before. Of event files those count that are left: a trainer
         that removes its own has begun again.
         """
-        self._found = {key: told for key, told in self._found.items() if key[2] != "tensorboard"}
-        for one in read_metrics(job_dir, [attempt_dir], since_s=self._since_s).series:
+        told = read_metrics(job_dir, [attempt_dir], since_s=self._since_s)
+        if job_dir is not None and not told.incomplete:
+            self._found = {
+                key: kept for key, kept in self._found.items() if key[2] != "tensorboard"
+            }
+        for one in told.series:
             self._keep(one.points, one.run, one.source)
         return self._reading()
 

@@ -104,6 +104,7 @@ def test_event_files_that_the_trainer_removed_count_no_more(tmp_path: Path) -> N
         file.write_bytes(framed(event(simple("auc", 0.5 + fold), step=step, time_s=1.0)))
         live.look(job_dir, attempt)
         assert live.last_look(job_dir, attempt) == [(step, 0.5 + fold)]
+        assert live.last_look(None, attempt) == [(step, 0.5 + fold)]  # its bucket is away
         file.unlink()
 
 
