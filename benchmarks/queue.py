@@ -21,6 +21,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from mlengine.client.http import HttpEngine
 from mlengine.core.clock import SystemClock
@@ -126,7 +127,7 @@ def _occupy(engine: HttpEngine, package: str) -> None:
     _create(engine, "wide", package, scale_tier="STANDARD_1", scheduling=Scheduling(priority=1000))
 
 
-def _create(engine: HttpEngine, job_id: str, package: str, **fields: object) -> float:
+def _create(engine: HttpEngine, job_id: str, package: str, **fields: Any) -> float:
     spec = TrainingInput(
         python_module="trainer.task", package_uris=[package], region="local", **fields
     )
@@ -149,7 +150,7 @@ def _ticks(home: Path) -> list[float]:
         retrying=Retrying(clock, max_retries=0, backoff_s=10.0),
         tuning=TuningJobs(store, home / "jobs", clock=clock, advise=lambda *_: []),
     )
-    reconciler._report_progress = lambda _record, _status: None  # type: ignore[method-assign]
+    reconciler._report_progress = lambda _record, _status: None  # type: ignore[method-assign,assignment]
     try:
         return _times(reconciler.tick, 50)
     finally:

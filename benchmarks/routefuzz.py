@@ -83,8 +83,8 @@ def _program() -> Path:
         uv = Path(sys.executable).with_name("uv")
         subprocess.run([uv, "venv", "--quiet", "--python", _PYTHON, _CACHE], check=True)
         python = _CACHE / "bin" / "python"
-        install = [uv, "pip", "install", "--quiet", "--python", python, _PACKAGE]
-        subprocess.run(install, check=True)
+        options = ["--quiet", "--python", str(python)]
+        subprocess.run([uv, "pip", "install", *options, _PACKAGE], check=True)
     return program
 
 
@@ -152,7 +152,7 @@ def _fill(engine: LiveEngine) -> None:
     model = pickle.dumps(LinearRegression().fit([[0.0, 1.0], [1.0, 0.0]], [0.0, 1.0]))
     uri = engine.upload_model("m", **{"model.pkl": model})
     client.create_model("default", Model(name="m"))
-    config = {"sampledShapleyAttribution": {}}
+    config: dict[str, object] = {"sampledShapleyAttribution": {}}
     version = Version(name="v1", deployment_uri=uri, explanation_config=config)
     engine.done(client.create_version("default", "m", version))
     package = engine.upload_package("print('trained')")

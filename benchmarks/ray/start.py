@@ -21,6 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks.training import Bench
@@ -60,7 +61,7 @@ def main() -> int:
 def _starts(bench: Bench, cluster: RayCluster, runs: int) -> dict[str, float]:
     bench.command("empty")
     uris = bench.uploaded()
-    kinds = {
+    kinds: dict[str, Callable[[], float]] = {
         "call": lambda: bench.call(uris),
         "command": lambda: bench.command("empty"),
         "ray_job_submit": lambda: _rival(bench, cluster),

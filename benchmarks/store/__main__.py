@@ -104,8 +104,8 @@ def measure(
     found["read job"] = per_second(lambda: read, threads, seconds)
     found["list 100 jobs"] = per_second(lambda: lambda: store.jobs("p"), threads, seconds)
     store.close()
-    for index, name in enumerate(("bare insert", "bare read")):
-        found[name] = per_second(lambda index=index: bare()[index], threads, seconds)
+    found["bare insert"] = per_second(lambda: bare()[0], threads, seconds)
+    found["bare read"] = per_second(lambda: bare()[1], threads, seconds)
     return found
 
 
