@@ -302,11 +302,12 @@ def test_a_packed_object_is_handed_out_unpacked(
     buckets: Buckets, tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]
 ) -> None:
     content = b"{}" * 3_000_000
-    store_packed(buckets, "dir/x.json", gzip.compress(content) + gzip.compress(b"more"))
+    packed = gzip.compress(content) + gzip.compress(b"more")
+    store_packed(buckets, "dir/x.json", packed)
     assert gsutil("cp gs://mine/dir/x.json got") == 0
     assert (tmp_path / "got").read_bytes() == content + b"more"
     assert gcloud("storage cp gs://mine/dir/x.json --do-not-decompress packed") == 0
-    assert (tmp_path / "packed").read_bytes() == gzip.compress(content) + gzip.compress(b"more")
+    assert (tmp_path / "packed").read_bytes() == packed
     assert gsutil("rsync -r gs://mine/dir back") == 0
     assert (tmp_path / "back/x.json").read_bytes() == content + b"more"
     capfdbinary.readouterr()
