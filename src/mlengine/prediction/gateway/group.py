@@ -17,6 +17,7 @@ import collections
 from collections.abc import Callable
 
 from mlengine.core.errors import EngineError, ResourceExhausted, Unavailable
+from mlengine.prediction.gateway.burst import Burst
 from mlengine.prediction.gateway.counts import AnswerCounts
 from mlengine.prediction.gateway.faults import no_worker
 from mlengine.prediction.gateway.workers import Prediction, WorkerLink
@@ -35,11 +36,13 @@ class WorkerGroup:
         version: Full name of the version.
         wake: Asks the engine for a worker; False when no engine listens.
         loop: The gateway's.
+        burst: That of the callers' connections.
     """
 
     def __init__(
-        self, version: str, *, wake: Callable[[str], bool], loop: asyncio.AbstractEventLoop
-    ) -> None:
+        self, version: str, *, wake: Callable[[str], bool], loop: asyncio.AbstractEventLoop,
+        burst: Burst | None = None,
+    ) -> None:  # fmt: skip
         self.version = version
         self.counts = AnswerCounts()
         self.requests = 0
@@ -48,6 +51,7 @@ class WorkerGroup:
         self.failed_wakes = 0  # of which nothing came: no engine, no memory, no worker in time
         self._wake = wake
         self._loop = loop
+        self._burst = burst
         self._links: list[WorkerLink] = []
         self._leaving: list[WorkerLink] = []
         self._held: collections.deque[tuple[Prediction, float]] = collections.deque()
@@ -123,6 +127,7 @@ class WorkerGroup:
                     WorkerLink(
                         socket, version=self.version, timeout_s=limits.predict_timeout_s,
                         wait_s=limits.worker_wait_s, loop=self._loop, counts=self.counts,
+                        burst=self._burst,
                     )
                 )  # fmt: skip
         for link in self._links:

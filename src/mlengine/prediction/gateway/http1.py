@@ -328,7 +328,12 @@ class CallerConnection(asyncio.Protocol):
         if exchange.method == b"HEAD":
             body = b""
         if not self.transport.is_closing():
-            self.transport.write(b"".join((head, lines, length, body)))
+            whole = b"".join((head, lines, length, body))
+            held = server.burst.held
+            if held is None or not keep or len(self._queue) > 1:
+                self.transport.write(whole)
+            else:  # nothing else can be said here before it: nothing else is asked
+                held.append((self.transport, whole))
         self.finish(exchange, keep=keep)
 
     def answer_error(

@@ -17,6 +17,7 @@ from mlengine.core.clock import SystemClock
 from mlengine.core.errors import EngineError, Unavailable
 from mlengine.prediction.gateway.answers import GoodHeads, error_answer, json_head
 from mlengine.prediction.gateway.bell import Bell
+from mlengine.prediction.gateway.burst import Burst
 from mlengine.prediction.gateway.guard import Guard
 from mlengine.prediction.gateway.heads import HeadMemo
 from mlengine.prediction.gateway.http1 import CallerConnection
@@ -59,7 +60,8 @@ class Server:
         self.guard = Guard(snapshot)
         self.heads = HeadMemo()
         self.bell = Bell()
-        self.switchboard = Switchboard(snapshot, wake=self.bell.ring, loop=loop)
+        self.burst = Burst()
+        self.switchboard = Switchboard(snapshot, wake=self.bell.ring, loop=loop, burst=self.burst)
         self.wall_s = time.time
         self.ids = PredictionIds(self.wall_s())
         self.writer = Writer()

@@ -19,6 +19,7 @@ import time
 from typing import Protocol, cast
 
 from mlengine.core.errors import EngineError
+from mlengine.prediction.gateway.burst import Burst
 from mlengine.prediction.gateway.counts import AnswerCounts
 from mlengine.prediction.gateway.faults import (
     answer_too_long,
@@ -28,7 +29,7 @@ from mlengine.prediction.gateway.faults import (
     worker_went,
 )
 from mlengine.prediction.gateway.hearsay import MAX_ANSWER_BYTES, is_answer, no_answer
-from mlengine.runtime.frames import PING, STATS, FrameReader, frame_head
+from mlengine.runtime.frames import PING, STATS, Frame, FrameReader, frame_head
 
 __all__ = ["Passing", "Prediction", "WorkerLink"]
 
@@ -74,6 +75,7 @@ class WorkerLink(asyncio.Protocol):
     def __init__(
         self, socket: str, *, version: str, timeout_s: float, wait_s: float,
         loop: asyncio.AbstractEventLoop, counts: AnswerCounts | None = None,
+        burst: Burst | None = None,
     ) -> None:  # fmt: skip
         self.socket = socket
         self.counts = counts or AnswerCounts()
@@ -82,6 +84,7 @@ class WorkerLink(asyncio.Protocol):
         self.timeout_s = timeout_s
         self.wait_s = wait_s
         self._loop = loop
+        self._burst = burst or Burst()
         self._transport: asyncio.WriteTransport | None = None
         self._reader = FrameReader(max_payload_bytes=MAX_ANSWER_BYTES)
         # Each with the time at which it came, in the order of these times.
@@ -183,9 +186,20 @@ class WorkerLink(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self._heard_s = now_s = time.monotonic()
         self.is_stuck = False
+        frames = self._reader.feed(data)
+        self._burst.begin(len(frames))
+        try:
+            self._take_all(frames, now_s)
+        finally:
+            self._burst.end()
+        if self._retired:
+            self._close_if_done()
+
+    def _take_all(self, frames: list[Frame], now_s: float) -> None:
+        """Give answers to those who wait for them."""
         good, good_since_s = 0, 0.0  # most came in one turn and are counted as one
         take = self._in_flight.pop
-        for request_id, status, payload, payload_bytes in self._reader.feed(data):
+        for request_id, status, payload, payload_bytes in frames:
             entry = take(request_id, None)
             if entry is None:
                 continue  # its caller was told already
@@ -203,8 +217,6 @@ class WorkerLink(asyncio.Protocol):
             if not prediction.gone:
                 prediction.answered(200, payload)
         self._count_good(good, now_s - good_since_s)
-        if self._retired:
-            self._close_if_done()
 
     def pause_writing(self) -> None:
         self._full = True

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from mlengine.core.access import token_digest
 from mlengine.prediction.gateway import heads
 from mlengine.prediction.gateway.answers import GoodHeads
+from mlengine.prediction.gateway.burst import Burst
 from mlengine.prediction.gateway.guard import Guard
 from mlengine.prediction.gateway.heads import HeadMemo, KnownHead
 from mlengine.prediction.gateway.http1 import CallerConnection
@@ -48,6 +49,7 @@ class Transport:
         self.reading = True
 
     def write(self, data: bytes) -> None:
+        assert self.state == "open"
         self.said += data
 
     def is_closing(self) -> bool:
@@ -89,6 +91,7 @@ class Gateway:
             heads=memo, limits=snapshot.limits, guard=Guard(snapshot, wall_s=clock), stopping=False,
             now_s=clock, wall_s=clock, quotas=Quotas(clock, wall_s=clock),
             date_line=b"date: today\r\n", good_heads=GoodHeads(b"date: today\r\n"),
+            burst=Burst(),
             engine_pool=None,
             logs=SimpleNamespace(found={}, times=False), count_refusal=lambda _: None,
             opened=lambda _: None, closed=lambda _: None,
