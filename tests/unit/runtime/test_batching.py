@@ -7,9 +7,11 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mlengine.runtime import answerer as answerer_module
 from mlengine.runtime.answerer import Answerer, predict
 from mlengine.runtime.batching import Batches
 from mlengine.runtime.frameworks import Description
@@ -138,7 +140,7 @@ BODIES = st.lists(
         ),
         st.sampled_from([b"nonsense", b"{}", b'{"instances": NaN}', b'{"instances": [1], "a": 1}']),
     ),
-    max_size=30,
+    max_size=60,
 )
 
 
@@ -184,3 +186,79 @@ def test_without_a_bad_row_there_is_one_call_and_it_is_counted() -> None:
     list(answerer.answers(now_s=0.0))
     assert model.calls == [10]
     assert answerer.stats() == {"requests": 5, "calls": [0, 0, 0, 1] + [0] * 12, "waiting": 0}
+
+
+class Timed(Direct):
+    """Takes 1 s to read a body, and so many to predict."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, call_s: float) -> None:
+        super().__init__()
+        self.call_s, self.now_s = call_s, 0.0
+        monkeypatch.setattr(answerer_module.time, "perf_counter", lambda: self.now_s)
+
+    def read(self, body: bytes) -> Any | None:
+        self.now_s += 1.0
+        return super().read(body)
+
+    def answer(self, asked: Sequence[Any]) -> list[bytes | None]:
+        self.now_s += self.call_s
+        return super().answer(asked)
+
+
+def calls_of(shortcut: Timed, rounds: int) -> list[list[int]]:
+    model = Doubling(joinable=False)
+    answerer = Answerer(model, shortcut=shortcut, max_answer_bytes=1000)
+    found = []
+    for _ in range(rounds):
+        for number in range(64):
+            answerer.add(number, b'{"instances": [1]}', now_s=0.0)
+        assert answerer.wait_s(now_s=0.0) == 0.0
+        answered = [whose for call in answerer.answers(now_s=0.0) for whose, _answer in call]
+        assert answered == list(range(64))
+        found.append(shortcut.calls[:])
+        shortcut.calls.clear()
+    return found
+
+
+def test_who_takes_longer_to_read_than_to_predict_answers_a_few_at_a_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert calls_of(Timed(monkeypatch, 5.0), 2) == [[24, 24, 16]] * 2
+
+
+def test_a_call_that_costs_more_than_the_reading_is_shared_by_all(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert calls_of(Timed(monkeypatch, 100.0), 2) == [[24, 40], [64]]
+
+
+def test_one_slow_call_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    shortcut = Timed(monkeypatch, 5.0)
+    slow = iter([100.0])
+    answer = shortcut.answer
+
+    def stutter(asked: Sequence[Any]) -> list[bytes | None]:
+        shortcut.now_s += next(slow, 0.0)
+        return answer(asked)
+
+    monkeypatch.setattr(shortcut, "answer", stutter)
+    assert calls_of(shortcut, 3) == [[24, 40], [24, 24, 16], [24, 24, 16]]
+
+
+def test_a_body_that_breaks_its_reader_fails_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    shortcut = Direct()
+    read = shortcut.read
+
+    def stumble(body: bytes) -> Any | None:
+        if body == b"stone":
+            raise RecursionError("too deep")
+        return read(body)
+
+    monkeypatch.setattr(shortcut, "read", stumble)
+    answerer = Answerer(Doubling(joinable=False), shortcut=shortcut, max_answer_bytes=1000)
+    for number, body in enumerate([b'{"instances": [1]}', b"stone", b'{"instances": [2]}']):
+        answerer.add(number, body, now_s=0.0)
+    answers = {whose: answer for call in answerer.answers(now_s=0.0) for whose, answer in call}
+    assert {whose: answer.status for whose, answer in answers.items()} == {0: 200, 1: 500, 2: 200}
+    assert b"too deep" in answers[1].body
+    assert len(answerer) == 0
