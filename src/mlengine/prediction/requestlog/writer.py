@@ -1,8 +1,10 @@
 """The gateway's thread that writes: rows to their parts, and small files as a whole.
 
 The loop hands over bytes and goes on; the thread does little but system calls, and few of them: all
-that has come for a folder is one write. So it keeps the loop from nothing: for each call it has to
-take the interpreter back, which stops the loop for as long as two threads need to change places.
+that has come for a folder in a round is one write. So it keeps the loop from little: for each call
+it has to take the interpreter back, which stops the loop for as long as two threads need to change
+places. Longer rounds are fewer calls and cost more: what is written is in no cache any more. With
+rounds of 250 ms, or of 1 ms, 64 callers got a seventh fewer answers than with those of 5 ms.
 What waits is bounded: beyond `_MAX_WAITING_BYTES` nothing more is taken, and what the
 disk refuses is dropped. Both are counted, and no caller hears of either.
 """
@@ -25,7 +27,7 @@ __all__ = ["Counts", "Shelf", "Writer"]
 
 _log = logging.getLogger("mlengine.gateway")
 
-_ROUND_S = 0.25
+_ROUND_S = 0.005
 _SETTLE_S = 1.0
 _SYNC_S = 5.0
 _COMPLAIN_S = 60.0
@@ -79,7 +81,7 @@ class Writer:
         self._done_bytes = 0  # by the thread
         self._parts: dict[Path, PartWriter] = {}
         self._wake = threading.Event()
-        self._closing = False
+        self._closing = threading.Event()
         self._thread: threading.Thread | None = None
         self._complained_s = -_COMPLAIN_S
 
@@ -105,7 +107,7 @@ class Writer:
 
     def close(self, timeout_s: float = 10.0) -> None:
         """Write all that waits, close the parts and end."""
-        self._closing = True
+        self._closing.set()
         self._wake.set()
         if self._thread is not None:
             self._thread.join(timeout_s)
@@ -115,15 +117,19 @@ class Writer:
     def _give(self, size: int, what: _Lines | Callable[[], None]) -> None:
         self._given_bytes += size
         self._waiting.append((size, what))
+        if not self._wake.is_set():
+            self._wake.set()
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="log-writer", daemon=True)
             self._thread.start()
 
     def _run(self) -> None:
         settled_s = synced_s = time.monotonic()
-        while not self._closing:
-            self._wake.wait(_ROUND_S)  # not woken by each row: one round takes many
-            self._drain()
+        while not self._closing.is_set():
+            if self._wake.wait(_SETTLE_S):
+                self._wake.clear()
+                self._closing.wait(_ROUND_S)  # not for each row: one round takes many
+                self._drain()
             now_s = time.monotonic()
             if now_s - settled_s >= _SETTLE_S:
                 settled_s = now_s
