@@ -39,6 +39,8 @@ _FILES_OF_CONFINED = 4096
 _LEAST_PROCESSES = 4096  # libraries start many threads for each CPU, data loaders on top of it
 _PROCESSES_PER_CPU = 256
 _NAME = "mlengine-"
+_WEIGHTS = {"cpu.weight": 100, "cpu.shares": 1024}  # of a group; version 2, version 1
+_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 
 class Limits:
@@ -64,6 +66,7 @@ class Limits:
         self._oom_file: Path | None = None
         self._pids_file: Path | None = None
         self._rlimits: dict[int, int] = {}
+        self._cpu_folder: Path | None = None
 
     def make(self, tag: str, task: str) -> str:
         """Make the groups; return why there is no, or not every, limit: empty if all is well.
@@ -89,7 +92,7 @@ class Limits:
                 problems.append(f"its {controller} is not limited: {reason}")
         if self._apart:
             with contextlib.suppress(OSError):
-                self._folder("cpu", name)
+                self._cpu_folder = self._folder("cpu", name)
         self._insisted = set(self._folders)
         self._rlimits = {resource.RLIMIT_NOFILE: _MOST_FILES}
         try:
@@ -145,6 +148,35 @@ class Limits:
                 found.update(map(int, (folder / "cgroup.procs").read_text().split()))
         return sorted(found)
 
+    def weigh(self, share: float) -> None:
+        """Have all that it runs count for so much of another one when the CPUs are shared out.
+
+        Does nothing where it does not count as one.
+        """
+        if self._cpu_folder is None:
+            return
+        for name, whole in _WEIGHTS.items():
+            if (self._cpu_folder / name).exists():
+                with contextlib.suppress(OSError):
+                    _write(self._cpu_folder / name, str(max(int(whole * share), 1)))
+
+    def used_s(self) -> float | None:
+        """Return the CPU seconds that all in its group for CPUs have used; None without one.
+
+        Where the group itself does not count (version 1), those of processes that ended unseen are
+        missing.
+        """
+        if self._cpu_folder is None:
+            return None
+        try:
+            for row in (self._cpu_folder / "cpu.stat").read_text().splitlines():
+                if row.startswith("usage_usec "):
+                    return int(row.split()[1]) / 1e6
+            pids = (self._cpu_folder / "cgroup.procs").read_text().split()
+        except (OSError, ValueError):
+            return None
+        return sum(map(_used_s, pids))
+
     def oom_killed(self) -> bool:
         """Tell whether the kernel killed a process of the replica because of the limit."""
         if self._oom_file is None:
@@ -167,7 +199,7 @@ class Limits:
         """Remove the groups, once no process is in them."""
         for folder in self._folders:
             _remove(folder)
-        self._folders = []
+        self._folders, self._cpu_folder = [], None
 
     def _limit_memory(self, name: str) -> None:
         folder = self._folder("memory", name)
@@ -234,6 +266,16 @@ def _processes_borne() -> int:
         return min(wanted, int(Path("/proc/sys/kernel/pid_max").read_text()) // 4)
     except (OSError, ValueError):
         return wanted
+
+
+def _used_s(pid: str) -> float:
+    """Return the CPU seconds of a process and of those children of its that it has buried."""
+    try:
+        raw = Path("/proc", pid, "stat").read_bytes()
+        fields = raw[raw.rindex(b")") + 2 :].split()
+        return sum(map(int, fields[11:15])) / _TICKS_PER_S
+    except (OSError, ValueError):
+        return 0.0
 
 
 def _tasks_of_user() -> int:

@@ -419,8 +419,15 @@ class WorkerPool:
         worker.counted = False
 
     def _hold_to_its_share(self, worker: Worker) -> None:
-        """End a worker that takes more than it may; cut its log."""
+        """End a worker that takes more than it may, or have it count for less; cut its log."""
         trim(worker.log, _MOST_LOG_BYTES)
+        if worker.weigh():
+            _log.warning(
+                "worker of %s takes more CPUs than the %d of its machine type: until it "
+                "stops, others come first",
+                worker.spec.version_name,
+                worker.spec.threads,
+            )
         most = worker.spec.memory_bytes
         if held_bytes(worker.own, _MOST_SCRATCH_BYTES) > _MOST_SCRATCH_BYTES:
             most_gib = _MOST_SCRATCH_BYTES >> 30

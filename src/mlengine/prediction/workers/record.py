@@ -16,6 +16,7 @@ import msgspec
 
 from mlengine.prediction.workers.backoff import Deaths
 from mlengine.prediction.workers.confinement import group_tag, limits_of
+from mlengine.prediction.workers.greed import Greed
 from mlengine.prediction.workers.launch import WorkerProcess, last_lines
 from mlengine.prediction.workers.workerfolder import read_plain
 from mlengine.runtime.processes import Process, descendants, freeze_and_kill, look, snapshot
@@ -25,6 +26,7 @@ __all__ = ["Worker", "WorkerSpec", "out_of_memory", "why_it_ended"]
 _LOG_LINES = 5
 _MOST_SAID = 4000
 _REAPED_S = 5.0
+_GREEDY_SHARE = 1 / 8
 _POLL_S = 0.005
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
@@ -77,6 +79,8 @@ class Worker:
         self.was_ready = False
         self.offence = ""  # for what the engine ended it
         self.last_end = ""  # how it ended the last time
+        self._greed = Greed(spec.threads)
+        self._counts_less: bool | None = None  # nobody knows what an engine before us said
 
     def is_alive(self) -> bool:
         """Tell whether its process lives."""
@@ -96,6 +100,23 @@ class Worker:
     def make_groups(self) -> None:
         """Have control groups for it, as far as this machine makes any."""
         self.limits.make(group_tag(self.folder), self.spec.uid)
+        self._greed, self._counts_less = Greed(self.spec.threads), None
+
+    def weigh(self) -> bool:
+        """Have it count for less while it takes more CPUs than its machine type has.
+
+        Returns:
+            Whether that has just begun.
+        """
+        used_s = self.limits.used_s()
+        if used_s is None or not self.was_ready:  # to load a model, it may take what there is
+            return False
+        is_greedy = self._greed.look(used_s, time.monotonic())
+        if is_greedy == self._counts_less:
+            return False
+        self._counts_less = is_greedy
+        self.limits.weigh(_GREEDY_SHARE if is_greedy else 1.0)
+        return is_greedy
 
     def members(self) -> list[Process]:
         """Return all of its processes: those of its groups, or else of its session."""

@@ -8,7 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from mlengine.prediction.workers import record
 from mlengine.prediction.workers.record import Worker, WorkerSpec
+from mlengine.runtime import limits
+from tests.waiting import wait_until
 
 
 def worker_in(folder: Path) -> Worker:
@@ -54,3 +57,91 @@ def test_of_a_worker_that_is_closed_no_group_stays(tmp_path: Path) -> None:
     for child in crowd:
         child.kill()
         child.wait(60)
+
+
+def weight_of(worker: Worker) -> float:
+    """Return what its group counts for, 1 being what another one does."""
+    folder = worker.limits._cpu_folder
+    assert folder is not None
+    for name, whole in limits._WEIGHTS.items():
+        if (folder / name).exists():
+            return int((folder / name).read_text()) / whole
+    raise AssertionError(f"{folder} has no weight")
+
+
+def grouped(folder: Path) -> Worker:
+    worker = worker_in(folder)
+    worker.make_groups()
+    if worker.limits.used_s() is None:
+        pytest.skip("WEIGHTS NOT TESTED: this machine lets the test make no group for CPUs")
+    worker.was_ready = True
+    return worker
+
+
+def test_who_takes_more_cpus_than_its_own_counts_for_less_until_it_stops(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker = grouped(tmp_path)
+    now_s, used_s = [0.0], [0.0]
+    monkeypatch.setattr(worker.limits, "used_s", lambda: used_s[0])
+    monkeypatch.setattr(record.time, "monotonic", lambda: now_s[0])
+
+    def after(seconds: float, cpus: float) -> tuple[bool, float]:
+        now_s[0] += seconds
+        used_s[0] += seconds * cpus
+        return worker.weigh(), weight_of(worker)
+
+    eighth = pytest.approx(1 / 8, abs=0.01)
+    try:
+        assert after(0.5, 4.0) == (False, 1.0)  # the first look
+        assert after(0.5, 1.0) == (False, 1.0)
+        assert after(0.5, 4.0) == (True, eighth)
+        assert after(0.5, 4.0) == (False, eighth)  # it is told once
+        assert after(9.5, 1.0) == (False, eighth)
+        assert after(0.5, 1.0) == (False, 1.0)
+    finally:
+        worker.close()
+
+
+def test_while_it_loads_a_worker_may_take_what_there_is(tmp_path: Path) -> None:
+    worker = grouped(tmp_path)
+    worker.was_ready = False
+    worker._greed.look(-1e6, 0.0)
+    assert not worker.weigh()
+    assert weight_of(worker) == 1.0
+    worker.close()
+
+
+def test_all_of_a_group_is_counted(tmp_path: Path) -> None:
+    worker = grouped(tmp_path)
+    crowd = [
+        subprocess.Popen(
+            [sys.executable, "-S", "-c", "while True: pass"], preexec_fn=worker.limits.enter
+        )
+        for _ in range(2)
+    ]
+    try:
+        wait_until(lambda: (worker.limits.used_s() or 0.0) > 0.3)
+    finally:
+        worker.close()
+        for child in crowd:
+            child.wait(60)
+
+
+def test_what_an_engine_before_us_said_of_a_worker_is_taken_back(tmp_path: Path) -> None:
+    worker = grouped(tmp_path)
+    worker.limits.weigh(1 / 8)
+    adopted = Worker(worker.spec, worker.folder, worker.log)
+    adopted.make_groups()
+    adopted.was_ready = True
+    assert not adopted.weigh()
+    assert weight_of(adopted) == 1.0
+    worker.close()
+
+
+def test_without_a_group_nobody_is_weighed(tmp_path: Path) -> None:
+    worker = worker_in(tmp_path)
+    worker.was_ready = True
+    assert worker.limits.used_s() is None
+    worker.limits.weigh(1 / 8)
+    assert not worker.weigh()
