@@ -7,9 +7,10 @@
 
 Whatever way is taken, a caller gets what it would have got alone, and a bad row fails alone.
 
-Where reading a body takes longer than predicting it, `_STRIDE` bodies at a time are read and
+Where reading bodies takes by far longer than predicting them, `_STRIDE` at a time are read and
 answered: who sends the answers on then works at the same time as this process. With 64 bodies read
-before the first is answered, the two wait for each other. A call that costs more is worth sharing.
+before the first is answered, the two wait for each other. A call that costs more is worth sharing,
+and so is one that requests were told to wait for.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ __all__ = ["DEFAULT_MAX_BATCH_SIZE", "Answerer", "predict"]
 DEFAULT_MAX_BATCH_SIZE = 1024
 _DIRECT = "direct"
 _STRIDE = 24  # with 16, 64 callers get fewer answers; with 32, those who wait for the log get fewer
+_BY_FAR = 3.0
 _SIZE_BUCKETS = 16  # batches of 1, 2, 3–4, 5–8, … requests
 
 
@@ -74,7 +76,8 @@ class Answerer:
         self._max_answer_bytes = max_answer_bytes
         self._batches: Batches[_Waiting] = Batches(max_size=max_batch_size, deadline_s=deadline_s)
         self._unread: collections.deque[tuple[Any, bytes, float]] = collections.deque()
-        self._reading_counts = True  # reading took longer than predicting, last time
+        self._waits = deadline_s > 0
+        self._reading_counts = not self._waits  # it took by far longer than predicting, last time
         self._calls = [0] * _SIZE_BUCKETS
         self._requests = 0
 
@@ -98,8 +101,9 @@ class Answerer:
                 self._requests += len(batch)
                 self._calls[min((len(batch) - 1).bit_length(), _SIZE_BUCKETS - 1)] += 1
                 yield answers
-            if read >= _STRIDE:  # of fewer bodies, one call may well cost more than reading them
-                self._reading_counts = called_s < read_s
+            if called_s and read >= _STRIDE and not self._waits:
+                # As if so many had been read: what a call costs grows less than their number.
+                self._reading_counts = called_s * _BY_FAR < read_s * _STRIDE / read
             if not self._unread:
                 return
 

@@ -148,17 +148,19 @@ class Limits:
                 found.update(map(int, (folder / "cgroup.procs").read_text().split()))
         return sorted(found)
 
-    def weigh(self, share: float) -> None:
+    def weigh(self, share: float) -> bool:
         """Have all that it runs count for so much of another one when the CPUs are shared out.
 
-        Does nothing where it does not count as one.
+        Returns:
+            Whether it does: not where it does not count as one, or nobody may say so.
         """
-        if self._cpu_folder is None:
-            return
-        for name, whole in _WEIGHTS.items():
-            if (self._cpu_folder / name).exists():
-                with contextlib.suppress(OSError):
-                    _write(self._cpu_folder / name, str(max(int(whole * share), 1)))
+        for name, whole in _WEIGHTS.items() if self._cpu_folder is not None else ():
+            try:
+                _write(self._cpu_folder / name, str(max(int(whole * share), 1)))
+            except OSError:
+                continue
+            return True
+        return False
 
     def used_s(self) -> float | None:
         """Return the CPU seconds that all in its group for CPUs have used; None without one.

@@ -6,7 +6,7 @@ It reads ``WORKER_DIR/spec.json``, loads the model, listens on a Unix socket and
 ``ready.json``; or it writes ``failed.json`` and exits with 3. `frames` is the protocol. One thread
 does everything: a model sees one call at a time, always from the same thread. It goes in turns:
 
-    read what has come on all connections ─▶ as few calls of the model as it takes ─▶ send
+    read what has come on all connections ─▶ few calls of the model ─▶ send
                                             ─▶ one call for the oldest explanation, if any waits
 
 SIGTERM ends it: no new connections, every request that has begun to arrive is answered, exit 0.

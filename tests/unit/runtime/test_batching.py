@@ -220,16 +220,29 @@ def calls_of(shortcut: Timed, rounds: int) -> list[list[int]]:
     return found
 
 
-def test_who_takes_longer_to_read_than_to_predict_answers_a_few_at_a_time(
+def test_who_takes_by_far_longer_to_read_than_to_predict_answers_a_few_at_a_time(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     assert calls_of(Timed(monkeypatch, 5.0), 2) == [[24, 24, 16]] * 2
 
 
-def test_a_call_that_costs_more_than_the_reading_is_shared_by_all(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize("call_s", [9.0, 20.0, 30.0, 60.0, 100.0])
+def test_a_call_that_costs_more_is_shared_by_all(
+    monkeypatch: pytest.MonkeyPatch, call_s: float
 ) -> None:
-    assert calls_of(Timed(monkeypatch, 100.0), 2) == [[24, 40], [64]]
+    """For good: not for one turn, because many bodies take longer to read than a few."""
+    assert calls_of(Timed(monkeypatch, call_s), 3) == [[24, 40], [64], [64]]
+
+
+def test_who_is_to_wait_for_others_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    shortcut = Timed(monkeypatch, 1.0)
+    answerer = Answerer(
+        Doubling(joinable=False), shortcut=shortcut, max_answer_bytes=1000, deadline_s=0.03
+    )
+    for number in range(100):
+        answerer.add(number, b'{"instances": [1]}', now_s=0.0 if number < 8 else 0.03)
+    assert len(list(answerer.answers(now_s=0.03))) == 1
+    assert shortcut.calls == [100]
 
 
 def test_one_slow_call_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:

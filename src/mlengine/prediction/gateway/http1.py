@@ -329,11 +329,11 @@ class CallerConnection(asyncio.Protocol):
             body = b""
         if not self.transport.is_closing():
             whole = b"".join((head, lines, length, body))
-            held = server.burst.held
-            if held is None or not keep or len(self._queue) > 1:
+            # Only where nothing else can be said before it: nothing else is asked, no end is near.
+            if keep and len(self._queue) == 1 and not self._ended:
+                server.burst.send(self.transport, whole)
+            else:
                 self.transport.write(whole)
-            else:  # nothing else can be said here before it: nothing else is asked
-                held.append((self.transport, whole))
         self.finish(exchange, keep=keep)
 
     def answer_error(

@@ -12,6 +12,7 @@ __all__ = ["Greed"]
 
 _BEYOND_CPUS = 0.5  # a library's own threads take a little beside those of a call
 _PATIENCE_S = 10.0
+_LEAST_S = 0.2  # the kernel counts in hundredths of a second: less says nothing
 
 
 class Greed:
@@ -42,8 +43,9 @@ class Greed:
         """
         if self._last is not None:
             since_s, before_s = self._last
-            if now_s <= since_s:
+            if now_s - since_s < _LEAST_S:
                 return self._greedy_s is not None
+            used_s = max(used_s, before_s)  # of a child that ended, its parent tells later
             if (used_s - before_s) / (now_s - since_s) > self._most:
                 self._greedy_s = now_s
             elif self._greedy_s is not None and now_s - self._greedy_s >= _PATIENCE_S:

@@ -81,6 +81,7 @@ class Worker:
         self.last_end = ""  # how it ended the last time
         self._greed = Greed(spec.threads)
         self._counts_less: bool | None = None  # nobody knows what an engine before us said
+        self._has_loaded = self._was_greedy = False  # since it was started the last time
 
     def is_alive(self) -> bool:
         """Tell whether its process lives."""
@@ -101,22 +102,29 @@ class Worker:
         """Have control groups for it, as far as this machine makes any."""
         self.limits.make(group_tag(self.folder), self.spec.uid)
         self._greed, self._counts_less = Greed(self.spec.threads), None
+        self._has_loaded = self._was_greedy = False
 
     def weigh(self) -> bool:
         """Have it count for less while it takes more CPUs than its machine type has.
 
         Returns:
-            Whether that has just begun.
+            Whether that has just begun, for the first time since it was started.
         """
         used_s = self.limits.used_s()
-        if used_s is None or not self.was_ready:  # to load a model, it may take what there is
+        self._has_loaded = self._has_loaded or self.file("ready.json") is not None
+        if used_s is None or not self._has_loaded:  # to load a model, it may take what there is
             return False
         is_greedy = self._greed.look(used_s, time.monotonic())
         if is_greedy == self._counts_less:
             return False
+        if not self.limits.weigh(_GREEDY_SHARE if is_greedy else 1.0):
+            return False
         self._counts_less = is_greedy
-        self.limits.weigh(_GREEDY_SHARE if is_greedy else 1.0)
-        return is_greedy
+        is_news, self._was_greedy = (
+            is_greedy and not self._was_greedy,
+            is_greedy or self._was_greedy,
+        )
+        return is_news
 
     def members(self) -> list[Process]:
         """Return all of its processes: those of its groups, or else of its session."""

@@ -60,12 +60,34 @@ def test_a_few_answers_go_out_at_once() -> None:
     gateway.server.burst.end()
 
 
+@pytest.mark.parametrize("ahead", [1, 2, 3])
+def test_who_says_no_more_still_gets_all_answers(ahead: int) -> None:
+    gateway = Gateway(HeadMemo())
+    for body in (b"aa", b"bb", b"cc")[:ahead]:
+        gateway.receive(post(body))
+    assert gateway.connection.eof_received()
+    for _ in range(ahead):
+        in_a_row(gateway)
+    assert gateway.transport.said.count(b"HTTP/1.1 200 OK") == ahead
+    assert gateway.transport.state == "closed"
+
+
 @pytest.mark.parametrize("state", ["closed", "aborted"])
 def test_who_hangs_up_meanwhile_is_told_nothing(state: str) -> None:
     burst, gone, there = Burst(), Transport(), Transport()
     burst.begin(16)
-    assert burst.held is not None
-    burst.held += [(cast("Any", gone), b"a"), (cast("Any", there), b"b")]
+    burst.send(cast("Any", gone), b"a")
+    burst.send(cast("Any", there), b"b")
     gone.state = state
     burst.end()
-    assert (gone.said, there.said, burst.held) == (b"", b"b", None)
+    assert (gone.said, there.said) == (b"", b"b")
+
+
+def test_nobody_waits_for_more_than_sixty_four() -> None:
+    burst, there = Burst(), Transport()
+    burst.begin(1000)
+    for number in range(1, 200):
+        burst.send(cast("Any", there), b"x")
+        assert len(there.said) == number // 64 * 64
+    burst.end()
+    assert len(there.said) == 199

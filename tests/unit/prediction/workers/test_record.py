@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import subprocess
 import sys
 from pathlib import Path
@@ -69,12 +70,16 @@ def weight_of(worker: Worker) -> float:
     raise AssertionError(f"{folder} has no weight")
 
 
+def loaded(worker: Worker) -> None:
+    (worker.own / "ready.json").write_bytes(b"{}")
+
+
 def grouped(folder: Path) -> Worker:
     worker = worker_in(folder)
     worker.make_groups()
     if worker.limits.used_s() is None:
         pytest.skip("WEIGHTS NOT TESTED: this machine lets the test make no group for CPUs")
-    worker.was_ready = True
+    loaded(worker)
     return worker
 
 
@@ -103,12 +108,22 @@ def test_who_takes_more_cpus_than_its_own_counts_for_less_until_it_stops(
         worker.close()
 
 
-def test_while_it_loads_a_worker_may_take_what_there_is(tmp_path: Path) -> None:
+def test_while_it_loads_a_worker_may_take_what_there_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each time that it is started."""
     worker = grouped(tmp_path)
-    worker.was_ready = False
-    worker._greed.look(-1e6, 0.0)
-    assert not worker.weigh()
+    clock = itertools.count()
+    monkeypatch.setattr(record.time, "monotonic", lambda: float(next(clock)))
+    monkeypatch.setattr(worker.limits, "used_s", itertools.count(0.0, 4.0).__next__)
+    assert [worker.weigh(), worker.weigh()] == [False, True]
+    worker.limits.close()
+    worker.make_groups()  # it is started again
+    (worker.own / "ready.json").unlink()
+    assert not any(worker.weigh() for _ in range(5))
     assert weight_of(worker) == 1.0
+    loaded(worker)
+    assert [worker.weigh(), worker.weigh(), worker.weigh()] == [False, True, False]
     worker.close()
 
 
@@ -133,7 +148,6 @@ def test_what_an_engine_before_us_said_of_a_worker_is_taken_back(tmp_path: Path)
     worker.limits.weigh(1 / 8)
     adopted = Worker(worker.spec, worker.folder, worker.log)
     adopted.make_groups()
-    adopted.was_ready = True
     assert not adopted.weigh()
     assert weight_of(adopted) == 1.0
     worker.close()
@@ -141,7 +155,7 @@ def test_what_an_engine_before_us_said_of_a_worker_is_taken_back(tmp_path: Path)
 
 def test_without_a_group_nobody_is_weighed(tmp_path: Path) -> None:
     worker = worker_in(tmp_path)
-    worker.was_ready = True
+    loaded(worker)
     assert worker.limits.used_s() is None
-    worker.limits.weigh(1 / 8)
+    assert not worker.limits.weigh(1 / 8)
     assert not worker.weigh()
