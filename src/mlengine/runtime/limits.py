@@ -154,7 +154,9 @@ class Limits:
         Returns:
             Whether it does: not where it does not count as one, or nobody may say so.
         """
-        for name, whole in _WEIGHTS.items() if self._cpu_folder is not None else ():
+        if self._cpu_folder is None:
+            return False
+        for name, whole in _WEIGHTS.items():
             try:
                 _write(self._cpu_folder / name, str(max(int(whole * share), 1)))
             except OSError:

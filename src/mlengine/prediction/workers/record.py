@@ -120,10 +120,8 @@ class Worker:
         if not self.limits.weigh(_GREEDY_SHARE if is_greedy else 1.0):
             return False
         self._counts_less = is_greedy
-        is_news, self._was_greedy = (
-            is_greedy and not self._was_greedy,
-            is_greedy or self._was_greedy,
-        )
+        is_news = is_greedy and not self._was_greedy
+        self._was_greedy = self._was_greedy or is_greedy
         return is_news
 
     def members(self) -> list[Process]:
