@@ -25,11 +25,12 @@ import contextlib
 import os
 import re
 import resource
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Limits", "remove_groups"]
+__all__ = ["Limits", "remove_groups", "sweep_groups"]
 
 _MOUNT = Path("/sys/fs/cgroup")
 _OWN = Path("/proc/self/cgroup")
@@ -39,6 +40,7 @@ _FILES_OF_CONFINED = 4096
 _LEAST_PROCESSES = 4096  # libraries start many threads for each CPU, data loaders on top of it
 _PROCESSES_PER_CPU = 256
 _NAME = "mlengine-"
+_FORGOTTEN_S = 3600.0  # who makes a group enters it within seconds
 _WEIGHTS = {"cpu.weight": 100, "cpu.shares": 1024}  # of a group; version 2, version 1
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
@@ -254,13 +256,29 @@ class Limits:
 
 def remove_groups(tag: str) -> None:
     """Remove the groups of an attempt whose supervisor is gone, once its processes are."""
+    for folder in _groups(_group_of(tag) + ".*"):
+        _remove(folder)
+
+
+def sweep_groups(begin: str) -> None:
+    """Remove the groups that nobody comes back for: no process is in them, and none came lately.
+
+    Args:
+        begin: How the tags begin; groups of any engine on this machine are meant.
+    """
+    for folder in _groups(_group_of(begin) + "*.*"):
+        with contextlib.suppress(OSError):
+            if time.time() - folder.stat().st_mtime > _FORGOTTEN_S:
+                _remove(folder)
+
+
+def _groups(pattern: str) -> list[Path]:
+    found: list[Path] = []
     for controller in ("memory", "cpu", "pids"):
-        try:
-            places = _places(controller)
-        except OSError:
-            continue
-        for folder in [f for place in places for f in place.glob(_group_of(tag) + ".*")]:
-            _remove(folder)
+        with contextlib.suppress(OSError):
+            for place in _places(controller):
+                found += place.glob(pattern)
+    return found
 
 
 def _processes_borne() -> int:

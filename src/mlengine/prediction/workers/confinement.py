@@ -25,7 +25,10 @@ import mlengine
 from mlengine.runtime.limits import Limits
 from mlengine.runtime.manifest import manifest_of
 
-__all__ = ["MOST_FILE_BYTES", "group_tag", "limits_of", "plan_of"]
+__all__ = ["ANY_GROUP", "MOST_FILE_BYTES", "group_tag", "limits_of", "plan_of"]
+
+ANY_GROUP = "worker-"
+"""How the tags of all workers' groups begin."""
 
 MOST_FILE_BYTES = 1 << 30
 """Largest file that a worker may write, its log included."""
@@ -47,7 +50,7 @@ def limits_of(*, memory_bytes: int) -> Limits:
 
 def group_tag(folder: Path) -> str:
     """Return the name by which the groups of a worker's folder are found again."""
-    return "worker-" + hashlib.sha256(os.fsencode(folder)).hexdigest()[:16]
+    return ANY_GROUP + hashlib.sha256(os.fsencode(folder)).hexdigest()[:16]
 
 
 def plan_of(

@@ -46,7 +46,7 @@ from mlengine.prediction.workers.backoff import (
     next_deaths,
     restart_delay_s,
 )
-from mlengine.prediction.workers.confinement import group_tag, plan_of
+from mlengine.prediction.workers.confinement import ANY_GROUP, group_tag, plan_of
 from mlengine.prediction.workers.deathwatch import DeathWatch
 from mlengine.prediction.workers.launch import (
     find_strays,
@@ -60,7 +60,7 @@ from mlengine.prediction.workers.launch import (
 from mlengine.prediction.workers.record import Worker, WorkerSpec, out_of_memory, why_it_ended
 from mlengine.prediction.workers.warmth import WarmWorkers
 from mlengine.prediction.workers.workerfolder import held_bytes, remove, trim
-from mlengine.runtime.limits import remove_groups
+from mlengine.runtime.limits import remove_groups, sweep_groups
 from mlengine.runtime.processes import send
 
 __all__ = ["WorkerHealth", "WorkerInfo", "WorkerPool", "WorkerSpec"]
@@ -274,8 +274,10 @@ class WorkerPool:
     def adopt(self) -> list[str]:
         """Take over the workers of an engine that is gone; return the uids of those alive.
 
-        Those that died meanwhile are restarted by the next `tick`.
+        Those that died meanwhile are restarted by the next `tick`. Empty control groups of engines
+        that never came back are removed.
         """
+        sweep_groups(ANY_GROUP)
         with self._lock:
             for path in sorted(self._folder.glob("*/spec.json")):
                 uid = path.parent.name
