@@ -12,7 +12,7 @@ from pathlib import Path
 
 from mlengine.engine.settings import PROPERTIES, describe, variables
 from mlengine.environments.catalogue import read_catalogue
-from mlengine.models.checks import REFUSED_MODEL_FIELDS, REFUSED_VERSION_FIELDS
+from mlengine.models.checks import REFUSED_VERSION_FIELDS
 from mlengine.prediction.batch import REFUSED_OPTIONS
 from mlengine.rest.ml_v1 import METHODS
 from mlengine.rest.own import ROUTES as OWN_ROUTES
@@ -37,7 +37,11 @@ _RECORDED = {
         "machineType": "its CPUs bound the threads of one call, `mls1-…` may sleep; its memory is "
         "no limit, see [scaling](scaling.md)",
     },
-    "Model": {"regions": "recorded; at most one"},
+    "Model": {
+        "regions": "recorded; at most one",
+        "onlinePredictionConsoleLogging": "recorded; what workers print is always in "
+        "`logs/worker-*.log` of the engine's home",
+    },
     "Location": {
         "capabilities": "without `availableAccelerators`: what a GPU is called is not known"
     },
@@ -47,7 +51,6 @@ _RECORDED = {
     },
 }
 _REFUSED = {
-    "Model": REFUSED_MODEL_FIELDS,
     "Version": REFUSED_VERSION_FIELDS,
     "Job.options": REFUSED_OPTIONS,
 }

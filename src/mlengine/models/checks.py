@@ -27,7 +27,6 @@ from mlengine.models.requestlogging import LOGGING_MASK
 
 __all__ = [
     "MODEL_MASK",
-    "REFUSED_MODEL_FIELDS",
     "REFUSED_VERSION_FIELDS",
     "VERSION_MASK",
     "check_model",
@@ -45,6 +44,7 @@ MODEL_MASK = {
     "labels": "replaced whole",
     "default_version.name": "the version that answers when none is named",
     "online_prediction_logging": "whether each prediction leaves a line in an access log",
+    "online_prediction_console_logging": "recorded; what workers print is always kept",
     "etag": "checked, if sent",
 }
 VERSION_MASK = {
@@ -64,20 +64,16 @@ REFUSED_VERSION_FIELDS: dict[str, str] = {
     "container": "Custom containers are not supported; deploy a model directory.",
     "routes": "Custom containers are not supported; deploy a model directory.",
 }
-REFUSED_MODEL_FIELDS: dict[str, str] = {
-    "online_prediction_console_logging": "Workers always log to the engine's logs folder.",
-}
 
 
 def check_model(model: Model) -> Model:
     """Return the model as it will be stored.
 
     Raises:
-        InvalidArgument: Bad id, label or region, or a field that cannot be honoured.
+        InvalidArgument: Bad id, label or region.
     """
     check_id(model.name, kind="model", field="model.name")
     check_labels(model.labels, field="model.labels")
-    _refuse(model, REFUSED_MODEL_FIELDS, "model")
     if len(model.regions) > 1:
         raise InvalidArgument(
             f"{len(model.regions)} regions are too many.", "Name one.", field="model.regions"
@@ -131,7 +127,11 @@ def check_supported(version: Version) -> None:
     Raises:
         InvalidArgument: The message names the field and what to do instead.
     """
-    _refuse(version, REFUSED_VERSION_FIELDS, "version")
+    for attribute, remedy in REFUSED_VERSION_FIELDS.items():
+        if getattr(version, attribute):
+            raise InvalidArgument(
+                f"This engine does not support '{attribute}'.", remedy, field=f"version.{attribute}"
+            )
 
 
 def _check_routine(version: Version) -> None:
@@ -192,14 +192,6 @@ def rescaled(old: Version, sent: Version, paths: Collection[str]) -> Version:
     if manual:
         changes["manual_scaling"] = sent.manual_scaling or ManualScaling()
     return msgspec.structs.replace(old, **changes)
-
-
-def _refuse(resource: Any, refused: dict[str, str], root: str) -> None:
-    for attribute, remedy in refused.items():
-        if getattr(resource, attribute):
-            raise InvalidArgument(
-                f"This engine does not support '{attribute}'.", remedy, field=f"{root}.{attribute}"
-            )
 
 
 def _check_options(options: VersionOptions) -> None:

@@ -36,6 +36,8 @@ from mlengine.store import ModelRecord, NewOperation, Store, VersionRecord
 __all__ = ["Models"]
 
 _METADATA_TYPE = "type.googleapis.com/google.cloud.ml.v1.OperationMetadata"
+_PATCHED = ("description", "labels", "online_prediction_logging",
+            "online_prediction_console_logging")  # fmt: skip
 
 
 class Models:
@@ -117,7 +119,7 @@ class Models:
     def update_model(
         self, project: str, model_id: str, model: Model, *, update_mask: str
     ) -> Operation:
-        """Change description, labels or the default version."""
+        """Change description, labels, the default version, or what is logged."""
         paths = apply_mask(update_mask, MODEL_MASK)
         self.model_record(project, model_id)
         if "labels" in paths:
@@ -130,8 +132,7 @@ class Models:
         def change(old: Model) -> Model:
             if "etag" in paths:
                 _check_etag(model.etag, old.etag)
-            names = ("description", "labels", "online_prediction_logging")
-            new = {p: getattr(model, p) for p in names if p in paths}
+            new = {p: getattr(model, p) for p in _PATCHED if p in paths}
             return msgspec.structs.replace(old, **new)
 
         notes: list[NewOperation] = []

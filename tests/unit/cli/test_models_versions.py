@@ -37,6 +37,15 @@ def test_a_model_is_made_and_listed(run: Run) -> None:
     )
 
 
+def test_what_is_logged_is_asked_for_when_a_model_is_made(run: Run, model: FakeEngine) -> None:
+    """The flags of the service's own tutorials of custom prediction."""
+    assert run("models", "create", "m", "--enable-logging", "--enable-console-logging").code == 0
+    made = model.get_model("default", "m")
+    assert (made.online_prediction_logging, made.online_prediction_console_logging) == (True, True)
+    told = run("models", "create", "--help").out
+    assert "logs/worker-*.log" in told and "Refused" not in told
+
+
 def test_a_second_region_is_a_usage_error(run: Run) -> None:
     assert run("models", "create", "m", "--regions=a,b").code == 2
     assert run("models", "create", "m", "--regions=a", "--region=b").code == 2

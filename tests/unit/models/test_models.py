@@ -282,6 +282,22 @@ def test_a_field_that_cannot_be_honoured_is_refused_by_name(
     assert not field or caught.value.field == field
 
 
+def test_what_a_model_asks_of_consoles_is_given_back_as_sent(world: World) -> None:
+    def told() -> list[bool]:
+        models = [world.models.model(P, "loud"), world.models.model(P, "census")]
+        return [model.online_prediction_console_logging for model in models]
+
+    made = world.models.create_model(P, Model(name="loud", online_prediction_console_logging=True))
+    assert made.online_prediction_console_logging and told() == [True, False]
+    mask = "onlinePredictionConsoleLogging"
+    world.models.update_model(P, "loud", Model(), update_mask=mask)
+    told_of = world.models.update_model(
+        P, "census", Model(online_prediction_console_logging=True), update_mask=mask
+    )
+    assert told() == [False, True]
+    assert told_of.response and told_of.response["onlinePredictionConsoleLogging"] is True
+
+
 def test_names_are_checked_and_used_once(world: World) -> None:
     with pytest.raises(AlreadyExists):
         world.models.create_model(P, Model(name="census"))

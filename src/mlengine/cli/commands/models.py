@@ -49,7 +49,7 @@ _LIST_FORMAT = "table(name.basename(), defaultVersion.name.basename():label=DEFA
 @click.option("--description", default="", help="What it is for.")
 @click.option("--enable-logging", is_flag=True, help="Log requests.")
 @click.option("--enable-console-logging", is_flag=True,
-              help="Refused here: workers always log to the engine's logs folder.")  # fmt: skip
+              help="Recorded: what workers print is always in logs/worker-*.log.")  # fmt: skip
 @click.option("--labels", type=LABELS, multiple=True, help="Labels of the model.")
 @pass_session
 def create(
