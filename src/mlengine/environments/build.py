@@ -1,6 +1,7 @@
 """Fills the layer of a job's packages: each as it is, then what they require and nobody has yet.
 
     archives ──▶ installed without dependencies, in order, each over what was there before
+                 (modules that lie loose in one: `loosemodules`)
              ──▶ Requires-Dist of them all, less what base + layer satisfy, and less what the base
                  has in another version where the asked one cannot be had (`approximate`)
              ──▶ resolved under the base's own versions, new pins installed
@@ -27,6 +28,7 @@ from mlengine.environments.archives import Archive
 from mlengine.environments.base import Base
 from mlengine.environments.catalogue import LOCAL_RUNTIME
 from mlengine.environments.installers import Installer
+from mlengine.environments.loosemodules import import_scripts, name_modules, refuses_to_choose
 from mlengine.environments.process import Outcome
 from mlengine.environments.requirements import (
     Distribution,
@@ -80,16 +82,13 @@ class LayerBuilder:
         make_venv(shop.path, self.base)
         for index, archive in enumerate(archives):
             shop.log(f"Installing the package: {archive.name}")
-            opened = self._open(archive, shop.scratch / f"package-{index}")
-            command = self.installer.install_archive(
-                shop.python, opened, isolated=self._needs_isolation(archive)
-            )
-            shop.run(command, subject=_of_package(archive.name))
+            self._install(archive, self._open(archive, shop.scratch / f"package-{index}"))
         if self.bare_siblings:
             folders = {path.parent for path in self._site_packages.rglob("__init__.py")}
             link = self._site_packages / _SIBLINGS_LINK
             link.write_text("".join(f"{folder}\n" for folder in sorted(folders)))
         self._install_requirements(archives)
+        self._import_scripts()
         add_trainer_module(self._site_packages)
         shop.compile(self._site_packages)
         mine = installed([self._site_packages])
@@ -128,6 +127,25 @@ class LayerBuilder:
                 "Build it with 'python setup.py sdist'.",
             )
         return replace(archive, path=roots[0])
+
+    def _install(self, archive: Archive, opened: Archive) -> None:
+        shop = self.workshop
+        command = self.installer.install_archive(
+            shop.python, opened, isolated=self._needs_isolation(archive)
+        )
+        outcome = shop.attempt(command)
+        # Only a package that fails is touched: what setuptools finds in others is what they mean.
+        if not archive.wheel and refuses_to_choose(outcome):
+            names = ", ".join(name_modules(opened.path))
+            shop.log(f"Its setup.py names no modules: installing all that lie beside it: {names}")
+            outcome = shop.attempt(command)
+        shop.check(outcome, subject=_of_package(archive.name))
+
+    def _import_scripts(self) -> None:
+        # After the requirements, so that no script hides a module of theirs.
+        names = import_scripts(self._site_packages, self.workshop.path / "bin", self.base.site_dirs)
+        if names:
+            self.workshop.log(f"Scripts that can be imported as modules: {', '.join(names)}")
 
     def _needs_isolation(self, archive: Archive) -> bool:
         """Whether the build needs tools that the base lacks, hence a package index."""
@@ -267,7 +285,7 @@ def layer_digest(
     """Digest all that goes into a layer, before it is built: 64 hexadecimal digits."""
     # The root is part of it: a home that was copied elsewhere holds scripts whose first
     # line names the old place.
-    total = hashlib.sha256(f"layer 3\n{root}\n{base.fingerprint()}\n".encode())
+    total = hashlib.sha256(f"layer 4\n{root}\n{base.fingerprint()}\n".encode())
     total.update(b"bare siblings\n" if bare_siblings else b"")
     total.update(b"approximate 2\n" if approximate else b"")
     for path in packages:
