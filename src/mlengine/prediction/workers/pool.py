@@ -57,7 +57,13 @@ from mlengine.prediction.workers.launch import (
     worker_environment,
     write_whole,
 )
-from mlengine.prediction.workers.record import Worker, WorkerSpec, out_of_memory, why_it_ended
+from mlengine.prediction.workers.record import (
+    Worker,
+    WorkerSpec,
+    out_of_memory,
+    said,
+    why_it_ended,
+)
 from mlengine.prediction.workers.warmth import WarmWorkers
 from mlengine.prediction.workers.workerfolder import held_bytes, remove, trim
 from mlengine.runtime.limits import remove_groups, sweep_groups
@@ -207,7 +213,8 @@ class WorkerPool:
                 return info
             problem = "" if alive and not worker.file("failed.json") else why_it_ended(worker)
             if not problem and time.monotonic() >= deadline_s:
-                problem = f"it was not ready within {timeout_s:g} s"
+                problem = f"it was not ready within {timeout_s:g} s (load_timeout_s)."
+                problem += said(worker)
             if problem:
                 self.stop(uid, grace_s=1.0)
                 raise _load_failure(problem)

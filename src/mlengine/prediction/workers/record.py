@@ -21,7 +21,7 @@ from mlengine.prediction.workers.launch import WorkerProcess, last_lines
 from mlengine.prediction.workers.workerfolder import read_plain
 from mlengine.runtime.processes import Process, descendants, freeze_and_kill, look, snapshot
 
-__all__ = ["Worker", "WorkerSpec", "out_of_memory", "why_it_ended"]
+__all__ = ["Worker", "WorkerSpec", "out_of_memory", "said", "why_it_ended"]
 
 _LOG_LINES = 5
 _MOST_SAID = 4000
@@ -163,9 +163,9 @@ class Worker:
 def why_it_ended(worker: Worker) -> str:
     """Say in the engine's words, its own, or the kernel's, why its process ended."""
     if worker.offence:
-        return f"{worker.offence}{_said(worker)}"
+        return f"{worker.offence}{said(worker)}"
     if worker.limits.oom_killed():
-        return f"{out_of_memory(worker)}{_said(worker)}"
+        return f"{out_of_memory(worker)}{said(worker)}"
     failed = worker.file("failed.json")
     if failed is not None:
         return str(failed.get("message") or "it gave no reason")[:_MOST_SAID]
@@ -178,7 +178,7 @@ def why_it_ended(worker: Worker) -> str:
         end = f"its process exited with status {status}."
     if worker.limits.processes_refused():
         end += f" It was refused more than {worker.limits.processes} processes and threads."
-    return f"{end}{_said(worker)}"
+    return f"{end}{said(worker)}"
 
 
 def _exit_status(worker: Worker) -> int | None:
@@ -198,6 +198,7 @@ def out_of_memory(worker: Worker) -> str:
     )
 
 
-def _said(worker: Worker) -> str:
+def said(worker: Worker) -> str:
+    """Return the last lines of its log as the end of a message; empty if it has none."""
     lines = last_lines(worker.log, _LOG_LINES)
     return " Its last lines: " + " | ".join(lines)[:_MOST_SAID] if lines else ""

@@ -104,11 +104,18 @@ def test_a_worker_that_ends_says_how(home: Path, program: str, said: str) -> Non
         pool.wait_ready("u1", 20)
 
 
-def test_a_worker_that_takes_too_long_is_ended(home: Path) -> None:
-    stubborn = "import signal; signal.signal(15, signal.SIG_IGN)\nwhile True: signal.pause()"
+def test_a_worker_that_takes_too_long_is_ended_and_its_last_lines_are_told(home: Path) -> None:
+    stubborn = (
+        "import signal; signal.signal(15, signal.SIG_IGN)\n"
+        "print('still loading', flush=True)\n"
+        "while True: signal.pause()"
+    )
     pool = WorkerPool(home, command=scripted(stubborn))
     pool.start(VERSION, "u1", home)
-    with pytest.raises(FailedPrecondition, match=r"not ready within 0\.2 s"):
+    log = home / "logs" / "worker-u1.log"
+    wait_until(lambda: "still loading" in log.read_text())
+    told = r"within 0\.2 s \(load_timeout_s\)\. Its last lines: still loading \(Error code: 0\)"
+    with pytest.raises(FailedPrecondition, match=told):
         pool.wait_ready("u1", 0.2)
     assert not [p for p in psutil.process_iter(["cmdline"])
                 if str(home / "run" / "workers") in " ".join(p.info["cmdline"] or [])]  # fmt: skip
