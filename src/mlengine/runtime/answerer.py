@@ -28,6 +28,7 @@ from mlengine.runtime.frameworks import Model, ask
 from mlengine.runtime.instances import Request, RequestError, parse_request
 from mlengine.runtime.prediction_error import ErrorClass, PredictionError
 from mlengine.runtime.shortcuts import Shortcut
+from mlengine.runtime.spoilt import SpoiltAnswers
 from mlengine.runtime.strictjson import dumps
 
 __all__ = ["DEFAULT_MAX_BATCH_SIZE", "Answerer", "predict"]
@@ -39,13 +40,22 @@ _BY_FAR = 3.0
 _SIZE_BUCKETS = 16  # batches of 1, 2, 3–4, 5–8, … requests
 
 
-def predict(model: Model, body: bytes, *, max_answer_bytes: int) -> Answer:
-    """Answer one predict body; whatever the model does, short of `MemoryError`, is an answer."""
+def predict(
+    model: Model, body: bytes, *, max_answer_bytes: int, spoilt: SpoiltAnswers | None = None
+) -> Answer:
+    """Answer one predict body; whatever the model does, short of `MemoryError`, is an answer.
+
+    Args:
+        model: As loaded.
+        body: The request's.
+        max_answer_bytes: Longest body of an answer.
+        spoilt: Tells the version's log of what the model returned and nobody can send.
+    """
     try:
         request = parse_request(body)
     except RequestError as error:
         return error_answer(400, str(error))
-    return _alone(model, request, max_answer_bytes)
+    return _alone(model, request, max_answer_bytes, spoilt)
 
 
 class _Waiting(NamedTuple):
@@ -74,6 +84,7 @@ class Answerer:
         self._joinable = bool(getattr(model, "joinable", False))
         self._lane_of = getattr(model, "lane_of", None)
         self._max_answer_bytes = max_answer_bytes
+        self._spoilt = SpoiltAnswers()
         self._batches: Batches[_Waiting] = Batches(max_size=max_batch_size, deadline_s=deadline_s)
         self._unread: collections.deque[tuple[Any, bytes, float]] = collections.deque()
         self._waits = deadline_s > 0
@@ -196,7 +207,8 @@ class Answerer:
         return [(waiting.whose, answer) for waiting, answer in zip(batch, answers, strict=True)]
 
     def _general(self, body: bytes) -> Answer:
-        return predict(self._model, body, max_answer_bytes=self._max_answer_bytes)
+        most = self._max_answer_bytes
+        return predict(self._model, body, max_answer_bytes=most, spoilt=self._spoilt)
 
     def _direct(self, batch: list[_Waiting]) -> list[Answer]:
         assert self._shortcut is not None
@@ -209,7 +221,7 @@ class Answerer:
         ]  # fmt: skip
 
     def _joined(self, requests: list[Request]) -> list[Answer]:
-        model, most = self._model, self._max_answer_bytes
+        model, most, spoilt = self._model, self._max_answer_bytes, self._spoilt
         if len(requests) > 1:
             instances = [instance for request in requests for instance in request.instances]
             try:
@@ -217,22 +229,26 @@ class Answerer:
             except PredictionError:
                 pass  # somebody's row is bad: whose will show
             else:
-                return list(_split(requests, predictions, most))
-        return [_alone(model, request, most) for request in requests]
+                return list(_split(requests, predictions, most, spoilt))
+        return [_alone(model, request, most, spoilt) for request in requests]
 
 
-def _alone(model: Model, request: Request, max_answer_bytes: int) -> Answer:
+def _alone(
+    model: Model, request: Request, max_answer_bytes: int, spoilt: SpoiltAnswers | None
+) -> Answer:
     try:
         predictions = ask(model, request.instances, request.kwargs)
         return predictions_answer(predictions, max_bytes=max_answer_bytes)
     except PredictionError as error:
         if error.__cause__ is not None and error.error_class is not ErrorClass.INPUTS:
             traceback.print_exception(error.__cause__)  # for the version's log, not the caller
+        elif spoilt is not None:
+            spoilt.note(error)
         return failure(error)
 
 
 def _split(
-    requests: list[Request], predictions: list[Any], max_answer_bytes: int
+    requests: list[Request], predictions: list[Any], max_answer_bytes: int, spoilt: SpoiltAnswers
 ) -> Iterator[Answer]:
     at = 0
     for request in requests:
@@ -240,5 +256,6 @@ def _split(
         try:
             yield predictions_answer(predictions[at:end], max_bytes=max_answer_bytes)
         except PredictionError as error:
+            spoilt.note(error)
             yield failure(error)
         at = end
