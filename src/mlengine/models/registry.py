@@ -48,7 +48,8 @@ class Models:
         artifacts: Where model directories are copied from and to.
         clock: For times that people read.
         deploy: Called with a CREATING or DELETING version whose operation waits; returns at once.
-        publish: Called after the default version of a model changed.
+        publish: Called before a verb returns that changed what a prediction is answered: the next
+            call of whoever waited for it is decided by that.
         scalable: Raises when the scaling of a version cannot be honoured.
         servable: Raises when the machine type of a new version cannot be; it never changes, and
             one of an earlier mlengine may have any.
@@ -81,6 +82,7 @@ class Models:
     def create_model(self, project: str, model: Model) -> Model:
         """Record a model; it has no version and cannot predict yet."""
         record = self._store.add_model(project, check_model(model))
+        self._publish()
         return self.model_view(record)
 
     def model(self, project: str, model_id: str) -> Model:
@@ -180,6 +182,7 @@ class Models:
         uid = uuid.uuid4().hex
         record = self._store.add_version(project, model_id, version, uid=uid, operation=note)
         self._deploy(record)
+        self._publish()
         return views.new_operation_view(project, notes[-1])
 
     def version(self, project: str, model_id: str, version_id: str) -> Version:

@@ -298,6 +298,19 @@ def test_what_a_model_asks_of_consoles_is_given_back_as_sent(world: World) -> No
     assert told_of.response and told_of.response["onlinePredictionConsoleLogging"] is True
 
 
+def test_the_front_door_knows_what_a_verb_has_made_when_it_returns(world: World) -> None:
+    world.loader.gate.clear()  # so that only the verbs publish
+    before = world.loader.published
+    world.models.create_model(P, Model(name="other"))
+    assert world.loader.published == before + 1
+    operation = world.version("v1")
+    assert world.loader.published == before + 2
+    world.models.delete_model(P, "other")
+    assert world.loader.published == before + 3
+    world.loader.gate.set()
+    assert world.ended(operation).response
+
+
 def test_names_are_checked_and_used_once(world: World) -> None:
     with pytest.raises(AlreadyExists):
         world.models.create_model(P, Model(name="census"))

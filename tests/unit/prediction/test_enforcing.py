@@ -1,4 +1,4 @@
-"""A change of a right is done when the gateway decides by it, and not before."""
+"""What a call has changed is done when the gateway decides by it, and not before."""
 
 from __future__ import annotations
 
@@ -9,13 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from mlengine.core.errors import Unavailable
+from mlengine.core.errors import EngineError, FailedPrecondition, NotFound, Unavailable
 from mlengine.core.keys import Key
+from mlengine.core.resources import Bucket, Model, Version
 from mlengine.engine.settings import Settings
 from mlengine.engine.shared import SharedFolder
 from mlengine.engine.wiring import Wired, wire
+from mlengine.models.deployment import Deployment
 from mlengine.prediction.control import GatewayControl, gateway_process
-from mlengine.prediction.routing import Snapshot, read_snapshot
+from mlengine.prediction.routing import PredictTarget, Snapshot, find_version, read_snapshot
 from tests.waiting import wait_until
 
 
@@ -69,3 +71,31 @@ def test_an_engine_that_was_not_started_tells_its_first_gateway(tmp_path: Path) 
     made.serving.start()
     assert _grants(tmp_path / "home") == ["projects/p/keys/app"]
     made.stop()
+
+
+def _refusal(home: Path) -> EngineError:
+    """Return what the gateway says to who asks for the version v1 of the model m."""
+    asked = PredictTarget("projects/p/models/m", "projects/p/models/m/versions/v1")
+    with pytest.raises(EngineError) as caught:
+        find_version(asked, read_snapshot(home / "run" / "routing.json"))
+    return caught.value
+
+
+def test_models_and_versions_are_known_when_they_are_made(
+    wired: Wired, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Deployment, "submit", lambda self, record: None)  # v1 stays CREATING
+    home, engine = tmp_path / "home", wired.engine
+    assert "model resource" in _refusal(home).problem
+    engine.create_model("p", Model(name="m"))
+    missing = _refusal(home)
+    assert isinstance(missing, NotFound) and "version resource" in missing.problem
+    engine.create_bucket(Bucket(name="mine"))
+    engine.write_object("mine", "export/model.joblib", [b"model"])
+    engine.create_version("p", "m", Version(name="v1", deployment_uri="gs://mine/export/"))
+    early = _refusal(home)
+    assert isinstance(early, FailedPrecondition) and "is CREATING, not READY" in early.problem
+    engine.create_model("p", Model(name="gone"))
+    engine.delete_model("p", "gone")
+    known = read_snapshot(home / "run" / "routing.json").models
+    assert set(known) == {"projects/p/models/m"}
