@@ -64,8 +64,8 @@ class HyperparameterSpec(Resource):
 
     goal: str = ""
     params: list[ParameterSpec] = []
-    max_trials: int = 0
-    max_parallel_trials: int = 0
+    max_trials: int | None = None
+    max_parallel_trials: int | None = None
     max_failed_trials: int = 0
     hyperparameter_metric_tag: str = ""
     enable_trial_early_stopping: bool = False
@@ -188,11 +188,15 @@ def _check_word(attribute: str, given: str, known: Sequence[str], also: Sequence
 
 
 def _check_counts(asked: HyperparameterSpec) -> None:
-    if not 0 <= asked.max_trials <= MAX_TRIALS:
+    if asked.max_trials is not None and not 1 <= asked.max_trials <= MAX_TRIALS:
         raise _bad("max_trials", f"maxTrials is {asked.max_trials}.", f"Use 1 to {MAX_TRIALS}.")
-    if asked.max_parallel_trials < 0 or asked.parallel > asked.trials:
-        raise _bad("max_parallel_trials", f"maxParallelTrials is {asked.max_parallel_trials}, "
-                   f"maxTrials is {asked.trials}.", f"Use 1 to {asked.trials}.")  # fmt: skip
+    parallel = asked.max_parallel_trials
+    if parallel is not None and not 1 <= parallel <= asked.trials:
+        of, remedy = f"maxTrials is {asked.trials}", f"Use 1 to {asked.trials}."
+        if asked.max_trials is None:
+            of, remedy = "maxTrials is not set, so 1", "Set maxTrials too, or leave this one out."
+        problem = f"maxParallelTrials is {parallel}, {of}."
+        raise _bad("max_parallel_trials", problem, remedy)
     if asked.max_failed_trials < 0:
         raise _bad("max_failed_trials", f"maxFailedTrials is {asked.max_failed_trials}.",
                    "Use a positive number, or leave it out.")  # fmt: skip

@@ -66,6 +66,7 @@ def test_what_is_left_out_is_as_the_service_had_it() -> None:
     assert (spec.trials, spec.parallel, spec.maximize) == (1, 1, True)
     assert spec.tag == "training/hptuning/metric"
     assert not asked(goal="MINIMIZE").maximize
+    assert asked(maxFailedTrials=0).max_failed_trials == 0  # the engine decides
 
 
 def test_every_kind_becomes_a_flag_in_the_services_spelling() -> None:
@@ -86,7 +87,17 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
     "algorithm": ({"algorithm": "BAYESIAN"}, "algorithm", "'BAYESIAN'"),
     "a sampler": ({"algorithm": "optuna:TPE"}, "algorithm", "Did you mean 'optuna:TPESampler'"),
     "trials": ({"maxTrials": -1}, "max_trials", "-1"),
-    "parallel": ({"maxParallelTrials": 5}, "max_parallel_trials", "5"),
+    "no trials": ({"maxTrials": 0}, "max_trials", "maxTrials is 0."),
+    "too many trials": ({"maxTrials": 10_001}, "max_trials", "10001"),
+    "parallel": (
+        {"maxParallelTrials": 5}, "max_parallel_trials",
+        "maxParallelTrials is 5, maxTrials is 4.",
+    ),
+    "none at one time": ({"maxParallelTrials": 0}, "max_parallel_trials", "maxParallelTrials is 0"),
+    "parallel of how many": (
+        {"maxTrials": None, "maxParallelTrials": 2}, "max_parallel_trials",
+        "maxParallelTrials is 2, maxTrials is not set, so 1.",
+    ),
     "failed": ({"maxFailedTrials": -2}, "max_failed_trials", "-2"),
     "twice": ({"params": [DOUBLE, DOUBLE]}, "params[1].parameter_name", "'rate'"),
     "nameless": ({"params": [{"type": "DOUBLE"}]}, "params[0].parameter_name", "''"),
