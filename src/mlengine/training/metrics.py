@@ -13,7 +13,8 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -62,10 +63,18 @@ class Series(NamedTuple):
 
 
 class Metrics(NamedTuple):
-    """All series, by tag, run and source; `incomplete` says that there was too much to read."""
+    """All series, by tag, run and source.
+
+    Attributes:
+        series: What was reported.
+        incomplete: There was too much to read.
+        misdated: Tag → how many of its values were left out for their time, which lies before
+            the look's `since_s` or is no time at all.
+    """
 
     series: list[Series]
     incomplete: bool
+    misdated: Mapping[str, int]
 
     @property
     def tags(self) -> list[str]:
@@ -90,11 +99,14 @@ def read_metrics(
     """
     budget = budget or Budget()
     found: dict[tuple[str, str, str], list[Scalar]] = {}
+    misdated: Counter[str] = Counter()
 
     def keep(scalars: Iterable[Scalar], run: str, source: str) -> None:
         for scalar in scalars:
             if since_s <= scalar.time_s < _END_OF_TIME_S:
                 found.setdefault((scalar.tag, run, source), []).append(scalar)
+            else:
+                misdated[scalar.tag] += 1
 
     for path in find_event_files(job_dir) if job_dir is not None else ():
         if not since_s or _modified_s(path) >= since_s:
@@ -106,7 +118,7 @@ def read_metrics(
         for run, scalars in _logged(attempt_dir):
             keep(scalars, run, "log")
     series = [Series(*key, ordered(points)) for key, points in sorted(found.items())]
-    return Metrics(series, budget.exceeded)
+    return Metrics(series, budget.exceeded, misdated)
 
 
 def job_metrics(

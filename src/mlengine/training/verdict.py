@@ -30,7 +30,7 @@ from mlengine.store import JobRecord
 from mlengine.training.exports import Problem, damage, find_exports, unloadable
 from mlengine.training.lastwords import LastWords, last_words
 from mlengine.training.launchers import AttemptSpec, ExitRecord, Outcome
-from mlengine.training.metrics import Metrics, Series, read_metrics, with_tag
+from mlengine.training.metrics import Metrics, Series, aliases, read_metrics, with_tag
 from mlengine.training.tfconfig import base_environment
 from mlengine.training.trials.hyperparameters import hyperparameters_of
 
@@ -172,9 +172,23 @@ def _objective(job: Job, reported: Metrics) -> list[Finding]:
     return [
         Finding(
             "objective",
-            f"The objective {tag!r} was never reported. Reported were: {seen or 'no metrics'}.",
+            f"The objective {tag!r} was never reported. Reported were: {seen or 'no metrics'}."
+            f"{_misdated(tag, reported)}",
         )
     ]
+
+
+def _misdated(tag: str, reported: Metrics) -> str:
+    """Say which values of the objective did not count for their time; empty if none."""
+    counts = {name: reported.misdated.get(name, 0) for name in (tag, *aliases(tag))}
+    name = max(counts, key=counts.__getitem__)
+    if not counts[name]:
+        return ""
+    times = "once" if counts[name] == 1 else f"{counts[name]} times"
+    return (
+        f" {name!r} was there {times}, but dated before the trial's start, or not in seconds since "
+        "1970: write it with the time at which it is reported."
+    )
 
 
 def _exports(

@@ -97,9 +97,11 @@ def test_what_is_too_large_is_said(tmp_path: Path) -> None:
 
 def test_what_is_older_than_the_attempt_is_left_out(tmp_path: Path) -> None:
     events(tmp_path / "e.tfevents", ("loss", 1.0, 1, 10.0), ("loss", 2.0, 2, 20.0))
-    assert [s.last.step for s in read_metrics(tmp_path, [], since_s=15.0).series] == [2]
+    found = read_metrics(tmp_path, [], since_s=15.0)
+    assert [s.last.step for s in found.series] == [2]
+    assert found.misdated == {"loss": 1}
     future_s = (tmp_path / "e.tfevents").stat().st_mtime + 5
-    assert read_metrics(tmp_path, [], since_s=future_s).series == []
+    assert read_metrics(tmp_path, [], since_s=future_s) == ([], False, {})
 
 
 # --- hypertune ---

@@ -182,6 +182,23 @@ def test_an_objective_that_never_came_lists_what_did(world: World) -> None:
     assert world.judge("objective", tag="auc").failed == ""
 
 
+@pytest.mark.parametrize(
+    ("times", "said"),
+    [((0.5,), "once"), ((0.5, 1.5), "2 times"), ((1.7e12, math.nan), "2 times")],
+    ids=["a counter", "twice", "milliseconds"],
+)
+@pytest.mark.parametrize("tag", ["epoch_acc", "epoch_accuracy"])
+def test_an_objective_that_was_dated_wrongly_is_said_to_be_there(
+    world: World, tag: str, times: tuple[float, ...], said: str
+) -> None:
+    rows = [("epoch_accuracy", 0.5, step, time_s) for step, time_s in enumerate(times)]
+    events(world.job_dir / "e.tfevents.1", *rows)
+    failed = world.judge(tag=tag).failed
+    assert f"The objective {tag!r} was never reported. Reported were: no metrics." in failed
+    assert f" 'epoch_accuracy' was there {said}, but dated before the trial's start" in failed
+    assert "was there" not in world.judge(tag="auc").failed
+
+
 def test_an_objective_under_its_other_name_is_taken_with_a_warning(world: World) -> None:
     events_now(world, "eval", ("epoch_accuracy", 0.5, 1))
     failed, (warning,) = world.judge(tag="epoch_acc")
