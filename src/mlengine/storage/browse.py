@@ -20,7 +20,15 @@ from mlengine.storage.sources import (
     ignore,
 )
 
-__all__ = ["Usage", "disk_usage", "list_places", "plan_remove", "run_remove"]
+__all__ = [
+    "Removal",
+    "Usage",
+    "disk_usage",
+    "list_places",
+    "plan_removal",
+    "plan_remove",
+    "run_remove",
+]
 
 _LAST = "\U0010ffff"  # sorts behind every character a name can go on with
 
@@ -31,6 +39,48 @@ class Usage(NamedTuple):
     path: BucketPath
     objects: int
     size: int
+
+
+class Removal(NamedTuple):
+    """What `rm` removes: objects, and then the buckets that were named whole."""
+
+    objects: list[BucketPath]
+    buckets: list[str]
+
+
+def plan_removal(
+    uris: Sequence[str],
+    *,
+    recursive: bool = False,
+    force: bool = False,
+    store: ObjectStore,
+    on_skip: OnSkip = ignore,
+) -> Removal:
+    """Decide what `rm` removes where buckets may go too; local paths are refused.
+
+    With `recursive` a bucket named whole, ``gs://b``, goes with its objects, also an empty one;
+    named by wildcards, ``gs://b/**``, it stays. With `force` what matches nothing is no error.
+
+    Raises:
+        NotFound: A URI means nothing.
+        InvalidArgument: A folder without `recursive`, or a bucket.
+    """
+    doomed: dict[BucketPath, None] = {}
+    buckets: dict[str, None] = {}
+    for uri in uris:
+        path = parse_uri(uri, wildcards=True)
+        try:
+            if recursive and not path.name:
+                found = [BucketPath(i.bucket, i.name) for i in every_object(store, path.bucket, "")]
+                buckets[path.bucket] = None
+            else:
+                found = plan_remove([uri], recursive=recursive, store=store, on_skip=on_skip)
+        except NotFound:
+            if not force:
+                raise
+            continue
+        doomed.update(dict.fromkeys(found))
+    return Removal([*doomed], [*buckets])
 
 
 def plan_remove(

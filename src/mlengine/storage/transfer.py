@@ -1,4 +1,4 @@
-"""``cp``, ``rm``, ``ls`` and ``du`` as `gsutil` and ``gcloud storage`` mean them.
+"""``cp``, ``mv``, ``rm``, ``ls`` and ``du`` as `gsutil` and ``gcloud storage`` mean them.
 
 Planning is apart from doing: a plan names every file and where it goes, so a mistake in the last
 source is found before the first byte moves. A destination is a folder if it ends in a slash, is a
@@ -18,9 +18,11 @@ from typing import BinaryIO, NamedTuple
 from mlengine.core.errors import InvalidArgument
 from mlengine.storage import staging
 from mlengine.storage.browse import (
+    Removal,
     Usage,
     disk_usage,
     list_places,
+    plan_removal,
     plan_remove,
     run_remove,
 )
@@ -41,12 +43,17 @@ __all__ = [
     "CopyStep",
     "LocalTarget",
     "ObjectStore",
+    "Removal",
     "Usage",
     "disk_usage",
     "list_places",
     "plan_copy",
+    "plan_move",
+    "plan_removal",
     "plan_remove",
+    "remove_place",
     "run_copy",
+    "run_move",
     "run_remove",
 ]
 
@@ -111,6 +118,38 @@ def plan_copy(
     ]
     _check_distinct(steps)
     return steps
+
+
+def plan_move(
+    sources: Sequence[str],
+    destination: str,
+    *,
+    store: ObjectStore,
+    on_skip: OnSkip = ignore,
+    follow_links: bool = False,
+) -> list[CopyStep]:
+    """Decide what `mv` moves where: as `cp` with folders, links before what they lead to.
+
+    Raises:
+        NotFound, InvalidArgument: As `plan_copy`.
+        InvalidArgument: A file would be overwritten before its own turn to be moved comes.
+    """
+    steps = plan_copy(
+        sources,
+        destination,
+        recursive=True,
+        store=store,
+        on_skip=on_skip,
+        follow_links=follow_links,
+    )
+    leaving = {str(step.source) for step in steps}
+    for step in steps:
+        if str(step.destination) in leaving:
+            raise InvalidArgument(
+                f"{step.source} would be moved onto {step.destination}, which is to move too.",
+                "Move them one by one, or to a folder outside.",
+            )
+    return sorted(steps, key=lambda step: step.link is None)
 
 
 class _Target(NamedTuple):
@@ -180,6 +219,38 @@ def run_copy(
             _write(step.destination, counted, store)
             total += counted.done
     return total
+
+
+def run_move(
+    steps: Sequence[CopyStep],
+    store: ObjectStore,
+    on_progress: Callable[[CopyStep, int], None] | None = None,
+) -> int:
+    """Carry out what `plan_move` decided and return the bytes moved.
+
+    Each file leaves its old place when it is whole at the new one; on an error those behind it
+    have not moved. `on_progress` is as in `run_copy`.
+    """
+    total = 0
+    for step in steps:
+        total += run_copy([step], store, on_progress)
+        remove_place(step.link or step.source, store)
+    return total
+
+
+def remove_place(place: BucketPath | Path, store: ObjectStore) -> None:
+    """Remove an object, or a file or link of this machine.
+
+    Raises:
+        NotFound: It is not there.
+    """
+    if isinstance(place, BucketPath):
+        store.delete_object(place)
+        return
+    try:
+        place.unlink()
+    except OSError as error:
+        raise from_os_error(error, f"'{place}'") from error
 
 
 class _Counted:

@@ -15,8 +15,11 @@ from mlengine.storage.transfer import (
     disk_usage,
     list_places,
     plan_copy,
+    plan_move,
+    plan_removal,
     plan_remove,
     run_copy,
+    run_move,
     run_remove,
 )
 
@@ -238,6 +241,38 @@ def test_a_link_in_the_destination_is_not_written_through(
     assert [*(tmp_path / "elsewhere").iterdir()] == []
 
 
+# --- mv -----------------------------------------------------------------------------------------
+
+
+def test_mv_takes_a_link_away_and_not_what_it_leads_to(store: Buckets, here: Path) -> None:
+    (here / "link").symlink_to("one")
+    told: list[str] = []
+    steps = plan_move(["dir", "gs://data/old", "link"], "gs://other", store=store)
+    assert run_move(steps, store, lambda step, _done: told.append(str(step.destination))) == 29
+    assert [info.name for info in store.objects("other")] == [
+        "dir/a", "dir/sub/b", "link", "old/x", "old/y/z",
+    ]  # fmt: skip
+    assert told[0] == "gs://other/link"
+    assert sorted(p.name for p in here.rglob("*") if not p.is_dir()) == ["one", "two.csv"]
+    assert [info.name for info in store.objects("data")] == ["top.csv", "top2.csv"]
+
+
+def test_mv_onto_what_is_to_move_too_is_refused_before_a_byte_moves(store: Buckets) -> None:
+    for name in ("a/0", "a/a/0"):
+        store.write(f"gs://other/{name}", [name.encode()])
+    with pytest.raises(InvalidArgument, match="which is to move too"):
+        plan_move(["gs://other/a"], "gs://other/a", store=store)
+
+
+def test_a_file_that_was_not_copied_whole_is_not_removed(store: Buckets, here: Path) -> None:
+    steps = plan_move(["one"], "gs://data/n", store=store)
+    (here / "one").unlink()
+    (here / "one").symlink_to("two.csv")
+    with pytest.raises(FailedPrecondition):
+        run_move(steps, store)
+    assert (here / "one").is_symlink()
+
+
 # --- rm, ls, du ---------------------------------------------------------------------------------
 
 
@@ -250,6 +285,18 @@ def test_what_is_removed_is_planned_first_and_each_object_once(store: Buckets) -
     assert run_remove(paths, store) == 0
     assert seen == ["old/y/z", "top.csv"]
     assert [info.name for info in store.objects("data")] == ["top2.csv"]
+
+
+def test_only_a_bucket_that_is_named_whole_goes_with_its_objects(store: Buckets) -> None:
+    whole = plan_removal(["gs://other/", "gs://data"], recursive=True, store=store)
+    assert (len(whole.objects), whole.buckets) == (4, ["other", "data"])
+    for uri in ("gs://data/*", "gs://data/**", "gs://data/old"):
+        assert plan_removal([uri], recursive=True, store=store).buckets == []
+    uris = ["gs://none", "gs://none/x", "gs://data/none", "gs://data/top.csv"]
+    removal = plan_removal(uris, recursive=True, force=True, store=store)
+    assert removal == ([BucketPath("data", "top.csv")], [])
+    with pytest.raises(NotFound, match="none"):
+        plan_removal(["gs://none"], recursive=True, store=store)
 
 
 @pytest.mark.parametrize(

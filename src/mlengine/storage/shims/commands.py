@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import filecmp
-import itertools
+import functools
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -13,11 +12,11 @@ from typing import BinaryIO
 from mlengine.core.clock import rfc3339
 from mlengine.core.errors import FailedPrecondition, InvalidArgument, NotFound
 from mlengine.storage.backends import ObjectInfo
-from mlengine.storage.faults import from_os_error
+from mlengine.storage.mirror import plan_sync, same_bytes
 from mlengine.storage.objects import Buckets
-from mlengine.storage.paths import BucketPath, local_path, parse_uri
+from mlengine.storage.paths import BucketPath, parse_uri
 from mlengine.storage.shims.contents import UnpackedObjects, copy_object, remove_folders
-from mlengine.storage.sources import every_object, find_sources, folder_name, ignore, is_remote
+from mlengine.storage.sources import File, find_sources, ignore, is_remote
 from mlengine.storage.transfer import (
     CopyStep,
     LocalTarget,
@@ -25,7 +24,9 @@ from mlengine.storage.transfer import (
     disk_usage,
     list_places,
     plan_copy,
+    plan_move,
     plan_remove,
+    remove_place,
     run_copy,
     run_remove,
 )
@@ -33,9 +34,6 @@ from mlengine.storage.transfer import (
 __all__ = ["Commands"]
 
 _CHUNK_BYTES = 1024 * 1024
-_Names = list[
-    str
-]  # `Commands.list` hides the builtin from the annotations of the methods behind it
 
 
 class Commands:
@@ -65,16 +63,14 @@ class Commands:
         if "-" in words:
             self._stream(sources, destination, move=move)
             return
-        steps = plan_copy(
+        plan = plan_move if move else functools.partial(plan_copy, recursive=recursive)
+        steps = plan(
             sources,
             destination,
-            recursive=recursive,
             store=self._buckets,
             on_skip=self._skipped,
             follow_links=self.follow_links,
         )
-        if move:  # links before what they lead to
-            steps.sort(key=lambda step: step.link is None)
         for step in steps:
             if no_clobber and self._exists(step.destination):
                 self.say(f"Skipping existing item: {_shown(step.destination)}")
@@ -82,7 +78,7 @@ class Commands:
             self.say(f"{'Moving' if move else 'Copying'} {_shown(step.link or step.source)}...")
             self._carry(step)
             if move:
-                self._remove(step.link or step.source)
+                remove_place(step.link or step.source, self._buckets)
         for uri in sources if move and recursive else ():
             if is_remote(uri):
                 remove_folders(parse_uri(uri, wildcards=True), self._buckets)
@@ -132,12 +128,6 @@ class Commands:
         except NotFound:
             return False
         return True
-
-    def _remove(self, place: BucketPath | Path) -> None:
-        if isinstance(place, BucketPath):
-            self._buckets.delete_object(place)
-        else:
-            place.unlink()
 
     def remove(self, words: Sequence[str], *, recursive: bool, force: bool = False) -> None:
         """Remove the objects that the words mean; with `force` nothing there is no error."""
@@ -218,90 +208,29 @@ class Commands:
             NotFound: Nothing is at the source. Mirroring a misspelt name would empty the other.
         """
         source, destination = _exactly_two(words)
-        if is_remote(source):
-            self._refuse_nothing(parse_uri(source))
-        omitted: list[str] = []
-        wanted = self._tree(source, recursive, omitted)
-        present = self._tree(destination, recursive)
-        if not wanted and not is_remote(source) and not local_path(source).is_dir():
-            raise NotFound(f"'{source}' is not a folder.", "Name an existing one.")
-        for name, place in wanted.items():
-            if name in present and self._same(place, present[name]):
-                continue
-            self.say(f"Copying {_shown(place)}...")
-            self._carry(CopyStep(place, _below(destination, name), 0))
-        for name in sorted(present.keys() - wanted.keys()) if delete else ():
-            if not any(name == left or name.startswith(left + "/") for left in omitted):
-                self.say(f"Removing {_shown(present[name])}...")
-                self._remove(present[name])
+        plan = plan_sync(
+            source,
+            destination,
+            recursive=recursive,
+            delete=delete,
+            store=self._buckets,
+            is_same=self._is_same,
+            on_skip=self._skipped,
+            follow_links=self.follow_links,
+        )
+        for step in plan.steps:
+            self.say(f"Copying {_shown(step.source)}...")
+            self._carry(step)
+        for place in plan.doomed:
+            self.say(f"Removing {_shown(place)}...")
+            remove_place(place, self._buckets)
         self._refuse_missed()
 
-    def _refuse_nothing(self, base: BucketPath) -> None:
-        folder = folder_name(base) if base.name else ""
-        if folder and not self._buckets.objects(base.bucket, prefix=folder, limit=1):
-            raise NotFound(f"{base} is not a folder.", "See what is there with 'ls'.")
-
-    def _tree(
-        self, text: str, recursive: bool, omitted: _Names | None = None
-    ) -> dict[str, BucketPath | Path]:
-        """Return what lies beneath a place by its name there.
-
-        Args:
-            text: The place.
-            recursive: Also of its folders.
-            omitted: Of a source: takes the names that are left out. Of a destination such are
-                nobody's concern, and a link there is replaced and not followed.
-        """
-        found: dict[str, BucketPath | Path] = {}
-
-        def skip(what: str, why: str) -> None:
-            name = Path(what).relative_to(local_path(text).resolve()).as_posix()
-            if omitted is not None and (recursive or "/" not in name):
-                omitted.append(name)
-                self._skipped(what, why)
-
-        if is_remote(text):
-            base = parse_uri(text)
-            folder = folder_name(base) if base.name else ""
-            for info in every_object(self._buckets, base.bucket, folder):
-                found[info.name.removeprefix(folder)] = BucketPath(info.bucket, info.name)
-        elif local_path(text).is_dir():
-            follow_links = self.follow_links and omitted is not None
-            for source in find_sources(
-                text,
-                recursive=True,
-                store=self._buckets,
-                on_skip=skip,
-                follow_links=follow_links,
-            ):
-                found.update((file.relative, file.place) for file in source.files)
-        return {name: place for name, place in found.items() if recursive or "/" not in name}
-
-    def _same(self, one: BucketPath | Path, other: BucketPath | Path) -> bool:
-        if isinstance(one, Path) and isinstance(other, Path):
-            return filecmp.cmp(one, other, shallow=False)
+    def _is_same(self, one: File, other: File) -> bool:
         # Among buckets the bytes count as they are stored, against a file as they were before.
-        is_stored = isinstance(one, BucketPath) and isinstance(other, BucketPath)
+        is_stored = isinstance(one.place, BucketPath) and isinstance(other.place, BucketPath)
         store: ObjectStore = self._buckets if is_stored else self._unpacked
-        with _open(one, store) as first, _open(other, store) as second:
-            pairs = itertools.zip_longest(_chunks(first), _chunks(second))
-            return all(a == b for a, b in pairs)
-
-
-def _open(place: BucketPath | Path, store: ObjectStore) -> BinaryIO:
-    if isinstance(place, BucketPath):
-        return store.open_read(place)
-    try:
-        return place.open("rb")
-    except OSError as error:
-        raise from_os_error(error, f"'{place}'") from error
-
-
-def _below(text: str, name: str) -> BucketPath | LocalTarget:
-    if not is_remote(text):
-        return LocalTarget(local_path(text).absolute(), name)
-    base = parse_uri(text)
-    return BucketPath(base.bucket, (folder_name(base) if base.name else "") + name)
+        return same_bytes(one.place, other.place, store)
 
 
 def _lines(
