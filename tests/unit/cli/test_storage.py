@@ -41,6 +41,40 @@ def test_buckets_are_made_listed_described_and_deleted(run: Run, engine: FakeEng
     assert run("storage", "buckets", "list").err == "Listed 0 items.\n"
 
 
+def test_mb_and_rb_are_gsutils_words_for_the_same(run: Run, engine: FakeEngine) -> None:
+    line = "storage mb -p census -l us-central1 -c standard gs://data gs://more/"
+    assert run(*line.split()) == (0, "", "Created gs://data/\nCreated gs://more/\n")
+    assert run("storage", "buckets", "create", "-l", "us-central1", "third").code == 0
+    assert sorted(engine.buckets) == ["data", "more", "third"]
+    engine.objects["data", "x"] = b""
+    assert run("storage", "rb", "gs://data").code == 1
+    assert run("storage", "rb", "gs://more", "gs://third").err == (
+        "Deleted gs://more/\nDeleted gs://third/\n"
+    )
+    assert sorted(engine.buckets) == ["data"]
+
+
+@pytest.mark.parametrize("flags", ["-m", "-q", "-mq", "-m -q -o GSUtil:parallel_process_count=1"])
+def test_gsutils_global_flags_stand_before_the_command(
+    run: Run, bucket: FakeEngine, flags: str, tmp_path: Path
+) -> None:
+    done = run("storage", *flags.split(), "cp", "-r", "gs://data/sub", str(tmp_path / "new"))
+    assert (done.code, done.out) == (0, "") and (tmp_path / "new/deep/d.csv").exists()
+    done = run("storage", *flags.split(), "rm", "gs://data/*.csv")
+    told = "" if "q" in flags else "Removing gs://data/a.csv\nRemoving gs://data/b.csv\n"
+    assert done == (0, "", told + "Removed 2 objects.\n")
+
+
+@pytest.mark.parametrize(
+    "setting", ["Credentials:gs_service_key_file=k", "GSUtil:encryption_key=k"]
+)
+def test_a_setting_that_would_change_what_is_done_is_refused(
+    run: Run, bucket: FakeEngine, setting: str
+) -> None:
+    done = run("storage", "-o", setting, "ls")
+    assert (done.code, done.out) == (2, "") and setting in done.err and "Leave it out" in done.err
+
+
 def test_ls_shows_folders_or_everything(run: Run, bucket: FakeEngine) -> None:
     assert run("storage", "ls", "gs://data").out == (
         "gs://data/a.csv\ngs://data/b.csv\ngs://data/sub/\n"
@@ -85,6 +119,73 @@ def test_rm_removes_what_is_named(run: Run, bucket: FakeEngine) -> None:
     assert run("storage", "rm", "gs://data/sub").code == 1
     assert run("storage", "rm", "-r", "gs://data/sub").err.endswith("Removed 2 objects.\n")
     assert sorted(bucket.objects) == [("data", "a.csv"), ("data", "b.csv")]
+
+
+@pytest.mark.parametrize("uri", ["gs://data/none", "gs://data/none*", "gs://none", "gs://none/*"])
+def test_rm_with_f_does_not_mind_that_nothing_is_there(
+    run: Run, bucket: FakeEngine, uri: str
+) -> None:
+    assert run("storage", "rm", "-r", uri).code == 1
+    assert run("storage", "rm", "-rf", uri, "gs://data/sub").err.endswith("Removed 2 objects.\n")
+    assert run("storage", "rm", "-f", uri) == (0, "", "Removed 0 objects.\n")
+
+
+def test_rm_with_r_takes_a_bucket_that_is_named_whole(run: Run, bucket: FakeEngine) -> None:
+    bucket.create_bucket(Bucket(name="empty"))
+    assert run("storage", "rm", "gs://data").code == 1
+    assert run("storage", "rm", "-r", "gs://data/**").err.endswith("Removed 4 objects.\n")
+    assert sorted(bucket.buckets) == ["data", "empty"]
+    bucket.objects["data", "new"] = b""
+    assert run("storage", "rm", "-r", "gs://data", "gs://empty/").err == (
+        "Removing gs://data/new\nRemoving gs://data/\nRemoving gs://empty/\n"
+        "Removed 1 object and 2 buckets.\n"
+    )
+    assert (bucket.buckets, bucket.objects) == ({}, {})
+
+
+def test_a_bucket_that_is_written_to_meanwhile_stays(run: Run, bucket: FakeEngine) -> None:
+    def written_meanwhile(name: str, *, force: bool = False) -> None:
+        bucket.objects[name, "late"] = b""
+        FakeEngine.delete_bucket(bucket, name, force=force)
+
+    bucket.delete_bucket = written_meanwhile  # type: ignore[method-assign]
+    done = run("storage", "rm", "-r", "gs://data")
+    assert done.code == 1 and "not empty" in done.err
+    assert bucket.objects == {("data", "late"): b""}
+
+
+def test_mv_moves_objects_and_folders(run: Run, bucket: FakeEngine, tmp_path: Path) -> None:
+    assert run("storage", "mv", "gs://data/a.csv", "gs://data/new.csv") == (
+        0, "", "Moved 1 file (5 B).\n",
+    )  # fmt: skip
+    assert run("storage", "mv", "gs://data/sub", str(tmp_path / "sub")).code == 0
+    assert sorted(name for _bucket, name in bucket.objects) == ["b.csv", "new.csv"]
+    assert (
+        run("storage", "mv", str(tmp_path / "sub"), "gs://data/b.csv", "gs://data/all/").code == 0
+    )
+    assert {name: data for (_bucket, name), data in bucket.objects.items()} == {
+        "new.csv": b"a.csv", "all/b.csv": b"b.csv",
+        "all/sub/c.csv": b"sub/c.csv", "all/sub/deep/d.csv": b"sub/deep/d.csv",
+    }  # fmt: skip
+    assert not (tmp_path / "sub/c.csv").exists()
+
+
+def test_rsync_copies_what_differs_and_deletes_when_told(
+    run: Run, bucket: FakeEngine, tmp_path: Path
+) -> None:
+    here = tmp_path / "here"
+    assert run("storage", "-m", "rsync", "gs://data", str(here)).err == "Copied 2 files (10 B).\n"
+    assert run("storage", "rsync", "-r", "gs://data", str(here)).err == "Copied 2 files (23 B).\n"
+    (here / "a.csv").write_bytes(b"A.csv")
+    (here / "b.csv").unlink()
+    done = run("storage", "rsync", "-r", str(here), "gs://data")
+    assert done == (0, "", "Copied 1 file (5 B).\n")
+    assert bucket.objects["data", "a.csv"] == b"A.csv" and ("data", "b.csv") in bucket.objects
+    done = run("storage", "rsync", "-r", "-d", str(here), "gs://data")
+    assert done == (0, "", "Removing gs://data/b.csv\nCopied 0 files (0 B), removed 1.\n")
+    assert ("data", "b.csv") not in bucket.objects
+    assert run("storage", "rsync", "-r", "-d", "gs://data/none", str(here)).code == 1
+    assert (here / "a.csv").exists()
 
 
 def test_du_ends_with_the_total(run: Run, bucket: FakeEngine) -> None:

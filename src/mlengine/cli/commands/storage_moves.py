@@ -1,0 +1,75 @@
+"""`mlengine storage mv` and `rsync`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from mlengine.cli.commands.storage import progress_of, size_text, store_of, warn_of_skipped
+from mlengine.cli.session import Session, pass_session
+from mlengine.cli.tree import Command
+
+if TYPE_CHECKING:
+    from mlengine.storage.sources import File
+
+__all__ = ["mv", "rsync"]
+
+
+@click.command("mv", cls=Command)
+@click.argument("sources", nargs=-1, required=True)
+@click.argument("destination")
+@pass_session
+def mv(session: Session, sources: tuple[str, ...], destination: str) -> None:
+    """Move SOURCES to DESTINATION: objects and files, and folders with all beneath them.
+
+    Each is removed from its old place once it is whole at the new one. Only bytes go along, no
+    content type or metadata of an object.
+    """
+    from mlengine.storage.transfer import plan_move, run_move
+
+    store = store_of(session)
+    steps = plan_move(sources, destination, store=store, on_skip=warn_of_skipped(session))
+    moved = run_move(steps, store, progress_of(session, "Moving"))
+    noun = "file" if len(steps) == 1 else "files"
+    session.say(f"Moved {len(steps)} {noun} ({size_text(moved)}).")
+
+
+@click.command("rsync", cls=Command)
+@click.argument("source")
+@click.argument("destination")
+@click.option("-r", "-R", "--recursive", is_flag=True, help="Also what lies in folders.")
+@click.option(
+    "-d", "--delete-unmatched-destination-objects", "delete", is_flag=True,
+    help="Remove what only DESTINATION has.",
+)  # fmt: skip
+@pass_session
+def rsync(session: Session, source: str, destination: str, recursive: bool, delete: bool) -> None:
+    """Make DESTINATION hold what SOURCE holds: folders of this machine, or gs://BUCKET/...
+
+    Files of one size are compared by their bytes, and only those that differ are copied. What is
+    left out, such as links, is said and not removed at DESTINATION.
+    """
+    from mlengine.storage.mirror import plan_sync, same_bytes
+    from mlengine.storage.transfer import remove_place, run_copy
+
+    store = store_of(session)
+
+    def is_same(one: File, other: File) -> bool:
+        return one.size == other.size and same_bytes(one.place, other.place, store)
+
+    plan = plan_sync(
+        source, destination, recursive=recursive, delete=delete, store=store, is_same=is_same,
+        on_skip=warn_of_skipped(session),
+    )  # fmt: skip
+    count = copied = 0
+    for step in plan.steps:
+        copied += run_copy([step], store, progress_of(session, "Copying"))
+        count += 1
+    for place in plan.doomed:
+        remove_place(place, store)
+        if not session.flags.quiet:
+            session.say(f"Removing {place}")
+    noun = "file" if count == 1 else "files"
+    removed = f", removed {len(plan.doomed)}" if delete else ""
+    session.say(f"Copied {count} {noun} ({size_text(copied)}){removed}.")
