@@ -156,11 +156,21 @@ def refuse_impossible(
         f"The request for {asked} exceeds what this machine has: {has} ({now} free now)."
         for asked, has, now in lacking
     ]
-    remedy = "Ask for fewer GPUs." if demand.gpus > len(inventory.gpus) else (
-        "Ask for less, or leave strictResources out to run over-committed."
-    )  # fmt: skip
     raise ResourceExhausted(
-        f"Quota failure for project {project}. {' '.join(texts)}", remedy, field=field
+        f"Quota failure for project {project}. {' '.join(texts)}",
+        _remedy(demand, inventory),
+        field=field,
+    )
+
+
+def _remedy(demand: Demand, inventory: Inventory) -> str:
+    if demand.gpus <= len(inventory.gpus):
+        return "Ask for less, or leave strictResources out to run over-committed."
+    if inventory.gpus:
+        return "Ask for fewer GPUs."
+    return (
+        "This machine has no GPU: use --scale-tier basic, or machine types (masterType, "
+        "workerType) without GPUs and without acceleratorConfig."
     )
 
 
