@@ -191,6 +191,10 @@ mlengine runtimes gc --keep-bytes 5000000000
 The interpreter is sought on the PATH, in pyenv and among uv's own. If none fits, the job is refused and told what to install;
 only `1.15` has a way around it.
 
+What `1.15` pickles on Python 3.7 (models of scikit-learn 0.20 and XGBoost 0.90) cannot be deployed here, since workers need
+Python 3.10 or newer, whose libraries do not read it. SavedModels can be; a booster saved as `model.bst` can, where the version
+is created with `--runtime-version 1.15`, too.
+
 ## TensorFlow 1 without Python 3.7
 
 Where no Python 3.7 is found, `1.15` is TensorFlow 2.15 behind a layer that gives `import tensorflow` the names of version 1 (TF 2
