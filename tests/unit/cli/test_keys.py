@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from mlengine.core.clock import SystemClock
-from mlengine.core.errors import Aborted
+from mlengine.core.errors import Aborted, PermissionDenied
 from mlengine.core.policies import Binding, Policy
 from mlengine.core.resources import Model
 from tests.fakes.engine import FakeEngine
@@ -34,6 +34,25 @@ def test_a_key_is_printed_alone_on_stdout(run: Run, engine: FakeEngine) -> None:
     assert (made.models, made.member) == (["census", "shop"], "user:anna@x.org")
     assert (made.requests_per_second, made.burst, made.daily_quota) == (2.5, 9, 1000)
     assert "keyString" not in run("keys", "describe", "app").out
+
+
+def test_a_model_that_is_not_there_yet_is_told_and_no_hindrance(run: Run, shop: FakeEngine) -> None:
+    done = run("keys", "create", "app", "--models", "shop,nope")
+    assert (done.code, done.out) == (0, "mlk_app\n")
+    _created, warning = done.err.splitlines()
+    assert warning.startswith("WARNING: There is no model [nope] in project [default] now; ")
+    assert shop.get_key("default", "app").models == ["nope", "shop"]
+
+
+def test_a_key_is_made_also_where_models_cannot_be_seen(run: Run, shop: FakeEngine) -> None:
+    def refuse(verb: str) -> None:
+        if verb == "get_model":
+            raise PermissionDenied("This key may not see models.")
+
+    shop.before = refuse
+    done = run("keys", "create", "app", "--models", "nope")
+    assert (done.code, done.out) == (0, "mlk_app\n")
+    assert "WARNING" not in done.err
 
 
 def test_a_program_gets_the_whole_record(run: Run) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import click
 
 from mlengine.cli.flags import LIST, merge
@@ -9,6 +11,7 @@ from mlengine.cli.session import Session, pass_session
 from mlengine.cli.spans import read_span
 from mlengine.cli.tree import Group, command
 from mlengine.core.clock import SystemClock, rfc3339
+from mlengine.core.errors import EngineError, NotFound
 from mlengine.core.keys import Key
 from mlengine.core.permissions import ENGINE_ROLES, PROJECT_ROLES
 from mlengine.core.wire import encode
@@ -67,6 +70,7 @@ def create(
     else:
         session.write(made.key_string + "\n")
     session.say(f"Created key [{made.name}]. Its text is not kept: put it away now.")
+    _warn_of_missing(session, made.models)
     if not (made.role or made.models):
         session.say(
             "It may do nothing yet. Give it a model with 'mlengine models "
@@ -97,6 +101,20 @@ def revoke(session: Session, key: str) -> None:
     session.confirm(f"This will revoke key [{key}].")
     session.engine.revoke_key(session.project, key)
     session.say(f"Revoked key [{key}].")
+
+
+def _warn_of_missing(session: Session, models: Iterable[str]) -> None:
+    """Warn of models that are not there: a key may be for one to come, or its name be misspelt."""
+    for model in models:
+        try:
+            session.engine.get_model(session.project, model)
+        except NotFound:
+            session.warn(
+                f"There is no model [{model}] in project [{session.project}] now; the key may ask "
+                "it as soon as there is."
+            )
+        except EngineError:  # the key is made and shown: what cannot be seen is no failure of it
+            pass
 
 
 def _expiry(text: str) -> str:
