@@ -156,7 +156,7 @@ class Buckets:
         if not force and self.objects(name, limit=1):
             raise FailedPrecondition(
                 f"The bucket '{name}' is not empty.",
-                f"Remove its objects with 'storage rm -r gs://{name}', or force it.",
+                f"Remove it with its objects by 'storage rm -r gs://{name}', or force it.",
             )
         if not bucket.backing:
             # Bytes first: a crash in between leaves an empty bucket, never a bucket come back.
