@@ -19,6 +19,8 @@ from mlengine.prediction.requestlog.tables import Tables, Wanted
 
 __all__ = ["LocalPredictions"]
 
+_NONE_YET = "?"  # before the place in a page's token: no page up to there had a row
+
 
 class LocalPredictions:
     """Implements `PredictionVerbs` over the tables that this engine's gateways write."""
@@ -39,12 +41,19 @@ class LocalPredictions:
             check_id(version, kind="version", field="version")
         begin = _moment(since)
         scope = ("predictions", project, model_id, version, begin)
+        after = position(page_token, *scope, key=self._page_key)
         page = self._tables.rows(
             Wanted(project, model_id, version, begin), limit=checked_page_size(page_size),
-            after=position(page_token, *scope, key=self._page_key),
+            after=after.removeprefix(_NONE_YET),
         )  # fmt: skip
-        token = sealed(page.after, *scope, key=self._page_key) if page.after else ""
-        return Page(page.rows, token)
+        none_yet = not page.rows and (not after or after.startswith(_NONE_YET))
+        if page.after:
+            place = f"{_NONE_YET if none_yet else ''}{page.after}"
+            return Page(page.rows, sealed(place, *scope, key=self._page_key))
+        if none_yet and version:
+            # Rows outlive their version; a name that has neither is a mistake.
+            self._models.version_record(project, model_id, version)
+        return Page(page.rows, "")
 
     def label_predictions(
         self, project: str, labels: Sequence[PredictionLabel]
