@@ -15,9 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-import mmap
 import platform
-import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -32,8 +30,8 @@ from mlengine.environments import Environments
 from mlengine.environments.likeness import own_version, runtime_pin
 from mlengine.environments.resolution import check_python, is_other_python
 from mlengine.runtime.artifact import Artifact, Kind, detect
-from mlengine.runtime.golden import LIBRARIES_FILE
 from mlengine.runtime.prediction_error import PredictionError
+from mlengine.runtime.provenance import saved_by
 
 __all__ = ["OLDEST_PYTHON", "Surroundings", "SurroundingsOf", "Wants", "request_of", "wanted"]
 
@@ -47,10 +45,6 @@ _TOLD = (
 _OWN = ("", "local")
 _TENSORFLOW = (Kind.SAVED_MODEL, Kind.KERAS)
 _LIBRARIES = {Kind.PICKLE: ("scikit-learn", "xgboost"), Kind.BOOSTER: ("xgboost",)}
-# What every scikit-learn estimator pickles of itself, in all protocols: its key, then its value.
-_SKLEARN_MARK = re.compile(
-    rb"_sklearn_version[^.]{1,10}?(\d+\.\d+(?:\.\d+)?(?:(?:rc|\.dev|\.post)\d+)?)", re.DOTALL
-)
 
 
 class Wants(NamedTuple):
@@ -207,7 +201,7 @@ class SurroundingsOf:
             return True, ""  # ONNX is a format of no framework; and what is no model fails anywhere
         if artifact.kind in _TENSORFLOW:
             return self._own_tensorflow(wants.runtime_version)
-        saved = _saved_by(wants.artifact / artifact.file)
+        saved = saved_by(wants.artifact / artifact.file)
         if saved:
             return saved == own_version(sys.executable, "scikit-learn"), ""
         return all(self._meets(wants, name) for name in _LIBRARIES[artifact.kind]), ""
@@ -249,18 +243,6 @@ def _model_in(wants: Wants) -> Artifact | None:
         return detect(names, wants.framework, where=str(wants.artifact))
     except PredictionError:
         return None
-
-
-def _saved_by(pickle: Path) -> str:
-    """Return the version of scikit-learn that a model says it was saved by; empty if unknown."""
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-        noted = json.loads((pickle.parent / LIBRARIES_FILE).read_text())
-        return str(noted["libraries"]["sklearn"])
-    with contextlib.suppress(OSError, ValueError), pickle.open("rb") as file:  # it may be empty
-        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            found = _SKLEARN_MARK.search(data)
-            return found[1].decode("ascii", "replace") if found else ""
-    return ""
 
 
 def _is_newer(own: str, asked: str) -> bool:

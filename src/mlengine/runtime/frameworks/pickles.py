@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 import sys
 import warnings
 from pathlib import Path
@@ -10,8 +11,16 @@ from typing import Any
 
 from mlengine.runtime.frameworks import Model, library
 from mlengine.runtime.prediction_error import PredictionError, load_error
+from mlengine.runtime.provenance import saved_by
 
 __all__ = ["load"]
+
+# The oldest whose Python a worker can have: what asks for an older one is served there.
+_OLDEST_RUNTIME = "2.15"
+_LIBRARIES = {"sklearn": "scikit-learn", "xgboost": "XGBoost", "numpy": "NumPy",
+              "pandas": "pandas", "scipy": "SciPy", "joblib": "joblib"}  # fmt: skip
+# How XGBoost 2 and 3 word that the bytes within a pickle are an older one's.
+_OLD_BOOSTER = ("serialisation_header_", "header[0] == '{'")
 
 
 def load(path: Path, *, framework: str = "") -> Model:
@@ -48,8 +57,10 @@ def _unpickle(path: Path, framework: str) -> Any:
     try:
         return _read(path)
     except ModuleNotFoundError as error:
-        raise _missing_module(error) from error
+        raise _missing_module(path, error) from error
     except AttributeError as error:
+        if library := _library_in(error):
+            raise _other_version(path, library, str(error)) from error
         raise load_error(
             f"{path.name}: {error}. The model uses a class or function that its environment does "
             "not have. Define it in a module of the trainer package (not in the script that is "
@@ -87,14 +98,37 @@ def _read(path: Path) -> Any:
         return own.load(path)
 
 
-def _missing_module(error: ModuleNotFoundError) -> PredictionError:
-    name = (error.name or "").partition(".")[0]
+def _missing_module(path: Path, error: ModuleNotFoundError) -> PredictionError:
+    missing = f"the module {error.name!r}, which is not there"
+    name, _, below = (error.name or "").partition(".")
+    if below and name in _LIBRARIES:  # the library itself is there, or its own name were missing
+        return _other_version(path, name, f"it needs {missing}")
     extra = {"sklearn": "sklearn", "pandas": "sklearn", "xgboost": "xgboost"}.get(name)
     if extra:
         remedy = f"Install it: pip install 'mlengine[{extra}]'"
     else:
         remedy = "Give the package that holds it in package_uris."
-    return load_error(f"The model needs the module {error.name!r}, which is not there. {remedy}")
+    return load_error(f"The model needs {missing}. {remedy}")
+
+
+def _library_in(error: AttributeError) -> str:
+    """Return which library it is whose class or function is missing; empty if the user's own."""
+    found = re.search(r"module '(\w+)", str(error))
+    return found[1] if found and found[1] in _LIBRARIES else ""
+
+
+def _other_version(path: Path, library: str, why: str) -> PredictionError:
+    """Word that a pickle is another version's: which, which one is here, and the way out."""
+    name = _LIBRARIES[library]
+    here = str(getattr(sys.modules.get(library), "__version__", "")) or "of this environment"
+    saved = saved_by(path, library)
+    by = f"{name} {saved}" if saved else "another version"
+    return load_error(
+        f"{path.name} was saved by {by} and cannot be read by {name} {here}: {why}. Give the "
+        "version the runtime of the job that trained the model; if that is older than "
+        f"{_OLDEST_RUNTIME}, train again with --runtime-version {_OLDEST_RUNTIME}, or without one, "
+        "and deploy it with the same."
+    )
 
 
 def _unreadable(path: Path, error: BaseException) -> PredictionError:
@@ -103,6 +137,8 @@ def _unreadable(path: Path, error: BaseException) -> PredictionError:
             f"{path.name}: {error}. It was written by a newer Python: set the version's "
             "python_version to the one that trained the model."
         )
+    if any(text in str(error) for text in _OLD_BOOSTER):
+        return _other_version(path, "xgboost", "it is a pickle of an older XGBoost")
     return load_error(
         f"{path.name} cannot be read as a pickle: {type(error).__name__}: {error}. "
         "The file may be damaged, or written by other library versions than this environment's."
