@@ -1,10 +1,11 @@
 """Predict once, without a server: what `mlengine local predict` runs.
 
     python -m mlengine.runtime.predict --model-dir DIR [--framework F] [--signature-name S]
-                                       [--prediction-class M.C]
+                                       [--prediction-class M.C] [--package P]...
 
 Reads ``{"instances": [...]}`` on stdin and prints the answer's JSON on stdout. Whatever the model
-prints goes to stderr. Exit status: 0 with predictions, 1 with ``{"error": ...}``.
+prints goes to stderr. The packages are installed already, here they are for messages.
+Exit status: 0 with predictions, 1 with ``{"error": ...}``.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--framework", default="")
     parser.add_argument("--signature-name", default="")
     parser.add_argument("--prediction-class", default="")
+    parser.add_argument("--package", dest="package_uris", action="append", default=[])
     args = parser.parse_args(argv)
     stdout = process.send_prints_to_stderr()
     answer = _answer({**vars(args), "artifact": args.model_dir})

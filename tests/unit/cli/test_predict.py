@@ -196,6 +196,8 @@ def test_a_routine_is_tried_with_its_package(run: Run, tmp_path: Path) -> None:
     packed = [*words, f"--package={tmp_path / 'lengths'}"]
     done = run(*packed, "--prediction-class=lengths.Routine", stdin="two\nthree\n")
     assert done.out == "[3, 5]\n", done.err
+    done = run(*packed, "--prediction-class=lenghts.Routine", stdin="two\n")
+    assert done.code == 1 and f"the package_uris: ['{tmp_path / 'lengths'}']" in done.err
     done = run(*words, "--prediction-class=nowhere.Routine", stdin="two\n")
     assert done.code == 1 and "nowhere.Routine cannot be found" in done.err
     done = run(*words, "--prediction-class=a.B", "--framework=onnx", stdin="two\n")

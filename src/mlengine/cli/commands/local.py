@@ -161,6 +161,7 @@ def _ask(
     flags += [f"--framework={framework}"] if framework else []
     flags += [f"--signature-name={signature}"] if signature else []
     flags += [f"--prediction-class={routine}"] if routine else []
+    flags += [f"--package={package}" for package in given["packages"]]
     argv = boot_command(python, "mlengine.runtime.predict", *flags)
     if not routine:
         argv[1:1] = ["-P"] * (python == sys.executable)
