@@ -16,7 +16,7 @@ from mlengine.cli.output.escape import printable
 from mlengine.core.errors import EngineError
 
 if TYPE_CHECKING:
-    from mlengine.cli.output import Format, Stream
+    from mlengine.cli.output import Column, Format, Stream
     from mlengine.core.resources import Resource
     from mlengine.engine import Engine, Page
     from mlengine.engine.settings import Settings
@@ -41,6 +41,7 @@ class Session:
         self.flags, self.rest = line.flags, line.rest
         self.command = "mlengine"
         self.form: Format | None = None
+        self.own_form = ""  # the command's, which --format replaces
         self._connect = connect
 
     # --- what it works with ---------------------------------------------------------------------
@@ -125,13 +126,21 @@ class Session:
         from mlengine.cli.listing import select
         from mlengine.cli.output import render
 
-        rows = select(resources, self.flags)
+        rows = select(resources, self.flags, columns=self._columns(form), warn=self.warn)
         if self.flags.uri:
             self.write("".join(self._uri(row) + "\n" for row in rows))
         else:
             self.write(render(self._format(form), rows))
         if not rows:
             self.say("Listed 0 items.")
+
+    def _columns(self, default: str) -> tuple[Column, ...]:
+        """Return what --filter and --sort-by may name by its heading, in --format or not."""
+        from mlengine.cli.output import parse_format
+
+        text = self.own_form or default
+        own = parse_format(text).columns if text else ()
+        return (*(self.form.columns if self.form else ()), *own)
 
     def _uri(self, row: dict[str, Any]) -> str:
         """Return where the API has a resource; a job and a bucket have no name of that kind."""

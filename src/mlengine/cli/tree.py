@@ -142,7 +142,7 @@ class Command(click.Command):
         session: Session = ctx.obj
         session.command = dotted(ctx)
         self._check_flags(ctx, session)
-        session.form = self._format(ctx, session)
+        session.form, session.own_form = self._format(ctx, session), self.form
         return super().invoke(ctx)
 
     def _check_flags(self, ctx: click.Context, session: Session) -> None:
@@ -160,8 +160,9 @@ class Command(click.Command):
             )
         if session.flags.sort_by:
             from mlengine.cli.output import parse_sort
+            from mlengine.cli.output.transforms import check_transforms
 
-            _usage(ctx, parse_sort, session.flags.sort_by)
+            _usage(ctx, check_transforms, _usage(ctx, parse_sort, session.flags.sort_by))
 
     def _format(self, ctx: click.Context, session: Session) -> Any:
         text = session.flags.format or self.form

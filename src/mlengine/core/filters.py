@@ -17,6 +17,9 @@ does not have is refused, but for what is in a map.
 
     restriction = path ( "~" | "!~" ) pattern            a regular expression is found, or is not
                 | path ( ":" | "=" | "!=" ) "(" value { [ "OR" | "," ] value } ")"
+    path        = name { "." name } { "." transform "(" arguments ")" }
+
+and asks in any case and word by word (`core.filterwords`).
 
 Pure: time is linear in filter and resource but for a regular expression, which only a command's own
 filter may hold; depth is bounded, nothing reaches a database.
@@ -26,11 +29,22 @@ from __future__ import annotations
 
 import re
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from mlengine.core.errors import InvalidArgument, did_you_mean
-from mlengine.core.filterterms import Every, Node, Not, OneOf, Pattern, Restriction, Value
+from mlengine.core.filterterms import (
+    Every,
+    Key,
+    Node,
+    Not,
+    OneOf,
+    Path,
+    Pattern,
+    Restriction,
+    Value,
+)
+from mlengine.core.filterwords import AnyCaseKey, AnyCaseValue
 from mlengine.core.resources import Resource
 from mlengine.core.wire import camel, field_types
 
@@ -47,6 +61,7 @@ _OPERATOR_OF_GCLOUD = re.compile(r"!=|<=|>=|!~|[:=<>~]")
 # Colons stay inside, so that a time needs no quotes.
 _BARE_VALUE = re.compile(r"[^\s()<>=!\"',]+")
 _BARE_PATTERN = re.compile(r"[^\s()\"']+")
+_ARGUMENTS = re.compile(r"""(?:[^()"']|"[^"]*"|'[^']*')*\)""")
 _QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"|' + r"'((?:[^'\\]|\\.)*)'", re.DOTALL)
 
 
@@ -66,13 +81,21 @@ class Filter:
         return self._root is None or self._root.matches(resource)
 
 
-def parse(text: str, kind: type[Resource] | None = None, *, of_gcloud: bool = False) -> Filter:
+def parse(
+    text: str,
+    kind: type[Resource] | None = None,
+    *,
+    of_gcloud: bool = False,
+    key_of: Callable[[tuple[str, ...], str], Key] | None = None,
+) -> Filter:
     """Read a filter over resources of a kind, or over any; an empty one lets everything pass.
 
     Args:
         text: The filter.
         kind: What it is over; names of other fields are refused.
         of_gcloud: Whether it may hold what only gcloud's ``--filter`` knows.
+        key_of: Makes the key of a path's names and of the transforms behind them, such as
+            ``date("%Y")``; may raise `InvalidArgument`. Without it there are no transforms.
 
     Raises:
         InvalidArgument: It is longer than `MAX_FILTER_BYTES`, nested deeper than `MAX_DEPTH`, not
@@ -84,13 +107,19 @@ def parse(text: str, kind: type[Resource] | None = None, *, of_gcloud: bool = Fa
             "Ask for less at once.",
             field="filter",
         )
-    return Filter(_Parser(text, kind, of_gcloud).parse())
+    return Filter(_Parser(text, kind, of_gcloud, key_of).parse())
 
 
 class _Parser:
-    def __init__(self, text: str, kind: type[Resource] | None, of_gcloud: bool) -> None:
+    def __init__(
+        self,
+        text: str,
+        kind: type[Resource] | None,
+        of_gcloud: bool,
+        key_of: Callable[[tuple[str, ...], str], Key] | None,
+    ) -> None:
         self.text, self.at, self.depth, self.kind = text, 0, 0, kind
-        self.of_gcloud = of_gcloud
+        self.of_gcloud, self.key_of = of_gcloud, key_of
 
     def parse(self) -> Node | None:
         self._skip_space()
@@ -131,25 +160,52 @@ class _Parser:
             self.depth -= 1
 
     def _restriction(self) -> Node:
-        names = [self._name()]
-        while self._symbol("."):
-            names.append(self._name())
+        names, calls = self._path()
         operators = _OPERATOR_OF_GCLOUD if self.of_gcloud else _OPERATOR
         match = operators.match(self.text, self.at)
         if match is None:
             known = ": = != ~ !~ < <= > >=" if self.of_gcloud else ": = != < <= > >="
             raise self._error(f"An operator ({known}) is missing")
         _check_path(self.kind, names)
+        key = self._key(tuple(names), calls)
         self._move(match.end())
-        path, operator = tuple(names), match[0]
+        operator = match[0]
         if operator.endswith("~"):
-            found = Pattern(path, self._pattern())
+            found = Pattern(key, self._pattern())
             return Not(found) if operator == "!~" else found
         if self.of_gcloud and operator in (":", "=", "!=") and self._symbol("("):
             positive = ":" if operator == ":" else "="
-            some = OneOf(tuple(Restriction(path, positive, value) for value in self._values()))
+            some = OneOf(tuple(Restriction(key, positive, value) for value in self._values()))
             return Not(some) if operator == "!=" else some
-        return Restriction(path, operator, self._value())
+        return Restriction(key, operator, self._value())
+
+    def _key(self, names: tuple[str, ...], calls: str) -> Key:
+        if self.key_of is not None:
+            return self.key_of(names, calls)
+        if calls:
+            raise self._error(f"The transform {calls[:_SHOWN]!r} cannot be used")
+        return AnyCaseKey(names) if self.of_gcloud else Path(names)
+
+    def _path(self) -> tuple[list[str], str]:
+        """Read the names of a path, and the text of what gcloud lets stand behind them."""
+        names, start = [self._name()], len(self.text)
+        while self._symbol("."):
+            at = self.at
+            name = self._name()
+            if self.of_gcloud and self._symbol("("):
+                start = min(start, at)
+                self._arguments()
+            elif start < len(self.text):
+                raise self._error("A '(' behind the transform is missing")
+            else:
+                names.append(name)
+        return names, self.text[start : self.at].strip()
+
+    def _arguments(self) -> None:
+        match = _ARGUMENTS.match(self.text, self.at)
+        if match is None:
+            raise self._error("A ')' is missing")
+        self._move(match.end())
 
     def _name(self) -> str:
         quoted = _QUOTED.match(self.text, self.at)
@@ -198,7 +254,8 @@ class _Parser:
             raise self._error("A space is missing")
         self._move(match.end())
         pieces = _unescape(raw, stars=True)
-        return Value(raw if len(pieces) > 1 else pieces[0], pieces)
+        value = AnyCaseValue if self.of_gcloud else Value
+        return value(raw if len(pieces) > 1 else pieces[0], pieces)
 
     def _keyword(self, word: str) -> bool:
         end = self.at + len(word)

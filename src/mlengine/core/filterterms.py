@@ -7,13 +7,26 @@ from __future__ import annotations
 
 import datetime
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple, Protocol
 
 from mlengine.core.clock import parse_duration_s
 from mlengine.core.wire import camel
 
-__all__ = ["Every", "Node", "Not", "OneOf", "Pattern", "Restriction", "Value"]
+__all__ = [
+    "UNSET",
+    "Every",
+    "Key",
+    "Node",
+    "Not",
+    "OneOf",
+    "Path",
+    "Pattern",
+    "Restriction",
+    "Value",
+    "reach",
+    "spread",
+]
 
 _NUMBER = re.compile(r"[+-]?[0-9]{1,300}(?:\.[0-9]{1,300})?(?:[eE][+-]?[0-9]{1,3})?", re.ASCII)
 
@@ -53,15 +66,32 @@ class Not(NamedTuple):
         return not self.part.matches(resource)
 
 
+class Key(Protocol):
+    """The left side of a term."""
+
+    def found(self, resource: Mapping[str, Any]) -> list[Any]:
+        """Return what a resource has there: an item for each of a list, `UNSET` for no field."""
+        ...
+
+
+class Path(NamedTuple):
+    """A key that is camelCase or snake_case."""
+
+    names: tuple[str, ...]
+
+    def found(self, resource: Mapping[str, Any]) -> list[Any]:
+        return list(spread(reach(resource, self.names, _own_name)))
+
+
 class Restriction(NamedTuple):
     """A field compared with a value."""
 
-    path: tuple[str, ...]
+    key: Key
     operator: str
     value: Value
 
     def matches(self, resource: Mapping[str, Any]) -> bool:
-        found = list(_lookup(resource, self.path))
+        found = self.key.found(resource)
         if self.operator == "!=":
             return not self._equal(found)
         if self.operator == "=":
@@ -75,14 +105,8 @@ class Restriction(NamedTuple):
 
     def _has(self, found: list[Any]) -> bool:
         if self.value.text == "*":
-            return any(item not in (_UNSET, "", [], {}) for item in found)
-        for item in found:
-            if isinstance(item, Mapping):
-                if any(self.value.like(str(key)) for key in item):
-                    return True
-            elif self.value.equals(item):
-                return True
-        return False
+            return any(item not in (UNSET, "", [], {}) for item in found)
+        return any(self.value.is_in(item) for item in found)
 
     def _ordered(self, item: Any) -> bool:
         order = self.value.compare(item)
@@ -94,19 +118,19 @@ class Restriction(NamedTuple):
 class Pattern(NamedTuple):
     """A field searched for a regular expression."""
 
-    path: tuple[str, ...]
+    key: Key
     pattern: re.Pattern[str]
 
     def matches(self, resource: Mapping[str, Any]) -> bool:
-        found = _lookup(resource, self.path)
-        return any(self.pattern.search(str(item)) for item in found if item is not _UNSET)
+        found = self.key.found(resource)
+        return any(self.pattern.search(str(item)) for item in found if item is not UNSET)
 
 
 class _Unset:
     """Stands for a field that the resource could have and does not show."""
 
 
-_UNSET = _Unset()
+UNSET = _Unset()
 
 
 class Value:
@@ -120,13 +144,19 @@ class Value:
         self.duration_s = _duration_s(text)
 
     def equals(self, item: Any) -> bool:
-        if item is _UNSET:
+        if item is UNSET:
             return self.text in ("", "false") or self.number == 0
         if isinstance(item, bool):
             return self.text.lower() == ("true" if item else "false")
         if isinstance(item, str) and self.like(item):
             return True
         return isinstance(item, str | int | float) and self.compare(item) == 0
+
+    def is_in(self, item: Any) -> bool:
+        """Tell whether ``:`` holds: a map has the value as a key, anything else equals it."""
+        if isinstance(item, Mapping):
+            return any(self.like(str(key)) for key in item)
+        return self.equals(item)
 
     def like(self, text: str) -> bool:
         """Match literally between the stars: first piece at the start, last at the end."""
@@ -145,7 +175,7 @@ class Value:
 
     def compare(self, item: Any) -> int | None:
         """Return the sign of item - value, or None when they cannot be ordered."""
-        if item is _UNSET:
+        if item is UNSET:
             return None if self.number is None else _sign(0.0, self.number)
         if isinstance(item, bool) or not isinstance(item, str | int | float):
             return None
@@ -189,16 +219,40 @@ def _duration_s(text: str) -> float | None:
         return None
 
 
-def _lookup(item: Any, path: tuple[str, ...]) -> Iterator[Any]:
-    """Yield what a path leads to; a list on the way stands for each of its items."""
-    if isinstance(item, list):
-        for part in item:
-            yield from _lookup(part, path)
-    elif not path:
+def reach(
+    item: Any,
+    path: tuple[str, ...],
+    own_name: Callable[[Mapping[str, Any], str], str | None],
+) -> Iterator[Any]:
+    """Yield what a path leads to; a list on the way stands for each of its items.
+
+    Args:
+        item: Where the path begins.
+        path: Names of fields.
+        own_name: Gives the name that a map itself has for one of the path; None if it has none.
+    """
+    if not path:
         yield item
+    elif isinstance(item, list):
+        for part in item:
+            yield from reach(part, path, own_name)
     elif isinstance(item, Mapping):
-        key = path[0] if path[0] in item else camel(path[0])
-        if key in item:
-            yield from _lookup(item[key], path[1:])
+        key = own_name(item, path[0])
+        if key is not None:
+            yield from reach(item[key], path[1:], own_name)
         elif len(path) == 1:
-            yield _UNSET
+            yield UNSET
+
+
+def spread(items: Iterable[Any]) -> Iterator[Any]:
+    """Yield items, those of a list one by one."""
+    for item in items:
+        if isinstance(item, list):
+            yield from spread(item)
+        else:
+            yield item
+
+
+def _own_name(item: Mapping[str, Any], name: str) -> str | None:
+    key = name if name in item else camel(name)
+    return key if key in item else None

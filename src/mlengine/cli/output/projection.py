@@ -13,7 +13,15 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-__all__ = ["Column", "Format", "FormatError", "Transform", "parse_format", "parse_sort"]
+__all__ = [
+    "Column",
+    "Format",
+    "FormatError",
+    "Transform",
+    "parse_format",
+    "parse_sort",
+    "parse_transforms",
+]
 
 KINDS = ("config", "csv", "get", "json", "list", "none", "table", "value", "yaml")
 _NEEDS_COLUMNS = ("csv", "get", "table", "value")
@@ -102,6 +110,15 @@ def parse_sort(text: str) -> tuple[Column, ...]:
         reader.end()
         keys.append(column._replace(sort=order, reverse=reverse))
     return tuple(keys)
+
+
+def parse_transforms(text: str) -> tuple[Transform, ...]:
+    """Read the transforms behind a field: ``basename().upper()``."""
+    reader = _Reader(text)
+    reader.space()
+    found = reader.transforms()
+    reader.end()
+    return found
 
 
 class _Reader:
@@ -208,6 +225,14 @@ class _Reader:
             text = self.take(re.compile(r"-?[0-9]{1,6}"), "an index")
             self.expect("]")
             path.append(int(text))
+
+    def transforms(self) -> tuple[Transform, ...]:
+        found: list[Transform] = []
+        while not found or self.accept("."):
+            name = self.take(_KEY, "a transform's name")
+            self.expect("(")
+            found.append(self._transform(name))
+        return tuple(found)
 
     def _transform(self, name: str) -> Transform:
         args: list[str] = []

@@ -9,7 +9,7 @@ from typing import Any
 
 from mlengine.cli.output.projection import Column, FormatError, Transform
 
-__all__ = ["TRANSFORMS", "check_transforms", "column_value", "lookup"]
+__all__ = ["TRANSFORMS", "check_transforms", "column_value", "lookup", "transformed"]
 
 _RFC3339 = re.compile(
     r"(\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d)(\.\d+)?([Zz]|[+-]\d\d:?\d\d)?", re.ASCII
@@ -19,8 +19,12 @@ DATE_FORMAT = "%Y-%m-%dT%H:%M:%S"
 
 def column_value(resource: Any, column: Column) -> Any:
     """Return a column's value in `resource`; None when it is not there."""
-    value = lookup(resource, column.path)
-    for transform in column.transforms:
+    return transformed(lookup(resource, column.path), column.transforms)
+
+
+def transformed(value: Any, transforms: Sequence[Transform]) -> Any:
+    """Return a value as transforms leave it, one after the other."""
+    for transform in transforms:
         value = TRANSFORMS[transform.name](value, transform)
     return value
 
@@ -119,6 +123,19 @@ def _zone(name: str) -> datetime.tzinfo:
         raise FormatError(f"There is no time zone '{name}'. Use LOCAL or UTC.") from None
 
 
+def _scope(value: Any, transform: Transform) -> Any:
+    """Return what stands behind the last of a segment's kind; without one, the last part."""
+    if not isinstance(value, str):
+        return value
+    if not transform.args:
+        return value.rsplit("/", 1)[-1]
+    for segment in transform.args:
+        _, found, rest = f"/{value}".rpartition(f"/{segment}/")
+        if found:
+            return rest
+    return value
+
+
 def _join(value: Any, transform: Transform, default: str) -> Any:
     if not isinstance(value, list | dict):
         return value
@@ -153,11 +170,13 @@ def _yesno(value: Any, transform: Transform) -> Any:
 
 TRANSFORMS: Mapping[str, Callable[[Any, Transform], Any]] = {
     "basename": _basename,
+    "color": lambda value, _: value,  # it marks words on a terminal, and changes none
     "date": _date,
     "join": lambda value, transform: _join(value, transform, "/"),
     "len": _length,
     "list": lambda value, transform: _join(value, transform, ","),
     "lower": lambda value, _: value.lower() if isinstance(value, str) else value,
+    "scope": _scope,
     "segment": _segment,
     "size": _size,
     "upper": lambda value, _: value.upper() if isinstance(value, str) else value,

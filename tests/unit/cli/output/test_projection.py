@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mlengine.cli.output import FormatError, parse_format, parse_sort
-from mlengine.cli.output.projection import Column, Transform
+from mlengine.cli.output.projection import Column, Transform, parse_transforms
 
 NAMES = st.from_regex(r"[a-z][A-Za-z0-9_]{0,8}", fullmatch=True)
 
@@ -66,3 +66,16 @@ def test_a_tilde_sorts_downwards() -> None:
     first, second = parse_sort("~createTime,jobId")
     assert (first.path, first.reverse, first.sort) == (("createTime",), True, 1)
     assert (second.path, second.reverse, second.sort) == (("jobId",), False, 2)
+
+
+def test_transforms_are_read_without_their_field() -> None:
+    assert parse_transforms(' date("%Y", tz=UTC) . upper()') == (
+        Transform("date", ("%Y",), (("tz", "UTC"),)),
+        Transform("upper"),
+    )
+
+
+@pytest.mark.parametrize("text", ["", "date", "date(", "date().", "date() x"])
+def test_what_is_no_transform_is_refused(text: str) -> None:
+    with pytest.raises(FormatError):
+        parse_transforms(text)
