@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from mlengine.runtime import limits
+from mlengine.runtime import controlgroups
 from mlengine.runtime.limits import Limits
 from mlengine.training.launchers import AttemptSpec, Outcome, Phase, ReplicaSpec
 from mlengine.training.retries import retry_reason
@@ -50,11 +50,11 @@ def start(attempts: Attempts, code: str, *, processes: int = 0) -> None:
 
 
 def groups(attempts: Attempts) -> list[Path]:
-    name = limits._group_of(attempts.tag())
+    name = controlgroups.group_of(attempts.tag())
     return [
         folder
         for controller in ("memory", "cpu", "pids")
-        for place in limits._places(controller)
+        for place in controlgroups.places(controller)
         for folder in place.glob(f"{name}.*")
     ]
 
@@ -78,7 +78,7 @@ def test_who_keeps_to_its_limit_is_left_alone_inside_its_groups(attempts: Attemp
     start(attempts, "print(open('/proc/self/cgroup').read())")
     record = attempts.end()
     assert record.outcome is Outcome.SUCCEEDED
-    name = limits._group_of(attempts.tag())
+    name = controlgroups.group_of(attempts.tag())
     assert any(line.endswith(f"{name}.master-replica-0") for line in attempts.lines())
     assert not any("without its limits" in line for line in attempts.lines())
     assert groups(attempts) == []
@@ -114,7 +114,7 @@ def test_the_groups_of_a_dead_supervisor_are_swept(attempts: Attempts) -> None:
 def test_a_machine_without_control_groups_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(limits, "_MOUNT", tmp_path)
+    monkeypatch.setattr(controlgroups, "_MOUNT", tmp_path)
     made = Limits(1.0, MIB).make("tag", "master-replica-0")
     assert made.startswith("its memory is not limited: ")
     assert "its cpu is not limited" in made
@@ -126,12 +126,12 @@ def test_a_machine_without_control_groups_says_so(
 
 def test_it_was_version_2_of_control_groups_that_held_them(attempts: Attempts) -> None:
     """The tests above try what this machine has; which that was is said here."""
-    if not (limits._own_group("memory") / "cgroup.subtree_control").exists():
+    if not (controlgroups.own_group("memory") / "cgroup.subtree_control").exists():
         pytest.skip("VERSION 2 OF CONTROL GROUPS NOT TESTED: version 1 has the controllers here")
     start(attempts, "print(open('/proc/self/cgroup').read())")
     attempts.end()
     (row,) = [line for line in attempts.lines() if line.startswith("0::")]
-    assert row.endswith(f"{limits._group_of(attempts.tag())}.master-replica-0")
+    assert row.endswith(f"{controlgroups.group_of(attempts.tag())}.master-replica-0")
 
 
 def test_version_2_of_control_groups_is_told_the_same(
@@ -147,8 +147,8 @@ def test_version_2_of_control_groups_is_told_the_same(
         (group / name).touch()
     (group / "memory.events").write_text("low 0\noom 0\noom_kill 0\n")
     (group / "pids.events").write_text("max 0\n")
-    monkeypatch.setattr(limits, "_MOUNT", tmp_path)
-    monkeypatch.setattr(limits, "_OWN", tmp_path / "self")
+    monkeypatch.setattr(controlgroups, "_MOUNT", tmp_path)
+    monkeypatch.setattr(controlgroups, "_OWN", tmp_path / "self")
     rlimits: dict[int, tuple[int, int]] = {}
     monkeypatch.setattr(resource, "setrlimit", rlimits.__setitem__)
     made = Limits(1.5, 96 * MIB, 40)
@@ -178,8 +178,8 @@ def test_of_version_2_a_group_has_a_weight_and_counts_what_it_used(
     for name in ("cpu.weight", "pids.max", "cgroup.procs"):
         (group / name).touch()
     (group / "cpu.stat").write_text("usage_usec 2500000\nuser_usec 2000000\n")
-    monkeypatch.setattr(limits, "_MOUNT", tmp_path)
-    monkeypatch.setattr(limits, "_OWN", tmp_path / "self")
+    monkeypatch.setattr(controlgroups, "_MOUNT", tmp_path)
+    monkeypatch.setattr(controlgroups, "_OWN", tmp_path / "self")
     made = Limits(0.0, 0, 40, apart=True)
     assert made.used_s() is None and not made.weigh(0.125)
     made.make("tag", "u")
@@ -200,10 +200,10 @@ def test_groups_that_nobody_comes_back_for_are_swept(monkeypatch: pytest.MonkeyP
     sitting = subprocess.Popen([sys.executable, "-S", "-c", "import signal; signal.pause()"],
                                preexec_fn=used.enter)  # fmt: skip
     try:
-        limits.sweep_groups("swept-")
+        controlgroups.sweep_groups("swept-")
         assert all(folder.exists() for some in folders.values() for folder in some)  # too young
-        monkeypatch.setattr(limits, "_FORGOTTEN_S", -1.0)
-        limits.sweep_groups("swept-")
+        monkeypatch.setattr(controlgroups, "_FORGOTTEN_S", -1.0)
+        controlgroups.sweep_groups("swept-")
         assert not any(folder.exists() for folder in folders["swept-a"])
         assert all(folder.exists() for folder in folders["swept-b"] + folders["kept"])
     finally:
@@ -231,9 +231,9 @@ def test_of_version_2_a_group_is_made_around_the_own_one_which_holds_this_proces
     (own / "cgroup.type").write_text("domain\n")
     (own / "cgroup.subtree_control").write_text("")
     (around / "cgroup.subtree_control").write_text(handed_down)
-    monkeypatch.setattr(limits, "_MOUNT", tmp_path)
-    monkeypatch.setattr(limits, "_OWN", tmp_path / "self")
-    monkeypatch.setattr(limits, "_is_given_away", lambda place: place != tmp_path)
+    monkeypatch.setattr(controlgroups, "_MOUNT", tmp_path)
+    monkeypatch.setattr(controlgroups, "_OWN", tmp_path / "self")
+    monkeypatch.setattr(controlgroups, "_is_given_away", lambda place: place != tmp_path)
     group = around / "mlengine-tag.master-replica-0"
     group.mkdir()
     (group / "memory.max").touch()
@@ -243,7 +243,7 @@ def test_of_version_2_a_group_is_made_around_the_own_one_which_holds_this_proces
     assert made.holds_memory
     assert (group / "memory.max").read_text() == str(96 * MIB)
     with pytest.raises(FileNotFoundError, match="no control group for it"):
-        limits._places("hugetlb")
+        controlgroups.places("hugetlb")
     # A controller that only a group further out has is no use: nobody can be in both.
     (around / "cgroup.controllers").write_text("memory pids\n")
     assert "its cpu is not limited" in Limits(1.0, 96 * MIB).make("tag", "master-replica-0")
@@ -251,7 +251,7 @@ def test_of_version_2_a_group_is_made_around_the_own_one_which_holds_this_proces
     assert not [path for path in own.iterdir() if path.is_dir()]
     for name in ("memory.max", "pids.max"):
         (group / name).unlink()  # as the kernel does with its own files
-    limits.remove_groups("tag")
+    controlgroups.remove_groups("tag")
     assert not group.exists()
 
 
@@ -265,8 +265,8 @@ def test_of_version_2_a_group_that_nobody_gave_away_is_left_alone(
     for place in (tmp_path, own.parent, own):
         (place / "cgroup.controllers").write_text("cpu memory pids\n")
         (place / "cgroup.subtree_control").write_text("cpu memory pids\n")
-    monkeypatch.setattr(limits, "_MOUNT", tmp_path)
-    monkeypatch.setattr(limits, "_OWN", tmp_path / "self")
+    monkeypatch.setattr(controlgroups, "_MOUNT", tmp_path)
+    monkeypatch.setattr(controlgroups, "_OWN", tmp_path / "self")
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     marks: dict[str, bytes] = {}
 
@@ -277,9 +277,9 @@ def test_of_version_2_a_group_that_nobody_gave_away_is_left_alone(
 
     monkeypatch.setattr(os, "getxattr", getxattr)
     with pytest.raises(FileNotFoundError, match="no control group for it"):
-        limits._places("memory")
+        controlgroups.places("memory")
     marks[str(own.parent)] = b"1"
-    assert limits._places("memory") == [own.parent]
+    assert controlgroups.places("memory") == [own.parent]
 
 
 def test_processes_are_limited_also_where_their_group_cannot_be_entered(
@@ -293,8 +293,8 @@ def test_processes_are_limited_also_where_their_group_cannot_be_entered(
     (own / "cgroup.subtree_control").write_text("pids\n")
     (group / "pids.max").touch()
     (group / "cgroup.procs").mkdir()  # refused, as by a kernel (EOPNOTSUPP; here EISDIR)
-    monkeypatch.setattr(limits, "_MOUNT", tmp_path)
-    monkeypatch.setattr(limits, "_OWN", tmp_path / "self")
+    monkeypatch.setattr(controlgroups, "_MOUNT", tmp_path)
+    monkeypatch.setattr(controlgroups, "_OWN", tmp_path / "self")
     rlimits: dict[int, tuple[int, int]] = {}
     monkeypatch.setattr(resource, "setrlimit", rlimits.__setitem__)
     made = Limits(0.0, 0, 40)

@@ -25,22 +25,26 @@ import contextlib
 import os
 import re
 import resource
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Limits", "remove_groups", "sweep_groups"]
+from mlengine.runtime.controlgroups import (
+    group_of,
+    is_version_2,
+    places,
+    put_to_work,
+    remove_group,
+    write,
+)
 
-_MOUNT = Path("/sys/fs/cgroup")
-_OWN = Path("/proc/self/cgroup")
+__all__ = ["Limits"]
+
 _PERIOD_US = 100000
 _MOST_FILES = 65536
 _FILES_OF_CONFINED = 4096
 _LEAST_PROCESSES = 4096  # libraries start many threads for each CPU, data loaders on top of it
 _PROCESSES_PER_CPU = 256
-_NAME = "mlengine-"
-_FORGOTTEN_S = 3600.0  # who makes a group enters it within seconds
 _WEIGHTS = {"cpu.weight": 100, "cpu.shares": 1024}  # of a group; version 2, version 1
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
@@ -79,7 +83,7 @@ class Limits:
         """
         if self._folders:
             return ""
-        name = _group_of(tag) + "." + re.sub(r"[^\w-]", "_", task)
+        name = group_of(tag) + "." + re.sub(r"[^\w-]", "_", task)
         problems = []
         steps: list[tuple[float, str, Callable[[str], None]]] = [
             (self.memory_bytes, "memory", self._limit_memory), (self._cpus, "cpu", self._limit_cpus)
@@ -107,7 +111,7 @@ class Limits:
         """Put this process under the limits; for the child, before it becomes the replica."""
         for folder in self._folders:
             try:
-                _write(folder / "cgroup.procs", "0")
+                write(folder / "cgroup.procs", "0")
             except OSError:
                 if folder in self._insisted:
                     raise
@@ -160,7 +164,7 @@ class Limits:
             return False
         for name, whole in _WEIGHTS.items():
             try:
-                _write(self._cpu_folder / name, str(max(int(whole * share), 1)))
+                write(self._cpu_folder / name, str(max(int(whole * share), 1)))
             except OSError:
                 continue
             return True
@@ -204,45 +208,45 @@ class Limits:
     def close(self) -> None:
         """Remove the groups, once no process is in them."""
         for folder in self._folders:
-            _remove(folder)
+            remove_group(folder)
         self._folders, self._cpu_folder = [], None
 
     def _limit_memory(self, name: str) -> None:
         folder = self._folder("memory", name)
         if (folder / "memory.max").exists():
-            _write(folder / "memory.max", str(self.memory_bytes))
+            write(folder / "memory.max", str(self.memory_bytes))
             self._oom_file = folder / "memory.events"
             return
-        _write(folder / "memory.limit_in_bytes", str(self.memory_bytes))
+        write(folder / "memory.limit_in_bytes", str(self.memory_bytes))
         self._oom_file = folder / "memory.oom_control"
         swap = folder / "memory.memsw.limit_in_bytes"
         if swap.exists():  # memory and swap together: a limit that swaps is none
-            _write(swap, str(self.memory_bytes))
+            write(swap, str(self.memory_bytes))
 
     def _limit_cpus(self, name: str) -> None:
         folder = self._folder("cpu", name)
         quota = str(max(int(self._cpus * _PERIOD_US), 1000))
         if (folder / "cpu.max").exists():
-            _write(folder / "cpu.max", f"{quota} {_PERIOD_US}")
+            write(folder / "cpu.max", f"{quota} {_PERIOD_US}")
             return
-        _write(folder / "cpu.cfs_period_us", str(_PERIOD_US))
-        _write(folder / "cpu.cfs_quota_us", quota)
+        write(folder / "cpu.cfs_period_us", str(_PERIOD_US))
+        write(folder / "cpu.cfs_quota_us", quota)
 
     def _limit_processes(self, name: str) -> None:
         folder = self._folder("pids", name)
-        _write(folder / "pids.max", str(self.processes))
+        write(folder / "pids.max", str(self.processes))
         self._pids_file = folder / "pids.events"
 
     def _folder(self, controller: str, name: str) -> Path:
         """Make a group in which a controller is at work, as near to this process's as may be."""
         first: OSError | None = None
         # Of version 2 it can be in one group only: what follows is added to the one there is.
-        only = [folder.parent for folder in self._folders if _is_version_2(folder.parent)]
-        for parent in _places(controller):
-            if _is_version_2(parent) and only and parent not in only:
+        only = [folder.parent for folder in self._folders if is_version_2(folder.parent)]
+        for parent in places(controller):
+            if is_version_2(parent) and only and parent not in only:
                 continue
             try:
-                _put_to_work(controller, parent)
+                put_to_work(controller, parent)
                 folder = parent / name
                 folder.mkdir(mode=0o755, exist_ok=True)
             except OSError as error:
@@ -252,33 +256,6 @@ class Limits:
                 self._folders.append(folder)
             return folder
         raise first or FileNotFoundError(2, "there is no control group for it")
-
-
-def remove_groups(tag: str) -> None:
-    """Remove the groups of an attempt whose supervisor is gone, once its processes are."""
-    for folder in _groups(_group_of(tag) + ".*"):
-        _remove(folder)
-
-
-def sweep_groups(begin: str) -> None:
-    """Remove the groups that nobody comes back for: no process is in them, and none came lately.
-
-    Args:
-        begin: How the tags begin; groups of any engine on this machine are meant.
-    """
-    for folder in _groups(_group_of(begin) + "*.*"):
-        with contextlib.suppress(OSError):
-            if time.time() - folder.stat().st_mtime > _FORGOTTEN_S:
-                _remove(folder)
-
-
-def _groups(pattern: str) -> list[Path]:
-    found: list[Path] = []
-    for controller in ("memory", "cpu", "pids"):
-        with contextlib.suppress(OSError):
-            for place in _places(controller):
-                found += place.glob(pattern)
-    return found
 
 
 def _processes_borne() -> int:
@@ -311,101 +288,3 @@ def _tasks_of_user() -> int:
             except OSError:  # it has ended meanwhile
                 continue
     return found
-
-
-def _group_of(tag: str) -> str:
-    return _NAME + re.sub(r"[^\w-]", "_", tag)
-
-
-def _own_group(controller: str) -> Path:
-    """Return the group of this process: of version 1 the one that a controller looks after.
-
-    Raises:
-        FileNotFoundError: There are no control groups here.
-    """
-    unified = ""
-    for row in _OWN.read_text().splitlines():
-        _number, controllers, path = row.split(":", 2)
-        if controller in controllers.split(","):
-            folder = _MOUNT / controllers / path.lstrip("/")
-            # In a container the path may be the host's, while the mount shows the own group.
-            return folder if folder.is_dir() else _MOUNT / controllers
-        unified = path if not controllers else unified
-    folder = _MOUNT / unified.lstrip("/")
-    if not (folder / "cgroup.controllers").exists():
-        folder = _MOUNT
-    if not (folder / "cgroup.controllers").exists():
-        raise FileNotFoundError(2, "there are no control groups")
-    return folder
-
-
-def _places(controller: str) -> list[Path]:
-    """Return where groups may be made: in the own one; of version 2, in those around it.
-
-    This process is in its own group, and below a group of version 2 that holds processes no group
-    with limits can be entered (only the root of all is free of that rule, and only that has no
-    ``cgroup.type``). One above it is free of processes, and serves where a service manager gave it
-    away: to a user or a service (``Delegate=``, ``DelegateSubgroup=``). Others are not this
-    engine's: a replica in them would leave the limits of the engine's own service.
-
-    Raises:
-        FileNotFoundError: There are no control groups here, or not this controller.
-    """
-    own = _own_group(controller)
-    if not _is_version_2(own):
-        return [own]
-    if (own / "cgroup.type").exists():
-        places = [above for above in own.parents
-                  if _MOUNT in (above, *above.parents) and _is_given_away(above)]  # fmt: skip
-    else:
-        places = [own]
-    usable = [place for place in places if _names(place / "cgroup.controllers", controller)]
-    if not usable:
-        raise FileNotFoundError(2, "there is no control group for it")
-    return usable
-
-
-def _is_given_away(group: Path) -> bool:
-    """Tell whether the service manager left a group to this user; root may write to all others."""
-    if os.geteuid() != 0:
-        return os.access(str(group), os.W_OK)
-    for name in ("user.delegate", "trusted.delegate"):
-        try:
-            if os.getxattr(str(group), name) == b"1":
-                return True
-        except OSError:  # no such attribute
-            continue
-    return False
-
-
-def _is_version_2(group: Path) -> bool:
-    return (group / "cgroup.subtree_control").exists()
-
-
-def _put_to_work(controller: str, parent: Path) -> None:
-    """Have a group of version 2 hand a controller down, unless it does already."""
-    handed_down = parent / "cgroup.subtree_control"
-    if _is_version_2(parent) and not _names(handed_down, controller):
-        _write(handed_down, "+" + controller)
-
-
-def _names(path: Path, controller: str) -> bool:
-    try:
-        return controller in path.read_text().split()
-    except OSError:
-        return False
-
-
-def _write(path: Path, text: str) -> None:
-    descriptor = os.open(str(path), os.O_WRONLY | os.O_CLOEXEC)
-    try:
-        os.write(descriptor, text.encode("ascii"))
-    finally:
-        os.close(descriptor)
-
-
-def _remove(folder: Path) -> None:
-    try:
-        folder.rmdir()
-    except OSError:  # somebody is in it yet; who sweeps comes again
-        pass

@@ -66,7 +66,7 @@ from mlengine.prediction.workers.record import (
 )
 from mlengine.prediction.workers.warmth import WarmWorkers
 from mlengine.prediction.workers.workerfolder import held_bytes, remove, trim
-from mlengine.runtime.limits import remove_groups, sweep_groups
+from mlengine.runtime.controlgroups import remove_groups, sweep_groups
 from mlengine.runtime.processes import send
 
 __all__ = ["WorkerHealth", "WorkerInfo", "WorkerPool", "WorkerSpec"]

@@ -24,7 +24,14 @@ from typing import Any
 import msgspec
 
 from mlengine.core.errors import Internal, Unavailable
-from mlengine.runtime import attemptfiles, envelope, failpoints, limits, processes, supervisor
+from mlengine.runtime import (
+    attemptfiles,
+    controlgroups,
+    envelope,
+    failpoints,
+    processes,
+    supervisor,
+)
 from mlengine.storage.sidecar.keys import pack_keys
 from mlengine.training.launchers import (
     AttemptSpec,
@@ -268,7 +275,7 @@ def _kill_attempt(attempt_dir: Path, tag: str) -> int:
     while True:
         met = processes.freeze_and_kill(lambda: processes.of_attempt(tag, leaders))
         if not met:
-            limits.remove_groups(tag)
+            controlgroups.remove_groups(tag)
             return len(killed)
         killed |= {(row.pid, row.started) for row in met}
         if time.monotonic() > until_s:
