@@ -194,7 +194,7 @@ def _check_counts(asked: HyperparameterSpec) -> None:
     if parallel is not None and not 1 <= parallel <= asked.trials:
         of, remedy = f"maxTrials is {asked.trials}", f"Use 1 to {asked.trials}."
         if asked.max_trials is None:
-            of, remedy = "maxTrials is not set, so 1", "Set maxTrials too, or leave this one out."
+            of, remedy = "maxTrials is not set, so 1", "Set it, or leave maxParallelTrials out."
         problem = f"maxParallelTrials is {parallel}, {of}."
         raise _bad("max_parallel_trials", problem, remedy)
     if asked.max_failed_trials < 0:
