@@ -1,11 +1,18 @@
-"""Rows of a request log in a list, for a fake engine."""
+"""Rows of a request log in a list and lines of workers, for a fake engine."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
 from mlengine.core.errors import NotFound
-from mlengine.core.predictions import LabelPredictionsResponse, LoggedPrediction, PredictionLabel
+from mlengine.core.predictions import (
+    LabelPredictionsResponse,
+    LoggedPrediction,
+    PredictionLabel,
+    VersionLogs,
+    WorkerLog,
+)
+from mlengine.core.resources import Version
 from mlengine.engine import Page
 
 __all__ = ["FakePredictions"]
@@ -16,6 +23,11 @@ class FakePredictions:
 
     before: Callable[[str], None]
     logged: list[LoggedPrediction]
+    versions: dict[tuple[str, str, str], Version]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.worker_logs: list[WorkerLog] = []
 
     def list_predictions(
         self, project: str, model_id: str, *, version: str = "", since: str = "",
@@ -41,3 +53,12 @@ class FakePredictions:
         for one in labels:
             rows[one.prediction_id].groundtruth = one.value
         return LabelPredictionsResponse(labelled=len(labels), replaced=replaced)
+
+    def version_logs(
+        self, project: str, model_id: str, version_id: str, *, limit: int = 0
+    ) -> VersionLogs:
+        self.before("version_logs")
+        if (project, model_id, version_id) not in self.versions:
+            raise NotFound(f"There is no version '{version_id}'.")
+        logs = [WorkerLog(file=log.file, lines=log.lines[-limit:]) for log in self.worker_logs]
+        return VersionLogs(logs=logs)

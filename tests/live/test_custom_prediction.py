@@ -88,6 +88,10 @@ class World:
         reply = self.engine.client.predict(P, "coded", "v1", body)
         return reply.status, json.loads(reply.body)
 
+    def printed(self, version_id: str) -> list[str]:
+        logs = self.engine.client.version_logs(P, "coded", version_id).logs
+        return [line for log in logs for line in log.lines]
+
 
 def test_it_answers_and_its_words_are_in_the_versions_log(world: World) -> None:
     assert world.ask(1, 2.5) == (200, {"predictions": [3, 7.5]})
@@ -95,8 +99,7 @@ def test_it_answers_and_its_words_are_in_the_versions_log(world: World) -> None:
     assert status == 200
     told = answer["predictions"][0]["version"]
     assert (told["name"], told["prediction_class"]) == ("v1", "scaling.task.Predictor")
-    logs = list((world.engine.home / "logs").glob("worker-*.log"))
-    wait_until(lambda: any("heard: hello" in log.read_text() for log in logs), 60)
+    wait_until(lambda: "heard: hello" in world.printed("v1"), 60)
 
 
 def test_it_is_explained_by_what_its_own_predict_returns(world: World) -> None:
@@ -106,8 +109,7 @@ def test_it_is_explained_by_what_its_own_predict_returns(world: World) -> None:
     found = [one["attributions_by_label"][0] for one in json.loads(reply.body)["explanations"]]
     assert [one["attributions"] for one in found] == [{"input": 12}, {"input": 7.5}]
     assert [(one["example_score"], one["baseline_score"]) for one in found] == [(12, 0), (7.5, 0)]
-    logs = list((world.engine.home / "logs").glob("worker-*.log"))
-    wait_until(lambda: any("heard: why?" in log.read_text() for log in logs), 60)
+    wait_until(lambda: "heard: why?" in world.printed("v1"), 60)
 
 
 def test_a_bad_answer_is_an_error_and_the_next_one_is_good(world: World) -> None:
@@ -115,6 +117,8 @@ def test_a_bad_answer_is_an_error_and_the_next_one_is_good(world: World) -> None
         status, answer = world.ask(word)
         assert status == 400 and said in answer["error"]["message"]
     assert world.ask(2) == (200, {"predictions": [6]})
+    told = [line for line in world.printed("v1") if line.startswith("Prediction failed: ")]
+    assert len(told) == 1 and "JSON cannot carry NaN" in told[0]
 
 
 def test_a_file_is_answered_as_its_rows_are_online(world: World) -> None:

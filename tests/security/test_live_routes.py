@@ -74,6 +74,7 @@ TABLE: dict[str, str] = {
     "/api" + _MODEL + "/traffic:compare": "GET",
     "/api" + _MODEL + "/outcomes": "POST",
     "/api" + _MODEL + "/predictions": "GET",
+    "/api" + _MODEL + "/versions/{version}/logs": "GET",
     "/api/v1/projects/{project}/predictions:label": "POST",
     "/v1/projects/{project}:getConfig": "GET",
     "/v1/projects/{project}/jobs": "GET POST",

@@ -99,6 +99,7 @@ class Command(click.Command):
         form: The format of its result, when --format is not given.
         lists: It prints a list, so --filter, --limit and the like mean something.
         has_uris: What it lists has addresses, which --uri prints.
+        has_limit: It prints no list, and --limit means something all the same.
         takes_rest: It passes on what stands behind ``--``.
     """
 
@@ -108,13 +109,15 @@ class Command(click.Command):
         form: str = "",
         lists: bool = False,
         has_uris: bool = True,
+        has_limit: bool = False,
         takes_rest: bool = False,
         **named: Any,
     ) -> None:
         named.setdefault("context_settings", _CONTEXT)
         super().__init__(*args, **named)
         self.form, self.takes_rest = form, takes_rest
-        self._lists, self._has_uris = lists, has_uris
+        self._has_uris = has_uris
+        self._list_flags = _LIST_FLAGS if lists else ("limit",) if has_limit else ()
 
     def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
         """Show that something may stand behind ``--``."""
@@ -122,7 +125,7 @@ class Command(click.Command):
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Name the global flags that mean something here; `mlengine --help` explains them."""
-        names = [n for n in _LIST_FLAGS if self._lists and (n != "uri" or self._has_uris)]
+        names = [n for n in self._list_flags if n != "uri" or self._has_uris]
         flags = ["--" + name.replace("_", "-") for name in names]
         formatter.write_paragraph()
         formatter.write_text("Also: " + " ".join([*flags, *_GLOBAL_FLAGS]))
@@ -149,7 +152,8 @@ class Command(click.Command):
         if session.rest and not self.takes_rest:
             raise click.UsageError(f"unrecognized arguments: -- {' '.join(session.rest)}", ctx)
         given = [name for name in _LIST_FLAGS if getattr(session.flags, name)]
-        if given and not self._lists:
+        given = [name for name in given if name not in self._list_flags]
+        if given:
             flag = "--" + given[0].replace("_", "-")
             raise click.UsageError(
                 f"unrecognized arguments: {flag} (it goes with commands that list)", ctx

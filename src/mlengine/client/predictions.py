@@ -1,16 +1,17 @@
-"""Request logs of an engine somewhere else."""
+"""What predictions of an engine somewhere else leave behind."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mlengine.client.calls import Calls, paging, v1
-from mlengine.core.names import check_project, model_name
+from mlengine.client.calls import Calls, paging, query_text, v1
+from mlengine.core.names import check_project, model_name, version_name
 from mlengine.core.predictions import (
     LabelPredictionsRequest,
     LabelPredictionsResponse,
     LoggedPrediction,
     PredictionLabel,
+    VersionLogs,
 )
 from mlengine.core.wire import decode_answer
 from mlengine.engine import Page
@@ -39,6 +40,14 @@ class HttpPredictions(Calls):
         request = LabelPredictionsRequest(labels=list(labels))
         found = self._call("POST", path, request, safe=True)
         return decode_answer(LabelPredictionsResponse, found, at="found")
+
+    def version_logs(
+        self, project: str, model_id: str, version_id: str, *, limit: int = 0
+    ) -> VersionLogs:
+        """Return the last lines of what each worker of a version printed."""
+        query = query_text(limit=str(limit) if limit else "")
+        path = "/api" + v1(version_name, project, model_id, version_id) + "/logs" + query
+        return self._get(VersionLogs, path)
 
 
 _: type[PredictionVerbs] = HttpPredictions

@@ -1,4 +1,4 @@
-"""What a request log says of a prediction, and what became of it.
+"""What a request log says of a prediction, what became of it, and what workers printed.
 
 These resources are the engine's own; Google's service wrote its rows into BigQuery and left them
 there. See `core.resources` for how they are written.
@@ -13,6 +13,8 @@ __all__ = [
     "LabelPredictionsResponse",
     "LoggedPrediction",
     "PredictionLabel",
+    "VersionLogs",
+    "WorkerLog",
 ]
 
 
@@ -54,3 +56,16 @@ class LabelPredictionsResponse(Resource):
 
     labelled: Int64 = 0
     replaced: Int64 = 0
+
+
+class WorkerLog(Resource):
+    """The last lines that a worker of a version printed; `file` is on the engine's machine."""
+
+    file: str = ""
+    lines: list[str] = []
+
+
+class VersionLogs(Resource):
+    """The logs of a version's workers; the one that was written last is the last."""
+
+    logs: list[WorkerLog] = []

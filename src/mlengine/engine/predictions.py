@@ -1,4 +1,4 @@
-"""How a local engine has the verbs for predictions that a request log keeps."""
+"""How a local engine has the verbs for what predictions leave behind."""
 
 from __future__ import annotations
 
@@ -11,21 +11,32 @@ from mlengine.core.names import check_id, check_project
 from mlengine.core.paging import page_size as checked_page_size
 from mlengine.core.paging import page_token as sealed
 from mlengine.core.paging import position
-from mlengine.core.predictions import LabelPredictionsResponse, LoggedPrediction, PredictionLabel
+from mlengine.core.predictions import (
+    LabelPredictionsResponse,
+    LoggedPrediction,
+    PredictionLabel,
+    VersionLogs,
+)
 from mlengine.engine import Page
 from mlengine.engine.predictionverbs import PredictionVerbs
+from mlengine.engine.settings import Settings
 from mlengine.models.registry import Models
 from mlengine.prediction.requestlog.tables import Tables, Wanted
+from mlengine.prediction.workers.logs import worker_logs
 
 __all__ = ["LocalPredictions"]
 
 _NONE_YET = "?"  # before the place in a page's token: no page up to there had a row
 
+_LINES = 100
+_MOST_LINES = 10_000
+
 
 class LocalPredictions:
-    """Implements `PredictionVerbs` over the tables that this engine's gateways write."""
+    """Implements `PredictionVerbs` over what this engine's gateways and workers write."""
 
     _models: Models
+    _settings: Settings
     _tables: Tables
     if TYPE_CHECKING:
 
@@ -59,6 +70,18 @@ class LocalPredictions:
         self, project: str, labels: Sequence[PredictionLabel]
     ) -> LabelPredictionsResponse:
         return self._tables.label(check_project(project), labels)
+
+    def version_logs(
+        self, project: str, model_id: str, version_id: str, *, limit: int = 0
+    ) -> VersionLogs:
+        if not 0 <= limit <= _MOST_LINES:
+            raise InvalidArgument(
+                f"The limit {limit} is not from 1 to {_MOST_LINES}.",
+                f"Leave it out for {_LINES} lines of each log.", field="limit",
+            )  # fmt: skip
+        record = self._models.version_record(check_project(project), model_id, version_id)
+        folder = self._settings.home / "logs"
+        return VersionLogs(logs=worker_logs(folder, record.uid, lines=limit or _LINES))
 
 
 def _moment(since: str) -> str:

@@ -1,11 +1,16 @@
-"""What `Engine` has for the predictions that a request log keeps."""
+"""What `Engine` has for what predictions leave behind: request logs, logs of workers."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
-from mlengine.core.predictions import LabelPredictionsResponse, LoggedPrediction, PredictionLabel
+from mlengine.core.predictions import (
+    LabelPredictionsResponse,
+    LoggedPrediction,
+    PredictionLabel,
+    VersionLogs,
+)
 
 if TYPE_CHECKING:
     from mlengine.engine import Page
@@ -14,7 +19,7 @@ __all__ = ["PredictionVerbs"]
 
 
 class PredictionVerbs(Protocol):
-    """The verbs; what they do stands in `prediction.requestlog.tables`."""
+    """The verbs; what they do stands in `prediction.requestlog.tables` and `workers.logs`."""
 
     def list_predictions(
         self, project: str, model_id: str, *, version: str = "", since: str = "",
@@ -27,4 +32,10 @@ class PredictionVerbs(Protocol):
         self, project: str, labels: Sequence[PredictionLabel]
     ) -> LabelPredictionsResponse:
         """Say what became of predictions: all of them, or none; a later label replaces."""
+        ...
+
+    def version_logs(
+        self, project: str, model_id: str, version_id: str, *, limit: int = 0
+    ) -> VersionLogs:
+        """Return the last lines, 100 or `limit`, of what each worker of a version printed."""
         ...

@@ -1,4 +1,4 @@
-"""The engine's own routes for what request logs keep; part of the table in `own`."""
+"""The engine's own routes for what predictions leave behind; part of the table in `own`."""
 
 from __future__ import annotations
 
@@ -24,6 +24,12 @@ def _label(call: Call) -> Answer:
     return call.engine.label_predictions(call.project, request.labels)
 
 
+def _logs(call: Call) -> Answer:
+    """Return the last lines, 100 or `limit`, of what each worker of a version printed."""
+    model, version = call.ids["model"], call.ids["version"]
+    return call.engine.version_logs(call.project, model, version, limit=call.integer("limit"))
+
+
 ROUTES: tuple[Route, ...] = (
     Route(
         id="engine.models.predictions.list",
@@ -44,5 +50,15 @@ ROUTES: tuple[Route, ...] = (
         run=_label,
         request="LabelPredictionsRequest",
         response="LabelPredictionsResponse",
+    ),
+    Route(
+        id="engine.versions.logs",
+        method="GET",
+        path="/api/v1/projects/{project}/models/{model}/versions/{version}/logs",
+        permission="mlengine.predictions.list",
+        verb="version_logs",
+        run=_logs,
+        query=("limit",),
+        response="VersionLogs",
     ),
 )

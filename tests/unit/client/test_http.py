@@ -33,7 +33,7 @@ from mlengine.core.errors import (
 )
 from mlengine.core.keys import Key
 from mlengine.core.policies import Binding, Policy
-from mlengine.core.predictions import LoggedPrediction, PredictionLabel
+from mlengine.core.predictions import LoggedPrediction, PredictionLabel, WorkerLog
 from mlengine.core.resources import (
     Bucket,
     Job,
@@ -670,3 +670,15 @@ def test_logged_predictions_are_listed_and_labelled(engine: Engine, fake: FakeEn
     assert engine.label_predictions("p", [label]).labelled == 1
     with pytest.raises(NotFound, match="0-v1--9"):
         engine.label_predictions("p", [PredictionLabel(prediction_id="0-v1--9")])
+
+
+def test_the_logs_of_a_versions_workers_come_whole_or_their_end(
+    engine: Engine, fake: FakeEngine
+) -> None:
+    engine.create_model("p", Model(name="shop"))
+    engine.create_version("p", "shop", Version(name="v1", deployment_uri="gs://b/m"))
+    fake.worker_logs = [WorkerLog(file="worker-a-0.log", lines=["one", "two"])]
+    assert engine.version_logs("p", "shop", "v1").logs == fake.worker_logs
+    assert engine.version_logs("p", "shop", "v1", limit=1).logs[0].lines == ["two"]
+    with pytest.raises(NotFound):
+        engine.version_logs("p", "shop", "v2")

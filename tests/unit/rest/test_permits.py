@@ -106,6 +106,16 @@ def test_a_refusal_names_what_is_missing_and_no_verb_is_called(
     assert called == []
 
 
+def test_what_a_versions_code_printed_is_not_for_viewers(app: Any) -> None:
+    send(app, "POST", f"{P}/models", TOKEN, {"name": "shop"})
+    version = {"name": "v1", "deploymentUri": "gs://b/m"}
+    assert send(app, "POST", f"{P}/models/shop/versions", TOKEN, version).status == 200
+    logs = f"/api{P}/models/shop/versions/v1/logs"
+    assert send(app, "GET", logs, "viewer").status == 403
+    assert send(app, "GET", f"{logs}?limit=5", "developer").status == 200
+    assert send(app, "GET", f"{logs}?limit=all", "developer").status == 400
+
+
 def test_what_is_wrong_with_a_body_is_not_told_to_who_may_not_send_it(app: Any) -> None:
     assert send(app, "POST", f"{P}/models", "viewer", {"nonsense": 1}).status == 403
     assert send(app, "POST", f"{P}/models", "developer", {"nonsense": 1}).status == 400

@@ -21,7 +21,12 @@ __all__ = ["model_option", "read_version_config", "versions"]
 versions = Group(
     "versions",
     help="Versions: deployed artefacts of a model.",
-    branches={"create": Branch("mlengine.cli.commands.create_version:create", "Deploy a model.")},
+    branches={
+        "create": Branch("mlengine.cli.commands.create_version:create", "Deploy a model."),
+        "logs": Branch(
+            "mlengine.cli.commands.version_logs:logs", "Show what the workers of VERSION printed."
+        ),
+    },
 )
 
 _LIST_FORMAT = "table(name.basename(), deploymentUri, state)"
