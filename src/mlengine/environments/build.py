@@ -137,7 +137,7 @@ class LayerBuilder:
         # Only a package that fails is touched: what setuptools finds in others is what they mean.
         if not archive.wheel and refuses_to_choose(outcome):
             names = ", ".join(name_modules(opened.path))
-            shop.log(f"Its setup.py names no modules: installing all that lie beside it: {names}")
+            shop.log(f"The package names no modules: installing all that lie loose in it: {names}")
             outcome = shop.attempt(command)
         shop.check(outcome, subject=_of_package(archive.name))
 
