@@ -70,7 +70,7 @@ class BayesianSearch:
         """Return why there is no model yet; empty: there is."""
         design = min(max(_LEAST_DESIGN, len(past.space) + 1), _MOST_DESIGN)
         if len(past.trials) < design:
-            return f"trial {len(past.trials) + 1} of the first {design}"
+            return f"a model needs {design} trials, there are {len(past.trials)}"
         ended = sum(finite(tried, len(past.problem.metrics)) for tried in past.trials)
         if ended < 2:
             return f"{ended} of {len(past.trials)} trials have a value"
