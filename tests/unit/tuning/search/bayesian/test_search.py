@@ -163,7 +163,8 @@ class TestWhatItSays:
             history.append(Tried(number=number, point=found.point, values=_bowl(found.point)))
         assert history[0].point == {"x0": 0.5, "x1": 0.5}
         assert said == [How.INITIAL] * 4 + [How.MODEL] * 3
-        assert _only(SEARCH.suggest(problem, history[:2])).why == "a model needs 4 trials, there are 2"
+        early = _only(SEARCH.suggest(problem, history[:2]))
+        assert early.why == "a model needs 4 trials, there are 2"
 
     def test_of_many_at_once_the_first_are_the_models_and_the_rest_even(
         self, monkeypatch: pytest.MonkeyPatch
