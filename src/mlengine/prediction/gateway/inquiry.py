@@ -79,7 +79,7 @@ class Inquiry:
         """Count it against its key's quota, then send it."""
         server = self.connection.server
         if server.logs.times:
-            self.begun_s = server.now_s()
+            self.begun_s = server.fine_s()
         if self.grant is not None:
             try:
                 self.lines = server.quotas.take(self.grant)
@@ -194,7 +194,7 @@ class Inquiry:
     def leave_visit(self, log: VersionLog, status: int, sent: int, answered: int) -> None:
         """Leave a line in the access log."""
         # One that came before the log was asked for has no beginning.
-        taken_s = self.connection.server.now_s() - self.begun_s if self.begun_s else 0.0
+        taken_s = self.connection.server.fine_s() - self.begun_s if self.begun_s else 0.0
         log.visit(
             status, taken_s, sent=sent, answered=answered,
             key=self.grant.key if self.grant is not None else "", prediction_id=self.prediction_id,

@@ -71,7 +71,9 @@ class Server:
         self._quota_file = run_dir / QUOTA_FILE if run_dir is not None else None
         self._quotas_due_s = 0.0
         self._restore_quotas()
-        self.splits = Splits(self.switchboard.link, loop.time, self.ids)
+        # How long answers take: uvloop's clock goes in whole milliseconds, and most take less.
+        self.fine_s = time.monotonic
+        self.splits = Splits(self.switchboard.link, self.fine_s, self.ids)
         self.splits.replace(snapshot)
         self.engine_pool = EnginePool(snapshot.engine_socket, loop=loop)
         self.stopping = False

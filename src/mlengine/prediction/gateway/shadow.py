@@ -37,7 +37,7 @@ class Shadow:
     Args:
         target: The version.
         link: Finds its workers.
-        now_s: The loop's clock.
+        now_s: A clock that tells microseconds.
         counter: Where it is counted.
     """
 

@@ -57,7 +57,7 @@ class Splits:
 
     Args:
         link: Finds the workers of a version.
-        now_s: The loop's clock.
+        now_s: A clock that tells microseconds, as most answers take less than a millisecond.
         ids: Names the predictions that are drawn.
     """
 

@@ -51,7 +51,7 @@ class Connection:
         self.said: list[Any] = []
         found = {VERSION: Log(self.said, share, access=access)} if logs else {}
         self.server: Any = SimpleNamespace(
-            logs=SimpleNamespace(found=found), now_s=lambda: 5.0, count_refusal=lambda _: None
+            logs=SimpleNamespace(found=found), fine_s=lambda: 5.0, count_refusal=lambda _: None
         )
 
     def answer(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import collections
 import itertools
 import json
@@ -17,10 +18,14 @@ import pytest
 from mlengine.prediction.control import ensure_gateway, gateway_process
 from mlengine.prediction.gateway.dialects import Asked
 from mlengine.prediction.gateway.dialogue import Dialogue
+from mlengine.prediction.gateway.inquiry import Inquiry
+from mlengine.prediction.gateway.server import Server
 from mlengine.prediction.gateway.split import Split
+from mlengine.prediction.gateway.switchboard import Switchboard
 from mlengine.prediction.requestlog.ids import PredictionIds
-from mlengine.prediction.routing import Logging, PredictTarget, Route, Traffic
+from mlengine.prediction.routing import Logging, PredictTarget, Route, Snapshot, Traffic
 from mlengine.prediction.tally import Batch, Tally
+from mlengine.prediction.traffic.compare import bucket
 from mlengine.prediction.traffic.rules import reapportion
 from mlengine.store.trafficstore import ArmCounts
 from tests.fakes.gateway import Answer, Backends, Caller, Door, head, open_door
@@ -322,3 +327,58 @@ def test_what_is_drawn_anew_is_read_as_its_caller_sent_it() -> None:
     assert asked.body != BODY  # what a worker would have got
     asked.unsent()
     assert seen == [BODY]
+
+
+class Prompt:
+    """Workers that answer within less than a tick of the loop's clock, and that clock."""
+
+    def __init__(self) -> None:
+        self.now_s = 1000.0
+
+    def fine_s(self) -> float:
+        return self.now_s
+
+    def time(self) -> float:
+        return int(self.now_s * 1000) / 1000  # as uvloop's
+
+    def submit(self, prediction: Any) -> None:
+        self.now_s += 0.0002
+        prediction.answered(200, b'{"predictions": [1]}')
+
+    def link(self, target: PredictTarget) -> SimpleNamespace:
+        return SimpleNamespace(version=target.version or f"{P}/m/versions/v1", submit=self.submit)
+
+
+def test_answers_are_timed_in_less_than_a_millisecond(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """By comparisons, of who answers and of a shadow, and by an access log."""
+    prompt = Prompt()
+    heard: list[Any] = []
+    visits: list[Any] = []
+    monkeypatch.setattr("mlengine.prediction.gateway.server.time.monotonic", prompt.fine_s)
+    monkeypatch.setattr(Switchboard, "link", lambda _self, target: prompt.link(target))
+    first, second = (f"{P}/m/versions/{name}" for name in ("v1", "v2"))
+    server = Server(
+        Snapshot(
+            traffic={f"{P}/m": Traffic(weights={first: 1}, period=1, shadow=[second])},
+            versions={first: Route("READY", [])}, access_logs=[f"{P}/m"],
+            logging=Logging(tables="", access=str(tmp_path)),
+        ),
+        loop=cast("Any", SimpleNamespace(time=prompt.time)),
+    )  # fmt: skip
+    monkeypatch.setattr(server.logs.found[first], "visit", lambda *a, **_: visits.append(a))
+    caller = SimpleNamespace(server=server, answer=lambda *said: heard.append(said))
+
+    async def ask() -> None:
+        for _ in range(20):
+            Inquiry(cast("Any", caller), PredictTarget(f"{P}/m", ""), [], BODY, keep=True).enter()
+            await asyncio.sleep(0)  # the copy goes out after the answer
+
+    asyncio.run(ask())
+    counts = {one.version_id: one.counts for one in server.splits.tally.batch(Batch()).counted}
+    assert len(heard) == counts["v1"].requests == counts["v2"].copies == 20
+    for version in ("v1", "v2"):
+        assert set(counts[version].times) <= {bucket(0.0002) - 1, bucket(0.0002)}
+    assert [(status, round(taken_s, 6)) for status, taken_s in visits] == [(200, 0.0002)] * 20
+    server.close()
