@@ -18,7 +18,7 @@ from mlengine.core.errors import InvalidArgument, NotFound, ResourceExhausted
 from mlengine.core.predictions import PredictionLabel
 from mlengine.core.traffic import Outcome
 from mlengine.prediction.requestlog import labels, tables
-from mlengine.prediction.requestlog.ids import PredictionIds, day_of
+from mlengine.prediction.requestlog.ids import PredictionIds, day_of, parse_id
 from mlengine.prediction.requestlog.parts import (
     PartWriter,
     close_orphans,
@@ -98,15 +98,67 @@ def test_an_id_says_its_day(day: int, version: str) -> None:
     assert len({ids.next(version) for _ in range(100)}) == 100
 
 
-@pytest.mark.parametrize("text", ["", "1-v1--n", "../../x", "1-v1--0512a/../", "a" * 5000])
-def test_what_is_no_id_is_of_no_day(text: str) -> None:
+@given(
+    st.integers(0, 90_000), st.from_regex(r"[A-Za-z][A-Za-z0-9_]{0,127}", fullmatch=True),
+    st.integers(0, 999_999_999), st.none() | st.integers(0, 2**64 - 1), st.integers(0, 16**12 - 1),
+)  # fmt: skip
+def test_an_id_says_what_it_was_made_of(
+    day: int, version: str, period: int, unit: int | None, number: int
+) -> None:
+    ids = PredictionIds(day * DAY_S)
+    ids._numbers = itertools.count(number)
+    text = "" if unit is None else f"{unit:x}"
+    names = [ids.drawn(version, period=period, unit=text)]
+    made = [(day, period, version, text)]
+    if number < 16**12 - 1:
+        names += [ids.next(version) for _ in range(256)]
+        made += [(day, 0, version, "")] * 256
+    said = [parse_id(name) for name in names]
+    assert [(one.day, one.period, one.version_id, one.unit) for one in said if one] == made
+    assert len({one.end for one in said if one}) == len(names)
+
+
+NONCE = "c0ffeec0de"
+DRAWN = f"3-v2-5f3a-05129{NONCE}2b700"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "", "1-v1--n", "5-v2--made1", "../../x", "1-v1--0512a/../", "a" * 5000,
+        DRAWN + "g", DRAWN + "a", DRAWN + "\n", "x" + DRAWN, " " + DRAWN, DRAWN[:-1],
+        f"03-v2-5f3a-05129{NONCE}2b700", f"3-v2-05f3a-05129{NONCE}2b700",
+        f"3-v2-5f3a-05129{NONCE}02b700", f"3-v2-5f3a-05129{NONCE}00", f"3-v2-5f3a-05129{NONCE}2b7",
+        f"0-v2-5f3a-05129{NONCE}2b7c4", f"3-2v-5f3a-05129{NONCE}2b700", f"3--5f3a-05129{NONCE}100",
+        f"3-v2-5F3A-05129{NONCE}2b700", f"3-v2-5f3a-05129{NONCE}{'1' * 13}00",
+        f"-3-v2-5f3a-05129{NONCE}2b700", f"3-v2-5f3a-1-05129{NONCE}2b700",
+        f"\u0663-v2-5f3a-05129{NONCE}2b700",
+    ],
+)  # fmt: skip
+def test_what_no_gateway_gives_is_no_id(text: str) -> None:
+    assert parse_id(DRAWN) == (3, "v2", "5f3a", DRAWN.rpartition("-")[2])
+    assert parse_id(text) is None
     assert day_of(text) == -1
 
 
+def test_outcomes_and_labels_refuse_the_same_names_in_the_same_words(log: Log) -> None:
+    for text in ("5-v2--made1", DRAWN + "a", "../x"):
+        with pytest.raises(InvalidArgument) as of_label:
+            log.tables.label("p", [PredictionLabel(prediction_id=text, value="x")])
+        with pytest.raises(InvalidArgument) as of_outcome:
+            experiments._outcome(Outcome(prediction_id=text, value=1.0), "outcomes[0]")
+        said = str(of_label.value)
+        assert f"{text!r} is no id of a prediction." in said
+        assert said.replace("labels[0]", "outcomes[0]") == str(of_outcome.value)
+
+
 def test_an_id_of_a_log_is_one_that_an_experiment_understands() -> None:
-    name = PredictionIds(NOON).drawn("v1", period=3, unit="ff")
-    read = experiments._outcome(Outcome(prediction_id=name, value=1.0), "outcomes[0]")
-    assert (read.period, read.version_id, read.unit) == (3, "v1", "ff")
+    ids = PredictionIds(NOON)
+    sticky, alone = ids.drawn("v1", period=3, unit="ff"), ids.drawn("v1", period=3, unit="")
+    for name, unit in ((sticky, "ff"), (alone, alone.rpartition("-")[2])):
+        read = experiments._outcome(Outcome(prediction_id=name, value=1.0), "outcomes[0]")
+        assert (read.prediction_id, read.period, read.version_id) == (name, 3, "v1")
+        assert read.unit == unit
 
 
 @given(st.binary(max_size=200))

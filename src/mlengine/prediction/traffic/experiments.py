@@ -15,6 +15,7 @@ from mlengine.core.clock import Clock, rfc3339
 from mlengine.core.errors import Aborted, EngineError, FailedPrecondition, InvalidArgument
 from mlengine.core.names import check_id, model_name, parse_model_or_version, version_name
 from mlengine.core.traffic import AddOutcomesResponse, Comparison, ModelTraffic, Outcome
+from mlengine.prediction.requestlog.ids import parse_id
 from mlengine.prediction.routing import Traffic
 from mlengine.prediction.tally import Batch
 from mlengine.prediction.traffic.comparison import compare
@@ -237,8 +238,8 @@ def _check(traffic: ModelTraffic) -> None:
 
 def _outcome(outcome: Outcome, at: str) -> NewOutcome:
     """Read whom an outcome is of off its prediction's id."""
-    parts = outcome.prediction_id.split("-")
-    if len(parts) != 4 or not parts[0].isdecimal() or not all((parts[1], parts[3])):
+    named = parse_id(outcome.prediction_id)
+    if named is None:
         raise InvalidArgument(
             f"{outcome.prediction_id[:120]!r} is no id of a prediction.",
             "Send what the answer's header 'x-mlengine-prediction-id' said.",
@@ -251,11 +252,10 @@ def _outcome(outcome: Outcome, at: str) -> NewOutcome:
             "Send a number, such as 1 for a sale and 0 for none.",
             field=f"{at}.value",
         )
-    period = int(parts[0][:9])
     return NewOutcome(
-        prediction_id=outcome.prediction_id[:200],
-        period=period,
-        version_id=parts[1],
-        unit=parts[2] or parts[3],
+        prediction_id=outcome.prediction_id,
+        period=named.period,
+        version_id=named.version_id,
+        unit=named.unit or named.end,
         value=value,
     )

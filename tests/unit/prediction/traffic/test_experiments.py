@@ -14,6 +14,7 @@ from mlengine.core.errors import Aborted, EngineError, FailedPrecondition, NotFo
 from mlengine.core.resources import Model, Version
 from mlengine.core.states import VersionState
 from mlengine.core.traffic import ModelTraffic, Outcome
+from mlengine.prediction.requestlog.ids import PredictionIds
 from mlengine.prediction.tally import Batch, Tally
 from mlengine.prediction.traffic.experiments import Experiments, traffic_routes
 from mlengine.prediction.traffic.rules import WHOLE
@@ -187,23 +188,32 @@ def test_a_cleared_experiment_can_still_be_compared_and_nothing_else_can(bench: 
         bench.experiments.compare(P, M, "v1", "v1")
 
 
+def drawn(ids: PredictionIds, number: int, *, period: int = 1, unit: str = "") -> str:
+    """Name a prediction of v1 or v2, in turn."""
+    return ids.drawn(f"v{1 + number % 2}", period=period, unit=unit)
+
+
 def test_outcomes_are_counted_by_their_predictions_ids(bench: Bench) -> None:
     bench.set(split={"v1": 1, "v2": 1})
-    sent = [Outcome(prediction_id=f"1-v{1 + i % 2}--n{i}", value=float(i % 2)) for i in range(400)]
+    ids = PredictionIds(0.0)
+    sent = [Outcome(prediction_id=drawn(ids, i), value=float(i % 2)) for i in range(400)]
     found = bench.experiments.add_outcomes(P, M, sent)
     assert (found.added, found.known, found.outdated) == (400, 0, 0)
-    again = [sent[0], Outcome(prediction_id="9-v1--n1", value=1.0)]
+    again = [sent[0], Outcome(prediction_id=drawn(ids, 0, period=9), value=1.0)]
     found = bench.experiments.add_outcomes(P, M, again)
     assert (found.added, found.known, found.outdated) == (0, 1, 1)
     report = bench.experiments.compare(P, M, "v1", "v2")
     assert report.outcome is None or report.outcome.verdict == "undecided"  # no spread within each
     bench.experiments.add_outcomes(
-        P, M, [Outcome(prediction_id=f"1-v{1 + i % 2}-u{i}-n", value=float(i % 4 > 1 or i % 2))
+        P, M, [Outcome(prediction_id=drawn(ids, i, unit=f"{i:x}"), value=float(i % 4 > 1 or i % 2))
                for i in range(400)],
     )  # fmt: skip
     report = bench.experiments.compare(P, M, "v1", "v2")
     assert report.outcome is not None
     assert report.outcome.verdict == "higher"
+
+
+REAL = PredictionIds(0.0).drawn("v1", period=1, unit="")
 
 
 @pytest.mark.parametrize(
@@ -212,16 +222,20 @@ def test_outcomes_are_counted_by_their_predictions_ids(bench: Bench) -> None:
         (Outcome(prediction_id="", value=1.0), "'' is no id of a prediction"),
         (Outcome(prediction_id="1-v1-n", value=1.0), "'1-v1-n' is no id"),
         (Outcome(prediction_id="x-v1--n", value=1.0), "'x-v1--n' is no id"),
-        (Outcome(prediction_id="1-v1--n"), "outcome of '1-v1--n' is None"),
-        (Outcome(prediction_id="1-v1--n", value=math.inf), "is inf"),
-        (Outcome(prediction_id="1-v1--n", value=1e101), r"is 1e\+101"),
+        (Outcome(prediction_id="1-v1--made1", value=1.0), "'1-v1--made1' is no id"),
+        (Outcome(prediction_id=REAL + "a", value=1.0), f"'{REAL}a' is no id"),
+        (Outcome(prediction_id=REAL), f"outcome of '{REAL}' is None"),
+        (Outcome(prediction_id=REAL, value=math.inf), "is inf"),
+        (Outcome(prediction_id=REAL, value=1e101), r"is 1e\+101"),
     ],
 )
 def test_outcomes_that_say_nothing_are_refused(
-    bench: Bench, outcome: Outcome, problem: str
+    bench: Bench, store: Store, outcome: Outcome, problem: str
 ) -> None:
+    bench.set(split={"v1": 1, "v2": 1})
     with pytest.raises(EngineError, match=problem):
-        bench.experiments.add_outcomes(P, M, [Outcome(prediction_id="1-v1--n0", value=0), outcome])
+        bench.experiments.add_outcomes(P, M, [Outcome(prediction_id=REAL, value=0), outcome])
+    assert store.outcome_sums(P, M) == []
     with pytest.raises(EngineError, match="1001 outcomes are too many"):
         bench.experiments.add_outcomes(P, M, [outcome] * 1001)
 
