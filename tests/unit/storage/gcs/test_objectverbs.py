@@ -330,6 +330,7 @@ def test_a_packed_object_is_unpacked_for_who_cannot(call: Caller) -> None:
         (gzip.compress(b"padded") + bytes(512), b"padded"),
         (b"", b""),
     ],
+    ids=["two", "long", "padded", "nothing"],  # what is packed says when: no name for a test
 )
 def test_all_members_of_a_packed_object_are_unpacked(
     call: Caller, packed: bytes, found: bytes
