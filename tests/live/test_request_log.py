@@ -83,9 +83,11 @@ def test_what_a_key_asked_is_a_row_that_a_label_joins(served: LiveEngine, tmp_pa
              cwd=tmp_path)  # fmt: skip
     parquet = b"".join(client.read_object("mine", "learn.parquet"))
     assert parquet[:4] == parquet[-4:] == b"PAR1" and ids[0].encode() in parquet
-    unknown = PredictionLabel(prediction_id=ids[0] + "f", value="setosa")
-    with pytest.raises(NotFound, match=ids[0] + "f"):
-        client.label_predictions(P, [unknown])
+    nobodys = f"{ids[0][:-3]}fff00"  # an id as gateways give them
+    with pytest.raises(NotFound, match=nobodys):
+        client.label_predictions(P, [PredictionLabel(prediction_id=nobodys, value="setosa")])
+    with pytest.raises(InvalidArgument, match=f"'{ids[0]}f' is no id"):
+        client.label_predictions(P, [PredictionLabel(prediction_id=ids[0] + "f", value="setosa")])
     with pytest.raises(InvalidArgument, match="is no time"):
         client.list_predictions(P, "logged", since="yesterday")
     assert refused(served, "silent", key).code == 403

@@ -113,6 +113,7 @@ TABLE = {
     "GET /api" + _M + "/stats": "vda",
     "POST /api" + _M + "/outcomes": "dam",
     "GET /api" + _M + "/predictions": "da",
+    "GET /api" + _V + "/logs": "da",
     "POST /api/v1/projects/{project}/predictions:label": "da",
     f"POST {_K}": "a",
     f"GET {_K}": "a",

@@ -68,6 +68,8 @@ class World:
 
     def carried(self, *names: str) -> None:
         def there() -> bool:
+            # A turn may end, and the pause behind it begin, after its files are there.
+            self.clock.pass_s(1.0)
             self.mirrors.tick()
             return self.names() == [*names]
 
@@ -88,7 +90,6 @@ def test_files_are_carried_while_the_job_runs_and_after_it_was_cancelled(world: 
     world.carried("run/first")
     (folder / "second").write_text("2")
     world.end()
-    world.clock.pass_s(6)
     world.carried("run/first", "run/second")
     wait_until(lambda: not [*world.home.glob("mirrors/*")])
     wait_until(lambda: not folder.exists())
