@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -67,13 +67,17 @@ class World:
         monkeypatch.setattr(self.buckets, "write", away)
 
     def carried(self, *names: str) -> None:
-        def there() -> bool:
-            # A turn may end, and the pause behind it begin, after its files are there.
+        self.come_to(lambda: self.names() == [*names])
+
+    def come_to(self, predicate: Callable[[], bool]) -> None:
+        """Let time pass until it is so: a turn may end after its files are there, or come again."""
+
+        def is_so() -> bool:
             self.clock.pass_s(1.0)
             self.mirrors.tick()
-            return self.names() == [*names]
+            return predicate()
 
-        wait_until(there)
+        wait_until(is_so)
 
 
 @pytest.fixture
@@ -91,7 +95,7 @@ def test_files_are_carried_while_the_job_runs_and_after_it_was_cancelled(world: 
     (folder / "second").write_text("2")
     world.end()
     world.carried("run/first", "run/second")
-    wait_until(lambda: not [*world.home.glob("mirrors/*")])
+    world.come_to(lambda: not [*world.home.glob("mirrors/*")])
     wait_until(lambda: not folder.exists())
 
 
