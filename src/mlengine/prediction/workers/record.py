@@ -27,6 +27,7 @@ _LOG_LINES = 5
 _MOST_SAID = 4000
 _REAPED_S = 5.0
 _GREEDY_SHARE = 1 / 8
+_ON_ALL_CPUS = ("TENSORFLOW", "KERAS")
 _POLL_S = 0.005
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
@@ -79,7 +80,7 @@ class Worker:
         self.was_ready = False
         self.offence = ""  # for what the engine ended it
         self.last_end = ""  # how it ended the last time
-        self._greed = Greed(spec.threads)
+        self._greed = Greed(_own_cpus(spec))
         self._counts_less: bool | None = None  # nobody knows what an engine before us said
         self._has_loaded = self._was_greedy = False  # since it was started the last time
 
@@ -101,7 +102,7 @@ class Worker:
     def make_groups(self) -> None:
         """Have control groups for it, as far as this machine makes any."""
         self.limits.make(group_tag(self.folder), self.spec.uid)
-        self._greed, self._counts_less = Greed(self.spec.threads), None
+        self._greed, self._counts_less = Greed(_own_cpus(self.spec)), None
         self._has_loaded = self._was_greedy = False
 
     def weigh(self) -> bool:
@@ -158,6 +159,14 @@ class Worker:
                 pages = Path(f"/proc/{row.pid}/statm").read_text("ascii").split()
                 total += (int(pages[1]) - int(pages[2])) * _PAGE_BYTES  # not what it shares
         return total
+
+
+def _own_cpus(spec: WorkerSpec) -> int:
+    """Return on how many CPUs a worker may compute and still count in full."""
+    # TensorFlow computes on all that there are, whatever a version's machine type says.
+    if spec.framework in _ON_ALL_CPUS and not spec.prediction_class:
+        return max(spec.threads, os.cpu_count() or 1)
+    return spec.threads
 
 
 def why_it_ended(worker: Worker) -> str:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from mlengine.prediction.workers import record
@@ -106,6 +107,24 @@ def test_who_takes_more_cpus_than_its_own_counts_for_less_until_it_stops(
         assert after(0.5, 1.0) == (False, 1.0)
     finally:
         worker.close()
+
+
+@pytest.mark.parametrize(("framework", "routine", "is_weighed"), [
+    ("SCIKIT_LEARN", "", True), ("TENSORFLOW", "", False), ("TENSORFLOW", "m.Routine", True),
+])  # fmt: skip
+def test_tensorflow_is_not_weighed_for_the_threads_that_it_starts_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, framework: str, routine: str, is_weighed: bool
+) -> None:
+    monkeypatch.setattr(record.os, "cpu_count", lambda: 4)
+    spec = msgspec.structs.replace(
+        worker_in(tmp_path).spec, framework=framework, prediction_class=routine
+    )
+    worker = Worker(spec, tmp_path, tmp_path / "log")
+    loaded(worker)
+    monkeypatch.setattr(worker.limits, "weigh", lambda _share: True)
+    monkeypatch.setattr(worker.limits, "used_s", itertools.count(0.0, 4.0).__next__)
+    monkeypatch.setattr(record.time, "monotonic", itertools.count(0.0, 1.0).__next__)
+    assert [worker.weigh(), worker.weigh()] == [False, is_weighed]
 
 
 def test_while_it_loads_a_worker_may_take_what_there_is(
