@@ -25,6 +25,12 @@ def bucket(engine: FakeEngine) -> FakeEngine:
     return engine
 
 
+def test_ls_warns_of_keys_that_nothing_listed_has(run: Run, bucket: FakeEngine) -> None:
+    done = run("storage", "ls", "-r", "gs://data", "--filter=colour=red")
+    assert done.out == ""
+    assert "--filter keys were not present in any resource: colour" in done.err
+
+
 def test_buckets_are_made_listed_described_and_deleted(run: Run, engine: FakeEngine) -> None:
     assert run("storage", "buckets", "create", "gs://data") == (0, "", "Created gs://data/\n")
     assert run("storage", "buckets", "list").out == (

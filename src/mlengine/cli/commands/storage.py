@@ -151,7 +151,7 @@ def ls(
     from mlengine.cli.listing import select
     from mlengine.cli.output.escape import printable
 
-    for row in select(rows, session.flags):
+    for row in select(rows, session.flags, warn=session.warn):
         line = printable(row["url"], newline="\\n")
         if long_:
             size = row.get("size", "")

@@ -2,8 +2,7 @@
 
 A caller on this machine takes an answer about as fast as the gateway makes the next one. Sent one
 by one, it sleeps in between, and to wake it costs the gateway more than to write. In a row most
-find it awake: 64 connections get some more answers, a fifth where each is also kept (measured by
-``benchmarks.prediction.guarded``). A few answers gain nothing and go out at once.
+find it awake (``benchmarks.prediction.guarded``). A few answers gain nothing and go out at once.
 """
 
 from __future__ import annotations

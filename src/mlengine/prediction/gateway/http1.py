@@ -438,6 +438,8 @@ class CallerConnection(asyncio.Protocol):
 
     def _refuse(self, error: EngineError) -> None:
         """Refuse what is being read; it comes after the answers that are still due."""
+        if self._ended:
+            return  # what came before it was refused: nothing behind that is told of
         exchange, self._reading = self._reading, None
         self._stop_reading()
         if exchange is None:

@@ -135,8 +135,8 @@ class Quotas:
     """The quotas of all keys; outlives snapshots.
 
     Args:
-        now_s: A clock that only goes forward, and stands still during a turn of the loop. The time
-            of day is read when it has moved.
+        now_s: A clock that only goes forward, and mostly stands still in a turn of the loop. The
+            time of day is read when it has moved.
         wall_s: The time of day: seconds since 1970.
     """
 

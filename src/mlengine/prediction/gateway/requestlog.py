@@ -36,7 +36,7 @@ class RequestLogs:
     Args:
         ids: Names predictions.
         writer: Writes.
-        now_s: A clock that stands still while one turn of the loop answers many.
+        now_s: A clock that mostly stands still while one turn of the loop answers many.
         wall_s: The time of day: seconds since 1970.
     """
 

@@ -203,6 +203,14 @@ def test_what_is_said_does_not_depend_on_the_memo(
     assert quick.state == strict.state
 
 
+def test_what_stands_behind_a_refused_request_is_not_told_of() -> None:
+    gateway = Gateway(HeadMemo())
+    gateway.receive(post(b"a", lines=HOST) + b"\x00" + post(b"b"))
+    assert gateway.transport.said.count(b"HTTP/1.1 ") == 1
+    assert gateway.transport.said.startswith(b"HTTP/1.1 401")
+    assert gateway.transport.state == "ended"
+
+
 def test_a_known_head_is_not_read_again() -> None:
     memo = HeadMemo()
     gateway = Gateway(memo)
