@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from mlengine.core.errors import EngineError
+from mlengine.core.errors import EngineError, Unauthenticated
 from mlengine.runtime.frames import PREDICT
 
 if TYPE_CHECKING:
@@ -84,6 +84,8 @@ class Inquiry:
             try:
                 self.lines = server.quotas.take(self.grant)
             except EngineError as error:
+                # Who may not ask at all is hung up on, as where the head tells so already.
+                self.keep = self.keep and not isinstance(error, Unauthenticated)
                 server.count_refusal(error)
                 self.failed(error)
                 return
