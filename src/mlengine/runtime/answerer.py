@@ -17,18 +17,17 @@ from __future__ import annotations
 
 import collections
 import time
-import traceback
 from collections.abc import Hashable, Iterator
 from typing import Any, NamedTuple
 
 from mlengine.runtime.answers import Answer, error_answer, failure, predictions_answer, unforeseen
 from mlengine.runtime.batching import Batches
 from mlengine.runtime.dialects import answer_frame
+from mlengine.runtime.failurelog import FailureLog
 from mlengine.runtime.frameworks import Model, ask
 from mlengine.runtime.instances import Request, RequestError, parse_request
-from mlengine.runtime.prediction_error import ErrorClass, PredictionError
+from mlengine.runtime.prediction_error import PredictionError
 from mlengine.runtime.shortcuts import Shortcut
-from mlengine.runtime.spoilt import SpoiltAnswers
 from mlengine.runtime.strictjson import dumps
 
 __all__ = ["DEFAULT_MAX_BATCH_SIZE", "Answerer", "predict"]
@@ -41,7 +40,7 @@ _SIZE_BUCKETS = 16  # batches of 1, 2, 3–4, 5–8, … requests
 
 
 def predict(
-    model: Model, body: bytes, *, max_answer_bytes: int, spoilt: SpoiltAnswers | None = None
+    model: Model, body: bytes, *, max_answer_bytes: int, failures: FailureLog | None = None
 ) -> Answer:
     """Answer one predict body; whatever the model does, short of `MemoryError`, is an answer.
 
@@ -49,13 +48,13 @@ def predict(
         model: As loaded.
         body: The request's.
         max_answer_bytes: Longest body of an answer.
-        spoilt: Tells the version's log of what the model returned and nobody can send.
+        failures: Tells the version's log why; None: this is the first.
     """
     try:
         request = parse_request(body)
     except RequestError as error:
         return error_answer(400, str(error))
-    return _alone(model, request, max_answer_bytes, spoilt)
+    return _alone(model, request, max_answer_bytes, failures or FailureLog())
 
 
 class _Waiting(NamedTuple):
@@ -84,7 +83,7 @@ class Answerer:
         self._joinable = bool(getattr(model, "joinable", False))
         self._lane_of = getattr(model, "lane_of", None)
         self._max_answer_bytes = max_answer_bytes
-        self._spoilt = SpoiltAnswers()
+        self._failures = FailureLog()
         self._batches: Batches[_Waiting] = Batches(max_size=max_batch_size, deadline_s=deadline_s)
         self._unread: collections.deque[tuple[Any, bytes, float]] = collections.deque()
         self._waits = deadline_s > 0
@@ -208,7 +207,7 @@ class Answerer:
 
     def _general(self, body: bytes) -> Answer:
         most = self._max_answer_bytes
-        return predict(self._model, body, max_answer_bytes=most, spoilt=self._spoilt)
+        return predict(self._model, body, max_answer_bytes=most, failures=self._failures)
 
     def _direct(self, batch: list[_Waiting]) -> list[Answer]:
         assert self._shortcut is not None
@@ -221,7 +220,7 @@ class Answerer:
         ]  # fmt: skip
 
     def _joined(self, requests: list[Request]) -> list[Answer]:
-        model, most, spoilt = self._model, self._max_answer_bytes, self._spoilt
+        model, most, failures = self._model, self._max_answer_bytes, self._failures
         if len(requests) > 1:
             instances = [instance for request in requests for instance in request.instances]
             try:
@@ -229,26 +228,21 @@ class Answerer:
             except PredictionError:
                 pass  # somebody's row is bad: whose will show
             else:
-                return list(_split(requests, predictions, most, spoilt))
-        return [_alone(model, request, most, spoilt) for request in requests]
+                return list(_split(requests, predictions, most, failures))
+        return [_alone(model, request, most, failures) for request in requests]
 
 
-def _alone(
-    model: Model, request: Request, max_answer_bytes: int, spoilt: SpoiltAnswers | None
-) -> Answer:
+def _alone(model: Model, request: Request, max_answer_bytes: int, failures: FailureLog) -> Answer:
     try:
         predictions = ask(model, request.instances, request.kwargs)
         return predictions_answer(predictions, max_bytes=max_answer_bytes)
     except PredictionError as error:
-        if error.__cause__ is not None and error.error_class is not ErrorClass.INPUTS:
-            traceback.print_exception(error.__cause__)  # for the version's log, not the caller
-        elif spoilt is not None:
-            spoilt.note(error)
+        failures.note(error)
         return failure(error)
 
 
 def _split(
-    requests: list[Request], predictions: list[Any], max_answer_bytes: int, spoilt: SpoiltAnswers
+    requests: list[Request], predictions: list[Any], max_answer_bytes: int, failures: FailureLog
 ) -> Iterator[Answer]:
     at = 0
     for request in requests:
@@ -256,6 +250,6 @@ def _split(
         try:
             yield predictions_answer(predictions[at:end], max_bytes=max_answer_bytes)
         except PredictionError as error:
-            spoilt.note(error)
+            failures.note(error)
             yield failure(error)
         at = end

@@ -9,6 +9,7 @@ import traceback
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from mlengine.runtime.failurelog import write_traceback
 from mlengine.runtime.prediction_error import PredictionError, output_error
 from mlengine.runtime.strictjson import StrictJsonError, dumps
 
@@ -58,7 +59,7 @@ def unforeseen(error: Exception) -> str:
 
     One request must never end the service of the others, whatever it makes us stumble over.
     """
-    traceback.print_exception(error)
+    write_traceback(error)
     what = traceback.format_exception_only(error)[-1].strip()  # also where `str` of it fails
     return scrub(
         f"The request could not be answered, by a mistake of mlengine's: {what}. "

@@ -1,4 +1,4 @@
-"""What a version's log says of answers that its model spoiled."""
+"""What a version's log says of predictions that failed."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import sys
 import pytest
 
 from mlengine.runtime.answerer import Answerer
+from mlengine.runtime.failurelog import FailureLog
 from mlengine.runtime.prediction_error import (
     PredictionError,
     input_error,
     output_error,
     run_error,
 )
-from mlengine.runtime.spoilt import SpoiltAnswers
 
 SPOILT = "Prediction failed: There was a problem processing the outputs: "
 
@@ -22,16 +22,16 @@ def test_the_first_is_told_and_then_one_a_minute_with_the_count_of_the_rest(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     now = 1000.0
-    spoilt = SpoiltAnswers(now=lambda: now)
+    log = FailureLog(now=lambda: now)
     for _ in range(4):
-        spoilt.note(output_error("NaN"))
+        log.note(output_error("NaN"))
     assert capsys.readouterr().err == f"{SPOILT}NaN (Error code: 3)\n"
     now = 1060.0
-    spoilt.note(output_error("a dict"))
-    told = f"{SPOILT}a dict (Error code: 3) (3 more since the last such line)\n"
+    log.note(output_error("a dict"))
+    told = f"{SPOILT}a dict (Error code: 3) (3 more since the last time that this was told)\n"
     assert capsys.readouterr().err == told
     now = 1120.0
-    spoilt.note(output_error("NaN"))
+    log.note(output_error("NaN"))
     assert capsys.readouterr().err == f"{SPOILT}NaN (Error code: 3)\n"
 
 
@@ -39,7 +39,7 @@ def test_the_first_is_told_and_then_one_a_minute_with_the_count_of_the_rest(
 def test_other_errors_are_not_its_business(
     error: PredictionError, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    SpoiltAnswers().note(error)
+    FailureLog().note(error)
     assert capsys.readouterr().err == ""
 
 
@@ -49,7 +49,47 @@ def test_a_model_that_closed_the_log_is_answered_for_all_the_same(
     with open("/dev/null", "w", encoding="ascii") as closed:
         pass
     monkeypatch.setattr(sys, "stderr", closed)
-    SpoiltAnswers().note(output_error("NaN"))
+    FailureLog().note(output_error("NaN"))
+
+
+def _raised(depth: int, said: str) -> PredictionError:
+    def dig(left: int) -> None:
+        if left:
+            dig(left - 1)
+        raise KeyError(said)
+
+    try:
+        dig(depth)
+    except KeyError as cause:
+        error = run_error("it failed")
+        error.__cause__ = cause
+        return error
+    raise AssertionError
+
+
+def test_a_traceback_is_told_once_a_second_for_each_place(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    now = 1000.0
+    log = FailureLog(now=lambda: now)
+    for said in ("age", "age", "name"):
+        log.note(_raised(1, said))
+    told = capsys.readouterr().err
+    assert told.count("Traceback") == 1 and told.endswith("KeyError: 'age'\n")
+    log.note(_raised(2, "elsewhere"))
+    assert capsys.readouterr().err.endswith("KeyError: 'elsewhere'\n")
+    now = 1001.0
+    log.note(_raised(1, "age"))
+    ends = "KeyError: 'age' (2 more since the last time that this was told)\n"
+    assert capsys.readouterr().err.endswith(ends)
+
+
+def test_it_remembers_only_so_many_places(capsys: pytest.CaptureFixture[str]) -> None:
+    log = FailureLog(now=lambda: 1000.0)
+    for depth in range(200):
+        log.note(_raised(depth, "age"))
+    assert capsys.readouterr().err.count("Traceback") == 200
+    assert len(log._told) <= 64
 
 
 class _Constant:
