@@ -15,10 +15,10 @@ A machine on which nothing else runs is needed: beside other load all of it is n
 from __future__ import annotations
 
 import argparse
-import http.client
 import json
 import os
 import pickle
+import socket
 import statistics
 import sys
 import tempfile
@@ -41,6 +41,7 @@ _GOOD = "good"
 _DEEDS = ("behave", "spin", "spin-all", "fork", "hog", "shout", "fill", "exit", "hang")
 _MEMORY_BYTES = 400 << 20
 _BEGUN_S = 0.5  # by then a deed is in full swing
+_EVERY_S = 0.01  # between an answer and the next time that it is asked
 _PREDICT_TIMEOUT_S = "5"
 _ROWS = [[5.1, 3.5, 1.4, 0.2], [6.7, 3.0, 5.2, 2.3]]
 
@@ -128,15 +129,22 @@ def _doing(engine: LiveEngine, deed: str) -> Iterator[list[int]]:
     where = urlsplit(engine.url)
     body = json.dumps({"instances": [[DEEDS[deed]]]})
     path = f"/v1/projects/{P}/models/{deed.replace('-', '_')}:predict"
+    request = (
+        f"POST {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {engine.token}\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n{body}"
+    )
 
     def ask() -> None:
-        while not over.is_set():
-            talk = http.client.HTTPConnection(str(where.hostname), where.port, timeout=60)
-            talk.request("POST", path, body, {"Authorization": f"Bearer {engine.token}"})
-            talk.getresponse().read()  # whatever it is
-            talk.close()
-            count[0] += 1
-            over.wait(0.01)
+        """Ask over one connection, in as little time as can be: whoever asks is no neighbour."""
+        with socket.create_connection((where.hostname, where.port), timeout=60) as talk:
+            talk.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            while not over.is_set():
+                talk.sendall(request.encode())
+                answer = b""
+                while not _is_whole(answer):
+                    answer += talk.recv(1 << 16)
+                count[0] += 1
+                over.wait(_EVERY_S)
 
     asking = threading.Thread(target=ask)
     asking.start()
@@ -146,6 +154,12 @@ def _doing(engine: LiveEngine, deed: str) -> Iterator[list[int]]:
     finally:
         over.set()
         asking.join()
+
+
+def _is_whole(answer: bytes) -> bool:
+    head, end, body = answer.partition(b"\r\n\r\n")
+    length = head.lower().partition(b"content-length: ")[2].partition(b"\r")[0]
+    return bool(end) and len(body) >= int(length)
 
 
 def _predictions(body: bytes) -> list[Any]:
