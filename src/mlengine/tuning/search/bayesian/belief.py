@@ -37,7 +37,7 @@ _FIT_LIMIT, _MODEL_LIMIT = 160, 480
 _FIT_WORK = 20 * _FIT_LIMIT**2  # pairs of trials times parameters: with more than 20, fewer trials
 _FAILED_LIMIT = _RUNNING_LIMIT = 200
 _INCUMBENTS = 5
-_MARGIN = 0.01  # deviations of all costs; a smaller improvement is none
+_MARGIN = 0.005  # deviations of costs of trials apart; a smaller improvement is none
 
 
 class Belief:
@@ -61,7 +61,9 @@ class Belief:
         metrics = past.problem.metrics
         ended = [tried for tried in past.trials if finite(tried, len(metrics))]
         table = np.array([tried.values for tried in ended], float)
-        self._outcomes = [Outcomes(table[:, k], m.goal) for k, m in enumerate(metrics)]
+        every = features.rows([tried.point for tried in ended])
+        apart = features.apart(every)
+        self._outcomes = [Outcomes(table[:, k], m.goal, apart) for k, m in enumerate(metrics)]
         self.flat = not any(outcomes.bent.any() for outcomes in self._outcomes)
         if self.flat:
             return
@@ -74,7 +76,7 @@ class Belief:
         else:
             costs = scalarised(np.column_stack([o.bent for o in self._outcomes]), source)
         chosen = _chosen(costs, _MODEL_LIMIT)
-        rows = features.rows([ended[i].point for i in chosen])
+        rows = every[chosen]
         kept, noise = costs[chosen], noise[chosen]
         learnt = _chosen(kept, min(_FIT_LIMIT, math.isqrt(_FIT_WORK // max(1, features.count))))
         shape = fit(features, rows[learnt], kept[learnt], noise[learnt])

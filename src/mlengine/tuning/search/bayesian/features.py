@@ -25,6 +25,9 @@ __all__ = ["Features"]
 
 Array = NDArray[np.float64]
 
+_APART = 0.1  # root mean square over all parameters, of ranges that are 1 wide
+_MOST_APART = 200
+
 
 class Features:
     """The columns of `space`.
@@ -94,6 +97,21 @@ class Features:
                 rows[dormant, i] = -1.0 if axis.kind is Kind.CATEGORICAL else 0.5
                 values[i][dormant] = math.nan
         return rows
+
+    def apart(self, rows: Array) -> NDArray[np.bool_]:
+        """Tell which rows are far from all that were told so before them, some hundreds at most."""
+        numeric, choices = rows[:, self.numeric], rows[:, self.choices]
+        found: list[int] = []
+        for i in range(len(rows)):
+            off = numeric[found] - numeric[i]
+            squares = (off * off).sum(1) + (choices[found] != choices[i]).sum(1)
+            if not (squares < _APART**2 * rows.shape[1]).any():
+                found.append(i)
+                if len(found) >= _MOST_APART:
+                    break
+        mask = np.zeros(len(rows), dtype=bool)
+        mask[found] = True
+        return mask
 
     def embed(self, rows: Array) -> Array:
         """Return the kernel's columns of `rows`: numeric places, then categories spread out."""

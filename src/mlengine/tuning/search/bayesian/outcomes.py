@@ -5,6 +5,10 @@ is: a diverged training is 1e9 times worse than a sound one. So what is much wor
 is pulled in, and the rest is made as normal as a power makes it (Yeo & Johnson, Biometrika 2000;
 as HEBO does, Cowen-Rivers et al., JAIR 2022). A penalty that several trials carry is no value at
 all, and might be the median itself: the others are judged without it.
+
+A search's trials crowd where the best was found. Bent until those are normal, the dents of one
+valley's floor would be all that is left of a metric: no other valley would be looked for, and every
+trial polish the floor. So the bend is learnt from trials that lie apart and the best of all.
 """
 
 from __future__ import annotations
@@ -17,11 +21,13 @@ from mlengine.tuning.problem import Goal
 __all__ = ["Outcomes", "scalarised"]
 
 Array = NDArray[np.float64]
+Mask = NDArray[np.bool_]
 
 _POWERS = np.linspace(-1.0, 3.0, 41)
 POWER_PULL = 2.0
 _REACH = 3.0  # bad values farther from the median than this many spreads are pulled in
 _FARTHEST = 1e15  # spreads; beside what is farther the others would all be one
+_LEAST_JUDGES = 4  # different values that the bend is learnt from
 _BEYOND = 100.0  # times all that the others differ by: what lies there is no value but a penalty
 
 
@@ -31,12 +37,13 @@ class Outcomes:
     Args:
         values: Finite, in the metric's units.
         goal: Which way is better.
+        apart: Whose trials lie apart from each other; None: all do.
 
     Attributes:
-        bent: The same, of mean 0 and variance 1, lower is better.
+        bent: The same, lower is better; of those that lie apart, of mean 0 and variance 1.
     """
 
-    def __init__(self, values: Array, goal: Goal) -> None:
+    def __init__(self, values: Array, goal: Goal, apart: Mask | None = None) -> None:
         self._sign = -1.0 if goal is Goal.MAXIMIZE else 1.0
         costs = self._sign * values
         sound = ~_penalised(costs)
@@ -47,11 +54,12 @@ class Outcomes:
         self._largest = max(float(np.abs(costs).max(initial=0.0)), 1e-300)
         costs = costs / self._largest
         self._costs = costs
+        judges = _judges(costs, apart)
         tamed = costs.copy()
-        tamed[sound] = _tamed(costs[sound])
+        tamed[sound] = _tamed(costs[sound], judges[sound])
         if not sound.all():
             tamed[~sound] = tamed[sound].max() + _REACH
-        self.bent = _normal(tamed)
+        self.bent = _normal(tamed, judges)
 
     def spreads(self, errors: Array) -> Array:
         """Return the variances, in bent units, of values with these standard errors."""
@@ -99,9 +107,9 @@ def scalarised(columns: Array, source: np.random.Generator) -> Array:
     return _standard(weighed.max(1) + 0.05 * weighed.sum(1))
 
 
-def _penalised(costs: Array) -> NDArray[np.bool_]:
+def _penalised(costs: Array) -> Mask:
     """Tell who carries a penalty: the worst value, of several trials, far beyond all others."""
-    worst: NDArray[np.bool_] = costs == costs.max(initial=-np.inf)
+    worst: Mask = costs == costs.max(initial=-np.inf)
     others = costs[~worst]
     if not len(others) or worst.sum() < 2:
         return np.zeros(len(costs), dtype=bool)
@@ -123,15 +131,26 @@ def _bounded(costs: Array) -> Array:
     return bounded
 
 
-def _tamed(costs: Array) -> Array:
-    """Pull in what lies far on the bad side."""
-    if not len(costs):
+def _judges(costs: Array, apart: Mask | None) -> Mask:
+    """Tell from which costs the bend is learnt: all, unless enough of those apart differ."""
+    everyone = np.ones(len(costs), dtype=bool)
+    if apart is None:
+        return everyone
+    judges = apart.copy()
+    judges[int(costs.argmin())] = True  # nothing lies far beyond what they span
+    return judges if len(np.unique(costs[judges])) >= _LEAST_JUDGES else everyone
+
+
+def _tamed(costs: Array, judges: Mask) -> Array:
+    """Pull in what lies far on the bad side, as those that judge lie."""
+    judged = costs[judges] if judges.any() else costs
+    if not len(judged):
         return costs
-    middle = float(np.median(costs))
-    good = middle - costs[costs <= middle]
+    middle = float(np.median(judged))
+    good = middle - judged[judged <= middle]
     spread = max(float(np.quantile(good, 0.9)), 0.1 * float(good.mean()))
     if spread <= 0.0:  # half of them are the best
-        bad = costs[costs > middle] - middle
+        bad = judged[judged > middle] - middle
         if not len(bad):
             return costs - middle
         spread = float(np.median(bad))
@@ -140,16 +159,20 @@ def _tamed(costs: Array) -> Array:
     return np.where(over > 0, _REACH + np.log1p(over), scaled)
 
 
-def _normal(costs: Array) -> Array:
-    """Return the most normal power of standardised costs (the log likelihood decides)."""
+def _normal(costs: Array, judges: Mask) -> Array:
+    """Return the most normal power of standardised costs: the log likelihood of those that judge
+    decides, and their mean and deviation are 0 and 1."""
     if not len(costs):
         return costs
-    scaled = _standard(costs)
+    if not _standard(costs[judges]).any():
+        judges = np.ones(len(costs), dtype=bool)
+    all_scaled = _standard(costs, judges)
+    scaled = all_scaled[judges]
     if not scaled.any():
-        return scaled
+        return all_scaled
     size = len(scaled)
     log = np.sign(scaled) * np.log1p(np.abs(scaled))
-    best, found = -np.inf, scaled
+    best, found = -np.inf, 1.0
     for power in _POWERS:
         bent = _yeo_johnson(scaled, float(power))
         variance = float(bent.var())
@@ -158,8 +181,8 @@ def _normal(costs: Array) -> Array:
         likelihood = -0.5 * size * np.log(variance) + (power - 1.0) * float(log.sum())
         likelihood -= POWER_PULL * (power - 1.0) ** 2  # few values say little: stay near to a line
         if likelihood > best:
-            best, found = likelihood, bent
-    return _standard(found)
+            best, found = likelihood, float(power)
+    return _standard(_yeo_johnson(all_scaled, found), judges)
 
 
 def _yeo_johnson(values: Array, power: float) -> Array:
@@ -170,9 +193,10 @@ def _yeo_johnson(values: Array, power: float) -> Array:
     return np.where(values >= 0.0, above, -below)
 
 
-def _standard(values: Array) -> Array:
-    off = values - values.mean()
-    deviation = float(off.std())
+def _standard(values: Array, judges: Mask | None = None) -> Array:
+    judged = values if judges is None else values[judges]
+    off = values - judged.mean()
+    deviation = float(judged.std())
     if not deviation > 1e-12 * max(1.0, float(np.abs(values).max())):
         return np.zeros(len(values))
     standard: Array = off / deviation

@@ -82,3 +82,23 @@ def test_a_step_is_one_category_or_one_notch() -> None:
 
 def _point(kind: str, n: int = 3, **rest: Any) -> dict[str, Any]:
     return {"x": 0.25, "kind": kind, "n": n, **rest}
+
+
+@settings(max_examples=60, deadline=None)
+@given(spaces(), st.integers(0, 2**32))
+def test_rows_that_lie_apart_stand_for_all(space: Space, seed: int) -> None:
+    features = Features(space)
+    rows = features.draw(40, np.random.default_rng(seed))
+    apart = features.apart(rows)
+    near = features.apart(np.vstack([rows[apart], rows[~apart]]))
+    assert apart[0] and near[: apart.sum()].all() and not near[apart.sum() :].any()
+    assert features.apart(np.vstack([rows, rows])).sum() == apart.sum()
+
+
+def test_categories_lie_apart_and_so_do_tenths_of_ranges() -> None:
+    features = Features(Space(SPACE.parameters[:2]))
+    rows = features.rows([
+        {"x": 0.5, "kind": "a"}, {"x": 0.6, "kind": "a"}, {"x": 0.5, "kind": "b"},
+        {"x": 0.7, "kind": "a"}, {"x": 0.5, "kind": "a"},
+    ])  # fmt: skip
+    assert features.apart(rows).tolist() == [True, False, True, True, False]

@@ -230,6 +230,27 @@ class TestOutcomes:
         assert (np.diff(bent[order]) >= -1e-9).all()
         assert np.isfinite(outcomes.straight(0.3, 0.5)).all()
 
+    @settings(max_examples=200, deadline=None)
+    @given(NUMBERS, st.sampled_from(Goal), st.integers(0))
+    def test_those_that_lie_apart_judge_how_all_are_bent(
+        self, values: Array, goal: Goal, drawn: int
+    ) -> None:
+        apart = np.array([drawn >> i & 1 for i in range(len(values))], dtype=bool)
+        outcomes = Outcomes(values, goal, apart)
+        bent = outcomes.bent
+        assert np.isfinite(bent).all()
+        order = np.argsort(values if goal is Goal.MINIMIZE else -values, kind="stable")
+        assert (np.diff(bent[order]) >= -1e-9).all()
+        assert bent.min() > -20  # the best is among those that judge
+        assert np.isfinite(outcomes.straight(0.3, 0.5)).all()
+
+    def test_a_crowd_at_the_best_does_not_stretch_what_it_differs_by(self) -> None:
+        values = np.append(np.linspace(0.0, 1.0, 12), np.linspace(0.0, 0.001, 80))
+        apart = np.arange(92) < 12
+        bent, stretched = (Outcomes(values, Goal.MINIMIZE, judges).bent for judges in (apart, None))
+        assert bent[91] - bent[12] < 0.01 < 0.2 < stretched[91] - stretched[12]
+        assert bent[:12] == pytest.approx(Outcomes(values[:12], Goal.MINIMIZE).bent)
+
     def test_a_belief_is_told_in_the_metrics_units(self) -> None:
         values = np.linspace(10.0, 20.0, 21)
         outcomes = Outcomes(values, Goal.MAXIMIZE)
