@@ -22,30 +22,16 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from benchmarks.prediction import load, servers
+from benchmarks.prediction.cells import CELLS, Cell, questions
 from benchmarks.prediction.report import FLOOR, print_report
 from benchmarks.tuning.environments import NotInstalledError, python_of
 
 _CACHE = Path.home() / ".cache" / "mlengine-bench" / "prediction"
 _REQUIREMENTS = Path(__file__).with_name("requirements")
 _FLOOR_CONNECTIONS = 8  # it has none: it stands in the table once for each number of instances
-
-
-class Cell(NamedTuple):
-    """Instances in a body, and connections."""
-
-    instances: int
-    connections: int
-
-    @classmethod
-    def parse(cls, text: str) -> Cell:
-        instances, _, connections = text.partition("x")
-        return cls(int(instances), int(connections))
-
-    def __str__(self) -> str:
-        return f"{self.instances}x{self.connections}"
 
 
 def main() -> int:
@@ -95,7 +81,7 @@ def _measure(
         for number in range(options.rounds):
             turn = number % len(up)
             for cell in options.cells:
-                questions_of = {s.name: _questions(s, rows, cell) for s in up}
+                questions_of = {s.name: questions(s, rows, cell) for s in up}
                 for server in up[turn:] + up[:turn]:
                     one = _load(generator, server, questions_of[server.name], cell, options)
                     results.setdefault((server.name, cell), []).append(one)
@@ -127,28 +113,17 @@ def _deploy(home: servers.Home, name: str, models: Path, options: argparse.Names
 
 
 def _load(
-    generator: Path, server: servers.Server, questions: list[load.Question], cell: Cell,
+    generator: Path, server: servers.Server, asked: list[load.Question], cell: Cell,
     options: argparse.Namespace,
 ) -> dict[str, Any]:  # fmt: skip
-    load.run(generator, server.port, questions, server.read,
+    load.run(generator, server.port, asked, server.read,
              connections=cell.connections, seconds=0.5)  # fmt: skip
     pids = server.pids()
     before_s = servers.cpu_s(pids)
-    seen = load.run(generator, server.port, questions, server.read,
+    seen = load.run(generator, server.port, asked, server.read,
                     connections=cell.connections, seconds=options.seconds)  # fmt: skip
     used_s = servers.cpu_s(pids) - before_s
     return {**seen._asdict(), "cpu_us": used_s / max(seen.requests, 1) * 1e6}
-
-
-def _questions(server: servers.Server, rows: dict[str, Any], cell: Cell) -> list[load.Question]:
-    instances, predictions = rows["instances"], rows["predictions"]
-    while len(instances) < cell.instances:
-        instances, predictions = instances * 2, predictions * 2
-    return [
-        load.Question(server.request(instances[at : at + cell.instances]),
-                      predictions[at : at + cell.instances])
-        for at in range(0, len(instances) - cell.instances + 1, cell.instances)
-    ]  # fmt: skip
 
 
 def _median(
@@ -190,8 +165,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--models", nargs="+", choices=servers.MODELS, default=servers.MODELS)
     parser.add_argument("--peers", nargs="*", choices=servers.PEERS, default=servers.PEERS)
-    cells = [Cell(1, 1), Cell(1, 8), Cell(1, 64), Cell(32, 8)]
-    parser.add_argument("--cells", nargs="+", type=Cell.parse, default=cells)
+    parser.add_argument("--cells", nargs="+", type=Cell.parse, default=CELLS)
     parser.add_argument("--seconds", type=float, default=3.0)
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--create", nargs="+", default=[], metavar="FLAG",

@@ -121,9 +121,9 @@ class Home(NamedTuple):
         child.send_signal(signal.SIGTERM)
         child.wait(60)
 
-    def deploy(self, name: str, folder: Path, *options: str) -> None:
-        """Create a model with one version."""
-        model = name.replace("-", "_")
+    def deploy(self, name: str, folder: Path, *options: str, model: str = "") -> None:
+        """Create a model with one version, by the name of the benchmark's or another."""
+        model = model or name.replace("-", "_")
         self.command("models", "create", model, "--regions", "us-central1")
         self.command("versions", "create", "v1", "--model", model, "--origin", str(folder),
                      "--framework", _FRAMEWORKS[name], *_FLAGS.get(name, ()), *options)  # fmt: skip
