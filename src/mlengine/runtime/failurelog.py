@@ -73,6 +73,7 @@ def write_traceback(error: BaseException, more: str = "") -> None:
 
 
 def _write(text: str) -> None:
-    # A model may have closed what is written to: its callers are answered all the same.
-    with contextlib.suppress(OSError, ValueError):
+    # A model may have closed what is written to, or put anything in its place: its callers are
+    # answered all the same.
+    with contextlib.suppress(Exception):
         sys.stderr.write(text)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import sys
+from typing import Any
 
 import pytest
 
@@ -43,13 +45,17 @@ def test_other_errors_are_not_its_business(
     assert capsys.readouterr().err == ""
 
 
-def test_a_model_that_closed_the_log_is_answered_for_all_the_same(
-    monkeypatch: pytest.MonkeyPatch,
+CLOSED = io.StringIO()
+CLOSED.close()
+
+
+@pytest.mark.parametrize("stderr", [None, CLOSED, object()], ids=["none", "closed", "another"])
+def test_a_model_that_took_the_log_away_is_answered_for_all_the_same(
+    stderr: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with open("/dev/null", "w", encoding="ascii") as closed:
-        pass
-    monkeypatch.setattr(sys, "stderr", closed)
+    monkeypatch.setattr(sys, "stderr", stderr)
     FailureLog().note(output_error("NaN"))
+    FailureLog().note(_raised(1, "age"))
 
 
 def _raised(depth: int, said: str) -> PredictionError:
