@@ -99,7 +99,7 @@ class Features:
         return rows
 
     def apart(self, rows: Array) -> NDArray[np.bool_]:
-        """Tell which rows are far from all told so before them: some, not all, if they are many."""
+        """Tell which rows are far from all that were told so before them, some hundreds at most."""
         numeric, choices = rows[:, self.numeric], rows[:, self.choices]
         found: list[int] = []
         for i in range(len(rows)):
