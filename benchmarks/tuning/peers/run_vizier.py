@@ -15,6 +15,8 @@ from vizier._src.algorithms.designers import gp_ucb_pe
 class _Vizier:
     def __init__(self, setup: line.Setup) -> None:
         warnings.simplefilter("ignore")
+        # As Vizier's own service does: in 32 bits it suggests points without values.
+        jax.config.update("jax_enable_x64", True)
         self._space = setup["space"]
         problem = vz.ProblemStatement()
         for each in self._space:
