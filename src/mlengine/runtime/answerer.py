@@ -121,7 +121,7 @@ class Answerer:
         """Answer the payload of a `CALL` frame at once: what it asks is its dialect's to know."""
         return answer_frame(
             self._model, payload, max_body_bytes=max_body_bytes,
-            max_answer_bytes=self._max_answer_bytes,
+            max_answer_bytes=self._max_answer_bytes, failures=self._failures,
         )  # fmt: skip
 
     def wait_s(self, *, now_s: float) -> float | None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from mlengine.runtime.answerer import Answerer
+from mlengine.runtime.dialects import Call, answer
 from mlengine.runtime.failurelog import FailureLog
 from mlengine.runtime.prediction_error import (
     PredictionError,
@@ -127,3 +128,27 @@ def test_the_answerer_tells_of_them_and_callers_get_what_they_got(
     answerer.add(4, b'{"instances": 1}', now_s=0.0)
     assert [lot[0][1].status for lot in answerer.answers(now_s=0.0)] == [400]
     assert capsys.readouterr().err == ""
+
+
+class _Failing:
+    """Raises whatever it is asked; takes any bytes as one instance."""
+
+    joinable = False
+    raw_as_b64 = True
+
+    def predict(self, instances: list[object], **_named: object) -> object:
+        raise KeyError("age")
+
+
+@pytest.mark.parametrize("dialect", ["ml_v1", "tfserving"])
+@pytest.mark.parametrize(("model", "told"), [(_Failing(), "KeyError: 'age'"),
+                                             (_Constant([float("nan")]), SPOILT)])  # fmt: skip
+def test_other_dialects_tell_the_same_log(
+    dialect: str, model: object, told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    vars(model)["raw_as_b64"] = True
+    call = Call(dialect=dialect, operation="predict", body=b'{"instances": [1]}')
+    log = FailureLog()
+    for _ in range(3):
+        assert answer(model, call, max_answer_bytes=1 << 20, failures=log).status == 400  # type: ignore[arg-type]
+    assert capsys.readouterr().err.count(told) == 1

@@ -7,13 +7,13 @@ means is known where the model is. A dialect never sees the connection, and its 
 from __future__ import annotations
 
 import json
-import traceback
 from typing import Any, NamedTuple
 
 from mlengine.runtime.answers import Answer, scrub, unforeseen
 from mlengine.runtime.callframe import join_call, split_call
+from mlengine.runtime.failurelog import FailureLog
 from mlengine.runtime.frameworks import Model
-from mlengine.runtime.prediction_error import ErrorClass, PredictionError
+from mlengine.runtime.prediction_error import PredictionError
 
 __all__ = ["Call", "CallError", "Reply", "answer", "answer_frame", "error_reply", "json_reply"]
 
@@ -56,8 +56,9 @@ class CallError(ValueError):
 
 
 def answer_frame(
-    model: Model, payload: bytes | None, *, max_body_bytes: int, max_answer_bytes: int
-) -> Answer:
+    model: Model, payload: bytes | None, *, max_body_bytes: int, max_answer_bytes: int,
+    failures: FailureLog | None = None,
+) -> Answer:  # fmt: skip
     """Answer the payload of a `CALL` frame with the payload of its answer.
 
     Args:
@@ -65,6 +66,7 @@ def answer_frame(
         payload: None where it was too long to be taken.
         max_body_bytes: The longest that is taken, for the message.
         max_answer_bytes: Longest body of an answer.
+        failures: Tells the version's log why; None: this is the first.
     """
     try:
         if payload is None:
@@ -74,26 +76,29 @@ def answer_frame(
     except (CallError, ValueError, TypeError) as error:
         reply = error_reply(400, str(error))
     else:
-        reply = answer(model, call, max_answer_bytes=max_answer_bytes)
+        reply = answer(model, call, max_answer_bytes=max_answer_bytes, failures=failures)
     words = {"content_type": reply.content_type, "headers": reply.headers}
     return Answer(reply.status, join_call(words, reply.body))
 
 
-def answer(model: Model, call: Call, *, max_answer_bytes: int) -> Reply:
+def answer(
+    model: Model, call: Call, *, max_answer_bytes: int, failures: FailureLog | None = None
+) -> Reply:
     """Answer a call; whatever the model does, or we do, short of `MemoryError`, is an answer.
 
     Args:
         model: The loaded version.
         call: The request.
         max_answer_bytes: Longest body of an answer.
+        failures: Tells the version's log why; None: this is the first.
     """
+    failures = failures or FailureLog()
     try:
-        reply = _ask(model, call, max_answer_bytes)
+        reply = _ask(model, call, max_answer_bytes, failures)
     except CallError as error:
         return error_reply(400, str(error))
     except PredictionError as error:
-        if error.__cause__ is not None and error.error_class is not ErrorClass.INPUTS:
-            traceback.print_exception(error.__cause__)  # for the version's log, not the caller
+        failures.note(error)
         return error_reply(400, scrub(str(error)))
     except MemoryError:
         raise
@@ -119,11 +124,11 @@ def json_reply(value: Any, *, status: int = 200) -> Reply:
     return Reply(status, json.dumps(value, allow_nan=False, separators=(",", ":")).encode())
 
 
-def _ask(model: Model, call: Call, max_answer_bytes: int) -> Reply:
+def _ask(model: Model, call: Call, max_answer_bytes: int, failures: FailureLog) -> Reply:
     if call.dialect == "ml_v1":
         from mlengine.runtime.dialects import ml_v1
 
-        return ml_v1.answer(model, call, max_answer_bytes=max_answer_bytes)
+        return ml_v1.answer(model, call, max_answer_bytes=max_answer_bytes, failures=failures)
     if call.dialect == "tfserving":
         from mlengine.runtime.dialects import tfserving
 

@@ -17,6 +17,7 @@ from typing import Any
 
 from mlengine.runtime.answers import failure, predictions_answer
 from mlengine.runtime.dialects import Call, Reply
+from mlengine.runtime.failurelog import FailureLog
 from mlengine.runtime.frameworks import Model, ask, library
 from mlengine.runtime.frameworks.signatures import TensorModel, signature_of
 from mlengine.runtime.frameworks.tensors import TensorSpec
@@ -29,12 +30,13 @@ _FORMATS = {"image/jpeg": ("JPEG",), "image/png": ("PNG",)}
 _MAX_PIXELS = 32_000_000
 
 
-def answer(model: Model, call: Call, *, max_answer_bytes: int) -> Reply:
+def answer(model: Model, call: Call, *, max_answer_bytes: int, failures: FailureLog) -> Reply:
     """Answer one raw body as ``{"predictions": [row]}``."""
     try:
         predictions = ask(model, [_instance(model, call)], {})
         made = predictions_answer(predictions, max_bytes=max_answer_bytes)
     except PredictionError as error:
+        failures.note(error)
         made = failure(error)
     return Reply(made.status, made.body, "application/json; charset=UTF-8")
 
