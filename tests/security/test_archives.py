@@ -166,6 +166,12 @@ def nul_in_name(data: bytearray) -> None:
     data[at + 3 : at + 4] = b"\0"
 
 
+def no_name(data: bytearray) -> None:
+    """What was the name is a comment."""
+    at = data.find(b"PK\x01\x02")
+    data[at + 28], data[at + 32] = 0, data[at + 28]
+
+
 TARS: dict[str, tuple[bytes, str]] = {
     "a symbolic link (CVE-2007-4559)": (tar(("x", b"", LINK)), "symbolic link"),
     "a link and a file through it": (tar(("x", b"", LINK), ("x/passwd", b"e", {})), "symbolic link"),
@@ -245,6 +251,7 @@ ZIPS: dict[str, tuple[bytes, str]] = {
     "encrypted": (zip_with(encrypted), "encrypted"),
     "a size that is a lie": (zip_with(lie_about_size), "shorter|damaged"),
     "another name in the local header": (zip_with(other_local_name), "damaged"),
+    "no name": (zip_with(no_name), "no name"),
     "a NUL in a name": (zip_with(nul_in_name), "NUL"),
     "the same file twice": (zipped(("x/y", b"1"), ("x//y", b"2")), "not plain|twice"),
     "a file that becomes a folder": (zipped(("x", b"1"), ("x/y", b"2")), "beneath a file"),

@@ -82,6 +82,8 @@ def _check_overlap(infos: list[zipfile.ZipInfo]) -> None:
 
 
 def _check_kind(info: zipfile.ZipInfo) -> None:
+    if not info.filename:  # `ZipInfo.is_dir` would end with an IndexError
+        refuse("", "has no name")
     mode = info.external_attr >> 16
     kind = stat.S_IFMT(mode)
     if kind not in (0, stat.S_IFREG, stat.S_IFDIR):

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import struct
 import subprocess
 import zipfile
 import zlib
@@ -27,6 +28,11 @@ MAX_ENTRIES = 50_000
 MAX_LOADED = 4
 LOAD_TIMEOUT_S = 180.0
 
+# What `zipfile` raises: also of a name that is no UTF-8, a field cut short, a flag for a password.
+_ZIP_DAMAGE = (
+    zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, struct.error, ValueError,
+    RuntimeError,
+)  # fmt: skip
 _WHOLE_SECONDS_S = 1.0
 _KERNEL_TICK_S = 0.02  # what stamps files is a clock that Linux moves every 1 to 10 ms
 
@@ -210,7 +216,7 @@ def _zip_damage(path: Path) -> str:
     try:
         with zipfile.ZipFile(path) as archive:
             broken = archive.testzip()
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
+    except _ZIP_DAMAGE as error:
         return f"it was not written to its end: {error}"
     return f"its part {broken!r} is damaged" if broken else ""
 
