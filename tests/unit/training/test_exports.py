@@ -104,11 +104,20 @@ def test_a_giant_tree_is_looked_at_in_part(tmp_path: Path, monkeypatch: pytest.M
 # --- bytes ---
 
 
+def locked() -> bytes:
+    """A zip that says of a member that it is encrypted."""
+    data = bytearray(zipped())
+    data[6] |= 1
+    data[data.find(b"PK\x01\x02") + 8] |= 1
+    return bytes(data)
+
+
 @pytest.mark.parametrize(
     ("name", "data", "said"),
     [
         ("model.joblib", b"", "it is empty"),
         ("m.keras", zipped()[:-30], "not written to its end"),
+        ("m.keras", locked(), "password"),
         ("m.keras", b"hello, world", "no keras file"),
         ("m.h5", b"PK\x03\x04", "no hdf5 file"),
         ("s.pt", zipped()[:200], "not written to its end"),
