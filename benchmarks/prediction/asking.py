@@ -5,25 +5,28 @@ from __future__ import annotations
 import http.client
 import io
 import json
+import pickle
 import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import joblib
 from sklearn.linear_model import LinearRegression
 
+from benchmarks.prediction import load
 from mlengine.core.resources import Model, Version, VersionOptions
 from tests.live.engines import BUCKET, LiveEngine, P
 
-__all__ = ["Answer", "Caller", "add_models", "times"]
+__all__ = ["Answer", "Caller", "add_models", "deploy", "irises", "predictions", "times"]
 
 _TIMEOUT_S = 120.0
 _MEMORY_BYTES = 4 << 30
+_IRISES = [[5.1, 3.5, 1.4, 0.2], [6.7, 3.0, 5.2, 2.3]]
 _SAVED_MODEL = """\
 import sys
 import tensorflow as tf
@@ -127,3 +130,41 @@ def _upload(engine: LiveEngine, name: str, folder: Path) -> str:
         target = f"{name}/{path.relative_to(folder).as_posix()}"
         engine.client.write_object(BUCKET, target, [path.read_bytes()])
     return f"gs://{BUCKET}/{name}"
+
+
+def irises(
+    engine: LiveEngine, name: str, options: VersionOptions | None = None
+) -> list[load.Question]:
+    """Deploy a logistic regression over the irises; return what it may be asked."""
+    from sklearn.datasets import load_iris
+    from sklearn.linear_model import LogisticRegression
+
+    fitted = LogisticRegression(max_iter=500).fit(*load_iris(return_X_y=True))
+    deploy(engine, name, engine.upload_model(name, model__pkl=pickle.dumps(fitted)), options)
+    made = []
+    for row, kind in zip(_IRISES, fitted.predict(_IRISES).tolist(), strict=True):
+        body = json.dumps({"instances": [row]}).encode()
+        head = (f"POST /v1/projects/{P}/models/{name}:predict HTTP/1.1\r\nHost: localhost\r\n"
+                f"Authorization: Bearer {engine.token}\r\nContent-Type: application/json\r\n"
+                f"Content-Length: {len(body)}\r\n\r\n")  # fmt: skip
+        made.append(load.Question(head.encode() + body, [kind]))
+    return made
+
+
+def deploy(engine: LiveEngine, name: str, uri: str, options: VersionOptions | None = None) -> None:
+    """Create a model with one version.
+
+    Raises:
+        SystemExit: It does not become READY.
+    """
+    engine.client.create_model(P, Model(name=name))
+    version = Version(name="v1", deployment_uri=uri, options=options)
+    operation = engine.done(engine.client.create_version(P, name, version))
+    if operation.error is not None:
+        raise SystemExit(f"{name}: {operation.error}")
+
+
+def predictions(body: bytes) -> list[Any]:
+    """Take the predictions out of an answer's body."""
+    found: list[Any] = json.loads(body)["predictions"]
+    return found

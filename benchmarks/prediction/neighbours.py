@@ -17,7 +17,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import pickle
 import socket
 import statistics
 import sys
@@ -30,7 +29,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from benchmarks.prediction import load
-from mlengine.core.resources import Model, Version, VersionOptions
+from benchmarks.prediction.asking import deploy, irises, predictions
+from mlengine.core.resources import VersionOptions
 from tests.live.engines import LiveEngine, P, live_engine
 from tests.security.villain import DEEDS, villain
 
@@ -43,7 +43,6 @@ _MEMORY_BYTES = 400 << 20
 _BEGUN_S = 0.5  # by then a deed is in full swing
 _EVERY_S = 0.01  # between an answer and the next time that it is asked
 _PREDICT_TIMEOUT_S = "5"
-_ROWS = [[5.1, 3.5, 1.4, 0.2], [6.7, 3.0, 5.2, 2.3]]
 
 
 def main() -> int:
@@ -63,33 +62,13 @@ def main() -> int:
 
 def _deploy(engine: LiveEngine, deeds: list[str]) -> list[load.Question]:
     """Deploy the good model and the bad ones; return what the good one is asked."""
-    from sklearn.datasets import load_iris
-    from sklearn.linear_model import LogisticRegression
-
     engine.make_bucket()
-    fitted = LogisticRegression(max_iter=500).fit(*load_iris(return_X_y=True))
-    _add(engine, _GOOD, engine.upload_model(_GOOD, model__pkl=pickle.dumps(fitted)))
+    options = VersionOptions(memory_bytes=_MEMORY_BYTES)
     hostile = villain(read=[], write=[], pids=[os.getpid()], port=9, sockets=[])
     uri = engine.upload_model("villain", model__pkl=hostile)
     for deed in deeds:
-        _add(engine, deed, uri)
-    made = []
-    for row, kind in zip(_ROWS, fitted.predict(_ROWS).tolist(), strict=True):
-        body = json.dumps({"instances": [row]}).encode()
-        head = (f"POST /v1/projects/{P}/models/{_GOOD}:predict HTTP/1.1\r\nHost: localhost\r\n"
-                f"Authorization: Bearer {engine.token}\r\nContent-Type: application/json\r\n"
-                f"Content-Length: {len(body)}\r\n\r\n")  # fmt: skip
-        made.append(load.Question(head.encode() + body, [kind]))
-    return made
-
-
-def _add(engine: LiveEngine, name: str, uri: str) -> None:
-    options = VersionOptions(memory_bytes=_MEMORY_BYTES)
-    engine.client.create_model(P, Model(name=name.replace("-", "_")))
-    version = Version(name="v1", deployment_uri=uri, options=options)
-    operation = engine.done(engine.client.create_version(P, name.replace("-", "_"), version))
-    if operation.error is not None:
-        raise SystemExit(f"{name}: {operation.error}")
+        deploy(engine, deed.replace("-", "_"), uri, options)
+    return irises(engine, _GOOD, options)
 
 
 def _measure(
@@ -99,7 +78,7 @@ def _measure(
     def one(seconds: float) -> load.Load:
         port = urlsplit(engine.url).port
         assert port is not None
-        return load.run(generator, port, questions, _predictions,
+        return load.run(generator, port, questions, predictions,
                         connections=options.connections, seconds=seconds)  # fmt: skip
 
     one(0.5)
@@ -160,11 +139,6 @@ def _is_whole(answer: bytes) -> bool:
     head, end, body = answer.partition(b"\r\n\r\n")
     length = head.lower().partition(b"content-length: ")[2].partition(b"\r")[0]
     return bool(end) and len(body) >= int(length)
-
-
-def _predictions(body: bytes) -> list[Any]:
-    found: list[Any] = json.loads(body)["predictions"]
-    return found
 
 
 def _print(found: list[dict[str, Any]], options: argparse.Namespace) -> int:

@@ -18,7 +18,7 @@ from mlengine.core.access import token_digest
 from mlengine.prediction.control import GatewayControl, ensure_gateway
 from mlengine.prediction.gateway.info import GatewayInfo
 from mlengine.prediction.routing import Limits, Route, Snapshot
-from mlengine.runtime.frames import STATS, FrameReader, pack
+from mlengine.runtime.frames import STATS, STAY, FrameReader, pack
 
 MODEL = "projects/p/models/census"
 VERSION = MODEL + "/versions/v1"
@@ -65,7 +65,7 @@ class FakeWorker(asyncio.Protocol):
                     stats = b'{"requests": 5, "calls": [1, 2, 0], "waiting": 0}'
                     self.transport.write(pack(frame.id, 200, stats))
                 continue
-            if payload == b"slow":
+            if payload == b"slow" or frame.kind == STAY:
                 continue
             if payload == b"die":
                 self.transport.abort()
@@ -224,6 +224,7 @@ class Door:
                 f"{MODEL}/versions/young": Route("CREATING"),
             },
             models={MODEL: VERSION, "projects/p/models/empty": ""},
+            may_stay_awake=True,
             limits=Limits(**limits),
         )  # fmt: skip
         self.control.save(self.snapshot)

@@ -36,7 +36,7 @@ from mlengine.prediction.traffic.experiments import Experiments
 from mlengine.storage import Buckets
 from mlengine.store import Store, open_store
 from mlengine.training.access import BucketAccess
-from mlengine.training.inventory import probe
+from mlengine.training.inventory import Inventory, probe
 from mlengine.training.jobs import Jobs
 from mlengine.training.kinds import JobKind
 from mlengine.training.mirroring import Mirrors
@@ -276,12 +276,21 @@ def _serving_options(settings: Settings, open_paths: Mapping[str, str]) -> Servi
         idle_after_s=settings.idle_after_s,
         memory_bytes=settings.serving_memory_bytes or machine.memory_bytes // 2,
         cpus=machine.cpus,
+        may_stay_awake=settings.stay_awake and _has_time(machine),
         warm_workers=settings.warm_workers,
         warm_idle_s=settings.warm_workers_idle_s,
         logging=Logging(
             tables=str(settings.folder("tables")), access=str(settings.home / "logs/predictions")
         ),
     )
+
+
+def _has_time(machine: Inventory) -> bool:
+    """Tell whether a gateway and a worker have a CPU each, whose time is not rationed.
+
+    What is used up of a ration while waiting is missed when there is something to compute.
+    """
+    return machine.cpus >= 2 and machine.cpus == len(os.sched_getaffinity(0))
 
 
 def _doors(settings: Settings) -> Doors:

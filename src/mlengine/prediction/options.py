@@ -39,6 +39,7 @@ class ServingOptions(NamedTuple):
         idle_after_s: A version that may sleep does so after so long without a prediction.
         memory_bytes: Most that all workers may hold.
         cpus: Of this machine.
+        may_stay_awake: Whether gateway and workers may use CPU time to be prompt.
         warm_workers: Frameworks kept imported, for workers to be forked from.
         warm_idle_s: Without a new worker for so long, such an interpreter ends.
         logging: Where predictions leave what is kept of them.
@@ -56,6 +57,7 @@ class ServingOptions(NamedTuple):
     idle_after_s: float = 900.0
     memory_bytes: int = 4 << 30
     cpus: float = 1.0
+    may_stay_awake: bool = False
     warm_workers: int = 3
     warm_idle_s: float = 14_400.0
     logging: Logging = Logging()

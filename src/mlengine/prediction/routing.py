@@ -169,6 +169,8 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
         models: Full model name → full name of its default version, or empty.
         traffic: Full model name → how its predictions are shared, where not all go to the default.
         access_logs: Full names of the models that write a line for each prediction.
+        may_stay_awake: Whether gateway and workers may look for each other's next word without
+            sleeping (`vigil`): there are CPUs for it.
     """
 
     generation: int = 0
@@ -182,6 +184,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     models: dict[str, str] = {}
     traffic: dict[str, Traffic] = {}
     access_logs: list[str] = []
+    may_stay_awake: bool = False
     logging: Logging = msgspec.field(default_factory=Logging)
     limits: Limits = msgspec.field(default_factory=Limits)
 

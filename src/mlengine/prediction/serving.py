@@ -355,6 +355,7 @@ class Serving:
             models=models,
             traffic=traffic_routes(self._store),
             access_logs=sorted(model_name(*model) for model in self._store.logged_models()),
+            may_stay_awake=self._options.may_stay_awake,
             logging=self._options.logging,
             limits=self._options.limits,
         )

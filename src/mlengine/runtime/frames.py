@@ -12,13 +12,15 @@ from __future__ import annotations
 import struct
 from typing import Final, NamedTuple
 
-__all__ = ["EXPLAIN", "HEADER_BYTES", "PING", "PREDICT", "STATS", "Frame", "FrameReader",
-           "frame_head", "pack"]  # fmt: skip
+__all__ = ["EXPLAIN", "HEADER_BYTES", "PING", "PREDICT", "STATS", "STAY", "STAY_S", "Frame",
+           "FrameReader", "frame_head", "pack"]  # fmt: skip
 
 PREDICT: Final = 1
 PING: Final = 2
 STATS: Final = 4  # 3 is `callframe.CALL`
 EXPLAIN: Final = 5
+STAY: Final = 6  # no request: the next one comes within `STAY_S`, so do not sleep
+STAY_S: Final = 0.0002
 
 _HEADER = struct.Struct("<IIH")
 HEADER_BYTES: Final = _HEADER.size

@@ -34,7 +34,17 @@ from mlengine.runtime.answerer import DEFAULT_MAX_BATCH_SIZE, Answerer
 from mlengine.runtime.answers import Answer, error_answer, unforeseen
 from mlengine.runtime.callframe import CALL, MAX_WORDS_BYTES
 from mlengine.runtime.explain import Explanations, open_explanations
-from mlengine.runtime.frames import EXPLAIN, PING, PREDICT, STATS, Frame, FrameReader, frame_head
+from mlengine.runtime.frames import (
+    EXPLAIN,
+    PING,
+    PREDICT,
+    STATS,
+    STAY,
+    STAY_S,
+    Frame,
+    FrameReader,
+    frame_head,
+)
 from mlengine.runtime.opening import open_model
 from mlengine.runtime.prediction_error import PredictionError
 
@@ -102,6 +112,7 @@ class Server:
         self._selector = selectors.DefaultSelector()
         self._connections: set[_Connection] = set()
         self._stop_by_s: float | None = None
+        self._stays = False
         self._listener = _listen(path)
         self._selector.register(self._listener, selectors.EVENT_READ, self._accept)
         self.read_buffer = memoryview(bytearray(_READ_BYTES))
@@ -116,9 +127,19 @@ class Server:
         signal.signal(signal.SIGINT, self._stop)
         self._selector.register(wake_out, selectors.EVENT_READ, lambda: wake_out.recv(64))
         while not self._is_drained():
-            for key, _ in self._selector.select(self._pause_s()):
+            for key, _ in self._ready():
                 key.data()
             self._answer_waiting()
+
+    def _ready(self) -> list[tuple[selectors.SelectorKey, int]]:
+        """Wait for something to read; look for it without sleeping where the gateway says so."""
+        pause_s, stays, self._stays = self._pause_s(), self._stays, False
+        if stays and pause_s is None:
+            until_s = time.monotonic() + STAY_S
+            while time.monotonic() < until_s:
+                if found := self._selector.select(0):
+                    return found
+        return self._selector.select(pause_s)
 
     def _pause_s(self) -> float | None:
         """Return how long to wait for something to read."""
@@ -204,6 +225,9 @@ class Server:
             whose, now_s = (connection, frame.id), time.monotonic()
             if refused := self._explanations.add(whose, frame.payload, now_s=now_s):
                 connection.put(frame.id, refused)
+        elif frame.kind == STAY:
+            self._stays = True
+            connection.owe_nothing()
         else:
             connection.put(frame.id, self._answer(frame))
 
@@ -255,6 +279,10 @@ class _Connection:
         self._due -= 1
         self._unsent += frame_head(request_id, answer.status, len(answer.body))
         self._unsent += answer.body
+
+    def owe_nothing(self) -> None:
+        """Note that a frame was read that wants no answer."""
+        self._due -= 1
 
     def flush(self) -> None:
         """Send what the peer takes; listen for what is left to do."""

@@ -15,7 +15,7 @@ import joblib
 import pytest
 
 from mlengine.runtime.callframe import CALL, join_call
-from mlengine.runtime.frames import HEADER_BYTES, PING, PREDICT, STATS, pack
+from mlengine.runtime.frames import HEADER_BYTES, PING, PREDICT, STATS, STAY, pack
 
 ROW = [5.1, 3.5, 1.4, 0.2]
 
@@ -289,6 +289,23 @@ def test_requests_wait_for_company_only_where_the_version_says_so_and_none_is_le
     assert connection.receive()[0] == 5  # so the worker has read what came before it
     os.kill(worker.process.pid, signal.SIGTERM)
     assert connection.receive() == (4, 200, {"predictions": [0]})
+    assert worker.process.wait(60) == 0
+
+
+def test_a_word_to_stay_awake_wants_no_answer_and_keeps_nobody_from_going(
+    start_worker: Callable[..., Any], iris_model: Path
+) -> None:
+    worker = start_worker(iris_model)
+    worker.wait_ready()
+    connection = worker.connect()
+    for request_id in (1, 2, 3):
+        connection.send(json.dumps({"instances": [ROW]}).encode(), request_id=request_id)
+        connection.send(b"", request_id=0, kind=STAY)
+        assert connection.receive() == (request_id, 200, {"predictions": [0]})
+    connection.send(b"", request_id=0, kind=STAY)
+    connection.send(b"", request_id=4, kind=PING)
+    assert connection.receive()[0] == 4
+    os.kill(worker.process.pid, signal.SIGTERM)
     assert worker.process.wait(60) == 0
 
 

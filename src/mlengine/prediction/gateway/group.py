@@ -20,6 +20,7 @@ from mlengine.core.errors import EngineError, ResourceExhausted, Unavailable
 from mlengine.prediction.gateway.burst import Burst
 from mlengine.prediction.gateway.counts import AnswerCounts
 from mlengine.prediction.gateway.faults import no_worker
+from mlengine.prediction.gateway.vigil import Vigil
 from mlengine.prediction.gateway.workers import Prediction, WorkerLink
 from mlengine.prediction.routing import Limits, Route
 
@@ -37,11 +38,12 @@ class WorkerGroup:
         wake: Asks the engine for a worker; False when no engine listens.
         loop: The gateway's.
         burst: That of the callers' connections.
+        vigil: That of all workers.
     """
 
     def __init__(
         self, version: str, *, wake: Callable[[str], bool], loop: asyncio.AbstractEventLoop,
-        burst: Burst | None = None,
+        burst: Burst | None = None, vigil: Vigil | None = None,
     ) -> None:  # fmt: skip
         self.version = version
         self.counts = AnswerCounts()
@@ -52,6 +54,7 @@ class WorkerGroup:
         self._wake = wake
         self._loop = loop
         self._burst = burst
+        self._vigil = vigil
         self._links: list[WorkerLink] = []
         self._leaving: list[WorkerLink] = []
         self._held: collections.deque[tuple[Prediction, float]] = collections.deque()
@@ -127,7 +130,7 @@ class WorkerGroup:
                     WorkerLink(
                         socket, version=self.version, timeout_s=limits.predict_timeout_s,
                         wait_s=limits.worker_wait_s, loop=self._loop, counts=self.counts,
-                        burst=self._burst,
+                        burst=self._burst, vigil=self._vigil,
                     )
                 )  # fmt: skip
         for link in self._links:

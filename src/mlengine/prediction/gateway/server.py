@@ -27,6 +27,7 @@ from mlengine.prediction.gateway.relay import EnginePool
 from mlengine.prediction.gateway.requestlog import RequestLogs
 from mlengine.prediction.gateway.split import Splits
 from mlengine.prediction.gateway.switchboard import Switchboard
+from mlengine.prediction.gateway.vigil import Vigil
 from mlengine.prediction.requestlog.ids import PredictionIds
 from mlengine.prediction.requestlog.writer import Writer
 from mlengine.prediction.routing import Limits, Snapshot
@@ -61,7 +62,10 @@ class Server:
         self.heads = HeadMemo()
         self.bell = Bell()
         self.burst = Burst()
-        self.switchboard = Switchboard(snapshot, wake=self.bell.ring, loop=loop, burst=self.burst)
+        self.vigil = Vigil(loop, is_allowed=snapshot.may_stay_awake)
+        self.switchboard = Switchboard(
+            snapshot, wake=self.bell.ring, loop=loop, burst=self.burst, vigil=self.vigil
+        )
         self.wall_s = time.time
         self.ids = PredictionIds(self.wall_s())
         self.writer = Writer()
@@ -119,12 +123,14 @@ class Server:
             "connections": len(self._connections),
             "relayed_total": self.relayed,
             "known_heads": len(self.heads),
+            "awake": self.vigil.is_kept,
             "snapshot_generation": self.switchboard.snapshot.generation,
         }
 
     def replace(self, snapshot: Snapshot) -> None:
         """Decide by this snapshot from now on."""
         self.limits = snapshot.limits
+        self.vigil.is_allowed = snapshot.may_stay_awake
         self.guard = Guard(snapshot)
         self.heads = HeadMemo()
         self._max_connections = _most_http(snapshot.limits, self.most_grpc_connections)

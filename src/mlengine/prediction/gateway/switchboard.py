@@ -9,6 +9,7 @@ from typing import Any
 from mlengine.core.clock import SystemClock
 from mlengine.prediction.gateway.burst import Burst
 from mlengine.prediction.gateway.group import WorkerGroup
+from mlengine.prediction.gateway.vigil import Vigil
 from mlengine.prediction.gateway.workers import WorkerLink
 from mlengine.prediction.routing import (
     PredictTarget,
@@ -30,17 +31,19 @@ class Switchboard:
         wake: Asks the engine for a worker of a version; False when no engine listens.
         loop: The gateway's.
         burst: That of the callers' connections.
+        vigil: That of all workers.
     """
 
     def __init__(
         self, snapshot: Snapshot, *,
         wake: Callable[[str], bool] = lambda _version: False, loop: asyncio.AbstractEventLoop,
-        burst: Burst | None = None,
+        burst: Burst | None = None, vigil: Vigil | None = None,
     ) -> None:  # fmt: skip
         self.snapshot = snapshot
         self._wake = wake
         self._loop = loop
         self._burst = burst
+        self._vigil = vigil
         self._groups: dict[str, WorkerGroup] = {}
         self._retired: list[WorkerGroup] = []
         self._targets: dict[bytes, PredictTarget | None] = {}
@@ -69,7 +72,9 @@ class Switchboard:
             name, route = find_version(target, self.snapshot)
             group = self._groups.get(name)
             if group is None:
-                group = WorkerGroup(name, wake=self._wake, loop=self._loop, burst=self._burst)
+                group = WorkerGroup(
+                    name, wake=self._wake, loop=self._loop, burst=self._burst, vigil=self._vigil
+                )
                 group.update(route, self.snapshot.limits)
                 self._groups[name] = group
             self._found[target] = group

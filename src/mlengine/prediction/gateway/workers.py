@@ -29,7 +29,17 @@ from mlengine.prediction.gateway.faults import (
     worker_went,
 )
 from mlengine.prediction.gateway.hearsay import MAX_ANSWER_BYTES, is_answer, no_answer
-from mlengine.runtime.frames import PING, STATS, Frame, FrameReader, frame_head
+from mlengine.prediction.gateway.vigil import Vigil
+from mlengine.runtime.frames import (
+    PING,
+    STATS,
+    STAY,
+    STAY_S,
+    Frame,
+    FrameReader,
+    frame_head,
+    pack,
+)
 
 __all__ = ["Passing", "Prediction", "WorkerLink"]
 
@@ -39,6 +49,7 @@ _RECONNECT_S = 0.02
 _MAX_WRITE_BUFFER_BYTES = 4 << 20
 _MAX_WRITE_BYTES = 1 << 20  # of one write, unless a single body is longer
 _NO_PREDICTIONS = (PING, STATS)
+_STAY = pack(0, STAY)
 
 
 class Prediction(Protocol):
@@ -75,7 +86,7 @@ class WorkerLink(asyncio.Protocol):
     def __init__(
         self, socket: str, *, version: str, timeout_s: float, wait_s: float,
         loop: asyncio.AbstractEventLoop, counts: AnswerCounts | None = None,
-        burst: Burst | None = None,
+        burst: Burst | None = None, vigil: Vigil | None = None,
     ) -> None:  # fmt: skip
         self.socket = socket
         self.counts = counts or AnswerCounts()
@@ -85,6 +96,7 @@ class WorkerLink(asyncio.Protocol):
         self.wait_s = wait_s
         self._loop = loop
         self._burst = burst or Burst()
+        self._vigil = vigil or Vigil(loop)
         self._transport: asyncio.WriteTransport | None = None
         self._reader = FrameReader(max_payload_bytes=MAX_ANSWER_BYTES)
         # Each with the time at which it came, in the order of these times.
@@ -93,6 +105,7 @@ class WorkerLink(asyncio.Protocol):
         self._flushing = False
         self._turn_s = 0.0  # when the predictions came that the next flush sends
         self._next_id = 0
+        self._stays = False  # the worker was told to look for the next without sleeping
         self._connecting: asyncio.Task[None] | None = None
         self._full = False
         self._retired = False
@@ -192,6 +205,7 @@ class WorkerLink(asyncio.Protocol):
             self._take_all(frames, now_s)
         finally:
             self._burst.end()
+        self._vigil.heard(self, len(frames), is_last=not self._in_flight)
         if self._retired:
             self._close_if_done()
 
@@ -257,6 +271,11 @@ class WorkerLink(asyncio.Protocol):
                 pieces += frame_head(request_id, prediction.kind, len(body)), body
                 total_bytes += len(body)
             if pieces:
+                if self._stays:
+                    self.counts.awake_s += min(max(self._turn_s - self._heard_s, 0.0), STAY_S)
+                self._stays = self._vigil.sent(self, self._turn_s)
+                if self._stays:
+                    pieces.append(_STAY)
                 self._transport.write(b"".join(pieces))
 
     def _count_good(self, count: int, taken_s: float) -> None:

@@ -19,7 +19,7 @@ from mlengine.prediction.control import GatewayControl
 from mlengine.prediction.scaling.autoscale import Bounds, Policy, Seen
 from mlengine.prediction.scaling.fleet import Fleet, NodeSpec
 from mlengine.prediction.workers.backoff import Deaths, next_deaths, restart_delay_s
-from mlengine.prediction.workers.cputime import CpuTimes
+from mlengine.prediction.workers.cputime import CpuTimes, Shares
 from mlengine.prediction.workers.memory import Sleeper, choose_sleepers
 
 __all__ = ["Scaler", "Served"]
@@ -79,6 +79,7 @@ class Scaler:
         self._sizes: dict[str, int] = {}
         self._promised: dict[str, int] = {}
         self._times = CpuTimes()
+        self._awake = Shares()
         self._measured_s = 0.0
         self._closing = False
 
@@ -180,7 +181,7 @@ class Scaler:
             nodes=self._fleet.count(served.uid),
             in_flight=int(counted.get("load") or 0) - held,
             held=held,
-            busy=self._busy_share(served, [node.worker for node in nodes]),
+            busy=self._busy_share(served, [node.worker for node in nodes], counted),
             idle_s=max(time.time() - last_use_s, 0.0),
             room=free_bytes // (self._sizes.get(served.uid) or _GUESS_BYTES),
         )
@@ -198,10 +199,12 @@ class Scaler:
             _log.info("%s: %d → %d workers, %s: %s in %s", name, seen.nodes, decision.nodes,
                       decision.why, seen, served.bounds)  # fmt: skip
 
-    def _busy_share(self, served: Served, workers: list[str]) -> float:
+    def _busy_share(self, served: Served, workers: list[str], counted: Mapping[str, Any]) -> float:
+        """Return which share of their CPUs workers have used for anything but staying awake."""
         infos = [info for worker in workers if (info := self._fleet.pool.info(worker))]
-        shares = [self._times.share(info.pid) / served.spec.threads for info in infos]
-        return sum(shares) / len(shares) if shares else 0.0
+        used = sum(self._times.share(info.pid) for info in infos)
+        used -= self._awake.share(served.uid, float(counted.get("awake_s") or 0.0))
+        return max(used, 0.0) / (len(infos) * served.spec.threads) if infos else 0.0
 
     # --- acting ---
 

@@ -126,6 +126,21 @@ def test_a_further_worker_that_fails_is_not_tried_at_every_look(
     assert (len(grows.pool.workers), grows.pool.tried) == (2, 4)
 
 
+@pytest.mark.parametrize(("awake_share", "workers"), [(0.0, 2), (0.3, 2), (0.5, 1), (2.0, 1)])
+def test_a_worker_that_only_stays_awake_is_not_busy(
+    world: Callable[[int, Bounds], World], awake_share: float, workers: int
+) -> None:
+    grows = world(2, Bounds(min_nodes=1, max_nodes=2))
+    grows.scaler.tick({})
+    grows.pool.says = {}
+    grows.scaler._times = cast("Any", SimpleNamespace(share=lambda _pid: 0.95))
+    grows.scaler._awake = cast("Any", SimpleNamespace(share=lambda _uid, told_s: told_s))
+    for _ in range(9):
+        grows.now_s += 1
+        grows.scaler.tick({NAME: {"awake_s": awake_share}})
+    assert len(grows.pool.workers) == workers
+
+
 @pytest.mark.parametrize(("library", "says", "warned"), [
     ("1.5.2", {"library_version": "1.6.0"}, True), ("1.5.2", {"library_version": "1.5.2"}, False),
     ("", {"library_version": "1.6.0"}, False), ("1.5.2", {}, False),

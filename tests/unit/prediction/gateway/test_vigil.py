@@ -1,0 +1,186 @@
+"""Who stays awake: only where it brings more answers, and never for long."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, cast
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mlengine.prediction.gateway import vigil as subject
+from mlengine.prediction.gateway.vigil import Gain, Vigil
+from mlengine.prediction.gateway.workers import WorkerLink
+from mlengine.runtime.frames import PREDICT, STAY, STAY_S, FrameReader, pack
+
+rates = st.floats(100.0, 100_000.0)
+
+
+def live(gain: Gain, asleep_per_s: float, awake_per_s: float, *, from_s: float) -> float:
+    """Ask and answer for ten seconds, as fast as either state allows; return the share awake."""
+    now_s, awake_s = from_s, 0.0
+    while now_s < from_s + 10.0:
+        is_awake = gain.is_awake(now_s)
+        answers = 1 + int((awake_per_s if is_awake else asleep_per_s) * 0.001)
+        took_s = answers / (awake_per_s if is_awake else asleep_per_s)
+        gain.answered(answers)
+        now_s += took_s
+        awake_s += took_s * is_awake
+    return awake_s / (now_s - from_s)
+
+
+@given(st.lists(st.tuples(rates, rates), min_size=1, max_size=3))
+def test_awake_is_who_gains_by_it_whatever_was_before(lives: list[tuple[float, float]]) -> None:
+    gain, now_s = Gain(), 0.0
+    for asleep_per_s, awake_per_s in lives:
+        live(gain, asleep_per_s, awake_per_s, from_s=now_s)
+        share = live(gain, asleep_per_s, awake_per_s, from_s=now_s + 20.0)
+        now_s += 40.0
+        if awake_per_s > 1.5 * asleep_per_s and asleep_per_s > 2500:
+            assert share > 0.9
+        if awake_per_s < 1.1 * asleep_per_s or asleep_per_s < 1500:
+            assert share < 0.1
+
+
+@given(st.lists(st.tuples(st.floats(0, 5), st.integers(0, 1000)), max_size=200))
+def test_it_is_never_awake_for_long_without_being_tried(steps: list[tuple[float, int]]) -> None:
+    gain, now_s, awake_since_s = Gain(), 0.0, None
+    for pause_s, answers in steps:
+        now_s += pause_s
+        is_awake = gain.is_awake(now_s)
+        if not is_awake:
+            awake_since_s = None
+        elif awake_since_s is None:
+            awake_since_s = now_s
+        else:
+            assert now_s - awake_since_s < 2 * (subject._TRIAL_S + subject._KEEP_S)
+        gain.answered(answers)
+
+
+class Loop:
+    """Turns when it is told to."""
+
+    def __init__(self) -> None:
+        self.soon: list[Callable[[], None]] = []
+
+    def call_soon(self, call: Callable[[], None]) -> None:
+        self.soon.append(call)
+
+    def turn(self) -> int:
+        """Run what waits; return how much waits then."""
+        now, self.soon = self.soon, []
+        for call in now:
+            call()
+        return len(self.soon)
+
+
+class Always(Gain):
+    """Is awake."""
+
+    def is_awake(self, now_s: float) -> bool:
+        return True
+
+
+@pytest.fixture
+def now(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    times = [100.0]
+    monkeypatch.setattr("time.monotonic", lambda: times[0])
+    return times
+
+
+def awake(loop: Loop, *, is_allowed: bool = True) -> Vigil:
+    vigil = Vigil(cast("Any", loop), is_allowed=is_allowed)
+    vigil._gain = Always()
+    return vigil
+
+
+def test_the_loop_turns_until_all_have_answered(now: list[float]) -> None:
+    loop = Loop()
+    vigil = awake(loop)
+    assert vigil.sent("a", now[0]) and vigil.sent("b", now[0])
+    assert loop.turn() == 1
+    vigil.heard("a", 1, is_last=False)
+    assert loop.turn() == 1
+    vigil.heard("a", 1, is_last=True)
+    assert loop.turn() == 1
+    vigil.heard("b", 1, is_last=True)
+    assert loop.turn() == 0
+    assert vigil.sent("a", now[0])
+    assert loop.turn() == 1
+
+
+def test_the_loop_sleeps_where_the_answer_takes_its_time(now: list[float]) -> None:
+    loop = Loop()
+    vigil = awake(loop)
+    vigil.sent("a", now[0])
+    now[0] += 0.9 * STAY_S
+    assert loop.turn() == 1
+    now[0] += 0.2 * STAY_S
+    assert loop.turn() == 0
+    assert vigil.sent("a", now[0])  # the one before is not waited for any more
+    vigil.heard("a", 1, is_last=True)
+    assert loop.turn() == 0
+
+
+def test_nobody_stays_awake_where_it_is_not_allowed(now: list[float]) -> None:
+    loop = Loop()
+    vigil = awake(loop, is_allowed=False)
+    assert not vigil.sent("a", now[0])
+    assert not loop.soon
+    assert not vigil.is_kept
+
+
+class Asked:
+    """A prediction."""
+
+    kind, body, gone, follows_default = PREDICT, b"{}", False, False
+
+    def answered(self, status: int, payload: bytes) -> None: ...
+    def failed(self, error: Exception) -> None: ...
+    def unsent(self) -> None: ...
+
+
+def linked(loop: Loop, *, is_allowed: bool) -> WorkerLink:
+    return WorkerLink(
+        "/nowhere", version="v", timeout_s=1.0, wait_s=1.0,
+        loop=cast("asyncio.AbstractEventLoop", loop), vigil=awake(loop, is_allowed=is_allowed),
+    )  # fmt: skip
+
+
+class Line:
+    """Takes what a link writes."""
+
+    def __init__(self) -> None:
+        self.written = b""
+
+    def set_write_buffer_limits(self, high: int) -> None: ...
+
+    def write(self, data: bytes) -> None:
+        self.written += data
+
+
+def test_how_long_a_worker_looked_is_counted(now: list[float]) -> None:
+    loop, line = Loop(), Line()
+    link = linked(loop, is_allowed=True)
+    link.connection_made(cast("Any", line))
+    for number, pause_s in enumerate((0.0, 0.00005, 1.0), start=1):
+        now[0] += pause_s
+        link.submit(cast("Any", Asked()))
+        loop.turn()
+        now[0] += 0.0001
+        link.data_received(pack(number, 200, b"{}"))
+    assert link.counts.awake_s == pytest.approx(0.00005 + STAY_S)
+
+
+@pytest.mark.parametrize("is_allowed", [True, False])
+def test_a_worker_is_told_behind_its_predictions(now: list[float], is_allowed: bool) -> None:
+    loop, line = Loop(), Line()
+    link = linked(loop, is_allowed=is_allowed)
+    link.connection_made(cast("Any", line))
+    for _ in range(3):
+        link.submit(cast("Any", Asked()))
+    loop.turn()
+    told = [frame.kind for frame in FrameReader(max_payload_bytes=100).feed(line.written)]
+    assert told == [PREDICT] * 3 + [STAY] * is_allowed
