@@ -9,13 +9,13 @@ predictions need.
 from __future__ import annotations
 
 import collections
-import traceback
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mlengine.runtime.answers import Answer, error_answer, failure, unforeseen
+from mlengine.runtime.failurelog import FailureLog
 from mlengine.runtime.instances import RequestError, parse_request
-from mlengine.runtime.prediction_error import ErrorClass, PredictionError, run_error
+from mlengine.runtime.prediction_error import PredictionError, run_error
 from mlengine.runtime.strictjson import StrictJsonError, dumps
 
 if TYPE_CHECKING:
@@ -55,6 +55,7 @@ class Explanations:
         self._timeout_s = timeout_s
         self._waiting: collections.deque[_Waiting] = collections.deque()
         self._waiting_bytes = 0
+        self._failures = FailureLog()
         self._steps: Steps | None = None  # of the first that waits
         self._pace: Pace | None = None
 
@@ -105,14 +106,15 @@ class Explanations:
         except RequestError as error:
             return error_answer(400, str(error))
         except PredictionError as error:
-            if error.__cause__ is not None and error.error_class is not ErrorClass.INPUTS:
-                traceback.print_exception(error.__cause__)  # for the version's log
+            self._failures.note(error)
             return _failed(error)
         except MemoryError:
             raise
         except BaseException as error:  # as in `ask`: a model that exits must not end its worker
-            traceback.print_exception(error)
-            return _failed(run_error(f"{type(error).__name__}: {error}"))
+            failed = run_error(f"{type(error).__name__}: {error}")
+            failed.__cause__ = error
+            self._failures.note(failed)
+            return _failed(failed)
         return None
 
     def _begin(self, body: bytes) -> Steps:

@@ -145,3 +145,21 @@ def test_what_nobody_thought_of_is_one_callers_error() -> None:
         ((told, answer),) = waiting.step(now_s=1.0)
         assert (told, answer.status) == (whose, 500)
     assert not waiting
+
+
+@pytest.mark.parametrize("raised", [KeyError("deep inside"), SystemExit("I would rather not")])
+def test_a_model_that_always_fails_tells_why_once_a_second(
+    raised: BaseException, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fails(*_: Any) -> Any:
+        yield from ()
+        raise type(raised)(*raised.args)  # anew: one that is raised again has a longer traceback
+
+    waiting = Explanations(fails, max_answer_bytes=1000)
+    for number in range(50):
+        waiting.add(number, b'{"instances": [1]}', now_s=0.0)
+        [(_, answer)] = waiting.step(now_s=0.0)
+        assert b"Explanation failed" in answer.body
+    told = capsys.readouterr().err
+    assert 1 <= told.count("Traceback") <= 2
+    assert str(raised) in told
