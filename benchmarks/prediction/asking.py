@@ -1,4 +1,4 @@
-"""Models that multiply, and callers that know what their versions must answer."""
+"""Models that multiply or tell irises apart, and callers that know what they must answer."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import joblib
-from sklearn.linear_model import LinearRegression
+from sklearn.datasets import load_iris
+from sklearn.linear_model import LinearRegression, LogisticRegression
 
 from benchmarks.prediction import load
 from mlengine.core.resources import Model, Version, VersionOptions
@@ -136,9 +137,6 @@ def irises(
     engine: LiveEngine, name: str, options: VersionOptions | None = None
 ) -> list[load.Question]:
     """Deploy a logistic regression over the irises; return what it may be asked."""
-    from sklearn.datasets import load_iris
-    from sklearn.linear_model import LogisticRegression
-
     fitted = LogisticRegression(max_iter=500).fit(*load_iris(return_X_y=True))
     deploy(engine, name, engine.upload_model(name, model__pkl=pickle.dumps(fitted)), options)
     made = []
@@ -152,16 +150,14 @@ def irises(
 
 
 def deploy(engine: LiveEngine, name: str, uri: str, options: VersionOptions | None = None) -> None:
-    """Create a model with one version.
+    """Make a model with one version.
 
     Raises:
         SystemExit: It does not become READY.
     """
-    engine.client.create_model(P, Model(name=name))
-    version = Version(name="v1", deployment_uri=uri, options=options)
-    operation = engine.done(engine.client.create_version(P, name, version))
-    if operation.error is not None:
-        raise SystemExit(f"{name}: {operation.error}")
+    error = engine.deploy(uri, model_id=name, options=options).error
+    if error is not None:
+        raise SystemExit(f"{name}: {error}")
 
 
 def predictions(body: bytes) -> list[Any]:

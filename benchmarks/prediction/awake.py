@@ -6,7 +6,8 @@ Two engines serve the same logistic regressions; to the one `stay_awake = false`
 ask one model over 1, 2, 8 and 64 connections, four models over one each, and one model beside
 processes that compute without end, on one core and on all. The engines are loaded in turn, the
 order changing round by round; the ratio is that of each round's two, and its median counts. Every
-distinct answer is checked. Returns 1 where staying awake costs more than a fifth of the answers.
+distinct answer is checked. Returns 1 where staying awake costs more than a fifth of the answers, or
+an answer was wrong.
 """
 
 from __future__ import annotations
@@ -102,7 +103,9 @@ def _measure(
     pairs = zip(seen["asleep"], seen["awake"], strict=True)
     return {
         "situation": str(situation),
-        "ratio": statistics.median(b.requests_per_s / a.requests_per_s for a, b in pairs),
+        "ratio": statistics.median(
+            b.requests_per_s / a.requests_per_s if a.requests_per_s else 0.0 for a, b in pairs
+        ),
         "problem": max(one.problem for runs in seen.values() for one in runs),
         **{name: {field: statistics.median(getattr(one, field) for one in runs)
                   for field in ("requests_per_s", "p50_ms", "p99_ms", "cpu_us")}

@@ -40,6 +40,7 @@ class FakeWorker(asyncio.Protocol):
     """Echoes the instances as predictions; a body of ``slow`` is never answered."""
 
     answers = 0
+    stays = 0
     half_bytes = 0
     tells_stats = True
 
@@ -65,7 +66,10 @@ class FakeWorker(asyncio.Protocol):
                     stats = b'{"requests": 5, "calls": [1, 2, 0], "waiting": 0}'
                     self.transport.write(pack(frame.id, 200, stats))
                 continue
-            if payload == b"slow" or frame.kind == STAY:
+            if frame.kind == STAY:
+                self.stays += 1
+                continue
+            if payload == b"slow":
                 continue
             if payload == b"die":
                 self.transport.abort()
@@ -156,6 +160,10 @@ class Backends:
     def answered(self) -> int:
         """How many predictions the workers have answered."""
         return sum(worker.answers for worker in self._workers)
+
+    def stays(self) -> int:
+        """How often the workers were told to stay awake."""
+        return sum(worker.stays for worker in self._workers)
 
     def half_bytes(self) -> int:
         """How many bytes the workers have of bodies that are not whole."""

@@ -32,10 +32,14 @@ class FailureLog:
     An error of the caller's input is the caller's business.
 
     Args:
+        what: What failed.
         now: Says the time in seconds.
     """
 
-    def __init__(self, *, now: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, what: str = "Prediction", *, now: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._what = what
         self._now = now
         self._told: dict[object, tuple[float, int]] = {}  # when, and how many since
 
@@ -52,7 +56,7 @@ class FailureLog:
             error.error_class is ErrorClass.OUTPUTS
             and (more := self._more("spoiled", _SPOILT_EVERY_S)) is not None
         ):
-            _write(f"Prediction failed: {str(error)[:_MAX_CHARS]}{more}\n")
+            _write(f"{self._what} failed: {str(error)[:_MAX_CHARS]}{more}\n")
 
     def _more(self, place: object, every_s: float) -> str | None:
         """Return what to add to a line about a place; None: it was told lately."""

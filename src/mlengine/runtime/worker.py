@@ -133,8 +133,9 @@ class Server:
 
     def _ready(self) -> list[tuple[selectors.SelectorKey, int]]:
         """Wait for something to read; look for it without sleeping where the gateway says so."""
-        pause_s, stays, self._stays = self._pause_s(), self._stays, False
-        if stays and pause_s is None:
+        pause_s = self._pause_s()
+        if self._stays and pause_s is None:
+            self._stays = False
             until_s = time.monotonic() + STAY_S
             while time.monotonic() < until_s:
                 if found := self._selector.select(0):

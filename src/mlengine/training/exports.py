@@ -9,6 +9,7 @@ framework can say, and the engine never imports one.
 from __future__ import annotations
 
 import json
+import lzma
 import os
 import signal
 import struct
@@ -28,10 +29,10 @@ MAX_ENTRIES = 50_000
 MAX_LOADED = 4
 LOAD_TIMEOUT_S = 180.0
 
-# What `zipfile` raises: also of a name that is no UTF-8, a field cut short, a flag for a password.
+# What else `zipfile` raises of damaged bytes: a place before the begin, a name that is no UTF-8, a
+# field cut short, a flag for a password, a method that they are not packed with.
 _ZIP_DAMAGE = (
-    zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, struct.error, ValueError,
-    RuntimeError,
+    zlib.error, lzma.LZMAError, EOFError, OSError, struct.error, ValueError, RuntimeError
 )  # fmt: skip
 _WHOLE_SECONDS_S = 1.0
 _KERNEL_TICK_S = 0.02  # what stamps files is a clock that Linux moves every 1 to 10 ms
@@ -216,8 +217,10 @@ def _zip_damage(path: Path) -> str:
     try:
         with zipfile.ZipFile(path) as archive:
             broken = archive.testzip()
-    except _ZIP_DAMAGE as error:
+    except zipfile.BadZipFile as error:
         return f"it was not written to its end: {error}"
+    except _ZIP_DAMAGE as error:
+        return f"it cannot be unpacked: {error}"
     return f"its part {broken!r} is damaged" if broken else ""
 
 

@@ -9,13 +9,15 @@ import stat
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import joblib
 import pytest
 
 from mlengine.runtime.callframe import CALL, join_call
-from mlengine.runtime.frames import HEADER_BYTES, PING, PREDICT, STATS, STAY, pack
+from mlengine.runtime.frames import HEADER_BYTES, PING, PREDICT, STATS, STAY, STAY_S, pack
+from mlengine.runtime.worker import Server
 
 ROW = [5.1, 3.5, 1.4, 0.2]
 
@@ -307,6 +309,31 @@ def test_a_word_to_stay_awake_wants_no_answer_and_keeps_nobody_from_going(
     assert connection.receive()[0] == 4
     os.kill(worker.process.pid, signal.SIGTERM)
     assert worker.process.wait(60) == 0
+
+
+def test_who_is_told_to_stay_awake_looks_without_sleeping_for_a_moment_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Unless it waits for company, whose time then comes first."""
+    pauses: list[float | None] = []
+    now_s = [0.0]
+
+    def select(pause_s: float | None) -> list[Any]:
+        pauses.append(pause_s)
+        now_s[0] += STAY_S / 3
+        return []
+
+    waits = SimpleNamespace(wait_s=lambda *, now_s: None)
+    made = Server(waits, cast("Any", []), tmp_path / "socket", max_body_bytes=9)  # type: ignore[arg-type]
+    monkeypatch.setattr(made, "_selector", SimpleNamespace(select=select))
+    monkeypatch.setattr("time.monotonic", lambda: now_s[0])
+    made._ready()
+    made._stays, waits.wait_s = True, lambda *, now_s: 0.5
+    made._ready()
+    waits.wait_s = lambda *, now_s: None
+    made._ready()
+    made._ready()
+    assert pauses == [None, 0.5, 0, 0, 0, None, None]
 
 
 def test_a_corrupt_pickle_fails_with_the_reason(

@@ -3,12 +3,13 @@
 To wake a process that sleeps takes longer than most models compute for one row. A gateway and a
 worker that answer each other at once may do without: the gateway looks again and again for the
 answer, and the worker, which is told to (`frames.STAY`), for the next prediction. Neither does so
-for longer than `STAY_S`, and both look at all their sockets: nobody else waits for that.
+for longer than `STAY_S` after the last, and both look at all their sockets: nobody else waits.
 
-It takes time of CPUs that callers, other workers and jobs may need more. Whether it pays depends on
-all of them, so it is tried, for a fiftieth of a second, again and again (`Gain`). The engine allows
-it where there are CPUs enough whose time is not rationed (`Snapshot.may_stay_awake`): what is used
-up of a ration is missed later than a trial can see.
+It takes time of CPUs that callers and other workers may need more. Whether it pays depends on all
+of them, so it is tried, for a fiftieth of a second, again and again (`Gain`): by the answers alone,
+so callers who keep to a rate of their own gain nothing by it, and what jobs lose is not seen. The
+engine allows it where there are CPUs enough whose time is not rationed (`Snapshot.may_stay_awake`):
+what is used up of a ration is missed later than a trial can see.
 """
 
 from __future__ import annotations
@@ -21,8 +22,7 @@ from mlengine.runtime.frames import STAY_S
 __all__ = ["Gain", "Vigil"]
 
 _TRIAL_S = 0.02
-_KEEP_S = 1.0  # what paid
-_FORGO_S, _MAX_FORGO_S = 0.25, 4.0  # what did not; twice as long each time
+_KEEP_S, _MAX_KEEP_S = 0.25, 2.0  # what was better; twice as long each time that it is again
 _LEAST_PER_S = 2000.0  # fewer answers have longer pauses between them than anybody stays awake
 _WORTH = 1.25  # times as many answers
 
@@ -36,14 +36,15 @@ class Gain:
 
     Attributes:
         pays: Whether it did when it was tried the last time.
+        until_s: When what is done now ends; without a prediction later than that.
 
     Example:
         >>> gain = Gain()
         >>> gain.is_awake(0.0), gain.answered(60), gain.is_awake(0.02)
         (False, None, True)
-        >>> gain.answered(180), gain.is_awake(0.04), gain.is_awake(1.03)
+        >>> gain.answered(180), gain.is_awake(0.04), gain.is_awake(0.28)
         (None, True, True)
-        >>> gain.is_awake(1.04)
+        >>> gain.is_awake(0.29)
         False
     """
 
@@ -53,9 +54,9 @@ class Gain:
         self._is_trial = True
         self._answers = 0
         self._since_s = 0.0
-        self._until_s = 0.0
+        self.until_s = 0.0
         self._asleep_per_s = 0.0
-        self._forgo_s = _FORGO_S
+        self._keep_s = _KEEP_S
 
     def answered(self, count: int) -> None:
         """Count answers."""
@@ -63,8 +64,8 @@ class Gain:
 
     def is_awake(self, now_s: float) -> bool:
         """Tell whether to be awake now."""
-        if now_s >= self._until_s:
-            self._until_s = now_s + self._next(now_s)
+        if now_s >= self.until_s:
+            self.until_s = now_s + self._next(now_s)
         return self._is_awake
 
     def _next(self, now_s: float) -> float:
@@ -79,13 +80,10 @@ class Gain:
             self._asleep_per_s, self._is_awake = per_s, per_s >= _LEAST_PER_S
             self.pays = self.pays and self._is_awake
             return _TRIAL_S
-        self.pays = self._is_awake = per_s >= _WORTH * self._asleep_per_s
-        self._is_trial = False
-        if self.pays:
-            self._forgo_s = _FORGO_S
-            return _KEEP_S
-        forgo_s, self._forgo_s = self._forgo_s, min(2 * self._forgo_s, _MAX_FORGO_S)
-        return forgo_s
+        paid, self.pays = self.pays, per_s >= _WORTH * self._asleep_per_s
+        self._is_trial, self._is_awake = False, self.pays
+        self._keep_s = min(2 * self._keep_s, _MAX_KEEP_S) if self.pays == paid else _KEEP_S
+        return self._keep_s
 
 
 class Vigil:
@@ -107,7 +105,7 @@ class Vigil:
     @property
     def is_kept(self) -> bool:
         """Whether the gateway and the workers that it asks stay awake at the moment."""
-        return self.is_allowed and self._gain.pays
+        return self.is_allowed and self._gain.pays and time.monotonic() < self._gain.until_s
 
     def sent(self, worker: object, now_s: float) -> bool:
         """Note that predictions are sent to a worker; tell whether it is to stay awake then.
@@ -117,7 +115,7 @@ class Vigil:
         if not (self.is_allowed and self._gain.is_awake(now_s)):
             return False
         self._owing.add(worker)
-        self._until_s = now_s + STAY_S
+        self._until_s = max(self._until_s, now_s + STAY_S)
         if not self._is_looking:
             self._is_looking = True
             self._loop.call_soon(self._look)

@@ -202,15 +202,16 @@ class WorkerLink(asyncio.Protocol):
         frames = self._reader.feed(data)
         self._burst.begin(len(frames))
         try:
-            self._take_all(frames, now_s)
+            answers = self._take_all(frames, now_s)
         finally:
             self._burst.end()
-        self._vigil.heard(self, len(frames), is_last=not self._in_flight)
+        self._vigil.heard(self, answers, is_last=not self._in_flight)
         if self._retired:
             self._close_if_done()
 
-    def _take_all(self, frames: list[Frame], now_s: float) -> None:
-        """Give answers to those who wait for them."""
+    def _take_all(self, frames: list[Frame], now_s: float) -> int:
+        """Give answers to those who wait for them; return how many there were."""
+        owed = len(self._in_flight)
         good, good_since_s = 0, 0.0  # most came in one turn and are counted as one
         take = self._in_flight.pop
         for request_id, status, payload, payload_bytes in frames:
@@ -231,6 +232,7 @@ class WorkerLink(asyncio.Protocol):
             if not prediction.gone:
                 prediction.answered(200, payload)
         self._count_good(good, now_s - good_since_s)
+        return owed - len(self._in_flight)
 
     def pause_writing(self) -> None:
         self._full = True
@@ -240,7 +242,7 @@ class WorkerLink(asyncio.Protocol):
         self._flush()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._transport = None
+        self._transport, self._stays = None, False
         self.is_down, self.is_stuck = True, False
         lost, self._in_flight = self._in_flight, {}
         if lost:
@@ -256,6 +258,8 @@ class WorkerLink(asyncio.Protocol):
     def _flush(self) -> None:
         """Send what waits, as few pieces."""
         self._flushing = False
+        if self._stays and not self._in_flight:
+            self.counts.awake_s += min(max(self._turn_s - self._heard_s, 0.0), STAY_S)
         waiting = self._waiting
         while waiting and self._transport is not None and not self._full:
             pieces: list[bytes] = []
@@ -271,8 +275,6 @@ class WorkerLink(asyncio.Protocol):
                 pieces += frame_head(request_id, prediction.kind, len(body)), body
                 total_bytes += len(body)
             if pieces:
-                if self._stays:
-                    self.counts.awake_s += min(max(self._turn_s - self._heard_s, 0.0), STAY_S)
                 self._stays = self._vigil.sent(self, self._turn_s)
                 if self._stays:
                     pieces.append(_STAY)

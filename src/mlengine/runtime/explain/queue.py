@@ -55,7 +55,7 @@ class Explanations:
         self._timeout_s = timeout_s
         self._waiting: collections.deque[_Waiting] = collections.deque()
         self._waiting_bytes = 0
-        self._failures = FailureLog()
+        self._failures = FailureLog("Explanation")
         self._steps: Steps | None = None  # of the first that waits
         self._pace: Pace | None = None
 
