@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
+from mlengine.core.undocumented import UNDOCUMENTED
 from mlengine.engine.settings import PROPERTIES, describe, variables
 from mlengine.environments.catalogue import read_catalogue
 from mlengine.models.checks import REFUSED_VERSION_FIELDS
@@ -81,12 +82,16 @@ def api_page() -> str:
     lines += ["", "## Other dialects", "", "For clients of other servers; see "
               "[other clients](other-clients.md). Answered by the gateway and the workers.", ""]  # fmt: skip
     lines += _table(("HTTP", "path", "what"), _DIALECTS)
-    lines += ["", "## Fields", "", "Every field of the API is honoured or refused by name; for those of "
+    lines += ["", "## Fields", "", "Every field of the public API is honoured or refused by name; for those of "
               "training jobs see [fields](fields.md). Of the others, those that do less here than their "
               "name promises:", ""]  # fmt: skip
     lines += _table(("field", "what it does here"), _rows(_RECORDED))
     lines += ["", "Refused, with `INVALID_ARGUMENT` naming the field:", ""]
     lines += _table(("field", "why, and what to do"), _rows(_REFUSED))
+    lines += ["", "Of Google's service, but not of its public document; requests may hold them, and they "
+              "are left out:", ""]  # fmt: skip
+    lines += _table(("in", "fields"), ((f"`{at}`", ", ".join(f"`{name}`" for name in sorted(names)))
+                                       for at, names in UNDOCUMENTED.items()))  # fmt: skip
     return _NOTE + "\n".join(lines) + "\n"
 
 

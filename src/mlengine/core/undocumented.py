@@ -1,7 +1,7 @@
 """Fields that clients in the wild hold, known to Google's service but not to its public document.
 
-They change nothing that this engine does, so both faces leave them out instead of refusing a job
-for them.
+Configurations in the wild hold them, and they change nothing that this engine does: requests over
+REST and a job's ``--config`` may hold them, and they are left out (`docs/api.md` names them).
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from collections.abc import Mapping
 
 from mlengine.core.wire import camel
 
-__all__ = ["without_undocumented"]
+__all__ = ["UNDOCUMENTED", "without_undocumented"]
 
-_UNDOCUMENTED: Mapping[str, frozenset[str]] = {
+UNDOCUMENTED: Mapping[str, frozenset[str]] = {
     "job": frozenset({"explanationInput", "explanationOutput"}),
     "job.trainingInput": frozenset({"nasJobSpec"}),
     "job.trainingOutput": frozenset({"nasJobOutput"}),
@@ -22,6 +22,7 @@ _UNDOCUMENTED: Mapping[str, frozenset[str]] = {
     ),
     "version": frozenset({"modelClass", "imageUri"}),
 }
+"""What a body is of, down to the part that holds them → their names."""
 
 
 def without_undocumented(value: object, at: str) -> object:
@@ -37,8 +38,8 @@ def without_undocumented(value: object, at: str) -> object:
     """
     if not isinstance(value, Mapping):
         return value
-    drop = _UNDOCUMENTED.get(at, frozenset())
-    below = {path.rpartition(".")[2] for path in _UNDOCUMENTED if path.rpartition(".")[0] == at}
+    drop = UNDOCUMENTED.get(at, frozenset())
+    below = {path.rpartition(".")[2] for path in UNDOCUMENTED if path.rpartition(".")[0] == at}
     kept: dict[str, object] = {}
     for key, item in value.items():
         name = camel(key)
