@@ -68,8 +68,7 @@ class Serving:
         self._store = store
         self._artifacts = artifacts
         self._digest = token_digest(token)
-        run = options.home / "run"
-        self._run = run
+        self._run = run = options.home / "run"
         self._control = GatewayControl(run)
         self._warm = WarmWorkers(
             run / "zygotes", limit=options.warm_workers, idle_s=options.warm_idle_s

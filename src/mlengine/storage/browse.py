@@ -1,4 +1,4 @@
-"""``rm``, ``ls`` and ``du`` over any `ObjectStore`; `transfer` has ``cp`` and re-exports these."""
+"""``rm``, ``ls`` and ``du`` over any `ObjectStore`, as ``gcloud storage`` means them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``cp``, ``mv``, ``rm``, ``ls`` and ``du`` as `gsutil` and ``gcloud storage`` mean them.
+"""``cp`` and ``mv`` as `gsutil` and ``gcloud storage`` mean them; `browse` has ``rm`` and ``ls``.
 
 Planning is apart from doing: a plan names every file and where it goes, so a mistake in the last
 source is found before the first byte moves. A destination is a folder if it ends in a slash, is a
@@ -17,15 +17,6 @@ from typing import BinaryIO, NamedTuple
 
 from mlengine.core.errors import InvalidArgument
 from mlengine.storage import staging
-from mlengine.storage.browse import (
-    Removal,
-    Usage,
-    disk_usage,
-    list_places,
-    plan_removal,
-    plan_remove,
-    run_remove,
-)
 from mlengine.storage.faults import from_os_error
 from mlengine.storage.paths import BucketPath, check_name, inside, local_path, parse_uri
 from mlengine.storage.patterns import has_wildcards
@@ -40,22 +31,8 @@ from mlengine.storage.sources import (
 )
 
 __all__ = [
-    "CopyStep",
-    "LocalTarget",
-    "ObjectStore",
-    "Removal",
-    "Usage",
-    "disk_usage",
-    "list_places",
-    "plan_copy",
-    "plan_move",
-    "plan_removal",
-    "plan_remove",
-    "remove_place",
-    "run_copy",
-    "run_move",
-    "run_remove",
-]
+    "CopyStep", "LocalTarget", "plan_copy", "plan_move", "remove_place", "run_copy", "run_move",
+]  # fmt: skip
 
 _CHUNK_BYTES = 1024 * 1024
 

@@ -8,20 +8,16 @@ import pytest
 
 from mlengine.core.errors import FailedPrecondition, InvalidArgument, NotFound
 from mlengine.core.resources import Bucket
-from mlengine.storage import BucketPath, Buckets, ObjectInfo, transfer
-from mlengine.storage.transfer import (
-    CopyStep,
-    ObjectStore,
+from mlengine.storage import BucketPath, Buckets, ObjectInfo
+from mlengine.storage.browse import (
     disk_usage,
     list_places,
-    plan_copy,
-    plan_move,
     plan_removal,
     plan_remove,
-    run_copy,
-    run_move,
     run_remove,
 )
+from mlengine.storage.sources import ObjectStore
+from mlengine.storage.transfer import CopyStep, plan_copy, plan_move, run_copy, run_move
 
 
 @pytest.fixture
@@ -369,7 +365,3 @@ def test_du_adds_up(store: Buckets) -> None:
         ("", 4, 27),
     ]
     assert disk_usage("gs://other", store=store)[-1].size == 0
-
-
-def test_everything_a_command_needs_is_in_one_place() -> None:
-    assert {"plan_copy", "run_copy", "plan_remove", "list_places"} <= {*transfer.__all__}

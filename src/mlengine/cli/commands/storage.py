@@ -133,7 +133,7 @@ def ls(
     """List buckets, or what lies at URIS, one after the other."""
     from mlengine.core.clock import rfc3339
     from mlengine.storage.backends import ObjectInfo
-    from mlengine.storage.transfer import list_places
+    from mlengine.storage.browse import list_places
 
     if not uris:
         rows = [{"url": f"gs://{bucket.name}/"} for bucket in session.engine.list_buckets()]
@@ -171,7 +171,7 @@ def rm(session: Session, uris: tuple[str, ...], recursive: bool, force: bool) ->
     -r gs://BUCKET also removes the bucket, once it is empty; -r gs://BUCKET/* and gs://BUCKET/**
     leave it.
     """
-    from mlengine.storage.transfer import plan_removal, run_remove
+    from mlengine.storage.browse import plan_removal, run_remove
 
     store = store_of(session)
     doomed = plan_removal(
@@ -222,7 +222,7 @@ def cat(session: Session, uris: tuple[str, ...]) -> None:
 @pass_session
 def du(session: Session, uri: str, summarize: bool, readable_sizes: bool) -> None:
     """Show how many bytes lie at URI; the total comes last."""
-    from mlengine.storage.transfer import disk_usage
+    from mlengine.storage.browse import disk_usage
 
     usages = disk_usage(uri, store=store_of(session))
     rows = [

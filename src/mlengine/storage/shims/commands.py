@@ -12,23 +12,19 @@ from typing import BinaryIO
 from mlengine.core.clock import rfc3339
 from mlengine.core.errors import FailedPrecondition, InvalidArgument, NotFound
 from mlengine.storage.backends import ObjectInfo
+from mlengine.storage.browse import disk_usage, list_places, plan_remove, run_remove
 from mlengine.storage.mirror import plan_sync, same_bytes
 from mlengine.storage.objects import Buckets
 from mlengine.storage.paths import BucketPath, parse_uri
 from mlengine.storage.shims.contents import UnpackedObjects, copy_object, remove_folders
-from mlengine.storage.sources import File, find_sources, ignore, is_remote
+from mlengine.storage.sources import File, ObjectStore, find_sources, ignore, is_remote
 from mlengine.storage.transfer import (
     CopyStep,
     LocalTarget,
-    ObjectStore,
-    disk_usage,
-    list_places,
     plan_copy,
     plan_move,
-    plan_remove,
     remove_place,
     run_copy,
-    run_remove,
 )
 
 __all__ = ["Commands"]
