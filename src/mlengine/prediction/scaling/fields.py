@@ -42,7 +42,8 @@ def check_scaling(version: Version) -> None:
     """Refuse a scaling that cannot be honoured.
 
     Raises:
-        InvalidArgument: Two ways of scaling, or a number of nodes or metric that cannot be.
+        InvalidArgument: Two ways of scaling, two metrics, or a number of nodes or metric that
+            cannot be.
     """
     auto, manual = version.auto_scaling, version.manual_scaling
     if auto is not None and manual is not None:
@@ -61,8 +62,7 @@ def check_scaling(version: Version) -> None:
                 f"maxNodes is {auto.max_nodes}, minNodes {auto.min_nodes}.",
                 "The most cannot be less than the least.", field=f"{field}.max_nodes",
             )  # fmt: skip
-        for metric in auto.metrics:
-            _check_metric(metric, f"{field}.metrics")
+        _check_metrics(auto.metrics, f"{field}.metrics")
 
 
 def bounds_of(version: Version, *, cpus: float, idle_after_s: float) -> Bounds:
@@ -115,6 +115,17 @@ def _check_nodes(nodes: int, least: int, field: str) -> None:
         raise InvalidArgument(
             f"{nodes} nodes are not possible.", f"Use {least} to {_MOST_NODES}.", field=field
         )
+
+
+def _check_metrics(metrics: list[dict[str, Any]], field: str) -> None:
+    for metric in metrics:
+        _check_metric(metric, field)
+    if len(metrics) > 1:  # all are CPU_USAGE, and only one target can be aimed at
+        targets = ", ".join(str(metric["target"]) for metric in metrics[:8])
+        raise InvalidArgument(
+            f"There are {len(metrics)} targets for CPU_USAGE: {targets}.", "Send one metric.",
+            field=field,
+        )  # fmt: skip
 
 
 def _check_metric(metric: dict[str, Any], field: str) -> None:

@@ -84,6 +84,11 @@ def test_a_machine_type_says_how_many_cores_a_call_may_use(machine_type: str, th
             "auto_scaling.metrics",
             "'window'",
         ),
+        (
+            {"auto_scaling": AutoScaling(metrics=[CPU, {**CPU, "target": 90}])},
+            "auto_scaling.metrics",
+            "2 targets for CPU_USAGE: 75, 90",
+        ),
     ],
 )
 def test_what_cannot_be_honoured_is_refused_by_name(
