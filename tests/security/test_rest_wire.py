@@ -90,7 +90,8 @@ def test_an_upload_that_is_cut_leaves_nothing_and_frees_its_thread(
 
 def test_a_body_over_the_limit_is_answered_while_it_is_still_sent(url: str) -> None:
     with HttpEngine(url, TOKEN, timeout_s=20) as client:
-        with pytest.raises(InvalidArgument, match="exceeds the limit"):
+        said = r"exceeds the limit: 1000000 bytes\. This one has 50000\d\d or more\. Send less"
+        with pytest.raises(InvalidArgument, match=said):
             client.create_job("p", Job(job_id="a", labels={"x": "y" * 5_000_000}))
         with pytest.raises(InvalidArgument, match="exceeds the limit"):
             client.create_bucket(Bucket(name="data"))

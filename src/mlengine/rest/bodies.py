@@ -145,6 +145,6 @@ async def _pieces(request: Request, limit: int | None) -> AsyncIterator[bytes]:
 def _refuse_beyond(limit: int, size: int) -> None:
     if size > limit:
         raise BodyTooLarge(
-            f"Request payload size exceeds the limit: {limit} bytes.",
-            "Send less, or raise the limit in the engine's settings.",
+            f"Request payload size exceeds the limit: {limit} bytes. This one has {size} or more.",
+            "Send less in one request.",
         )
