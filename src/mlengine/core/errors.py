@@ -16,8 +16,8 @@
     ├── Unavailable           503   mlengine: wait and try again (retryable)
     └── DeadlineExceeded      504   the caller: try again (retryable)
 
-`status` is the name that `google.rpc.Code` gives it. Faces map `http_status` and `exit_code`;
-nothing branches on the text.
+`status` is the name that `google.rpc.Code` gives it, `rpc_code` its number; `http_status` is what
+HTTP answers. The command line exits with 1, whichever it is. Nothing branches on the text.
 """
 
 from __future__ import annotations

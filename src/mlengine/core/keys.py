@@ -70,7 +70,7 @@ def check_key(project: str, key: Key, *, now: datetime.datetime) -> Key:
     """Return a key as it is recorded, from what somebody asked for; `name` is the bare id.
 
     Raises:
-        InvalidArgument: A field is wrong, or the key could do nothing at all.
+        InvalidArgument: A field is wrong.
     """
     check_project(project)
     key_id = _check_key_id(key.name)

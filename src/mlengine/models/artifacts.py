@@ -71,9 +71,9 @@ class Artifacts:
             routine: A class of the user's loads it, from whatever files it likes.
 
         Raises:
-            FailedPrecondition: It is empty, too large, holds no model or several, or one that needs
-                code execution where that is not allowed.
-            InvalidArgument: It is not a gs:// directory.
+            FailedPrecondition: It is empty, has too many files, holds no model or several, or one
+                that needs code execution where that is not allowed.
+            InvalidArgument: It is not a gs:// directory, or has too many bytes.
         """
         prefix = uri if uri.endswith("/") else uri + "/"
         found = self._buckets.glob(prefix + "**")

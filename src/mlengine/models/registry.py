@@ -210,7 +210,7 @@ class Models:
     def update_version(
         self, project: str, model_id: str, version_id: str, version: Version, *, update_mask: str
     ) -> Operation:
-        """Change description, labels or number of nodes; the nodes themselves follow soon."""
+        """Change description, labels, request log or number of nodes; the nodes follow soon."""
         paths = apply_mask(update_mask, VERSION_MASK)
         record = self.version_record(project, model_id, version_id)
         if record.state in (VersionState.CREATING, VersionState.UPDATING, VersionState.DELETING):

@@ -102,6 +102,7 @@ class Tables:
         Raises:
             InvalidArgument: Too many, or one that is none.
             NotFound: No table of the project has a row of that name.
+            ResourceExhausted: They cannot be written; those of earlier days may have been.
         """
         _check(labels)
         given = {label.prediction_id: label.value for label in labels}
