@@ -127,7 +127,6 @@ class Environments:
         python: The engine's own interpreter.
         installer: ``uv``, ``pip``, or ``auto`` for uv where there is one.
         timeout_s: Longest time to build one, in seconds.
-        on_log: Told what a `prepare` without a `log` of its own has to say.
         catalogue: The runtimes; those of the package when None.
         overlays: The folder of overlays.
         allow_direct: Take requirements of the form ``name @ URL``.
@@ -145,7 +144,6 @@ class Environments:
         python: str = sys.executable,
         installer: str = "auto",
         timeout_s: float = 600.0,
-        on_log: Log = _silent,
         catalogue: Catalogue | None = None,
         overlays: Path = OVERLAYS_FOLDER,
         allow_direct: bool = False,
@@ -154,7 +152,6 @@ class Environments:
         self._python = python
         self._prefer = installer
         self._timeout_s = timeout_s
-        self._on_log = on_log
         self.catalogue = catalogue or read_catalogue()
         self._overlays = overlays
         self._allow_direct = allow_direct
@@ -218,7 +215,7 @@ class Environments:
             Cancelled: `cancelled` said so.
         """
         started_s = time.monotonic()
-        site = _Site(log or self._on_log, cancelled, read_log)
+        site = _Site(log or _silent, cancelled, read_log)
         wish = Wish(runtime_version, python_version, strict, legacy_keras, oldest_python)
         choice = self._choose(wish)
         archives = [read_archive(path) for path in packages]
@@ -263,7 +260,7 @@ class Environments:
         choice = self._choose(Wish(recipe.name))
         read_log = f"mlengine runtimes describe {recipe.name}"
         try:
-            entry, _hit = self._runtime(choice, _Site(log or self._on_log, _never, read_log))
+            entry, _hit = self._runtime(choice, _Site(log or _silent, _never, read_log))
         except OSError as error:
             if is_disk_full(error):
                 raise disk_full() from error

@@ -33,7 +33,6 @@ def unpack(
     *,
     max_files: int = 10_000,
     max_bytes: int = 10 * 1024**3,
-    max_ratio: int = 100,
 ) -> list[str]:
     """Unpack an archive into a folder that does not exist yet, whole or not at all.
 
@@ -42,7 +41,6 @@ def unpack(
         into: Missing or empty; its parent exists. Files get mode 0644, or 0755 if executable.
         max_files: Members, folders included.
         max_bytes: Sum of unpacked bytes.
-        max_ratio: Unpacked bytes per packed byte.
 
     Returns:
         The names of the files, sorted.
@@ -52,7 +50,7 @@ def unpack(
             plain, comes twice, or a limit is reached. The message names it; `into` is untouched.
         Unavailable: The disk is full.
     """
-    limits = Limits(max_files, max_bytes, max_ratio)
+    limits = Limits(max_files, max_bytes)
     staging = into.parent / f".{into.name}.unpack-{secrets.token_hex(8)}"
     try:
         staging.mkdir(mode=0o755)

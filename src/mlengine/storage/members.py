@@ -9,6 +9,7 @@ from mlengine.core.errors import InvalidArgument
 
 __all__ = ["Limits", "Member", "refuse"]
 
+_MAX_RATIO = 100  # unpacked bytes per packed byte
 _FREE_BYTES = 4 * 1024**2  # below this no ratio is a bomb: a small text may shrink 1000:1
 
 
@@ -17,14 +18,13 @@ class Limits(NamedTuple):
 
     max_files: int
     max_bytes: int
-    max_ratio: int
 
     def check_bytes(self, unpacked: int, packed: int, name: str) -> None:
         """Raise unless `unpacked` bytes, made from `packed` bytes, are within the limits."""
         if unpacked > self.max_bytes:
             refuse(name, f"makes the archive larger than {self.max_bytes} bytes")
-        if unpacked > max(_FREE_BYTES, self.max_ratio * packed):
-            refuse(name, f"makes the archive grow more than {self.max_ratio} times")
+        if unpacked > max(_FREE_BYTES, _MAX_RATIO * packed):
+            refuse(name, f"makes the archive grow more than {_MAX_RATIO} times")
 
 
 class Member(NamedTuple):

@@ -85,9 +85,7 @@ def sample_of_counts(count: int, total: int) -> Sample:
     return Sample(total, mean, mean * (1 - mean) / (total - 1))
 
 
-def difference(
-    periods: Iterable[tuple[Sample, Sample]], *, confidence: float = CONFIDENCE
-) -> Bounds | None:
+def difference(periods: Iterable[tuple[Sample, Sample]]) -> Bounds | None:
     """Return candidate less baseline over all periods; None while there is too little.
 
     Each period is compared within itself and weighs what it tells: shares that changed while the
@@ -110,7 +108,7 @@ def difference(
     if not units:
         return None
     estimate = weighted / information
-    radius = math.sqrt(_boundary(units, 1 - confidence) / information)
+    radius = math.sqrt(_boundary(units, 1 - CONFIDENCE) / information)
     return Bounds(estimate, estimate - radius, estimate + radius)
 
 

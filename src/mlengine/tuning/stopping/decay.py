@@ -29,6 +29,7 @@ _LEAST = 3  # readings; two are spent on the fit
 _MOST = 48  # blocks of readings that a fit looks at
 _WITNESSES = 8  # ended trials that a prediction is tried on
 _AHEAD, _SHORT = 1.5, 0.5  # weights of ends that were better, and worse, than foretold
+_CHANCE = 0.05  # of ending above the best: below it a trial is stopped
 _WHOLE = 0.9  # of the longest training: what counts as run out
 
 
@@ -52,16 +53,15 @@ class DecayCurve:
 
     Args:
         axis: What curves are drawn over.
-        chance: Stop below this probability of ending above the best.
     """
 
-    def __init__(self, axis: Axis = Axis.STEPS, *, chance: float = 0.05) -> None:
-        self._axis, self._chance = axis, chance
+    def __init__(self, axis: Axis = Axis.STEPS) -> None:
+        self._axis = axis
 
     def judge(self, goal: Goal, trial: Curve, others: Sequence[Curve]) -> Verdict:
         """See `Policy.judge`."""
         foreseen = outlook(goal, self._axis, trial, [o for o in others if o.ended])
-        stop = foreseen.chance is not None and foreseen.chance < self._chance
+        stop = foreseen.chance is not None and foreseen.chance < _CHANCE
         return Verdict(stop=stop, why=foreseen.why)
 
 
