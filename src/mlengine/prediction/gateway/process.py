@@ -1,8 +1,15 @@
 """The gateway: ``python -m mlengine.prediction.gateway.process RUN_DIR --host H --port P``.
 
 It listens, writes ``gateway.json`` once it does, and obeys JSON lines on its control socket:
-``{"routing": SNAPSHOT}``, ``{"stats": true}``, ``{"shutdown": true}``, and those of `bell`. It
-begins with ``routing.json``, so a restarted gateway serves before the engine has spoken to it.
+
+    {"routing": SNAPSHOT}                   routes so from now on
+    {"stats": true}                         tells what it has counted
+    {"tally": BATCH}                        hands over counts; BATCH is the last that was taken
+    {"subscribe": true}                     is told here of versions to wake: see `bell`
+    {"asleep": VERSION, "problem": TEXT}    fails those who wait for a version
+    {"shutdown": true}                      ends
+
+It begins with ``routing.json``, so a restarted gateway serves before the engine has spoken to it.
 """
 
 from __future__ import annotations
@@ -43,6 +50,9 @@ _log = logging.getLogger("mlengine.gateway")
 _BACKLOG = 2048
 _DRAIN_S = 10.0
 _MAX_COMMAND_BYTES = 64 << 20
+_NO_COMMAND = (
+    "No command is in it. Send 'routing', 'stats', 'tally', 'subscribe', 'asleep' or 'shutdown'."
+)
 
 
 class _Command(msgspec.Struct):
@@ -180,7 +190,7 @@ class _Control:
         if command.asleep:
             self._server.switchboard.refuse(command.asleep, command.problem)
             return {"ok": True}
-        return {"ok": False, "error": "Send 'routing', 'stats', 'subscribe' or 'shutdown'."}
+        return {"ok": False, "error": _NO_COMMAND}
 
 
 def _check_exposure(host: str, snapshot: Snapshot) -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import re
 import socket
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import msgspec
 import pytest
@@ -57,6 +59,12 @@ class Engine:
         early, self._early = self._early, ""
         return early or str(json.loads(self._lines.readline())["wake"])
 
+    def obeys(self, line: bytes) -> dict[str, Any]:
+        """Send a command; return what is answered."""
+        self._talk.sendall(line + b"\n")
+        found: dict[str, Any] = json.loads(self._lines.readline())
+        return found
+
     def close(self) -> None:
         self._lines.close()
         self._talk.close()
@@ -94,6 +102,14 @@ def woken(door: Door) -> tuple[int, int]:
     names = ("mlengine_version_wakes_total", "mlengine_version_failed_wakes_total")
     wakes, failed = (int(found.get(f'{name}{{version="{VERSION}"}}', 0)) for name in names)
     return wakes, failed
+
+
+def test_a_line_without_a_command_is_told_every_one_that_there_is(engine: Engine) -> None:
+    said = engine.obeys(b"{}")
+    assert set(re.findall("'([a-z]+)'", said.pop("error"))) == {
+        "routing", "stats", "tally", "subscribe", "asleep", "shutdown",
+    }  # fmt: skip
+    assert said == {"ok": False}
 
 
 def test_a_prediction_wakes_its_version_and_is_answered(door: Door, engine: Engine) -> None:
