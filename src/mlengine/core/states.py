@@ -30,6 +30,7 @@ from collections.abc import Mapping
 __all__ = [
     "JOB_MOVES",
     "PENDING_TRIAL_STATES",
+    "STARTED_JOB_STATES",
     "STUDY_MOVES",
     "TERMINAL_JOB_STATES",
     "TRIAL_MOVES",
@@ -85,6 +86,9 @@ class TrialState(enum.StrEnum):
     STOPPING = "STOPPING"
     COMPLETED = "COMPLETED"
 
+
+STARTED_JOB_STATES = frozenset({JobState.PREPARING, JobState.RUNNING, JobState.CANCELLING})
+"""In which an attempt may own the job: it left the queue and has not ended."""
 
 TERMINAL_JOB_STATES = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED})
 

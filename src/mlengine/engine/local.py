@@ -29,7 +29,7 @@ from mlengine.core.resources import (
     Runtime,
     Version,
 )
-from mlengine.core.states import JobState, VersionState
+from mlengine.core.states import STARTED_JOB_STATES, JobState, VersionState
 from mlengine.engine import Engine, EngineStatus, LogPage, Page, PredictReply
 from mlengine.engine.access import Access, LocalAccess
 from mlengine.engine.listing import list_page
@@ -55,7 +55,6 @@ __all__ = ["LOCATIONS", "LocalEngine"]
 
 LOCATIONS = ("local", "us-central1")
 _CHUNK_BYTES = 1 << 20
-_STARTED_STATES = {JobState.PREPARING, JobState.RUNNING, JobState.CANCELLING}
 
 
 class LocalEngine(LocalStudies, LocalTraffic, LocalAccess, LocalPredictions):
@@ -372,7 +371,7 @@ class LocalEngine(LocalStudies, LocalTraffic, LocalAccess, LocalPredictions):
             home=str(self._settings.home),
             started=self._started,
             gateway_pid=self._serving.gateway_pid,
-            running_jobs=self._store.count_jobs(_STARTED_STATES),
+            running_jobs=self._store.count_jobs(STARTED_JOB_STATES),
             queued_jobs=self._store.count_jobs({JobState.QUEUED}),
             ready_versions=len(self._store.versions_in({VersionState.READY})),
             store=self._settings.store_name,

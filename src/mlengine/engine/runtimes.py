@@ -11,7 +11,7 @@ from pathlib import Path
 from mlengine.core.clock import rfc3339
 from mlengine.core.errors import FailedPrecondition
 from mlengine.core.resources import Runtime
-from mlengine.core.states import JobState, VersionState
+from mlengine.core.states import STARTED_JOB_STATES, VersionState
 from mlengine.environments import RuntimeOnDisk
 from mlengine.models.surroundings import SurroundingsOf
 from mlengine.store import JobRecord, Store
@@ -21,17 +21,15 @@ from mlengine.training.jobs import folder_of
 __all__ = ["Runtimes"]
 
 _log = logging.getLogger(__name__)
-_STARTED = {JobState.PREPARING, JobState.RUNNING, JobState.CANCELLING}
 
 
 class Runtimes:
     """Runtimes as resources, over the environments on disk.
 
     Args:
-        surroundings: What versions are served in, and where environments are built.
+        surroundings: Knows what versions are served in, and where environments are built.
         store: Which jobs have not ended.
         jobs_root: The folder of all jobs; their attempts' files name what they run in.
-        surroundings: Knows what versions are served in.
         max_bytes: What may stay on disk; 0 is no limit.
     """
 
@@ -101,7 +99,7 @@ class Runtimes:
         does.
         """
         found: set[Path] = set()
-        for record in self._store.jobs_in(_STARTED):
+        for record in self._store.jobs_in(STARTED_JOB_STATES):
             found |= self._named(record)
         versions = self._store.versions_in(set(VersionState) - {VersionState.FAILED})
         return found | self._in(self._surroundings.named({version.uid for version in versions}))

@@ -19,7 +19,7 @@ import msgspec
 from mlengine.core.clock import Clock, rfc3339
 from mlengine.core.errors import EngineError
 from mlengine.core.resources import JobDetails
-from mlengine.core.states import JobState
+from mlengine.core.states import STARTED_JOB_STATES, JobState
 from mlengine.runtime import failpoints
 from mlengine.store import JobRecord, Store, StoreAway
 from mlengine.training import notes
@@ -49,7 +49,6 @@ from mlengine.training.trials.tuningjobs import TuningJobs
 __all__ = ["JobReconciler"]
 
 _log = logging.getLogger(__name__)
-_STARTED = {JobState.PREPARING, JobState.RUNNING, JobState.CANCELLING}
 _ATTEMPTED = {JobState.PREPARING, JobState.RUNNING}
 _TOLD_TO_END = (
     "The job's supervisor was told to end (the machine or its container was shut down); its "
@@ -112,7 +111,7 @@ class JobReconciler:
     def tick(self, wake: Callable[[], None] = lambda: None) -> None:
         """Bring every unfinished job one step further; `wake` is called when a slow step ended."""
         started = []
-        for record in self._store.jobs_in(_STARTED):
+        for record in self._store.jobs_in(STARTED_JOB_STATES):
             if _is_tuning(record):  # holds nothing of the machine: its trials do
                 self._tuning.step(record, wake)
             else:
