@@ -1,1 +1,1 @@
-"""The `Engine` interface over HTTP: `http.HttpEngine`, with the standard library only."""
+"""The `Engine` interface over HTTP: `http.HttpEngine`, by the standard library's client."""

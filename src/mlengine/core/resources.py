@@ -397,7 +397,7 @@ class GetConfigResponse(Resource):
 
 
 class Bucket(Resource):
-    """A named store behind ``gs://name/…``; `backing` is an fsspec URL or empty for a folder."""
+    """A named store behind ``gs://name/…``; `backing` is a URL, or empty for a folder here."""
 
     OUTPUT_ONLY = frozenset({"create_time"})
 

@@ -1,9 +1,10 @@
 """Buckets, objects, safe paths, archives, transfers: everything that touches a user's bytes.
 
 `Buckets` resolves ``gs://NAME/…`` over the engine's bucket table. A bucket is a folder by default
-or lies behind an fsspec URL; `Backend` is that seam, and `tests/conformance/storage` holds every
-technology to it. `paths` is the only module that turns a user's text into a file, `archives` the
-only one that unpacks what a user packed, `transfer` plans ``cp``, ``rm``, ``ls`` and ``du``.
+or lies where a URL says, as in an object store; `Backend` is that seam, and
+`tests/conformance/storage` holds every technology to it. `paths` is the only module that turns a
+user's text into a file, `archives` the only one that unpacks what a user packed, `transfer` plans
+``cp``, ``rm``, ``ls`` and ``du``.
 """
 
 from __future__ import annotations

@@ -170,7 +170,7 @@ def _shown(text: str) -> str:
 
 
 def parse_backing(text: str, *, field: str = "bucket.backing") -> Backing:
-    """Take the fsspec URL behind a bucket apart; the schemes are an allow-list.
+    """Take the URL behind a bucket apart; the schemes are an allow-list.
 
     Chains (``simplecache::…``), credentials, ports, queries and fragments are refused: a backing
     says where bytes lie and nothing else. Credentials come from the service's own environment.
