@@ -179,7 +179,7 @@ def _keep(session: Session, text: str) -> str:
         path = logs / "cli.log"
         with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "w") as out:
             out.write(f"mlengine {session.command}\n{text}\n")
-    except (OSError, EngineError):
+    except Exception:  # whatever it is, it may be the very defect that is being told
         return " (run again with --verbosity debug to see where)"
     return f" (see {path}, or run again with --verbosity debug)"
 

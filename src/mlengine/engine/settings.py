@@ -20,6 +20,7 @@ from typing import Any
 
 from mlengine.core.errors import FailedPrecondition, InvalidArgument, did_you_mean
 from mlengine.core.limits import DEFAULT_PREDICT_BYTES, MAX_LOG_WAIT_S, MAX_PREDICT_BYTES
+from mlengine.engine.places import expanded
 
 __all__ = [
     "PROPERTIES",
@@ -188,7 +189,9 @@ class Settings:
     @property
     def shared_folder(self) -> Path:
         """Where jobs, buckets, models and request logs lie."""
-        return Path(self.shared).expanduser().absolute() if self.shared else self.home
+        if not self.shared:
+            return self.home
+        return expanded(self.shared, "The setting 'shared'").absolute()
 
     @property
     def run(self) -> Path:
@@ -227,9 +230,14 @@ _FIELDS = {f.name: f for f in dataclasses.fields(Settings)}
 
 
 def home_folder(environ: Mapping[str, str], home: str = "") -> Path:
-    """Return the home folder that a flag, the environment or the default names."""
+    """Return the home folder that a flag, the environment or the default names.
+
+    Raises:
+        InvalidArgument: It lies in the home of somebody whom this machine does not know.
+    """
     text = home or environ.get(_PREFIX + "HOME") or "~/.mlengine"
-    return Path(text).expanduser().absolute()
+    remedy = "Write the whole path into MLENGINE_HOME or --home."
+    return expanded(text, "The home folder", remedy).absolute()
 
 
 def variables(name: str) -> list[str]:
@@ -279,7 +287,7 @@ def read_file(home: Path) -> dict[str, Any]:
             f"{path} cannot be read: {error.strerror}.",
             "Choose another home with MLENGINE_HOME or --home.",
         ) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # too many digits are no TOMLDecodeError
         raise FailedPrecondition(
             f"{path} is not TOML: {error}.", "Mend it, or remove it to start from the defaults."
         ) from None
@@ -294,8 +302,6 @@ def parse(name: str, value: Any, *, where: str) -> Any:
         )
     kind: type = type(_FIELDS[name].default)
     try:
-        if kind is Path:
-            return Path(value).expanduser().absolute()
         if kind is str and not isinstance(value, str):
             raise ValueError
         if kind is bool:

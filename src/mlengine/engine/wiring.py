@@ -15,6 +15,7 @@ from mlengine.engine.access import Access
 from mlengine.engine.backend import Backend, backend_of
 from mlengine.engine.lead import Lead
 from mlengine.engine.local import LocalEngine
+from mlengine.engine.places import expanded
 from mlengine.engine.reconciler import Reconciler
 from mlengine.engine.runtimes import Runtimes
 from mlengine.engine.settings import Settings
@@ -294,12 +295,13 @@ def _has_time(machine: Inventory) -> bool:
 
 
 def _doors(settings: Settings) -> Doors:
-    def place(path: str) -> str:
-        return str(Path(path).expanduser().absolute()) if path else ""
+    def place(name: str) -> str:
+        path: str = getattr(settings, name)
+        return str(expanded(path, f"The setting '{name}'").absolute()) if path else ""
 
     doors = Doors(
-        tls_cert=place(settings.tls_cert),
-        tls_key=place(settings.tls_key),
+        tls_cert=place("tls_cert"),
+        tls_key=place("tls_key"),
         grpc_port=settings.grpc_port or -1,
     )
     doors.check()

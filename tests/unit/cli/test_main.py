@@ -13,6 +13,7 @@ from mlengine import daemon
 from mlengine.cli.root import root
 from mlengine.cli.tree import Group
 from mlengine.core.resources import Model
+from mlengine.engine import home
 from tests.fakes.engine import FakeEngine
 from tests.unit.cli.conftest import Run
 
@@ -96,6 +97,28 @@ def test_a_defect_is_one_line_and_a_file(run: Run, engine: FakeEngine, tmp_path:
     )
     assert "Traceback" in log.read_text() and log.stat().st_mode & 0o777 == 0o600
     assert "Traceback" in run("jobs", "list", "--verbosity=debug").err
+
+
+def test_a_defect_that_cannot_be_kept_is_told_all_the_same(
+    run: Run, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def before(_verb: str) -> None:
+        monkeypatch.setattr(home, "open_private", before)  # what keeps it has the same defect
+        raise ZeroDivisionError("one")
+
+    engine.before = before
+    assert run("jobs", "list") == (1, "", (
+        "ERROR: (mlengine.jobs.list) mlengine has a defect: ZeroDivisionError: one "
+        "(run again with --verbosity debug to see where)\n"
+    ))  # fmt: skip
+
+
+def test_a_home_that_nobody_knows_is_no_defect(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLENGINE_HOME", "~nosuch/x")
+    assert run("jobs", "list") == (1, "", (
+        "ERROR: (mlengine.jobs.list) The home folder is '~nosuch/x', and nothing says where "
+        "'~nosuch' is. Write the whole path into MLENGINE_HOME or --home.\n"
+    ))  # fmt: skip
 
 
 def test_what_the_system_refuses_is_no_defect(run: Run, engine: FakeEngine) -> None:

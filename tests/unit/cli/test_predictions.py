@@ -172,6 +172,7 @@ def test_an_export_goes_into_a_bucket(run: Run, log: FakeEngine) -> None:
 @pytest.mark.parametrize(("out", "said"), [
     ("rows.csv", "use one of .parquet, .jsonl"), ("gs://learn/", "use one of .parquet, .jsonl"),
     ("rows.parquet", "pip install 'mlengine[parquet]'"),
+    ("~nosuch/rows.jsonl", "--out is '~nosuch/rows.jsonl', and nothing says where '~nosuch' is."),
     ("nowhere/rows.jsonl", "Cannot write [nowhere/rows.jsonl]: No such file or directory."),
 ])  # fmt: skip
 def test_an_export_that_cannot_be_written_says_why(

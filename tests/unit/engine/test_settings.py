@@ -68,6 +68,17 @@ def test_the_home_is_made_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert load({}).home == Path.home() / ".mlengine"
 
 
+def test_a_home_that_is_nobodys_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(InvalidArgument, match=r"home folder is '~nosuch/x'.*MLENGINE_HOME"):
+        load({"MLENGINE_HOME": "~nosuch/x"})
+    with pytest.raises(InvalidArgument, match=r"'shared' is '~nosuch/x'.*whole path"):
+        _ = Settings(shared="~nosuch/x").shared_folder
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.setattr("pwd.getpwuid", {}.__getitem__)  # as for a container's random user
+    with pytest.raises(InvalidArgument, match=r"'~/.mlengine', and nothing says where '~' is"):
+        load({})
+
+
 @pytest.mark.parametrize(
     ("name", "value", "text"),
     [
@@ -118,6 +129,13 @@ def test_a_file_may_write_a_number_of_seconds_without_a_point(tmp_path: Path) ->
 def test_a_file_that_is_no_toml_is_named(tmp_path: Path) -> None:
     (tmp_path / SETTINGS_FILE).write_text("port = ")
     with pytest.raises(FailedPrecondition, match=SETTINGS_FILE):
+        load({"MLENGINE_HOME": str(tmp_path)})
+
+
+@pytest.mark.parametrize("text", ["port = " + "[" * 5000, "port = " + "9" * 5000], ids=len)
+def test_a_file_that_no_parser_gets_through_is_named(tmp_path: Path, text: str) -> None:
+    (tmp_path / SETTINGS_FILE).write_text(text)
+    with pytest.raises(FailedPrecondition, match=f"{SETTINGS_FILE} is not TOML"):
         load({"MLENGINE_HOME": str(tmp_path)})
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from mlengine.core.errors import InvalidArgument
 from mlengine.engine import wiring
 from mlengine.engine.settings import Settings
 from mlengine.engine.shared import SharedFolder
@@ -31,3 +32,10 @@ def test_gateway_and_workers_stay_awake_where_there_is_time_for_it(
         assert serving._snapshot().may_stay_awake is allowed
     finally:
         wired.stop()
+
+
+@pytest.mark.parametrize("name", ["tls_cert", "tls_key"])
+def test_a_certificate_in_nobodys_home_is_refused_by_name(tmp_path: Path, name: str) -> None:
+    settings = Settings(home=tmp_path, **{name: "~nosuch/x.pem"})
+    with pytest.raises(InvalidArgument, match=f"'{name}' is '~nosuch/x.pem'.*whole path"):
+        wiring._doors(settings)

@@ -56,12 +56,13 @@ def export(session: Session, model: str, out: str, version: str, since: str) -> 
     raw_prediction, groundtruth. Parquet needs DuckDB: pip install 'mlengine[parquet]'.
     """
     from mlengine.cli.rowfiles import check_ending, exported
+    from mlengine.engine.places import expanded
     from mlengine.storage.chunks import chunks_of
     from mlengine.storage.paths import is_uri, parse_uri
 
     check_ending(out)
     place = parse_uri(out, field="--out") if is_uri(out) else None
-    target = Path(out).expanduser()
+    target = expanded(out, "--out")
     rows = _rows(session, model, version, since)
     with exported(rows, out, Path(tempfile.gettempdir()) if place else target.parent) as made:
         path, count = made
