@@ -263,6 +263,11 @@ def load(environ: Mapping[str, str] = os.environ, **flags: Any) -> Settings:
     home = home_folder(environ, str(flags.get("home") or ""))
     found: dict[str, Any] = {}
     for name, value in read_file(home).items():
+        if name == "home":
+            raise InvalidArgument(
+                f"The setting 'home' cannot lie in the home itself ({home / SETTINGS_FILE}).",
+                "Remove it there, and set MLENGINE_HOME.",
+            )
         found[name] = parse(name, _possible(name, value), where=str(home / SETTINGS_FILE))
     for name in _FIELDS:
         variable = next((v for v in variables(name) if environ.get(v)), "")

@@ -113,9 +113,10 @@ def test_a_bad_setting_is_refused(tmp_path: Path, name: str, value: str, text: s
         ("port = inf", "whole number"),
         ("project = 3", "a string"),
         ("port = []", "whole number"),
+        ("home = '/x'", "cannot lie in the home itself .*mlengine.toml.*set MLENGINE_HOME"),
     ],
 )
-def test_a_file_s_value_of_another_type_is_refused(tmp_path: Path, line: str, text: str) -> None:
+def test_a_bad_line_of_a_file_is_refused(tmp_path: Path, line: str, text: str) -> None:
     (tmp_path / SETTINGS_FILE).write_text(line)
     with pytest.raises(InvalidArgument, match=text):
         load({"MLENGINE_HOME": str(tmp_path)})
