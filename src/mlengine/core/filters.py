@@ -236,7 +236,7 @@ class _Parser:
             raise self._error("A regular expression is missing")
         try:
             pattern = re.compile(_inside(quoted) if quoted else match[0])
-        except re.error as error:
+        except (re.error, OverflowError, RecursionError) as error:
             raise self._error(f"No regular expression ({error})") from None
         self._move(match.end())
         return pattern

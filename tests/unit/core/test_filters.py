@@ -228,7 +228,9 @@ def test_gclouds_own_forms_hold_back_too(text: str) -> None:
 
 @pytest.mark.parametrize(
     ("text", "problem"),
-    [("jobId~[", "No regular expression"), ("jobId~", "expression is missing"),
+    [("jobId~[", "No regular expression"), ("jobId~a{99999999999}", "No regular expression"),
+     ("jobId~'" + "(?:" * 3000 + "'", "No regular expression"),
+     ("jobId~", "expression is missing"),
      ("state=(A", "')' is missing"), ("state=()", "value is missing"),
      ("state=(A,", "value is missing"), ("createTime<(1,2)", "value is missing")],
 )  # fmt: skip
