@@ -199,11 +199,17 @@ def _build_backend(root: Path) -> str:
         return "setuptools.build_meta" if _describes_project(root / "setup.cfg") else ""
     try:
         project: dict[str, Any] = tomllib.loads(path.read_text())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InvalidArgument(f"{path} is not valid TOML: {error}.", "Mend it.") from None
-    backend = project.get("build-system", {}).get("build-backend", "")
+    system = project.get("build-system", {})
+    backend = system.get("build-backend", "") if isinstance(system, dict) else None
+    if not isinstance(backend, str):
+        raise InvalidArgument(
+            f"{path} is not valid: its build-system is {system!r}.",
+            "Make it a table whose build-backend is a string.",
+        )
     described = "project" in project or _describes_project(root / "setup.cfg")
-    return str(backend) or ("setuptools.build_meta" if described else "")
+    return backend or ("setuptools.build_meta" if described else "")
 
 
 def _describes_project(setup_cfg: Path) -> bool:

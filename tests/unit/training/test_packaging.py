@@ -115,6 +115,21 @@ def test_a_pyproject_of_setuptools_is_built_without_a_network(trainer: Path, out
     assert "census-2.0/trainer/task.py" in names(archive)
 
 
+@pytest.mark.parametrize(("text", "problem"), [
+    ('build-system = "setuptools"', "its build-system is 'setuptools'. Make it a table"),
+    ("[build-system]\nbuild-backend = 3", "its build-system is {'build-backend': 3}. Make it"),
+    ("x = " + "[" * 5000, "is not valid TOML: maximum recursion"),
+])  # fmt: skip
+def test_a_damaged_pyproject_is_refused_by_name(
+    trainer: Path, out: Path, text: str, problem: str
+) -> None:
+    (trainer.parent / "pyproject.toml").write_text(text)
+    with pytest.raises(InvalidArgument) as caught:
+        build_packages(trainer, out)
+    assert f"{trainer.parent / 'pyproject.toml'} is not valid" in str(caught.value)
+    assert problem in str(caught.value)
+
+
 @pytest.mark.parametrize("project", ["pyproject.toml", "setup.py"])
 def test_a_package_below_src_is_built_by_the_project_beside_src(
     tmp_path: Path, out: Path, project: str
