@@ -44,7 +44,7 @@ class Draft(Protocol):
 
 
 class Shelf(Protocol):
-    """Contract, held by `tests/unit/storage/gcs` and `tests/conformance/storage/test_shelves.py`:
+    """Contract, held by `tests/conformance/storage/test_shelves.py`:
 
     1. `find`, `open`, `update` and `delete` of nothing, or of another generation, raise `NotFound`;
        what `open` answers of a folder (a name that ends in a slash) has no file.
@@ -52,8 +52,8 @@ class Shelf(Protocol):
        checked against what is there then, whoever else writes.
     3. `each` yields names in order, each with how to learn more; with `is_shallow` it may tell of
        several that share a next segment only once.
-    4. Generations grow with every change of an object's bytes. What a kind of bucket cannot do, it
-       refuses by name.
+    4. Generations grow with every change of an object's bytes (within one second, S3's only
+       differ). What a kind of bucket cannot do, it refuses by name.
     """
 
     @property
