@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 
@@ -14,8 +15,10 @@ from mlengine.cli.errors import CommandError
 
 __all__ = ["MAX_BYTES", "read_config"]
 
+T = TypeVar("T")
 MAX_BYTES = 1 << 20
 _MAX_VALUES = 100_000
+_SHOWN = 100  # characters of a value that is none
 # Below these keys stands text, though it may look like a number.
 _TEXTS = ("args", "categoricalvalues", "categoricalvaluespec", "labels",
           "parentcategoricalvalues", "pythonversion", "runtimeversion")  # fmt: skip
@@ -48,11 +51,32 @@ class _Loader(yaml.SafeLoader):
 
 
 def _float(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> float:
-    return _number(node.value, loader.construct_yaml_float(node))
+    return _number(node.value, _constructed(loader.construct_yaml_float, node))
 
 
 def _integer(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> int:
-    return _whole(node.value, loader.construct_yaml_int(node))
+    return _whole(node.value, _constructed(loader.construct_yaml_int, node))
+
+
+def _bool(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> bool:
+    return _constructed(loader.construct_yaml_bool, node)
+
+
+def _constructed(construct: Callable[[yaml.ScalarNode], T], node: yaml.ScalarNode) -> T:
+    """Read what a tag says a text is: PyYAML takes for granted that it looks like one."""
+    try:
+        return construct(node)
+    except (IndexError, KeyError):
+        kind = node.tag.rpartition(":")[2]
+        raise yaml.constructor.ConstructorError(
+            None, None, f"{node.value[:_SHOWN]!r} is no {kind}", node.start_mark
+        ) from None
+
+
+def _refused(_loader: yaml.SafeLoader, node: yaml.Node) -> None:
+    kind = node.tag.rpartition(":")[2]
+    problem = f"a !!{kind} is nothing that JSON has. Use text, a list or a mapping"
+    raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
 
 
 def _number(text: str, value: float | None = None) -> _Number:
@@ -73,7 +97,10 @@ def _text(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> str:
 
 _Loader.add_constructor("tag:yaml.org,2002:float", _float)
 _Loader.add_constructor("tag:yaml.org,2002:int", _integer)
+_Loader.add_constructor("tag:yaml.org,2002:bool", _bool)
 _Loader.add_constructor("tag:yaml.org,2002:timestamp", _text)
+for _kind in ("binary", "omap", "pairs", "set"):
+    _Loader.add_constructor(f"tag:yaml.org,2002:{_kind}", _refused)
 # YAML 1.1 takes 1e-05 for text; JSON, YAML 1.2 and whoever writes it mean a number.
 _Loader.add_implicit_resolver("tag:yaml.org,2002:float", _EXPONENT, list("-+.0123456789"))
 
