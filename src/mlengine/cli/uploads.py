@@ -10,6 +10,7 @@ from mlengine.cli.errors import CommandError
 from mlengine.cli.session import Session
 from mlengine.core.errors import AlreadyExists, NotFound
 from mlengine.core.resources import Bucket
+from mlengine.storage.paths import check_name
 
 __all__ = ["DEFAULT_BUCKET", "bucket_of", "staging_bucket", "tree_digest", "upload", "upload_tree"]
 
@@ -58,7 +59,12 @@ def upload(session: Session, files: Sequence[Path], bucket: str, folder: str) ->
 
 
 def upload_tree(session: Session, root: Path, bucket: str) -> str:
-    """Put a folder into a bucket under its digest; return its URI, which ends in a slash."""
+    """Put a folder into a bucket under its digest; return its URI, which ends in a slash.
+
+    Raises:
+        CommandError: There is no such folder, it is empty, or it holds a link.
+        InvalidArgument: A file's name may name no object, as one that is not UTF-8.
+    """
     files = [*_files(root)]
     folder = tree_digest(root, files)
     for path in files:
@@ -87,6 +93,7 @@ def _files(root: Path) -> Iterator[Path]:
         if path.is_symlink():
             raise CommandError(f"[{path}] is a link. Copy what it points to into its place.")
         if path.is_file():
+            check_name(path.relative_to(root).as_posix())
             found = True
             yield path
     if not found:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from pathlib import Path
 
@@ -137,6 +138,15 @@ def test_a_link_in_the_folder_is_refused(run: Run, model: FakeEngine, artefact: 
     (Path(artefact) / "passwd").symlink_to("/etc/passwd")
     done = run("versions", "create", "v1", "--model=census", "--origin", artefact)
     assert done.code == 1 and "is a link" in done.err and not model.objects
+
+
+def test_a_file_whose_name_is_not_utf8_is_refused_by_name(
+    run: Run, model: FakeEngine, artefact: str
+) -> None:
+    (Path(artefact) / os.fsdecode(b"caf\xe9")).touch()
+    done = run("versions", "create", "v1", "--model=census", "--origin", artefact)
+    assert done.code == 1 and r"object name 'caf\udce9' has a control character" in done.err
+    assert not model.objects
 
 
 def test_flags_go_over_the_file(run: Run, model: FakeEngine, tmp_path: Path) -> None:
