@@ -71,6 +71,10 @@ class Format(NamedTuple):
         """Return an attribute's value: ``"true"`` for a bare name, ``"false"`` for ``no-name``."""
         return dict(self.attributes).get(name, default)
 
+    def separator(self, default: str) -> str:
+        """Return what stands between two cells; a tab may be written as ``\\t``."""
+        return self.attribute("separator", default).replace("\\t", "\t")
+
 
 def parse_format(text: str) -> Format:
     """Read a format.
@@ -97,7 +101,19 @@ def parse_format(text: str) -> Format:
     reader.end()
     if kind in _NEEDS_COLUMNS and not columns:
         raise FormatError(f"The format '{kind}' needs fields, such as {kind}(name).")
-    return Format(kind, attributes, columns)
+    form = Format(kind, attributes, columns)
+    if kind == "csv":
+        _check_delimiter(form.separator(","))
+    return form
+
+
+def _check_delimiter(text: str) -> None:
+    """Refuse what a CSV's reader could not tell from the end of a row or a quoted cell."""
+    if len(text) != 1 or text in '"\r\n':
+        raise FormatError(
+            f"The separator of csv is {text!r}: it is one character, and no quote or line's end. "
+            "For more than one, use value[separator=...](...)."
+        )
 
 
 def parse_sort(text: str) -> tuple[Column, ...]:

@@ -98,7 +98,7 @@ def _yaml(form: Format, rows: Sequence[Any], single: bool) -> str:
 
 
 def _value(form: Format, rows: Sequence[Any]) -> str:
-    separator = form.attribute("separator", "\t").replace("\\t", "\t")
+    separator = form.separator("\t")
     return "".join(
         separator.join(printable(_flat(column_value(row, c))) for c in form.columns) + "\n"
         for row in rows
@@ -107,9 +107,7 @@ def _value(form: Format, rows: Sequence[Any]) -> str:
 
 def _csv(form: Format, rows: Sequence[Any]) -> str:
     out = io.StringIO()
-    writer = csv.writer(
-        out, lineterminator="\n", delimiter=form.attribute("separator", ",")[:1] or ","
-    )
+    writer = csv.writer(out, lineterminator="\n", delimiter=form.separator(","))
     if form.attribute("heading", "true") != "false":
         writer.writerow([c.label or c.heading.lower() for c in form.columns])
     for row in rows:

@@ -57,6 +57,12 @@ def test_what_is_no_format_is_refused(text: str) -> None:
         parse_format(text)
 
 
+@pytest.mark.parametrize("separator", ["||", "", '"', "\n", "\\n"])
+def test_csv_is_separated_by_one_character(separator: str) -> None:
+    with pytest.raises(FormatError, match=r"separator of csv is .* value.separator="):
+        parse_format(f"csv[separator='{separator}'](a)")
+
+
 def test_a_misspelled_format_says_which_was_meant() -> None:
     with pytest.raises(FormatError, match="Did you mean 'table'"):
         parse_format("tabel(a)")
