@@ -64,6 +64,21 @@ def test_a_config_may_stand_below_its_name_and_come_from_stdin(
     assert "Unknown name \"metrix\" at 'study.study_config'" in wrong.err
 
 
+@pytest.mark.parametrize("key", ["studyConfig", "study_config"])
+def test_what_stands_beside_a_config_is_a_studys_or_refused(
+    run: Run, engine: FakeEngine, key: str
+) -> None:
+    study = {"name": "old", "state": "ACTIVE", key: {"metrics": [{"metric": "auc"}]}}
+    wrong = run("studies", "create", "s", "--config", "-",
+                stdin=json.dumps(study | {"priorStudies": ["old"]}))  # fmt: skip
+    assert wrong.code == 1 and "Unknown name \"priorStudies\" at 'study'" in wrong.err
+    # What `studies describe` shows is a Study; what only an engine says of it is dropped.
+    done = run("studies", "create", "s", "--config", "-", "--prior=old", stdin=json.dumps(study))
+    assert done.code == 0, done.err
+    (made,) = engine.studies.values()
+    assert made.study_config is not None and made.study_config.prior_studies == ["old"]
+
+
 def test_values_of_a_parent_are_text_whatever_they_look_like(run: Run, engine: FakeEngine) -> None:
     child = ("{parameter: rate, type: DOUBLE, doubleValueSpec: {minValue: .5e-3, maxValue: 1},"
              " parentCategoricalValues: {values: [1]}}")  # fmt: skip

@@ -28,7 +28,8 @@ _LIST_FORMAT = (
 @command(studies, "create")
 @click.argument("study")
 @click.option("--config", required=True, metavar="FILE",
-              help="A StudyConfig as YAML or JSON; - is stdin.")  # fmt: skip
+              help="A StudyConfig, or a Study that holds one, as YAML or JSON; - is stdin."
+              )  # fmt: skip
 @click.option("--prior", "priors", multiple=True, metavar="STUDY",
               help="A study whose trials it learns from too; may be repeated.")  # fmt: skip
 @location
@@ -40,10 +41,12 @@ def create(
     from mlengine.cli.configfile import read_config
 
     found = read_config(config)
-    inner = found.get("studyConfig", found.get("study_config", found))
-    study_config = decode(StudyConfig, inner, at="study.study_config")
-    study_config.prior_studies = [*study_config.prior_studies, *priors]
-    wanted = Study(study_config=study_config)
+    is_study = "studyConfig" in found or "study_config" in found
+    wanted = decode(
+        Study, found if is_study else {"studyConfig": found}, at="study", own_fields_only=True
+    )
+    wanted.study_config = wanted.study_config or StudyConfig()
+    wanted.study_config.prior_studies = [*wanted.study_config.prior_studies, *priors]
     made = session.engine.create_study(session.project, location, study, wanted)
     session.say(f"Created study [{made.name}].")
 
