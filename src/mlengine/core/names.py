@@ -1,7 +1,8 @@
 """Resource names: the one module that takes them apart and puts them together.
 
 An `…_id` is the last part (``census``), a `…_name` the whole path (``projects/p/models/census``).
-Nothing else in mlengine splits a resource name on ``/``.
+Others ask here; only the command line cuts ids off by itself, and three functions do that the
+gateway passes on every call (`words_of`, `shown_version`, `Grant.covers`), where asking costs.
 """
 
 from __future__ import annotations
@@ -20,9 +21,13 @@ __all__ = [
     "check_project",
     "check_study_id",
     "check_trial_id",
+    "is_id",
+    "is_project",
     "job_name",
+    "last_id",
     "location_name",
     "model_name",
+    "model_of",
     "operation_name",
     "parse_model_or_version",
     "parse_study",
@@ -61,6 +66,16 @@ class StudyRef(NamedTuple):
     study_id: str
 
 
+def is_id(text: str) -> bool:
+    """Tell whether a text may be the id of a job, model or version."""
+    return _ID.fullmatch(text) is not None
+
+
+def is_project(text: str) -> bool:
+    """Tell whether a text may name a project."""
+    return _PROJECT.fullmatch(text) is not None
+
+
 def check_id(value: str, *, kind: str, field: str) -> str:
     """Return `value` if it may name a job, model or version.
 
@@ -72,7 +87,7 @@ def check_id(value: str, *, kind: str, field: str) -> str:
     Raises:
         InvalidArgument: It is empty, too long, or has other characters.
     """
-    if _ID.fullmatch(value):
+    if is_id(value):
         return value
     shown = value if len(value) <= 64 else value[:61] + "..."
     raise InvalidArgument(
@@ -84,7 +99,7 @@ def check_id(value: str, *, kind: str, field: str) -> str:
 
 def check_project(value: str) -> str:
     """Return `value` if it may name a project."""
-    if _PROJECT.fullmatch(value):
+    if is_project(value):
         return value
     raise InvalidArgument(
         f"The project id {value[:64]!r} is not valid.",
@@ -213,6 +228,32 @@ def operation_name(project: str, operation_id: str, location_id: str = "") -> st
 def location_name(project: str, location_id: str) -> str:
     """Return ``projects/P/locations/L``."""
     return f"projects/{project}/locations/{location_id}"
+
+
+def last_id(name: str) -> str:
+    """Return the id that a resource's name ends with.
+
+    Args:
+        name: A name that was made here: what it says is not checked again.
+
+    Example:
+        >>> last_id("projects/p/models/census/versions/v1")
+        'v1'
+    """
+    return name.rpartition("/")[2]
+
+
+def model_of(version: str) -> str:
+    """Return the model's name that a version's begins with.
+
+    Args:
+        version: A name that was made here: what it says is not checked again.
+
+    Example:
+        >>> model_of("projects/p/models/census/versions/v1")
+        'projects/p/models/census'
+    """
+    return version.partition("/versions/")[0]
 
 
 def parse_model_or_version(name: str, *, field: str) -> VersionRef:

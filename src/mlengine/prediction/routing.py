@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
@@ -11,7 +10,7 @@ import msgspec
 
 from mlengine.core.errors import FailedPrecondition, InvalidArgument, NotFound
 from mlengine.core.limits import DEFAULT_PREDICT_BYTES
-from mlengine.core.names import model_name, version_name
+from mlengine.core.names import is_id, is_project, last_id, model_name, version_name
 
 __all__ = [
     "Grant",
@@ -26,14 +25,11 @@ __all__ = [
     "decode_snapshot",
     "encode_snapshot",
     "find_version",
-    "is_id",
     "parse_predict_path",
     "read_snapshot",
 ]
 
 _SERVING_STATES = frozenset({"READY", "UPDATING"})
-_ID = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,127}", re.ASCII)
-_PROJECT = re.compile(r"[a-z0-9][a-z0-9-]{0,62}", re.ASCII)
 _VERBS = ("predict", "explain")
 
 
@@ -246,7 +242,7 @@ def parse_predict_path(raw_path: bytes) -> PredictTarget | None:
         return None
     texts[-1] = last
     ids = texts[4::2]
-    if not _PROJECT.fullmatch(texts[2]) or not all(_ID.fullmatch(id_) for id_ in ids):
+    if not is_project(texts[2]) or not all(map(is_id, ids)):
         return None
     if len(texts) == 5:
         return PredictTarget(model_name(texts[2], ids[0]), "")
@@ -270,11 +266,6 @@ def body_limit(target: PredictTarget, snapshot: Snapshot) -> int:
     return max((route.max_body_bytes or common for route in routes), default=common)
 
 
-def is_id(text: str) -> bool:
-    """Tell whether a text may be a model's or a version's id."""
-    return _ID.fullmatch(text) is not None
-
-
 def find_version(target: PredictTarget, snapshot: Snapshot) -> tuple[str, Route]:
     """Return the full name and the route of the version that answers.
 
@@ -283,8 +274,8 @@ def find_version(target: PredictTarget, snapshot: Snapshot) -> tuple[str, Route]
         FailedPrecondition: The model has no default version, or the version is not READY.
     """
     default = snapshot.models.get(target.model)
-    model_id = target.model.rpartition("/")[2]
     if default is None:
+        model_id = last_id(target.model)
         raise NotFound(
             f'The model resource: "{model_id}" was not found.',
             f"Please create the model resource first by using 'mlengine models create {model_id}'.",
@@ -301,14 +292,14 @@ def find_version(target: PredictTarget, snapshot: Snapshot) -> tuple[str, Route]
     if route is None:
         raise NotFound(
             f'The version resource: "{name}" was not found.',
-            f"List those that exist with 'mlengine versions list --model {model_id}'.",
+            f"List those that exist with 'mlengine versions list --model {last_id(target.model)}'.",
             field="name",
         )
     if route.state not in _SERVING_STATES or not (route.sockets or route.wakes):
         raise FailedPrecondition(
             f'The version resource: "{name}" is {route.state or "not served"}, not READY.',
             "Wait until it is READY, or see its errorMessage in "
-            f"'mlengine versions describe {name.rpartition('/')[2]} --model {model_id}'.",
+            f"'mlengine versions describe {last_id(name)} --model {last_id(target.model)}'.",
             field="name",
         )
     return name, route

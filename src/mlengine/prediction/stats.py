@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from mlengine.core.names import last_id
 from mlengine.core.traffic import ModelStats, VersionStats
 from mlengine.prediction.gateway.counts import quantile_s
 
@@ -19,7 +20,7 @@ def stats_of(model: str, counted: Mapping[str, Mapping[str, Any]]) -> ModelStats
         counted: What `GatewayControl.stats` says.
     """
     versions = [
-        _version(name.rpartition("/")[2], of)
+        _version(last_id(name), of)
         for name, of in sorted(counted.items())
         if name.startswith(f"{model}/versions/")
     ]

@@ -10,6 +10,7 @@ import logging
 
 from mlengine.core.callers import Caller
 from mlengine.core.errors import PermissionDenied
+from mlengine.core.names import last_id
 from mlengine.core.permissions import KNOWN, OPEN, is_audited
 from mlengine.core.policies import PolicyKind
 from mlengine.core.resources import Job, Model, Operation
@@ -98,9 +99,9 @@ class Permits:
         if isinstance(answer, Job):
             made = "jobs", answer.job_id
         elif isinstance(answer, Model):
-            made = "models", answer.name.rpartition("/")[2]
+            made = "models", last_id(answer.name)
         elif isinstance(answer, Operation):
-            made = "operations", answer.name.rpartition("/")[2]
+            made = "operations", last_id(answer.name)
         if made:
             kind, resource_id = made
             self._doorkeeper.owns(

@@ -25,6 +25,7 @@ def test_a_name_put_together_comes_apart_into_the_same(project: str, model: str,
     assert names.parse_version(whole, field="name") == VersionRef(project, model, ver)
     bare = names.model_name(project, model)
     assert names.parse_model_or_version(bare, field="name") == VersionRef(project, model)
+    assert (names.model_of(whole), names.last_id(whole), names.last_id(bare)) == (bare, ver, model)
 
 
 @given(st.text(max_size=60))

@@ -21,8 +21,8 @@ from urllib.parse import unquote_to_bytes
 from mlengine import __version__
 from mlengine.core.errors import EngineError, NotFound, PermissionDenied
 from mlengine.core.limits import MAX_PREDICT_BYTES
-from mlengine.core.names import model_name, version_name
-from mlengine.prediction.routing import Grant, PredictTarget, Snapshot, find_version, is_id
+from mlengine.core.names import is_id, model_name, model_of, version_name
+from mlengine.prediction.routing import Grant, PredictTarget, Snapshot, find_version
 
 __all__ = ["Asked", "WrongMethod", "answer_here", "judge_path", "read_path",
            "shown_version", "target_of"]  # fmt: skip
@@ -177,7 +177,7 @@ def _limits(snapshot: Snapshot, grant: Grant | None) -> dict[str, Any]:
     own = {
         name: str(route.max_body_bytes)
         for name, route in snapshot.versions.items()
-        if route.max_body_bytes and (grant is None or grant.covers(name.partition("/versions/")[0]))
+        if route.max_body_bytes and (grant is None or grant.covers(model_of(name)))
     }
     return {
         "maxPredictBytes": str(limits.max_body_bytes),

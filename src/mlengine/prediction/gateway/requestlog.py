@@ -15,6 +15,7 @@ from pathlib import Path
 
 import msgspec
 
+from mlengine.core.names import model_of
 from mlengine.prediction.requestlog.ids import PredictionIds
 from mlengine.prediction.requestlog.parts import day_folder
 from mlengine.prediction.requestlog.rows import Kept, RowLines, Stamp, Visit, by_day
@@ -56,7 +57,7 @@ class RequestLogs:
         found = {}
         places = snapshot.logging
         for name, route in snapshot.versions.items():
-            model = name.partition("/versions/")[0]
+            model = model_of(name)
             table = route.log_table if route.log_share > 0 and places.tables else ""
             access = places.access if model in snapshot.access_logs else ""
             if table or access:

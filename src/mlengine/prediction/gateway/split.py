@@ -16,6 +16,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from mlengine.core.errors import EngineError
+from mlengine.core.names import last_id
 from mlengine.prediction.gateway.shadow import Shadow
 from mlengine.prediction.gateway.workers import Prediction
 from mlengine.prediction.requestlog.ids import PredictionIds
@@ -94,7 +95,7 @@ class _Arm:
 
     def __init__(self, model: str, version: str, traffic: Traffic, tally: Tally) -> None:
         self.target = PredictTarget(model, version)
-        self.version_id = version.rpartition("/")[2]
+        self.version_id = last_id(version)
         self.counter: Counter = tally.counter(model, traffic.period, self.version_id)
 
 
@@ -116,7 +117,7 @@ class Split:
         self._seen: set[int] = set()
         self._shadows = [
             Shadow(PredictTarget(model, name), link, now_s,
-                   tally.counter(model, traffic.period, name.rpartition("/")[2]))
+                   tally.counter(model, traffic.period, last_id(name)))
             for name in traffic.shadow
         ]  # fmt: skip
         self._ids = ids if traffic.weights else None

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from mlengine.core.clock import SystemClock
+from mlengine.core.names import model_of
 from mlengine.prediction.gateway.burst import Burst
 from mlengine.prediction.gateway.group import WorkerGroup
 from mlengine.prediction.gateway.vigil import Vigil
@@ -90,7 +91,7 @@ class Switchboard:
             route = snapshot.versions.get(name)
             if route is not None and (route.sockets or route.wakes):
                 group.update(route, snapshot.limits)
-                if name.partition("/versions/")[0] in moved:
+                if model_of(name) in moved:
                     unsent += group.take_followers()
                 continue
             del self._groups[name]
