@@ -140,6 +140,7 @@ class Server:
             while time.monotonic() < until_s:
                 if found := self._selector.select(0):
                     return found
+                os.sched_yield()  # the gateway, or a caller, may wait for this CPU
         return self._selector.select(pause_s)
 
     def _pause_s(self) -> float | None:

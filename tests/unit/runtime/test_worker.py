@@ -314,8 +314,8 @@ def test_a_word_to_stay_awake_wants_no_answer_and_keeps_nobody_from_going(
 def test_who_is_told_to_stay_awake_looks_without_sleeping_for_a_moment_only(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Unless it waits for company, whose time then comes first."""
-    pauses: list[float | None] = []
+    """Unless it waits for company, whose time then comes first; others may have its CPU meanwhile."""
+    pauses: list[float | str | None] = []
     now_s = [0.0]
 
     def select(pause_s: float | None) -> list[Any]:
@@ -327,13 +327,14 @@ def test_who_is_told_to_stay_awake_looks_without_sleeping_for_a_moment_only(
     made = Server(waits, cast("Any", []), tmp_path / "socket", max_body_bytes=9)  # type: ignore[arg-type]
     monkeypatch.setattr(made, "_selector", SimpleNamespace(select=select))
     monkeypatch.setattr("time.monotonic", lambda: now_s[0])
+    monkeypatch.setattr("os.sched_yield", lambda: pauses.append("others"))
     made._ready()
     made._stays, waits.wait_s = True, lambda *, now_s: 0.5
     made._ready()
     waits.wait_s = lambda *, now_s: None
     made._ready()
     made._ready()
-    assert pauses == [None, 0.5, 0, 0, 0, None, None]
+    assert pauses == [None, 0.5, *[0, "others"] * 3, None, None]
 
 
 def test_a_corrupt_pickle_fails_with_the_reason(

@@ -4,6 +4,8 @@ To wake a process that sleeps takes longer than most models compute for one row.
 worker that answer each other at once may do without: the gateway looks again and again for the
 answer, and the worker, which is told to (`frames.STAY`), for the next prediction. Neither does so
 for longer than `STAY_S` after the last, and both look at all their sockets: nobody else waits.
+Between two looks each lets others have its CPU: the kernel may have put gateway, worker and caller
+on one, and who looks would keep from its work whom it waits for.
 
 It takes time of CPUs that callers and other workers may need more. Whether it pays depends on all
 of them, so it is tried, for a fiftieth of a second, again and again (`Gain`): by the answers alone,
@@ -15,6 +17,7 @@ what is used up of a ration is missed later than a trial can see.
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 
 from mlengine.runtime.frames import STAY_S
@@ -131,6 +134,7 @@ class Vigil:
         """Be called again in the next turn: a loop that has something to do does not sleep."""
         self._is_looking = bool(self._owing) and time.monotonic() < self._until_s
         if self._is_looking:
+            os.sched_yield()  # who answers, or asks, may wait for this CPU
             self._loop.call_soon(self._look)
         else:
             self._owing.clear()

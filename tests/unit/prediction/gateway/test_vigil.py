@@ -97,7 +97,12 @@ def awake(loop: Loop, *, is_allowed: bool = True) -> Vigil:
     return vigil
 
 
-def test_the_loop_turns_until_all_have_answered(now: list[float]) -> None:
+def test_the_loop_turns_until_all_have_answered(
+    now: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever else waits for its CPU gets it between two turns, and never after the last."""
+    let_others: list[None] = []
+    monkeypatch.setattr("os.sched_yield", lambda: let_others.append(None))
     loop = Loop()
     vigil = awake(loop)
     assert vigil.sent("a", now[0]) and vigil.sent("b", now[0])
@@ -108,6 +113,7 @@ def test_the_loop_turns_until_all_have_answered(now: list[float]) -> None:
     assert loop.turn() == 1
     vigil.heard("b", 1, is_last=True)
     assert loop.turn() == 0
+    assert len(let_others) == 3
     assert vigil.sent("a", now[0])
     assert loop.turn() == 1
 
