@@ -314,7 +314,7 @@ def test_a_word_to_stay_awake_wants_no_answer_and_keeps_nobody_from_going(
 def test_who_is_told_to_stay_awake_looks_without_sleeping_for_a_moment_only(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Unless it waits for company, whose time then comes first; others may have its CPU meanwhile."""
+    """Unless it waits for company, whose time then comes first; others may have its CPU."""
     pauses: list[float | str | None] = []
     now_s = [0.0]
 
