@@ -14,6 +14,7 @@ import errno
 import functools
 import os
 import stat
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -48,6 +49,8 @@ def open_beneath(folder_fd: int, name: str, flags: int) -> int:
 
 @functools.cache
 def _has_openat2() -> bool:
+    if sys.platform != "linux":
+        return False  # elsewhere that number is another call, or none
     try:
         os.close(_openat2(-100, ".", os.O_PATH | os.O_CLOEXEC))
     except OSError:
