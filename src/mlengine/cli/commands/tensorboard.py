@@ -115,7 +115,9 @@ class _Places:
 
     def __init__(self, session: Session) -> None:
         host = urlsplit(session.settings.endpoint).hostname or ""
-        self._here = session.settings.endpoint.startswith("unix:") or host in _LOOPBACK
+        is_near = session.settings.endpoint.startswith("unix:") or host in _LOOPBACK
+        # Elsewhere than on Linux, what answers at localhost is an engine in a virtual machine.
+        self._here = is_near and sys.platform == "linux"
         status = session.engine.status()
         self._root = Path(status.shared or status.home) / "buckets"
         self._backings = {b.name: b.backing for b in session.engine.list_buckets()}
@@ -176,7 +178,7 @@ def _run(session: Session, python: str, logdir: Path, port: int | None) -> None:
     argv += ["--port", str(port)] if port is not None else []
     with subprocess.Popen(
         argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-        text=True, preexec_fn=_die_with_parent,
+        text=True, preexec_fn=_die_with_parent if sys.platform == "linux" else None,
     ) as process:  # fmt: skip
         assert process.stderr is not None
         try:
