@@ -23,6 +23,7 @@ from mlengine.client.transport import connector
 from mlengine.client.trust import Trust
 from mlengine.core.clock import SystemClock
 from mlengine.core.errors import EngineError, FailedPrecondition, Unauthenticated, Unavailable
+from mlengine.core.system import require_linux
 from mlengine.engine import Engine, EngineStatus
 from mlengine.engine.home import is_owned, open_private, read_engine_file, read_token
 from mlengine.engine.settings import Settings
@@ -78,7 +79,7 @@ def connect(settings: Settings, *, start: bool = True, say: Say = say_to_stderr)
         say: Told, in a line, that an engine is being started.
 
     Raises:
-        FailedPrecondition: No engine runs and none was started.
+        FailedPrecondition: No engine runs and none was started, or can be on this system.
         Unavailable: It was started and did not come up; with the last lines of its log.
         Unauthenticated: An endpoint without a token.
     """
@@ -160,6 +161,7 @@ def start(settings: Settings, *, say: Say = say_to_stderr) -> Running:
 
 
 def _start(settings: Settings, say: Say) -> Running:
+    require_linux("The engine")  # before a folder is made, and something said to start
     home = settings.home
     try:
         open_private(home)  # before anything lies in it: what is empty may be closed

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from mlengine.core.errors import FailedPrecondition
+from mlengine.core.system import require_linux
 
 __all__ = [
     "Home",
@@ -29,10 +30,11 @@ class Home:
     """A home folder, owned by this process while it is open.
 
     Raises:
-        FailedPrecondition: Another engine owns it.
+        FailedPrecondition: Another engine owns it, or this system can have none.
     """
 
     def __init__(self, path: Path) -> None:
+        require_linux("The engine")
         self.path = path
         open_private(path)
         for name in _FOLDERS:

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from mlengine.core.errors import FailedPrecondition, InvalidArgument, did_you_mean
+from mlengine.core.system import require_linux
 from mlengine.training.cluster import Cluster
 from mlengine.training.localaccess import LocalAccess
 from mlengine.training.ports import Ports
@@ -83,8 +84,9 @@ def run_local(
 
     Raises:
         InvalidArgument: The folder is no package, or has no such module.
-        FailedPrecondition: A port of the cluster is in use.
+        FailedPrecondition: A port of the cluster is in use, or this is not Linux.
     """
+    require_linux("'mlengine local train'")
     package = Path(os.path.abspath(package_path))  # noqa: PTH100 - resolve() would follow links
     interpreter = _interpreter(python)
     _check_package(package, module_name, interpreter)
