@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import fcntl
 import json
-import os
 import threading
 from pathlib import Path
 from typing import IO, Any
 
 from mlengine.core.errors import FailedPrecondition
 from mlengine.core.system import require_linux
+from mlengine.runtime.wholefile import write_whole
 
 __all__ = [
     "Home",
@@ -19,7 +19,6 @@ __all__ = [
     "open_private",
     "read_engine_file",
     "read_token",
-    "write_private",
 ]
 
 _OWN_TRIES, _OWN_PAUSE_S = 10, 0.02
@@ -63,12 +62,12 @@ class Home:
         """Let commands find the token here; it may have been made for several engines."""
         path = self.path / "run" / "token"
         if not path.exists() or path.read_text().strip() != token:
-            write_private(path, token + "\n")
+            write_whole(path, f"{token}\n".encode(), durable=True)
         path.chmod(0o600)
 
     def publish(self, facts: dict[str, Any]) -> None:
         """Tell commands where the running engine is."""
-        write_private(self.path / "run" / "engine.json", json.dumps(facts))
+        write_whole(self.path / "run" / "engine.json", json.dumps(facts).encode(), durable=True)
 
     def close(self) -> None:
         """Give the folder back; commands no longer find an engine."""
@@ -108,17 +107,6 @@ def make_private(folder: Path) -> None:
                 f"The folder {folder} is open to others and belongs to another user.",
                 "Choose a --home of your own: it holds the access token and everybody's data.",
             ) from None
-
-
-def write_private(path: Path, text: str) -> None:
-    """Write a small file that only its owner may read: whole, or not at all."""
-    aside = path.with_name(f".{path.name}.new")
-    aside.unlink(missing_ok=True)
-    with os.fdopen(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as out:
-        out.write(text)
-        out.flush()
-        os.fsync(out.fileno())
-    aside.rename(path)
 
 
 def read_engine_file(home: Path) -> dict[str, Any] | None:

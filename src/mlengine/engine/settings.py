@@ -21,6 +21,7 @@ from typing import Any
 from mlengine.core.errors import FailedPrecondition, InvalidArgument, did_you_mean
 from mlengine.core.limits import DEFAULT_PREDICT_BYTES, MAX_LOG_WAIT_S, MAX_PREDICT_BYTES
 from mlengine.engine.places import expanded
+from mlengine.runtime.wholefile import write_whole
 
 __all__ = [
     "PROPERTIES",
@@ -357,13 +358,7 @@ def write(home: Path, name: str, value: str | None) -> None:
         kept[name] = parse(name, value, where="mlengine config set")
     home.mkdir(parents=True, exist_ok=True, mode=0o700)
     text = "".join(f"{k} = {_toml(v)}\n" for k, v in sorted(kept.items()))
-    aside = home / f".{SETTINGS_FILE}.new"
-    # The token may be in it: nobody else may read it, not even for a moment.
-    with os.fdopen(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as out:
-        out.write(text)
-        out.flush()
-        os.fsync(out.fileno())
-    aside.rename(home / SETTINGS_FILE)
+    write_whole(home / SETTINGS_FILE, text.encode(), durable=True)  # the token may be in it
 
 
 def describe() -> list[tuple[str, Any, str]]:

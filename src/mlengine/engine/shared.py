@@ -18,8 +18,9 @@ from pathlib import Path
 
 from mlengine.core.access import new_token
 from mlengine.core.errors import FailedPrecondition
-from mlengine.engine.home import make_private, open_private, write_private
+from mlengine.engine.home import make_private, open_private
 from mlengine.engine.settings import SHARED_FOLDERS, Settings
+from mlengine.runtime.wholefile import write_whole
 from mlengine.store import Store
 
 __all__ = ["SharedFolder"]
@@ -85,7 +86,7 @@ class SharedFolder:
         path = self.path / "run" / name
         with _alone(self.path / "run" / "shared.lock"):
             if not path.exists():
-                write_private(path, make() + "\n")
+                write_whole(path, f"{make()}\n".encode(), durable=True)
             path.chmod(0o600)
             return path.read_text().strip()
 

@@ -25,6 +25,7 @@ from mlengine.runtime import failpoints
 from mlengine.runtime.compiled import FOLDER
 from mlengine.runtime.manifest import manifest_of
 from mlengine.runtime.prediction_error import PredictionError
+from mlengine.runtime.wholefile import sync_folder, write_whole
 from mlengine.storage import Buckets
 from mlengine.storage.paths import parse_uri
 
@@ -190,16 +191,10 @@ class Artifacts:
         failpoints.hit("artifact.copied")
         staging.rename(target)
         for folder in [path for path in target.parent.rglob("*") if path.is_dir()]:
-            _flush_folder(folder)  # else the manifest could reach the disk before what it names
-        aside = manifest.with_suffix(".new")
-        with aside.open("w") as out:
-            said = {"digest": digest, "source": uri, "files": rows, "packages": brought}
-            json.dump(said, out)
-            out.flush()
-            os.fsync(out.fileno())
-        aside.rename(manifest)
-        _flush_folder(manifest.parent)
-        _flush_folder(self._root)
+            sync_folder(folder)  # else the manifest could reach the disk before what it names
+        said = {"digest": digest, "source": uri, "files": rows, "packages": brought}
+        write_whole(manifest, json.dumps(said).encode(), durable=True)
+        sync_folder(self._root)
         failpoints.hit("artifact.renamed")
         return digest
 
@@ -235,15 +230,6 @@ class Artifacts:
             for folder in found:
                 if folder.name not in named:
                     shutil.rmtree(folder, ignore_errors=True)
-
-
-def _flush_folder(folder: Path) -> None:
-    """Have the names in a folder reach the disk."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _check_names(names: Iterable[str], uri: str, *, field: str) -> None:

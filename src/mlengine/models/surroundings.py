@@ -32,6 +32,7 @@ from mlengine.environments.resolution import check_python, is_other_python
 from mlengine.runtime.artifact import Artifact, Kind, detect
 from mlengine.runtime.prediction_error import PredictionError
 from mlengine.runtime.provenance import saved_by
+from mlengine.runtime.wholefile import write_whole
 
 __all__ = ["OLDEST_PYTHON", "Surroundings", "SurroundingsOf", "Wants", "request_of", "wanted"]
 
@@ -190,9 +191,7 @@ class SurroundingsOf:
     def _note(self, uid: str, *places: Path) -> None:
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         path = self._folder / f"{uid}.json"
-        aside = path.with_suffix(".new")
-        aside.write_text(json.dumps([str(place) for place in places]))
-        aside.rename(path)
+        write_whole(path, json.dumps([str(place) for place in places]).encode())
 
     def _own(self, wants: Wants) -> tuple[bool, str]:
         """Say whether the engine's own libraries serve a model as its runtime would, and a note."""

@@ -28,6 +28,7 @@ from mlengine.prediction.sockets import socket_dir
 from mlengine.prediction.tally import Batch
 from mlengine.prediction.workers.launch import find_by_words
 from mlengine.runtime.processes import Process, look, send
+from mlengine.runtime.wholefile import write_whole
 
 __all__ = ["GatewayControl", "ensure_gateway", "gateway_process", "read_gateway"]
 
@@ -79,13 +80,7 @@ class GatewayControl:
 
     def save(self, snapshot: Snapshot) -> None:
         """Write what the next gateway begins with; it holds a digest, so nobody else may read."""
-        path = self._run_dir / ROUTING_FILE
-        aside = path.with_name(f".{ROUTING_FILE}.new")
-        with os.fdopen(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as out:
-            out.write(encode_snapshot(snapshot))
-            out.flush()
-            os.fsync(out.fileno())
-        aside.rename(path)
+        write_whole(self._run_dir / ROUTING_FILE, encode_snapshot(snapshot), durable=True)
 
     def stats(self) -> dict[str, dict[str, Any]]:
         """Return, by full version name: requests, errors, load, held, last_use_time."""

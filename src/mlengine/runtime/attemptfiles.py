@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from mlengine.runtime import failpoints
+from mlengine.runtime.wholefile import sync_folder
 
 __all__ = ["CANCEL", "EXIT", "LOCK", "SPEC", "STARTED", "failure_text", "notify", "read_json",
            "signal_name", "write_json"]  # fmt: skip
@@ -53,11 +54,7 @@ def write_json(path: Path, value: Any) -> None:
     failpoints.hit("file.written")
     aside.replace(path)
     failpoints.hit("file.renamed")
-    folder = os.open(str(path.parent), os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    sync_folder(path.parent)
 
 
 def notify(address: str, event: Mapping[str, Any]) -> None:

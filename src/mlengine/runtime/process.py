@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 from typing import Any, TextIO
 
+from mlengine.runtime.wholefile import write_whole
+
 __all__ = ["scrub_environment", "send_prints_to_stderr", "write_json"]
 
 _KEPT = frozenset({
@@ -47,6 +49,4 @@ def send_prints_to_stderr() -> TextIO:
 
 def write_json(path: Path, value: dict[str, Any]) -> None:
     """Write a file that readers see whole or not at all."""
-    staged = path.with_name(f".{path.name}.{os.getpid()}")
-    staged.write_text(json.dumps(value), encoding="utf-8")
-    staged.replace(path)
+    write_whole(path, json.dumps(value).encode())

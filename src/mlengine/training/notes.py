@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,6 +19,7 @@ import msgspec
 
 from mlengine.core.resources import Job, JobDetails
 from mlengine.runtime import attemptfiles
+from mlengine.runtime.wholefile import write_whole
 
 __all__ = [
     "PreparedNote",
@@ -94,12 +94,8 @@ def environment_note(attempt_dir: Path) -> str:
 
 def write_prepared_note(attempt_dir: Path, note: PreparedNote) -> None:
     """Write down what preparing told: whole or not, but not synced, for it is only told."""
-    aside = attempt_dir / (_DETAILS + ".tmp")
     with contextlib.suppress(OSError):
-        descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(msgspec.json.encode(note))
-        aside.replace(attempt_dir / _DETAILS)
+        write_whole(attempt_dir / _DETAILS, msgspec.json.encode(note))
 
 
 def details_of(job: Job, attempt_dir: Path, **more: Any) -> JobDetails:

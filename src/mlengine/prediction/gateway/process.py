@@ -39,6 +39,7 @@ from mlengine.prediction.routing import Snapshot, decode_snapshot, read_snapshot
 from mlengine.prediction.sockets import socket_dir
 from mlengine.prediction.tally import Batch
 from mlengine.runtime.processes import look
+from mlengine.runtime.wholefile import write_whole
 
 if TYPE_CHECKING:
     from mlengine.prediction.gateway.grpcfront import GrpcFront
@@ -232,9 +233,7 @@ def _announce(run_dir: Path, host: str, port: int, doors: Doors, grpc_port: int)
         pid=os.getpid(), started=me.started if me else 0, host=host, port=port,
         url=f"{doors.scheme}://{shown}:{port}", doors=doors, grpc_port=grpc_port,
     )  # fmt: skip
-    aside = run_dir / f".{GATEWAY_FILE}.{os.getpid()}"
-    aside.write_bytes(msgspec.json.encode(info))
-    aside.rename(run_dir / GATEWAY_FILE)
+    write_whole(run_dir / GATEWAY_FILE, msgspec.json.encode(info))
 
 
 def _withdraw(run_dir: Path, control_path: Path) -> None:

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mlengine.prediction.requestlog.parts import MOST_PIECES, PartWriter, close_orphans
+from mlengine.runtime.wholefile import write_whole
 
 __all__ = ["Counts", "Shelf", "Writer"]
 
@@ -99,7 +100,7 @@ class Writer:
 
     def replace(self, path: Path, data: bytes) -> None:
         """Have a small file replaced as a whole."""
-        self._give(len(data), lambda: self._replace(path, data))
+        self._give(len(data), lambda: write_whole(path, data, durable=True))
 
     def mend(self, folders: Sequence[Path]) -> None:
         """Have the parts closed that killed gateways have left."""
@@ -177,14 +178,6 @@ class Writer:
                               max_s=shelf.max_s, keep=shelf.keep)  # fmt: skip
             self._parts[shelf.folder] = part
         return part
-
-    def _replace(self, path: Path, data: bytes) -> None:
-        aside = path.with_name(f".{path.name}.new")
-        with open(aside, "wb", opener=lambda p, flags: os.open(p, flags, 0o600)) as out:
-            out.write(data)
-            out.flush()
-            os.fsync(out.fileno())
-        aside.rename(path)
 
     def _settle(self, *, sync: bool) -> None:
         for folder, part in list(self._parts.items()):

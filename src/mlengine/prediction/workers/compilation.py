@@ -19,11 +19,12 @@ import msgspec
 from mlengine.core.errors import Cancelled
 from mlengine.prediction.sockets import socket_dir
 from mlengine.prediction.workers.confinement import plan_of
-from mlengine.prediction.workers.launch import launch, worker_environment, write_whole
+from mlengine.prediction.workers.launch import launch, worker_environment
 from mlengine.prediction.workers.record import Worker, WorkerSpec, why_it_ended
 from mlengine.prediction.workers.workerfolder import remove
 from mlengine.runtime.boot import boot_command
 from mlengine.runtime.compiled import ABOUT_FILE, FOLDER
+from mlengine.runtime.wholefile import write_whole
 
 __all__ = ["compile_artifact"]
 

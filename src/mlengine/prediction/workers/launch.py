@@ -19,6 +19,7 @@ from mlengine.prediction.workers.workerfolder import make_anew
 from mlengine.runtime import confine
 from mlengine.runtime.boot import boot_command
 from mlengine.runtime.processes import Process, boot_id, look, snapshot
+from mlengine.runtime.wholefile import write_whole
 
 __all__ = [
     "WorkerProcess",
@@ -30,7 +31,6 @@ __all__ = [
     "read_process",
     "worker_command",
     "worker_environment",
-    "write_whole",
 ]
 
 _PROCESS_FILE = "process.json"
@@ -217,11 +217,3 @@ def last_lines(log: Path, count: int) -> list[str]:
     except OSError:
         return []
     return [line for line in text.splitlines() if line.strip()][-count:]
-
-
-def write_whole(path: Path, data: bytes) -> None:
-    """Write a small private file that is never seen half-written."""
-    aside = path.with_name(f".{path.name}.new")
-    with os.fdopen(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as out:
-        out.write(data)
-    aside.rename(path)

@@ -55,7 +55,6 @@ from mlengine.prediction.workers.launch import (
     read_process,
     worker_command,
     worker_environment,
-    write_whole,
 )
 from mlengine.prediction.workers.record import (
     Worker,
@@ -68,6 +67,7 @@ from mlengine.prediction.workers.warmth import WarmWorkers
 from mlengine.prediction.workers.workerfolder import held_bytes, remove, trim
 from mlengine.runtime.controlgroups import remove_groups, sweep_groups
 from mlengine.runtime.processes import send
+from mlengine.runtime.wholefile import write_whole
 
 __all__ = ["WorkerHealth", "WorkerInfo", "WorkerPool", "WorkerSpec"]
 

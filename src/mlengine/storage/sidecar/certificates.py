@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mlengine.core.errors import FailedPrecondition
+from mlengine.runtime.wholefile import write_whole
 from mlengine.storage.sidecar.accounts import account_file
 
 __all__ = ["INTERCEPTED", "Certificate", "ensure_certificate", "is_intercepted"]
@@ -142,9 +143,7 @@ def _with_bundle(files: Certificate, environ: Mapping[str, str]) -> Certificate:
     """Write the bundle again if it is not what the machine's authorities make of it now."""
     text = "".join(_texts([*_authorities(environ), files.certificate])).encode()
     if not files.bundle.exists() or files.bundle.read_bytes() != text:
-        aside = files.bundle.with_suffix(".new")
-        aside.write_bytes(text)
-        aside.rename(files.bundle)
+        write_whole(files.bundle, text)
     return files
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import msgspec
 
 from mlengine.core.errors import FailedPrecondition
 from mlengine.core.resources import Bucket
+from mlengine.runtime.wholefile import write_whole
 from mlengine.storage.backends.remote import REMOTE_SCHEMES
 from mlengine.storage.paths import parse_backing
 from mlengine.storage.sidecar.table import BucketSnapshot, JobBuckets
@@ -36,11 +36,7 @@ class SidecarConfig(msgspec.Struct, frozen=True, kw_only=True):
 
 def write_config(path: Path, config: SidecarConfig) -> None:
     """Write the file for its owner only; whole or not at all."""
-    aside = path.with_name(path.name + ".new")
-    aside.unlink(missing_ok=True)
-    with os.fdopen(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as out:
-        out.write(msgspec.json.encode(config))
-    aside.rename(path)
+    write_whole(path, msgspec.json.encode(config))
 
 
 def read_config(path: Path) -> SidecarConfig:

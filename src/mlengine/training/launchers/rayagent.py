@@ -29,6 +29,7 @@ import msgspec
 from mlengine.runtime import farlink
 from mlengine.runtime.concealment import conceal
 from mlengine.runtime.frames import pack
+from mlengine.runtime.wholefile import write_whole
 from mlengine.training.launchers.rayattempt import RayAttempt
 from mlengine.training.launchers.raycluster import RayCluster, Unreachable
 from mlengine.training.launchers.rayplaces import ClusterView, Node
@@ -122,10 +123,8 @@ class _Agent:
 
     def _publish(self, view: ClusterView) -> None:
         self._view = view
-        aside = self._file.with_name(self._file.name + ".tmp")
         with contextlib.suppress(OSError):
-            aside.write_bytes(msgspec.json.encode(view))
-            aside.replace(self._file)
+            write_whole(self._file, msgspec.json.encode(view))
 
     def _notice_silence(self) -> None:
         unseen_s = time.monotonic() - self._seen_s
