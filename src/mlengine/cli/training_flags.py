@@ -8,13 +8,13 @@ from typing import Any, TypeVar
 import click
 
 from mlengine.cli.flags import ACCELERATOR, BOOL, LABELS, LIST, Choice
+from mlengine.core.choices import SCALE_TIERS
 
 __all__ = ["ROLES", "training_flags"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 ROLES = ("master", "worker", "parameter_server")
-_TIERS = ("BASIC", "STANDARD_1", "PREMIUM_1", "BASIC_GPU", "BASIC_TPU", "CUSTOM")
 _RULES = ("median", "decay-curve", "asha")
 _FINDINGS = ("traceback", "non-finite", "export", "objective")
 
@@ -47,7 +47,7 @@ def _place() -> Iterator[Callable[[F], F]]:
 
 
 def _machines() -> Iterator[Callable[[F], F]]:
-    yield click.option("--scale-tier", type=Choice(*_TIERS), help="Default: basic.")
+    yield click.option("--scale-tier", type=Choice(*SCALE_TIERS), help="Default: basic.")
     for role in ROLES:
         flag = "--" + role.replace("_", "-")
         noun = role.replace("_", " ")

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from mlengine.core.choices import FRAMEWORKS
 from mlengine.core.errors import InvalidArgument, did_you_mean
 from mlengine.core.limits import (
     MAX_BATCH_DEADLINE_MS,
@@ -36,7 +37,6 @@ __all__ = [
     "rescaled",
 ]
 
-FRAMEWORKS = ("TENSORFLOW", "SCIKIT_LEARN", "XGBOOST", "KERAS", "ONNX")
 DEFAULT_REGION = "us-central1"
 
 MODEL_MASK = {

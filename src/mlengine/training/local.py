@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from mlengine.core.choices import DEFAULT_START_PORT
 from mlengine.core.errors import FailedPrecondition, InvalidArgument, did_you_mean
 from mlengine.core.system import require_linux
 from mlengine.training.cluster import Cluster
@@ -29,9 +30,8 @@ from mlengine.training.localaccess import LocalAccess
 from mlengine.training.ports import Ports
 from mlengine.training.tfconfig import thread_hints
 
-__all__ = ["DEFAULT_START_PORT", "run_local"]
+__all__ = ["run_local"]
 
-DEFAULT_START_PORT = 27182
 _DEFAULT_COUNTS = {"worker": 2, "ps": 2, "evaluator": 0}
 _FLAGS = {
     "worker": "--worker-count",

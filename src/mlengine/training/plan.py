@@ -17,14 +17,14 @@ from collections.abc import Iterator
 
 import msgspec
 
+from mlengine.core.choices import SCALE_TIERS
 from mlengine.core.errors import InvalidArgument, did_you_mean
 from mlengine.core.resources import AcceleratorConfig, ReplicaConfig, TrainingInput
 from mlengine.core.wire import camel
 from mlengine.training.machines import ACCELERATORS, GPU_USD_PER_HOUR, MachineType, find_machine
 
-__all__ = ["MAX_REPLICAS", "ROLE_FIELDS", "SCALE_TIERS", "ReplicaPlan", "RolePlan", "plan_replicas"]
+__all__ = ["MAX_REPLICAS", "ROLE_FIELDS", "ReplicaPlan", "RolePlan", "plan_replicas"]
 
-SCALE_TIERS = ("BASIC", "STANDARD_1", "PREMIUM_1", "BASIC_GPU", "BASIC_TPU", "CUSTOM")
 
 MAX_REPLICAS = 256
 """Most replicas of a job, all roles together: each is at least one process of this machine."""

@@ -16,6 +16,7 @@ from mlengine.cli.session import Session, pass_session
 from mlengine.cli.tree import Command
 from mlengine.cli.uploads import staging_bucket, upload, upload_tree
 from mlengine.cli.waiting import wait_for
+from mlengine.core.choices import FRAMEWORKS
 from mlengine.core.errors import EngineError
 from mlengine.core.resources import Version
 from mlengine.core.wire import decode, encode
@@ -27,7 +28,6 @@ _CONFIGURABLE = (
     "labels", "machineType", "manualScaling", "options", "packageUris", "predictionClass",
     "pythonVersion", "requestLoggingConfig", "routes", "runtimeVersion", "serviceAccount",
 )  # fmt: skip
-_FRAMEWORKS = ("SCIKIT_LEARN", "TENSORFLOW", "XGBOOST", "KERAS", "ONNX")
 _CONTAINER = ("command", "args", "env_vars", "ports", "predict_route", "health_route")
 _METRICS = {"cpu-usage": "CPU_USAGE", "gpu-duty-cycle": "GPU_DUTY_CYCLE"}
 _FIELD_OF = {
@@ -65,7 +65,7 @@ _STEPS = {"num_paths": "numPaths", "num_integral_steps": "numIntegralSteps"}
 @click.option("--from-job", metavar="JOB", help="Deploy what that job exported.")
 @click.option("--trial", default="", help="With --from-job: this trial instead of the best.")
 @click.option("--staging-bucket", metavar="gs://B", help="Where a local --origin is uploaded to.")
-@click.option("--framework", type=Choice(*_FRAMEWORKS), help="Default: seen from the files.")
+@click.option("--framework", type=Choice(*FRAMEWORKS), help="Default: seen from the files.")
 @click.option("--runtime-version", help="Libraries, such as 2.15; see 'mlengine runtimes list'.")
 @click.option("--python-version", help="Python of those libraries.")
 @click.option("--machine-type", help="How many cores it may use, and whether it sleeps.")

@@ -18,6 +18,7 @@ from mlengine.cli.instances import instance_flags, read_instances, signature_fla
 from mlengine.cli.predictions import show_answer
 from mlengine.cli.session import Session, pass_session
 from mlengine.cli.tree import Group, command
+from mlengine.core.choices import DEFAULT_START_PORT, FRAMEWORKS
 from mlengine.core.errors import EngineError
 from mlengine.core.resources import Bucket
 from mlengine.runtime.boot import boot_command
@@ -25,9 +26,6 @@ from mlengine.runtime.boot import boot_command
 __all__ = ["local"]
 
 local = Group("local", help="Train and predict here, without an engine.")
-
-_FRAMEWORKS = ("TENSORFLOW", "SCIKIT_LEARN", "XGBOOST", "KERAS", "ONNX")
-_START_PORT = 27182
 
 
 @command(local, "train", takes_rest=True)
@@ -38,7 +36,9 @@ _START_PORT = 27182
 @click.option("--parameter-server-count", type=int, help="Default: 2.")
 @click.option("--worker-count", type=int, help="Default: 2.")
 @click.option("--evaluator-count", type=int, help="Default: 0.")
-@click.option("--start-port", type=int, default=_START_PORT, help=f"Default: {_START_PORT}.")
+@click.option(
+    "--start-port", type=int, default=DEFAULT_START_PORT, help=f"Default: {DEFAULT_START_PORT}."
+)
 @pass_session
 def train(session: Session, /, module_name: str, package_path: str, **given: Any) -> int:
     """Run a trainer; what stands behind -- goes to it. The exit code is the trainer's."""
@@ -96,7 +96,7 @@ def _folder(session: Session, uri: str) -> str | None:
 
 @command(local, "predict")
 @click.option("--model-dir", metavar="DIR", required=True, help="Folder of the model, or gs://...")
-@click.option("--framework", type=Choice(*_FRAMEWORKS), help="Default: seen from the files.")
+@click.option("--framework", type=Choice(*FRAMEWORKS), help="Default: seen from the files.")
 @click.option("--package", "packages", metavar="PACKAGE", multiple=True,
               help="Code that the model or the class needs: a folder or an archive.")  # fmt: skip
 @click.option("--prediction-class", default="", help="Class of a custom prediction routine.")
