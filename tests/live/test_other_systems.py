@@ -132,3 +132,24 @@ def test_a_trainer_that_reports_runs_as_a_plain_program(mac: Mac, tmp_path: Path
     """)
     assert mac("-c", program).stdout == "True\n"
     assert '"accuracy": "0.5"' in (tmp_path / "reports/metric.json").read_text()
+
+
+WINDOWS = """\
+import sys
+import mlengine.cli.main
+for name in ("fcntl", "resource", "pwd", "grp"):
+    sys.modules[name] = None
+sys.platform = "win32"
+sys.exit(mlengine.cli.main.main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize("words", [["models", "list"], ["local", "train", "--module-name", "a.b"]])
+def test_windows_is_told_in_one_line_where_it_runs(tmp_path: Path, words: list[str]) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", WINDOWS, *words], cwd=tmp_path, capture_output=True, text=True,
+        env={**os.environ, "MLENGINE_HOME": str(tmp_path / "h")}, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "Run it in WSL 2" in done.stderr
+    assert "Traceback" not in done.stderr and "defect" not in done.stderr

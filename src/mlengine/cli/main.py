@@ -29,6 +29,10 @@ if TYPE_CHECKING:
 __all__ = ["main"]
 
 EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
+_NOT_WINDOWS = (
+    "Commands run on Linux, and on macOS against an engine on another machine; this is Windows, "
+    "whose Python lacks modules that they need. Run it in WSL 2, which is Linux."
+)
 
 
 def main(
@@ -104,6 +108,8 @@ def _run(session: Session, words: list[str]) -> int:
     except OSError as error:
         return _failed(session, _told(error))
     except Exception as error:
+        if isinstance(error, ModuleNotFoundError) and sys.platform == "win32":
+            return _failed(session, CommandError(_NOT_WINDOWS))
         return _defect(session, error)
 
 
@@ -170,9 +176,9 @@ def _defect(session: Session, error: Exception) -> int:
 
 
 def _keep(session: Session, text: str) -> str:
-    from mlengine.engine.home import open_private
-
     try:
+        from mlengine.engine.home import open_private
+
         open_private(session.settings.home)
         logs: Path = session.settings.folder("logs")
         logs.mkdir(parents=True, exist_ok=True, mode=0o700)
