@@ -7,7 +7,9 @@ tell how much slips through; that is counted, and no more. One that computes wit
 whose branches lead back to its root, is ended by what it has used; an engine's `load_timeout_s` and
 `predict_timeout_s` do that by the clock, which a test had better not look at.
 
-    make fuzz-models     ten thousand of each format that loads fast, a few hundred of TensorFlow's
+    make fuzz-models     ten thousand of each format that loads fast, a thousand of TensorFlow's
+
+MLENGINE_MUTANTS_SEED gives other ones: so a long run may be made of shorter ones.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ import pytest
 from tests.conformance.frameworks.mutation import mutants
 
 MUTANTS = int(os.environ.get("MLENGINE_MUTANTS", "30"))  # of each model
+SEED = int(os.environ.get("MLENGINE_MUTANTS_SEED", "0"))
 SLOW_SHARE = 10  # TensorFlow's formats take as much longer to load
 DEADLINE_S = 500 + MUTANTS
 
@@ -102,7 +105,7 @@ def test_a_damaged_file_answers_as_before_or_is_refused_and_never_hangs(
     slow = modules in ("keras", "tensorflow")
     count = max(MUTANTS // SLOW_SHARE, 1) if slow else MUTANTS
     made = tmp_path / "mutants"
-    names = mutants(original, made, count, seed=len(case.framework))
+    names = mutants(original, made, count, seed=len(case.framework) + 1000 * SEED)
     said = tmp_path / "said"
     with said.open("wb") as out:
         run = subprocess.run(
