@@ -58,7 +58,11 @@ class _List(click.ParamType[list[str]]):
 
 
 class _Map(click.ParamType[dict[str, str]]):
-    """``K=V,K2=V2``; the flag may also be repeated."""
+    """``K=V,K2=V2``; the flag may also be repeated, a key may not, whatever its values are.
+
+    The second of two would replace the first without a word: a misspelled version loses its part
+    of a split so. The engine refuses such a key in JSON, too, and gcloud's flags across repeats.
+    """
 
     name = "map"
 
@@ -74,6 +78,8 @@ class _Map(click.ParamType[dict[str, str]]):
                 self.fail(
                     f"Bad syntax for dict arg: [{part.strip()}]. Write KEY=VALUE.", param, ctx
                 )
+            if key in found:
+                self.fail(_given_twice(key, found[key], text), param, ctx)
             found[key] = text
         return found
 
@@ -102,12 +108,26 @@ BOOL = click.BOOL
 
 
 def merge(values: Sequence[Any]) -> Any:
-    """Join what a repeated flag gave; None when it was not given."""
+    """Join what a repeated flag gave; None when it was not given.
+
+    Raises:
+        click.UsageError: Two of the repeats give the same key.
+    """
     if not values:
         return None
-    if isinstance(values[0], dict):
-        return {key: item for value in values for key, item in value.items()}
-    return [item for value in values for item in value]
+    if not isinstance(values[0], dict):
+        return [item for value in values for item in value]
+    found: dict[str, Any] = {}
+    for value in values:
+        for key in value:
+            if key in found:
+                raise click.UsageError(_given_twice(key, found[key], value[key]))
+        found |= value
+    return found
+
+
+def _given_twice(key: str, first: str, second: str) -> str:
+    return f"[{key}] is given twice: {key}={first} and {key}={second}. Give each key once."
 
 
 def region(function: F) -> F:

@@ -237,6 +237,11 @@ REFUSED = {
     "too many retries": (["--max-retries=21"], 2, "--max-retries"),
     "nothing that is found": (["--allow=anything"], 2, "--allow"),
     "half a label": (["--labels=a"], 2, "Bad syntax for dict arg: [a]"),
+    "a label twice": (["--labels=a=1,b=2,a=1"], 2, "[a] is given twice: a=1 and a=1."),
+    "a label in two flags": (
+        ["--labels=a=1", "--labels=a=2", "--packages=gs://b/p.whl"], 2,
+        "[a] is given twice: a=1 and a=2.",
+    ),
     "two ways to end": (["--async", "--stream-logs"], 2, "At most one of"),
     "a package that is not there": (["--packages=/nowhere/x.whl"], 1, "is not a file"),
     "a job dir of nowhere": (["--job-dir=out/x", "--packages=x.whl"], 1, "nor an absolute path"),
