@@ -25,11 +25,13 @@ from mlengine.training.hypertune import reports
 
 __all__ = [
     "DEFAULT_TAG",
+    "END_OF_TIME_S",
     "LogLines",
     "Metrics",
     "Series",
     "aliases",
     "job_metrics",
+    "log_files",
     "ordered",
     "read_metrics",
     "with_tag",
@@ -38,12 +40,13 @@ __all__ = [
 DEFAULT_TAG = "training/hptuning/metric"
 """The objective of a tuning job that names none."""
 
-_END_OF_TIME_S = 1e11  # what lies behind it, or is NaN, is no time
+END_OF_TIME_S = 1e11
+"""What lies behind it, or is NaN, is no time."""
 
 MAX_POINTS = 10_000
 """Points of a series that an answer holds at most; more are thinned evenly."""
 
-_LOG = re.compile(r"(?P<task>.+?)\.log(?:\.\d+)?\.jsonl")
+_LOG = re.compile(r"(?P<task>.+?)\.log(?:\.(?P<part>\d+))?\.jsonl")
 _ACCURACY = re.compile(r"(?P<before>(?:^|.*[_/]))(?P<word>acc|accuracy)(?P<after>_\d+)?")
 _OTHER = {"acc": "accuracy", "accuracy": "acc"}
 
@@ -103,7 +106,7 @@ def read_metrics(
 
     def keep(scalars: Iterable[Scalar], run: str, source: str) -> None:
         for scalar in scalars:
-            if since_s <= scalar.time_s < _END_OF_TIME_S:
+            if since_s <= scalar.time_s < END_OF_TIME_S:
                 found.setdefault((scalar.tag, run, source), []).append(scalar)
             else:
                 misdated[scalar.tag] += 1
@@ -195,9 +198,11 @@ def _thinned(points: Sequence[Scalar]) -> Sequence[Scalar]:
 def ordered(points: Iterable[Scalar]) -> list[Scalar]:
     """Sort by step; of a step that was run again, after a restart, the newest value counts.
 
-    A series that never leaves step 0 is one whose trainer gives no steps: it is kept whole.
+    What was printed at once has one time: of such values the later in `points` is the newer. A
+    series that never leaves step 0 is one whose trainer gives no steps: it is kept whole, equal
+    values too.
     """
-    found = sorted(set(points), key=lambda p: (p.step, p.time_s))
+    found = sorted(points, key=lambda p: (p.step, p.time_s))
     if not found or (found[0].step == found[-1].step == 0):
         return found
     newest = {point.step: point for point in found}
@@ -207,11 +212,22 @@ def ordered(points: Iterable[Scalar]) -> list[Scalar]:
 # --- printed lines ------------------------------------------------------------------------------
 
 
+def log_files(attempt_dir: Path) -> list[tuple[str, Path]]:
+    """Return each replica's name with the parts of its log, in the order of their lines.
+
+    Args:
+        attempt_dir: The attempt's folder; it need not exist.
+    """
+    found = []
+    for path in attempt_dir.glob("*.log*.jsonl"):
+        if match := _LOG.fullmatch(path.name):
+            found.append((match["task"], int(match["part"] or 0), path))
+    return [(task, path) for task, _part, path in sorted(found)]
+
+
 def _logged(attempt_dir: Path) -> Iterator[tuple[str, list[Scalar]]]:
-    for path in sorted(attempt_dir.glob("*.log*.jsonl")):
-        match = _LOG.fullmatch(path.name)
-        if match:
-            yield match["task"], LogLines(path).read()
+    for task, path in log_files(attempt_dir):
+        yield task, LogLines(path).read()
 
 
 class LogLines:

@@ -18,6 +18,7 @@ from mlengine.training.metrics import (
     Series,
     aliases,
     job_metrics,
+    ordered,
     read_metrics,
     with_tag,
 )
@@ -165,6 +166,45 @@ def test_printed_metric_lines_are_a_source(tmp_path: Path) -> None:
     assert loss.values == [0.5, "NaN"]
     assert (accuracy.tag, accuracy.values, accuracy.steps) == ("acc", [0.9], [7])
     assert loss.times == [1519973406.5, 1519973406.5]
+
+
+def test_what_was_printed_at_once_keeps_its_order(tmp_path: Path) -> None:
+    log = tmp_path / "master-replica-0.log.jsonl"
+    values = [0.9, 0.5, 0.1, *range(300), 0.5]
+    said(log, *(json.dumps({"metric": "m", "value": value}) for value in values))
+    (series,) = job_metrics(None, [tmp_path])
+    assert series.values == values
+
+
+@pytest.mark.parametrize(("values", "last"), [([3, 2, 1, math.nan], math.nan), ([math.nan, 1], 1)])
+def test_the_last_of_what_was_printed_at_once_is_the_last(
+    tmp_path: Path, values: list[float], last: float
+) -> None:
+    said(tmp_path / "master-replica-0.log.jsonl",
+         *(json.dumps({"metric": "loss", "value": value}) for value in values))  # fmt: skip
+    (series,) = read_metrics(None, [tmp_path]).series
+    assert series.last.value == pytest.approx(last, nan_ok=True)
+
+
+@given(st.lists(st.tuples(st.integers(1, 3), st.sampled_from((0.0, 1.0))), min_size=1))
+def test_of_one_step_printed_at_once_the_last_value_counts(told: list[tuple[int, float]]) -> None:
+    found = ordered(Scalar("m", step, value, 1.0) for step, value in told)
+    assert [(p.step, p.value) for p in found] == sorted(dict(told).items())
+
+
+@given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 3)), min_size=1))
+def test_values_without_steps_are_all_kept_by_their_time(told: list[tuple[int, int]]) -> None:
+    told.sort(key=lambda pair: pair[0])  # a log's times never fall
+    points = [Scalar("m", 0, float(value), float(at)) for at, value in told]
+    assert ordered(points) == points
+
+
+def test_the_parts_of_a_log_are_read_in_their_order(tmp_path: Path) -> None:
+    for part in range(12):
+        path = tmp_path / f"master-replica-0.log{f'.{part}' if part else ''}.jsonl"
+        said(path, json.dumps({"metric": "m", "value": part}))
+    (series,) = job_metrics(None, [tmp_path])
+    assert series.values == list(range(12))
 
 
 def test_attempts_continue_one_series(tmp_path: Path) -> None:

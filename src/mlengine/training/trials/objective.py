@@ -1,6 +1,6 @@
 """What a trial has reported of its objective so far, read while it runs and once more afterwards.
 
-While it runs, each look reads on from where the last one ended; the last of all reads anew. What is
+Each look reads on from where the last one ended; the last of all reads event files anew. What is
 not finite was not reported. Of several series with the objective's tag one counts:
 
     1. reports of cloudml-hypertune and of `mlengine.runtime.report`: nobody writes those by chance
@@ -14,11 +14,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from itertools import chain
 from pathlib import Path
 
 from mlengine.training.eventfiles import Budget, EventFile, Scalar, find_event_files
 from mlengine.training.hypertune import reports
-from mlengine.training.metrics import LogLines, Series, ordered, read_metrics, with_tag
+from mlengine.training.metrics import (
+    END_OF_TIME_S,
+    LogLines,
+    Series,
+    log_files,
+    ordered,
+    read_metrics,
+    with_tag,
+)
 
 __all__ = ["LiveObjective", "Reading", "chosen"]
 
@@ -92,27 +101,24 @@ class LiveObjective:
         """
         if job_dir is not None:
             self._look_at_events(job_dir)
-        for run, scalars in reports(attempt_dir):
-            self._keep(scalars, run, "hypertune")
-        for path in sorted(attempt_dir.glob("*.log*.jsonl")):
-            log = self._logs.setdefault(path, LogLines(path))
-            self._keep(log.read(), path.name.partition(".")[0], "log")
+        self._look_at_attempt(attempt_dir)
         return self._reading()
 
     def last_look(self, job_dir: Path | None, attempt_dir: Path) -> Reading:
-        """Read all that there is anew, and add what was reported or printed and is gone.
+        """Read all that has come, to its end; what was reported or printed and is gone counts too.
 
         cloudml-hypertune keeps its last hundred reports; those without a step would else be
         counted from another one than before. Of event files those count that are left: a trainer
         that removes its own has begun again.
         """
-        told = read_metrics(job_dir, [attempt_dir], since_s=self._since_s)
+        told = read_metrics(job_dir, (), since_s=self._since_s)
         if job_dir is not None and not told.incomplete:
             self._found = {
                 key: kept for key, kept in self._found.items() if key[2] != "tensorboard"
             }
         for one in told.series:
-            self._keep(one.points, one.run, one.source)
+            self._keep_new(one.points, one.run, one.source)
+        self._look_at_attempt(attempt_dir)
         return self._reading()
 
     def _reading(self) -> Reading:
@@ -126,15 +132,34 @@ class LiveObjective:
             run = str(path.parent.relative_to(job_dir))
             self._keep(file.read(budget), run, "tensorboard")
 
+    def _look_at_attempt(self, attempt_dir: Path) -> None:
+        for run, scalars in reports(attempt_dir):
+            self._keep_new(scalars, run, "hypertune")
+        for task, path in log_files(attempt_dir):
+            log = self._logs.setdefault(path, LogLines(path))
+            self._keep(log.read(), task, "log")
+
     def _keep(self, scalars: Iterable[Scalar], run: str, source: str) -> None:
-        # NaN is not even itself: hypertune's would be kept anew with each look.
-        mine = [s for s in scalars if s.time_s >= self._since_s and math.isfinite(s.value)]
+        """Keep what may count, behind what was kept before."""
+        mine = [s for s in scalars if self._is_reported(s)]
         for tag in {s.tag for s in mine}:
             if not with_tag([Series(tag, run, source, mine)], self._tag):
                 continue  # only what may count is kept: trainers write scalars by the thousand
             kept = self._found.setdefault((tag, run, source), [])
-            known = set(kept)
-            kept += [s for s in mine if s.tag == tag and s not in known]
+            kept += [s for s in mine if s.tag == tag]
+
+    def _keep_new(self, scalars: Iterable[Scalar], run: str, source: str) -> None:
+        """Keep what was not read before, of a source of which each look reads all.
+
+        Printed lines are no such source: equal ones of one moment are as many reports.
+        """
+        before = [kept for key, kept in self._found.items() if key[1:] == (run, source)]
+        known = set(chain.from_iterable(before))
+        self._keep((s for s in scalars if s not in known), run, source)
+
+    def _is_reported(self, scalar: Scalar) -> bool:
+        # NaN is not even itself: hypertune's would be kept anew with each look.
+        return self._since_s <= scalar.time_s < END_OF_TIME_S and math.isfinite(scalar.value)
 
 
 def _weight(series: Series) -> tuple[int, bool, bool, float, str]:

@@ -7,6 +7,8 @@ import math
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from mlengine.runtime.report import report
 from mlengine.training.eventfiles import Scalar
@@ -79,6 +81,72 @@ def test_a_look_reads_on_and_agrees_with_reading_it_all(tmp_path: Path) -> None:
     assert live.look(None, attempt) == [(0, 0.1), (1, 0.2)]
     assert live.last_look(None, attempt) == [(0, 0.1), (1, 0.2)]
     assert LiveObjective("auc", since_s=0.0).last_look(None, attempt) == [(0, 0.1), (1, 0.2)]
+
+
+@given(st.lists(st.tuples(st.integers(0, 2), st.sampled_from((0.1, 0.5, 0.9)))),
+       st.lists(st.integers(0, 6)), st.booleans())  # fmt: skip
+def test_printed_reports_read_in_pieces_are_those_read_at_once(
+    tmp_path_factory: pytest.TempPathFactory,
+    told: list[tuple[int, float]],
+    pieces: list[int],
+    has_steps: bool,
+) -> None:
+    attempt = tmp_path_factory.mktemp("attempt")
+    live = LiveObjective("auc", since_s=0.0)
+    rest = list(told)
+    for size in (*pieces, len(told)):
+        for step, value in rest[:size]:
+            say(attempt, value, step=step if has_steps else 0)
+        rest = rest[size:]
+        live.look(None, attempt)
+    found = live.last_look(None, attempt)
+    assert found == live.last_look(None, attempt)  # nothing counts twice
+    assert found == LiveObjective("auc", since_s=0.0).last_look(None, attempt)
+    if has_steps and any(step for step, _value in told):
+        assert found == sorted(dict(told).items())
+    else:
+        assert found == list(enumerate(value for _step, value in told))
+
+
+def test_hypertunes_reports_without_steps_are_read_again_and_count_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CLOUD_ML_HP_METRIC_FILE", str(tmp_path / "hypertune/master-0-1.metrics"))
+    live = LiveObjective("auc", since_s=0.0)
+    for value in (0.5, 0.5, 0.1):
+        report("auc", value)
+        live.look(None, tmp_path)
+    assert live.last_look(None, tmp_path) == [(0, 0.5), (1, 0.5), (2, 0.1)]
+
+
+def test_events_and_printed_lines_are_no_one_series(tmp_path: Path) -> None:
+    job_dir, attempt = tmp_path / "job", tmp_path / "1"
+    job_dir.mkdir()
+    event_file = job_dir / "events.out.tfevents.1"
+    event_file.write_bytes(framed(event(simple("auc", 0.25), step=9, time_s=3e9)))
+    say(attempt, 0.5)
+    live = LiveObjective("auc", since_s=0.0)
+    assert live.look(job_dir, attempt) == live.last_look(job_dir, attempt) == [(0, 0.5)]
+
+
+def test_lines_of_a_part_that_was_dropped_count_in_their_place(tmp_path: Path) -> None:
+    live = LiveObjective("auc", since_s=0.0)
+    head = tmp_path / "master-replica-0.log.jsonl"
+    for part in range(1, 4):
+        say(tmp_path, float(part))
+        head.rename(tmp_path / f"master-replica-0.log.{part}.jsonl")
+        live.look(None, tmp_path)
+        (tmp_path / f"master-replica-0.log.{part - 1}.jsonl").unlink(missing_ok=True)
+    assert live.last_look(None, tmp_path) == [(0, 1.0), (1, 2.0), (2, 3.0)]
+
+
+def test_what_is_dated_in_no_seconds_is_not_reported(tmp_path: Path) -> None:
+    path = tmp_path / "hypertune" / "master-0.metrics"
+    path.parent.mkdir()
+    row = {"auc": "0.5", "global_step": "1", "timestamp": 1.9e12}
+    path.write_text(json.dumps(row) + "\n")
+    live = LiveObjective("auc", since_s=1.0)
+    assert live.look(None, tmp_path) == live.last_look(None, tmp_path) == []
 
 
 def test_hypertunes_last_hundred_are_gathered(
