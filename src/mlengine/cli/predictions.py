@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -27,12 +28,13 @@ def body_of(reply: PredictReply) -> bytes:
     return reply.body
 
 
-def show_answer(body: bytes, form: Format | None) -> str:
+def show_answer(body: bytes, form: Format | None, flatten: str = "") -> str:
     """Write an answer: rows of objects as a table, other predictions on one line.
 
     Args:
         body: The JSON that the model's worker gave.
         form: From --format; None without it.
+        flatten: The keys of --flatten: of the answer, or of what is shown row by row.
 
     Raises:
         CommandError: The body is no JSON.
@@ -45,25 +47,31 @@ def show_answer(body: bytes, form: Format | None) -> str:
         answer = json.loads(body)
     except ValueError:
         raise CommandError(f"The answer is not JSON: {body[:200]!r}") from None
+    from mlengine.cli.listing import flattened  # heavy, and `local train` comes this way too
+
     predictions = answer.get("predictions") if isinstance(answer, dict) else None
-    if form is not None:
-        if isinstance(predictions, list) and _is_rows(form):
-            return render(form, predictions)
-        return render(form, [answer], single=True)
-    if not isinstance(predictions, list):
-        return render(parse_format("json"), [answer], single=True)
-    if not predictions:
+    by_row = isinstance(predictions, list) and _is_by_row(form, flatten)
+    shown: list[Any] = predictions if by_row else [answer]
+    rows = list(flattened(shown, flatten))
+    if form is not None or not by_row:
+        return render(form or parse_format("json"), rows, single=not by_row and not flatten)
+    if not rows:
         return ""
-    if isinstance(predictions[0], Mapping):
-        return _table(predictions)
-    return printable(str(predictions), newline="\\n") + "\n"
+    if isinstance(rows[0], Mapping):
+        return _table(rows)
+    return printable(str(rows), newline="\\n") + "\n"
 
 
-def _is_rows(form: Format) -> bool:
-    """Whether a format shows predictions row by row.
+def _is_by_row(form: Format | None, flatten: str) -> bool:
+    """Whether predictions are shown row by row.
 
-    JSON and YAML show the answer as it is, and so do columns that start at its ``predictions``.
+    JSON and YAML show the answer as it is, and so do columns and keys that start at its
+    ``predictions``.
     """
+    if any(re.match(r"\s*predictions\b", key) for key in flatten.split(",")):
+        return False
+    if form is None:
+        return True
     if any(column.path[:1] == ("predictions",) for column in form.columns):
         return False
     return form.kind in ("csv", "get", "list", "table", "value")

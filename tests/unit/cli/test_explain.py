@@ -32,6 +32,21 @@ def test_the_answer_is_shown_as_it_is(run: Run) -> None:
     assert done.out == "1\n"
 
 
+def test_explanations_can_be_flattened(run: Run) -> None:
+    done = run("explain", "--model=census", "--json-instances=-",
+               "--flatten=explanations[],explanations.attributions_by_label[]",
+               "--format=value(explanations.attributions_by_label.output_name)",
+               stdin="1\n")  # fmt: skip
+    assert (done.code, done.out) == (0, "probability\n")
+
+
+@pytest.mark.parametrize("flag", ["--format=json", "--flatten=explanations[]"])
+def test_a_chart_has_no_other_form(run: Run, flag: str) -> None:
+    done = run("explain", "--model=census", "--json-instances=-", "--chart", flag, stdin="1\n")
+    assert done.code == 2
+    assert f"At most one of --chart | {flag.split('=')[0]} can be specified." in done.err
+
+
 def test_a_chart_has_the_longest_bar_first(run: Run) -> None:
     done = run("explain", "--model=census", "--json-instances=-", "--chart", stdin="1\n")
     lines = done.out.replace("█", "#").replace("│", "|").splitlines()

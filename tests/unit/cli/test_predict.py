@@ -150,6 +150,44 @@ def test_a_column_may_start_at_the_whole_answer(
     assert (done.code, done.out) == (0, text)
 
 
+FLATTENED = {
+    "the answer, where a key starts at its predictions": (
+        ("--flatten=predictions[]", "--format=value(predictions.k)"), "1;2\n3\n"
+    ),
+    "twice": (
+        ("--flatten=predictions[],predictions.k[]", "--format=csv(predictions.k)"),
+        "k\n1\n2\n3\n",
+    ),
+    "each prediction, where these are shown": (
+        ("--flatten=k[]", "--format=value(k)"), "1\n2\n3\n"
+    ),
+    "a table without a format": (("--flatten=k[]",), "K\n1\n2\n3\n"),
+    "JSON, which is a list then": (
+        ("--flatten=predictions[]", "--format=json(predictions.k)"),
+        json.dumps([{"predictions": {"k": k}} for k in ([1, 2], [3])], indent=2) + "\n",
+    ),
+    "JSON without a format": (
+        ("--flatten= predictions[],predictions.k",),
+        json.dumps([{"predictions": {"k": k}} for k in (1, 2, 3)], indent=2) + "\n",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("flags", "text"), FLATTENED.values(), ids=FLATTENED)
+def test_flatten_takes_lists_apart(
+    run: Run, asked: list[Any], flags: tuple[str, ...], text: str
+) -> None:
+    lines = '{"k": [1, 2]}\n{"k": [3]}\n'
+    assert run("predict", "--model=m", "--json-instances=-", *flags, stdin=lines) == (0, text, "")
+
+
+def test_flags_of_lists_are_refused_by_name(run: Run, asked: list[Any]) -> None:
+    for flag in ("--filter=a:b", "--sort-by=a", "--limit=1", "--page-size=1", "--uri"):
+        done = run("predict", "--model=m", "--json-instances=-", flag, stdin="1\n")
+        assert done.code == 2 and f"arguments: {flag.split('=')[0]} (it goes with" in done.err
+    assert not asked
+
+
 @pytest.fixture
 def classifier(tmp_path: Path) -> Path:
     joblib = pytest.importorskip("joblib")
@@ -165,6 +203,9 @@ def test_a_local_model_answers_without_an_engine(run: Run, classifier: Path) -> 
     words = ["local", "predict", f"--model-dir={classifier}", "--framework=scikit-learn"]
     done = run(*words, "--json-instances=-", stdin="[1, 2]\n[0, -1]\n")
     assert done == (0, "[True, False]\n", "")
+    one_by_one = ["--flatten=predictions[]", "--format=value(predictions)"]
+    done = run(*words, *one_by_one, "--json-instances=-", stdin="[1, 2]\n[0, -1]\n")
+    assert done == (0, "True\nFalse\n", "")
 
 
 def test_a_model_in_a_bucket_is_fetched(run: Run, engine: FakeEngine, classifier: Path) -> None:

@@ -34,6 +34,11 @@ def explain(
     drawn: bool,
 ) -> None:
     """Tell what each feature adds to the score of a prediction."""
+    for flag, given in (("--format", session.flags.format), ("--flatten", session.flags.flatten)):
+        if drawn and given:
+            raise click.UsageError(
+                f"argument --chart: At most one of --chart | {flag} can be specified."
+            )
     instances = read_instances(session, json_request, json_instances, text_instances)
     body = json.dumps({"instances": instances}).encode()
     answer = body_of(session.engine.explain(session.project, model, version, body))
@@ -41,4 +46,4 @@ def explain(
         encoding = (getattr(sys.stdout, "encoding", None) or "ascii").lower()
         session.write(chart(answer, ascii="utf" not in encoding))
         return
-    session.write(show_answer(answer, session.form))
+    session.write(show_answer(answer, session.form, session.flags.flatten))

@@ -122,7 +122,7 @@ def predict(session: Session, /, model_dir: str, framework: str | None, **given:
             raise CommandError(f"The folder [{where}] of --model-dir does not exist.")
         python = _python(session, where, framework, given, Path(folder))
         answer = _ask(python, where, framework, given, instances)
-    session.write(show_answer(answer, session.form))
+    session.write(show_answer(answer, session.form, session.flags.flatten))
 
 
 def _python(

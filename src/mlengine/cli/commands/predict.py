@@ -38,4 +38,4 @@ def predict(
         request["signature_name"] = signature_name
     body = json.dumps(request).encode()
     answer = body_of(session.engine.predict(session.project, model, version, body))
-    session.write(show_answer(answer, session.form))
+    session.write(show_answer(answer, session.form, session.flags.flatten))
