@@ -28,7 +28,7 @@ from mlengine.prediction.workers.workerfolder import read_plain
 from mlengine.runtime.boot import boot_command
 from mlengine.runtime.manifest import manifest_of
 from mlengine.storage import Buckets
-from mlengine.storage.paths import parse_uri
+from mlengine.storage.paths import BucketPath, parse_uri
 from mlengine.store import JobRecord, VersionRecord
 from mlengine.training.checks import check_region
 from mlengine.training.kinds import Preparation, hours_run
@@ -247,12 +247,14 @@ class BatchJobs:
         found = self._buckets.expand_inputs(spec.input_paths, field="prediction_input.input_paths")
         for index, item in enumerate(found):
             names.append(item.uri)
+            # As a place, not as text: a listing also finds what no URI can name alone, such as '?'.
+            place = BucketPath(item.bucket, item.name)
             try:
-                paths.append(str(self._buckets.local_path(item.uri)))
+                paths.append(str(self._buckets.local_path(place)))
             except FailedPrecondition:  # its bucket is not a folder
                 copy = folder / "inputs" / f"{index:05d}-{Path(item.name).name}"
                 copy.parent.mkdir(exist_ok=True)
-                with self._buckets.open_read(item.uri) as data, copy.open("wb") as out:
+                with self._buckets.open_read(place) as data, copy.open("wb") as out:
                     while chunk := data.read(1 << 20):
                         out.write(chunk)
                 paths.append(str(copy))

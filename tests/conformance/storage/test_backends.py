@@ -7,6 +7,7 @@ import secrets
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -39,6 +40,13 @@ def make(kind: str, root: Path) -> Backend:
 @pytest.fixture(params=KINDS)
 def backend(request: pytest.FixtureRequest, tmp_path: Path) -> Backend:
     return make(request.param, tmp_path)
+
+
+# What Spark, Hive and people call files; to a URL's reader each means something else.
+LITERAL = [
+    "ts=00%3A00/part-0.jsonl", "in put#1.jsonl", "a%2Fb", "a%2e%2e", "100%", "a%253A", "a+b c?d",
+    "#",
+]  # fmt: skip
 
 
 def names(backend: Backend, prefix: str = "", *, after: str = "") -> list[str]:
@@ -193,6 +201,21 @@ def test_a_file_that_is_open_stays_readable_when_it_is_replaced(backend: Backend
         assert file.read(3) == b"old"
         backend.write("x", [b"new"])
         assert file.read() == b"old" * 999
+
+
+@pytest.mark.parametrize("name", LITERAL)
+def test_a_name_is_taken_as_it_is_and_never_decoded(backend: Backend, name: str) -> None:
+    backend.write(name, [b"as it is"])
+    assert names(backend) == names(backend, name) == [name]
+    assert backend.stat(name).name == name
+    with backend.open_read(name) as file:
+        assert file.read() == b"as it is"
+    for other in (unquote(name), name.partition("#")[0], name.partition("?")[0]):
+        if other not in (name, ""):
+            with pytest.raises((NotFound, InvalidArgument)):
+                backend.stat(other)
+    backend.delete(name)
+    assert names(backend) == []
 
 
 @pytest.mark.parametrize("name", ["missing", "a", "a/b/c"])

@@ -100,6 +100,14 @@ def test_of_another_generation_there_is_nothing(shelf: Shelf, look: Callable[...
     assert body(shelf, "x") == b"22"
 
 
+@pytest.mark.parametrize("name", ["ts=00%3A00/part-0.jsonl", "in put#1.jsonl", "a%2Fb"])
+def test_a_name_is_taken_as_it_is_and_never_decoded(shelf: Shelf, name: str) -> None:
+    put(shelf, name, b"as it is")
+    assert (shelf.find(name).name, body(shelf, name), names(shelf)) == (name, b"as it is", [name])
+    shelf.delete(name)
+    assert names(shelf) == []
+
+
 def test_a_folder_has_no_file(shelf: Shelf) -> None:
     made = shelf.make_folder("made/", ObjectRecord(), ABSENT)
     file, found = shelf.open("made/")

@@ -17,7 +17,7 @@ from mlengine.models.artifacts import Artifacts
 from mlengine.models.registry import Models
 from mlengine.models.surroundings import SurroundingsOf
 from mlengine.prediction.batch import REFUSED_OPTIONS, BatchJobs
-from mlengine.storage import Buckets
+from mlengine.storage import BucketPath, Buckets
 from mlengine.store import JobRecord, open_store
 from mlengine.training.kinds import Preparation
 from mlengine.training.launchers import AttemptSpec, ExitRecord, Outcome
@@ -211,6 +211,17 @@ def test_the_runner_is_told_model_files_and_formats(world: World, tmp_path: Path
     assert (plan["signature_name"], plan["batch_size"]) == ("s", 7)
     assert (spec.job, spec.notify, spec.grace_s) == ("projects/p/jobs/b", "/n", 3.0)
     assert "mlengine.runtime.batchstart" in spec.replicas[0].argv
+
+
+def test_inputs_are_read_whatever_they_are_called(world: World, tmp_path: Path) -> None:
+    world.deploy()
+    odd = ["ts=00%3A00/part-0.jsonl", "in put#1.jsonl", "what?.jsonl"]
+    for name in odd:
+        world.buckets.write(BucketPath("mine", f"ws/{name}"), [b"1"])
+    _spec, plan = world.prepare(input_paths=[f"gs://mine/ws/{odd[0]}", "gs://mine/ws/**"])
+    expected = [odd[0], *sorted(odd[1:])]
+    assert plan["inputs"] == [f"{tmp_path}/buckets/mine/ws/{name}" for name in expected]
+    assert plan["input_names"] == [f"gs://mine/ws/{name}" for name in expected]
 
 
 def test_a_model_directory_is_copied_first(world: World) -> None:
