@@ -11,7 +11,7 @@ import contextlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from mlengine.core.errors import EngineError, FailedPrecondition, Unavailable
+from mlengine.core.errors import EngineError, FailedPrecondition, NotFound, Unavailable
 from mlengine.storage import Buckets
 from mlengine.storage.backends import ObjectInfo
 from mlengine.storage.backends.folder import FolderBackend
@@ -22,6 +22,7 @@ from mlengine.training.kinds import NotYet, Preparation
 from mlengine.training.launchers import ExitRecord, Outcome
 from mlengine.training.mirroring import Mirrors
 from mlengine.training.mirrors import mirror_path
+from mlengine.training.newfolders import NewFolders
 from mlengine.training.uris import ensure_folder
 
 __all__ = ["Places", "is_local", "remote_trouble"]
@@ -41,6 +42,7 @@ class Places:
 
     def __init__(self, buckets: Buckets, mirrors: Mirrors | None) -> None:
         self._buckets, self._mirrors = buckets, mirrors
+        self._new_folders = NewFolders()
 
     def check_job_dir(self, uri: str) -> None:
         """Refuse what no trainer could write to."""
@@ -82,25 +84,32 @@ class Places:
         """Return the path that a URI in an argument becomes; None leaves it as it is."""
         mirrors = self._mirror_of(uri, wildcards=True)
         try:
+            where = parse_uri(uri, wildcards=True)
             if mirrors is None:
-                path, is_new = self._buckets.local_path(uri, field="training_input.args"), True
-            else:
-                where = parse_uri(uri, wildcards=True)
-                if not where.name:
-                    return None  # nobody means a copy of all that there is
-                mirror = mirrors.of(preparation.record)
-                with remote_trouble():
-                    found = mirror.fetch(where, preparation.log, preparation.cancelled)
-                path, is_new = mirror.path(where), not found and not has_wildcards(where.name)
-        except NotYet:
-            raise
-        except EngineError:
-            if mirrors is not None:
-                raise
-            return None  # a public bucket, or one of no known kind: the trainer may know how
-        if is_new and ensure_folder(path):
-            preparation.log(f"Made the folder {uri}, for there was nothing of that name.")
-        return f"{path}/" if uri.endswith("/") else str(path)
+                path = self._buckets.local_path(where, field="training_input.args")
+        except NotFound:
+            return None  # a public bucket: the trainer may know how
+        except EngineError as error:
+            preparation.warn(f"{error.problem} The trainer gets this argument as it was written.")
+            return None
+        if mirrors is not None:
+            return self._mirrored(where, mirrors, preparation)
+        made, uid = ensure_folder(path), preparation.record.uid
+        self._new_folders.add(made, uid)
+        self._new_folders.use(path, uid)
+        return _ready(where, path, made, preparation)
+
+    def _mirrored(
+        self, where: BucketPath, mirrors: Mirrors, preparation: Preparation
+    ) -> str | None:
+        if not where.name:
+            return None  # nobody means a copy of all that there is
+        mirror = mirrors.of(preparation.record)
+        with remote_trouble():
+            found = mirror.fetch(where, preparation.log, preparation.cancelled)
+        path = mirror.path(where)
+        made = [] if found or has_wildcards(where.name) else ensure_folder(path)
+        return _ready(where, path, made, preparation)
 
     def settle(self, record: JobRecord, exit_record: ExitRecord) -> None:
         """Carry all that an attempt left to its buckets, before anybody believes its success.
@@ -109,6 +118,7 @@ class Places:
             NotYet: An object store does not answer.
             FailedPrecondition: It does not take the files.
         """
+        self._new_folders.release(record.uid)
         mirror = self._mirrors.known(record) if self._mirrors else None
         if self._mirrors is None or mirror is None:
             return
@@ -138,6 +148,15 @@ class Places:
 def is_local(buckets: Buckets, bucket: str) -> bool:
     """Return whether a bucket's objects are files of this machine."""
     return isinstance(buckets.backend(bucket), FolderBackend)
+
+
+def _ready(where: BucketPath, path: Path, made: list[Path], preparation: Preparation) -> str:
+    """Tell of the folders made for a place, if any; return what the trainer is given."""
+    name = where.name if path in made else where.name.rpartition("/")[0]
+    if made and name:
+        folder = BucketPath(where.bucket, name)
+        preparation.log(f"Made the folder {folder}, for there was nothing of that name.")
+    return f"{path}/" if where.is_folder else str(path)
 
 
 @contextlib.contextmanager

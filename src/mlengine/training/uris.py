@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ast
 import functools
+import itertools
 import re
 from pathlib import Path
 
@@ -114,21 +115,33 @@ def _names_scheme(node: ast.AST) -> bool:
     return isinstance(node, ast.Constant) and isinstance(node.value, str) and _SCHEME in node.value
 
 
-def ensure_folder(path: Path) -> bool:
-    """Make the folder that an argument names, if it can only be one to write to.
+def ensure_folder(path: Path) -> list[Path]:
+    """Make the folder that an argument names, or that its file would be written to.
 
     Buckets have no folders: a trainer that writes ``gs://bucket/new/model.joblib`` makes none
-    before. Patterns, names with a suffix, and beginnings of the names of files that are there
-    are left alone.
+    before. A name with a suffix is a file's, and any other a folder's, unless names of files that
+    are there begin with it. Patterns are left alone, and so are places where nobody may write: a
+    trainer that has to will say so.
 
     Returns:
-        Whether there is a new folder.
+        The new folders, the innermost first.
     """
-    name = path.name
-    if path.exists() or _GLOB.search(str(path)) or _SUFFIX.search(name):
-        return False
+    if path.exists() or _GLOB.search(str(path)):
+        return []
+    is_file = _SUFFIX.search(path.name) is not None
+    if not is_file and _begins_a_file(path):
+        return []
+    folder = path.parent if is_file else path
+    made = [*itertools.takewhile(lambda one: not one.exists(), [folder, *folder.parents])]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return []
+    return made
+
+
+def _begins_a_file(path: Path) -> bool:
     folder = path.parent
-    if folder.is_dir() and any(p.name.startswith(name) and p.is_file() for p in folder.iterdir()):
-        return False
-    path.mkdir(parents=True, exist_ok=True)
-    return True
+    return folder.is_dir() and any(
+        each.name.startswith(path.name) and each.is_file() for each in folder.iterdir()
+    )

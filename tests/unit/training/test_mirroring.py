@@ -174,7 +174,31 @@ def test_arguments_become_paths_and_what_cannot_stays(world: World) -> None:
     assert "Made the folder gs://far/out/, for there was nothing of that name." in world.lines
     assert resolved("gs://far/none.csv") is not None
     assert resolved("gs://far") is None
+    odd = "in/ts=00%3A00/in put#1.csv"
+    assert resolved(f"gs://here/{odd}") == str(world.home / "buckets/here" / odd)
+    assert resolved("gs://here/in/?.csv") == str(world.home / "buckets/here/in/?.csv")
+    world.lines.clear()
     assert resolved("gs://cloud-samples-data/x") is None
+    assert world.lines == []
+    assert resolved("gs://here/../x") is None
+    assert world.lines == [
+        "'gs://here/../x' has a '..' segment. The trainer gets this argument as it was written."
+    ]
+
+
+@pytest.mark.parametrize("bucket", ["here", "far"])
+def test_a_file_may_be_written_to_a_new_folder(world: World, bucket: str) -> None:
+    uri = f"gs://{bucket}/results/run1/metrics.txt"
+    path = world.places.resolve(uri, world.preparation())
+    assert world.lines == [
+        f"Made the folder gs://{bucket}/results/run1, for there was nothing of that name."
+    ]
+    assert path is not None
+    Path(path).write_text("0.9")
+    assert world.places.resolve(f"gs://{bucket}/in/none.csv", world.preparation()) is not None
+    world.places.settle(world.record, SUCCEEDED)
+    assert [info.uri for info in world.buckets.objects(bucket)] == [uri]
+    assert not (world.home / "buckets" / bucket / "in").exists(), "nothing came of it"
 
 
 def test_an_argument_whose_store_is_away_starts_the_job_later(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 import pytest
@@ -61,18 +62,39 @@ def test_what_a_package_requires_says_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["new", "a/b/c", "v1.2", "model-2026.05"])
 def test_a_folder_to_write_to_is_made(tmp_path: Path, name: str) -> None:
-    assert ensure_folder(tmp_path / name)
+    made = ensure_folder(tmp_path / name)
+    assert made[0] == tmp_path / name and made[-1].parent == tmp_path
     assert (tmp_path / name).is_dir()
     assert not ensure_folder(tmp_path / name)
 
 
-@pytest.mark.parametrize("name", ["model.joblib", "train*", "a?b", "x[0-9]", "train", "there"])
+def test_the_folder_of_a_file_to_write_is_made_with_those_above_it(tmp_path: Path) -> None:
+    runs = tmp_path / "results/run1"
+    assert ensure_folder(runs / "metrics.txt") == [runs, runs.parent]
+    assert [*runs.iterdir()] == []
+    assert not ensure_folder(runs / "metrics.txt")
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["model.joblib", "train*", "a?b", "x[0-9]", "new/*.csv", "train", "there", "there/x.csv"],
+)
 def test_what_is_no_folder_is_left_alone(tmp_path: Path, name: str) -> None:
     (tmp_path / "train-00000-of-00002").write_text("x")
     (tmp_path / "there").write_text("x")
     before = sorted(tmp_path.iterdir())
     assert not ensure_folder(tmp_path / name)
     assert sorted(tmp_path.iterdir()) == before
+
+
+def test_where_nobody_may_write_it_is_the_trainer_who_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_arguments: object, **_named: object) -> None:
+        raise PermissionError(errno.EACCES, "")
+
+    monkeypatch.setattr(Path, "mkdir", refuse)  # root, who may run this, may write anywhere
+    assert ensure_folder(tmp_path / "new/metrics.txt") == []
 
 
 def test_a_folder_of_a_longer_name_is_no_reason(tmp_path: Path) -> None:
