@@ -50,11 +50,10 @@ def show_answer(body: bytes, form: Format | None, flatten: str = "") -> str:
     from mlengine.cli.listing import flattened  # heavy, and `local train` comes this way too
 
     predictions = answer.get("predictions") if isinstance(answer, dict) else None
-    by_row = isinstance(predictions, list) and _is_by_row(form, flatten)
-    shown: list[Any] = predictions if by_row else [answer]
-    rows = list(flattened(shown, flatten))
-    if form is not None or not by_row:
-        return render(form or parse_format("json"), rows, single=not by_row and not flatten)
+    is_by_row = isinstance(predictions, list) and _is_by_row(form, flatten)
+    rows = list(flattened(predictions or () if is_by_row else [answer], flatten))
+    if form is not None or not is_by_row:
+        return render(form or parse_format("json"), rows, single=not is_by_row and not flatten)
     if not rows:
         return ""
     if isinstance(rows[0], Mapping):
