@@ -29,6 +29,8 @@ _BRACES_AS_BRACKETS = bytes.maketrans(b"{}", b"[]")
 _NOT_BRACKETS = bytes(b for b in range(256) if b not in b"[]{}")
 _STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"')
 
+_LONE = "a text holds a lone surrogate, half of a pair of \\u escapes, which UTF-8 cannot carry"
+
 _encode_thoroughly = json.JSONEncoder(
     allow_nan=False, ensure_ascii=False, separators=(",", ":")
 ).encode
@@ -44,7 +46,7 @@ def _decode_slowly(text: bytes) -> Any:
         try:
             _encode_slowly(value)
         except UnicodeEncodeError:
-            raise StrictJsonError("a text holds a lone surrogate") from None
+            raise StrictJsonError(_LONE) from None
     return value
 
 
@@ -89,7 +91,7 @@ def loads(text: bytes) -> object:
     except UnicodeDecodeError as error:
         raise StrictJsonError(f"not valid UTF-8 (byte {error.start})") from None
     except (_LIBRARY_ERROR, ValueError) as error:
-        raise StrictJsonError(str(error).removeprefix("JSON is ")) from None
+        raise StrictJsonError(_about(text, str(error).removeprefix("JSON is "))) from None
     _refuse_depth(text)
     if _may_repeat_a_key(text, value) or _MANY_DIGITS in text.translate(_DIGITS_ALIKE):
         _examine(text)
@@ -110,12 +112,24 @@ def dumps(value: object) -> bytes:
     except RecursionError:
         raise StrictJsonError("the value is nested too deeply for JSON") from None
     except UnicodeEncodeError:
-        raise StrictJsonError("a text holds a lone surrogate, which UTF-8 cannot carry") from None
+        raise StrictJsonError(_LONE) from None
     except ValueError as error:
         raise StrictJsonError(_about_nan(error)) from None
     except (_LIBRARY_ERROR, TypeError, OverflowError) as error:
         raise StrictJsonError(f"no JSON form: {error}") from None
     return written
+
+
+def _about(text: bytes, problem: str) -> str:
+    """Say what is wrong: to the fast decoder a text with half a pair "was truncated"."""
+    if b"\\ud" in text.lower():
+        try:
+            _decode_slowly(text)
+        except StrictJsonError as error:
+            return str(error)
+        except (ValueError, RecursionError):
+            pass
+    return problem
 
 
 def _about_nan(error: ValueError) -> str:

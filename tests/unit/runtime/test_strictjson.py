@@ -92,6 +92,17 @@ def test_refuses(text: bytes) -> None:
         loads(text)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [rb'{"a": ["\ud800"]}', rb'"\ud800x"', rb'"\uDC00"', rb'{"\ud800\ud800": "\ud83d\ude00"}'],
+)
+def test_half_a_pair_is_called_so_and_what_ends_early_is_not(text: bytes) -> None:
+    with pytest.raises(StrictJsonError, match="a text holds a lone surrogate, half of a pair"):
+        loads(text)
+    with pytest.raises(StrictJsonError, match="^Input data was truncated$"):
+        loads(rb'["\ud83d\ude00", "\ud800')
+
+
 ACCEPTED = {
     "the deepest": (b"[" * MAX_DEPTH + b"]" * MAX_DEPTH, None),
     "many shallow lists": (b"[" + b",".join([b"[[1]]"] * 5000) + b"]", [[[1]]] * 5000),
