@@ -33,7 +33,7 @@ def log(engine: FakeEngine) -> FakeEngine:
 
 def test_rows_of_all_pages_are_listed_with_what_became_of_them(run: Run, log: FakeEngine) -> None:
     assert run("predictions", "label", "0-v1--2", "sold") == (
-        0, "", "Labelled 1 predictions.\n",
+        0, "", "Labelled 1 prediction.\n",
     )  # fmt: skip
     shown = json.loads(run("predictions", "list", "shop", "--format", "json").out)
     assert [row["predictionId"] for row in shown] == [row.prediction_id for row in log.logged]
@@ -59,7 +59,7 @@ def test_a_later_label_replaces_and_says_so(run: Run, log: FakeEngine) -> None:
 
 @pytest.mark.parametrize("truth", ["-1.5", "-3", "-1e-05", "-.5"])
 def test_the_truth_may_be_a_negative_number(run: Run, log: FakeEngine, truth: str) -> None:
-    assert run("predictions", "label", "0-v1--0", truth).err == "Labelled 1 predictions.\n"
+    assert run("predictions", "label", "0-v1--0", truth).err == "Labelled 1 prediction.\n"
     assert log.logged[0].groundtruth == truth
     for words in (["0-v1--0", truth, "--fle=x"], ["0-v1--0", "-x"]):
         assert run("predictions", "label", *words).code == 2

@@ -102,7 +102,7 @@ def label(session: Session, prediction: str | None, value: str | None, path: str
                 session.say(f"Labelled the first {labelled} predictions, and none after them.")
             raise
         labelled, replaced = labelled + found.labelled, replaced + found.replaced
-    session.say(f"Labelled {labelled} predictions.")
+    session.say(f"Labelled {labelled} {'prediction' if labelled == 1 else 'predictions'}.")
     if replaced:
         session.say(f"{replaced} of them had a label already; the new one counts.")
 
