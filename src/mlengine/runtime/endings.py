@@ -67,7 +67,8 @@ def ending(replica: Replica, outcome: str) -> tuple[str, str]:
 _WHY_STOPPED = {
     "succeeded": "the chief has ended",
     "failed": "another replica failed",
-    "cancelled": "the job was cancelled",
+    # By a user, early stopping, or a machine that is shut down: the job's own log says which.
+    "cancelled": "its end was asked for",
     "timed_out": "the job ran longer than its maxRunningTime",
 }
 

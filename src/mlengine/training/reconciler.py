@@ -43,6 +43,7 @@ from mlengine.training.lifecycle import Observation, Step, decide
 from mlengine.training.logs import ServiceLog
 from mlengine.training.patience import Patience
 from mlengine.training.retrying import Retrying, told_to_end
+from mlengine.training.trials.children import stopped_early
 from mlengine.training.trials.hyperparameters import is_tuning
 from mlengine.training.trials.tuningjobs import TuningJobs
 
@@ -459,18 +460,11 @@ class JobReconciler:
 
     def _end(self, record: JobRecord, to: JobState, **changes: Any) -> None:
         # The log line goes first: who sees the end of a job may rely on its log being whole.
-        message = changes.get("error_message", "")
-        what = "Trial" if record.parent else "Job"
-        lines = {
-            JobState.SUCCEEDED: (f"{what} completed successfully.", "INFO"),
-            JobState.FAILED: (message or f"{what} failed.", "ERROR"),
-            JobState.CANCELLED: (f"{what} was cancelled.", "WARNING"),
-        }
         newest = self._store.job(record.project, record.job_id)
         moved_on = newest.state is not record.state or newest.attempt != record.attempt
         if moved_on or not self._leading():
             return
-        self._say(record, *lines[to])
+        self._say(record, *_end_line(newest, to, changes.get("error_message", "")))
         if record.attempt:
             changes.setdefault("details", self._details(record))
         failpoints.hit("job.end.before-move")
@@ -535,6 +529,18 @@ class JobReconciler:
 
 def _is_tuning(record: JobRecord) -> bool:
     return not record.parent and is_tuning(record.job)
+
+
+def _end_line(record: JobRecord, to: JobState, message: str) -> tuple[str, str]:
+    """Return the line that closes a job's log, and its severity."""
+    what = "Trial" if record.parent else "Job"
+    if to is JobState.SUCCEEDED:
+        return f"{what} completed successfully.", "INFO"
+    if to is JobState.FAILED:
+        return message or f"{what} failed.", "ERROR"
+    if record.parent and stopped_early(record):  # which is a success: its value counts
+        return "Trial was stopped early.", "INFO"
+    return f"{what} was cancelled.", "WARNING"
 
 
 def _wait_limit_s(record: JobRecord) -> float | None:

@@ -238,6 +238,10 @@ def test_a_request_to_cancel_ends_evaluators_at_once(tmp_path: Path) -> None:
     wait_until(lambda: launcher.poll(attempt).exit is not None, 60)
     record = launcher.poll(attempt).exit
     assert record is not None and record.outcome is Outcome.CANCELLED
+    # Not that the job was cancelled: its trial may have been stopped early.
+    severity, said = lines(tmp_path, "evaluator-replica-0")[-1]
+    assert severity == "INFO"
+    assert said.startswith("The replica was stopped because its end was asked for; it ended with")
 
 
 def test_all_or_none(run: Run) -> None:

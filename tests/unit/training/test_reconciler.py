@@ -963,10 +963,27 @@ def test_a_stopped_trial_ends_though_nothing_of_it_can_be_had(
     assert job.details and job.details.warnings[-1] == str(error)
     assert job.training_output and job.training_output.completed_trial_count == 3
     assert job.training_output.consumed_m_l_units > 0.0
-    assert _trial_log(world)[-2:] == [str(error), "Trial was cancelled."]
+    assert _trial_log(world)[-2:] == [str(error), "Trial was stopped early."]
 
 
-def _stop_trial(world: World) -> None:
+@pytest.mark.parametrize(
+    ("message", "severity", "line"),
+    [
+        ("Stopped early: below the median.", "INFO", "Trial was stopped early."),
+        ("The tuning job is over.", "WARNING", "Trial was cancelled."),
+    ],
+)
+def test_the_end_of_a_stopped_trial_is_told_as_what_it_is(
+    world: World, message: str, severity: str, line: str
+) -> None:
+    _stop_trial(world, message)
+    world.launcher.ends(Outcome.CANCELLED, "The job was cancelled.")
+    world.until("t/1", "CANCELLED")
+    last = json.loads(_trial_lines(world)[-1])
+    assert (last["severity"], last["message"]) == (severity, line)
+
+
+def _stop_trial(world: World, message: str = "Stopped early: below the median.") -> None:
     """Bring a trial of a tuning job to RUNNING, and ask for its end."""
     spec = TrainingInput(python_module="trainer.task", region="local")
     job = Job(job_id="t/1", training_input=spec, create_time="2018-03-02T06:50:06Z", state="QUEUED")
@@ -976,13 +993,15 @@ def _stop_trial(world: World) -> None:
     world.until("t/1", "RUNNING")
     world.reconciler.tick()  # takes what it has measured by now
     record = world.store.job(P, "t/1")
-    message = "Stopped early: below the median."
     assert world.store.move_job(record, JobState.CANCELLING, error_message=message)
 
 
+def _trial_lines(world: World) -> list[str]:
+    return (world.home / "jobs" / "t-1" / "service.log.jsonl").read_text().splitlines()
+
+
 def _trial_log(world: World) -> list[str]:
-    entries = (world.home / "jobs" / "t-1" / "service.log.jsonl").read_text().splitlines()
-    return [json.loads(entry)["message"] for entry in entries]
+    return [json.loads(line)["message"] for line in _trial_lines(world)]
 
 
 def _trial_said(world: World, line: str) -> bool:
