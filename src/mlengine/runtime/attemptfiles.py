@@ -102,8 +102,13 @@ def failure_text(replica: Mapping[str, Any], *, last_line: str) -> str:
     if replica["last_error"]:
         return f"{text} {replica['last_error']}"
     if last_line:
-        return f"{text} Its last line: {last_line.strip()[:500]}"
+        return f"{text} Its last line: {_shortened(last_line.strip())}"
     return f"{text} It printed nothing."
+
+
+def _shortened(line: str) -> str:
+    """Keep both ends of a long line: the first says what is wrong, the last often with what."""
+    return line if len(line) <= 500 else f"{line[:350]} … {line[-147:]}"
 
 
 def signal_name(number: int) -> str:

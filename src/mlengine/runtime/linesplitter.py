@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["MAX_LINE_BYTES", "LineSplitter"]
+__all__ = ["MAX_LINE_BYTES", "LineSplitter", "is_cut"]
 
 MAX_LINE_BYTES = 64 * 1024
 
@@ -101,6 +101,15 @@ class LineSplitter:
             out.append(line + b"\n")
         self._current.clear()
         self._kept, self._cut, self._open, self._returned = b"", False, False, False
+
+
+def is_cut(text: str) -> bool:
+    """Tell whether a text is a piece of a longer line, and not its last.
+
+    A line that is as long by chance is taken for one.
+    """
+    fewest = MAX_LINE_BYTES - 3  # a cut is moved back by so many, to the start of a character
+    return len(text) * 4 >= fewest and len(text.encode("utf-8", "replace")) >= fewest
 
 
 def _behind_bar(line: bytes) -> int:

@@ -19,7 +19,7 @@ import re
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from mlengine.runtime.linesplitter import LineSplitter
+from mlengine.runtime.linesplitter import LineSplitter, is_cut
 
 __all__ = ["Line", "Stream", "severity_of"]
 
@@ -100,7 +100,9 @@ class Stream:
         self._frame = ""
         self._exception = ""
         self._lines_since = 0
+        self._open_head = ""
         self.last_line = ""
+        """The last that shows something; of a line that was cut, its first piece and its last."""
 
     @property
     def last_exception(self) -> str:
@@ -149,14 +151,27 @@ class Stream:
         if len(rows) > near + 1:
             self._in_traceback = False
             self._lines_since += before.count(b"\n") + 1
+            self._open_head = ""
             block = b"\n".join(rows)
         self.read(block)
 
     def _remember(self, lines: list[Line]) -> None:
-        for line in reversed(lines):
-            if line.message and not line.message.isspace():
-                self.last_line = line.message
-                return
+        """Remember the last line that shows something, and how one begins that goes on."""
+        last = len(lines) - 1
+        while last >= 0 and (not lines[last].message or lines[last].message.isspace()):
+            last -= 1
+        if last >= 0:
+            head, piece = self._head(lines, last), lines[last].message
+            self.last_line = piece if head == piece else f"{head} … {piece}"
+        if lines:
+            goes_on = is_cut(lines[-1].message)
+            self._open_head = self._head(lines, len(lines) - 1) if goes_on else ""
+
+    def _head(self, lines: list[Line], at: int) -> str:
+        """Return the first piece of a line, of which `at` is a piece; mostly that is all of it."""
+        while at > 0 and is_cut(lines[at - 1].message):
+            at -= 1
+        return (self._open_head if at == 0 else "") or lines[at].message
 
     def _line(self, text: str) -> Line:
         line = _structured(text) if text.startswith("{") else None

@@ -243,6 +243,22 @@ def test_the_last_line_that_shows_something_is_remembered() -> None:
     assert heard("one\ntwo\n\n  \n").last_line == "two"
 
 
+@given(st.lists(st.integers(1, 300_000), max_size=4))
+def test_of_a_line_that_was_cut_its_beginning_is_remembered_too(cuts: list[int]) -> None:
+    unknown = " ".join(f"--flag{number}={'z' * 60}" for number in range(3000))
+    text = f"usage: task.py\ntask.py: error: unrecognized arguments: {unknown}\n\n"
+    places = sorted(min(cut, len(text)) for cut in cuts)
+    stream = Stream()
+    for start, end in zip([0, *places], [*places, len(text)], strict=True):
+        stream.feed(text[start:end].encode())
+    stream.finish()
+    assert stream.last_line.startswith("task.py: error: unrecognized arguments: --flag0=")
+    assert stream.last_line.endswith(f"--flag2999={'z' * 60}")
+    assert len(stream.last_line) < 2 * MAX_LINE_BYTES + 4
+    stream.feed(b"done\n")
+    assert stream.last_line == "done"
+
+
 @pytest.mark.parametrize("key", ["message", "msg", "event"])
 @pytest.mark.parametrize("level", ["severity", "levelname", "level"])
 def test_json_lines_of_every_common_logger_are_taken_apart(key: str, level: str) -> None:
