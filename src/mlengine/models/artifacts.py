@@ -76,6 +76,7 @@ class Artifacts:
                 that needs code execution where that is not allowed.
             InvalidArgument: It is not a gs:// directory, or has too many bytes.
         """
+        parse_uri(uri, field=field)  # as it was sent: the pattern below is nobody's
         prefix = uri if uri.endswith("/") else uri + "/"
         found = self._buckets.glob(prefix + "**")
         if not found:
