@@ -1,7 +1,7 @@
 """Why trials did not succeed, said once for all that have the same reason.
 
-Two reasons are the same if they differ in their numbers only: a trial's number stands in its paths,
-its parameters in its command line.
+Two reasons are the same if they differ in such numbers only as say nothing: a trial's own in its
+paths, its parameters in its command line. An exit status, a signal or an error's number says why.
 """
 
 from __future__ import annotations
@@ -16,7 +16,12 @@ _MOST = 6
 """Reasons that are told; the rarest are counted only."""
 
 _LONGEST = 300
-_NUMBER = re.compile(r"[-+]?\d+(?:\.\d*)?(?:e[-+]?\d+)?", re.IGNORECASE)
+_NUMBER = re.compile(
+    r"(?P<why>(?<![\w-])(?:(?:status|code|returncode|signal|errno)(?: of)?|HTTP error)"
+    r"[ =:]{1,2}-?\d+(?!\d|[\w.]\d))"
+    r"|[-+]?\d+(?:\.\d*)?(?:e[-+]?\d+)?",
+    re.IGNORECASE,
+)
 
 
 class Reason(NamedTuple):
@@ -42,16 +47,17 @@ def grouped(outcomes: Iterable[tuple[int, str, str]]) -> list[Reason]:
     """Return the reasons of trials, given as number, state and text; the most frequent first.
 
     Example:
-        >>> why = [(1, "FAILED", "exit status 2"), (2, "FAILED", "exit status 9")]
-        >>> grouped([*why, (4, "CANCELLED", "")])[0]
-        Reason(trials=(1, 2), state='FAILED', text='exit status 2')
+        >>> why = ["no /t/1: exit status 2", "no /t/2: exit status 2", "no /t/3: exit status 9"]
+        >>> found = grouped((number, "FAILED", text) for number, text in enumerate(why, 1))
+        >>> [reason.trials for reason in found]
+        [(1, 2), (3,)]
     """
     found: dict[tuple[str, str], list[tuple[int, str]]] = {}
     for number, state, text in outcomes:
         line = " ".join(text.split())
-        found.setdefault((state, _NUMBER.sub("#", line)), []).append((number, line))
+        found.setdefault((state, _likeness(line)), []).append((number, line))
     reasons = []
-    for (state, _likeness), members in found.items():
+    for (state, _text), members in found.items():
         members.sort()
         text = members[0][1]
         short = text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
@@ -71,6 +77,11 @@ def told(reasons: Sequence[Reason]) -> str:
     if rest:
         lines.append(f"{rest} more did not succeed, for {len(reasons) - _MOST} other reasons.")
     return "\n".join(lines)
+
+
+def _likeness(line: str) -> str:
+    """Return what a line has in common with others of the same reason."""
+    return _NUMBER.sub(lambda found: found["why"] or "#", line)
 
 
 def _line(reason: Reason) -> str:

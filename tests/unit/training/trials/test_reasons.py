@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -12,6 +13,32 @@ def test_reasons_that_differ_in_numbers_only_are_one() -> None:
     texts = ["gs://b/t/1: --rate=0.1 broke", "gs://b/t/2: --rate=1e-05 broke", "out of memory"]
     found = grouped((n, "FAILED", text) for n, text in enumerate(texts, 1))
     assert [(r.trials, r.text) for r in found] == [((1, 2), texts[0]), ((3,), "out of memory")]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "The replica master 0 exited with a non-zero status of {}. Termination reason: Error.",
+        "The replica master 0 exited with a non-zero status of {}(SIGKILL).",
+        "Command 'x' returned non-zero exit status {}.",
+        "exit code: {}", "returncode=-{}", "OSError: [Errno {}] x", "urllib: HTTP Error {}: x",
+        "died of signal {}",
+    ],
+)  # fmt: skip
+def test_reasons_that_differ_in_a_status_are_two(text: str) -> None:
+    found = grouped((n, "FAILED", text.format(status)) for n, status in enumerate((3, 7, 3), 1))
+    assert [(r.trials, r.text) for r in found] == [
+        ((1, 3), text.format(3)), ((2,), text.format(7)),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["--code={}", "--exit-code {}", "barcode {}", "worker_status: {}", "code {}1.5", "at {}"],
+)
+def test_other_numbers_say_nothing(text: str) -> None:
+    (reason,) = grouped((n, "FAILED", text.format(n)) for n in (3, 7))
+    assert reason.trials == (3, 7)
 
 
 def test_what_failed_and_what_was_stopped_are_told_apart() -> None:
