@@ -38,6 +38,7 @@ FRAMEWORK = "CUSTOM"
 """What a routine says where a model names its framework."""
 
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+_BY_NAME = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 
 
 def load(directory: Path, name: str, *, packages: Sequence[str] = ()) -> RoutineModel:
@@ -140,30 +141,35 @@ def _locate(name: str, packages: Sequence[str]) -> Any:
 
 
 def _check_predict(cls: Any, name: str) -> None:
-    """Refuse a `predict` whose positional arguments are not those of the interface."""
+    """Refuse a `predict` whose positional arguments are not those of the interface.
+
+    More of them may have defaults: a request gives them by name.
+    """
     try:
         parameters = list(inspect.signature(cls.predict).parameters.values())
     except (TypeError, ValueError):  # written in C: it will show when it is called
         return
     given = [p.name for p in parameters if p.kind in _POSITIONAL]
+    needed = [p.name for p in parameters if p.kind in _POSITIONAL and p.default is p.empty]
     if isinstance(inspect.getattr_static(cls, "predict"), staticmethod | classmethod):
-        given = ["self", *given]
-    if len(given) != 2 or given[1] != "instances":
+        given, needed = ["self", *given], ["self", *needed]
+    if len(needed) > 2 or given[1:2] != ["instances"]:
         raise _code_error(
             f"{name}.predict must have exactly the positional arguments (self, instances), "
-            f"it has ({', '.join(given)})."
+            f"it has ({', '.join(given)}). Give any others a default, such as scale=1."
         )
 
 
 def _keys_of(predict: Callable[..., Any]) -> frozenset[str] | None:
-    """Return the keyword arguments that a `predict` takes; None for any."""
+    """Return what a `predict` takes by name beside its instances; None for anything."""
     try:
-        parameters = inspect.signature(predict).parameters.values()
+        parameters = list(inspect.signature(predict).parameters.values())
     except (TypeError, ValueError):
         return None
     if any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters):
         return None
-    return frozenset(p.name for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY)
+    # The first are the instances, whatever the object that from_path returned calls them.
+    return frozenset(p.name for p in parameters[1:] if p.kind in _BY_NAME)
 
 
 def _optional(predictor: Any, method: str) -> Callable[[Any], Any] | None:

@@ -75,15 +75,37 @@ class Routine(Base):
     assert json.loads(answer.body) == {"predictions": [[1, where, keys], ["two", where, keys]]}
 
 
-def test_a_predict_that_names_its_keys_takes_no_others(workshop: Workshop) -> None:
-    model = workshop.load("""
+@pytest.mark.parametrize(
+    "signature",
+    [
+        "self, instances, *, plus=0",
+        "self, instances, plus=0",
+        "self, instances, /, unnamed=0, plus=0",
+    ],
+)
+def test_a_predict_that_names_its_keys_takes_no_others(workshop: Workshop, signature: str) -> None:
+    model = workshop.load(f"""
 class Routine(Base):
-    def predict(self, instances, *, plus=0):
+    def predict({signature}):
         return [one + plus for one in instances]
 """)
     assert ask(model, [1], plus=2).body == b'{"predictions":[3]}'
     assert ask(model, [1], signature_name="every client sends it").status == 200
     assert "has the key 'minus', which" in error_of(ask(model, [1], minus=2))
+
+
+def test_a_key_never_stands_for_the_instances_or_for_what_has_no_name(workshop: Workshop) -> None:
+    model = workshop.load("""
+class Other:
+    def predict(self, rows, unnamed=0, /, plus=0): return [one + plus + unnamed for one in rows]
+class Routine(Base):
+    def predict(self, instances): pass
+    @classmethod
+    def from_path(cls, model_dir): return Other()
+""")
+    assert ask(model, [1], plus=2).body == b'{"predictions":[3]}'
+    for key in ("rows", "unnamed"):
+        assert f"has the key '{key}', which" in error_of(ask(model, [1], **{key: [2]}))
 
 
 def test_preprocess_and_postprocess_wrap_predict(workshop: Workshop) -> None:
@@ -188,7 +210,8 @@ class Routine(Base):
         ("class Routine:\n    def predict(self, instances): pass",
          "is missing the required from_path method"),
         ("class Routine(Base):\n    def predict(self, instances, extra): pass",
-         "exactly the positional arguments (self, instances), it has (self, instances, extra)"),
+         ("exactly the positional arguments (self, instances), it has (self, instances, extra). "
+          "Give any others a default")),
         ("class Routine(Base):\n    def predict(self, rows): pass", "it has (self, rows)"),
         ("class Routine(Base):\n    def predict(self, **kwargs): pass", "it has (self)"),
         (("class Routine(Base):\n    def predict(self, instances): pass\n"
