@@ -9,6 +9,9 @@ from mlengine.cli.errors import CommandError
 
 __all__ = ["archive_of", "packed"]
 
+_MARK = "__init__.py"
+_MAKERS = {"setup.py": "python setup.py sdist", "pyproject.toml": "pip wheel --no-deps ."}
+
 
 def archive_of(text: str, flag: str) -> Path:
     """Return an archive that a flag names.
@@ -25,7 +28,7 @@ def archive_of(text: str, flag: str) -> Path:
 
 
 def packed(texts: Sequence[str], flag: str, into: Path) -> list[Path]:
-    """Return the archives that a flag names; the folder of a package is packed into one first.
+    """Return the archives that a flag names; the folder of a package or project is packed first.
 
     Args:
         texts: Paths, in the order in which they are installed.
@@ -33,8 +36,8 @@ def packed(texts: Sequence[str], flag: str, into: Path) -> list[Path]:
         into: Existing folder, for what is packed.
 
     Raises:
-        CommandError: One is neither a folder nor an archive.
-        InvalidArgument: A folder is no package, it cannot be packed, or two have one name.
+        CommandError: One is neither an archive nor a folder with a package.
+        InvalidArgument: A folder cannot be packed, or two have one name.
     """
     from mlengine.training.packaging import build_packages, check_unique
 
@@ -43,8 +46,37 @@ def packed(texts: Sequence[str], flag: str, into: Path) -> list[Path]:
         if Path(text).is_dir():
             folder = into / str(index)
             folder.mkdir()
-            found += build_packages(Path(text), folder)
+            found += build_packages(_package_in(Path(text), flag), folder)
         else:
             found.append(archive_of(text, flag))
     check_unique(found)
     return found
+
+
+def _package_in(folder: Path, flag: str) -> Path:
+    """Return the package that a folder is, or that lies beside the setup.py in it.
+
+    What a setup.py packs it says itself, so with one any package leads to the same archive.
+    """
+    if (folder / _MARK).is_file():
+        return folder
+    makers = [name for name in _MAKERS if (folder / name).is_file()]
+    if not makers:
+        raise CommandError(
+            f"The folder [{folder}] of {flag} is no package: it has no `{_MARK}`, nor is it a "
+            f"project with a {' or a '.join(_MAKERS)}. Name the folder that holds `{_MARK}`."
+        )
+    found = sorted(
+        path.parent for path in (*folder.glob(f"*/{_MARK}"), *folder.glob(f"src/*/{_MARK}"))
+    )
+    if not found:
+        raise CommandError(
+            f"The folder [{folder}] of {flag} has a {makers[0]}, and no package beside it. Build "
+            f"it in there with '{_MAKERS[makers[0]]}', and give {flag} the archive."
+        )
+    if len(found) > 1 and makers[0] != "setup.py":
+        raise CommandError(
+            f"The folder [{folder}] of {flag} holds several packages: "
+            f"{', '.join(map(str, found))}. Name one of them."
+        )
+    return found[0]

@@ -134,6 +134,58 @@ def test_packages_of_this_machine_are_packed_and_uploaded_in_their_order(
         assert done.code == 1 and f"The package [{bad}] of --package-uris is" in done.err
 
 
+SETUP = "from setuptools import setup\nsetup(name='shop', version='1.5', packages=['vc', 'vd'])\n"
+DESCRIBED = "[project]\nname = 'shop'\nversion = '1.5'\n"
+PROJECTS = {
+    "a setup.py beside packages": ({"setup.py": SETUP}, ["vc", "vd"]),
+    "a pyproject.toml beside one": ({"pyproject.toml": DESCRIBED}, ["vc"]),
+    "a pyproject.toml beside src": ({"pyproject.toml": DESCRIBED}, ["src/vc"]),
+}
+
+
+@pytest.mark.parametrize(("files", "packages"), PROJECTS.values(), ids=PROJECTS)
+def test_the_folder_of_a_project_is_built_as_that_of_its_package(
+    run: Run, model: FakeEngine, artefact: str, tmp_path: Path, files: dict[str, str],
+    packages: list[str],
+) -> None:  # fmt: skip
+    project = _project(tmp_path, files, packages)
+    create = ["versions", "create", "v1", "--model=census", "--origin", artefact]
+    done = run(*create, "--prediction-class=vc.Routine", "--package-uris", str(project))
+    assert done.code == 0, done.err
+    (uri,) = model.get_version("default", "census", "v1").package_uris
+    assert uri.endswith("/shop-1.5.tar.gz")
+
+
+NO_PROJECTS = {
+    "nothing": ({}, ["vc"], "nor is it a project with a setup.py or a pyproject.toml"),
+    "no package": ({"setup.py": SETUP, "predictor.py": ""}, [], "'python setup.py sdist'"),
+    "several": ({"pyproject.toml": DESCRIBED}, ["vc", "vd"], "/vc, {here}/vd. Name one of them."),
+}
+
+
+@pytest.mark.parametrize(("files", "packages", "said"), NO_PROJECTS.values(), ids=NO_PROJECTS)
+def test_another_folder_is_refused_with_the_flag_that_named_it(
+    run: Run, model: FakeEngine, artefact: str, tmp_path: Path, files: dict[str, str],
+    packages: list[str], said: str,
+) -> None:  # fmt: skip
+    project = _project(tmp_path, files, packages)
+    create = ["versions", "create", "v1", "--model=census", "--origin", artefact]
+    done = run(*create, "--prediction-class=vc.Routine", "--package-uris", str(project))
+    assert done.code == 1 and f"The folder [{project}] of --package-uris " in done.err
+    assert said.format(here=project) in done.err and "--package-path" not in done.err
+
+
+def _project(folder: Path, files: dict[str, str], packages: list[str]) -> Path:
+    project = folder / "vc"
+    for package in packages:
+        (project / package).mkdir(parents=True)
+        (project / package / "__init__.py").write_text("class Routine: pass\n")
+    project.mkdir(exist_ok=True)
+    for name, text in files.items():
+        (project / name).write_text(text)
+    return project
+
+
 def test_a_link_in_the_folder_is_refused(run: Run, model: FakeEngine, artefact: str) -> None:
     (Path(artefact) / "passwd").symlink_to("/etc/passwd")
     done = run("versions", "create", "v1", "--model=census", "--origin", artefact)
