@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
@@ -107,6 +107,11 @@ class Session:
         """Whether --format was given."""
         return bool(self.flags.format)
 
+    @property
+    def has_own_columns(self) -> bool:
+        """Whether the command says which columns a list has: --format names none."""
+        return self.flags.format in ("", "csv", "table")
+
     def write(self, text: str) -> None:
         """Put a result on stdout."""
         sys.stdout.write(text)
@@ -120,13 +125,23 @@ class Session:
         self.write(render(self._format(form), rows, single=not self.flags.flatten))
 
     def show_all(
-        self, resources: Iterable[Resource] | Iterable[dict[str, Any]], *, form: str = ""
+        self,
+        resources: Iterable[Resource] | Iterable[dict[str, Any]],
+        *,
+        form: str = "",
+        keys: Sequence[Column] = (),
     ) -> None:
-        """Put a list on stdout, filtered, sorted and cut as the flags say."""
+        """Put a list on stdout, filtered, sorted and cut as the flags say.
+
+        Args:
+            resources: What is listed.
+            form: How it is shown without --format, where the command has no format of its own.
+            keys: Columns that --filter and --sort-by may name too, whether they are shown or not.
+        """
         from mlengine.cli.listing import select
         from mlengine.cli.output import render
 
-        rows = select(resources, self.flags, columns=self._columns(form), warn=self.warn)
+        rows = select(resources, self.flags, columns=(*self._columns(form), *keys), warn=self.warn)
         if self.flags.uri:
             self.write("".join(self._uri(row) + "\n" for row in rows))
         else:
@@ -140,7 +155,9 @@ class Session:
 
         text = self.own_form or default
         own = parse_format(text).columns if text else ()
-        return (*(self.form.columns if self.form else ()), *own)
+        given = self.form.columns if self.form else ()
+        # A field shown by its own name needs no heading to be found, and may be none of the rows'.
+        return (*(c for c in given if [str(p).upper() for p in c.path] != [c.heading]), *own)
 
     def _uri(self, row: dict[str, Any]) -> str:
         """Return where the API has a resource; a job and a bucket have no name of that kind."""

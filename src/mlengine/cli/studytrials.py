@@ -30,7 +30,7 @@ __all__ = [
 ]
 
 TRIALS_FORMAT = (
-    "table(name.basename():label=TRIAL, state, clientId:label=CLIENT:optional, "
+    "table(name.basename():label=TRIAL, state:label=STATE, clientId:label=CLIENT:optional, "
     "point:label=PARAMETERS, result:label=RESULT, details.origin:label=ORIGIN:optional)"
 )
 

@@ -101,6 +101,35 @@ def test_trials_as_csv_sorted_and_in_a_format_of_ones_own(run: Run, tuned: FakeE
     assert shown.out == "0.2\n"
 
 
+@pytest.mark.parametrize(
+    ("form", "shown"),
+    [
+        ("json(trialId)", '[\n  {\n    "trialId": 4\n  },\n  {\n    "trialId": 3\n  }\n]\n'),
+        ("value(trialId)", "4\n3\n"),
+        ("csv(trialId,rate)", "trial_id,rate\n4,\n3,\n"),
+        ("csv(hyperparameters.rate)", "rate\n0.4\n0.3\n"),
+        ("csv(RATE)", 'rate\n""\n""\n'),
+        ("csv", ("TRIAL,STATE,OBJECTIVE,STEP,SECONDS,rate,kind\n4,RUNNING,,,,0.4,a\n"
+                 "3,FAILED,0.9,10,7,0.3,b\n")),
+    ],
+)  # fmt: skip
+def test_parameters_are_keys_whatever_is_shown(
+    run: Run, tuned: FakeEngine, form: str, shown: str
+) -> None:
+    done = run("jobs", "trials", "t", "--filter=rate>0.2", "--sort-by=~rate", f"--format={form}")
+    assert (done.out, done.err) == (shown, "")
+
+
+def test_a_key_that_no_trial_has_is_not_among_those_that_there_are(
+    run: Run, tuned: FakeEngine
+) -> None:
+    done = run("jobs", "trials", "t", "--filter=units>5", "--format=csv(trialId,units)")
+    said = "WARNING: --filter keys were not present in any resource: units. "
+    assert done.err.startswith(said)
+    assert "UNITS" not in done.err
+    assert "rate" in done.err.lower()
+
+
 def test_less_may_be_better(run: Run, tuned: FakeEngine) -> None:
     spec = tuned.jobs["default", "t"].training_input
     assert spec is not None
@@ -128,6 +157,36 @@ def test_pictures_are_files_that_a_browser_shows(
         assert root.tag == "{http://www.w3.org/2000/svg}svg"
     drawn = (tmp_path / "p" / "history.svg").read_text()
     assert drawn.count("<circle") == 2  # one has no value yet, one failed
+
+
+@pytest.mark.parametrize(
+    ("folder", "name"),
+    [("gs://mine/plots", "plots/"), ("gs://mine/a/b/", "a/b/"), ("gs://mine", "")],
+)
+def test_pictures_are_stored_in_a_bucket(
+    run: Run, tuned: FakeEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    folder: str, name: str,
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    tuned.create_bucket(Bucket(name="mine"))
+    done = run("jobs", "trials", "t", "--plot", folder)
+    assert (done.code, done.err) == (0, "")
+    names = [f"{name}{kind}.svg" for kind in ("history", "parallel", "importance")]
+    assert done.out == "".join(f"gs://mine/{name}\n" for name in names)
+    for picture in names:
+        ET.fromstring(b"".join(tuned.read_object("mine", picture)))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("folder", ["s3://mine/plots", "gs://", "gs://Mine/x"])
+def test_pictures_are_stored_nowhere_else(
+    run: Run, tuned: FakeEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = run("jobs", "trials", "t", "--plot", folder)
+    assert done.code == 1
+    assert folder in done.err
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_picture_folder_that_cannot_be_is_an_error(

@@ -138,6 +138,14 @@ def test_a_trial_goes_all_the_way(run: Run) -> None:
     assert "has no trial 2" in run("studies", "trials", "describe", "2", *AT).err
 
 
+@pytest.mark.usefixtures("study")
+def test_trials_as_csv_have_the_columns_of_the_table(run: Run) -> None:
+    run("studies", "trials", "create", *AT, "--param", "rate=0.5", "--metric", "loss=0")
+    assert run("studies", "trials", "list", *AT, "--format=csv").out == (
+        "TRIAL,STATE,CLIENT,PARAMETERS,RESULT,ORIGIN\n1,COMPLETED,,rate=0.5,loss=0,\n"
+    )
+
+
 @pytest.mark.parametrize(
     ("words", "value"),
     [

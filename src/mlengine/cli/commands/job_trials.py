@@ -20,12 +20,12 @@ _FORMAT = (
     "table(trialId:label=TRIAL, state:label=STATE, objective:label=OBJECTIVE, step:label=STEP, "
     "seconds:label=SECONDS)"
 )
-_OWN_COLUMNS = ("", "csv", "table")
 
 
 @click.command(cls=Command, form=_FORMAT, lists=True, has_uris=False)
 @click.argument("job")
-@click.option("--plot", metavar="FOLDER", help="Write pictures of the search there, as SVG.")
+@click.option("--plot", metavar="FOLDER",
+              help="Write pictures of the search to it, or gs://BUCKET/FOLDER, as SVG.")  # fmt: skip
 @pass_session
 def trials(session: Session, job: str, plot: str | None) -> None:
     """Show the trials of the tuning job JOB, best first, also while it runs.
@@ -37,12 +37,13 @@ def trials(session: Session, job: str, plot: str | None) -> None:
     if plot is not None:
         if session.is_format_given:
             session.warn("--format is ignored when --plot is present")
-        _draw(session, found, Path(plot))
+        _draw(session, found, plot)
         return
-    if session.flags.format in _OWN_COLUMNS and session.form is not None:
+    parameters = _columns(rows)
+    if session.has_own_columns and session.form is not None:
         # Parameters are columns of their own, whatever they are called.
-        session.form = session.form._replace(columns=session.form.columns + _columns(rows))
-    session.show_all(rows)
+        session.form = session.form._replace(columns=session.form.columns + parameters)
+    session.show_all(rows, keys=parameters)
     if session.flags.format in ("", "table") and (lost := told(reasons(trials_of(found)))):
         session.say(lost)
 
@@ -68,19 +69,30 @@ def _columns(rows: list[dict[str, Any]]) -> tuple[Any, ...]:
     return tuple(Column(path=("hyperparameters", name), label=name) for name in names)
 
 
-def _draw(session: Session, job: Job, folder: Path) -> None:
+def _draw(session: Session, job: Job, folder: str) -> None:
     from mlengine.cli.trialpictures import pictures
+    from mlengine.storage.paths import is_uri, parse_uri
 
+    place = parse_uri(folder.rstrip("/") + "/", field="--plot") if is_uri(folder) else None
     drawn = pictures(ranked(job), minimize=is_minimized(job), tag=_tag(job))
     if not drawn:
         raise CommandError(f"No trial of job [{job.job_id}] has reported its objective so far.")
+    for name, text in drawn.items():
+        if place:
+            session.engine.write_object(place.bucket, place.name + name, [text.encode()])
+            session.write(f"{place}{name}\n")
+        else:
+            session.write(f"{_written(Path(folder), name, text)}\n")
+
+
+def _written(folder: Path, name: str, text: str) -> Path:
+    """Write a picture into a folder, which is made; return where it is."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for name, text in drawn.items():
-            (folder / name).write_text(text, encoding="utf-8")
-            session.write(f"{folder / name}\n")
+        (folder / name).write_text(text, encoding="utf-8")
     except OSError as error:
         raise CommandError(f"[{folder}] cannot be written: {error.strerror}.") from None
+    return folder / name
 
 
 def _tag(job: Job) -> str:

@@ -92,7 +92,7 @@ def suggest(session: Session, study: str, client_id: str, count: int, location: 
     request = SuggestTrialsRequest(suggestion_count=count, client_id=client_id)
     operation = session.engine.suggest_trials(session.project, location, study, request)
     ended = wait_for(session, operation, f"Asking study [{study}]")
-    session.show_all(rows(trials_in(ended), plain=session.is_format_given))
+    session.show_all(rows(trials_in(ended), plain=not session.has_own_columns))
 
 
 @command(studies, "optimal", form=TRIALS_FORMAT, lists=True)
@@ -102,4 +102,4 @@ def suggest(session: Session, study: str, client_id: str, count: int, location: 
 def optimal(session: Session, study: str, location: str) -> None:
     """List the best trials of STUDY; of several metrics, those that no other beats in all."""
     found = session.engine.list_optimal_trials(session.project, location, study)
-    session.show_all(rows(found, plain=session.is_format_given))
+    session.show_all(rows(found, plain=not session.has_own_columns))

@@ -50,7 +50,7 @@ _metric = click.option("--metric", multiple=True, metavar="NAME=VALUE", help="Wh
 def list_trials(session: Session, place: Place) -> None:
     """List the trials of a study by number."""
     found = session.engine.list_trials(*place)
-    session.show_all(rows(found, plain=session.is_format_given))
+    session.show_all(rows(found, plain=not session.has_own_columns))
 
 
 @command(trials, "describe")
