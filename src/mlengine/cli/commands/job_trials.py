@@ -25,7 +25,7 @@ _FORMAT = (
 @click.command(cls=Command, form=_FORMAT, lists=True, has_uris=False)
 @click.argument("job")
 @click.option("--plot", metavar="FOLDER",
-              help="Write pictures of the search to it, or gs://BUCKET/FOLDER, as SVG.")  # fmt: skip
+              help="Draw the search there, or in gs://BUCKET/FOLDER, as SVG pictures.")  # fmt: skip
 @pass_session
 def trials(session: Session, job: str, plot: str | None) -> None:
     """Show the trials of the tuning job JOB, best first, also while it runs.
