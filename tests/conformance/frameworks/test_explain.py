@@ -65,6 +65,12 @@ def test_a_table_is_explained_by_the_names_of_its_columns(tmp_path: Path) -> Non
     assert list(found["attributions"]) == ["Job"]
     with pytest.raises(PredictionError, match="Input job was missing"):
         explain(tmp_path, [{"age": 1}])
+    (tmp_path / FILE).write_text('{"inputs": {"agee": {}}}')
+    with pytest.raises(
+        PredictionError, match=r"no input 'agee'\. It has: age, input, job"
+    ) as caught:
+        explain(tmp_path, [])
+    assert caught.value.error_class.code == 0, "before anybody asks"
 
 
 def test_many_features_are_sampled_and_still_add_up(tmp_path: Path) -> None:
@@ -169,6 +175,27 @@ def test_an_input_without_a_gradient_is_refused_by_name(network: Any, tmp_path: 
         assert caught.value.error_class.code == 0
     (folder / FILE).write_text('{"outputs": {"chance": {"output_tensor_name": "score:0"}}}')
     assert explain(folder, INSTANCES)[0]["output_name"] == "chance"
+
+
+def test_of_several_outputs_one_is_to_be_named_before_anybody_asks(tmp_path: Path) -> None:
+    tf = pytest.importorskip("tensorflow")
+
+    class Two(tf.Module):  # type: ignore[misc]
+        @tf.function(input_signature=[tf.TensorSpec([None, 2], tf.float32, name="x")])
+        def serve(self, x: Any) -> dict[str, Any]:
+            total = tf.reduce_sum(x, axis=1)
+            return {"total": total, "rounded": tf.round(total)}
+
+    module = Two()
+    tf.saved_model.save(module, str(tmp_path), signatures=module.serve)
+    for method in ("integrated-gradients", "sampled-shapley"):
+        with pytest.raises(PredictionError, match=r"outputs: rounded, total\. Name one") as caught:
+            explain(tmp_path, [], method)
+        assert caught.value.error_class.code == 0
+    save_golden(tmp_path, [[0.0, 0.0], [1.0, 3.0]], [0.0, 0.0])
+    (tmp_path / FILE).write_text('{"outputs": {"total": {}}}')
+    (found,) = explain(tmp_path, [[2.0, 3.0]], "integrated-gradients")
+    assert found["attributions"] == {"x": pytest.approx([1.5, 1.5])}
 
 
 def test_only_tensorflow_has_gradients(tmp_path: Path) -> None:

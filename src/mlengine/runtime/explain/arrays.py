@@ -9,7 +9,7 @@ import numpy as np
 
 from mlengine.runtime.explain.baselines import middle_array, zero_array
 from mlengine.runtime.explain.metadata import FILE, Input, Metadata, find_name
-from mlengine.runtime.explain.outputs import Scores, table_of
+from mlengine.runtime.explain.outputs import Scores, choose, table_of
 from mlengine.runtime.explain.subject import Mixed
 from mlengine.runtime.frameworks import Model
 from mlengine.runtime.frameworks.signatures import TensorModel, signature_of
@@ -52,6 +52,7 @@ class ArraySubject:
         self.output = metadata.output_tensor
         if self.output:
             self.output = find_name(self.output, outputs, "output")
+        _check_output(model, self.signature.outputs, self.output)
         fixed = {spec.shape[0] for spec in specs.values() if spec.shape} - {None}
         if fixed - {1}:
             raise load_error(f"A model that takes {fixed.pop()} rows at a time is not explained.")
@@ -170,6 +171,33 @@ def _inputs(
             "Use sampledShapleyAttribution."
         )
     return smooth
+
+
+def _check_output(model: TensorModel, outputs: Sequence[TensorSpec], wanted: str) -> None:
+    """Refuse what every explanation would be refused for, as far as the signature tells.
+
+    It does not of an output without a batch, nor of texts unless they are TensorFlow's: in ONNX
+    maps of scores are told as texts.
+
+    Raises:
+        PredictionError: Class 0: as `choose`.
+    """
+    known: dict[str, np.ndarray] = {}
+    doubtful = False
+    for spec in outputs:
+        is_float = spec.dtype.startswith(("float", "bfloat"))
+        if is_float or spec.dtype.startswith(("int", "uint", "bool")):
+            known[spec.name] = np.empty((0, 1), dtype=float if is_float else int)
+            is_batch = spec.shape is not None and spec.shape[:1] == (None,)
+            doubtful = doubtful or not is_batch
+        else:
+            doubtful = doubtful or not isinstance(model, Differentiable)
+    if doubtful:
+        return  # what is asked for tells
+    try:
+        choose(known, wanted)
+    except PredictionError as error:
+        raise load_error(error.detail) from None
 
 
 def _middles(golden: Sequence[Any], specs: Sequence[TensorSpec]) -> dict[str, np.ndarray]:

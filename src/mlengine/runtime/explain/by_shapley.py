@@ -22,7 +22,7 @@ from mlengine.runtime.explain.shapley import Coalitions, coalitions
 from mlengine.runtime.explain.subject import Case, Mixed, Subject
 from mlengine.runtime.prediction_error import PredictionError, input_error
 
-__all__ = ["MAX_ROWS", "explain_by_shapley"]
+__all__ = ["MAX_ROWS", "explain_by_shapley", "rehearse_by_shapley"]
 
 MAX_ROWS = 500_000
 """Most rows that the model may be asked for to explain one instance."""
@@ -78,6 +78,21 @@ def explain_by_shapley(subject: Subject, instances: list[Any], paths: int, pace:
         )
         for example, one, made in zip(examples, games, found, strict=True)
     ]  # fmt: skip
+
+
+def rehearse_by_shapley(subject: Subject, instance: Any, paths: int) -> Steps:
+    """Ask what every explanation asks first: the instance as it is, and each of its baselines.
+
+    Raises:
+        PredictionError: As `explain_by_shapley`.
+    """
+    case, pace = _case(subject, instance, paths), Pace(1)
+    yield from ask_examples(subject, [case], pace)
+    for baseline in range(case.baselines):
+        none = np.zeros((1, case.players), dtype=bool)
+        pace.call(1, ask_mixed, subject, [Mixed(case, none, baseline)])
+        yield
+    return []
 
 
 def _case(subject: Subject, instance: Any, paths: int) -> Case:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from mlengine.runtime.explain.arrays import ArraySubject, Differentiable
 from mlengine.runtime.explain.by_gradients import explain_by_gradients
-from mlengine.runtime.explain.by_shapley import explain_by_shapley
+from mlengine.runtime.explain.by_shapley import explain_by_shapley, rehearse_by_shapley
 from mlengine.runtime.explain.calls import Pace, Steps, in_groups
 from mlengine.runtime.explain.metadata import read_metadata
 from mlengine.runtime.explain.queue import Method
@@ -16,11 +17,14 @@ from mlengine.runtime.explain.subject import Subject
 from mlengine.runtime.frameworks import Model
 from mlengine.runtime.frameworks.signatures import TensorModel
 from mlengine.runtime.instances import RequestError
-from mlengine.runtime.prediction_error import load_error
-from mlengine.runtime.rehearsal import read_rows
+from mlengine.runtime.prediction_error import PredictionError, load_error
+from mlengine.runtime.rehearsal import GoldenRow, read_rows
 from mlengine.runtime.routine import RoutineModel
 
 __all__ = ["open_method"]
+
+_MOST_TRIED = 8
+"""Golden rows that are tried: a model may be slow, and rows of more forms are seldom."""
 
 
 def open_method(model: Model, name: str, steps: int, directory: Path) -> Method:
@@ -33,10 +37,12 @@ def open_method(model: Model, name: str, steps: int, directory: Path) -> Method:
         directory: The model's, where metadata and golden rows may lie.
 
     Raises:
-        PredictionError: Class 0: the method does not fit the model, or its metadata do not.
+        PredictionError: Class 0: the method does not fit the model, or its metadata do not, or no
+            golden row can be explained.
     """
     metadata = read_metadata(directory)
-    golden = [row.instance for row in read_rows(directory)]
+    rows = read_rows(directory)
+    golden = [row.instance for row in rows]
     if name == "integrated-gradients":
         if not isinstance(model, Differentiable):
             raise load_error(
@@ -44,6 +50,7 @@ def open_method(model: Model, name: str, steps: int, directory: Path) -> Method:
                 f"{model.describe()['framework']}. Use sampledShapleyAttribution."
             )
         smooth = ArraySubject(model, metadata, golden, gradients=True)
+        _rehearse(rows, lambda one: explain_by_gradients(smooth, [one], 1, Pace(1)))
 
         def by_gradients(instances: list[Any], keys: dict[str, Any], pace: Pace) -> Steps:
             _refuse(keys)
@@ -57,6 +64,7 @@ def open_method(model: Model, name: str, steps: int, directory: Path) -> Method:
         subject = ArraySubject(model, metadata, golden)
     else:
         subject = RowSubject(model, metadata, golden)
+    _rehearse(rows, lambda one: rehearse_by_shapley(subject, one, steps))
 
     def by_shapley(instances: list[Any], keys: dict[str, Any], pace: Pace) -> Steps:
         asked: Subject = subject
@@ -67,6 +75,26 @@ def open_method(model: Model, name: str, steps: int, directory: Path) -> Method:
         return in_groups(instances, lambda few: explain_by_shapley(asked, few, steps, pace))
 
     return by_shapley
+
+
+def _rehearse(rows: Sequence[GoldenRow], explain: Callable[[Any], Steps]) -> None:
+    """Try to explain a golden row; one will do, for not all need be of one form.
+
+    Raises:
+        PredictionError: Class 0: none can be explained; as the first would be refused.
+    """
+    refused: PredictionError | None = None
+    for row in rows[:_MOST_TRIED]:
+        try:
+            for _call in explain(row.instance):
+                pass
+        except PredictionError as error:
+            text = f"golden row {row.line} cannot be explained: {error.detail}"
+            refused = refused or load_error(text)
+        else:
+            return
+    if refused:
+        raise refused
 
 
 def _refuse(keys: dict[str, Any]) -> None:

@@ -10,7 +10,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 from mlengine.runtime.explain.baselines import Path, is_b64, leaves, middle, mirror, zero
-from mlengine.runtime.explain.metadata import FILE, Input, Metadata
+from mlengine.runtime.explain.metadata import FILE, Input, Metadata, find_name
 from mlengine.runtime.explain.outputs import Scores, by_name, table_of
 from mlengine.runtime.explain.subject import Mixed
 from mlengine.runtime.frameworks import Model, ask
@@ -20,7 +20,7 @@ from mlengine.runtime.prediction_error import input_error, load_error
 __all__ = ["ROW", "RowSubject", "Scored"]
 
 ROW = "input"
-"""What answers call an instance that has no names in it."""
+"""What answers call an instance that has no names in it, and metadata a row of named columns."""
 
 
 @runtime_checkable
@@ -37,6 +37,9 @@ class RowSubject:
         model: As loaded.
         metadata: What lies beside it.
         golden: Instances of its golden rows.
+
+    Raises:
+        PredictionError: Class 0: the metadata do not fit the model.
     """
 
     most_rows = 0
@@ -45,12 +48,12 @@ class RowSubject:
         self.output = metadata.output_tensor
         self.output_name = metadata.output_name
         self._model = model
-        self._inputs = metadata.inputs
         self._names = list(model.describe()["inputs"])
+        self._inputs = _among(self._names, metadata.inputs)
         self._keys: Mapping[str, Any] = {}
         self._golden = [_by_both(instance, self._names) for instance in golden]
         self._known = _middles_of(self._golden)
-        self._count = _count_of(metadata.inputs)
+        self._count = _count_of(self._inputs)
 
     def asked_with(self, keys: Mapping[str, Any]) -> RowSubject:
         """Return the same, asked with these keyword arguments of a request."""
@@ -161,6 +164,18 @@ def _middles_of(rows: Sequence[dict[Path, Any]]) -> dict[Path, Any]:
     if not rows or any(row.keys() != rows[0].keys() for row in rows):
         return {}
     return {path: middle([row[path] for row in rows]) for path in rows[0]}
+
+
+def _among(columns: Sequence[str], inputs: Sequence[Input]) -> Sequence[Input]:
+    """Return inputs as a model calls them; one that knows no columns may call them anything.
+
+    Raises:
+        PredictionError: Class 0: one is no column, nor `ROW` alone: no instance would have it.
+    """
+    if not columns:
+        return inputs
+    known = columns if len(inputs) > 1 else [*columns, ROW]
+    return [one._replace(tensor=find_name(one.tensor, known, "input")) for one in inputs]
 
 
 def _count_of(inputs: Sequence[Input]) -> int:

@@ -16,6 +16,7 @@ from mlengine.runtime.explain.metadata import FILE, Input, Metadata
 from mlengine.runtime.explain.methods import open_method
 from mlengine.runtime.explain.queue import Explanations
 from mlengine.runtime.explain.rows import RowCase, RowSubject
+from mlengine.runtime.golden import ROWS_FILE
 from mlengine.runtime.prediction_error import PredictionError
 from mlengine.runtime.routine import RoutineModel
 
@@ -65,10 +66,78 @@ def test_golden_rows_of_one_form_or_several_give_the_middle_of_those_that_are_al
         assert found == [{"input": pytest.approx([3.0, 0.0, 0.0])}], "none is like it: zero"
 
 
-def test_a_name_that_is_no_column_means_the_whole_row() -> None:
-    subject = RowSubject(Columns("a", "b"), Metadata([Input("row", "row", [[1, 2]])]), [])
+@pytest.mark.parametrize(("columns", "called"), [((), "row"), (("a", "b"), "input")])
+def test_the_whole_row_has_a_name_of_its_own(columns: tuple[str, ...], called: str) -> None:
+    subject = RowSubject(Columns(*columns), Metadata([Input("row", called, [[1, 2]])]), [])
     _steps, found = finish(explain_by_shapley(subject, [[4, 5]], 5, Pace(9)))
     assert found == [{"row": pytest.approx([3.0, 0.0])}]
+
+
+@pytest.mark.parametrize("names", [["agee"], ["age", "jobb"], ["age", "input"]])
+def test_what_is_no_column_of_a_model_that_knows_them_is_refused_at_once(names: list[str]) -> None:
+    inputs = [Input(name, name, []) for name in names]
+    with pytest.raises(PredictionError, match=f"no input '{names[-1]}'. It has: age") as caught:
+        RowSubject(Columns("age", "job"), Metadata(inputs), [])
+    assert caught.value.error_class.code == 0
+    RowSubject(Columns("age", "job"), Metadata([Input("Age", "age:0", [])]), [])
+    RowSubject(Columns(), Metadata(inputs), [])
+
+
+class Answers:
+    """A routine that answers with what it was made with, and counts how often it was asked."""
+
+    def __init__(self, answer: Any) -> None:
+        self.answer, self.asked = answer, 0
+
+    def predict(self, instances: list[Any]) -> list[Any]:
+        self.asked += len(instances)
+        if "refused" in instances:
+            raise ValueError("no such row")
+        return [self.answer for _ in instances]
+
+
+def save(folder: Path, *instances: Any) -> None:
+    lines = [json.dumps({"instance": one, "prediction": 0}) + "\n" for one in instances]
+    (folder / ROWS_FILE).write_text("".join(lines))
+
+
+@pytest.mark.parametrize(
+    ("answer", "inputs", "problem"),
+    [
+        ({"p": 0.5, "q": 0.5}, {}, "gives several outputs: p, q. Name one in 'outputs' of"),
+        ("sold", {}, "the model's predictions are no numbers"),
+        (float("nan"), {}, "the output 'predict' is NaN"),
+        (1.0, {"agee": {}}, "Input agee was missing in at least one input instance"),
+        (1.0, {"age": {"input_baselines": ["refused"]}}, "set back to their baseline"),
+    ],
+)
+def test_a_version_none_of_whose_golden_rows_can_be_explained_is_refused(
+    tmp_path: Path, answer: Any, inputs: dict[str, Any], problem: str
+) -> None:
+    class Model(Answers):
+        def predict(self, instances: list[Any]) -> list[Any]:
+            return super().predict([one["age"] for one in instances])
+
+    model = RoutineModel(Model(answer), "shop.Model")
+    (tmp_path / FILE).write_text(json.dumps({"inputs": inputs}))
+    open_method(model, "sampled-shapley", 5, tmp_path)  # without golden rows nobody knows
+    save(tmp_path, {"age": 3}, {"age": 4})
+    with pytest.raises(PredictionError) as caught:
+        open_method(model, "sampled-shapley", 5, tmp_path)
+    assert caught.value.error_class.code == 0
+    assert caught.value.detail.startswith("golden row 1 cannot be explained: ")
+    assert problem in caught.value.detail
+
+
+def test_golden_rows_are_tried_until_one_can_be_explained(tmp_path: Path) -> None:
+    routine = Answers(1.0)
+    save(tmp_path, "refused", [1, 2], [3, 4])
+    open_method(RoutineModel(routine, "shop.Answers"), "sampled-shapley", 5, tmp_path)
+    assert routine.asked == 1 + 2, "the instance as it is, and its baseline"
+    save(tmp_path, *["refused"] * 100)
+    with pytest.raises(PredictionError, match="golden row 1 cannot"):
+        open_method(RoutineModel(routine, "shop.Answers"), "sampled-shapley", 5, tmp_path)
+    assert routine.asked < 3 + 10
 
 
 def test_an_instance_that_is_too_wide_is_refused_before_it_is_taken_apart(
