@@ -4,7 +4,8 @@
 or lies where a URL says, as in an object store; `Backend` is that seam, and
 `tests/conformance/storage` holds every technology to it. `paths` is the only module that turns a
 user's text into a file, `archives` the only one that unpacks what a user packed, `transfer` plans
-``cp`` and ``mv``, `browse` ``rm``, ``ls`` and ``du``.
+``cp`` and ``mv``, `mirror` ``rsync``, `browse` ``rm``, ``ls``, ``stat`` and ``du``; `streams` does
+``cat``.
 """
 
 from __future__ import annotations

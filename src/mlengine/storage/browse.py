@@ -1,12 +1,13 @@
-"""``rm``, ``ls`` and ``du`` over any `ObjectStore`, as ``gcloud storage`` means them."""
+"""``rm``, ``ls``, ``stat`` and ``du`` over any `ObjectStore`, as ``gcloud storage`` means them."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from mlengine.core.errors import NotFound
+from mlengine.core.clock import rfc3339
+from mlengine.core.errors import InvalidArgument, NotFound
 from mlengine.storage.backends import ObjectInfo
 from mlengine.storage.paths import BucketPath, parse_uri
 from mlengine.storage.patterns import compile_pattern, has_wildcards, literal_prefix
@@ -24,12 +25,16 @@ __all__ = [
     "Removal",
     "Usage",
     "disk_usage",
+    "find_objects",
     "list_places",
     "plan_removal",
     "plan_remove",
     "run_remove",
+    "stat_lines",
 ]
 
+BucketNames = Callable[[], Iterable[str]]
+_SCHEME = "gs://"
 _LAST = "\U0010ffff"  # sorts behind every character a name can go on with
 
 
@@ -114,24 +119,96 @@ def run_remove(
 
 
 def list_places(
-    uri: str, *, recursive: bool = False, store: ObjectStore
+    uri: str,
+    *,
+    recursive: bool = False,
+    itself: bool = False,
+    store: ObjectStore,
+    buckets: BucketNames = tuple,
 ) -> Iterator[ObjectInfo | BucketPath]:
-    """Yield what `ls` shows: objects, and folders as paths that end in a slash.
+    """Yield what `ls` shows: objects, and buckets and folders as paths that end in a slash.
+
+    Args:
+        uri: Also with wildcards, in the bucket's name too; ``gs://`` alone means all buckets.
+        recursive: Everything beneath it, and no folders.
+        itself: The bucket or folder itself, not what is in it.
+        store: Where the buckets are.
+        buckets: Names all buckets, if it is asked.
 
     Raises:
         NotFound: Nothing is there; an existing empty bucket is not nothing.
     """
-    path = parse_uri(uri, wildcards=True)
-    if has_wildcards(path.name):
-        places = _matching(path, recursive=recursive, store=store)
-    else:
-        places = _beneath(path, recursive=recursive, store=store)
+    if uri == _SCHEME:
+        return (BucketPath(name, "") for name in buckets())
+    paths = _paths(uri, buckets)
+    places = itertools.chain.from_iterable(
+        _places(path, recursive=recursive, itself=itself, store=store) for path in paths
+    )
     first = next(places, None)
     if first is not None:
         return itertools.chain([first], places)
-    if path.name:
+    if paths[0].name:
         raise NotFound(f"{uri} matches no object.", "List what is there with a shorter name.")
     return iter(())
+
+
+def _paths(uri: str, buckets: BucketNames) -> list[BucketPath]:
+    """Return the place that a URI means in each bucket that it means."""
+    bucket, slash, name = uri.removeprefix(_SCHEME).partition("/")
+    if not (uri.startswith(_SCHEME) and has_wildcards(bucket)):
+        return [parse_uri(uri, wildcards=True)]
+    pattern = compile_pattern(bucket)
+    names = [each for each in buckets() if pattern.fullmatch(each)]
+    if not names:
+        raise NotFound(f"{uri} matches no bucket.", "See which there are with 'storage ls'.")
+    return [parse_uri(f"{_SCHEME}{each}{slash}{name}", wildcards=True) for each in names]
+
+
+def _places(
+    path: BucketPath, *, recursive: bool, itself: bool, store: ObjectStore
+) -> Iterator[ObjectInfo | BucketPath]:
+    if has_wildcards(path.name):
+        return _matching(path, recursive=recursive and not itself, store=store)
+    if itself:
+        return _itself(path, store)
+    return _beneath(path, recursive=recursive, store=store)
+
+
+def _itself(path: BucketPath, store: ObjectStore) -> Iterator[ObjectInfo | BucketPath]:
+    # Asked even of a whole bucket: an unknown one has to be found out.
+    first = store.objects(path.bucket, prefix=path.name, limit=1)
+    if not path.name:
+        yield path
+    elif first and first[0].name == path.name:
+        yield first[0]
+    elif store.objects(path.bucket, prefix=folder_name(path), limit=1):
+        yield BucketPath(path.bucket, folder_name(path))
+
+
+def find_objects(uri: str, *, store: ObjectStore) -> list[ObjectInfo]:
+    """Return what `stat` tells of: the object of that name, or those that wildcards mean.
+
+    Raises:
+        NotFound: There is none; a folder is none.
+        InvalidArgument: It names a bucket.
+    """
+    path = parse_uri(uri, wildcards=True)
+    if not path.name:
+        raise InvalidArgument(f"{path} names no object.", "Write gs://BUCKET/NAME.")
+    places = _places(path, recursive=False, itself=True, store=store)
+    found = [place for place in places if isinstance(place, ObjectInfo)]
+    if not found:
+        raise NotFound(f"{uri} matches no object.", "See what is there with 'storage ls'.")
+    return found
+
+
+def stat_lines(info: ObjectInfo) -> list[str]:
+    """Write what `stat` tells of an object."""
+    return [
+        f"{info.uri}:",
+        f"    Update time:            {rfc3339(info.updated)}",
+        f"    Content-Length:         {info.size}",
+    ]
 
 
 def _beneath(

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import filecmp
 import itertools
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from mlengine.core.errors import NotFound
+from mlengine.core.errors import InvalidArgument, NotFound
 from mlengine.storage.faults import from_os_error
 from mlengine.storage.paths import BucketPath, check_name, local_path, parse_uri
 from mlengine.storage.sources import (
@@ -54,6 +55,7 @@ def plan_sync(
     is_same: Callable[[File, File], bool],
     on_skip: OnSkip = ignore,
     follow_links: bool = False,
+    exclude: Sequence[str] = (),
 ) -> SyncPlan:
     """Decide what `rsync` copies and removes; nothing is written.
 
@@ -69,23 +71,26 @@ def plan_sync(
         is_same: Tells whether a file of the source and one of the destination are alike.
         on_skip: Hears of links and special files of the source that are left out.
         follow_links: Take the files that links in the source's folders lead to.
+        exclude: Expressions of names beneath both places that are neither copied nor removed; as
+            with gsutil they are matched from a name's beginning, not to its end.
 
     Raises:
         NotFound: Nothing is at the source. Mirroring a misspelt name would empty the other.
-        InvalidArgument: An object's name cannot be a file's.
+        InvalidArgument: An object's name cannot be a file's, or one of `exclude` is no expression.
     """
+    takes = _choice(exclude, recursive=recursive)
     if is_remote(source):
         _refuse_nothing(parse_uri(source), store)
     omitted: list[str] = []
 
     def skip(what: str, why: str) -> None:
         name = Path(what).relative_to(local_path(source).resolve()).as_posix()
-        if recursive or "/" not in name:
+        if takes(name):
             omitted.append(name)
             on_skip(what, why)
 
-    wanted = _tree(source, recursive, store, on_skip=skip, follow_links=follow_links)
-    present = _tree(destination, recursive, store)
+    wanted = _tree(source, takes, store, on_skip=skip, follow_links=follow_links)
+    present = _tree(destination, takes, store)
     if not wanted and not is_remote(source) and not local_path(source).is_dir():
         raise NotFound(f"'{source}' is not a folder.", "Name an existing one.")
     targets = {name: _below(destination, name) for name in wanted}
@@ -97,6 +102,26 @@ def plan_sync(
     extra = sorted(present.keys() - wanted.keys()) if delete else []
     kept = {n for n in extra if any(n == left or n.startswith(left + "/") for left in omitted)}
     return SyncPlan(steps, [present[name].place for name in extra if name not in kept])
+
+
+def _choice(exclude: Sequence[str], *, recursive: bool) -> Callable[[str], bool]:
+    """Return what tells of a name beneath a place whether `rsync` looks at it."""
+    excluded = [_expression(text) for text in exclude]
+
+    def takes(name: str) -> bool:
+        return (recursive or "/" not in name) and not any(each.match(name) for each in excluded)
+
+    return takes
+
+
+def _expression(text: str) -> re.Pattern[str]:
+    try:
+        return re.compile(text)
+    except re.error as error:
+        raise InvalidArgument(
+            f"{text!a} is no regular expression: {error}.",
+            "Write one as Python reads it, such as '.*[.]tmp$'.",
+        ) from None
 
 
 def _refuse_nothing(base: BucketPath, store: ObjectStore) -> None:
@@ -111,7 +136,7 @@ def _prefix(base: BucketPath) -> str:
 
 def _tree(
     text: str,
-    recursive: bool,
+    takes: Callable[[str], bool],
     store: ObjectStore,
     *,
     on_skip: OnSkip = ignore,
@@ -129,7 +154,7 @@ def _tree(
             text, recursive=True, store=store, on_skip=on_skip, follow_links=follow_links
         ):
             found.update((file.relative, file) for file in source.files)
-    return {name: file for name, file in found.items() if recursive or "/" not in name}
+    return {name: file for name, file in found.items() if takes(name)}
 
 
 def _below(text: str, name: str) -> BucketPath | LocalTarget:

@@ -31,7 +31,8 @@ from mlengine.storage.sources import (
 )
 
 __all__ = [
-    "CopyStep", "LocalTarget", "plan_copy", "plan_move", "remove_place", "run_copy", "run_move",
+    "CopyStep", "LocalTarget", "is_there", "leave_existing", "open_place", "plan_copy", "plan_move",
+    "remove_place", "run_copy", "run_move",
 ]  # fmt: skip
 
 _CHUNK_BYTES = 1024 * 1024
@@ -129,6 +130,27 @@ def plan_move(
     return sorted(steps, key=lambda step: step.link is None)
 
 
+def leave_existing(
+    steps: Sequence[CopyStep], store: ObjectStore, on_existing: Callable[[CopyStep], None]
+) -> list[CopyStep]:
+    """Return the steps of ``cp -n``: those whose destination is not there; hear of the others."""
+    kept = []
+    for step in steps:
+        if is_there(step.destination, store):
+            on_existing(step)
+        else:
+            kept.append(step)
+    return kept
+
+
+def is_there(place: BucketPath | LocalTarget, store: ObjectStore) -> bool:
+    """Return whether an object or a file would be replaced."""
+    if isinstance(place, LocalTarget):
+        return (place.root / place.name).exists()
+    first = store.objects(place.bucket, prefix=place.name, limit=1)
+    return bool(first) and first[0].name == place.name
+
+
 class _Target(NamedTuple):
     base: BucketPath | Path
     is_folder: bool
@@ -191,7 +213,7 @@ def run_copy(
     """
     total = 0
     for step in steps:
-        with _open(step.source, store) as file:
+        with open_place(step.source, store) as file:
             counted = _Counted(file, step, on_progress)
             _write(step.destination, counted, store)
             total += counted.done
@@ -249,7 +271,13 @@ class _Counted:
             self._on_progress(self._step, self.done)
 
 
-def _open(source: BucketPath | Path, store: ObjectStore) -> BinaryIO:
+def open_place(source: BucketPath | Path, store: ObjectStore) -> BinaryIO:
+    """Open an object, or a file of this machine that is no link.
+
+    Raises:
+        NotFound: It is not there.
+        FailedPrecondition: It is a link.
+    """
     if isinstance(source, BucketPath):
         return store.open_read(source)
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import pytest
@@ -121,6 +122,124 @@ def test_cat_prints_the_bytes(run: Run, bucket: FakeEngine) -> None:
     assert run("storage", "cat", "gs://data/big").out == big.decode()
 
 
+def test_cp_copies_from_and_to_the_standard_streams(
+    run: Run, bucket: FakeEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = run("storage", "cp", "gs://data/a.csv", "gs://data/sub/c.csv", "-")
+    assert done == (0, "a.csvsub/c.csv", "Copied 2 files (14 B).\n")
+    assert run("storage", "cp", "gs://data/*.csv", "-").out == "a.csvb.csv"
+    done = run("storage", "cp", "-", "gs://data/new", stdin="piped\n")
+    assert done == (0, "", "Copied 1 file (6 B).\n")
+    assert bucket.objects["data", "new"] == b"piped\n"
+    done = run("storage", "cp", "-n", "-", "gs://data/new", stdin="other")
+    assert "Skipping existing item: gs://data/new" in done.err
+    assert bucket.objects["data", "new"] == b"piped\n"
+    assert [*tmp_path.glob("-")] == []
+
+
+def test_all_bytes_go_through_the_standard_streams(
+    run: Run, bucket: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bucket.objects["data", "odd"] = odd = bytes(range(256)) * 9000
+    out = io.BytesIO()
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(out, "ascii"))
+    assert run("storage", "cp", "gs://data/odd", "-").code == 0
+    assert out.getvalue() == odd
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["cp -r gs://data/sub -", "cp -r - gs://data/x", "cp - gs://data/", "cp - a gs://data/x/",
+     "cp - -", "mv - gs://data/x", "mv gs://data/a.csv -"],
+)  # fmt: skip
+def test_a_stream_that_makes_no_sense_is_refused(
+    run: Run, bucket: FakeEngine, line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    before = dict(bucket.objects)
+    done = run("storage", *line.split(), stdin="piped")
+    assert (done.code, done.out) == (1, "") and done.err.startswith("ERROR: ")
+    assert bucket.objects == before and [*tmp_path.glob("-")] == []
+
+
+def test_no_clobber_leaves_what_is_there(run: Run, bucket: FakeEngine, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("newer")
+    (tmp_path / "c.csv").write_text("new")
+    files = [str(tmp_path / name) for name in ("a.csv", "c.csv")]
+    done = run("storage", "cp", "-n", *files, "gs://data/")
+    assert done == (0, "", "Skipping existing item: gs://data/a.csv\nCopied 1 file (3 B).\n")
+    assert (bucket.objects["data", "a.csv"], bucket.objects["data", "c.csv"]) == (b"a.csv", b"new")
+    done = run("storage", "mv", "--no-clobber", "gs://data/a.csv", str(tmp_path / "c.csv"))
+    assert done.code == 0 and "Moved 0 files" in done.err
+    assert ("data", "a.csv") in bucket.objects and (tmp_path / "c.csv").read_text() == "new"
+
+
+@pytest.mark.parametrize("flag", ["-r2-4", "-r -3", "--range=2-"])
+def test_cat_prints_part_of_each(run: Run, bucket: FakeEngine, flag: str) -> None:
+    assert run("storage", "cat", *flag.split(), "gs://data/a.csv").out == "csv"
+
+
+def test_cat_says_what_is_what(run: Run, bucket: FakeEngine) -> None:
+    assert run("storage", "cat", "-h", "gs://data/[ab].csv").code == 1  # sets are no wildcards
+    done = run("storage", "cat", "-h", "gs://data/*.csv")
+    assert done.out == "==> gs://data/a.csv <==\na.csv==> gs://data/b.csv <==\nb.csv"
+    refused = run("storage", "cat", "-r", "x", "gs://data/a.csv")
+    assert (refused.code, refused.out) == (1, "") and "'x' names no bytes" in refused.err
+
+
+def test_h_means_sizes_for_people(run: Run, bucket: FakeEngine) -> None:
+    bucket.objects["data", "sub/big"] = b"x" * 1536
+    assert run("storage", "ls", "-lh", "gs://data/sub/big").out == (
+        "     1.5 KiB  2018-03-02T06:50:06Z  gs://data/sub/big\n"
+    )
+    assert run("storage", "du", "-sh", "gs://data/sub").out == "1.5 KiB      gs://data/sub\n"
+    assert "Usage: mlengine storage ls" in run("storage", "ls", "--help").out
+    assert "Usage: mlengine storage cp" in run("storage", "cp", "-h").out
+
+
+def test_ls_knows_buckets_by_wildcards_and_folders_by_themselves(
+    run: Run, bucket: FakeEngine
+) -> None:
+    bucket.create_bucket(Bucket(name="audio"))
+    bucket.objects["audio", "x.csv"] = b""
+    assert run("storage", "ls", "gs://").out == "gs://audio/\ngs://data/\n"
+    assert run("storage", "ls", "gs://au*").out == "gs://audio/x.csv\n"
+    assert run("storage", "ls", "-d", "gs://au*", "gs://data/sub").out == (
+        "gs://audio/\ngs://data/sub/\n"
+    )
+    assert run("storage", "ls", "gs://*a*/*.csv").out == (
+        "gs://audio/x.csv\ngs://data/a.csv\ngs://data/b.csv\n"
+    )
+    for uri in ("gs://none*", "gs://au*/none"):
+        done = run("storage", "ls", uri)
+        assert (done.code, done.out) == (1, "") and f"{uri} matches no " in done.err
+    assert run("storage", "ls", "-d", "gs://none").code == 1
+
+
+def test_stat_tells_by_its_exit_whether_an_object_is_there(run: Run, bucket: FakeEngine) -> None:
+    assert run("storage", "stat", "gs://data/a.csv").out == (
+        "gs://data/a.csv:\n    Update time:            2018-03-02T06:50:06Z\n"
+        "    Content-Length:         5\n"
+    )
+    assert run("storage", "-q", "stat", "gs://data/*.csv") == (0, "", "")
+    assert run("storage", "stat", "gs://data/*.csv", "--format=value(size)").out == "5\n5\n"
+    for uri in ("gs://data/none", "gs://data/sub", "gs://data"):
+        assert run("storage", "stat", uri).code == 1
+
+
+def test_rsync_leaves_alone_what_is_excluded(run: Run, bucket: FakeEngine, tmp_path: Path) -> None:
+    here = tmp_path / "here"
+    flags = ["-r", "-x", r".*d[.]csv$", "--exclude=a,nothing"]
+    assert run("storage", "rsync", *flags, "gs://data", str(here)).err == (
+        "Copied 2 files (14 B).\n"
+    )
+    assert sorted(p.name for p in here.rglob("*.csv")) == ["b.csv", "c.csv"]
+    done = run("storage", "rsync", "-d", *flags, str(here), "gs://data")
+    assert done == (0, "", "Copied 0 files (0 B), removed 0.\n")
+    assert run("storage", "rsync", "-x", "*", str(here), "gs://data").code == 1
+
+
 def test_rm_removes_what_is_named(run: Run, bucket: FakeEngine) -> None:
     assert run("storage", "rm", "gs://data/sub").code == 1
     assert run("storage", "rm", "-r", "gs://data/sub").err.endswith("Removed 2 objects.\n")
@@ -201,6 +320,9 @@ def test_du_ends_with_the_total(run: Run, bucket: FakeEngine) -> None:
     )
     assert run("storage", "du", "-s", "gs://data", "--readable-sizes").out == (
         "33 B         gs://data/\n"
+    )
+    assert run("storage", "du", "-sc", "gs://data/a.csv", "gs://data/sub").out == (
+        "5            gs://data/a.csv\n23           gs://data/sub\n28           total\n"
     )
 
 

@@ -11,12 +11,21 @@ import click
 from mlengine.cli.errors import CommandError
 from mlengine.cli.session import Session, pass_session
 from mlengine.cli.tree import Branch, Group, command
+from mlengine.core.sizes import size_text
 
 if TYPE_CHECKING:
     from mlengine.cli.objects import EngineObjects
+    from mlengine.storage.backends import ObjectInfo
     from mlengine.storage.transfer import CopyStep
 
-__all__ = ["progress_of", "size_text", "storage", "store_of", "warn_of_skipped"]
+__all__ = [
+    "no_clobber_option",
+    "progress_of",
+    "storage",
+    "store_of",
+    "tell_of_existing",
+    "warn_of_skipped",
+]
 
 _MOVES, _BUCKETS = "mlengine.cli.commands.storage_moves:", "mlengine.cli.commands.buckets:"
 
@@ -67,7 +76,11 @@ storage = Group(
 _recursive = click.option(
     "-r", "-R", "--recursive", is_flag=True, help="Folders, with all beneath them."
 )
-_readable = click.option("--readable-sizes", is_flag=True, help="Sizes as 1.5MiB.")
+# Declared here, -h asks these commands for no help: scripts say `ls -lh` and `du -sh`.
+_readable = click.option("-h", "--readable-sizes", is_flag=True, help="Sizes as 1.5 MiB.")
+no_clobber_option = click.option(
+    "-n", "--no-clobber", is_flag=True, help="Leave what is there already."
+)
 
 
 def store_of(session: Session) -> EngineObjects:
@@ -100,15 +113,29 @@ def progress_of(session: Session, what: str) -> Callable[[CopyStep, int], None] 
 @click.argument("sources", nargs=-1, required=True)
 @click.argument("destination")
 @_recursive
+@no_clobber_option
 @pass_session
-def cp(session: Session, sources: tuple[str, ...], destination: str, recursive: bool) -> None:
+def cp(
+    session: Session,
+    sources: tuple[str, ...],
+    destination: str,
+    recursive: bool,
+    no_clobber: bool,
+) -> None:
     """Copy SOURCES to DESTINATION: gs://BUCKET/... or paths of this machine.
 
-    Only bytes are copied, no content type or metadata of an object.
+    A - is standard input, or standard output. Only bytes are copied, no content type or metadata of
+    an object.
     """
-    from mlengine.storage.transfer import plan_copy, run_copy
+    from mlengine.storage.transfer import leave_existing, plan_copy, run_copy
 
     store = store_of(session)
+    if "-" in (*sources, destination):
+        from mlengine.storage.streams import check_streams
+
+        check_streams(sources, destination, recursive=recursive)
+        _stream(session, sources, destination, no_clobber=no_clobber)
+        return
     steps = plan_copy(
         sources,
         destination,
@@ -116,35 +143,75 @@ def cp(session: Session, sources: tuple[str, ...], destination: str, recursive: 
         store=store,
         on_skip=warn_of_skipped(session),
     )
+    if no_clobber:
+        steps = leave_existing(steps, store, tell_of_existing(session))
     copied = run_copy(steps, store, progress_of(session, "Copying"))
-    noun = "file" if len(steps) == 1 else "files"
-    session.say(f"Copied {len(steps)} {noun} ({size_text(copied)}).")
+    _say_copied(session, len(steps), copied)
+
+
+def tell_of_existing(session: Session) -> Callable[[CopyStep], None]:
+    """Return what tells the person what is there already."""
+    return lambda step: session.say(f"Skipping existing item: {step.destination}")
+
+
+def _say_copied(session: Session, files: int, size: int) -> None:
+    noun = "file" if files == 1 else "files"
+    session.say(f"Copied {files} {noun} ({size_text(size)}).")
+
+
+def _stream(
+    session: Session, sources: tuple[str, ...], destination: str, *, no_clobber: bool
+) -> None:
+    from mlengine.storage.streams import read_in, write_out
+
+    store = store_of(session)
+    if destination == "-":
+        sys.stdout.flush()
+        on_skip = warn_of_skipped(session)
+        carried = write_out(sources, sys.stdout.buffer, store, on_skip=on_skip)
+    elif sys.stdin is None:
+        raise CommandError("There is no standard input to copy. Pipe something in.")
+    else:
+        carried = read_in(destination, sys.stdin.buffer, store, no_clobber=no_clobber)
+        if not carried.files:
+            session.say(f"Skipping existing item: {destination}")
+    _say_copied(session, *carried)
 
 
 @command(storage, "ls", lists=True)
 @click.argument("uris", nargs=-1)
 @_recursive
 @click.option("-l", "--long", "long_", is_flag=True, help="Also sizes and times.")
+@click.option("-d", "itself", is_flag=True, help="Folders themselves, not what is in them.")
 @_readable
 @pass_session
 def ls(
-    session: Session, uris: tuple[str, ...], recursive: bool, long_: bool, readable_sizes: bool
+    session: Session,
+    uris: tuple[str, ...],
+    recursive: bool,
+    long_: bool,
+    itself: bool,
+    readable_sizes: bool,
 ) -> None:
-    """List buckets, or what lies at URIS, one after the other."""
-    from mlengine.core.clock import rfc3339
+    """List buckets, or what lies at URIS, one after the other.
+
+    Wildcards may stand in a bucket's name too; gs:// means all buckets.
+    """
     from mlengine.storage.backends import ObjectInfo
     from mlengine.storage.browse import list_places
 
-    if not uris:
-        rows = [{"url": f"gs://{bucket.name}/"} for bucket in session.engine.list_buckets()]
-    else:
-        rows = [
-            {"url": place.uri, "size": str(place.size), "updated": rfc3339(place.updated)}
-            if isinstance(place, ObjectInfo)
-            else {"url": str(place)}
-            for uri in uris
-            for place in list_places(uri, recursive=recursive, store=store_of(session))
-        ]
+    store = store_of(session)
+    rows = [
+        _row(place) if isinstance(place, ObjectInfo) else {"url": str(place)}
+        for uri in uris or ("gs://",)
+        for place in list_places(
+            uri,
+            recursive=recursive,
+            itself=itself,
+            store=store,
+            buckets=lambda: [bucket.name for bucket in session.engine.list_buckets()],
+        )
+    ]
     if session.form:
         session.show_all(rows)
         return
@@ -158,6 +225,30 @@ def ls(
             size = size_text(int(size)) if size and readable_sizes else size
             line = f"{size:>12}  {row.get('updated', ''):20}  {line}"
         session.write(line + "\n")
+
+
+def _row(info: ObjectInfo) -> dict[str, str]:
+    from mlengine.core.clock import rfc3339
+
+    return {"url": info.uri, "size": str(info.size), "updated": rfc3339(info.updated)}
+
+
+@command(storage, "stat")
+@click.argument("uris", nargs=-1, required=True)
+@pass_session
+def stat(session: Session, uris: tuple[str, ...]) -> None:
+    """Show the size and time of the objects at URIS; whether one is there, by the exit code."""
+    from mlengine.cli.output.escape import printable
+    from mlengine.storage.browse import find_objects, stat_lines
+
+    store = store_of(session)
+    for uri in uris:
+        found = find_objects(uri, store=store)
+        if session.form:
+            session.show_all(map(_row, found))
+        elif not session.flags.quiet:
+            lines = [line for info in found for line in stat_lines(info)]
+            session.write("".join(printable(line, newline="\\n") + "\n" for line in lines))
 
 
 @command(storage, "rm")
@@ -196,59 +287,56 @@ def rm(session: Session, uris: tuple[str, ...], recursive: bool, force: bool) ->
 
 @command(storage, "cat")
 @click.argument("uris", nargs=-1, required=True)
+@click.option(
+    "-r",
+    "--range",
+    "span",
+    default="",
+    metavar="RANGE",
+    help="Only these bytes: START-END, START- or -COUNT.",
+)
+@click.option("-h", "-d", "--display-url", is_flag=True, help="A line with its name before each.")
 @pass_session
-def cat(session: Session, uris: tuple[str, ...]) -> None:
+def cat(session: Session, uris: tuple[str, ...], span: str, display_url: bool) -> None:
     """Print the bytes of the objects at URIS, as they are."""
-    from mlengine.storage.paths import BucketPath, parse_uri
-    from mlengine.storage.sources import find_sources, ignore
+    from mlengine.storage.paths import parse_uri
+    from mlengine.storage.streams import WHOLE, parse_span, write_out
 
-    store = store_of(session)
-    sys.stdout.flush()
     for uri in uris:
         parse_uri(uri, wildcards=True)
-        for source in find_sources(uri, recursive=False, store=store, on_skip=ignore):
-            for file in source.files:
-                if not isinstance(file.place, BucketPath):
-                    raise CommandError(f"[{uri}] is not in a bucket.")
-                for piece in session.engine.read_object(file.place.bucket, file.place.name):
-                    sys.stdout.buffer.write(piece)
-    sys.stdout.buffer.flush()
+    part = parse_span(span) if span else WHOLE
+    sys.stdout.flush()
+    write_out(uris, sys.stdout.buffer, store_of(session), span=part, has_headings=display_url)
 
 
 @command(storage, "du")
-@click.argument("uri")
-@click.option("-s", "--summarize", is_flag=True, help="Only the total.")
+@click.argument("uris", nargs=-1, required=True)
+@click.option("-s", "--summarize", is_flag=True, help="Only the total of each.")
+@click.option("-c", "--total", is_flag=True, help="Also the total of all, at the end.")
 @_readable
 @pass_session
-def du(session: Session, uri: str, summarize: bool, readable_sizes: bool) -> None:
-    """Show how many bytes lie at URI; the total comes last."""
+def du(
+    session: Session, uris: tuple[str, ...], summarize: bool, total: bool, readable_sizes: bool
+) -> None:
+    """Show how many bytes lie at each of URIS; its total comes last."""
     from mlengine.storage.browse import disk_usage
 
-    usages = disk_usage(uri, store=store_of(session))
+    store = store_of(session)
+    found = [disk_usage(uri, store=store) for uri in uris]
     rows = [
         {"url": str(u.path), "size": str(u.size), "objects": str(u.objects)}
+        for usages in found
         for u in (usages[-1:] if summarize else usages)
     ]
+    if total:
+        size = sum(usages[-1].size for usages in found)
+        objects = sum(usages[-1].objects for usages in found)
+        rows.append({"url": "total", "size": str(size), "objects": str(objects)})
     if session.form:
         session.show_all(rows)
         return
     from mlengine.cli.output.escape import printable
 
     for row in rows:
-        size = size_text(int(row["size"])) if readable_sizes else row["size"]
-        session.write(f"{size:<12} {printable(row['url'], newline=chr(92) + 'n')}\n")
-
-
-def size_text(size_bytes: int) -> str:
-    """Write a size for people.
-
-    Example:
-        >>> size_text(1536), size_text(3)
-        ('1.5 KiB', '3 B')
-    """
-    size, unit = float(size_bytes), "B"
-    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
-        if size < 1024 or unit == "TiB":
-            break
-        size /= 1024
-    return f"{size_bytes} B" if unit == "B" else f"{size:.1f} {unit}"
+        size_shown = size_text(int(row["size"])) if readable_sizes else row["size"]
+        session.write(f"{size_shown:<12} {printable(row['url'], newline=chr(92) + 'n')}\n")

@@ -6,9 +6,17 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mlengine.cli.commands.storage import progress_of, size_text, store_of, warn_of_skipped
+from mlengine.cli.commands.storage import (
+    no_clobber_option,
+    progress_of,
+    store_of,
+    tell_of_existing,
+    warn_of_skipped,
+)
+from mlengine.cli.flags import LIST, merge
 from mlengine.cli.session import Session, pass_session
 from mlengine.cli.tree import Command
+from mlengine.core.sizes import size_text
 
 if TYPE_CHECKING:
     from mlengine.storage.sources import File
@@ -19,17 +27,24 @@ __all__ = ["mv", "rsync"]
 @click.command("mv", cls=Command)
 @click.argument("sources", nargs=-1, required=True)
 @click.argument("destination")
+@no_clobber_option
 @pass_session
-def mv(session: Session, sources: tuple[str, ...], destination: str) -> None:
+def mv(session: Session, sources: tuple[str, ...], destination: str, no_clobber: bool) -> None:
     """Move SOURCES to DESTINATION: objects and files, and folders with all beneath them.
 
     Each is removed from its old place once it is whole at the new one. Only bytes go along, no
     content type or metadata of an object.
     """
-    from mlengine.storage.transfer import plan_move, run_move
+    from mlengine.storage.transfer import leave_existing, plan_move, run_move
 
+    if "-" in (*sources, destination):
+        from mlengine.storage.streams import check_streams
+
+        check_streams(sources, destination, move=True)
     store = store_of(session)
     steps = plan_move(sources, destination, store=store, on_skip=warn_of_skipped(session))
+    if no_clobber:
+        steps = leave_existing(steps, store, tell_of_existing(session))
     moved = run_move(steps, store, progress_of(session, "Moving"))
     noun = "file" if len(steps) == 1 else "files"
     session.say(f"Moved {len(steps)} {noun} ({size_text(moved)}).")
@@ -40,11 +55,30 @@ def mv(session: Session, sources: tuple[str, ...], destination: str) -> None:
 @click.argument("destination")
 @click.option("-r", "-R", "--recursive", is_flag=True, help="Also what lies in folders.")
 @click.option(
-    "-d", "--delete-unmatched-destination-objects", "delete", is_flag=True,
+    "-d",
+    "--delete-unmatched-destination-objects",
+    "delete",
+    is_flag=True,
     help="Remove what only DESTINATION has.",
-)  # fmt: skip
+)
+@click.option(
+    "-x",
+    "excluded",
+    multiple=True,
+    metavar="REGEX",
+    help="Leave alone, at both, names beneath them that begin so.",
+)
+@click.option("--exclude", type=LIST, multiple=True, help="The same, several expressions.")
 @pass_session
-def rsync(session: Session, source: str, destination: str, recursive: bool, delete: bool) -> None:
+def rsync(
+    session: Session,
+    source: str,
+    destination: str,
+    recursive: bool,
+    delete: bool,
+    excluded: tuple[str, ...],
+    exclude: tuple[list[str], ...],
+) -> None:
     """Make DESTINATION hold what SOURCE holds: folders of this machine, or gs://BUCKET/...
 
     Files of one size are compared by their bytes, and only those that differ are copied. What is
@@ -60,7 +94,7 @@ def rsync(session: Session, source: str, destination: str, recursive: bool, dele
 
     plan = plan_sync(
         source, destination, recursive=recursive, delete=delete, store=store, is_same=is_same,
-        on_skip=warn_of_skipped(session),
+        on_skip=warn_of_skipped(session), exclude=[*excluded, *(merge(exclude) or ())],
     )  # fmt: skip
     count = copied = 0
     for step in plan.steps:

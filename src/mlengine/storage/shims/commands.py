@@ -7,20 +7,29 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import BinaryIO
 
 from mlengine.core.clock import rfc3339
 from mlengine.core.errors import FailedPrecondition, InvalidArgument, NotFound
+from mlengine.core.sizes import size_text
 from mlengine.storage.backends import ObjectInfo
-from mlengine.storage.browse import disk_usage, list_places, plan_remove, run_remove
+from mlengine.storage.browse import (
+    disk_usage,
+    find_objects,
+    list_places,
+    plan_remove,
+    run_remove,
+    stat_lines,
+)
 from mlengine.storage.mirror import plan_sync, same_bytes
 from mlengine.storage.objects import Buckets
 from mlengine.storage.paths import BucketPath, parse_uri
 from mlengine.storage.shims.contents import UnpackedObjects, copy_object, remove_folders
-from mlengine.storage.sources import File, ObjectStore, find_sources, ignore, is_remote
+from mlengine.storage.sources import File, ObjectStore, is_remote
+from mlengine.storage.streams import WHOLE, check_streams, parse_span, read_in, write_out
 from mlengine.storage.transfer import (
     CopyStep,
     LocalTarget,
+    leave_existing,
     plan_copy,
     plan_move,
     remove_place,
@@ -28,8 +37,6 @@ from mlengine.storage.transfer import (
 )
 
 __all__ = ["Commands"]
-
-_CHUNK_BYTES = 1024 * 1024
 
 
 class Commands:
@@ -57,7 +64,8 @@ class Commands:
         """Copy, or move, all words but the last to the last; ``-`` is a standard stream."""
         *sources, destination = _at_least(2, words, "a source and a destination")
         if "-" in words:
-            self._stream(sources, destination, move=move)
+            check_streams(sources, destination, recursive=recursive and not move, move=move)
+            self._stream(sources, destination, no_clobber=no_clobber)
             return
         plan = plan_move if move else functools.partial(plan_copy, recursive=recursive)
         steps = plan(
@@ -67,10 +75,9 @@ class Commands:
             on_skip=self._skipped,
             follow_links=self.follow_links,
         )
+        if no_clobber:
+            steps = leave_existing(steps, self._buckets, self._left)
         for step in steps:
-            if no_clobber and self._exists(step.destination):
-                self.say(f"Skipping existing item: {_shown(step.destination)}")
-                continue
             self.say(f"{'Moving' if move else 'Copying'} {_shown(step.link or step.source)}...")
             self._carry(step)
             if move:
@@ -86,19 +93,19 @@ class Commands:
         else:
             run_copy([step], self._unpacked if self.unpack else self._buckets)
 
-    def _stream(self, sources: Sequence[str], destination: str, *, move: bool) -> None:
-        if len(sources) > 1 and destination != "-":
-            raise InvalidArgument("Several sources cannot go with '-'.", "Copy them one by one.")
-        if move:
-            raise InvalidArgument("'-' cannot be moved.", "Copy it.")
+    def _stream(self, sources: Sequence[str], destination: str, *, no_clobber: bool) -> None:
         if destination == "-":
-            self.cat(sources)
+            store = self._unpacked if self.unpack else self._buckets
+            write_out(sources, sys.stdout.buffer, store, on_skip=self._skipped)
+            self._refuse_missed()
             return
-        target = parse_uri(destination)
-        if target.is_folder:
-            raise InvalidArgument(f"{target} names no object.", "Write gs://BUCKET/NAME.")
         self.say("Copying from <STDIN>...")
-        self._buckets.write(target, _chunks(sys.stdin.buffer))
+        stored = read_in(destination, sys.stdin.buffer, self._buckets, no_clobber=no_clobber)
+        if not stored.files:
+            self.say(f"Skipping existing item: {destination}")
+
+    def _left(self, step: CopyStep) -> None:
+        self.say(f"Skipping existing item: {_shown(step.destination)}")
 
     def _skipped(self, what: str, why: str) -> None:
         print(f"Omitting {what}: it {why}.", file=sys.stderr)
@@ -115,15 +122,6 @@ class Commands:
             raise FailedPrecondition(
                 f"{self._missed} {noun} not copied.", "See above which, and why."
             )
-
-    def _exists(self, place: BucketPath | LocalTarget) -> bool:
-        if isinstance(place, LocalTarget):
-            return (place.root / place.name).exists()
-        try:
-            self._buckets.stat(place)
-        except NotFound:
-            return False
-        return True
 
     def remove(self, words: Sequence[str], *, recursive: bool, force: bool = False) -> None:
         """Remove the objects that the words mean; with `force` nothing there is no error."""
@@ -144,34 +142,42 @@ class Commands:
             if recursive and not path.name:
                 self.say(f"{uri} is empty now; the bucket itself is not a job's to remove.")
 
-    def cat(self, words: Sequence[str]) -> None:
-        """Print the bytes of the objects that the words mean."""
+    def cat(self, words: Sequence[str], *, span: str = "", headings: bool = False) -> None:
+        """Print the bytes of the objects that the words mean, or part of each."""
         for uri in _at_least(1, words, "a gs:// URI"):
             parse_uri(uri, wildcards=True)
-            for source in find_sources(uri, recursive=False, store=self._buckets, on_skip=ignore):
-                for file in source.files:
-                    assert isinstance(file.place, BucketPath)
-                    with self._unpacked.open_read(file.place) as data:
-                        for chunk in _chunks(data):
-                            sys.stdout.buffer.write(chunk)
-        sys.stdout.buffer.flush()
+        part = parse_span(span) if span else WHOLE
+        write_out(words, sys.stdout.buffer, self._unpacked, span=part, has_headings=headings)
 
-    def list(self, words: Sequence[str], *, recursive: bool = False, long: bool = False) -> None:
+    def list(
+        self,
+        words: Sequence[str],
+        *,
+        recursive: bool = False,
+        long: bool = False,
+        readable: bool = False,
+        itself: bool = False,
+    ) -> None:
         """List buckets, or what lies at each word."""
-        if not words:
-            for bucket in self._buckets.list():
-                print(f"gs://{bucket.name}/")
+        size_of = size_text if readable else str
         objects = size = 0
-        for uri in words:
-            places = list_places(uri, recursive=recursive, store=self._buckets)
-            for line, info in _lines(places, headings=recursive and "**" not in uri):
+        for uri in words or ["gs://"]:
+            places = list_places(
+                uri,
+                recursive=recursive,
+                itself=itself,
+                store=self._buckets,
+                buckets=lambda: [bucket.name for bucket in self._buckets.list()],
+            )
+            for line, info in _lines(places, headings=recursive and not itself and "**" not in uri):
                 if info is None or not long:
                     print(f"{'':33}{line}" if long and line else line)
                     continue
                 objects, size = objects + 1, size + info.size
-                print(f"{info.size:>10}  {rfc3339(info.updated)}  {line}")
+                print(f"{size_of(info.size):>10}  {rfc3339(info.updated)}  {line}")
         if long:
-            print(f"TOTAL: {objects} objects, {size} bytes")
+            shown = f" ({size_text(size)})" if readable else ""
+            print(f"TOTAL: {objects} objects, {size} bytes{shown}")
 
     def stat(self, words: Sequence[str]) -> None:
         """Show an object's facts; whoever only wants to know whether it is there looks at the exit.
@@ -180,25 +186,36 @@ class Commands:
             NotFound: It is not.
         """
         for uri in _at_least(1, words, "a gs:// URI"):
-            found = self._buckets.glob(uri)
-            if not found:
-                raise NotFound(f"No URLs matched: {uri}")
-            for info in found:
+            for info in find_objects(uri, store=self._buckets):
                 if not self.quiet:
-                    print(f"{info.uri}:\n    Update time:            {rfc3339(info.updated)}")
-                    print(f"    Content-Length:         {info.size}")
+                    print(*stat_lines(info), sep="\n")
 
-    def usage(self, words: Sequence[str], *, summary: bool = False) -> None:
+    def usage(
+        self,
+        words: Sequence[str],
+        *,
+        summary: bool = False,
+        readable: bool = False,
+        total: bool = False,
+    ) -> None:
         """Show how many bytes lie at each word."""
+        size_of = size_text if readable else str
+        size = 0
         for uri in _at_least(1, words, "a gs:// URI"):
             usages = disk_usage(uri, store=self._buckets)
             for row in usages[-1:] if summary else usages[:-1]:
-                print(f"{row.size:<12} {row.path}")
+                print(f"{size_of(row.size):<12} {row.path}")
+            size += usages[-1].size
+        if total:
+            print(f"{size_of(size):<12} total")
 
-    def sync(self, words: Sequence[str], *, recursive: bool, delete: bool) -> None:
+    def sync(
+        self, words: Sequence[str], *, recursive: bool, delete: bool, exclude: Sequence[str] = ()
+    ) -> None:
         """Make the second place hold what the first holds; `delete` also removes what it has more.
 
-        What has the same bytes already is left alone, and so is what was omitted.
+        What has the same bytes already is left alone, and so are what was omitted and names that
+        an expression of `exclude` matches.
 
         Raises:
             NotFound: Nothing is at the source. Mirroring a misspelt name would empty the other.
@@ -213,6 +230,7 @@ class Commands:
             is_same=self._is_same,
             on_skip=self._skipped,
             follow_links=self.follow_links,
+            exclude=exclude,
         )
         for step in plan.steps:
             self.say(f"Copying {_shown(step.source)}...")
@@ -249,10 +267,6 @@ def _lines(
 
 def _shown(place: BucketPath | Path | LocalTarget) -> str:
     return str(place) if isinstance(place, BucketPath) else f"file://{os.fspath(str(place))}"
-
-
-def _chunks(file: BinaryIO) -> Iterator[bytes]:
-    return iter(lambda: file.read(_CHUNK_BYTES), b"")
 
 
 def _at_least(count: int, words: Sequence[str], what: str) -> Sequence[str]:

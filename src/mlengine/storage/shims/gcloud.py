@@ -25,12 +25,13 @@ _FLAGS: dict[str, tuple[str, list[str]]] = {
     "cp": _COPY,
     "mv": _COPY,
     "rm": ("rRac", ["recursive", "all-versions", "continue-on-error"]),
-    "ls": ("lLrRbae", ["long", "recursive", "buckets", "all-versions", "full", "etag"]),
-    "cat": ("d", ["display-url"]),
-    "du": ("sar", ["summarize", "all-versions", "readable-sizes", "total"]),
-    "rsync": ("rRc", [
+    "ls": ("lLrRbae", ["long", "recursive", "buckets", "all-versions", "full", "etag",
+                      "readable-sizes"]),
+    "cat": ("dr:", ["display-url", "range="]),
+    "du": ("sacr", ["summarize", "all-versions", "readable-sizes", "total"]),
+    "rsync": ("rRcx:", [
         "recursive", "delete-unmatched-destination-objects", "checksums-only", "continue-on-error",
-        "no-ignore-symlinks", "preserve-posix",
+        "no-ignore-symlinks", "preserve-posix", "exclude=",
     ]),
 }  # fmt: skip
 _UNLIKE = {
@@ -76,41 +77,53 @@ def run(words: list[str], commands: Callable[[], Commands], environ: Mapping[str
     does = commands()
     does.follow_links = command != "rsync" or "--no-ignore-symlinks" in more
     does.unpack = "--do-not-decompress" not in more
-    does.quiet = bool({"--no-user-output-enabled"} & (flags | more))
+    does.quiet = "--no-user-output-enabled" in {**flags, **more}
     _run(does, command, more, words)
     return 0
 
 
-def _run(does: Commands, command: str, flags: set[str], words: Sequence[str]) -> None:
-    recursive = bool(flags & _RECURSIVE)
+def _run(does: Commands, command: str, flags: dict[str, str], words: Sequence[str]) -> None:
+    recursive = bool(flags.keys() & _RECURSIVE)
     if command in ("cp", "mv"):
         does.copy(
             words,
             recursive=recursive or command == "mv",
-            no_clobber=bool(flags & {"-n", "--no-clobber"}),
+            no_clobber=bool(flags.keys() & {"-n", "--no-clobber"}),
             move=command == "mv",
         )
     elif command == "rm":
         does.remove(words, recursive=recursive)
     elif command == "ls":
-        is_long = bool(flags & {"-l", "-L", "--long", "--full"})
-        does.list(words, recursive=recursive, long=is_long)
+        is_long = bool(flags.keys() & {"-l", "-L", "--long", "--full"})
+        readable = "--readable-sizes" in flags
+        does.list(words, recursive=recursive, long=is_long, readable=readable)
     elif command == "rsync":
         delete = "--delete-unmatched-destination-objects" in flags
-        does.sync(words, recursive=recursive, delete=delete)
+        exclude = [text for text in _either(flags, "-x", "--exclude").split(",") if text]
+        does.sync(words, recursive=recursive, delete=delete, exclude=exclude)
     elif command == "du":
-        does.usage(words, summary=bool(flags & {"-s", "--summarize"}))
+        does.usage(
+            words,
+            summary=bool(flags.keys() & {"-s", "--summarize"}),
+            readable=bool(flags.keys() & {"-r", "--readable-sizes"}),
+            total=bool(flags.keys() & {"-c", "--total"}),
+        )
     else:
-        does.cat(words)
+        headings = bool(flags.keys() & {"-d", "--display-url"})
+        does.cat(words, span=_either(flags, "-r", "--range"), headings=headings)
+
+
+def _either(flags: dict[str, str], short: str, long: str) -> str:
+    return flags.get(long) or flags.get(short, "")
 
 
 def _parse(
     name: str, words: Sequence[str], short: str, long: Sequence[str], *, permute: bool
-) -> tuple[set[str], list[str]]:
+) -> tuple[dict[str, str], list[str]]:
     # gcloud writes a negation as a flag of its own, and takes `--flag VALUE` and `--flag=VALUE`.
     try:
         parse = getopt.gnu_getopt if permute else getopt.getopt
         found, rest = parse(list(words), short, [*long, *_GLOBAL_LONG])
     except getopt.GetoptError as error:
         raise InvalidArgument(f"gcloud {name}: {error.msg}.", "See what it knows.") from None
-    return {flag for flag, _value in found}, rest
+    return dict(found), rest

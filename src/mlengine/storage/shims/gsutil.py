@@ -15,14 +15,14 @@ _KNOWN = "cat, cp, du, ls, mv, rm, rsync, stat, version"
 _GLOBAL = "mqDdo:h:i:u:"
 _COPY = "rRnpPeUvcDa:j:J:L:t:s:"
 _FLAGS = {
-    "cp": _COPY, "mv": _COPY, "rm": "rRfa", "ls": "lLrRbdhap:", "cat": "h", "stat": "",
-    "du": "sach", "rsync": "rRdcCeinpPuUJa:j:", "version": "l",
+    "cp": _COPY, "mv": _COPY, "rm": "rRfa", "ls": "lLrRbdhap:", "cat": "hr:", "stat": "",
+    "du": "sach", "rsync": "rRdcCeinpPuUJa:j:x:", "version": "l",
 }  # fmt: skip
 _UNLIKE = {
     ("cp", "-z"): "would store compressed bytes", ("cp", "-I"): "reads names from standard input",
     ("cp", "-L"): "would keep a list of what was copied",
     ("mv", "-L"): "would keep a list of what was moved",
-    ("ls", "-d"): "shows folders without what is in them", ("ls", "-b"): "describes buckets",
+    ("ls", "-b"): "describes buckets",
     ("rsync", "-n"): "only shows what it would do", ("rsync", "-i"): "leaves what is there already",
     ("rsync", "-u"): "leaves what is newer",
 }  # fmt: skip
@@ -51,7 +51,7 @@ def run(words: list[str], commands: Callable[[], Commands], environ: Mapping[str
             f"{did_you_mean(command, list(_FLAGS))}It knows {_KNOWN}.",
         )
     found, words = _parse(command, words, _FLAGS[command], permute=True)
-    flags = {flag for flag, _value in found}
+    flags = dict(found)
     for flag in sorted(flags):
         if (command, flag) in _UNLIKE:
             why = _UNLIKE[command, flag]
@@ -66,21 +66,30 @@ def run(words: list[str], commands: Callable[[], Commands], environ: Mapping[str
     return 0
 
 
-def _run(does: Commands, command: str, flags: set[str], words: Sequence[str]) -> None:
-    recursive = bool(flags & {"-r", "-R"})
+def _run(does: Commands, command: str, flags: dict[str, str], words: Sequence[str]) -> None:
+    recursive = bool(flags.keys() & {"-r", "-R"})
     if command in ("cp", "mv"):
         is_move = command == "mv"
         does.copy(words, recursive=recursive or is_move, no_clobber="-n" in flags, move=is_move)
     elif command == "rm":
         does.remove(words, recursive=recursive, force="-f" in flags)
     elif command == "ls":
-        does.list(words, recursive=recursive, long=bool(flags & {"-l", "-L"}))
+        does.list(
+            words,
+            recursive=recursive,
+            long=bool(flags.keys() & {"-l", "-L"}),
+            readable="-h" in flags,
+            itself="-d" in flags,
+        )
     elif command == "rsync":
-        does.sync(words, recursive=recursive, delete="-d" in flags)
+        exclude = [flags["-x"]] if "-x" in flags else []
+        does.sync(words, recursive=recursive, delete="-d" in flags, exclude=exclude)
     elif command == "du":
-        does.usage(words, summary="-s" in flags)
+        does.usage(words, summary="-s" in flags, readable="-h" in flags, total="-c" in flags)
+    elif command == "cat":
+        does.cat(words, span=flags.get("-r", ""), headings="-h" in flags)
     else:
-        {"cat": does.cat, "stat": does.stat}[command](words)
+        does.stat(words)
 
 
 def _parse(

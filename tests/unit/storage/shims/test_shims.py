@@ -114,6 +114,62 @@ def test_stat_tells_by_its_exit_whether_an_object_is_there(
     assert "Content-Length:         5" in capfd.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("line", "out"),
+    [
+        ("gsutil ls gs://", "gs://mine/\ngs://more/\n"),
+        ("gsutil ls gs://mo*", "gs://more/big\n"),
+        ("gsutil ls gs://m*/*.csv", "gs://mine/a.csv\n"),
+        ("gsutil ls -d gs://m* gs://mine/data", "gs://mine/\ngs://more/\ngs://mine/data/\n"),
+        ("gcloud storage ls gs://", "gs://mine/\ngs://more/\n"),
+        ("gsutil cat -r 1-3 gs://mine/a.csv", ".cs"),
+        ("gsutil cat -r -3 gs://mine/a.csv", "csv"),
+        ("gcloud storage cat -r 3- gs://mine/a.csv", "sv"),
+        ("gcloud storage cat --range=0-0 gs://mine/a.csv", "a"),
+        ("gsutil cat -h gs://mine/a.csv", "==> gs://mine/a.csv <==\na.csv"),
+        ("gcloud storage cat -d gs://mine/a.csv", "==> gs://mine/a.csv <==\na.csv"),
+        ("gsutil du -sh gs://more gs://mine", "1.5 KiB      gs://more/\n30 B         gs://mine/\n"),
+        ("gsutil du -sc gs://more gs://mine",
+         "1536         gs://more/\n30           gs://mine/\n1566         total\n"),
+        ("gcloud storage du -s -r gs://more", "1.5 KiB      gs://more/\n"),
+    ],
+)  # fmt: skip
+def test_what_is_shown(
+    buckets: Buckets, line: str, out: str, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    buckets.create(Bucket(name="more"))
+    buckets.write("gs://more/big", [b"x" * 1536])
+    program, *words = line.split()
+    assert main(program, words) == 0
+    assert capfdbinary.readouterr() == (out.encode(), b"")
+
+
+@pytest.mark.parametrize("line", ["gsutil ls -lh", "gcloud storage ls -l --readable-sizes"])
+def test_sizes_for_people(buckets: Buckets, line: str, capfd: pytest.CaptureFixture[str]) -> None:
+    buckets.write("gs://mine/big", [b"x" * 1536])
+    program, *words = line.split()
+    assert main(program, [*words, "gs://mine/big"]) == 0
+    found, total = capfd.readouterr().out.splitlines()
+    assert found.startswith("   1.5 KiB  ") and total == "TOTAL: 1 objects, 1536 bytes (1.5 KiB)"
+
+
+@pytest.mark.parametrize(
+    "line", ["gsutil rsync -r -d -x .*[.]tmp$|keep/",
+             "gcloud storage rsync -r --delete-unmatched-destination-objects -x .*[.]tmp$,keep/"]
+)  # fmt: skip
+def test_rsync_leaves_alone_at_both_places_what_is_excluded(
+    buckets: Buckets, tmp_path: Path, line: str
+) -> None:
+    (tmp_path / "src/keep").mkdir(parents=True)
+    for name in ("new", "not.tmp", "keep/not"):
+        (tmp_path / "src" / name).write_text("x")
+    for name in ("old", "there.tmp", "keep/there"):
+        buckets.write(f"gs://mine/m/{name}", [b"x"])
+    program, *words = line.split()
+    assert main(program, [*words, "src", "gs://mine/m"]) == 0
+    assert names(buckets, "m/") == ["m/keep/there", "m/new", "m/there.tmp"]
+
+
 def test_no_clobber_leaves_what_is_there(
     buckets: Buckets, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -395,7 +451,11 @@ def test_a_header_that_means_nothing_to_an_object_is_read_over(buckets: Buckets)
         ("gsutil", "rsync -n a gs://mine/x", "only shows"),
         ("gsutil", "rsync -i a gs://mine/x", "'gsutil rsync -i' leaves what is there"),
         ("gsutil", "rsync -u a gs://mine/x", "'gsutil rsync -u' leaves what is newer"),
-        ("gsutil", "ls -d gs://mine/data", "'gsutil ls -d' shows"),
+        ("gsutil", "cat -r 4-2 gs://mine/a.csv", "The range '4-2' names no bytes"),
+        ("gsutil", "rsync -x *.tmp a gs://mine/x", "'*.tmp' is no regular expression"),
+        ("gsutil", "ls gs://our*", "gs://our* matches no bucket"),
+        ("gsutil", "cp -r - gs://mine/x", "Leave -r out"),
+        ("gsutil", "mv - gs://mine/x", "'-' cannot be moved"),
         ("gsutil", "ls -b gs://mine", "'gsutil ls -b' describes"),
         ("gsutil", "cp -L log gs://mine/a.csv gs://mine/b", "'gsutil cp -L' would keep a list"),
         ("gsutil", "-h Content-Type:text/x cp gs://mine/a.csv gs://mine/b", "-h Content-Type:"),
