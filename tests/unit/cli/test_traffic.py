@@ -130,11 +130,11 @@ def test_shares_that_are_off_are_warned_of_in_every_format(run: Run, shop: FakeE
 
 
 def test_an_outcome_is_counted_once(run: Run, shop: FakeEngine) -> None:
-    said = "Counted 1 outcomes of model [shop].\n"
+    said = "Outcomes counted for model [shop]: 1.\n"
     assert run("models", "outcome", "shop", "1-v1--n", "0.5") == (0, "", said)
     assert shop.outcomes == {"1-v1--n": 0.5}
     assert run("models", "outcome", "shop", "1-v1--n", "2").err.endswith(
-        "1 predictions had one already; the first counts.\n"
+        "Predictions that had one already, of which the first counts: 1.\n"
     )
 
 
@@ -142,7 +142,7 @@ def test_many_outcomes_come_from_a_file(run: Run, shop: FakeEngine, tmp_path: Pa
     file = tmp_path / "outcomes.txt"
     file.write_text("".join(f"1-v1--n{i} {i}\n" for i in range(2500)) + "\n")
     done = run("models", "outcome", "shop", "--file", str(file))
-    assert done.err == "Counted 2500 outcomes of model [shop].\n"
+    assert done.err == "Outcomes counted for model [shop]: 2500.\n"
     assert len(shop.outcomes) == 2500
 
 

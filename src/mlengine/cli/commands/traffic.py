@@ -133,11 +133,11 @@ def outcome(
         )
         added, known = added + found.added, known + found.known
         outdated += found.outdated
-    session.say(f"Counted {added} outcomes of model [{model}].")
+    session.say(f"Outcomes counted for model [{model}]: {added}.")
     if known:
-        session.say(f"{known} predictions had one already; the first counts.")
+        session.say(f"Predictions that had one already, of which the first counts: {known}.")
     if outdated:
-        session.warn(f"{outdated} predictions are of no experiment that goes on; left out.")
+        session.warn(f"Left out, of no experiment that goes on: {outdated}.")
 
 
 def _exclude(one: str, given: str | None, other: str, is_on: bool) -> None:
