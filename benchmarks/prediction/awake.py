@@ -4,10 +4,10 @@
 
 Two engines serve the same logistic regressions; to the one `stay_awake = false` is said. Callers
 ask one model over 1, 2, 8 and 64 connections, four models over one each, and one model beside
-processes that compute without end, on one core and on all. The engines are loaded in turn, the
-order changing round by round; the ratio is that of each round's two, and its median counts. Every
-distinct answer is checked. Returns 1 where staying awake costs more than a fifth of the answers, or
-an answer was wrong.
+processes that compute without end, as a training job does, on one core and on all; what these get
+of the CPUs is shown too. The engines are loaded in turn, the order changing round by round; the
+ratio is that of each round's two, and its median counts. Every distinct answer is checked. Returns
+1 where staying awake costs more than a fifth of the answers, or an answer was wrong.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -62,6 +63,7 @@ class Seen(NamedTuple):
     p50_ms: float
     p99_ms: float
     cpu_us: float
+    computing_cpus: float  # CPUs that those beside it got
     problem: str
 
 
@@ -93,11 +95,11 @@ def _measure(
     options: argparse.Namespace,
 ) -> dict[str, Any]:  # fmt: skip
     seen: dict[str, list[Seen]] = {name: [] for name in engines}
-    with _computing(situation.beside):
+    with _computing(situation.beside) as beside:
         for number in range(options.rounds + 1):  # the first only warms up
             for name in list(engines) if number % 2 else list(engines)[::-1]:
                 seconds = options.seconds if number else 0.5
-                one = _ask(generator, engines[name], questions[name], situation, seconds)
+                one = _ask(generator, engines[name], questions[name], situation, seconds, beside)
                 if number:
                     seen[name].append(one)
     pairs = zip(seen["asleep"], seen["awake"], strict=True)
@@ -108,14 +110,14 @@ def _measure(
         ),
         "problem": max(one.problem for runs in seen.values() for one in runs),
         **{name: {field: statistics.median(getattr(one, field) for one in runs)
-                  for field in ("requests_per_s", "p50_ms", "p99_ms", "cpu_us")}
+                  for field in ("requests_per_s", "p50_ms", "p99_ms", "cpu_us", "computing_cpus")}
            for name, runs in seen.items()},
     }  # fmt: skip
 
 
 def _ask(
     generator: Path, engine: LiveEngine, questions: dict[str, list[load.Question]],
-    situation: Situation, seconds: float,
+    situation: Situation, seconds: float, beside: list[int],
 ) -> Seen:  # fmt: skip
     port = urlsplit(engine.url).port
     assert port is not None
@@ -125,25 +127,28 @@ def _ask(
                         connections=situation.connections, seconds=seconds)  # fmt: skip
 
     processes = servers.Home(engine.home).processes()
-    before_s = servers.cpu_s(processes)
+    before_s, computed_s, begun_s = (
+        servers.cpu_s(processes), servers.cpu_s(beside), time.monotonic(),
+    )  # fmt: skip
     with ThreadPoolExecutor(situation.models) as callers:
         runs = list(callers.map(one, _MODELS[: situation.models]))
-    used_s = servers.cpu_s(processes) - before_s
+    used_s, computed_s = servers.cpu_s(processes) - before_s, servers.cpu_s(beside) - computed_s
     return Seen(
         sum(run.requests_per_s for run in runs),
         max(run.p50_ms for run in runs),
         max(run.p99_ms for run in runs),
         used_s / max(sum(run.requests for run in runs), 1) * 1e6,
+        computed_s / (time.monotonic() - begun_s),
         max(run.first_problem for run in runs),
     )
 
 
 @contextlib.contextmanager
-def _computing(count: int) -> Iterator[None]:
-    """Have processes compute without end."""
+def _computing(count: int) -> Iterator[list[int]]:
+    """Have processes compute without end; yield their ids."""
     busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(count)]
     try:
-        yield
+        yield [process.pid for process in busy]
     finally:
         for process in busy:
             process.kill()
@@ -153,14 +158,15 @@ def _computing(count: int) -> Iterator[None]:
 def _print(found: list[dict[str, Any]], options: argparse.Namespace) -> int:
     print(f"{_CORES} cores, {options.rounds} rounds of {options.seconds:g} s, medians; "
           "asleep, awake\n")  # fmt: skip
-    print("| models x connections | req/s | times | p50 ms | p99 ms | CPU us |")
-    print("| --- | --- | --- | --- | --- | --- |")
+    print("| models x connections | req/s | times | p50 ms | p99 ms | CPU us | CPUs computing |")
+    print("| --- | --- | --- | --- | --- | --- | --- |")
     for one in found:
         a, b = one["asleep"], one["awake"]
         print(f"| {one['situation']} | {a['requests_per_s']:,.0f}, {b['requests_per_s']:,.0f} "
               f"| {one['ratio']:.2f} | {a['p50_ms']:.2f}, {b['p50_ms']:.2f} "
               f"| {a['p99_ms']:.2f}, {b['p99_ms']:.2f} "
-              f"| {a['cpu_us']:.0f}, {b['cpu_us']:.0f} |")  # fmt: skip
+              f"| {a['cpu_us']:.0f}, {b['cpu_us']:.0f} "
+              f"| {a['computing_cpus']:.2f}, {b['computing_cpus']:.2f} |")  # fmt: skip
     problems = [f"{one['situation']}: {one['problem']}" for one in found if one["problem"]]
     print("\n".join(problems))
     return 1 if problems or any(one["ratio"] < _LEAST for one in found) else 0
