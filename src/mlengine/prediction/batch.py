@@ -24,6 +24,7 @@ from mlengine.environments import unused_runtime_warning
 from mlengine.models.artifacts import Artifacts
 from mlengine.models.registry import Models
 from mlengine.models.surroundings import SurroundingsOf, Wants, request_of, wanted
+from mlengine.prediction.batchresults import check_place, publish
 from mlengine.prediction.workers.workerfolder import read_plain
 from mlengine.runtime.boot import boot_command
 from mlengine.runtime.manifest import manifest_of
@@ -103,7 +104,7 @@ class BatchJobs:
         self._buckets.expand_inputs(spec.input_paths, field="prediction_input.input_paths")
         if not spec.output_path:
             raise _bad("output_path", "There is no output path.", "Name a gs:// directory.")
-        self._buckets.get(parse_uri(spec.output_path, field="prediction_input.output_path").bucket)
+        check_place(self._buckets, spec.output_path, field="prediction_input.output_path")
         for attribute in ("max_worker_count", "batch_size"):
             if getattr(spec, attribute) < 0:
                 raise _bad(attribute, f"{getattr(spec, attribute)} is negative.", "Leave it out.")
@@ -268,7 +269,7 @@ class BatchJobs:
         if exit_record.outcome is Outcome.SUCCEEDED:
             _check_plain(attempt_dir)
             with self._carrying(spec.output_path):
-                self._buckets.upload_tree(attempt_dir / _OWN / "output", spec.output_path)
+                publish(self._buckets, attempt_dir / _OWN / "output", spec.output_path)
         elif load_error := _progress(attempt_dir).get("load_error"):
             raise FailedPrecondition(str(load_error))
         output = self._output(record, attempt_dir)

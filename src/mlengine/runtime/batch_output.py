@@ -31,12 +31,13 @@ from mlengine.runtime import process
 from mlengine.runtime.batch_input import Row
 from mlengine.runtime.strictjson import StrictJsonError, dumps
 
-__all__ = ["RESULTS", "SHARD_ROWS", "BatchOutput"]
+__all__ = ["COMPLETE", "NAMES", "RESULTS", "SHARD_ROWS", "BatchOutput"]
 
 RESULTS = "prediction.results-00000-of-00001"
 _ERRORS = "prediction.errors-00000-of-00001"
 _HEADER = "prediction.results_header.csv"
-_ERROR_STATS = "prediction.errors_stats-00000-of-00001"
+COMPLETE = "prediction.errors_stats-00000-of-00001"
+NAMES = (RESULTS, f"{RESULTS}.csv", _HEADER, _ERRORS, COMPLETE)
 _MAX_DISTINCT_ERRORS = 1000
 _BARE_COLUMN = "prediction"  # header of predictions that are not objects
 SHARD_ROWS = 8192
@@ -188,8 +189,8 @@ class BatchOutput:
         else:
             (self._directory / _ERRORS).unlink(missing_ok=True)
         stats = "".join(f"{pair!r}\n" for pair in self._error_counts.items())
-        (self._staging / _ERROR_STATS).write_text(stats, encoding="utf-8")
-        for name in (*names, _ERROR_STATS):
+        (self._staging / COMPLETE).write_text(stats, encoding="utf-8")
+        for name in (*names, COMPLETE):
             (self._staging / name).replace(self._directory / name)
 
     def _join(self, suffix: str, target: Path) -> None:

@@ -323,11 +323,14 @@ class Buckets:
         backend = self.backend(where.bucket)
         return trees.download(backend, where, into, max_files=max_files, max_bytes=max_bytes)
 
-    def upload_tree(self, local: Path, destination: BucketPath | str) -> Infos:
-        """Copy all files beneath a local folder under a prefix; links in it are refused."""
+    def upload_tree(self, local: Path, destination: BucketPath | str, *, last: str = "") -> Infos:
+        """Copy all files beneath a local folder under a prefix; links in it are refused.
+
+        The file called `last` appears after all others, for who takes it as the sign of all.
+        """
         where = _path(destination)
         self.get(where.bucket)  # it is there, though there be no file
-        return trees.upload(local, where, self.write)
+        return trees.upload(local, where, self.write, last=last)
 
     def sweep(self, *, older_than_s: float = 3600.0) -> int:
         """Remove unfinished writes of dead writers; return how many.

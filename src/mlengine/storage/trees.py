@@ -94,8 +94,13 @@ def upload(
     local: Path,
     destination: BucketPath,
     write: Callable[[BucketPath, Iterable[bytes]], ObjectInfo],
+    *,
+    last: str = "",
 ) -> list[ObjectInfo]:
-    """Copy all files beneath a local folder under a prefix, by name; `write` writes an object."""
+    """Copy all files beneath a local folder under a prefix, by name; `write` writes an object.
+
+    The file called `last`, if there is one, comes after all others.
+    """
     if not local.is_dir():
         raise InvalidArgument(f"'{local}' is not a folder.", "Name an existing folder.")
     folder = destination.name
@@ -104,7 +109,7 @@ def upload(
     local = local.resolve()
     tree = FolderBackend(local.parent, bucket="local", folder=local.name)
     written = []
-    for info in tree.list(strict=True):
+    for info in sorted(tree.list(strict=True), key=lambda info: info.name == last):
         with tree.open_read(info.name) as file:
             target = BucketPath(destination.bucket, folder + info.name)
             written.append(write(target, chunks_of(file)))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import shutil
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from mlengine.models.artifacts import Artifacts
 from mlengine.models.registry import Models
 from mlengine.models.surroundings import SurroundingsOf
 from mlengine.prediction.batch import REFUSED_OPTIONS, BatchJobs
-from mlengine.storage import BucketPath, Buckets
+from mlengine.storage import BucketPath, Buckets, ObjectInfo
 from mlengine.store import JobRecord, open_store
 from mlengine.training.kinds import Preparation
 from mlengine.training.launchers import AttemptSpec, ExitRecord, Outcome
@@ -111,6 +112,14 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
         {"output_path": "gs://mine/../x"},
         "prediction_input.output_path",
     ),
+    "an output that is an object": (
+        {"output_path": "gs://mine/in/a.jsonl"},
+        "prediction_input.output_path",
+    ),
+    "an output below an object": (
+        {"output_path": "gs://mine/in/a.jsonl/b/out/"},
+        "prediction_input.output_path",
+    ),
     "a negative batch": ({"batch_size": -1}, "prediction_input.batch_size"),
     "a model directory with no model": (
         {"model_name": "", "uri": "gs://mine/in"},
@@ -157,6 +166,8 @@ def test_a_version_that_is_not_ready_is_refused(world: World) -> None:
     [
         {},
         {"model_name": "census"},
+        {"output_path": "gs://mine"},
+        {"output_path": "gs://mine/in/"},
         {"model_name": "", "version_name": f"{MODEL}/versions/v1"},
         {"model_name": "", "uri": "gs://mine/model/"},
         {"data_format": "TF_RECORD_GZIP", "output_data_format": "CSV", "batch_size": 7},
@@ -250,6 +261,63 @@ def test_the_output_appears_when_the_run_succeeded(world: World) -> None:
     assert [i.name for i in world.buckets.glob("gs://mine/out/**")] == [
         "out/prediction.results-00000-of-00001"
     ]
+
+
+def _left(world: World, *names: str) -> None:
+    """Let an attempt have left these files as its output, and nothing else."""
+    output = world.attempt_dir / "batch" / "output"
+    shutil.rmtree(output, ignore_errors=True)
+    output.mkdir(parents=True)
+    for name in names:
+        (output / name).write_text("new")
+
+
+RESULTS, ERRORS = "prediction.results-00000-of-00001", "prediction.errors-00000-of-00001"
+STATS, HEADER = "prediction.errors_stats-00000-of-00001", "prediction.results_header.csv"
+
+
+def test_results_take_the_place_of_an_earlier_runs_and_of_nothing_else(world: World) -> None:
+    own = ["notes.txt", "prediction.csv", "prediction.errors-00000-of-00001.bak", f"old/{ERRORS}"]
+    for name in (RESULTS, ERRORS, STATS, *own):
+        world.buckets.write(f"gs://mine/out/{name}", [b"old"])
+    _left(world, f"{RESULTS}.csv", HEADER, STATS)
+    world.kind.collect(world.record(), world.attempt_dir, _exit(Outcome.SUCCEEDED))
+    found = {i.name.removeprefix("out/") for i in world.buckets.glob("gs://mine/out/**")}
+    assert found == {f"{RESULTS}.csv", HEADER, STATS, *own}
+    _left(world, RESULTS, ERRORS, STATS)
+    record = world.record(output_path="gs://mine/out/")
+    world.kind.collect(record, world.attempt_dir, _exit(Outcome.SUCCEEDED))
+    found = {i.name.removeprefix("out/") for i in world.buckets.glob("gs://mine/out/**")}
+    assert found == {RESULTS, ERRORS, STATS, *own}
+
+
+def test_the_sign_that_all_is_there_goes_first_and_comes_last(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.buckets.write(f"gs://mine/out/{STATS}", [b"old"])
+    _left(world, RESULTS, ERRORS, STATS)
+    seen: list[tuple[str, bool]] = []
+    write = world.buckets.write
+
+    def watched(path: BucketPath, chunks: Iterable[bytes]) -> ObjectInfo:
+        seen.append((path.name, bool(world.buckets.glob(f"gs://mine/out/{STATS}"))))
+        return write(path, chunks)
+
+    monkeypatch.setattr(world.buckets, "write", watched)
+    world.kind.collect(world.record(), world.attempt_dir, _exit(Outcome.SUCCEEDED))
+    assert seen == [(f"out/{name}", False) for name in (ERRORS, RESULTS, STATS)]
+
+
+def test_a_link_where_results_belong_gives_way(world: World, tmp_path: Path) -> None:
+    (tmp_path / "others").write_text("theirs")
+    out = tmp_path / "buckets" / "mine" / "out"
+    out.mkdir()
+    (out / ERRORS).symlink_to(tmp_path / "others")
+    (out / RESULTS).symlink_to(tmp_path / "others")
+    _left(world, RESULTS, STATS)
+    world.kind.collect(world.record(), world.attempt_dir, _exit(Outcome.SUCCEEDED))
+    assert (tmp_path / "others").read_text() == "theirs"
+    assert (out / RESULTS).read_text() == "new"
 
 
 @pytest.mark.parametrize("name", ["batch", "batch/output"])
