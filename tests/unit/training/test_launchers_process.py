@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import signal
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,7 +15,7 @@ import pytest
 from mlengine.core.errors import Unavailable
 from mlengine.runtime import attemptfiles, processes
 from mlengine.training.launchers import AttemptSpec, Outcome, Phase, ReplicaSpec
-from mlengine.training.launchers.process import ProcessLauncher
+from mlengine.training.launchers.process import ProcessLauncher, identity_of
 from tests.waiting import wait_until
 
 
@@ -88,6 +92,70 @@ def test_after_a_restart_of_the_machine_nobody_is_swept(tmp_path: Path) -> None:
     assert launcher.poll(tmp_path).phase is Phase.LOST
     assert launcher.sweep(tmp_path) == 0
     launcher.cancel(tmp_path)  # signals nobody, least of all this test
+
+
+@pytest.fixture
+def stray(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A process of attempt 1, whose folder says that it is the supervisor too."""
+    attempt, tag = tmp_path / "1", "j/1/x"
+    attempt.mkdir()
+    with subprocess.Popen(["sleep", "300"], env={processes.TAG_VARIABLE: tag}) as process:
+        try:
+            wait_until(lambda: [p.pid for p in processes.of_attempt(tag, {})] == [process.pid])
+            row = processes.look(process.pid)
+            assert row is not None
+            identity = {
+                "pid": row.pid, "started": row.started, "boot_id": processes.boot_id(), "tag": tag
+            }  # fmt: skip
+            with (attempt / attemptfiles.LOCK).open("w") as lock:
+                file = os.fstat(lock.fileno())
+                named = {**identity, "device": file.st_dev, "inode": file.st_ino}
+                lock.write(json.dumps(named))
+            yield process
+        finally:
+            process.kill()
+
+
+def test_a_copy_of_an_attempts_folder_ends_nothing_of_the_original(
+    tmp_path: Path, stray: subprocess.Popen[bytes]
+) -> None:
+    copy, launcher = tmp_path / "backup" / "1", ProcessLauncher()
+    shutil.copytree(tmp_path / "1", copy)
+    assert launcher.poll(copy).phase is Phase.LOST
+    assert launcher.sweep(copy) == 0
+    launcher.cancel(copy)
+    # Of signals that wait for a process the kernel delivers the lowest number first.
+    stray.send_signal(signal.SIGVTALRM)
+    assert stray.wait() == -signal.SIGVTALRM
+
+
+def test_a_folder_that_was_moved_is_the_same_one(
+    tmp_path: Path, stray: subprocess.Popen[bytes]
+) -> None:
+    moved = (tmp_path / "1").rename(tmp_path / "elsewhere")
+    assert ProcessLauncher().sweep(moved) == 1
+    assert stray.wait() == -signal.SIGKILL
+
+
+def test_a_supervisor_that_did_not_name_its_file_is_believed(
+    tmp_path: Path, stray: subprocess.Popen[bytes]
+) -> None:
+    # An engine that was upgraded meets those of jobs that it started before.
+    lock = tmp_path / "1" / attemptfiles.LOCK
+    identity = json.loads(lock.read_text())
+    del identity["device"], identity["inode"]
+    lock.write_text(json.dumps(identity))
+    assert ProcessLauncher().sweep(tmp_path / "1") == 1
+    assert stray.wait() == -signal.SIGKILL
+
+
+def test_a_supervisor_names_the_file_that_it_holds(tmp_path: Path) -> None:
+    launcher, attempt = ProcessLauncher(), tmp_path / "1"
+    launcher.start(attempt, spec("true", tmp_path))
+    wait_until(lambda: ended(launcher, attempt))
+    identity, file = identity_of(attempt), (attempt / attemptfiles.LOCK).stat()
+    assert identity is not None
+    assert (identity["device"], identity["inode"]) == (file.st_dev, file.st_ino)
 
 
 def test_on_a_full_disk_a_cancel_still_reaches_the_supervisor(

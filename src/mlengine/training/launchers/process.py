@@ -120,11 +120,13 @@ class ProcessLauncher:
     def sweep(self, attempt_dir: Path) -> int:
         """Kill what a LOST attempt left behind; return how many processes that were.
 
+        From a copy of its folder nothing is killed: what runs is the original's.
+
         Raises:
             Internal: A process survived SIGKILL for ten seconds.
         """
-        identity = identity_of(attempt_dir)
-        if identity is None or identity["boot_id"] != processes.boot_id():
+        identity = _signalled_from(attempt_dir)
+        if identity is None:
             return 0
         with _launching(attempt_dir):
             if _alive(attempt_dir):
@@ -255,12 +257,31 @@ def identity_of(attempt_dir: Path) -> dict[str, Any] | None:
     return found if isinstance(found, dict) else None
 
 
+def _signalled_from(attempt_dir: Path) -> dict[str, Any] | None:
+    """Return who supervises, or supervised, if the attempt's processes are this folder's to signal.
+
+    Not after a restart of the machine: their pids are other processes' by now. Nor from a copy of
+    the folder, such as a backup that got an engine of its own: the original's job may be running.
+    """
+    identity = identity_of(attempt_dir)
+    if identity is None or identity["boot_id"] != processes.boot_id():
+        return None
+    try:
+        file = (attempt_dir / attemptfiles.LOCK).stat()
+    except OSError:
+        return None
+    # A supervisor of an older mlengine did not name its file; it is taken for ours, so that an
+    # engine that was upgraded while jobs run can still end them.
+    device, inode = identity.get("device", file.st_dev), identity.get("inode", file.st_ino)
+    return identity if (device, inode) == (file.st_dev, file.st_ino) else None
+
+
 def _nudge(attempt_dir: Path) -> bool:
     """Signal the supervisor; return whether there was one, or the attempt is over anyway."""
     if (attempt_dir / attemptfiles.EXIT).exists():
         return True
-    identity = identity_of(attempt_dir)
-    if identity is None or identity["boot_id"] != processes.boot_id():
+    identity = _signalled_from(attempt_dir)
+    if identity is None:
         return False
     row = processes.look(identity["pid"])
     mine = row is not None and row.started == identity["started"]
