@@ -97,6 +97,10 @@ class Capacity:
         waiting = [(record.uid, self._demand(record)) for record in queue]
         return choose(self.inventory, self.slots, running, waiting)
 
+    def wants_gpus(self, record: JobRecord) -> bool:
+        """Tell whether a queued job may be passed over: GPUs are all that it may wait for alone."""
+        return self._demand(record).gpus > 0
+
     def gpus_of(self, record: JobRecord) -> tuple[str, ...]:
         """Return the ids of the GPUs that a started job holds."""
         if not self._demand(record).gpus:

@@ -56,6 +56,7 @@ _TOLD_TO_END = (
     "replicas were stopped. Submit the job again, or with --max-retries."
 )
 _LOOK_AHEAD = 32  # queued jobs that a tick looks at: more can hardly start at once
+_MOST_PASSED_OVER = 4096  # and of those before them that wait for what holds nobody else up
 
 
 class JobReconciler:
@@ -103,6 +104,7 @@ class JobReconciler:
         self._background = Background()
         self._patience = Patience(clock)
         self._impatient = Impatient(store, alone=alone)
+        self._passed_over = 0  # by the last tick, of the queue
 
     def queued(self, record: JobRecord) -> None:
         """Take note of a job that was just created."""
@@ -118,16 +120,21 @@ class JobReconciler:
             else:
                 started.append(record)
                 self._step(record, wake=wake)
-        queue = []
-        for record in self._store.jobs_in({JobState.QUEUED}, limit=_LOOK_AHEAD):
+        queue, passed_over = [], 0
+        limit = _LOOK_AHEAD + min(self._passed_over, _MOST_PASSED_OVER)
+        for record in self._store.jobs_in({JobState.QUEUED}, limit=limit):
             if _is_tuning(record):
                 self._tuning.step(record, wake)
             elif why := self._capacity.why_impossible(record):
                 # A node that went away may come back: its jobs wait, and hold nobody up.
-                if not self._capacity.varies:
+                if self._capacity.varies:
+                    passed_over += 1
+                else:
                     self._end(record, JobState.FAILED, error_message=why)
             else:
                 queue.append(record)
+                passed_over += self._capacity.wants_gpus(record)
+        self._passed_over = passed_over
         if len(started) >= self._capacity.slots:
             return  # what became free by a step above is taken by the next tick, a wake away
         waiting = {record.uid: record for record in queue}
@@ -308,6 +315,7 @@ class JobReconciler:
         try:
             attempt_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
             spec = self._limited(record, kind.prepare(preparation))
+            self._patience.forget(record.uid)  # a store that goes away later has its hour anew
         except StoreAway:
             raise
         except EngineError as error:

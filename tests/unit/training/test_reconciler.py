@@ -752,6 +752,26 @@ def test_gpus_are_held_by_one_job_and_survive_the_engine(world: World) -> None:
     assert world.kind.gpus["c"] == ("0", "1")
 
 
+@pytest.mark.parametrize("lacking", ["gpus", "a node"])
+def test_however_many_wait_for_what_is_away_they_hold_up_nobody(world: World, lacking: str) -> None:
+    world.inventory = Inventory(cpus=4.0, memory_bytes=8 << 30, gpus=("0",))
+    world.max_running = 4
+    world.restart()
+    world.capacity.varies = True
+    waiting = [f"waits{number}" for number in range(70)]
+    world.demands = dict.fromkeys(
+        ("first", *waiting), Demand(gpus=1) if lacking == "gpus" else Demand(cpus=4.0, strict=True)
+    )
+    if lacking == "gpus":
+        world.run("first")
+    for job_id in (*waiting, "behind"):
+        world.submit(job_id)
+    if lacking == "a node":
+        world.capacity.resize(Inventory(cpus=2.0, memory_bytes=8 << 30), world.max_running)
+    world.until_started("behind")
+    assert {world.state(job_id) for job_id in waiting} == {"QUEUED"}
+
+
 def test_a_wide_job_is_not_overtaken(world: World) -> None:
     world.demands["wide"] = Demand(replicas=8)
     world.run("first")
@@ -905,6 +925,25 @@ def test_a_job_whose_packages_cannot_be_read_now_starts_later(world: World) -> N
     world.kind.error = None
     world.clock.pass_s(3.0)
     world.until_started("a")
+
+
+def test_a_store_that_is_away_again_has_its_hour_anew(world: World) -> None:
+    world.kind.error = NotYet("The store is away.", "Wait.")
+    world.submit("a")
+    wait_until(lambda: _said(world, "a", "The store is away. It is tried again."))
+    world.kind.error = None
+    world.clock.pass_s(3.0)
+    world.until_started("a")
+    world.launcher.now(Phase.RUNNING)
+    world.until("a", "RUNNING")
+    world.clock.pass_s(7200.0)
+    world.kind.collect_error = NotYet("The store is away again.", "Wait.")
+    world.launcher.ends(Outcome.SUCCEEDED)
+    wait_until(lambda: _said(world, "a", "The store is away again. It is tried again."))
+    assert world.state("a") == "RUNNING"
+    world.kind.collect_error = None
+    world.clock.pass_s(3.0)
+    world.until("a", "SUCCEEDED")
 
 
 def test_a_job_that_waits_for_a_store_can_be_cancelled(world: World) -> None:
