@@ -3,6 +3,7 @@
     how a replica ended                                  another attempt
     exit 1 or 2: its own exception, its own usage text   no: it would end so again
     exit 126 or 127: the program cannot be run           no
+    exit 3 of a batch prediction: its model did not load no
     memory ran out                                       no: it would run out again
     any other exit: 134 (abort), 137, 139 (segfault),    may pass
       143 (somebody's SIGTERM), 3, 42, ...
@@ -42,13 +43,18 @@ TOLD_TO_END = "its supervisor was told to end"
 """Why an attempt is over that nobody cancelled; likewise."""
 
 _PERMANENT_CODES = frozenset({1, 2, 126, 127})
+_BATCH_PERMANENT_CODES = _PERMANENT_CODES | {3}  # `LOAD_FAILED` of `runtime.batch`
 _PASSING_ERRNOS = frozenset({errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ETXTBSY,
                              errno.ENOSPC, errno.EIO})  # fmt: skip
 _ERRNO = re.compile(r"\[Errno (\d+)\]")
 
 
-def retry_reason(exit_record: ExitRecord) -> str:
+def retry_reason(exit_record: ExitRecord, *, is_batch: bool = False) -> str:
     """Say why the attempt failed if another one may go better; empty if not.
+
+    Args:
+        exit_record: How it ended.
+        is_batch: It was one of a batch prediction, whose exit statuses are our own.
 
     Example:
         >>> killed = ReplicaExit(task="worker-replica-0", role="worker", index=0, signal=9)
@@ -66,7 +72,8 @@ def retry_reason(exit_record: ExitRecord) -> str:
     guilty = [r for r in exit_record.replicas if not r.stopped and _failed(r)]
     if any(r.oom for r in guilty):
         return ""
-    passing = [r for r in guilty if _may_pass(r)]
+    permanent = _BATCH_PERMANENT_CODES if is_batch else _PERMANENT_CODES
+    passing = [r for r in guilty if _may_pass(r, permanent)]
     return _how(passing[0]) if passing else ""
 
 
@@ -95,13 +102,13 @@ def _failed(replica: ReplicaExit) -> bool:
     return bool(replica.spawn_error) or bool(replica.lost) or ended_badly
 
 
-def _may_pass(replica: ReplicaExit) -> bool:
+def _may_pass(replica: ReplicaExit, permanent: frozenset[int]) -> bool:
     if replica.lost:
         return True
     if replica.spawn_error:
         number = _ERRNO.search(replica.spawn_error)
         return number is not None and int(number[1]) in _PASSING_ERRNOS
-    return replica.signal is not None or replica.exit_code not in _PERMANENT_CODES
+    return replica.signal is not None or replica.exit_code not in permanent
 
 
 def _how(replica: ReplicaExit) -> str:

@@ -78,7 +78,8 @@ class Retrying:
             return LOST
         if status.exit and told_to_end(status.exit, attempt_dir):
             return TOLD_TO_END
-        return retry_reason(status.exit) if status.exit else ""
+        is_batch = record.job.prediction_input is not None
+        return retry_reason(status.exit, is_batch=is_batch) if status.exit else ""
 
     def _left_s(self, record: JobRecord, note: notes.RetryNote) -> float:
         """Return what is left of a pause; a jump of the wall clock changes nothing."""

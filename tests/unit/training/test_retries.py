@@ -1,11 +1,20 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlengine.training.launchers import ExitRecord, Outcome, ReplicaExit
+from mlengine.core.resources import Job, PredictionInput
+from mlengine.core.states import JobState
+from mlengine.runtime import batch
+from mlengine.store import JobRecord
+from mlengine.training.launchers import AttemptStatus, ExitRecord, Outcome, Phase, ReplicaExit
+from mlengine.training.lifecycle import Retry
 from mlengine.training.retries import LONGEST_BACKOFF_S, backoff_s, retry_line, retry_reason
+from mlengine.training.retrying import Retrying
+from tests.fakes.clock import PlayedClock
 
 
 def ended(role: str = "master", index: int = 0, **how: object) -> ReplicaExit:
@@ -52,6 +61,25 @@ RULES = {
 @pytest.mark.parametrize(("replicas", "reason"), RULES.values(), ids=RULES.keys())
 def test_the_table(replicas: list[ReplicaExit], reason: str) -> None:
     assert retry_reason(record(*replicas)) == reason
+
+
+def test_a_model_that_does_not_load_is_not_loaded_again() -> None:
+    failed = record(ended(exit_code=batch.LOAD_FAILED))
+    assert retry_reason(failed, is_batch=True) == ""
+    assert retry_reason(failed) == "master 0 exited with status 3"
+    killed = record(ended(signal=9))
+    assert retry_reason(killed, is_batch=True) == "master 0 was killed by SIGKILL"
+
+
+@pytest.mark.parametrize(("exit_code", "retry"), [(3, Retry.NO), (42, Retry.UNNOTED)])
+def test_a_batch_predictions_own_exit_statuses_decide(
+    tmp_path: Path, exit_code: int, retry: Retry
+) -> None:
+    job = Job(job_id="b", prediction_input=PredictionInput(), state=JobState.RUNNING)
+    of = JobRecord(seq=1, project="p", uid="u", job=job, attempt=1)
+    status = AttemptStatus(Phase.EXITED, exit=record(ended(exit_code=exit_code)))
+    retrying = Retrying(PlayedClock(), max_retries=2, backoff_s=10.0)
+    assert retrying.state(of, status, tmp_path) is retry
 
 
 @pytest.mark.parametrize("outcome", [Outcome.SUCCEEDED, Outcome.CANCELLED, Outcome.TIMED_OUT])
