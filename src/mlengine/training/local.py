@@ -83,6 +83,8 @@ def run_local(
         The primary's exit code; 128 + N when signal N ended it.
 
     Raises:
+        KeyboardInterrupt: Ctrl-C was pressed, and the primary has ended by itself; or it was
+            pressed once more, and the primary was stopped.
         InvalidArgument: The folder is no package, or has no such module.
         FailedPrecondition: A port of the cluster is in use, or this is not Linux.
     """
@@ -95,22 +97,24 @@ def run_local(
     given = {"worker": worker_count, "ps": parameter_server_count, "evaluator": evaluator_count}
     job = {"job_name": module_name, "args": user_args}
     _make_job_dir(package.parent, job_dir)
+    warn = warn or _warn
     if not distributed:
         for role, count in given.items():
             if count is not None:
-                (warn or _warn)(
+                warn(
                     f"{_FLAGS[role]} is ignored if --distributed is not provided.\n"
                     "Did you mean to run distributed training?"
                 )
-        return _run(command, package.parent, _alone(job, job_dir), access=access)
+        return _run(command, package.parent, _alone(job, job_dir), access=access, warn=warn)
     counts = {role: _DEFAULT_COUNTS[role] if n is None else n for role, n in given.items()}
     # TensorFlow 1 refuses an evaluator beside a master, who evaluates by itself.
     is_old = not counts["evaluator"] and _has_tensorflow_1(interpreter)
     primary = "master" if is_old else "chief"
     first, *others = _together({primary: 1, **counts}, start_port, job, job_dir)
     return _run(
-        command, package.parent, first, others, access=access, evaluator_grace_s=evaluator_grace_s
-    )
+        command, package.parent, first, others,
+        access=access, warn=warn, evaluator_grace_s=evaluator_grace_s,
+    )  # fmt: skip
 
 
 def _make_job_dir(cwd: Path, job_dir: str) -> None:
@@ -127,6 +131,7 @@ def _run(
     others: Sequence[_Environment] = (),
     *,
     access: LocalAccess | None,
+    warn: Callable[[str], None],
     evaluator_grace_s: float = 0.0,
 ) -> int:
     """Run the primary in the foreground, the rest behind it."""
@@ -143,9 +148,14 @@ def _run(
         # It shares our process group: Ctrl-C reaches it directly, and it may read the terminal.
         child = subprocess.Popen(command, cwd=cwd, env=primary, preexec_fn=_die_with_parent)
         running.callback(_stop, child)
-        if access is not None:
-            _wait_unreaped(child.pid, None, access)
-        code = child.wait()
+        try:
+            code = _wait(child, access)
+        except KeyboardInterrupt:
+            # It had the same Ctrl-C and may be saving what it has learnt: nothing hurries it.
+            if child.poll() is None:
+                warn("Waiting for the trainer to end. Press Ctrl-C again to stop it now.")
+                _wait(child, access)
+            raise
         if code == 0:
             running.close()
             until_s = time.monotonic() + evaluator_grace_s
@@ -171,6 +181,13 @@ def _background(command: list[str], cwd: Path, env: _Environment) -> Iterator[in
             if signum == signal.SIGTERM:
                 _wait_unreaped(child.pid, _STOP_GRACE_S)
         child.wait()
+
+
+def _wait(child: subprocess.Popen[bytes], access: LocalAccess | None) -> int:
+    """Wait for the primary, whose programs may ask for buckets meanwhile; return its exit code."""
+    if access is not None:
+        _wait_unreaped(child.pid, None, access)
+    return child.wait()
 
 
 def _stop(child: subprocess.Popen[bytes]) -> None:

@@ -9,7 +9,9 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from textwrap import indent
 from typing import Any
 
 import pytest
@@ -208,6 +210,62 @@ def test_interrupted_it_leaves_nobody(package: Path, signum: int) -> None:
     child.wait(60)
     pids = [report(package, name)["pid"] for name in names]
     wait_until(lambda: not [p for p in pids if (row := look(p)) is not None and row.alive], 60)
+
+
+SAVES = f"""
+import os, time
+try:
+{indent(REPORT + WAIT, "    ")}
+except KeyboardInterrupt:
+    open("saving", "w").close()
+    while not os.path.exists("go-on"):
+        time.sleep(0.01)
+    open("saved", "w").close()
+"""
+
+
+@pytest.fixture
+def interrupted(package: Path) -> Iterator[subprocess.Popen[str]]:
+    """A local training whose trainer saves what it has, since Ctrl-C was pressed."""
+    (package / "task.py").write_text(SAVES)
+    code = (
+        "import sys; from mlengine.training.local import run_local;"
+        f"sys.exit(run_local('trainer.task', {str(package)!r}, python=sys.executable))"
+    )
+    child = subprocess.Popen(
+        [sys.executable, "-c", code], start_new_session=True, text=True, stderr=subprocess.PIPE
+    )
+    try:
+        wait_until((package.parent / "alone.json").exists)
+        os.killpg(child.pid, signal.SIGINT)  # as the terminal does
+        assert child.stderr is not None
+        assert child.stderr.readline() == (
+            "WARNING: Waiting for the trainer to end. Press Ctrl-C again to stop it now.\n"
+        )
+        wait_until((package.parent / "saving").exists)
+        yield child
+    finally:
+        child.kill()
+        child.communicate()
+
+
+def test_a_trainer_that_saves_at_ctrl_c_is_waited_for(
+    package: Path, interrupted: subprocess.Popen[str]
+) -> None:
+    (package.parent / "go-on").touch()
+    assert interrupted.wait(60) == -signal.SIGINT
+    assert (package.parent / "saved").exists()
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_a_second_ctrl_c_or_a_sigterm_stops_it(
+    package: Path, interrupted: subprocess.Popen[str], signum: int
+) -> None:
+    interrupted.send_signal(signum)
+    interrupted.wait(60)
+    trainer = look(report(package, "alone")["pid"])
+    assert trainer is None or not trainer.alive
+    assert not (package.parent / "saved").exists()
 
 
 REFUSED: dict[str, tuple[str, str, type[EngineError], str]] = {
