@@ -116,6 +116,24 @@ def test_a_refusal_says_what_it_means_and_of_what(
 
 
 @pytest.mark.parametrize(
+    "code",
+    ["ExpiredToken", "ExpiredTokenException", "InvalidToken", "RequestExpired",
+     "TokenRefreshRequired"],
+)  # fmt: skip
+def test_expired_credentials_for_s3_put_off_what_needs_them(
+    answering: Answering, code: str
+) -> None:
+    body = f"<Error><Code>{code}</Code><Message>secret words</Message></Error>"
+    backend = answering("s3", 400, body.encode())
+    for call in CALLS.values():
+        with pytest.raises(Unavailable, match="credentials have expired") as caught:
+            call(backend)
+        assert "gs://far/in/" in caught.value.problem and code in caught.value.problem
+        assert caught.value.remedy == "Renew them, then start the engine again."
+        assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
     ("status", "meaning"),
     [(304, Aborted), (405, InvalidArgument), (408, Unavailable), (410, NotFound),
      (418, InvalidArgument), (429, Unavailable), (500, Unavailable), (302, Unavailable)],

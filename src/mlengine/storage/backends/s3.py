@@ -22,6 +22,7 @@ from mlengine.core.clock import SystemClock
 from mlengine.core.errors import (
     Aborted,
     FailedPrecondition,
+    InvalidArgument,
     NotFound,
     Unavailable,
     Unimplemented,
@@ -46,6 +47,10 @@ _TRIES = 5
 _ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
 _LAST = "\U0010ffff"  # sorts behind every character a name can go on with
 _US = 1_000_000
+_EXPIRED = (
+    "ExpiredToken", "ExpiredTokenException", "InvalidToken", "RequestExpired",
+    "TokenRefreshRequired",
+)  # fmt: skip
 _SAID = {
     "ContentType": "content_type", "ContentEncoding": "content_encoding",
     "ContentDisposition": "content_disposition", "ContentLanguage": "content_language",
@@ -100,8 +105,14 @@ class S3Store:
             after = last + _LAST if is_shallow and last.endswith("/") else last
 
     def head(self, name: str) -> RemoteObject:
-        with _faults(self._naming(name)):
-            said = self._client.head_object(Bucket=self._bucket, Key=self._base + name)
+        try:
+            with _faults(self._naming(name)):
+                said = self._client.head_object(Bucket=self._bucket, Key=self._base + name)
+        except InvalidArgument:
+            # HEAD is answered without a body, and only a body tells expired credentials from this.
+            with contextlib.suppress(InvalidArgument, FailedPrecondition):
+                next(self.pages(name), None)
+            raise
         words: dict[str, Any] = {of: said.get(key) or "" for key, of in _SAID.items()}
         record = ObjectRecord(metadata=dict(said.get("Metadata", {})), **words)
         return _object(name, int(said["ContentLength"]), said, record)
@@ -255,6 +266,14 @@ def _faults(what: str) -> Iterator[None]:
     try:
         yield
     except botocore.exceptions.ClientError as error:
+        code = str(error.response.get("Error", {}).get("Code", ""))
+        if code in _EXPIRED:
+            # Like an outage, though answered as the caller's mistake: it passes, and nothing that
+            # was hours in the making is given up for it.
+            raise Unavailable(
+                f"{what} cannot be reached: the engine's S3 credentials have expired ({code}).",
+                "Renew them, then start the engine again.",
+            ) from None
         status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
         raise refusal(status, what) from None
     except (
