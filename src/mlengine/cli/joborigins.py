@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import PurePosixPath
 from typing import NamedTuple
 
 from mlengine.cli.errors import CommandError
@@ -18,7 +17,10 @@ _DONE = "SUCCEEDED"
 
 
 class _Export(NamedTuple):
-    """A folder that is a model; the newest of its files was written at `updated`."""
+    """A folder that is a model; the newest of its files was written at `updated`.
+
+    `folder` is relative to the job's, and empty for that one itself.
+    """
 
     folder: str
     updated: str
@@ -79,21 +81,22 @@ def _check_trial(job: Job, number: str) -> None:
 
 
 def _model_below(session: Session, where: str) -> str:
-    bucket, _slash, prefix = where.removeprefix("gs://").partition("/")
+    bucket, _slash, path = where.removeprefix("gs://").partition("/")
+    prefix = f"{path}/" if path else ""  # the job directory may be the bucket itself
     objects: list[Object] = list(
         session.walk(
             lambda size, token: session.engine.list_objects(
-                bucket, prefix=f"{prefix}/", page_size=size, page_token=token
+                bucket, prefix=prefix, page_size=size, page_token=token
             )
         )
     )
     folders: dict[str, list[Object]] = {}
     for found in objects:
-        folders.setdefault(str(PurePosixPath(found.name).parent), []).append(found)
+        folders.setdefault(found.name.removeprefix(prefix).rpartition("/")[0], []).append(found)
     exports = [
         _Export(folder, max(item.updated for item in inside))
         for folder, inside in folders.items()
-        if _is_model([PurePosixPath(item.name).name for item in inside])
+        if _is_model([item.name.rpartition("/")[2] for item in inside])
     ]
     if not exports:
         raise CommandError(
@@ -101,17 +104,20 @@ def _model_below(session: Session, where: str) -> str:
             "model.pkl, model.bst, model.keras or model.onnx."
         )
     chosen = max(exports, key=_preference)
+    origin = f"{where}/{chosen.folder}" if chosen.folder else where
     if len(exports) > 1:
         session.warn(
-            f"There are {len(exports)} models below [{where}/]; this one is deployed: "
-            f"[gs://{bucket}/{chosen.folder}]."
+            f"There are {len(exports)} models below [{where}/]; this one is deployed: [{origin}]."
         )
-    return f"gs://{bucket}/{chosen.folder}"
+    return origin
 
 
 def _preference(export: _Export) -> tuple[bool, str, str]:
-    """Prefer what was exported over checkpoints, and then what is newer."""
-    parts = PurePosixPath(export.folder).parts
+    """Prefer what was exported over checkpoints, and then what is newer.
+
+    Only the job's own folders say which is which: those above may be called anything.
+    """
+    parts = export.folder.split("/")
     is_meant = any(part == "model" or part.startswith("export") for part in parts)
     return is_meant, export.updated, export.folder
 

@@ -358,6 +358,29 @@ def test_a_plain_job_is_deployed_too(run: Run, engine: FakeEngine) -> None:
     assert deployed(engine) == "gs://mine/plain/model"
 
 
+@pytest.mark.parametrize("above", ["gs://mine/model/d1", "gs://mine/exports", "gs://mine"])
+def test_only_folders_of_the_jobs_own_tell_an_export(
+    run: Run, engine: FakeEngine, above: str
+) -> None:
+    engine.create_job("default", Job(job_id="p", training_input=TrainingInput(job_dir=above)))
+    engine.jobs["default", "p"].state = "SUCCEEDED"
+    inside = f"{above}/".removeprefix("gs://mine/")
+    put(engine, f"{inside}model/model.pkl", f"{inside}zz/model.pkl", f"{inside}model.pkl")
+    done = deploy(run, engine, "--from-job=p")
+    assert done.code == 0, done.err
+    assert deployed(engine) == f"{above}/model"
+    assert f"3 models below [{above}/]; this one is deployed: [{above}/model]." in done.err
+
+
+def test_a_model_right_in_a_bucket_is_deployed(run: Run, engine: FakeEngine) -> None:
+    spec = TrainingInput(job_dir="gs://mine/")
+    engine.create_job("default", Job(job_id="p", training_input=spec))
+    engine.jobs["default", "p"].state = "SUCCEEDED"
+    put(engine, "model.joblib", "data/train.csv")
+    assert deploy(run, engine, "--from-job=p").code == 0
+    assert deployed(engine) == "gs://mine"
+
+
 @pytest.mark.parametrize(
     ("flags", "word"),
     [
