@@ -1,6 +1,7 @@
 """Whether a tuning job can be taken on: what its search needs, and the study that it goes on with.
 
-`hyperparameters` checks a specification by itself; this looks at the engine and at other jobs.
+`hyperparameters` checks a specification by itself, which this asks for first; then it looks at the
+engine and at other jobs.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from mlengine.training.trials.books import search_of
 from mlengine.training.trials.hyperparameters import (
     HyperparameterSpec,
     ParameterSpec,
+    check_hyperparameters,
     hyperparameters_of,
     is_tuning,
 )
@@ -29,13 +31,15 @@ def check_tuning(store: Store, project: str, job: Job) -> None:
 
     Raises:
         FailedPrecondition: Its search needs a library that is not installed here.
-        InvalidArgument: It is to go on with what is no study, still goes on, or has another
-            objective or nothing in common; the message names the field.
+        InvalidArgument: Its hyperparameters make no sense, or it is to go on with what is no
+            study, still goes on, or has another objective or nothing in common; the message
+            names the field.
     """
     _check_stopping(job)
     if not is_tuning(job):
         return
-    asked = hyperparameters_of(job.training_input or TrainingInput())
+    # First: what follows reads the types and bounds as if they were right.
+    asked = check_hyperparameters(job.training_input or TrainingInput())
     check_needs(
         search_of(asked),
         instead=", where the engine runs; or set RANDOM_SEARCH, or GRID_SEARCH.",

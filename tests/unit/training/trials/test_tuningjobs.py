@@ -552,6 +552,23 @@ def test_a_search_that_cannot_work_here_is_refused(
 
 
 @pytest.mark.parametrize(
+    ("slip", "attribute", "word"),
+    [
+        ({"type": "double"}, "type", "'double' is no type of a parameter.*DOUBLE, INTEGER"),
+        ({"type": "FLOAT"}, "type", "'FLOAT' is no type of a parameter"),
+        ({"type": ""}, "type", "'' is no type of a parameter"),
+        ({"type": "INTEGER", "minValue": "NaN"}, "min_value", "nan is no bound"),
+    ],
+)
+def test_a_parameter_that_makes_no_sense_is_refused_by_name_before_anything_reads_it(
+    world: Study, slip: dict[str, Any], attribute: str, word: str
+) -> None:
+    with pytest.raises(InvalidArgument, match=word) as caught:
+        world.tune(params=[{**PARAMETERS[0], **slip}])
+    assert caught.value.field == f"training_input.hyperparameters.params[0].{attribute}"
+
+
+@pytest.mark.parametrize(
     ("changes", "word"),
     [
         ({"resumePreviousJobId": "none"}, "none"),
