@@ -88,7 +88,7 @@ TABLE = {
     f"POST {_T}:listOptimalTrials": "vda",
     f"POST {_T}/{{trial}}:addMeasurement": "da",
     f"POST {_T}/{{trial}}:complete": "da",
-    f"POST {_T}/{{trial}}:checkEarlyStoppingState": "vda",
+    f"POST {_T}/{{trial}}:checkEarlyStoppingState": "da",  # one that should stop is STOPPING then
     f"POST {_T}/{{trial}}:stop": "da",
     "GET /api/v1/status": "vdako",
     f"POST {_B}": "dao",

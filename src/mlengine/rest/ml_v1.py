@@ -115,7 +115,7 @@ METHODS: tuple[Method, ...] = (
     Method("locations.studies.trials.suggest", "POST", _ST + "/trials:suggest", "suggest_trials", studies.suggest, "ml.trials.create", "SuggestTrialsRequest", "Operation"),
     Method("locations.studies.trials.addMeasurement", "POST", _T + ":addMeasurement", "add_trial_measurement", studies.add_measurement, "ml.trials.update", "AddTrialMeasurementRequest", "Trial"),
     Method("locations.studies.trials.complete", "POST", _T + ":complete", "complete_trial", studies.complete, "ml.trials.update", "CompleteTrialRequest", "Trial"),
-    Method("locations.studies.trials.checkEarlyStoppingState", "POST", _T + ":checkEarlyStoppingState", "check_trial_stopping", studies.check_stopping, "ml.trials.get", "CheckTrialEarlyStoppingStateRequest", "Operation"),
+    Method("locations.studies.trials.checkEarlyStoppingState", "POST", _T + ":checkEarlyStoppingState", "check_trial_stopping", studies.check_stopping, "ml.trials.update", "CheckTrialEarlyStoppingStateRequest", "Operation"),
     Method("locations.studies.trials.stop", "POST", _T + ":stop", "stop_trial", studies.stop, "ml.trials.update", "StopTrialRequest", "Trial"),
     Method("locations.studies.trials.listOptimalTrials", "POST", _ST + "/trials:listOptimalTrials", "list_optimal_trials", studies.list_optimal, "ml.trials.list", "ListOptimalTrialsRequest", "ListOptimalTrialsResponse"),
 )
