@@ -33,6 +33,7 @@ _COMPLAINT = re.compile(
     r"option \S+ not recogni[sz]ed",
     re.IGNORECASE,
 )
+_HINT = re.compile(r"did you mean|\(possible (?:options|flags)", re.IGNORECASE)
 _FLAG = re.compile(r"--[A-Za-z_][\w.-]*")
 
 
@@ -83,7 +84,8 @@ def unknown_flag(record: JobRecord, attempt_dir: Path, exit_record: ExitRecord) 
         complaint = _COMPLAINT.search(line)
         if complaint is None:
             continue
-        said = line[complaint.start() :]
+        # What is proposed instead is a flag that the trainer does know.
+        said = _HINT.split(line[complaint.start() :])[0]
         unknown = [flag for flag in tuned if _names(said, flag)]
         if unknown:
             return _explained(unknown, lines, line)

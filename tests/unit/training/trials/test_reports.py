@@ -75,6 +75,10 @@ def test_several_flags_are_named_in_their_order(tmp_path: Path) -> None:
         ["ValueError: --num-layers is too deep"],
         ["error: unrecognized arguments: --data=3"],  # its user's own flag
         ["error: unrecognized arguments: --num-layers-more=3"],
+        # Its user's own flag, misspelt, and what click proposes instead.
+        ["Error: No such option: --rat Did you mean --rate?"],
+        ["Error: No such option: --rat (Possible options: --data, --rate)"],
+        ["Error: No such option '--rat'. Did you mean one of: '--data', '--rate'?"],
         ["error: argument --num-layers: invalid int value: '0.5'"],
         [],
     ],
