@@ -121,6 +121,7 @@ def read(
         streams = _streams(job_dir)
         for trial in now:
             streams += _streams(trial.folder, trial=trial.trial)
+        offsets = _present(offsets, streams, {"", *(t.trial for t in now)})
         rows = _merged([s for s in streams if not task_name or s.task == task_name], offsets)
         found = list(itertools.islice(rows, limit))
         rows.close()
@@ -159,8 +160,7 @@ def _without(offsets: dict[str, int], done: set[str]) -> dict[str, int]:
     kept = {
         name: at
         for name, at in offsets.items()
-        if not name.startswith(_DONE)
-        and not (name.startswith(_OF_TRIAL) and name[1:].partition("/")[0] in done)
+        if not name.startswith(_DONE) and _trial_of(name) not in done
     }
     for number in sorted(map(int, done)):
         if str(number - 1) in done:
@@ -170,6 +170,31 @@ def _without(offsets: dict[str, int], done: set[str]) -> dict[str, int]:
             last += 1
         kept[f"{_DONE}{number}-{last}"] = 0
     return kept
+
+
+def _present(
+    offsets: dict[str, int], streams: Sequence[_Stream], looked_at: set[str]
+) -> dict[str, int]:
+    """Drop the places in files that are no longer; they never come back.
+
+    Of a flood all parts but the newest are removed: with a place for each that was ever read the
+    cursor of who follows it would outgrow a URL.
+
+    Args:
+        streams: All that there are of the trials that were `looked_at`.
+        looked_at: The others' files are unknown, and their places kept; empty names the job.
+    """
+    files = {stream.key(name) for stream in streams for name in stream.files}
+    return {
+        name: at
+        for name, at in offsets.items()
+        if name in files or _trial_of(name) not in looked_at
+    }
+
+
+def _trial_of(name: str) -> str:
+    """Return the trial that a file of a cursor is of; empty if it is the job's."""
+    return name[1:].partition("/")[0] if name.startswith(_OF_TRIAL) else ""
 
 
 class _Stream(NamedTuple):

@@ -68,6 +68,21 @@ def test_the_parts_of_a_flood_are_read_in_order(tmp_path: Path) -> None:
     assert messages(read_all(tmp_path, limit=1)) == ["head", "nine", "ten"]
 
 
+def test_a_cursor_forgets_the_parts_of_a_flood_that_were_removed(tmp_path: Path) -> None:
+    trials = [trial(tmp_path, 7, ended=False)]
+    found, cursor = [], ""
+    for folder in (tmp_path / "job" / "1", tmp_path / "t-7" / "1"):
+        put(folder / "m.log.jsonl", ("1", "head"))
+    for part in range(1, 601):
+        for folder in (tmp_path / "job" / "1", tmp_path / "t-7" / "1"):
+            put(folder / f"m.log.{part}.jsonl", ("2", f"{part}"))
+            (folder / f"m.log.{part - 2}.jsonl").unlink(missing_ok=True)
+        entries, cursor = logs.read(tmp_path / "job", cursor=cursor, trials=trials)
+        found += messages(entries)
+    assert found == ["head", "head", *(f"{part}" for part in range(1, 601) for _ in "12")]
+    assert len(cursor) < 300
+
+
 def test_half_a_line_is_left_for_later(tmp_path: Path) -> None:
     file = tmp_path / "1" / "m.log.jsonl"
     put(file, ("1", "whole"))
@@ -224,6 +239,20 @@ def test_a_cursor_over_a_thousand_trials_is_short(tmp_path: Path) -> None:
         found += messages(entries)
     assert found == ["1", "499", "500", "501", "1000"]
     assert len(cursor) < 200
+
+
+def test_a_cursor_keeps_the_places_in_trials_that_were_not_looked_at(tmp_path: Path) -> None:
+    trials = [trial(tmp_path, n, ended=False) for n in range(1, 151)]
+    for one in (1, 150):
+        put(tmp_path / f"t-{one}" / "1" / "m.log.jsonl", ("1", f"{one}"))
+    cursor = ""
+    for said in (["1"], ["150"], []):
+        entries, cursor = logs.read(tmp_path / "t", trials=trials, cursor=cursor)
+        assert messages(entries) == said
+    put(tmp_path / "t-1" / "1" / "m.log.jsonl", ("2", "more"))
+    for said in (["more"], []):
+        entries, cursor = logs.read(tmp_path / "t", trials=trials, cursor=cursor)
+        assert messages(entries) == said
 
 
 @pytest.mark.parametrize("name", ["=1", "=x-2", "=1-", "=1-999999999", "=0-99999999"])
