@@ -32,7 +32,7 @@ from mlengine.storage import Buckets
 from mlengine.storage.paths import BucketPath, parse_uri
 from mlengine.store import JobRecord, VersionRecord
 from mlengine.training.checks import check_region
-from mlengine.training.kinds import Preparation, hours_run
+from mlengine.training.kinds import Preparation, all_ran_s, hours_of
 from mlengine.training.launchers import AttemptSpec, ExitRecord, Outcome, ReplicaSpec
 from mlengine.training.places import is_local, remote_trouble
 from mlengine.training.tfconfig import base_environment
@@ -273,7 +273,7 @@ class BatchJobs:
         elif load_error := _progress(attempt_dir).get("load_error"):
             raise FailedPrecondition(str(load_error))
         output = self._output(record, attempt_dir)
-        output.node_hours = hours_run(exit_record)
+        output.node_hours = hours_of(all_ran_s(record, attempt_dir, exit_record))
         return {"prediction_output": output}
 
     def _carrying(self, *uris: str) -> contextlib.AbstractContextManager[None]:

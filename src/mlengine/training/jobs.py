@@ -168,8 +168,9 @@ class Jobs:
 
     def _with_consumption(self, record: JobRecord) -> Job:
         """Return a job that runs with what it has consumed by now."""
-        attempt_dir = folder_of(self._root, record) / str(record.attempt)
-        ran_s = notes.ran_s(attempt_dir, now=self._clock.now().timestamp())
+        folder, now = folder_of(self._root, record), self._clock.now().timestamp()
+        ran_s = notes.ran_s(folder / str(record.attempt), now=now)
+        ran_s += notes.earlier_ran_s(folder, record.attempt)
         if not ran_s:
             return record.job
         return msgspec.structs.replace(record.job, **consumption(record.job, ran_s))

@@ -11,12 +11,13 @@ import msgspec
 from mlengine.core.errors import Unavailable
 from mlengine.core.resources import Job, PredictionOutput, TrainingInput, TrainingOutput
 from mlengine.store import JobRecord
+from mlengine.training import notes
 from mlengine.training.admission import Demand
 from mlengine.training.launchers import AttemptSpec, ExitRecord
 from mlengine.training.plan import plan_replicas
 
-__all__ = ["JobKind", "NotYet", "Preparation", "consumption", "demand_of", "hours_run", "kind_of",
-           "ml_units"]  # fmt: skip
+__all__ = ["JobKind", "NotYet", "Preparation", "all_ran_s", "consumption", "demand_of",
+           "hours_of", "kind_of", "ml_units"]  # fmt: skip
 
 
 def _keep_nothing(**_details: Any) -> None:
@@ -100,28 +101,39 @@ def demand_of(job: Job) -> Demand:
     )
 
 
-def ml_units(job: Job, exit_record: ExitRecord) -> float:
-    """Return what an attempt consumed: hours, weighted by price, an hour of BASIC being one.
+def all_ran_s(record: JobRecord, attempt_dir: Path, exit_record: ExitRecord | None) -> float:
+    """Return how long a job ran in all its attempts together, in seconds, without the pauses.
+
+    Args:
+        record: The job.
+        attempt_dir: The folder of its newest attempt.
+        exit_record: How that one ended; None if it never ran, or was lost.
+    """
+    newest_s = exit_record.ended - exit_record.started if exit_record else 0.0
+    return notes.earlier_ran_s(attempt_dir.parent, record.attempt) + max(newest_s, 0.0)
+
+
+def ml_units(job: Job, ran_s: float) -> float:
+    """Return what a job consumed: hours, weighted by price, an hour of BASIC being one.
 
     Example:
-        >>> hour = ExitRecord(outcome="succeeded", replicas=[], message="", started=0, ended=3600)
-        >>> ml_units(Job(training_input=TrainingInput(scale_tier="BASIC")), hour)
+        >>> ml_units(Job(training_input=TrainingInput(scale_tier="BASIC")), 3600.0)
         1.0
     """
-    return _weighted(job, hours_run(exit_record))
+    return _weighted(job, hours_of(ran_s))
 
 
 def consumption(job: Job, ran_s: float) -> dict[str, Any]:
     """Return the attribute of a job that says what it consumed, after so many seconds.
 
-    The rest of its output stays; `collect` counts the same of an attempt that was not cut.
+    The rest of its output stays; `collect` counts the same of a job that was not cut.
 
     Example:
         >>> job = Job(training_input=TrainingInput(scale_tier="BASIC"))
         >>> consumption(job, 3600.0)["training_output"].consumed_m_l_units
         1.0
     """
-    hours = _hours(ran_s)
+    hours = hours_of(ran_s)
     if job.training_input is not None:
         trained = job.training_output or TrainingOutput()
         units = _weighted(job, hours)
@@ -130,18 +142,14 @@ def consumption(job: Job, ran_s: float) -> dict[str, Any]:
     return {"prediction_output": msgspec.structs.replace(predicted, node_hours=hours)}
 
 
-def hours_run(exit_record: ExitRecord) -> float:
-    """Return how long an attempt ran, in hours of one machine, to a microhour.
+def hours_of(ran_s: float) -> float:
+    """Return seconds in hours of one machine, to a microhour.
 
     Example:
-        >>> hours_run(ExitRecord(outcome="succeeded", replicas=[], message="", started=0, ended=36))
+        >>> hours_of(36.0)
         0.01
     """
-    return _hours(exit_record.ended - exit_record.started)
-
-
-def _hours(seconds: float) -> float:
-    return round(max(seconds, 0.0) / 3600.0, 6)
+    return round(ran_s / 3600.0, 6)
 
 
 def _weighted(job: Job, hours: float) -> float:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -26,6 +27,7 @@ __all__ = [
     "RetryNote",
     "claimed_gpus",
     "details_of",
+    "earlier_ran_s",
     "environment_note",
     "prepared_note",
     "ran_s",
@@ -142,6 +144,14 @@ def ran_s(attempt_dir: Path, *, now: float) -> float:
             return max(float(over["ended"]) - float(over["started"]), 0.0)
     started = started_at(attempt_dir)
     return max(now - started, 0.0) if started else 0.0
+
+
+def earlier_ran_s(job_dir: Path, attempt: int) -> float:
+    """Return how long the attempts before one ran together.
+
+    One whose supervisor left no record counts nothing: nobody knows when it ended.
+    """
+    return math.fsum(ran_s(job_dir / str(number), now=0.0) for number in range(1, attempt))
 
 
 def _read(path: Path, kind: type[_Note]) -> _Note | None:

@@ -30,7 +30,7 @@ from mlengine.training.capacity import Capacity
 from mlengine.training.checks import running_limit_s, wait_limit_s
 from mlengine.training.impatient import Impatient
 from mlengine.training.jobs import folder_of
-from mlengine.training.kinds import JobKind, NotYet, Preparation, consumption, kind_of
+from mlengine.training.kinds import JobKind, NotYet, Preparation, all_ran_s, consumption, kind_of
 from mlengine.training.launchers import (
     AttemptSpec,
     AttemptStatus,
@@ -215,7 +215,7 @@ class JobReconciler:
                 failpoints.hit("job.cancelled.before-sweep")
                 self._launcher.sweep(self._attempt_dir(record))
                 failpoints.hit("job.cancelled.before-end")
-                self._end(record, JobState.CANCELLED, **self._consumed(record, status))
+                self._end(record, JobState.CANCELLED, **self._consumed(record, status.exit))
             case Step.END_LOST:
                 self._launcher.sweep(self._attempt_dir(record))
                 self._end(
@@ -223,6 +223,7 @@ class JobReconciler:
                     JobState.FAILED,
                     error_message="The supervisor of the job died without a record (killed, or the "
                     "machine was restarted); its replicas were stopped. Submit the job again.",
+                    **self._consumed(record),
                 )
 
     # --- attempts ---
@@ -321,11 +322,12 @@ class JobReconciler:
         except EngineError as error:
             # Unless it was only told to stop, or may go well in a while.
             if not self._cancelled(record) and not self._put_off(record, error):
-                self._end(record, JobState.FAILED, error_message=str(error))
+                spent = self._consumed(record)
+                self._end(record, JobState.FAILED, error_message=str(error), **spent)
             return
         except OSError as error:
             message = f"{error.strerror or error}: {error.filename or ''}"
-            self._end(record, JobState.FAILED, error_message=message)
+            self._end(record, JobState.FAILED, error_message=message, **self._consumed(record))
             return
         finally:
             now = self._clock.now().timestamp()
@@ -403,14 +405,19 @@ class JobReconciler:
             outputs["error_message"] = _over_time(record, exit_record)
             self._store.move_job(record, JobState.CANCELLING, **outputs)
 
-    def _consumed(self, record: JobRecord, status: AttemptStatus) -> dict[str, Any]:
-        """Return the output of a job that is cancelled: how far it came, and at what cost."""
-        if status.exit is None:
-            return {}
-        kind = self._kinds[kind_of(record.job)]
-        live = kind.progress(record, self._attempt_dir(record))
-        job = msgspec.structs.replace(record.job, **live)
-        return consumption(job, status.exit.ended - status.exit.started)
+    def _consumed(self, record: JobRecord, exit_record: ExitRecord | None = None) -> dict[str, Any]:
+        """Return the output of a job that is cut: how far it came, and at what cost.
+
+        Args:
+            record: The job.
+            exit_record: How its newest attempt ended; None if it never ran, or was lost.
+        """
+        attempt_dir = self._attempt_dir(record)
+        ran_s = all_ran_s(record, attempt_dir, exit_record)
+        if exit_record is None:
+            return consumption(record.job, ran_s) if ran_s else {}
+        live = self._kinds[kind_of(record.job)].progress(record, attempt_dir)
+        return consumption(msgspec.structs.replace(record.job, **live), ran_s)
 
     def _end_trial(self, record: JobRecord) -> None:
         """End a trial that was stopped: what it has measured until then counts.
@@ -425,7 +432,8 @@ class JobReconciler:
         except StoreAway:
             raise
         except EngineError as error:  # it ends all the same, with what it is known to have measured
-            outputs = consumption(record.job, _ran_s(exit_record))
+            ran_s = all_ran_s(record, self._attempt_dir(record), exit_record)
+            outputs = consumption(record.job, ran_s)
             outputs["details"] = self._details(record, run_seconds=_ran_s(exit_record))
             outputs["error_message"] = str(error)
         if outputs is None:

@@ -22,7 +22,7 @@ from mlengine.training.access import BucketAccess
 from mlengine.training.checks import check_training_input, running_limit_s
 from mlengine.training.cluster import SERVICE_PORT, Cluster
 from mlengine.training.imports import heavy_modules
-from mlengine.training.kinds import Preparation, ml_units
+from mlengine.training.kinds import Preparation, all_ran_s, ml_units
 from mlengine.training.launchers import (
     AttemptSpec,
     ExitRecord,
@@ -291,7 +291,8 @@ class TrainerJobs:
         self._places.settle(record, exit_record)
         job_dir = self._own_job_dir(record)
         verdict = judge(record, attempt_dir, job_dir, exit_record)
-        output = TrainingOutput(consumed_m_l_units=ml_units(record.job, exit_record))
+        ran_s = all_ran_s(record, attempt_dir, exit_record)
+        output = TrainingOutput(consumed_m_l_units=ml_units(record.job, ran_s))
         wrong = verdict.failed
         if record.parent:
             output.trials = [self._reports.ended(record, attempt_dir, job_dir)]

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from mlengine.core.errors import EngineError, FailedPrecondition, InvalidArgument
@@ -318,6 +319,15 @@ def test_a_link_where_results_belong_gives_way(world: World, tmp_path: Path) -> 
     world.kind.collect(world.record(), world.attempt_dir, _exit(Outcome.SUCCEEDED))
     assert (tmp_path / "others").read_text() == "theirs"
     assert (out / RESULTS).read_text() == "new"
+
+
+def test_node_hours_are_those_of_all_attempts(world: World) -> None:
+    first = world.attempt_dir.parent / "1"
+    first.mkdir()
+    (first / "exit.json").write_text('{"started": 10.0, "ended": 1810.0}')
+    record = msgspec.structs.replace(world.record(), attempt=2)
+    done = world.kind.collect(record, world.attempt_dir, _exit(Outcome.CANCELLED))
+    assert done["prediction_output"].node_hours == 1.5
 
 
 @pytest.mark.parametrize("name", ["batch", "batch/output"])

@@ -587,6 +587,55 @@ def test_a_retry_is_told_once_though_the_engine_dies_in_between(
     assert world.lines("a").count(line) == 1
 
 
+def _hours(world: World) -> float:
+    """What the job is said to have consumed."""
+    output = world.jobs.view(world.store.job(P, "a")).training_output
+    return output.consumed_m_l_units if output else 0.0
+
+
+def _until_second(world: World) -> None:
+    """Bring a job to its second attempt; the first ran half an hour."""
+    world.max_retries = 1
+    world.restart()
+    world.run("a")
+    (world.attempt_dir("a") / "exit.json").write_text('{"started": 0.0, "ended": 1800.0}')
+    killed(world)
+    world.reconciler.tick()
+    world.reconciler.tick()
+    assert _hours(world) == 0.5
+    world.clock.pass_s(10.1)
+
+
+def test_what_a_job_consumes_grows_over_its_attempts(world: World) -> None:
+    _until_second(world)
+    until_retried(world, 2)
+    assert _hours(world) == 0.5
+    started = world.clock.now().timestamp()
+    (world.attempt_dir("a") / "started.json").write_text(json.dumps({"time": started}))
+    world.clock.pass_s(900.0)
+    assert _hours(world) == 0.75
+    world.jobs.cancel(P, "a")
+    world.launcher.ends(Outcome.CANCELLED, ran_s=3600.0)
+    world.until("a", "CANCELLED")
+    assert world.job("a").training_output == TrainingOutput(consumed_m_l_units=1.5)
+
+
+def test_an_attempt_that_is_never_made_keeps_the_bill_of_those_before_it(world: World) -> None:
+    _until_second(world)
+    world.kind.error = FailedPrecondition("The package is gone.", "Upload it again.")
+    world.until("a", "FAILED")
+    assert world.job("a").error_message.startswith("The package is gone.")
+    assert _hours(world) == 0.5
+
+
+def test_an_attempt_that_is_lost_keeps_the_bill_of_those_before_it(world: World) -> None:
+    _until_second(world)
+    until_retried(world, 2)
+    world.launcher.now(Phase.LOST)
+    world.until("a", "FAILED")
+    assert _hours(world) == 0.5
+
+
 def test_a_dead_supervisor_is_retried_after_a_sweep(world: World) -> None:
     world.max_retries = 1
     world.restart()

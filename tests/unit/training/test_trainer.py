@@ -17,7 +17,7 @@ from mlengine.environments import Environments
 from mlengine.storage import Buckets
 from mlengine.store import JobRecord, open_store
 from mlengine.training.access import BucketAccess
-from mlengine.training.kinds import Preparation, consumption, hours_run, kind_of, ml_units
+from mlengine.training.kinds import Preparation, consumption, kind_of, ml_units
 from mlengine.training.launchers import AttemptSpec, ExitRecord, Outcome
 from mlengine.training.notes import environment_note
 from mlengine.training.packaging import build_packages
@@ -243,17 +243,29 @@ def test_the_bill_is_how_long_it_ran(world: World) -> None:
     )
     record = JobRecord(seq=1, project="p", uid="u", job=Job(training_input=SPEC), attempt=1)
     output = world.kind.collect(record, world.attempt_dir, ended)["training_output"]
-    assert output.consumed_m_l_units == hours_run(ended) == 1.0
+    assert output.consumed_m_l_units == 1.0
     assert world.kind.progress(record, world.attempt_dir) == {}
 
 
-def test_a_cut_attempt_is_billed_as_a_whole_one_is() -> None:
+def test_the_bill_is_of_all_attempts(world: World) -> None:
+    for number, record in ((1, {"started": 0.0, "ended": 1800.0}), (2, None)):
+        folder = world.attempt_dir.parent / str(number)
+        folder.mkdir()
+        (folder / "started.json").write_text('{"time": 0.0}')
+        if record:  # the second one's supervisor was killed: nobody knows when
+            (folder / "exit.json").write_text(json.dumps(record))
     ended = ExitRecord(
-        outcome=Outcome.CANCELLED, replicas=[], message="", started=1000.0, ended=4600.0
+        outcome=Outcome.SUCCEEDED, replicas=[], message="", started=5000.0, ended=8600.0
     )
+    third = JobRecord(seq=1, project="p", uid="u", job=Job(training_input=SPEC), attempt=3)
+    output = world.kind.collect(third, world.attempt_dir, ended)["training_output"]
+    assert output.consumed_m_l_units == 1.5
+
+
+def test_a_cut_attempt_is_billed_as_a_whole_one_is() -> None:
     job = Job(training_input=msgspec.structs.replace(SPEC, scale_tier="STANDARD_1"))
     (output,) = consumption(job, 3600.0).values()
-    assert output.consumed_m_l_units == ml_units(job, ended) > 1.0
+    assert output.consumed_m_l_units == ml_units(job, 3600.0) > 1.0
     batch = Job(prediction_output=PredictionOutput(prediction_count=7, output_path="gs://b/out"))
     (predicted,) = consumption(batch, 3600.0).values()
     assert predicted == msgspec.structs.replace(batch.prediction_output, node_hours=1.0)
