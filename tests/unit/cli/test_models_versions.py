@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from mlengine.core.errors import DeadlineExceeded, EngineError, Unavailable
 from mlengine.core.resources import Model, Version, VersionOptions
 from mlengine.core.wire import encode
 from tests.fakes.engine import FakeEngine
@@ -347,6 +348,54 @@ def test_a_deployment_that_fails_prints_the_operations_error(run: Run, model: Fa
             "ERROR: (mlengine.versions.create) Create Version failed. "
             'Bad model detected with error: "x"\n'
         ),
+    )
+
+
+@pytest.fixture
+def away(model: FakeEngine, monkeypatch: pytest.MonkeyPatch) -> list[EngineError]:
+    """What looks at an operation are answered with, one after the other, until it has ended."""
+    monkeypatch.setattr("mlengine.cli.waiting._LAST_LOOK_S", 0.001)
+    answers: list[EngineError] = []
+
+    def before(verb: str) -> None:
+        if verb == "get_operation" and answers:
+            raise answers.pop(0)
+        for operation in model.operations.values():
+            operation.done = True
+
+    def begin(project: str, model_id: str, version: Version) -> object:
+        return model.begin(project, "create_census_v1-1")
+
+    model.before = before
+    model.create_version = begin  # type: ignore[assignment, method-assign]
+    return answers
+
+
+def test_an_engine_that_is_away_for_a_moment_ends_no_wait(
+    run: Run, away: list[EngineError]
+) -> None:
+    away += [Unavailable("No engine answers."), DeadlineExceeded("It is silent.", "Wait.")]
+    assert run("versions", "create", "v1", "--model=census", "--origin=gs://b/m") == (
+        0,
+        "",
+        (
+            "Creating version (this might take a few minutes)......\n"
+            "WARNING: The engine does not answer; the operation goes on with it. Waiting.\n"
+            "done.\n"
+        ),
+    )
+
+
+def test_of_an_engine_that_stays_away_it_is_said_how_to_look_again(
+    run: Run, away: list[EngineError], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mlengine.cli.waiting._ENGINE_AWAY_S", 0.0)
+    away += [Unavailable("No engine answers.", "Start one.")] * 2
+    done = run("versions", "create", "v1", "--model=census", "--origin=gs://b/m")
+    assert done.code == 1 and done.err.endswith(
+        "failed.\nERROR: (mlengine.versions.create) No engine answers. Start one. "
+        "Operation [create_census_v1-1] goes on with the engine; "
+        "see 'mlengine operations describe create_census_v1-1'.\n"
     )
 
 
