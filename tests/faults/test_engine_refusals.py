@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.chaos import Predicting, ask, counting_trainer, multiplier
+from tests.faults.chaos import Predicting, ask, counting_trainer, multiplier, predict
 from tests.live.engines import LiveEngine, P, live_engine
 from tests.waiting import wait_until
 
@@ -119,6 +119,19 @@ def _scribble(path: Path, start: int, length: int) -> None:
     with path.open("r+b") as file:
         file.seek(start)
         file.write(b"\xa5" * length)
+
+
+def test_an_empty_database_costs_no_model(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    with live_engine(home) as engine:
+        engine.make_bucket()
+        engine.deploy(engine.upload_model("m", model__pkl=multiplier(3)), model_id="m")
+    settings = home / "mlengine.toml"
+    settings.write_text(f'database = "sqlite:///{tmp_path}/typo.db"\n')
+    refused(try_to_start(home), "typo.db is empty", "mlengine.store.copy", "set 'database' back")
+    settings.unlink()
+    with live_engine(home) as engine:
+        assert predict(engine, 5).answer == {"predictions": [15]}
 
 
 def test_a_home_that_cannot_be_written_isrefused(tmp_path: Path) -> None:

@@ -3,7 +3,8 @@
 An engine alone shares its home with nobody, and then this folder is its home. Records and folder
 belong together: a job's record is worth nothing where its attempts do not lie. So the folder has
 an id, which its first engine writes into the database too, and an engine whose folder has another
-id than its database names does not start.
+id than its database names does not start. Nor does one whose database is empty while jobs or models
+lie in the folder: they are those of another database, and it would sweep them away.
 """
 
 from __future__ import annotations
@@ -19,13 +20,15 @@ from pathlib import Path
 from mlengine.core.access import new_token
 from mlengine.core.errors import FailedPrecondition
 from mlengine.engine.home import make_private, open_private
-from mlengine.engine.settings import SHARED_FOLDERS, Settings
+from mlengine.engine.settings import SHARED_FOLDERS, Settings, shown
 from mlengine.runtime.wholefile import write_whole
 from mlengine.store import Store
 
 __all__ = ["SharedFolder"]
 
 _FACT = "folder"
+_RECORDED = ("jobs", "models")
+"""Folders of which nothing is worth anything without the records of it."""
 
 
 class SharedFolder:
@@ -63,8 +66,10 @@ class SharedFolder:
         """Make sure that the records and this folder belong together.
 
         Raises:
-            FailedPrecondition: The records are of engines that use another folder.
+            FailedPrecondition: The records are of engines that use another folder, or there are
+                none of what lies in this one.
         """
+        self._refuse_without_records(store)
         own = self._once("folder", lambda: uuid.uuid4().hex)
         known = store.fact(_FACT, own)
         if known == own:
@@ -79,6 +84,28 @@ class SharedFolder:
             f"{self.path}: the jobs, buckets and models of its records are not here.",
             f"{remedy} If this is that folder, restored without its id, write {known} into "
             f"{self.path / 'run' / _FACT}.",
+        )
+
+    def _refuse_without_records(self, store: Store) -> None:
+        """Refuse a database that nothing was ever written to, where there is something to record.
+
+        Before the first fact is written: a copy wants a target that is empty.
+        """
+        left = [name for name in _RECORDED if any((self.path / name).iterdir())]
+        if not left or store.events(limit=1):
+            return
+        what, settings = " and ".join(left), self._settings
+        file = settings.home / "engine.db"
+        target = settings.database_url
+        source = f"sqlite:///{file}" if file.exists() else ""
+        if source in ("", target):
+            source = "URL_OF_THE_OLD_ONE"
+        raise FailedPrecondition(
+            f"The database {settings.store_name} is empty, but {self.path} holds {what} that "
+            "another database has the records of: an engine would remove what it knows nothing of.",
+            f"Copy the records first: 'python -m mlengine.store.copy {source} "
+            f"{shown('database', target)}'; or set 'database' back. To begin anew without them, "
+            f"move {what} out of {self.path}.",
         )
 
     def _once(self, name: str, make: Callable[[], str]) -> str:

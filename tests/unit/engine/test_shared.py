@@ -10,6 +10,7 @@ from mlengine.engine.home import Home, read_token
 from mlengine.engine.settings import Settings
 from mlengine.engine.shared import SharedFolder
 from mlengine.store import open_store
+from mlengine.store.copy import copy
 
 PG = "postgresql://me:secret@db.example/ml"
 
@@ -55,6 +56,59 @@ def test_records_belong_to_one_folder(tmp_path: Path) -> None:
     (tmp_path / "b" / "run" / "folder").write_text(known)
     SharedFolder(other).claim(store)
     store.close()
+
+
+@pytest.mark.parametrize("kind", ["jobs", "models"])
+def test_an_empty_database_is_not_begun_beside_what_another_one_records(
+    tmp_path: Path, kind: str
+) -> None:
+    home = tmp_path / "a"
+    alone = Settings(home=home)
+    before = open_store(alone.database_url)
+    SharedFolder(alone).claim(before)
+    before.close()
+    kept = home / kind / "uid"
+    kept.mkdir()
+    moved = Settings(home=home, database=f"sqlite:///{tmp_path}/typo.db")
+    store = open_store(moved.database_url)
+    with pytest.raises(FailedPrecondition, match=r"typo\.db is empty, but .*a holds") as told:
+        SharedFolder(moved).claim(store)
+    store.close()
+    assert f"holds {kind} that" in told.value.problem
+    assert f"copy {alone.database_url} {moved.database_url}'" in told.value.remedy
+    # Nothing was written to it: each way out that was named is one.
+    copy(alone.database_url, moved.database_url)
+    store = open_store(moved.database_url)
+    SharedFolder(moved).claim(store)
+    store.close()
+    before = open_store(alone.database_url)
+    SharedFolder(alone).claim(before)
+    before.close()
+
+
+def test_whoever_removed_the_database_begins_anew_without_what_it_recorded(tmp_path: Path) -> None:
+    home = tmp_path / "a"
+    alone = Settings(home=home)
+    folder = SharedFolder(alone)
+    (home / "models" / "uid").mkdir()
+    store = open_store(alone.database_url)
+    with pytest.raises(FailedPrecondition, match=r"engine\.db is empty") as told:
+        folder.claim(store)
+    assert f"move models out of {home}" in told.value.remedy
+    assert "copy URL_OF_THE_OLD_ONE sqlite" in told.value.remedy
+    (home / "models" / "uid").rename(tmp_path / "uid")
+    folder.claim(store)
+    store.close()
+
+
+def test_no_password_is_told(tmp_path: Path) -> None:
+    folder = SharedFolder(settings(tmp_path / "a", tmp_path / "shared"))
+    (tmp_path / "shared" / "jobs" / "uid").mkdir()
+    store = open_store(f"sqlite:///{tmp_path}/empty.db")  # in the place of a PostgreSQL
+    with pytest.raises(FailedPrecondition, match=r"db\.example/ml is empty") as told:
+        folder.claim(store)
+    store.close()
+    assert "secret" not in str(told.value)
 
 
 def test_a_file_is_no_database_for_several(tmp_path: Path) -> None:
