@@ -53,11 +53,17 @@ def open_model(spec: Mapping[str, Any]) -> Opened:
             why = error.detail if isinstance(error, PredictionError) else repr(error)
             given.append(f"The compiled form is not used: {why}")
     model = load_model(spec)
-    golden, notes = rehearse(model, directory)
+    golden, notes = rehearse(model, directory, signature_name=_own_signature(model))
     shortcut, way = open_shortcut(model, [row.instance for row in golden])
     said = model.describe()
     warnings = [*given, *said["warnings"], *notes]
     return Opened(model, shortcut, {**said, "warnings": warnings, "way": way})
+
+
+def _own_signature(model: Model) -> str:
+    """Return the signature that golden rows are of, whichever a job asks; empty: its only one."""
+    own = getattr(model, "own_signature", None)
+    return str(own()) if callable(own) else ""
 
 
 def _open_compiled(directory: Path, spec: Mapping[str, Any], given: list[str]) -> Opened:
@@ -69,7 +75,7 @@ def _open_compiled(directory: Path, spec: Mapping[str, Any], given: list[str]) -
     if form.table is not None:
         return _open_rows(directory, form, spec, given)
     model = load_compiled(directory, signature_name=spec.get("signature_name") or "")
-    golden, _notes = rehearse(model, directory)
+    golden, _notes = rehearse(model, directory, signature_name=form.default)
     shortcut, way = open_shortcut(model, [row.instance for row in golden])
     said = model.describe()
     about = {**said, "warnings": [*given, *said["warnings"]], "way": f"{model.about.way}; {way}"}

@@ -7,6 +7,7 @@ FAILED, and the difference of the libraries is the first thing to look at.
 
 from __future__ import annotations
 
+import copy
 import json
 import platform
 import sys
@@ -35,8 +36,15 @@ class GoldenRow(NamedTuple):
     prediction: Any
 
 
-def rehearse(model: Model, directory: Path) -> tuple[list[GoldenRow], list[str]]:
+def rehearse(
+    model: Model, directory: Path, *, signature_name: str = ""
+) -> tuple[list[GoldenRow], list[str]]:
     """Replay the golden rows that lie beside a model.
+
+    Args:
+        model: As loaded.
+        directory: Where the rows lie.
+        signature_name: The signature that they are of; default: the one that requests get.
 
     Returns:
         The rows, none if the model came without; and what the libraries give to think about.
@@ -46,7 +54,8 @@ def rehearse(model: Model, directory: Path) -> tuple[list[GoldenRow], list[str]]
     """
     rows = read_rows(directory)
     notes = _library_notes(directory)
-    for row, got in zip(rows, _answers(model, rows, notes), strict=True):
+    kwargs = {"signature_name": signature_name} if signature_name else {}
+    for row, got in zip(rows, _answers(model, rows, kwargs, notes), strict=True):
         if differs(row.prediction, got):
             text = (
                 f"golden row {row.line} comes out otherwise: the trainer saved "
@@ -95,23 +104,27 @@ def differs(wanted: Any, got: Any) -> bool:
     return type(wanted) is not type(got) or bool(wanted != got)
 
 
-def _answers(model: Model, rows: list[GoldenRow], notes: list[str]) -> list[Any]:
+def _answers(
+    model: Model, rows: list[GoldenRow], kwargs: dict[str, Any], notes: list[str]
+) -> list[Any]:
     try:
-        return _asked(model, rows)
+        return _asked(model, rows, kwargs)
     except (PredictionError, StrictJsonError):
         pass  # whose fault it is shows when they are asked one by one
     answers = []
     for row in rows:
         try:
-            answers += _asked(model, [row])
+            answers += _asked(model, [row], kwargs)
         except (PredictionError, StrictJsonError) as error:
             text = f"golden row {row.line} was refused: {error}"
             raise load_error(_explained(text, row, notes)) from error
     return answers
 
 
-def _asked(model: Model, rows: list[GoldenRow]) -> list[Any]:
-    written: Any = loads(dumps(ask(model, [row.instance for row in rows], {})))
+def _asked(model: Model, rows: list[GoldenRow], kwargs: dict[str, Any]) -> list[Any]:
+    # Code of the user's may edit what it is given, and a row may be asked again, and is shown.
+    instances = copy.deepcopy([row.instance for row in rows])
+    written: Any = loads(dumps(ask(model, instances, kwargs)))
     return list(written)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from mlengine.runtime.frameworks import Model, ask, load
+from mlengine.runtime.frameworks.tensorflow import SavedModel
 from mlengine.runtime.prediction_error import ErrorClass, PredictionError
 
 tf = pytest.importorskip("tensorflow")
@@ -124,6 +125,8 @@ def test_a_default_signature_can_be_chosen_when_loading(directory: Path) -> None
     chosen = load(directory, signature_name="text")
     assert chosen.describe()["raw_text"] is True
     assert ask(chosen, ["abc"], {}) == [{"length": 3}]
+    assert isinstance(chosen, SavedModel)
+    assert (chosen.default_signature(), chosen.own_signature()) == ("text", "serving_default")
     with pytest.raises(PredictionError, match="No signature found for signature key X"):
         load(directory, signature_name="X")
 

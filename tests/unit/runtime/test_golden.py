@@ -14,10 +14,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mlengine.runtime import save_golden
+from mlengine.runtime import opening, save_golden
 from mlengine.runtime.frameworks import load
 from mlengine.runtime.prediction_error import ErrorClass, PredictionError
 from mlengine.runtime.rehearsal import differs, read_rows, rehearse
+from mlengine.runtime.routine import RoutineModel
 
 
 @pytest.fixture
@@ -123,6 +124,48 @@ def test_a_row_that_comes_out_otherwise_is_named(
         rehearse(load(model_dir), model_dir)
     assert caught.value.error_class is ErrorClass.LOAD
     assert text in caught.value.detail
+
+
+class TwoSignatures(RoutineModel):
+    """Doubles by its own default, and triples for who chooses so at loading."""
+
+    def __init__(self) -> None:
+        super().__init__(self, "t.TwoSignatures")
+
+    def predict(self, instances: list[Any], **kwargs: Any) -> list[Any]:
+        times = {"twice": 2, "thrice": 3}[kwargs.get("signature_name", "thrice")]
+        return [times * instance for instance in instances]
+
+    def own_signature(self) -> str:
+        return "twice"
+
+
+def test_rows_are_of_the_own_signature_where_a_job_chooses_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_golden(tmp_path, [1, 2], [2, 4])
+    monkeypatch.setattr(opening, "load_model", lambda spec: TwoSignatures())
+    opened = opening.open_model({"artifact": str(tmp_path), "signature_name": "thrice"})
+    assert opened.model.predict([1]) == [3]
+
+
+class Emptying:
+    """A routine that takes out of its instances what it reads."""
+
+    def predict(self, instances: list[Any]) -> list[Any]:
+        return [one.pop("x") for one in instances]
+
+
+def test_a_routine_that_edits_its_instances_is_asked_and_told_of_whole_ones(
+    tmp_path: Path,
+) -> None:
+    model = RoutineModel(Emptying(), "t.Emptying")
+    save_golden(tmp_path, [{"x": 1}, {"x": 2}], [1, 0])
+    with pytest.raises(PredictionError, match=r'the model answers 2 \(instance \{"x": 2\}\)'):
+        rehearse(model, tmp_path)
+    save_golden(tmp_path, [{"x": 1}, {"y": 2}], [1, 2])
+    with pytest.raises(PredictionError, match="golden row 2 was refused"):
+        rehearse(model, tmp_path)
 
 
 SAME = [(1, 1.0), (0.1, 0.1000001), (1e20, 1.000001e20), ({"a": [1]}, {"a": [1]}), (None, None)]

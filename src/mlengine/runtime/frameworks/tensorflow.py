@@ -101,8 +101,12 @@ class SavedModel:
         }
 
     def default_signature(self) -> str:
+        return self._default or self.own_signature() or _DEFAULT_SIGNATURE
+
+    def own_signature(self) -> str:
+        """Return the default where none was chosen at loading; empty: the model has none."""
         only = next(iter(self._signatures)) if len(self._signatures) == 1 else _DEFAULT_SIGNATURE
-        return self._default or only
+        return only if only in self._signatures else ""
 
     def _choose(self, asked: Any) -> str:
         key = asked or self.default_signature()

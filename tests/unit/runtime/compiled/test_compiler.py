@@ -270,6 +270,7 @@ def test_a_worker_answers_from_it_and_falls_back_when_a_row_comes_out_otherwise(
 
     named = open_model({"artifact": str(artifact), "signature_name": "twice"})
     assert ask(named.model, [4], {}) == [{"twice": 8}]
+    assert named.about["way"].startswith(about.way)  # the golden rows are of the default one
 
     rows = (compiled / ROWS_FILE).read_text().splitlines()
     first = json.loads(rows[0])
