@@ -10,12 +10,13 @@ that was whole (`batch_output`), if it is told to keep them.
 A model that has a direct way is asked that way, each row by itself as far as its rounding goes: a
 file gets the very bytes that its rows would get online.
 
-Exit status: 0 done (with or without error rows), 3 the model could not be loaded (the last line
-on stderr says why), 2 the specification is wrong.
+Exit status: 0 done (with or without error rows), 3 the model could not be loaded, 4 an input file
+cannot be read (the last line on stderr says why), 2 the specification is wrong.
 """
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import itertools
 import json
@@ -27,16 +28,17 @@ from pathlib import Path
 from typing import Any
 
 from mlengine.runtime import process
-from mlengine.runtime.batch_input import Row, read_rows
+from mlengine.runtime.batch_input import InputFileError, Row, read_rows, reading
 from mlengine.runtime.batch_output import SHARD_ROWS, BatchOutput
 from mlengine.runtime.frameworks import Model, ask
 from mlengine.runtime.opening import Opened, open_model
 from mlengine.runtime.prediction_error import PredictionError
-from mlengine.runtime.strictjson import StrictJsonError, dumps
+from mlengine.runtime.strictjson import dumps
 
-__all__ = ["LOAD_FAILED", "main"]
+__all__ = ["INPUT_FAILED", "LOAD_FAILED", "main"]
 
 LOAD_FAILED = 3
+INPUT_FAILED = 4
 _DEFAULT_BATCH_SIZE = 64
 _PROGRESS_EVERY_S = 1.0
 
@@ -50,7 +52,7 @@ def main(argv: list[str]) -> int:
     ``version`` (what a later run must be of to go on with this one's shards), ``shards_dir``
     (where it finds what this one had done) and ``shard_rows``,
     ``progress`` (a JSON file with ``prediction_count`` and ``error_count``, written each second;
-    with ``load_error`` instead when the model could not be loaded).
+    with ``load_error`` besides when the model could not be loaded, or an input file not be read).
     """
     if len(argv) != 1:
         print("usage: python -m mlengine.runtime.batch SPEC.json", file=sys.stderr)
@@ -58,32 +60,32 @@ def main(argv: list[str]) -> int:
     process.scrub_environment()
     process.send_prints_to_stderr()
     spec = json.loads(Path(argv[0]).read_bytes())
+    progress = _Progress(Path(spec["progress"]) if spec.get("progress") else None)
     try:
         opened = open_model(spec)
     except PredictionError as error:
         if error.__cause__ is not None:
             traceback.print_exception(error.__cause__)
-        message = " ".join(str(error).split())
-        print(message, file=sys.stderr)
-        if spec.get("progress"):
-            process.write_json(Path(spec["progress"]), {"load_error": message})
+        progress.fail(str(error))
         return LOAD_FAILED
     for warning in opened.about["warnings"]:
         print(f"WARNING: {warning}", file=sys.stderr)
     print(f"Answers are given this way: {opened.about['way']}", file=sys.stderr)
-    _run(opened, spec)
+    try:
+        _run(opened, spec, progress)
+    except InputFileError as error:
+        progress.fail(str(error))
+        return INPUT_FAILED
     return 0
 
 
-def _run(opened: Opened, spec: dict[str, Any]) -> None:
-    paths = [Path(path) for path in spec["inputs"]]
+def _run(opened: Opened, spec: dict[str, Any], progress: _Progress) -> None:
     rows = read_rows(
-        paths,
-        names=spec.get("input_names") or [str(path) for path in paths],
+        [Path(path) for path in spec["inputs"]],
+        names=_names(spec),
         data_format=spec.get("data_format") or "JSON",
         raw_text=opened.about["raw_text"],
     )
-    progress = _Progress(Path(spec["progress"]) if spec.get("progress") else None)
     as_csv = spec.get("output_format") == "CSV"
     shards = Path(spec["shards_dir"]) if spec.get("shards_dir") else None
     output = BatchOutput(
@@ -102,20 +104,29 @@ def _run(opened: Opened, spec: dict[str, Any]) -> None:
     progress.tell(output, now=True)
 
 
+def _names(spec: dict[str, Any]) -> list[str]:
+    """Return what the user calls each input file."""
+    return list(spec.get("input_names") or spec["inputs"])
+
+
 def _plan_of(spec: dict[str, Any]) -> str:
     """Return the text that two runs share if, and only if, they would write the same."""
     model = sorted(path for path in Path(spec["artifact"]).rglob("*") if path.is_file())
-    files = [*model, *(Path(path) for path in spec["inputs"])]
-    digests = []
-    for path in files:
-        total = hashlib.blake2b()
-        with path.open("rb") as file:
-            while chunk := file.read(1 << 20):
-                total.update(chunk)
-        digests.append(total.hexdigest())
+    digests = [_digest(path) for path in model]
+    for path, name in zip(spec["inputs"], _names(spec), strict=True):
+        with reading(name):
+            digests.append(_digest(Path(path)))
     named = ("framework", "signature_name", "input_names", "data_format", "output_format",
              "batch_size", "shard_rows", "prediction_class", "version")  # fmt: skip
     return json.dumps([[spec.get(name) for name in named], digests])
+
+
+def _digest(path: Path) -> str:
+    total = hashlib.blake2b()
+    with path.open("rb") as file:
+        while chunk := file.read(1 << 20):
+            total.update(chunk)
+    return total.hexdigest()
 
 
 def _answers(opened: Opened, rows: list[Row]) -> list[Any]:
@@ -123,7 +134,9 @@ def _answers(opened: Opened, rows: list[Row]) -> list[Any]:
     answers: list[Any] = [None] * len(rows)
     rest = list(range(len(rows)))
     if (shortcut := opened.shortcut) is not None:
-        read = [(at, shortcut.read(_body(row))) for at, row in enumerate(rows)]
+        # JSON has no bytes: `dumps` would make another text of them.
+        said = [at for at, row in enumerate(rows) if not isinstance(row.instance, bytes)]
+        read = [(at, shortcut.read(dumps({"instances": [rows[at].instance]}))) for at in said]
         asked = [(at, one) for at, one in read if one is not None]
         found = shortcut.answer([one for _, one in asked]) if asked else []
         for (at, _), body in zip(asked, found, strict=True):
@@ -137,13 +150,6 @@ def _answers(opened: Opened, rows: list[Row]) -> list[Any]:
     return answers
 
 
-def _body(row: Row) -> bytes:
-    try:
-        return dumps({"instances": [row.instance]})
-    except StrictJsonError:  # bytes, of a record: the general way takes them as they are
-        return b""
-
-
 def _batches(rows: Iterator[Row], size: int) -> Iterator[list[Row]]:
     while batch := list(itertools.islice(rows, size)):
         yield batch
@@ -151,8 +157,12 @@ def _batches(rows: Iterator[Row], size: int) -> Iterator[list[Row]]:
 
 def _predict(model: Model, rows: list[Row]) -> list[Any]:
     """Return a prediction for each row; a `PredictionError` in the place of one that failed."""
+    instances = [row.instance for row in rows]
+    if len(rows) > 1:
+        # Code of the user's may edit what it is given, and these rows may be asked again.
+        instances = copy.deepcopy(instances)
     try:
-        return ask(model, [row.instance for row in rows], {})
+        return ask(model, instances, {})
     except PredictionError as error:
         if len(rows) == 1:
             return [error]
@@ -192,6 +202,13 @@ class _Progress:
         )
         if self._path is not None:
             process.write_json(self._path, counts)
+
+    def fail(self, message: str) -> None:
+        """Say why the run ends here, as the last line of the log too."""
+        message = " ".join(message.split())
+        print(message, file=sys.stderr)
+        if self._path is not None:
+            process.write_json(self._path, {**self._told, "load_error": message})
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import contextlib
 import gzip
 import zlib
 from collections.abc import Iterator, Sequence
@@ -13,9 +14,13 @@ from typing import IO, Any
 from mlengine.runtime.records import RecordError, read_records
 from mlengine.runtime.strictjson import StrictJsonError, loads
 
-__all__ = ["Row", "read_rows"]
+__all__ = ["InputFileError", "Row", "read_rows", "reading"]
 
 MAX_LINE_BYTES = 64 << 20
+
+
+class InputFileError(Exception):
+    """An input file is not there any more, or may not be read; says which, and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,18 +51,44 @@ def read_rows(
             otherwise it is JSON.
 
     A file that breaks off in the middle gives one error row in place of what cannot be read.
+
+    Raises:
+        InputFileError: While iterating: a file cannot be read at all. Its rows would be missing
+            from what a user takes for a whole answer.
     """
     index = 0
     for path, name in zip(paths, names, strict=True):
         line = 0
         try:
-            for line, data in _pieces(path, data_format):
-                yield _row(index, name, line, data, raw_text, is_text="RECORD" not in data_format)
-                index += 1
-        except (RecordError, EOFError, gzip.BadGzipFile, zlib.error, OSError) as error:
+            with reading(name):
+                for line, data in _pieces(path, data_format):
+                    is_text = "RECORD" not in data_format
+                    yield _row(index, name, line, data, raw_text, is_text=is_text)
+                    index += 1
+        except (RecordError, EOFError, gzip.BadGzipFile, zlib.error) as error:
             text = f"the rest of the file was not read: {error}"
             yield Row(index, name, line + 1, None, text)
             index += 1
+
+
+@contextlib.contextmanager
+def reading(name: str) -> Iterator[None]:
+    """Say of an input file that cannot be opened or read which it is, by the user's name for it.
+
+    Raises:
+        InputFileError: In place of an `OSError`; of damaged content the error is left as it is.
+    """
+    try:
+        yield
+    except gzip.BadGzipFile:  # an OSError, and no trouble of the file system's
+        raise
+    except OSError as error:
+        # Not the error's own text: it holds a path of the engine's.
+        raise InputFileError(
+            f"The input file {name} cannot be read ({error.strerror or type(error).__name__}): "
+            "it was replaced or removed while the job ran, or the engine may not read it. "
+            "Submit the job again, and leave its input files as they are until it has ended."
+        ) from error
 
 
 def _pieces(path: Path, data_format: str) -> Iterator[tuple[int, bytes | None]]:

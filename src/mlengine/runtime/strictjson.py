@@ -101,6 +101,9 @@ def loads(text: bytes) -> object:
 def dumps(value: object) -> bytes:
     """Write a value as compact JSON in UTF-8.
 
+    Bytes come out as base64, or are refused where `msgspec` is missing: who may have some decides
+    first what becomes of them. To look for them here would take longer than writing does.
+
     Raises:
         StrictJsonError: NaN, an infinity, a lone surrogate, or a type that JSON does not have.
     """

@@ -16,8 +16,11 @@ import pytest
 from sklearn.base import BaseEstimator
 
 from mlengine.runtime import batch
-from mlengine.runtime.batch_input import Row
+from mlengine.runtime.batch_input import InputFileError, Row, read_rows
 from mlengine.runtime.batch_output import BatchOutput
+from mlengine.runtime.opening import Opened
+from mlengine.runtime.prediction_error import PredictionError
+from mlengine.runtime.routine import RoutineModel
 from tests.fakes.records import write_records
 from tests.waiting import wait_until
 
@@ -121,13 +124,99 @@ class Picky(BaseEstimator):  # type: ignore[misc]
 
 def test_one_bad_row_costs_one_row_and_few_calls() -> None:
     from mlengine.runtime.frameworks.sklearn import SklearnModel
-    from mlengine.runtime.prediction_error import PredictionError
 
     picky = Picky()
     rows = [Row(i, "f", i + 1, i) for i in range(64)]
     predictions = batch._predict(SklearnModel(picky), rows)
     assert [i for i, p in enumerate(predictions) if isinstance(p, PredictionError)] == [13]
     assert picky.calls == 1 + 2 * 6  # halved six times
+
+
+class Editing:
+    """A routine that works in the very objects that it is given."""
+
+    def predict(self, instances: list[Any]) -> list[Any]:
+        for one in instances:
+            one["numbers"][0] *= 10
+            one["answer"] = [one.pop("key"), *one["numbers"]]
+        return [one["answer"] for one in instances]
+
+
+def test_a_bad_row_beside_a_routine_that_edits_its_instances_costs_one_row() -> None:
+    instances: list[dict[str, Any]] = [{"key": f"k{i}", "numbers": [i]} for i in range(8)]
+    del instances[5]["key"]
+    rows = [Row(i, "f", i + 1, instance) for i, instance in enumerate(instances)]
+    predictions = batch._predict(RoutineModel(Editing(), "t.Editing"), rows)
+    assert isinstance(predictions.pop(5), PredictionError)
+    assert predictions == [[f"k{i}", 10 * i] for i in range(8) if i != 5]
+
+
+class Length(RoutineModel):
+    """Answers how long a text or record is."""
+
+    def __init__(self) -> None:
+        super().__init__(self, "t.Length")
+
+    def predict(self, instances: list[Any], **kwargs: Any) -> list[Any]:
+        return [len(instance) for instance in instances]
+
+
+class LengthOfText:
+    """Its direct way, which takes texts alone."""
+
+    def read(self, body: bytes) -> Any:
+        return json.loads(body)["instances"]
+
+    def count(self, asked: Any) -> int:
+        return len(asked)
+
+    def answer(self, asked: Any) -> list[bytes | None]:
+        return [json.dumps({"predictions": [len(one) for one in some]}).encode() for some in asked]
+
+
+def test_a_record_is_asked_as_the_bytes_that_it_is() -> None:
+    opened = Opened(Length(), LengthOfText(), {})
+    rows = [Row(i, "f", i + 1, instance) for i, instance in enumerate([b"hello", "hi", b"\xff"])]
+    assert batch._answers(opened, rows) == [5, 2, 1]
+
+
+def _read(paths: list[Path]) -> Any:
+    names = [f"gs://d/{path.name}" for path in paths]
+    return read_rows(paths, names=names, data_format="JSON", raw_text=False)
+
+
+def test_an_input_file_that_is_gone_is_no_error_row(tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("1\n")
+    rows = _read([tmp_path / "a", tmp_path / "b"])
+    assert next(rows).instance == 1
+    with pytest.raises(InputFileError, match=r"^The input file gs://d/b cannot be read \(No such"):
+        next(rows)
+
+
+def test_text_that_only_seems_compressed_is_one_error_row(tmp_path: Path) -> None:
+    (tmp_path / "a.gz").write_text("1\n2\n")
+    (tmp_path / "b").write_text("3\n")
+    first, second = _read([tmp_path / "a.gz", tmp_path / "b"])
+    assert "the rest of the file was not read: Not a gzipped file" in (first.error or "")
+    assert second.instance == 3
+
+
+@pytest.mark.parametrize("resumed", [False, True])
+def test_a_run_whose_input_is_gone_ends_with_4_and_says_which(
+    tmp_path: Path, iris_model: Path, resumed: bool
+) -> None:
+    (tmp_path / "a").write_text("[1, 2, 3, 4]\n")
+    more: dict[str, Any] = {"shards_dir": str(tmp_path / "shards")} if resumed else {}
+    done = run(tmp_path, iris_model, [tmp_path / "a", tmp_path / "gone"], batch_size=1,
+               input_names=["gs://d/a", "gs://d/gone"], **more)  # fmt: skip
+    assert done.returncode == batch.INPUT_FAILED, done.stderr
+    told = json.loads((tmp_path / "progress.json").read_text())
+    assert told.get("prediction_count", 0) == (0 if resumed else 1)
+    assert told["load_error"] == done.stderr.splitlines()[-1]
+    assert told["load_error"].startswith("The input file gs://d/gone cannot be read (No such file")
+    assert told["load_error"].endswith("leave its input files as they are until it has ended.")
+    assert str(tmp_path) not in told["load_error"]
+    assert not (tmp_path / "out" / RESULTS).exists()
 
 
 def _rows(count: int) -> list[Row]:
