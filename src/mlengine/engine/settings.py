@@ -154,7 +154,9 @@ class Settings:
     warm_idle_s: float = _setting(
         900.0, "Seconds without a job after which a warm interpreter ends."
     )
-    log_quota_bytes: int = _setting(256 << 20, "Most that one replica's log may hold, in bytes.")
+    log_quota_bytes: int = _setting(
+        256 << 20, "Most that an attempt's logs may hold, its replicas' together, in bytes."
+    )
     max_model_bytes: int = _setting(10 << 30, "Largest model directory of a version, in bytes.")
     allow_model_code: bool = _setting(
         True, "Whether a new version may run code of its own: a pickle, a class, packages."

@@ -19,16 +19,24 @@ from mlengine.training.launchers.process import ProcessLauncher, identity_of
 from tests.waiting import wait_until
 
 
-def spec(script: str, cwd: Path) -> AttemptSpec:
-    replica = ReplicaSpec(
-        task="master-replica-0",
-        role="master",
-        index=0,
-        argv=["sh", "-c", script],
-        env={"PATH": os.environ["PATH"]},
-        cwd=str(cwd),
+def spec(script: str, cwd: Path, *, replicas: int = 1, quota_bytes: int = 1 << 28) -> AttemptSpec:
+    return AttemptSpec(
+        job="projects/p/jobs/j",
+        attempt=1,
+        replicas=[
+            ReplicaSpec(
+                task=f"master-replica-{index}",
+                role="master",
+                index=index,
+                argv=["sh", "-c", script],
+                env={"PATH": os.environ["PATH"]},
+                cwd=str(cwd),
+            )
+            for index in range(replicas)
+        ],
+        grace_s=0.5,
+        log_quota_bytes=quota_bytes,
     )
-    return AttemptSpec(job="projects/p/jobs/j", attempt=1, replicas=[replica], grace_s=0.5)
 
 
 def ended(launcher: ProcessLauncher, attempt: Path) -> bool:
@@ -156,6 +164,15 @@ def test_a_supervisor_names_the_file_that_it_holds(tmp_path: Path) -> None:
     identity, file = identity_of(attempt), (attempt / attemptfiles.LOCK).stat()
     assert identity is not None
     assert (identity["device"], identity["inode"]) == (file.st_dev, file.st_ino)
+
+
+@pytest.mark.parametrize("replicas", [1, 4])
+def test_the_logs_of_all_replicas_share_one_quota(tmp_path: Path, replicas: int) -> None:
+    launcher, attempt = ProcessLauncher(), tmp_path / "1"
+    launcher.start(attempt, spec("seq 1000", tmp_path, replicas=replicas, quota_bytes=24_000))
+    wait_until(lambda: ended(launcher, attempt))
+    held_bytes = sum(path.stat().st_size for path in attempt.glob("*.log*.jsonl"))
+    assert 12_000 < held_bytes <= 24_000
 
 
 def test_on_a_full_disk_a_cancel_still_reaches_the_supervisor(
