@@ -12,7 +12,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,7 @@ _log = logging.getLogger("mlengine")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run an engine until SIGTERM or SIGINT; return the exit code."""
+    """Run an engine until SIGTERM, SIGINT or SIGHUP; return the exit code."""
     parser = argparse.ArgumentParser(prog="mlengine up", description="Run an engine.")
     parser.add_argument("--home")
     parser.add_argument("--project")
@@ -81,7 +81,7 @@ def run(settings: Settings) -> int:
 
 
 class _Wish:
-    """Whether it is asked to end, by SIGTERM or Ctrl-C, while it is still starting.
+    """Whether it is asked to end, by SIGTERM, Ctrl-C or a terminal that closes, while it starts.
 
     It ends in order then, as soon as it has started: a gateway and workers are in the making, and
     only who has taken them up can stop them. Who asks twice does not want to wait for that.
@@ -91,11 +91,18 @@ class _Wish:
         self.spoken = False
         for signum in (signal.SIGTERM, signal.SIGINT):
             signal.signal(signum, self._hear)
+        _on_hangup(self._hear)
 
     def _hear(self, signum: int, _frame: object) -> None:
-        if self.spoken:
+        if self.spoken and signum != signal.SIGHUP:  # shell and kernel both say that one
             raise SystemExit(128 + signum)
         self.spoken = True
+
+
+def _on_hangup(handler: Callable[[int, Any], None]) -> None:
+    """Have SIGHUP heard, unless `nohup` or the like said that it is to mean nothing."""
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, handler)
 
 
 def _serve(settings: Settings, token: str, wired: Wired, home: Home, wish: _Wish) -> None:
@@ -149,6 +156,7 @@ class _Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets=sockets)
+        _on_hangup(self.handle_exit)  # uvicorn has set the other two
         self.should_exit |= self._wish.spoken  # later ones come to `handle_exit`
         if not self.should_exit:
             self._on_ready()

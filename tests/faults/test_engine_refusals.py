@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -141,20 +142,24 @@ def test_a_home_that_cannot_be_written_isrefused(tmp_path: Path) -> None:
 
 
 STOPPED_MEANWHILE = """
-import os, signal, sys
+import os, sys
 from mlengine import daemon
 build = daemon.build_app
 def build_and_hear(*args, **kwargs):
-    os.kill(os.getpid(), signal.SIGTERM)
+    os.kill(os.getpid(), int(os.environ['WISH']))
     return build(*args, **kwargs)
 daemon.build_app = build_and_hear
 sys.exit(daemon.main(sys.argv[1:]))
 """
 
 
-def test_an_engine_that_is_stopped_while_it_starts_leaves_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGHUP])
+def test_an_engine_that_is_stopped_while_it_starts_leaves_nothing(
+    tmp_path: Path, signum: signal.Signals
+) -> None:
     home = tmp_path / "home"
     environ = {k: v for k, v in os.environ.items() if not k.startswith("MLENGINE_")}
+    environ["WISH"] = str(int(signum))
     done = subprocess.run(
         [sys.executable, "-c", STOPPED_MEANWHILE, "--home", str(home), "--port", "0"],
         env=environ, capture_output=True, text=True, timeout=120, check=False,

@@ -25,7 +25,7 @@ from mlengine.core.clock import SystemClock
 from mlengine.core.errors import EngineError, FailedPrecondition, Unauthenticated, Unavailable
 from mlengine.core.system import require_linux
 from mlengine.engine import Engine, EngineStatus
-from mlengine.engine.home import is_owned, open_private, read_engine_file, read_token
+from mlengine.engine.home import Home, is_owned, open_private, read_engine_file, read_token
 from mlengine.engine.settings import Settings
 
 __all__ = [
@@ -64,7 +64,10 @@ class Running(NamedTuple):
 
 
 class Stopped(NamedTuple):
-    """What `stop` did: the engine's pid, and what it was looking after (None: not known)."""
+    """What `stop` did: the engine's pid, and what it was looking after (None: not known).
+
+    The pid is 0 if the engine was gone, and only what it left was there to be stopped.
+    """
 
     pid: int
     status: EngineStatus | None
@@ -268,14 +271,19 @@ def status(settings: Settings) -> EngineStatus:
 def stop(settings: Settings, *, timeout_s: float = _STOP_TIMEOUT_S) -> Stopped:
     """Stop the local engine and what it serves; running jobs go on for the next engine.
 
+    Gateway and workers outlive an engine that is killed: they are stopped where it is gone.
+
     Raises:
-        FailedPrecondition: No engine runs on this home, or what runs there is not an engine.
+        FailedPrecondition: Nothing of an engine runs on this home, or what is not an engine.
         DeadlineExceeded: It did not end.
     """
     home = settings.home
     running = find(home)
     if running is None:
-        raise FailedPrecondition(f"No engine runs on {home}.", "There is nothing to stop.")
+        # One that has the home by now and does not say where it is yet is only just starting.
+        if is_owned(home) or not _stop_left(home):
+            raise FailedPrecondition(f"No engine runs on {home}.", "There is nothing to stop.")
+        return Stopped(0, None)
     try:
         # A descriptor of the process, not its number: the number may go to another one meanwhile.
         process = os.pidfd_open(running.pid)
@@ -293,6 +301,28 @@ def stop(settings: Settings, *, timeout_s: float = _STOP_TIMEOUT_S) -> Stopped:
     finally:
         os.close(process)
     return Stopped(running.pid, last)
+
+
+def _stop_left(home: Path) -> bool:
+    """Stop the gateway and workers of an engine that is gone; return whether there were any."""
+    from mlengine.prediction.control import GatewayControl, gateway_process
+    from mlengine.prediction.workers.launch import read_process
+    from mlengine.prediction.workers.pool import WorkerPool
+
+    run = home / "run"
+    workers = [read_process(folder) for folder in (run / "workers").glob("*")]
+    if gateway_process(run) is None and not any(worker and worker.look() for worker in workers):
+        return False
+    owned = Home(home)  # the next engine adopts what we end, or finds it ended: nothing between
+    try:
+        GatewayControl(run).shutdown()  # first, as an engine does: its answers are still out then
+        pool = WorkerPool(home)
+        pool.adopt()
+        for uid in pool.uids():
+            pool.stop(uid)
+    finally:
+        owned.close()
+    return True
 
 
 def _is_engine(pid: int) -> bool:

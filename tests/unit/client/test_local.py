@@ -5,17 +5,24 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import signal
 import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from mlengine.client import local
 from mlengine.core.errors import FailedPrecondition, Unauthenticated, Unavailable
-from mlengine.engine.home import is_owned, read_engine_file
+from mlengine.engine.home import Home, is_owned, read_engine_file
 from mlengine.engine.settings import Settings
+from mlengine.prediction.control import gateway_process
+from mlengine.prediction.workers.launch import WorkerProcess
+from mlengine.prediction.workers.record import WorkerSpec
+from mlengine.runtime.processes import boot_id, look
+from tests.waiting import wait_until
 
 
 @pytest.fixture
@@ -52,6 +59,57 @@ def test_commands_that_need_an_engine_at_once_start_one(settings: Settings) -> N
     assert not is_owned(settings.home) and read_engine_file(settings.home) is None
     with pytest.raises(FailedPrecondition, match="No engine runs"):
         local.stop(settings)
+
+
+@pytest.mark.parametrize("only_workers", [False, True])
+def test_what_an_engine_that_was_killed_left_is_stopped(
+    settings: Settings, only_workers: bool
+) -> None:
+    pid = local.start(settings, say=lambda _text: None).pid
+    run = settings.home / "run"
+    gateway = gateway_process(run)
+    assert gateway is not None
+    os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: not is_owned(settings.home))
+    with subprocess.Popen(["sleep", "60"]) as child:
+        _note_worker(settings.home, child.pid)
+        if only_workers:
+            os.kill(gateway.pid, signal.SIGKILL)
+            wait_until(lambda: gateway_process(run) is None)
+        assert local.stop(settings) == local.Stopped(0, None)
+        assert child.wait(30) == -signal.SIGTERM
+    assert gateway_process(run) is None
+    assert not is_owned(settings.home) and read_engine_file(settings.home) is None
+    with pytest.raises(FailedPrecondition, match="There is nothing to stop"):
+        local.stop(settings)
+
+
+def _note_worker(home: Path, pid: int) -> None:
+    """Make a process a worker of this home, as far as an engine can tell."""
+    folder = home / "run" / "workers" / "w"
+    folder.mkdir()
+    spec = WorkerSpec(
+        version_name="v", artifact="", framework="", socket=str(home / "w.sock"), max_body_bytes=1
+    )
+    (folder / "spec.json").write_bytes(msgspec.json.encode(spec))
+    row = look(pid)
+    assert row is not None
+    process = WorkerProcess(pid=pid, started=row.started, boot=boot_id())
+    (folder / "process.json").write_bytes(msgspec.json.encode(process))
+
+
+def test_a_terminal_that_closes_ends_the_engine_in_order(settings: Settings) -> None:
+    os.kill(local.start(settings, say=lambda _text: None).pid, signal.SIGHUP)
+    wait_until(lambda: not is_owned(settings.home))
+    assert gateway_process(settings.home / "run") is None
+    assert read_engine_file(settings.home) is None
+
+
+def test_an_engine_that_is_only_just_starting_is_left_alone(settings: Settings) -> None:
+    starting = Home(settings.home)
+    with pytest.raises(FailedPrecondition, match="There is nothing to stop"):
+        local.stop(settings)
+    starting.close()
 
 
 def test_without_leave_to_start_it_nothing_is_started(settings: Settings) -> None:

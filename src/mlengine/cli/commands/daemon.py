@@ -37,6 +37,9 @@ def up(session: Session, /, **options: str | None) -> None:
 def down(session: Session) -> None:
     """Stop the local engine and what it serves; running jobs go on."""
     stopped = local.stop(session.settings)
+    if not stopped.pid:
+        session.say("No engine was running; stopped the gateway and workers that one had left.")
+        return
     session.say(f"Stopped the engine (process {stopped.pid}).")
     running = stopped.status.running_jobs if stopped.status else 0
     if running:
