@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Protocol
 
 import msgspec
@@ -96,8 +96,13 @@ class TrialChange(msgspec.Struct, frozen=True, kw_only=True):
 TrialEdit = Callable[[StudyRecord, TrialRecord, Callable[[], Sequence[Measurement]]], TrialChange]
 """What a trial's change is, given its study, the trial, and what reads all its measurements."""
 
-TrialsEnding = Callable[[StudyRecord, Sequence[TrialRecord]], EndedOperation]
-"""How the operation ends that asked for trials, given the study as it is and what is handed out."""
+TrialsEnding = Callable[
+    [StudyRecord, Sequence[TrialRecord], Mapping[int, Sequence[Measurement]]], EndedOperation
+]
+"""How the operation ends that asked for trials.
+
+Given the study as it is, what is handed out, and what was measured of those trials by number.
+"""
 
 
 class StudyStore(Protocol):

@@ -8,7 +8,7 @@ other.
 from __future__ import annotations
 
 import functools
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -98,6 +98,10 @@ _MEASURED = (
     .order_by(trials.c.number, measurements.c.step, measurements.c.elapsed, measurements.c.seq)
 )
 _MEASURED_OF_ONE = _MEASURED.where(trials.c.number == sa.bindparam("number"))
+_MEASURED_OF_HELD = _MEASURED.where(
+    trials.c.state.in_(sorted(PENDING_TRIAL_STATES)),
+    trials.c.client_id == sa.bindparam("client"),
+)
 
 
 def add(tx: Transaction, study: StudyRecord, trial: Trial, state: TrialState) -> TrialRecord:
@@ -136,7 +140,9 @@ def hand_out(
     given = [*held, *moved, *made]
     detail: dict[str, Any] = {}
     if ending is not None:
-        ended = ending(now, given)
+        # What is handed out for the first time was not measured yet.
+        points = tx.rows(_MEASURED_OF_HELD, study=now.seq, client=client_id) if held else []
+        ended = ending(now, given, _by_number(points))
         operations.end(tx, study.project, ended)
         detail["operation"] = ended.operation_id
     if moved or made or detail:
@@ -231,6 +237,10 @@ def measured(
         rows = tx.rows(_MEASURED, study=study.seq)
     else:
         rows = tx.rows(_MEASURED_OF_ONE, study=study.seq, number=number)
+    return _by_number(rows)
+
+
+def _by_number(rows: Iterable[sa.Row[Any]]) -> dict[int, list[Measurement]]:
     found: dict[int, list[Measurement]] = {}
     for row in rows:
         point = Measurement(

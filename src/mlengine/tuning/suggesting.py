@@ -16,7 +16,7 @@ from __future__ import annotations
 import logging
 import threading
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any
 
@@ -32,7 +32,7 @@ from mlengine.core.errors import (
 from mlengine.core.names import parse_study
 from mlengine.core.resources import Operation
 from mlengine.core.states import StudyState
-from mlengine.core.studies import StudyConfig, SuggestTrialsResponse, Trial
+from mlengine.core.studies import Measurement, StudyConfig, SuggestTrialsResponse, Trial
 from mlengine.store import EndedOperation, Store, StudyRecord, TrialRecord
 from mlengine.tuning.advisor import Advisor, is_quick
 from mlengine.tuning.books import Book, Books, Problems
@@ -224,11 +224,16 @@ class _Ending:
     def __init__(self, operation_id: str, metadata: dict[str, Any], clock: Clock) -> None:
         self._operation_id, self._metadata, self._clock = operation_id, metadata, clock
 
-    def __call__(self, study: StudyRecord, given: Sequence[TrialRecord]) -> EndedOperation:
+    def __call__(
+        self,
+        study: StudyRecord,
+        given: Sequence[TrialRecord],
+        measured: Mapping[int, Sequence[Measurement]],
+    ) -> EndedOperation:
         state = study.state
         is_over = len(given) < self._metadata["suggestionCount"] and state is StudyState.ACTIVE
         response = SuggestTrialsResponse(
-            trials=[trial_view(record) for record in given],
+            trials=[trial_view(one, measured.get(one.number, ())) for one in given],
             study_state=StudyState.COMPLETED if is_over else state,
             start_time=self._metadata["createTime"],
             end_time=rfc3339(self._clock.now()),

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 import pytest
@@ -30,6 +30,7 @@ PATHS: dict[TrialState, list[TrialState]] = {
     TrialState.COMPLETED: [TrialState.ACTIVE, TrialState.COMPLETED],
 }
 Measured = Callable[[], Sequence[Measurement]]
+MeasuredOf = Mapping[int, Sequence[Measurement]]
 _uids = itertools.count()
 
 
@@ -373,7 +374,9 @@ def test_the_operation_ends_in_the_same_transaction(store: Store, seen: bool) ->
     if seen:
         store.add_operation("p", "one", {"a": 1})
 
-    def ending(study: StudyRecord, trials: Sequence[TrialRecord]) -> EndedOperation:
+    def ending(
+        study: StudyRecord, trials: Sequence[TrialRecord], _measured: MeasuredOf
+    ) -> EndedOperation:
         response = {"trials": given(trials), "of": study.last_trial}
         return EndedOperation(operation_id="one", metadata={"a": 2}, response=response)
 
@@ -386,6 +389,28 @@ def test_the_operation_ends_in_the_same_transaction(store: Store, seen: bool) ->
     with pytest.raises(FailedPrecondition, match="is done"):
         store.hand_out(again(store, study), "b", 1, fresh=[point(2)], ending=ending)
     assert given(store.trials(study)) == [1]
+
+
+def test_an_ending_is_told_what_was_measured_of_the_trials_that_a_client_has(store: Store) -> None:
+    study = add(store)
+    store.hand_out(study, "a", 2, fresh=[point(1), point(2)])
+    store.hand_out(again(store, study), "b", 1, fresh=[point(3)])
+    for number in (1, 3):
+        _study, trial = store.trial_of("p", "local", "s", number)
+        store.measure_trial(trial, [Measurement(step_count=5), Measurement(step_count=number)])
+    told: list[MeasuredOf] = []
+
+    def ending(
+        study: StudyRecord, trials: Sequence[TrialRecord], its: MeasuredOf
+    ) -> EndedOperation:
+        told.append(its)
+        return EndedOperation(operation_id=f"o{len(told)}", metadata={}, response={})
+
+    for client, count in [("a", 2), ("b", 1)]:
+        store.hand_out(again(store, study), client, count, ending=ending)
+    store.hand_out(again(store, study), "c", 1, fresh=[point(4)], ending=ending)
+    everything = store.measurements(study)
+    assert told == [{1: everything[1]}, {3: everything[3]}, {}]
 
 
 @pytest.mark.parametrize("seen", [True, False])

@@ -107,6 +107,9 @@ def test_a_client_gets_its_pending_trial_until_it_is_completed(service: Service)
     assert first.details is not None
     assert first.details.origin == "random"
     assert service.suggest() == [first]
+    measure(service, "1", 0.5, step=3)
+    assert service.suggest() == [service.studies.trial(*AT, "1")]
+    assert service.suggest()[0].measurements[0].step_count == 3
     assert [number(trial) for trial in service.suggest(count=3)] == ["1", "2", "3"]
     assert [number(trial) for trial in service.suggest("other")] == ["4"]
     service.complete("1", 1.0)
