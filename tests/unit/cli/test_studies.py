@@ -196,6 +196,8 @@ def test_what_was_tried_elsewhere_and_what_cannot_work(run: Run, engine: FakeEng
         (("create", "--param", "layers"), "'layers' is not NAME=VALUE"),
         (("measure", "1", "--metric", "loss=low"), "'low' is not a number"),
         (("complete", "1", "--metric", "loss=1", "--infeasible", "x"), "At most one of"),
+        (("complete", "1", "--step", "7"), "--step: --metric must go with it"),
+        (("complete", "1", "--step=7", "--infeasible", "x"), "--step: --metric must go with it"),
         (("describe", "one"), "The trial id 'one' is not valid"),
     ],
 )

@@ -91,7 +91,7 @@ def measure(session: Session, place: Place, trial: str, step: int, metric: tuple
 @command(trials, "complete")
 @click.argument("trial")
 @_metric
-@click.option("--step", type=click.IntRange(min=0), default=0, help="After how many steps.")
+@click.option("--step", type=click.IntRange(min=0), help="After how many steps.")
 @click.option("--infeasible", metavar="REASON", help="It cannot work; it is not tried again.")
 @_of_study
 def complete(
@@ -99,7 +99,7 @@ def complete(
     place: Place,
     trial: str,
     metric: tuple[str, ...],
-    step: int,
+    step: int | None,
     infeasible: str | None,
 ) -> None:
     """Enter what came of TRIAL; without --metric, the last that was measured."""
@@ -107,8 +107,10 @@ def complete(
         raise click.UsageError(
             "argument --infeasible: At most one of --infeasible | --metric can be specified."
         )
+    if step is not None and not metric:
+        raise click.UsageError("argument --step: --metric must go with it.")
     request = CompleteTrialRequest(
-        final_measurement=measurement_of(metric, step=step),
+        final_measurement=measurement_of(metric, step=step or 0),
         trial_infeasible=infeasible is not None,
         infeasible_reason=infeasible or "",
     )
