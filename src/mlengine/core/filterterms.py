@@ -24,6 +24,7 @@ __all__ = [
     "Pattern",
     "Restriction",
     "Value",
+    "number_in",
     "reach",
     "spread",
 ]
@@ -139,7 +140,7 @@ class Value:
     def __init__(self, text: str, pieces: list[str]) -> None:
         self.text = text
         self.pieces = pieces
-        self.number = _number(text)
+        self.number = number_in(text)
         self.moment = _moment(text)
         self.duration_s = _duration_s(text)
 
@@ -180,7 +181,7 @@ class Value:
         if isinstance(item, bool) or not isinstance(item, str | int | float):
             return None
         if self.number is not None:
-            number = _number(item) if isinstance(item, str) else float(item)
+            number = number_in(item) if isinstance(item, str) else float(item)
             return None if number is None else _sign(number, self.number)
         if not isinstance(item, str):
             return None
@@ -196,7 +197,8 @@ def _sign(left: float, right: float) -> int:
     return (left > right) - (left < right)
 
 
-def _number(text: str) -> float | None:
+def number_in(text: str) -> float | None:
+    """Return the number that a text is: the API has 64-bit integers and parameters as texts."""
     return float(text) if _NUMBER.fullmatch(text) else None
 
 

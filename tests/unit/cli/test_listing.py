@@ -35,6 +35,16 @@ def test_numbers_sort_as_numbers_and_what_is_absent_comes_first() -> None:
     assert [row["jobId"] for row in select(ROWS, GlobalFlags(sort_by="~n"))] == ["a", "b", "c"]
 
 
+@pytest.mark.parametrize(
+    "order", [["-14", "-11", "-2", "5", "14"], ["-1.5", "1e-05", "+0.5", "2", "1E3", "1e", "a"]]
+)
+def test_texts_sort_as_numbers_where_filters_take_them_for_such(order: list[str]) -> None:
+    rows = [{"rate": text} for text in sorted(order)]
+    assert rows != (ordered := [{"rate": text} for text in order])
+    assert select(rows, GlobalFlags(sort_by="rate")) == ordered
+    assert select(rows, GlobalFlags(sort_by="~rate")) == ordered[::-1]
+
+
 def test_the_limit_counts_what_passed_the_filter() -> None:
     kept = select(ROWS, GlobalFlags(filter="NOT jobId=a", limit="1"))
     assert [row["jobId"] for row in kept] == ["b"]

@@ -47,11 +47,14 @@ def sort_rows(columns: Sequence[Column], rows: Sequence[Any]) -> list[Any]:
 
 
 def _order(value: Any) -> tuple[int, float, str]:
-    """Order what is absent before numbers and those before texts."""
+    """Order what is absent before numbers and those before texts; a number is one for filters."""
+    from mlengine.core.filterterms import number_in  # commands that sort nothing start faster
+
     if value is None:
         return 0, 0.0, ""
-    if isinstance(value, int | float) or (isinstance(value, str) and value.isdecimal()):
-        return 1, float(value), ""
+    number = number_in(value) if isinstance(value, str) else value
+    if isinstance(number, int | float):
+        return 1, float(number), ""
     return 2, 0.0, str(value)
 
 
