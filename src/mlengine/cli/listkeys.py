@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from mlengine.cli.output.projection import Column, FormatError, parse_sort, parse_transforms
@@ -48,8 +48,7 @@ class ListKeys:
         """Read --sort-by; `spelled` says where its keys are."""
         columns = parse_sort(text)
         for column in columns:
-            names = _names(column.path)
-            self._absent.append(("--sort-by", AnyCaseKey(names, self._alias(names))))
+            self._absent.append(("--sort-by", self._key(_names(column.path))))
         return columns
 
     def encoded(self, item: Resource | dict[str, Any]) -> dict[str, Any]:
@@ -69,8 +68,8 @@ class ListKeys:
     def spelled(self, column: Column, rows: Sequence[Mapping[str, Any]]) -> Column:
         """Return a column of --sort-by with its path as the rows spell it."""
         path = column.path
-        if not any(path[0] in row for row in rows):
-            path = self._aliases.get(str(path[0]).upper(), path) if len(path) == 1 else path
+        if len(path) > 1 or not any(path[0] in row for row in rows):
+            path = self._alias(path) or path
         spelled = (_own_path(row, path) for row in rows)
         return column._replace(path=next((own for own in spelled if own), path))
 
@@ -87,13 +86,21 @@ class ListKeys:
                 )
 
     def _filter_key(self, names: tuple[str, ...], calls: str) -> AnyCaseKey:
-        key = AnyCaseKey(names, self._alias(names), _change(names, calls) if calls else None)
+        key = self._key(names, _change(names, calls) if calls else None)
         self._absent.append(("--filter", key))
         return key
 
-    def _alias(self, names: tuple[str, ...]) -> tuple[str, ...]:
-        path = self._aliases.get(names[0].upper(), ()) if len(names) == 1 else ()
-        return _names(path)
+    def _key(
+        self, names: tuple[str, ...], change: Callable[[Any], Any] | None = None
+    ) -> AnyCaseKey:
+        alias = _names(self._alias(names))
+        # A parameter may be called `step.size`: it is meant, though a trial has a field `step`.
+        return AnyCaseKey(alias if alias and len(names) > 1 else names, alias, change)
+
+    def _alias(self, path: _Path) -> _Path:
+        """Return the path of the column with such a heading, dots and all; empty for none."""
+        names = _names(path)
+        return self._aliases.get(".".join(names).upper(), ()) if len(names) == len(path) else ()
 
     def _is_field(self, key: AnyCaseKey) -> bool:
         """Tell whether a key is a field that just happens to be unset in every row."""

@@ -120,6 +120,19 @@ def test_parameters_are_keys_whatever_is_shown(
     assert (done.out, done.err) == (shown, "")
 
 
+@pytest.mark.parametrize("name", ["net.units", "NET.units", "step.size", "layer.0"])
+def test_a_parameter_with_a_dot_is_a_key_too(run: Run, tuned: FakeEngine, name: str) -> None:
+    output = tuned.jobs["default", "t"].training_output
+    assert output is not None
+    for one, units in zip(output.trials, ("64", "512", "256", "1024"), strict=True):
+        one["hyperparameters"] = {name.lower(): units}
+    words = [f"--filter={name}>100", f"--sort-by={name}", "--format=value(trialId)"]
+    assert run("jobs", "trials", "t", *words) == (0, "3\n2\n4\n", "")
+    done = run("jobs", "trials", "t", f"--filter={name}.x=1 OR units.y=1", f"--sort-by=~{name}.x")
+    assert f"--filter keys were not present in any resource: {name}.x, units.y." in done.err
+    assert f"--sort-by keys were not present in any resource: {name}.x." in done.err
+
+
 def test_a_key_that_no_trial_has_is_not_among_those_that_there_are(
     run: Run, tuned: FakeEngine
 ) -> None:
