@@ -295,7 +295,6 @@ class JobReconciler:
         attempt_dir = self._attempt_dir(record)
         kind = self._kinds[kind_of(record.job)]
         told: dict[str, Any] = {"warnings": []}
-
         before = record.job.details.warnings if record.job.details else []
 
         def warn(line: str) -> None:
