@@ -46,8 +46,20 @@ class Calls:
         items = [decode_answer(cls, item, at=cls.__name__.lower()) for item in found.get(key, ())]
         return Page(items, str(found.get("nextPageToken", "")))
 
-    def _create(self, path: str, resource: R, find: Callable[[], R]) -> R:
-        """Create, and take "already exists" for success when an earlier try of ours made it."""
+    def _create(
+        self,
+        path: str,
+        resource: R,
+        find: Callable[[], R],
+        *,
+        as_kept: Callable[[R], R] = lambda resource: resource,
+    ) -> R:
+        """Create, and take "already exists" for success when an earlier try of ours made it.
+
+        Args:
+            find: Reads what has that id.
+            as_kept: Writes a resource as an engine keeps it, for the two to be compared.
+        """
         sent = encode(resource)
         reply = self._transport.send("POST", path, body=msgspec.json.encode(sent), safe=True)
         try:
@@ -55,7 +67,7 @@ class Calls:
         except AlreadyExists:
             if reply.repeated:
                 found = find()
-                if _covers(encode(found), sent):
+                if _covers(encode(as_kept(found)), encode(as_kept(resource))):
                     return found
             raise
 

@@ -17,6 +17,7 @@ from mlengine.client.studies import HttpStudies
 from mlengine.client.traffic import HttpTraffic
 from mlengine.client.transport import Transport, error_in
 from mlengine.client.trust import Trust
+from mlengine.core.errors import InvalidArgument
 from mlengine.core.names import (
     job_name,
     location_name,
@@ -38,7 +39,7 @@ from mlengine.core.resources import (
     Runtime,
     Version,
 )
-from mlengine.core.wire import decode_answer
+from mlengine.core.wire import decode_answer, encode
 from mlengine.engine import Engine, EngineStatus, LogPage, Page, PredictReply
 
 __all__ = ["HttpEngine"]
@@ -89,7 +90,7 @@ class HttpEngine(HttpStudies, HttpTraffic, HttpAccess, HttpPredictions):
     def create_job(self, project: str, job: Job) -> Job:
         """Check and queue a job; repeating it after a broken connection makes no second one."""
         path = v1(project_name, project) + "/jobs"
-        return self._create(path, job, lambda: self.get_job(project, job.job_id))
+        return self._create(path, job, lambda: self.get_job(project, job.job_id), as_kept=_as_kept)
 
     def get_job(self, project: str, job_id: str) -> Job:
         """Describe a job."""
@@ -339,3 +340,19 @@ def _bucket(name: str) -> str:
 
 def _runtime(name: str) -> str:
     return f"/api/v1/runtimes/{quote(name, safe='')}"
+
+
+def _as_kept(job: Job) -> Job:
+    """Return a job with its hyperparameters in an engine's words: the JSON is its user's own."""
+    # Here: only the repetition of a tuning job's creation needs it.
+    from mlengine.training.trials.hyperparameters import hyperparameters_of
+
+    spec = job.training_input
+    if spec is None or spec.hyperparameters is None:
+        return job
+    try:
+        asked = encode(hyperparameters_of(spec))
+    except InvalidArgument:  # a later engine's, which knows more fields
+        return job
+    kept = msgspec.structs.replace(spec, hyperparameters=asked)
+    return msgspec.structs.replace(job, training_input=kept)

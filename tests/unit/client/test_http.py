@@ -435,6 +435,23 @@ def test_a_create_that_took_effect_before_the_break_succeeds() -> None:
             assert client.create_job("p", job).state == "QUEUED"
 
 
+@pytest.mark.parametrize("trials", [4, 5])
+def test_a_tuning_job_that_took_effect_before_the_break_is_known_in_an_engines_words(
+    trials: int,
+) -> None:
+    params = [{"parameter_name": "x", "type": "DOUBLE", "minValue": 0.001, "max_value": 1}]
+    asked = {"max_trials": "4", "maxFailedTrials": 0, "enableTrialEarlyStopping": False}
+    spec = TrainingInput(region="r", hyperparameters={**asked, "params": params})
+    kept = (
+        b'{"jobId":"a","state":"QUEUED","trainingInput":{"region":"r","hyperparameters":{"maxTrials"'
+        b':%d,"params":[{"parameterName":"x","type":"DOUBLE","minValue":0.001,"maxValue":1.0}]}}}'
+    ) % trials
+    other = contextlib.nullcontext() if trials == 4 else pytest.raises(AlreadyExists)
+    with _scripted(None, _TAKEN, _http(200, kept)) as (url, _seen):
+        with HttpEngine(url, "t", timeout_s=20) as client, other:
+            assert client.create_job("p", Job(job_id="a", training_input=spec)).state == "QUEUED"
+
+
 def test_a_create_that_took_effect_before_its_engine_died_succeeds() -> None:
     # The gateway answers for an engine that is gone; the next try meets what the first one made.
     with _scripted(_http(503, b"{}"), _TAKEN, _http(200, _JOB)) as (url, _seen):
