@@ -278,6 +278,26 @@ def test_an_engine_elsewhere_has_no_folders_here(run: Run, engine: FakeEngine, h
     assert "is not on this machine" in run("tensorboard", "a").err
 
 
+def test_a_tunnelled_engine_has_no_folders_here_either(
+    local: Run, engine: FakeEngine, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mlengine.cli.commands.tensorboard._python", lambda _session: "false")
+    engine.create_bucket(Bucket(name="backed", backing=f"file://{home}/backing"))
+    places = {"own": "buckets/mine", "backed": "backing", "plain": "buckets"}
+    submit(engine, "own", job_dir="gs://mine/jobs/own")
+    submit(engine, "backed", job_dir="gs://backed/jobs/backed")
+    submit(engine, "plain", job_dir=f"{home}/jobs/plain")
+    for name in places:
+        done = local("tensorboard", name)
+        assert done.code == 1 and "is not on this machine" in done.err
+    assert "has written event files" in local("tensorboard").err
+    assert not any((home / name).exists() for name in ("buckets", "backing", "jobs"))
+    for name, folder in places.items():  # where the engine is this machine's they are awaited
+        (home / folder).mkdir(parents=True, exist_ok=True)
+        assert "TensorBoard ended" in local("tensorboard", name).err
+        assert [*home.glob(f"**/jobs/{name}")] != []
+
+
 def test_without_tensorboard_it_says_what_to_install(
     local: Run, engine: FakeEngine, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -126,22 +126,22 @@ class _Places:
     def of(self, job: Job) -> Path | None:
         """Return a job's directory, existing or not; None when it is not on this machine.
 
-        Of one in an object store it is a folder with copies of its event files.
+        Of one in an object store it is a folder with copies of its event files. What answers at
+        127.0.0.1 may be the end of a tunnel, or run in a container: its folders are not here.
         """
         uri = job.training_input.job_dir if job.training_input else ""
         if not uri or not self._here:
             return None
         if not uri.startswith("gs://"):
-            return Path(uri)
+            return Path(uri) if _is_folder(self._root) else None
         bucket, _slash, name = uri.removeprefix("gs://").partition("/")
         backing = self._backings.get(bucket)
         if backing is None:
             return None
-        if not backing:
-            return self._root / bucket / name
-        if backing.startswith("file://"):
-            return Path(backing.removeprefix("file://")) / name
-        return self._copies.of(uri)
+        if backing and not backing.startswith("file://"):
+            return self._copies.of(uri)
+        folder = Path(backing.removeprefix("file://")) if backing else self._root / bucket
+        return folder / name if _is_folder(folder) else None
 
     def why_not(self, job: Job) -> str:
         """Say why a job cannot be looked at."""
@@ -153,6 +153,13 @@ class _Places:
             f"The job directory [{uri}] of job [{job.job_id}] {where}. Copy it with 'mlengine "
             "storage cp -r', then use --logdir."
         )
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except PermissionError:  # of another user's engine
+        return False
 
 
 # --- the program --------------------------------------------------------------------------------
