@@ -19,17 +19,18 @@ from typing import Any
 from mlengine.core.errors import FailedPrecondition, InvalidArgument, did_you_mean
 from mlengine.core.names import parse_model_or_version, parse_version
 from mlengine.core.resources import Job, JobOptions, PredictionInput, PredictionOutput
-from mlengine.core.states import VersionState
+from mlengine.core.states import JobState, VersionState
 from mlengine.environments import unused_runtime_warning
 from mlengine.models.artifacts import Artifacts
 from mlengine.models.registry import Models
 from mlengine.models.surroundings import SurroundingsOf, Wants, request_of, wanted
+from mlengine.prediction.batchfolder import OWN, clear, give_up, local_inputs
 from mlengine.prediction.batchresults import check_place, publish
 from mlengine.prediction.workers.workerfolder import read_plain
 from mlengine.runtime.boot import boot_command
 from mlengine.runtime.manifest import manifest_of
 from mlengine.storage import Buckets
-from mlengine.storage.paths import BucketPath, parse_uri
+from mlengine.storage.paths import parse_uri
 from mlengine.store import JobRecord, VersionRecord
 from mlengine.training.checks import check_region
 from mlengine.training.kinds import Preparation, all_ran_s, hours_of
@@ -42,8 +43,8 @@ __all__ = ["REFUSED_OPTIONS", "BatchJobs"]
 _FORMATS = {"JSON": "JSON", "TEXT": "JSON", "TF_RECORD": "TF_RECORD",
             "TF_RECORD_GZIP": "TF_RECORD_GZIP"}  # fmt: skip
 _OUTPUTS = ("", "JSON", "CSV", "DATA_FORMAT_UNSPECIFIED")
+_INPUTS = "prediction_input.input_paths"
 _TASK = "master-replica-0"
-_OWN = "batch"  # of an attempt's folder, what the batch itself may write to
 _MOST_COUNTED = (1 << 63) - 1
 DEFAULT_BATCH_SIZE = 64
 
@@ -101,7 +102,7 @@ class BatchJobs:
         _check_formats(spec)
         if not spec.input_paths:
             raise _bad("input_paths", "There are no input paths.", "Name at least one gs:// file.")
-        self._buckets.expand_inputs(spec.input_paths, field="prediction_input.input_paths")
+        self._buckets.expand_inputs(spec.input_paths, field=_INPUTS)
         if not spec.output_path:
             raise _bad("output_path", "There is no output path.", "Name a gs:// directory.")
         check_place(self._buckets, spec.output_path, field="prediction_input.output_path")
@@ -157,6 +158,7 @@ class BatchJobs:
     def prepare(self, preparation: Preparation) -> AttemptSpec:
         """Find the model and the input files; say what to run."""
         record, folder = preparation.record, preparation.attempt_dir
+        between = give_up(preparation)
         spec = _input(record.job)
         framework, python = "", sys.executable
         code: dict[str, Any] = {}
@@ -167,7 +169,7 @@ class BatchJobs:
                 aside = folder / "model.part"
                 shutil.rmtree(aside, ignore_errors=True)  # of a try that was cut
                 with self._carrying(spec.uri):
-                    files = self._buckets.download(spec.uri, aside)
+                    files = self._buckets.download(spec.uri, aside, between=between)
                 self._artifacts.check_code((file.name for file in files), spec.uri, field="uri")
                 aside.rename(artifact)
             uri = spec.uri
@@ -181,14 +183,15 @@ class BatchJobs:
             code["version"] = version.uid  # one of another uid may be in its place next time
             preparation.log(f"Model version: {version.model_id}/{version.version_id}")
         with self._carrying(*spec.input_paths):
-            names, inputs = self._inputs(spec, folder)
+            found = self._buckets.expand_inputs(spec.input_paths, field=_INPUTS)
+            inputs = local_inputs(self._buckets, found, folder, between=between)
         preparation.log(f"Reading {len(inputs)} file(s).")
         plan: dict[str, Any] = {
             "artifact": str(artifact),
             "framework": framework,
             "artifact_uri": uri,
             "inputs": inputs,
-            "input_names": names,
+            "input_names": [item.uri for item in found],
             "network": network,
             **code,
             **_fixed_plan(spec, folder),
@@ -239,28 +242,6 @@ class BatchJobs:
             places=places,
         )
 
-    def _inputs(self, spec: PredictionInput, folder: Path) -> tuple[list[str], list[str]]:
-        """Return URIs in the order of the patterns, and a local path of each.
-
-        What does not lie on this machine is fetched first.
-        """
-        names, paths = [], []
-        found = self._buckets.expand_inputs(spec.input_paths, field="prediction_input.input_paths")
-        for index, item in enumerate(found):
-            names.append(item.uri)
-            # As a place, not as text: a listing also finds what no URI can name alone, such as '?'.
-            place = BucketPath(item.bucket, item.name)
-            try:
-                paths.append(str(self._buckets.local_path(place)))
-            except FailedPrecondition:  # its bucket is not a folder
-                copy = folder / "inputs" / f"{index:05d}-{Path(item.name).name}"
-                copy.parent.mkdir(exist_ok=True)
-                with self._buckets.open_read(place) as data, copy.open("wb") as out:
-                    while chunk := data.read(1 << 20):
-                        out.write(chunk)
-                paths.append(str(copy))
-        return names, paths
-
     def collect(
         self, record: JobRecord, attempt_dir: Path, exit_record: ExitRecord
     ) -> dict[str, Any]:
@@ -269,7 +250,7 @@ class BatchJobs:
         if exit_record.outcome is Outcome.SUCCEEDED:
             _check_plain(attempt_dir)
             with self._carrying(spec.output_path):
-                publish(self._buckets, attempt_dir / _OWN / "output", spec.output_path)
+                publish(self._buckets, attempt_dir / OWN / "output", spec.output_path)
         elif load_error := _progress(attempt_dir).get("load_error"):
             raise FailedPrecondition(str(load_error))
         output = self._output(record, attempt_dir)
@@ -286,6 +267,10 @@ class BatchJobs:
         """Return how many instances were answered so far."""
         return {"prediction_output": self._output(record, attempt_dir)}
 
+    def tidy(self, record: JobRecord, job_dir: Path) -> None:
+        """Remove what was fetched, and the output, unless it is whole and its bucket refused it."""
+        clear(job_dir, keep_whole_output=record.state is JobState.FAILED)
+
     def _output(self, record: JobRecord, attempt_dir: Path) -> PredictionOutput:
         counts = _progress(attempt_dir)
         return PredictionOutput(
@@ -297,7 +282,7 @@ class BatchJobs:
 
 def _progress(attempt_dir: Path) -> dict[str, Any]:
     """Return what `runtime.batch` last wrote of itself; nothing before its first word."""
-    data = read_plain(attempt_dir / _OWN / "progress.json")
+    data = read_plain(attempt_dir / OWN / "progress.json")
     try:
         counts = json.loads(data) if data is not None else {}
     except (ValueError, RecursionError):
@@ -312,7 +297,7 @@ def _count(said: object) -> int:
 
 def _check_plain(attempt_dir: Path) -> None:
     """Raise when the output is a link: the model may write there, and lead us anywhere."""
-    for folder in (attempt_dir / _OWN, attempt_dir / _OWN / "output"):
+    for folder in (attempt_dir / OWN, attempt_dir / OWN / "output"):
         if folder.is_symlink():
             raise FailedPrecondition(
                 "The batch prediction left a symbolic link in place of its output.",
@@ -367,9 +352,9 @@ def _fixed_plan(spec: PredictionInput, folder: Path) -> dict[str, Any]:
     return {
         "signature_name": spec.signature_name,
         "data_format": _FORMATS[spec.data_format],
-        "output_dir": str(folder / _OWN / "output"),
+        "output_dir": str(folder / OWN / "output"),
         "output_format": "CSV" if spec.output_data_format == "CSV" else "JSON",
         "batch_size": spec.batch_size or DEFAULT_BATCH_SIZE,
-        "progress": str(folder / _OWN / "progress.json"),
+        "progress": str(folder / OWN / "progress.json"),
         "shards_dir": str(folder.parent / "shards" / "rows"),  # the next attempt goes on with them
     }

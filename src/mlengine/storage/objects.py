@@ -9,7 +9,7 @@ import contextlib
 import itertools
 import shutil
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
@@ -307,12 +307,14 @@ class Buckets:
         *,
         max_files: int = 100_000,
         max_bytes: int = 100 * 1024**3,
+        between: Callable[[], None] = lambda: None,
     ) -> TreeFiles:
         """Copy an object, or all beneath a prefix, to a folder of this machine, hashing it.
 
         Names in the answer are relative to `into`. Links, hard links and special files in the tree
         are refused, not skipped: an artefact is complete or it is none. On an error `into` may
-        hold a part; the caller owns it.
+        hold a part; the caller owns it. `between` is called before each chunk is written: what it
+        raises ends the copying.
 
         Raises:
             NotFound: Nothing is there.
@@ -321,7 +323,9 @@ class Buckets:
         """
         where = _path(source)
         backend = self.backend(where.bucket)
-        return trees.download(backend, where, into, max_files=max_files, max_bytes=max_bytes)
+        return trees.download(
+            backend, where, into, max_files=max_files, max_bytes=max_bytes, between=between
+        )
 
     def upload_tree(self, local: Path, destination: BucketPath | str, *, last: str = "") -> Infos:
         """Copy all files beneath a local folder under a prefix; links in it are refused.

@@ -27,7 +27,13 @@ class TreeFile(NamedTuple):
 
 
 def download(
-    backend: Backend, source: BucketPath, into: Path, *, max_files: int, max_bytes: int
+    backend: Backend,
+    source: BucketPath,
+    into: Path,
+    *,
+    max_files: int,
+    max_bytes: int,
+    between: Callable[[], None],
 ) -> list[TreeFile]:
     """Copy an object, or all beneath a prefix, into a folder; see `Buckets.download`."""
     into.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -40,7 +46,7 @@ def download(
             )
         with backend.open_read(info.name, single_link=True) as file:
             # Counted while copying, not from the listing: a file may still be growing.
-            copied.append(_copy(file, into, name, source, max_bytes=left))
+            copied.append(_copy(file, into, name, source, max_bytes=left, between=between))
         left -= copied[-1].size
     if not copied:
         raise NotFound(f"{source} was not found.", "List what is there with 'storage ls'.")
@@ -60,10 +66,19 @@ def _found(backend: Backend, source: BucketPath) -> Iterator[tuple[ObjectInfo, s
         yield info, info.name.removeprefix(folder)
 
 
-def _copy(file: BinaryIO, into: Path, name: str, source: BucketPath, *, max_bytes: int) -> TreeFile:
+def _copy(
+    file: BinaryIO,
+    into: Path,
+    name: str,
+    source: BucketPath,
+    *,
+    max_bytes: int,
+    between: Callable[[], None],
+) -> TreeFile:
     digest, size = hashlib.sha256(), 0
     with open_inside(into, name, "xb") as target:
         for chunk in chunks_of(file):
+            between()
             size += len(chunk)
             if size > max_bytes:
                 raise ResourceExhausted(

@@ -61,6 +61,8 @@ class JobKind(Protocol):
        attributes of `Job` to set at the end: an `error_message` among them fails a job that
        exited with 0, and `warnings` go to its log and details. It may be called again after a
        crash, and is after it has raised `NotYet`.
+    4. `tidy` is called after the job is over, whatever became of it, with the folder of all its
+       attempts; what it cannot remove it leaves.
     """
 
     def check(self, project: str, job: Job) -> Sequence[str]: ...
@@ -71,6 +73,8 @@ class JobKind(Protocol):
     def progress(self, record: JobRecord, attempt_dir: Path) -> dict[str, Any]:
         """Return the live outputs of a running attempt, or nothing."""
         ...
+
+    def tidy(self, record: JobRecord, job_dir: Path) -> None: ...
 
 
 def kind_of(job: Job) -> str:

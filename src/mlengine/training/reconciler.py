@@ -218,12 +218,10 @@ class JobReconciler:
                 self._end(record, JobState.CANCELLED, **self._consumed(record, status.exit))
             case Step.END_LOST:
                 self._launcher.sweep(self._attempt_dir(record))
-                self._end(
+                self._fail(
                     record,
-                    JobState.FAILED,
-                    error_message="The supervisor of the job died without a record (killed, or the "
-                    "machine was restarted); its replicas were stopped. Submit the job again.",
-                    **self._consumed(record),
+                    "The supervisor of the job died without a record (killed, or the machine was "
+                    "restarted); its replicas were stopped. Submit the job again.",
                 )
 
     # --- attempts ---
@@ -321,12 +319,10 @@ class JobReconciler:
         except EngineError as error:
             # Unless it was only told to stop, or may go well in a while.
             if not self._cancelled(record) and not self._put_off(record, error):
-                spent = self._consumed(record)
-                self._end(record, JobState.FAILED, error_message=str(error), **spent)
+                self._fail(record, str(error))
             return
         except OSError as error:
-            message = f"{error.strerror or error}: {error.filename or ''}"
-            self._end(record, JobState.FAILED, error_message=message, **self._consumed(record))
+            self._fail(record, f"{error.strerror or error}: {error.filename or ''}")
             return
         finally:
             now = self._clock.now().timestamp()
@@ -403,6 +399,10 @@ class JobReconciler:
             # A time limit, which the API calls cancelled.
             outputs["error_message"] = _over_time(record, exit_record)
             self._store.move_job(record, JobState.CANCELLING, **outputs)
+
+    def _fail(self, record: JobRecord, message: str) -> None:
+        """End a job whose newest attempt never ran, or was lost."""
+        self._end(record, JobState.FAILED, error_message=message, **self._consumed(record))
 
     def _consumed(self, record: JobRecord, exit_record: ExitRecord | None = None) -> dict[str, Any]:
         """Return the output of a job that is cut: how far it came, and at what cost.
@@ -491,6 +491,10 @@ class JobReconciler:
         self._patience.forget(record.uid)
         if ended:
             self._call_off(record)
+            tidy = partial(self._kinds[kind_of(record.job)].tidy, ended)
+            folder = folder_of(self._root, record)
+            # Not here: a tick may be waiting, and these may be many files.
+            self._background.run(f"{record.uid}/tidy", lambda: tidy(folder), then=lambda: None)
 
     def _call_off(self, record: JobRecord) -> None:
         """Let nobody start the attempt of a job that ends without having run.

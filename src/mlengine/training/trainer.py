@@ -53,7 +53,7 @@ class TrainerJobs:
         environments: Where packages are installed.
         grace_s: Seconds between SIGTERM and SIGKILL.
         evaluator_grace_s: Seconds that evaluators have to end by themselves after the chief.
-        log_quota_bytes: Most that one replica's log may hold.
+        log_quota_bytes: Most that an attempt's logs may hold, its replicas' together.
         notify: Socket on which supervisors say that something happened.
         cpus: Says what there is for replicas that share it; None counts this machine's.
         access: How replicas' own programs reach buckets; None: only by the paths they are given.
@@ -318,6 +318,9 @@ class TrainerJobs:
             return {}
         found = self._reports.running(record, attempt_dir, lambda: self._own_job_dir(record))
         return {} if found is None else {"training_output": TrainingOutput(trials=[found])}
+
+    def tidy(self, record: JobRecord, job_dir: Path) -> None:
+        """Leave all as it is: what a trainer wrote into its working folder is its user's."""
 
 
 def _warm_start(environment: Environment) -> WarmStart | None:

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from mlengine.core.errors import EngineError, FailedPrecondition, InvalidArgument
+from mlengine.core.errors import Aborted, EngineError, FailedPrecondition, InvalidArgument
 from mlengine.core.resources import Bucket, Job, JobOptions, Model, PredictionInput, Version
 from mlengine.core.states import JobState, VersionState
 from mlengine.environments import Environments
@@ -240,6 +240,33 @@ def test_a_model_directory_is_copied_first(world: World) -> None:
     _started, plan = world.prepare(model_name="", uri="gs://mine/model")
     assert (Path(plan["artifact"]) / "model.joblib").read_bytes() == b"model"
     assert plan["batch_size"] == 64
+
+
+@pytest.mark.parametrize("fields", [
+    {"model_name": "", "uri": "gs://mine/model"}, {"input_paths": ["gs://away/*"]},
+])  # fmt: skip
+def test_a_cancelled_job_fetches_nothing_more(world: World, fields: dict[str, Any]) -> None:
+    world.deploy()
+    world.buckets.create(Bucket(name="away", backing="memory://batch"))
+    world.buckets.write("gs://away/rows.jsonl", [b"1"])
+    preparation = Preparation(
+        world.record(**fields), world.attempt_dir, world.lines.append, lambda: True,
+        world.lines.append,
+    )  # fmt: skip
+    with pytest.raises(Aborted):
+        world.kind.prepare(preparation)
+
+
+@pytest.mark.parametrize(("state", "kept"), [("SUCCEEDED", False), ("FAILED", True)])
+def test_output_that_its_bucket_refused_stays(world: World, state: str, *, kept: bool) -> None:
+    job_dir = world.attempt_dir.parent / "job"
+    (job_dir / "1").mkdir(parents=True)
+    _left(world, RESULTS, STATS)
+    shutil.move(world.attempt_dir / "batch", job_dir / "1" / "batch")
+    record = world.record()
+    record.job.state = JobState(state)
+    world.kind.tidy(record, job_dir)
+    assert (job_dir / "1" / "batch" / "output").exists() == kept
 
 
 def _exit(outcome: Outcome) -> ExitRecord:

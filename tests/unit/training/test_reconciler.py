@@ -59,6 +59,7 @@ class PlayedKind:
         self.prepared: list[str] = []
         self.live: dict[str, Any] = {}
         self.gpus: dict[str, tuple[str, ...]] = {}
+        self.tidied: list[tuple[str, Path]] = []
 
     def check(self, project: str, job: Job) -> list[str]:
         assert job.training_input
@@ -89,6 +90,9 @@ class PlayedKind:
 
     def progress(self, record: JobRecord, attempt_dir: Path) -> dict[str, Any]:
         return self.live
+
+    def tidy(self, record: JobRecord, job_dir: Path) -> None:
+        self.tidied.append((record.state, job_dir))
 
 
 _: type[JobKind] = PlayedKind
@@ -634,6 +638,16 @@ def test_an_attempt_that_is_lost_keeps_the_bill_of_those_before_it(world: World)
     world.launcher.now(Phase.LOST)
     world.until("a", "FAILED")
     assert _hours(world) == 0.5
+
+
+def test_a_job_is_tidied_once_it_is_over_and_not_before_another_attempt(world: World) -> None:
+    _until_second(world)
+    until_retried(world, 2)
+    assert world.kind.tidied == []
+    world.launcher.ends(Outcome.SUCCEEDED)
+    world.until("a", "SUCCEEDED")
+    wait_until(lambda: bool(world.kind.tidied))
+    assert world.kind.tidied == [("SUCCEEDED", world.attempt_dir("a").parent)]
 
 
 def test_a_dead_supervisor_is_retried_after_a_sweep(world: World) -> None:
