@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -235,8 +237,13 @@ def test_a_routine_is_tried_with_its_package(run: Run, tmp_path: Path) -> None:
     )
     words = ["local", "predict", f"--model-dir={tmp_path / 'model'}", "--text-instances=-"]
     packed = [*words, f"--package={tmp_path / 'lengths'}"]
-    done = run(*packed, "--prediction-class=lengths.Routine", stdin="two\nthree\n")
+    before = os.umask(0o002)
+    try:
+        done = run(*packed, "--prediction-class=lengths.Routine", stdin="two\nthree\n")
+    finally:
+        os.umask(before)
     assert done.out == "[3, 5]\n", done.err
+    assert stat.S_IMODE((tmp_path / "home").stat().st_mode) == 0o700  # as an engine wants it
     done = run(*packed, "--prediction-class=lenghts.Routine", stdin="two\n")
     assert done.code == 1 and f"the package_uris: ['{tmp_path / 'lengths'}']" in done.err
     done = run(*words, "--prediction-class=nowhere.Routine", stdin="two\n")

@@ -130,12 +130,14 @@ def _python(
 ) -> str:
     """Return the interpreter that a version of this kind would be served by; it may be built."""
     from mlengine.cli.packages import packed
+    from mlengine.engine.home import open_private
     from mlengine.environments import Environments
     from mlengine.models.surroundings import SurroundingsOf, Wants
 
     if not given["packages"] and not given["runtime_version"]:
         return sys.executable
     settings = session.settings
+    open_private(settings.home)  # an engine refuses one that the umask left open
     environments = Environments(
         settings.home / "environments",
         timeout_s=settings.install_timeout_s,
