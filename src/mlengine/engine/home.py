@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
+import os
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
@@ -14,11 +17,13 @@ from mlengine.runtime.wholefile import write_whole
 
 __all__ = [
     "Home",
+    "alone",
     "is_owned",
     "make_private",
     "open_private",
     "read_engine_file",
     "read_token",
+    "run_folder",
 ]
 
 _OWN_TRIES, _OWN_PAUSE_S = 10, 0.02
@@ -107,6 +112,32 @@ def make_private(folder: Path) -> None:
                 f"The folder {folder} is open to others and belongs to another user.",
                 "Choose a --home of your own: it holds the access token and everybody's data.",
             ) from None
+
+
+def run_folder(home: Path) -> Path:
+    """Return the folder of a home's locks; make it, and the home, where no engine was yet.
+
+    Raises:
+        FailedPrecondition: They cannot be made.
+    """
+    run = home / "run"
+    try:
+        for folder in (home, run):
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise FailedPrecondition(
+            f"{home} cannot be made a home: {error.strerror}.",
+            "Choose another home with MLENGINE_HOME or --home.",
+        ) from None
+    return run
+
+
+@contextlib.contextmanager
+def alone(lock: Path) -> Iterator[None]:
+    """Do something while nobody else does who names the same lock file; wait for who does."""
+    with os.fdopen(os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)) as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def read_engine_file(home: Path) -> dict[str, Any] | None:

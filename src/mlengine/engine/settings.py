@@ -352,15 +352,18 @@ def _out_of_range(name: str, number: float) -> str:
 
 
 def write(home: Path, name: str, value: str | None) -> None:
-    """Set one setting in the file, or remove it (None); whole or not at all."""
-    kept = read_file(home)
-    if value is None:
-        kept.pop(name, None)
-    else:
-        kept[name] = parse(name, value, where="mlengine config set")
-    home.mkdir(parents=True, exist_ok=True, mode=0o700)
-    text = "".join(f"{k} = {_toml(v)}\n" for k, v in sorted(kept.items()))
-    write_whole(home / SETTINGS_FILE, text.encode(), durable=True)  # the token may be in it
+    """Set one setting in the file, or remove it (None); whole or not at all, one after another."""
+    from mlengine.engine.home import alone, run_folder
+
+    parsed = None if value is None else parse(name, value, where="mlengine config set")
+    with alone(run_folder(home) / "settings.lock"):
+        kept = read_file(home)
+        if parsed is None:
+            kept.pop(name, None)
+        else:
+            kept[name] = parsed
+        text = "".join(f"{k} = {_toml(v)}\n" for k, v in sorted(kept.items()))
+        write_whole(home / SETTINGS_FILE, text.encode(), durable=True)  # the token may be in it
 
 
 def describe() -> list[tuple[str, Any, str]]:

@@ -9,17 +9,13 @@ lie in the folder: they are those of another database, and it would sweep them a
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import hashlib
-import os
 import uuid
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 
 from mlengine.core.access import new_token
 from mlengine.core.errors import FailedPrecondition
-from mlengine.engine.home import make_private, open_private
+from mlengine.engine.home import alone, make_private, open_private
 from mlengine.engine.settings import SHARED_FOLDERS, Settings, shown
 from mlengine.runtime.wholefile import write_whole
 from mlengine.store import Store
@@ -111,15 +107,8 @@ class SharedFolder:
     def _once(self, name: str, make: Callable[[], str]) -> str:
         """Return what a file of ours says; the first engine that asks writes it."""
         path = self.path / "run" / name
-        with _alone(self.path / "run" / "shared.lock"):
+        with alone(self.path / "run" / "shared.lock"):
             if not path.exists():
                 write_whole(path, f"{make()}\n".encode(), durable=True)
             path.chmod(0o600)
             return path.read_text().strip()
-
-
-@contextlib.contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)) as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import fcntl
 import stat
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -144,6 +146,32 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(FailedPrecondition, match="Choose another home"):
         load({"MLENGINE_HOME": str(tmp_path / "file")})
+
+
+@pytest.mark.parametrize("step", ["read_file", "write_whole"])
+def test_nobody_else_sets_a_setting_between_reading_and_writing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    plain, refused = getattr(settings, step), []
+
+    def seen(*words: Any, **named: Any) -> Any:
+        with (tmp_path / "run" / "settings.lock").open("r+") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                refused.append(step)
+        return plain(*words, **named)
+
+    monkeypatch.setattr(settings, step, seen)
+    write(tmp_path, "port", "9")
+    write(tmp_path, "port", None)
+    assert refused == [step, step]
+
+
+def test_a_home_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(FailedPrecondition, match=r"file cannot be made .*Choose another home"):
+        write(tmp_path / "file", "port", "9")
 
 
 def test_the_file_is_its_owners_alone(tmp_path: Path) -> None:
