@@ -123,6 +123,9 @@ def settings_page() -> str:
         "before the default. `mlengine config set NAME VALUE` writes the file; the variable of `port` "
         "is `MLENGINE_PORT`. Commands also read `MLENGINE_ENDPOINT` and `MLENGINE_TOKEN` to talk to an "
         "engine elsewhere.", "",
+        "An engine reads its settings when it starts: after a change run `mlengine down`, then `mlengine up`. "
+        "What only commands read (`endpoint`, `ca`, `token`, `region`, `staging_bucket`, `local_python`, "
+        "`polling_interval_s`) counts at once.", "",
         "Variables of gcloud's properties are read too, behind our own and before the file: "
         + ", ".join(f"`{name}`" for name in gclouds) + ".", "",
     ]  # fmt: skip

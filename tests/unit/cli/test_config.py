@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from mlengine.engine.home import Home
 from tests.unit.cli.conftest import Run
 
 
@@ -15,6 +16,16 @@ def test_a_setting_is_written_read_and_unset(run: Run, tmp_path: Path) -> None:
     assert run("config", "get", "project") == (0, "demo\n", "")
     assert run("config", "unset", "project") == (0, "", "Unset setting [project].\n")
     assert run("config", "get", "project").out == "default\n"
+
+
+def test_who_has_an_engine_running_is_told_to_start_it_again(run: Run, tmp_path: Path) -> None:
+    word = "the engine that runs keeps what it started with: run 'mlengine down'"
+    home = Home(tmp_path / "home")
+    assert word in run("config", "set", "max_retries", "3").err
+    assert word in run("config", "unset", "max_retries").err
+    assert word not in run("config", "set", "staging_bucket", "gs://b").err  # no engine reads it
+    home.close()
+    assert word not in run("config", "set", "max_retries", "3").err
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,11 @@ from mlengine.engine import settings as engine_settings
 
 __all__ = ["config", "setting_name"]
 
+# Those that commands read alone, each time anew; all others are an engine's, or of both.
+_OF_COMMANDS = (
+    "endpoint", "ca", "token", "region", "staging_bucket", "local_python", "polling_interval_s",
+)  # fmt: skip
+
 config = Group(
     "config",
     help="Settings, in mlengine.toml.",
@@ -50,6 +55,7 @@ def set_(session: Session, name: str, value: str) -> None:
     setting = setting_name(name)
     engine_settings.write(_home(session), setting, value)
     session.say(f"Updated setting [{setting}].")
+    _tell_of_engine(session, setting)
     for variable in engine_settings.variables(setting):
         if os.environ.get(variable):
             session.warn(f"The variable {variable} is set and goes before it.")
@@ -65,6 +71,18 @@ def unset(session: Session, name: str) -> None:
     _check_exists(setting)
     engine_settings.write(_home(session), setting, None)
     session.say(f"Unset setting [{setting}].")
+    _tell_of_engine(session, setting)
+
+
+def _tell_of_engine(session: Session, setting: str) -> None:
+    """Say that the engine of this home, if one runs, has what it read when it started."""
+    from mlengine.engine.home import is_owned
+
+    if setting not in _OF_COMMANDS and is_owned(_home(session)):
+        session.warn(
+            "Commands have it now; the engine that runs keeps what it started with: "
+            "run 'mlengine down', then 'mlengine up'."
+        )
 
 
 @command(config, "get")
