@@ -13,7 +13,7 @@ from mlengine.store import EndedOperation, OperationRecord, documents
 from mlengine.store.database import Transaction
 from mlengine.store.tables import operations
 
-__all__ = ["add", "edit", "end", "finish", "get", "listed", "note", "unfinished"]
+__all__ = ["add", "edit", "end", "finish", "forget", "get", "listed", "note", "unfinished"]
 
 # Written down once: to put a statement together takes longer than to run it.
 _BY_ID = sa.select(operations).where(
@@ -25,7 +25,7 @@ _BY_ID_LOCKED = _BY_ID.with_for_update()
 # not there before, one that takes a while was.
 _END = sa.text(
     "INSERT INTO operations (project, operation_id, subject, done, body) "
-    "VALUES (:project, :operation_id, '', TRUE, :body) "
+    "VALUES (:project, :operation_id, :subject, TRUE, :body) "
     "ON CONFLICT (project, operation_id) DO UPDATE SET done = TRUE, body = excluded.body "
     "WHERE NOT operations.done"
 )
@@ -116,7 +116,14 @@ def end(tx: Transaction, project: str, ended: EndedOperation) -> None:
     `FailedPrecondition` if it has ended: that transaction must not happen a second time.
     """
     operation = Operation(metadata=ended.metadata, response=ended.response)
-    if not tx.write(_END, project=project, operation_id=ended.operation_id, body=_text(operation)):
+    written = tx.write(
+        _END,
+        project=project,
+        operation_id=ended.operation_id,
+        subject=ended.subject,
+        body=_text(operation),
+    )
+    if not written:
         raise FailedPrecondition(
             f"The operation '{ended.operation_id}' is done.", "It can only be read.", field="name"
         )
@@ -129,6 +136,17 @@ def note(tx: Transaction, project: str, ended: EndedOperation) -> OperationRecor
         name = operation_name(project, ended.operation_id)
         tx.event(project, name, "operation.finished", failed=False)
     return get(tx, project, ended.operation_id)
+
+
+def forget(tx: Transaction, project: str, *, subject: str) -> None:
+    """Remove what is done of a thing that is no more; what is under way ends by itself."""
+    tx.write(
+        sa.delete(operations).where(
+            operations.c.project == project,
+            operations.c.subject == subject,
+            operations.c.done.is_(True),
+        )
+    )
 
 
 def _write(tx: Transaction, record: OperationRecord, operation: Operation, *, done: bool) -> None:

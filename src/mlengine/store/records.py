@@ -111,12 +111,14 @@ class NewOperation(msgspec.Struct, frozen=True, kw_only=True):
 class EndedOperation(msgspec.Struct, frozen=True, kw_only=True):
     """An operation that ends well in the very transaction that does what it is for.
 
-    `operation_id` is that of an open one, or of one that nobody has seen yet.
+    `operation_id` is that of an open one, or of one that nobody has seen yet; `subject` names what
+    the latter worked on.
     """
 
     operation_id: str
     metadata: dict[str, Any]
     response: dict[str, Any]
+    subject: str = ""
 
 
 class EventRecord(msgspec.Struct, frozen=True, kw_only=True):

@@ -16,7 +16,7 @@ from mlengine.core.errors import AlreadyExists, NotFound
 from mlengine.core.names import study_name
 from mlengine.core.states import STUDY_MOVES, StudyState
 from mlengine.core.studies import Study
-from mlengine.store import StudyRecord, documents
+from mlengine.store import StudyRecord, documents, operations
 from mlengine.store.database import Transaction
 from mlengine.store.tables import measurements, studies, trials
 
@@ -140,11 +140,13 @@ def move(
 def remove(tx: Transaction, study: StudyRecord) -> None:
     locked(tx, study)
     its = sa.select(trials.c.seq).where(trials.c.study_seq == study.seq)
-    # In this order nobody waits for another in a circle: study, trials, what they measured.
+    # In this order nobody waits for another in a circle: study, trials, what they measured, the
+    # operations that handed them out.
     tx.rows(its.with_for_update())
     tx.write(sa.delete(measurements).where(measurements.c.trial_seq.in_(its)))
     tx.write(sa.delete(trials).where(trials.c.study_seq == study.seq))
     tx.write(sa.delete(studies).where(studies.c.seq == study.seq))
+    operations.forget(tx, study.project, subject=study.name)
     tx.event(study.project, study.name, "study.removed")
 
 

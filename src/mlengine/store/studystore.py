@@ -127,7 +127,10 @@ class StudyStore(Protocol):
         self, record: StudyRecord, to: StudyState, **changes: Any
     ) -> StudyRecord | None: ...
     def remove_study(self, record: StudyRecord) -> None:
-        """Remove a study with all of its trials and measurements; `NotFound` if it is gone."""
+        """Remove a study with its trials, measurements and operations that are done.
+
+        `NotFound` if it is gone.
+        """
         ...
 
     def add_trial(self, study: StudyRecord, trial: Trial, state: TrialState) -> TrialRecord:

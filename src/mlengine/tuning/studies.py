@@ -304,6 +304,7 @@ class Studies:
             operation_id=f"check_{study_id}_{trial_id}-{uuid.uuid4().hex}",
             metadata=check_metadata(study.name, record.name, now=now),
             response=tagged(response),
+            subject=study.name,
         )
         return operation_view(study, self._store.note_operation(project, ended).operation)
 

@@ -239,7 +239,10 @@ class _Ending:
             end_time=rfc3339(self._clock.now()),
         )
         self.ended = EndedOperation(
-            operation_id=self._operation_id, metadata=self._metadata, response=tagged(response)
+            operation_id=self._operation_id,
+            metadata=self._metadata,
+            response=tagged(response),
+            subject=self._metadata["study"],
         )
         return self.ended
 

@@ -428,6 +428,27 @@ def test_an_operation_that_is_noted_is_done_once(store: Store, seen: bool) -> No
     assert store.events() == events
 
 
+def test_the_operations_of_a_removed_study_that_are_done_go_with_it(store: Store) -> None:
+    study, other = add(store), add(store, "other")
+
+    def ended(operation_id: str, subject: str) -> EndedOperation:
+        return EndedOperation(operation_id=operation_id, metadata={}, response={}, subject=subject)
+
+    def ending(its: StudyRecord, _trials: object, _measured: object) -> EndedOperation:
+        return ended("given", its.name)
+
+    store.hand_out(study, "a", 1, fresh=[point(1)], ending=ending)
+    store.note_operation("p", ended("noted", study.name))
+    store.note_operation("p", ended("others", other.name))
+    store.note_operation("q", ended("of another project", study.name))
+    store.add_operation("p", "worked", {}, subject=study.name)
+    store.finish_operation("p", "worked")
+    store.add_operation("p", "open", {}, subject=study.name)
+    store.remove_study(again(store, study))
+    assert [one.operation_id for one in store.operations("p")] == ["open", "others"]
+    assert [one.operation_id for one in store.operations("q")] == ["of another project"]
+
+
 def test_of_clients_that_come_at_once_each_gets_trials_of_its_own(store: Store) -> None:
     study = add(store)
 

@@ -59,8 +59,11 @@ def test_a_study_is_made_read_listed_and_deleted(service: Service) -> None:
     other = service.studies.create("p", "local", "other", study(DOUBLE))
     assert service.studies.all("p", "local") == [other, made]
     service.suggest()
+    service.studies.check_stopping(*AT, "1")
+    assert len(service.store.operations("p")) == 2
     service.studies.delete(*AT)
     assert service.studies.all("p", "local") == [other]
+    assert service.store.operations("p") == []
     assert service.studies._suggesting._turns == {}
 
 
