@@ -22,7 +22,7 @@ __all__ = ["down", "status", "up"]
 @click.option("--grpc-port", help="Port for the Open Inference Protocol over gRPC.")
 @pass_session
 def up(session: Session, /, **options: str | None) -> None:
-    """Run an engine in the foreground, until Ctrl-C or 'mlengine down'."""
+    """Run an engine in the foreground: until Ctrl-C, 'mlengine down', or its terminal closes."""
     flags = ["--home", str(session.settings.home)]
     flags += ["--project", session.flags.project] if session.flags.project else []
     for name, value in options.items():
@@ -35,7 +35,7 @@ def up(session: Session, /, **options: str | None) -> None:
 @click.command(cls=Command)
 @pass_session
 def down(session: Session) -> None:
-    """Stop the local engine and what it serves; running jobs go on."""
+    """Stop the local engine, or what one that died left to serve; running jobs go on."""
     stopped = local.stop(session.settings)
     if not stopped.pid:
         session.say("No engine was running; stopped the gateway and workers that one had left.")
