@@ -18,6 +18,10 @@ from hypothesis import HealthCheck, settings
 # A runner in the background of a shell starts with SIGINT ignored, and so would every child of it:
 # tests that press Ctrl-C would wait for ever.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+# Under nohup it starts with SIGHUP ignored. What it handles itself its children do not inherit, and
+# tests that close a terminal need children that hear; the runner goes on as it was told to.
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, lambda _signum, _frame: None)
 
 # Threads of numeric libraries spin while they wait for each other, for as long as they work, and
 # every core has tests of its own. Read when such a library is loaded; children inherit it.
