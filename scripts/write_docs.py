@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
+from mlengine.cli.commands.config import OF_COMMANDS
 from mlengine.core.undocumented import UNDOCUMENTED
 from mlengine.engine.settings import PROPERTIES, describe, variables
 from mlengine.environments.catalogue import read_catalogue
@@ -124,8 +125,7 @@ def settings_page() -> str:
         "is `MLENGINE_PORT`. Commands also read `MLENGINE_ENDPOINT` and `MLENGINE_TOKEN` to talk to an "
         "engine elsewhere.", "",
         "An engine reads its settings when it starts: after a change run `mlengine down`, then `mlengine up`. "
-        "What only commands read (`endpoint`, `ca`, `token`, `region`, `staging_bucket`, `local_python`, "
-        "`polling_interval_s`) counts at once.", "",
+        f"What only commands read ({', '.join(f'`{name}`' for name in OF_COMMANDS)}) counts at once.", "",
         "Variables of gcloud's properties are read too, behind our own and before the file: "
         + ", ".join(f"`{name}`" for name in gclouds) + ".", "",
     ]  # fmt: skip

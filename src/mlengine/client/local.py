@@ -6,15 +6,13 @@ waits for the lock and finds it running.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import fcntl
 import os
 import select
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,7 +23,7 @@ from mlengine.core.clock import SystemClock
 from mlengine.core.errors import EngineError, FailedPrecondition, Unauthenticated, Unavailable
 from mlengine.core.system import require_linux
 from mlengine.engine import Engine, EngineStatus
-from mlengine.engine.home import Home, is_owned, open_private, read_engine_file, read_token
+from mlengine.engine.home import Home, alone, is_owned, open_private, read_engine_file, read_token
 from mlengine.engine.settings import Settings
 
 __all__ = [
@@ -170,7 +168,7 @@ def _start(settings: Settings, say: Say) -> Running:
         open_private(home)  # before anything lies in it: what is empty may be closed
         for folder in (home / "run", home / "logs"):
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with _starting(home):
+        with alone(home / "run" / "start.lock"):  # the right to start it
             running = find(home)
             if running is None:
                 say("Starting the engine (mlengine up) ...")
@@ -181,14 +179,6 @@ def _start(settings: Settings, say: Say) -> Running:
             "Choose another with MLENGINE_HOME or --home.",
         ) from None
     return running
-
-
-@contextlib.contextmanager
-def _starting(home: Path) -> Iterator[None]:
-    """Hold the right to start the engine of a home."""
-    with (home / "run" / "start.lock").open("a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
 
 
 def _launch(home: Path) -> Running:

@@ -98,7 +98,7 @@ class Capacity:
         return choose(self.inventory, self.slots, running, waiting)
 
     def wants_gpus(self, record: JobRecord) -> bool:
-        """Tell whether a queued job may be passed over: GPUs are all that it may wait for alone."""
+        """Tell whether a queued job asks for GPUs: while it waits for them others may pass it."""
         return self._demand(record).gpus > 0
 
     def gpus_of(self, record: JobRecord) -> tuple[str, ...]:

@@ -13,12 +13,12 @@ from mlengine.cli.session import Session, pass_session
 from mlengine.cli.tree import Branch, Group, command
 from mlengine.engine import settings as engine_settings
 
-__all__ = ["config", "setting_name"]
+__all__ = ["OF_COMMANDS", "config", "setting_name"]
 
-# Those that commands read alone, each time anew; all others are an engine's, or of both.
-_OF_COMMANDS = (
+OF_COMMANDS = (
     "endpoint", "ca", "token", "region", "staging_bucket", "local_python", "polling_interval_s",
 )  # fmt: skip
+"""Settings that commands read alone, each time anew; all others are an engine's, or of both."""
 
 config = Group(
     "config",
@@ -78,7 +78,7 @@ def _tell_of_engine(session: Session, setting: str) -> None:
     """Say that the engine of this home, if one runs, has what it read when it started."""
     from mlengine.engine.home import is_owned
 
-    if setting not in _OF_COMMANDS and is_owned(_home(session)):
+    if setting not in OF_COMMANDS and is_owned(_home(session)):
         session.warn(
             "Commands have it now; the engine that runs keeps what it started with: "
             "run 'mlengine down', then 'mlengine up'."
