@@ -1,4 +1,4 @@
-"""Packages of user code on this machine: archives as they are, folders packed."""
+"""Packages of user code: archives of this machine, folders that are packed, objects of buckets."""
 
 from __future__ import annotations
 
@@ -6,8 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mlengine.cli.errors import CommandError
+from mlengine.cli.session import Session
+from mlengine.core.errors import NotFound
+from mlengine.storage.paths import parse_uri
 
-__all__ = ["archive_of", "packed"]
+__all__ = ["archive_of", "check_remote", "packed"]
 
 _MARK = "__init__.py"
 _MAKERS = {"setup.py": "python setup.py sdist", "pyproject.toml": "pip wheel --no-deps ."}
@@ -22,9 +25,36 @@ def archive_of(text: str, flag: str) -> Path:
     path = Path(text)
     if not path.is_file():
         raise CommandError(f"The package [{text}] of {flag} is not a file.")
-    if not path.name.endswith((".tar.gz", ".whl")):
-        raise CommandError(f"The package [{text}] of {flag} is neither a .tar.gz nor a .whl.")
+    _check_suffix(text, flag)
     return path
+
+
+def check_remote(session: Session, texts: Sequence[str], flag: str) -> None:
+    """Refuse packages in buckets that an engine would refuse, before anything is uploaded.
+
+    Args:
+        session: Where to look.
+        texts: What a flag names; what lies on this machine is read over.
+        flag: For messages.
+
+    Raises:
+        CommandError: One is not there, or is no archive that an installer understands.
+        InvalidArgument: One is no URI of an object.
+    """
+    for text in texts:
+        if not text.startswith("gs://"):
+            continue
+        bucket, name = parse_uri(text)
+        _check_suffix(text, flag)
+        try:
+            session.engine.stat_object(bucket, name)
+        except NotFound as error:
+            raise CommandError(f"The package [{text}] of {flag} is not there: {error}") from None
+
+
+def _check_suffix(text: str, flag: str) -> None:
+    if not text.endswith((".tar.gz", ".whl")):
+        raise CommandError(f"The package [{text}] of {flag} is neither a .tar.gz nor a .whl.")
 
 
 def packed(texts: Sequence[str], flag: str, into: Path) -> list[Path]:

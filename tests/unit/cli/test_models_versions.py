@@ -118,10 +118,11 @@ def test_packages_of_this_machine_are_packed_and_uploaded_in_their_order(
     (code / "__init__.py").write_text("")
     archive = tmp_path / "more-1.0.whl"
     archive.write_bytes(b"wheel")
+    model.objects["code", "p.tar.gz"] = b"archive"
     create = ["versions", "create", "v1", "--model=census", "--origin", artefact]
     done = run(
         *create, "--prediction-class=code.Routine",
-        "--package-uris", f"{code},gs://b/p.tar.gz,{archive}",
+        "--package-uris", f"{code},gs://code/p.tar.gz,{archive}",
     )  # fmt: skip
     assert done.code == 0, done.err
     version = model.get_version("default", "census", "v1")
@@ -130,9 +131,20 @@ def test_packages_of_this_machine_are_packed_and_uploaded_in_their_order(
     assert names == ["code-0.0.0.tar.gz", "p.tar.gz", "more-1.0.whl"]
     uploaded = {f"gs://{bucket}/{name}" for bucket, name in model.objects}
     assert {uri for uri in version.package_uris if "staging" in uri} < uploaded
-    for bad in ("/nowhere", str(Path(artefact) / "model.joblib")):
-        done = run(*create, "--package-uris", bad)
-        assert done.code == 1 and f"The package [{bad}] of --package-uris is" in done.err
+
+
+@pytest.mark.parametrize(
+    "bad", ["/nowhere", "HERE/model.joblib", "gs://code/p.zip", "gs://code/n.whl"]
+)
+def test_a_bad_package_is_found_before_anything_is_uploaded(
+    run: Run, model: FakeEngine, artefact: str, bad: str
+) -> None:
+    model.objects["code", "p.zip"] = b"archive"
+    bad = bad.replace("HERE", artefact)
+    create = ["versions", "create", "v1", "--model=census", "--origin", artefact]
+    done = run(*create, "--package-uris", bad)
+    assert done.code == 1 and f"The package [{bad}] of --package-uris is" in done.err
+    assert [*model.objects] == [("code", "p.zip")] and not model.buckets
 
 
 SETUP = "from setuptools import setup\nsetup(name='shop', version='1.5', packages=['vc', 'vd'])\n"

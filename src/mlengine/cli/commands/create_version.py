@@ -12,6 +12,7 @@ from mlengine.cli.commands.versions import model_option, read_version_config
 from mlengine.cli.errors import CommandError
 from mlengine.cli.flags import ACCELERATOR, LABELS, LIST, Choice, merge, region
 from mlengine.cli.layering import Fields, layer_list
+from mlengine.cli.packages import check_remote, packed
 from mlengine.cli.session import Session, pass_session
 from mlengine.cli.tree import Command
 from mlengine.cli.uploads import staging_bucket, upload, upload_tree
@@ -116,8 +117,13 @@ def create(session: Session, /, version: str, model: str, **given: Any) -> None:
 
     fields = _fields(given)
     check_supported(decode(Version, fields, at="version"))  # before anything is uploaded
-    _set_origin(session, fields, given)
-    _set_packages(session, fields, given)
+    with tempfile.TemporaryDirectory(prefix="mlengine-package-") as folder:
+        archives = _archives(fields, Path(folder))
+        if archives or not (given["origin"] or "gs://").startswith("gs://"):
+            # What the engine would find itself, but only when a large model had been uploaded.
+            check_remote(session, fields.get("packageUris") or [], "--package-uris")
+        _set_origin(session, fields, given)
+        _set_packages(session, fields, given, archives)
     made = decode(Version, {**fields, "name": version}, at="version")
     operation = session.engine.create_version(session.project, model, made)
     if given["async_"]:
@@ -221,24 +227,28 @@ def _set_origin(session: Session, fields: Fields, given: dict[str, Any]) -> None
     fields["deploymentUri"] = origin
 
 
-def _set_packages(session: Session, fields: Fields, given: dict[str, Any]) -> None:
+def _archives(fields: Fields, folder: Path) -> dict[str, list[Path]]:
+    """Return the archives of each package that is on this machine; folders are packed first."""
+    here = [text for text in fields.get("packageUris") or [] if not text.startswith("gs://")]
+    archives: dict[str, list[Path]] = {}
+    for index, text in enumerate(here):
+        into = folder / str(index)
+        into.mkdir()
+        archives[text] = packed([text], "--package-uris", into)
+    return archives
+
+
+def _set_packages(
+    session: Session, fields: Fields, given: dict[str, Any], archives: dict[str, list[Path]]
+) -> None:
     """Upload the packages that are on this machine; their order stays."""
-    named: list[str] = fields.get("packageUris") or []
-    here = [text for text in named if not text.startswith("gs://")]
-    if not here:
+    if not archives:
         return
-    from mlengine.cli.packages import packed
     from mlengine.training.packaging import package_digest
 
-    with tempfile.TemporaryDirectory(prefix="mlengine-package-") as folder:
-        archives: dict[str, list[Path]] = {}
-        for index, text in enumerate(here):
-            into = Path(folder) / str(index)
-            into.mkdir()
-            archives[text] = packed([text], "--package-uris", into)
-        bucket = staging_bucket(session, given["staging_bucket"])
-        uris: list[str] = []
-        for text in named:
-            files = archives.get(text)
-            uris += upload(session, files, bucket, package_digest(files)) if files else [text]
+    bucket = staging_bucket(session, given["staging_bucket"])
+    uris: list[str] = []
+    for text in fields["packageUris"]:
+        files = archives.get(text)
+        uris += upload(session, files, bucket, package_digest(files)) if files else [text]
     fields["packageUris"] = uris
