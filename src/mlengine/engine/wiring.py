@@ -41,6 +41,7 @@ from mlengine.training.inventory import Inventory, probe
 from mlengine.training.jobs import Jobs
 from mlengine.training.kinds import JobKind
 from mlengine.training.mirroring import Mirrors
+from mlengine.training.newfolders import NewFolders
 from mlengine.training.reconciler import JobReconciler
 from mlengine.training.retrying import Retrying
 from mlengine.training.trainer import TrainerJobs
@@ -328,6 +329,7 @@ def _kinds(
             notify=str(notify),
             access=BucketAccess(buckets, settings.folder("buckets"), settings.run, os.environ),
             mirrors=mirrors,
+            new_folders=NewFolders(settings.folder("jobs").with_name("newfolders")),
             cpus=lambda: backend.capacity.inventory.cpus,
         ),
         "prediction": BatchJobs(

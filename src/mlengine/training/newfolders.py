@@ -1,47 +1,68 @@
 """`NewFolders`: folders that were made in buckets because an argument names a place in them.
 
-A bucket has no folders, so one that is still empty when all jobs that were given it have ended goes
-again: Google's clients would list it as an object. This is remembered in this process alone; a job
-that was cancelled, or outlived its engine, leaves such a folder, which costs a line in a listing.
+A bucket has no folders, so one that is still empty when all jobs that were given it are over goes
+again: Google's clients would list it as an object. Notes remember them, for a job may outlive its
+engine:
+
+    newfolders/<uid>.json    the new folders that a job was given, until it is over
 """
 
 from __future__ import annotations
 
 import contextlib
+import json
 import threading
-from collections.abc import Iterable
 from pathlib import Path
+
+from mlengine.runtime.wholefile import write_whole
 
 __all__ = ["NewFolders"]
 
 
 class NewFolders:
-    """The new folders, each with the jobs that may still write to it. Thread-safe."""
+    """The new folders, each with the jobs that may still write to it. Thread-safe.
 
-    def __init__(self) -> None:
+    Args:
+        notes: The folder of the notes; engines that take turns have one.
+    """
+
+    def __init__(self, notes: Path) -> None:
+        self._notes = notes
         self._lock = threading.Lock()
-        self._users: dict[Path, set[str]] = {}
 
-    def add(self, made: Iterable[Path], uid: str) -> None:
-        """Note folders that were made for a job."""
+    def give(self, path: Path, made: list[Path], uid: str) -> None:
+        """Keep for a job the folders that were made for `path`, or for another job above it."""
         with self._lock:
-            for folder in made:
-                self._users.setdefault(folder, set()).add(uid)
-
-    def use(self, path: Path, uid: str) -> None:
-        """Keep the new folders at and above `path` for another job too."""
-        with self._lock:
-            for folder in (path, *path.parents):
-                if folder in self._users:
-                    self._users[folder].add(uid)
+            notes = self._read()
+            new = notes.get(uid, set()).union(made)
+            new |= set().union(*notes.values()) & {path, *path.parents}
+            if new != notes.get(uid, set()):
+                self._write(uid, new)
 
     def release(self, uid: str) -> None:
-        """Remove what a job that has ended left empty, and nobody else was given."""
+        """Remove what a job that is over left empty, and nobody else was given."""
         with self._lock:
-            left = [folder for folder, users in self._users.items() if uid in users]
-            for folder in sorted(left, key=lambda one: len(one.parts), reverse=True):
-                self._users[folder].discard(uid)
-                if not self._users[folder]:
-                    del self._users[folder]
-                    with contextlib.suppress(OSError):  # something is in it
-                        folder.rmdir()
+            notes = self._read()
+            given = notes.pop(uid, set())
+            given -= set().union(*notes.values())
+            for folder in sorted(given, key=lambda one: len(one.parts), reverse=True):
+                with contextlib.suppress(OSError):  # something is in it
+                    folder.rmdir()
+            with contextlib.suppress(OSError):  # it had none
+                self._file(uid).unlink()
+
+    def _read(self) -> dict[str, set[Path]]:
+        found: dict[str, set[Path]] = {}
+        for file in self._notes.glob("*.json"):
+            with contextlib.suppress(OSError, ValueError, TypeError):  # cut short by a power cut
+                found[file.stem] = {Path(text) for text in json.loads(file.read_text())}
+        return found
+
+    def _write(self, uid: str, folders: set[Path]) -> None:
+        text = json.dumps(sorted(map(str, folders)))
+        with contextlib.suppress(OSError):  # a folder that stays costs a line in a listing
+            self._notes.mkdir(parents=True, exist_ok=True, mode=0o700)
+            write_whole(self._file(uid), text.encode())
+
+    def _file(self, uid: str) -> Path:
+        return self._notes / f"{uid}.json"

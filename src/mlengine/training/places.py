@@ -38,11 +38,12 @@ class Places:
     Args:
         buckets: All buckets.
         mirrors: Of jobs with places in object stores; None: such places are refused.
+        new_folders: Those that were made for jobs which are not over.
     """
 
-    def __init__(self, buckets: Buckets, mirrors: Mirrors | None) -> None:
+    def __init__(self, buckets: Buckets, mirrors: Mirrors | None, new_folders: NewFolders) -> None:
         self._buckets, self._mirrors = buckets, mirrors
-        self._new_folders = NewFolders()
+        self._new_folders = new_folders
 
     def check_job_dir(self, uri: str) -> None:
         """Refuse what no trainer could write to."""
@@ -94,9 +95,8 @@ class Places:
             return None
         if mirrors is not None:
             return self._mirrored(where, mirrors, preparation)
-        made, uid = ensure_folder(path), preparation.record.uid
-        self._new_folders.add(made, uid)
-        self._new_folders.use(path, uid)
+        made = ensure_folder(path)
+        self._new_folders.give(path, made, preparation.record.uid)
         return _ready(where, path, made, preparation)
 
     def _mirrored(
@@ -111,6 +111,10 @@ class Places:
         made = [] if found or has_wildcards(where.name) else ensure_folder(path)
         return _ready(where, path, made, preparation)
 
+    def release(self, record: JobRecord) -> None:
+        """Remove the folders made for a job that it left empty; it does not write any more."""
+        self._new_folders.release(record.uid)
+
     def settle(self, record: JobRecord, exit_record: ExitRecord) -> None:
         """Carry all that an attempt left to its buckets, before anybody believes its success.
 
@@ -118,7 +122,7 @@ class Places:
             NotYet: An object store does not answer.
             FailedPrecondition: It does not take the files.
         """
-        self._new_folders.release(record.uid)
+        self.release(record)
         mirror = self._mirrors.known(record) if self._mirrors else None
         if self._mirrors is None or mirror is None:
             return

@@ -32,6 +32,7 @@ from mlengine.training.launchers import (
 )
 from mlengine.training.localise import localise
 from mlengine.training.mirroring import Mirrors
+from mlengine.training.newfolders import NewFolders
 from mlengine.training.places import Places, is_local, remote_trouble
 from mlengine.training.plan import ReplicaPlan, plan_replicas
 from mlengine.training.ports import Ports
@@ -58,6 +59,7 @@ class TrainerJobs:
         cpus: Says what there is for replicas that share it; None counts this machine's.
         access: How replicas' own programs reach buckets; None: only by the paths they are given.
         mirrors: Copies of what jobs have in object stores; None: only folders are of use.
+        new_folders: What was made in buckets for jobs which are not over.
     """
 
     def __init__(
@@ -72,6 +74,7 @@ class TrainerJobs:
         cpus: Callable[[], float] | None = None,
         access: BucketAccess | None = None,
         mirrors: Mirrors | None = None,
+        new_folders: NewFolders,
     ) -> None:
         self._buckets = buckets
         self._environments = environments
@@ -82,7 +85,7 @@ class TrainerJobs:
         self._cpus = cpus or (lambda: float(len(os.sched_getaffinity(0))))
         self._ports = Ports()
         self._access = access
-        self._places = Places(buckets, mirrors)
+        self._places = Places(buckets, mirrors, new_folders)
         self._reports = TrialReports()
 
     def check(self, project: str, job: Job) -> Sequence[str]:
@@ -320,7 +323,11 @@ class TrainerJobs:
         return {} if found is None else {"training_output": TrainingOutput(trials=[found])}
 
     def tidy(self, record: JobRecord, job_dir: Path) -> None:
-        """Leave all as it is: what a trainer wrote into its working folder is its user's."""
+        """Remove what was made for it in buckets and is empty, also of a job that was cancelled.
+
+        What a trainer wrote into its working folder is its user's.
+        """
+        self._places.release(record)
 
 
 def _warm_start(environment: Environment) -> WarmStart | None:

@@ -17,6 +17,7 @@ from mlengine.store import open_store
 from mlengine.training.kinds import NotYet, Preparation
 from mlengine.training.launchers import ExitRecord, Outcome
 from mlengine.training.mirroring import Mirrors
+from mlengine.training.newfolders import NewFolders
 from mlengine.training.places import Places
 from tests.fakes.clock import PlayedClock
 from tests.waiting import wait_until
@@ -40,7 +41,7 @@ class World:
     def engine(self) -> Mirrors:
         """Another engine over the same records and files."""
         self.mirrors = Mirrors(self.store, self.buckets, self.home / "jobs", clock=self.clock)
-        self.places = Places(self.buckets, self.mirrors)
+        self.places = Places(self.buckets, self.mirrors, NewFolders(self.home / "newfolders"))
         return self.mirrors
 
     def preparation(self) -> Preparation:
@@ -199,6 +200,15 @@ def test_a_file_may_be_written_to_a_new_folder(world: World, bucket: str) -> Non
     world.places.settle(world.record, SUCCEEDED)
     assert [info.uri for info in world.buckets.objects(bucket)] == [uri]
     assert not (world.home / "buckets" / bucket / "in").exists(), "nothing came of it"
+
+
+def test_of_a_cancelled_job_no_empty_folder_stays_though_its_engine_has_ended(
+    world: World,
+) -> None:
+    assert world.places.resolve("gs://here/results/run1/m.txt", world.preparation()) is not None
+    world.engine()
+    world.places.release(world.record)
+    assert [*(world.home / "buckets/here").iterdir()] == []
 
 
 def test_an_argument_whose_store_is_away_starts_the_job_later(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -9,43 +10,66 @@ import pytest
 from mlengine.training.newfolders import NewFolders
 from mlengine.training.uris import ensure_folder
 
+Engine = Callable[[], NewFolders]
+
 
 @pytest.fixture
-def folders() -> NewFolders:
-    return NewFolders()
+def engine(tmp_path: Path) -> Engine:
+    """Return what an engine that has just started knows."""
+    return lambda: NewFolders(tmp_path / "notes")
+
+
+@pytest.fixture
+def folders(engine: Engine) -> NewFolders:
+    return engine()
+
+
+@pytest.fixture
+def bucket(tmp_path: Path) -> Path:
+    path = tmp_path / "bucket"
+    path.mkdir()
+    return path
 
 
 def given(folders: NewFolders, path: Path, uid: str) -> None:
-    folders.add(ensure_folder(path), uid)
-    folders.use(path, uid)
+    folders.give(path, ensure_folder(path), uid)
 
 
-def test_what_was_left_empty_goes_and_what_is_used_stays(
-    folders: NewFolders, tmp_path: Path
-) -> None:
-    given(folders, tmp_path / "in/none.csv", "a")
-    given(folders, tmp_path / "results/run1/metrics.txt", "a")
-    given(folders, tmp_path / "results/run2/metrics.txt", "a")
-    (tmp_path / "results/run1/metrics.txt").write_text("1")
+def test_what_was_left_empty_goes_and_what_is_used_stays(folders: NewFolders, bucket: Path) -> None:
+    given(folders, bucket / "in/none.csv", "a")
+    given(folders, bucket / "results/run1/metrics.txt", "a")
+    given(folders, bucket / "results/run2/metrics.txt", "a")
+    (bucket / "results/run1/metrics.txt").write_text("1")
     folders.release("a")
-    assert sorted(p.name for p in tmp_path.rglob("*")) == ["metrics.txt", "results", "run1"]
+    assert sorted(p.name for p in bucket.rglob("*")) == ["metrics.txt", "results", "run1"]
 
 
 def test_a_folder_stays_while_another_job_may_write_to_it(
-    folders: NewFolders, tmp_path: Path
+    folders: NewFolders, engine: Engine, bucket: Path
 ) -> None:
-    given(folders, tmp_path / "results/a.txt", "a")
-    given(folders, tmp_path / "results/b.txt", "b")
-    given(folders, tmp_path / "results/deep/c.txt", "c")
+    given(folders, bucket / "results/a.txt", "a")
+    given(folders, bucket / "results/b.txt", "b")
+    given(folders, bucket / "results/deep/c.txt", "c")
     for uid in "ab":
-        folders.release(uid)
-        assert (tmp_path / "results/deep").is_dir()
+        engine().release(uid)
+        assert (bucket / "results/deep").is_dir()
     folders.release("c")
-    assert [*tmp_path.iterdir()] == []
+    assert [*bucket.iterdir()] == []
 
 
-def test_a_folder_that_was_there_is_nobodys_to_remove(folders: NewFolders, tmp_path: Path) -> None:
-    (tmp_path / "there").mkdir()
-    given(folders, tmp_path / "there/x.csv", "a")
+def test_a_folder_that_was_there_is_nobodys_to_remove(folders: NewFolders, bucket: Path) -> None:
+    (bucket / "there").mkdir()
+    given(folders, bucket / "there/x.csv", "a")
     folders.release("a")
-    assert (tmp_path / "there").is_dir()
+    assert (bucket / "there").is_dir()
+
+
+def test_the_next_engine_removes_what_a_job_left_empty(
+    folders: NewFolders, engine: Engine, bucket: Path, tmp_path: Path
+) -> None:
+    given(folders, bucket / "results/run1/", "a")
+    (tmp_path / "notes/b.json").write_text('["/half')
+    engine().release("a")
+    engine().release("a")
+    assert [*bucket.iterdir()] == []
+    assert not (tmp_path / "notes/a.json").exists()

@@ -19,6 +19,7 @@ from mlengine.store import JobRecord, open_store
 from mlengine.training.access import BucketAccess
 from mlengine.training.kinds import Preparation, consumption, kind_of, ml_units
 from mlengine.training.launchers import AttemptSpec, ExitRecord, Outcome
+from mlengine.training.newfolders import NewFolders
 from mlengine.training.notes import environment_note
 from mlengine.training.packaging import build_packages
 from mlengine.training.trainer import TrainerJobs
@@ -50,6 +51,7 @@ class World:
             grace_s=3.0,
             log_quota_bytes=1000,
             notify="/n",
+            new_folders=NewFolders(home / "newfolders"),
         )
         self.lines: list[str] = []
         self.attempt_dir = home / "attempt"
@@ -213,6 +215,7 @@ def test_a_trainer_that_reads_uris_gets_them_as_written(world: World, tmp_path: 
         grace_s=3.0,
         log_quota_bytes=1000,
         notify="/n",
+        new_folders=NewFolders(tmp_path / "newfolders"),
         access=BucketAccess(world.buckets, tmp_path / "buckets", tmp_path / "run", {}),
     )
     (replica,) = world.prepare().replicas
@@ -269,3 +272,12 @@ def test_a_cut_attempt_is_billed_as_a_whole_one_is() -> None:
     batch = Job(prediction_output=PredictionOutput(prediction_count=7, output_path="gs://b/out"))
     (predicted,) = consumption(batch, 3600.0).values()
     assert predicted == msgspec.structs.replace(batch.prediction_output, node_hours=1.0)
+
+
+def test_a_new_folder_that_a_cancelled_job_left_empty_goes(world: World) -> None:
+    world.prepare()
+    out = world.buckets.local_path("gs://mine/out")
+    assert out.is_dir()
+    record = JobRecord(seq=1, project="p", uid="u", job=Job(job_id="a"), attempt=2)
+    world.kind.tidy(record, world.attempt_dir.parent)
+    assert not out.exists()
