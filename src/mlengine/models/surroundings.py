@@ -24,13 +24,14 @@ from typing import NamedTuple
 from packaging.version import InvalidVersion
 from packaging.version import Version as Release
 
-from mlengine.core.errors import EngineError
+from mlengine.core.errors import EngineError, FailedPrecondition
 from mlengine.core.resources import Version
 from mlengine.environments import Environments
 from mlengine.environments.likeness import own_version, runtime_pin
 from mlengine.environments.resolution import check_python, is_other_python
+from mlengine.models.damage import damage_of
 from mlengine.runtime.artifact import Artifact, Kind, detect
-from mlengine.runtime.prediction_error import PredictionError
+from mlengine.runtime.prediction_error import PredictionError, load_error
 from mlengine.runtime.provenance import saved_by
 from mlengine.runtime.wholefile import write_whole
 
@@ -148,7 +149,8 @@ class SurroundingsOf:
             cancelled: Polled; once true, the installer is killed.
 
         Raises:
-            FailedPrecondition: A package cannot be installed, or there is no interpreter.
+            FailedPrecondition: A package cannot be installed, there is no interpreter, or no
+                library could read the model: nothing is built for that.
             Cancelled: `cancelled` said so.
         """
         if wants.plain:
@@ -157,6 +159,7 @@ class SurroundingsOf:
             served, note = self._own(wants)
             if served:
                 return Surroundings(notes=((note,) if note else ()) + _other_python(wants))
+        _check_whole(wants)
         log = self._logs / f"environment-{uid}.log"
         log.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         with log.open("a", encoding="utf-8") as out:
@@ -234,6 +237,18 @@ def _other_python(wants: Wants) -> tuple[str, ...]:
         return ()
     asked = wants.python_version.strip()
     return (f"Python {asked} was asked for; the engine's own, {own}, serves the model.",)
+
+
+def _check_whole(wants: Wants) -> None:
+    """Refuse a model that is damaged; files of a class of the user's are for that to read."""
+    artifact = None if wants.prediction_class else _model_in(wants)
+    if artifact is None:
+        return
+    if damage := damage_of(wants.artifact, artifact, wants.framework):
+        raise FailedPrecondition(
+            f'Bad model detected with error: "{load_error(damage)}"',
+            "Export the model again, and upload it whole.",
+        )
 
 
 def _model_in(wants: Wants) -> Artifact | None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from mlengine.core.errors import InvalidArgument
+from mlengine.core.errors import FailedPrecondition, InvalidArgument
 from mlengine.core.resources import Version
 from mlengine.environments import Environment, Environments
 from mlengine.environments.catalogue import read_catalogue
@@ -18,6 +18,13 @@ from mlengine.environments.likeness import own_version, runtime_pin
 from mlengine.models import surroundings
 from mlengine.models.surroundings import SurroundingsOf, Wants, request_of, wanted
 
+SOUND = {
+    "saved_model.pb": b"\x08\x01",
+    "model.keras": b"PK\5\6" + bytes(18),
+    "model.pkl": pickle.dumps({}),
+    "model.bst": b"binf",
+}
+"""What has the form of a model."""
 OWN = {"tensorflow": "2.15.1", "scikit-learn": "1.3.2", "xgboost": "2.1.4"}
 
 
@@ -80,8 +87,20 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
 def test_a_model_is_served_by_the_engines_own_libraries_where_they_do_as_well(
     world: World, file: str, runtime: str, by: str
 ) -> None:
-    (world.model / file).write_bytes(b"")
+    (world.model / file).write_bytes(SOUND.get(file, b"model"))
     assert world.served_by(runtime) == by
+
+
+@pytest.mark.parametrize("content", [b"", b"<html>"])
+def test_no_runtime_is_built_for_a_damaged_model(world: World, content: bytes) -> None:
+    (world.model / "model.pkl").write_bytes(content)
+    with pytest.raises(FailedPrecondition) as caught:
+        world.served_by("1.15")
+    assert caught.value.problem.startswith(
+        'Bad model detected with error: "Failed to load model: model.pkl is '
+    )
+    assert world.environments.asked == []
+    assert world.served_by("1.15", prediction_class="a.B") == "runtime", "it may be its own file"
 
 
 @pytest.mark.parametrize("protocol", range(2, 6))
@@ -114,7 +133,7 @@ def test_without_libraries_of_its_own_the_engine_builds(
 ) -> None:
     monkeypatch.setattr(surroundings, "own_version", lambda _python, _name: "")
     for file, runtime in (("saved_model.pb", "2.15"), ("model.bst", "sklearn-1.x")):
-        (world.model / file).write_bytes(b"")
+        (world.model / file).write_bytes(SOUND[file])
         assert world.served_by(runtime) == "runtime"
         (world.model / file).unlink()
 
