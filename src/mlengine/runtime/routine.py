@@ -78,10 +78,11 @@ class RoutineModel:
         self._name = name
         self._predict = predictor.predict
         self._keys = _keys_of(predictor.predict)
+        self._held = _held_by(predictor.predict)
         self._before = _optional(predictor, "preprocess")
         self._after = _optional(predictor, "postprocess")
 
-    def predict(self, instances: list[Any], **kwargs: Any) -> list[Any]:
+    def predict(self, instances: list[Any], /, **kwargs: Any) -> list[Any]:
         kwargs = self._taken(kwargs)
         count = len(instances)  # before user code has them: it may edit the list
         rows = self._step(self._before, "preprocess", instances) if self._before else instances
@@ -100,6 +101,11 @@ class RoutineModel:
         }
 
     def _taken(self, kwargs: dict[str, Any]) -> dict[str, Any]:
+        if held := sorted(self._held & kwargs.keys()):
+            raise input_error(
+                f"The request has the key {held[0]!r}, which is the name of an argument that "
+                f"{self._name}.predict has already. Send it by another name."
+            )
         if self._keys is None:
             return kwargs
         # TensorFlow's; clients send it to every model.
@@ -170,6 +176,17 @@ def _keys_of(predict: Callable[..., Any]) -> frozenset[str] | None:
         return None
     # The first are the instances, whatever the object that from_path returned calls them.
     return frozenset(p.name for p in parameters[1:] if p.kind in _BY_NAME)
+
+
+def _held_by(predict: Callable[..., Any]) -> frozenset[str]:
+    """Return what a `predict` calls its object and its instances: no key can be given so."""
+    function = getattr(predict, "__func__", predict)
+    try:
+        parameters = list(inspect.signature(function).parameters.values())
+    except (TypeError, ValueError):
+        return frozenset()
+    given = parameters[: 1 if function is predict else 2]
+    return frozenset(p.name for p in given if p.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 
 def _optional(predictor: Any, method: str) -> Callable[[Any], Any] | None:

@@ -108,6 +108,26 @@ class Routine(Base):
         assert f"has the key '{key}', which" in error_of(ask(model, [1], **{key: [2]}))
 
 
+def test_a_key_with_the_name_of_what_is_given_anyway_is_refused_or_passed_on(
+    workshop: Workshop,
+) -> None:
+    model = workshop.load("""
+class Routine(Base):
+    def predict(self, instances, **kwargs): return [kwargs for one in instances]
+""")
+    assert error_of(ask(model, [1], self=2)) == (
+        "Prediction failed: Invalid inputs: The request has the key 'self', which is the name of "
+        f"an argument that {model.describe()['library_version']}.predict has already. Send it by "
+        "another name. (Error code: 1)"
+    )
+    assert "has the key 'self', which" in error_of(ask(model, [1], self=2, plus=3))
+    model = workshop.load("""
+class Routine(Base):
+    def predict(self, instances, /, **kwargs): return [kwargs for one in instances]
+""")
+    assert ask(model, [1], self=2).body == b'{"predictions":[{"self":2}]}'
+
+
 def test_preprocess_and_postprocess_wrap_predict(workshop: Workshop) -> None:
     model = workshop.load("""
 class Routine(Base):
