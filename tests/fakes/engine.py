@@ -65,6 +65,7 @@ class FakeEngine(FakeAccess, FakeTraffic, FakePredictions, FakeStudies):
         self.operations: dict[tuple[str, str], Operation] = {}
         self.buckets: dict[str, Bucket] = {}
         self.objects: dict[tuple[str, str], bytes] = {}
+        self.likes: dict[str, str] = {}  # of URIs that were written like another
         self.logs: dict[tuple[str, str], list[LogEntry]] = {}
         self.metrics: dict[tuple[str, str], list[MetricSeries]] = {}
         self.runtimes: dict[str, Runtime] = {
@@ -389,10 +390,14 @@ class FakeEngine(FakeAccess, FakeTraffic, FakePredictions, FakeStudies):
             self.before("read_object piece")
             yield data[at : at + 65536]
 
-    def write_object(self, bucket: str, name: str, chunks: Iterable[bytes]) -> Object:
+    def write_object(
+        self, bucket: str, name: str, chunks: Iterable[bytes], *, like: str = ""
+    ) -> Object:
         self.before("write_object")
         _found(self.buckets, bucket, "bucket")
         self.objects[bucket, name] = b"".join(chunks)
+        if like:
+            self.likes[f"gs://{bucket}/{name}"] = like
         return self.stat_object(bucket, name)
 
     def delete_object(self, bucket: str, name: str) -> None:

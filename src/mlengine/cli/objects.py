@@ -50,6 +50,11 @@ class EngineObjects:
         self._listing = None
         return _info(self._engine.write_object(path.bucket, path.name, chunks))
 
+    def write_like(self, path: BucketPath, chunks: Iterable[bytes], like: BucketPath) -> ObjectInfo:
+        """Store an object; its type, encoding and metadata are those of another."""
+        self._listing = None
+        return _info(self._engine.write_object(path.bucket, path.name, chunks, like=str(like)))
+
     def delete_object(self, path: BucketPath) -> None:
         """Delete an object."""
         self._listing = None

@@ -290,9 +290,12 @@ class HttpEngine(HttpStudies, HttpTraffic, HttpAccess, HttpPredictions):
             raise error_in(reply)
         return pieces
 
-    def write_object(self, bucket: str, name: str, chunks: Iterable[bytes]) -> Object:
-        """Store an object whole or not at all."""
-        reply = self._transport.upload(f"{_bucket(bucket)}/content/{quote(name)}", chunks)
+    def write_object(
+        self, bucket: str, name: str, chunks: Iterable[bytes], *, like: str = ""
+    ) -> Object:
+        """Store an object whole or not at all; `like` names one whose type and metadata it gets."""
+        path = f"{_bucket(bucket)}/content/{quote(name)}{query_text(like=like)}"
+        reply = self._transport.upload(path, chunks)
         return decode_answer(Object, json_in(reply), at="object")
 
     def delete_object(self, bucket: str, name: str) -> None:

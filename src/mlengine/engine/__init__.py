@@ -182,8 +182,15 @@ class Engine(StudyVerbs, TrafficVerbs, AccessVerbs, PredictionVerbs, Protocol):
 
     def stat_object(self, bucket: str, name: str) -> Object: ...
     def read_object(self, bucket: str, name: str) -> Iterator[bytes]: ...
-    def write_object(self, bucket: str, name: str, chunks: Iterable[bytes]) -> Object:
-        """Store an object whole or not at all."""
+    def write_object(
+        self, bucket: str, name: str, chunks: Iterable[bytes], *, like: str = ""
+    ) -> Object:
+        """Store an object whole or not at all.
+
+        Args:
+            like: URI of an object whose type, encoding and metadata it gets, where both buckets
+                know of such; empty: it has none.
+        """
         ...
 
     def delete_object(self, bucket: str, name: str) -> None: ...

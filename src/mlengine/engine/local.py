@@ -44,6 +44,7 @@ from mlengine.prediction.requestlog.tables import Tables
 from mlengine.prediction.serving import Serving
 from mlengine.prediction.traffic.experiments import Experiments
 from mlengine.storage import Buckets
+from mlengine.storage.gcs.shelving import write_like
 from mlengine.storage.paths import BucketPath, is_uri, parse_uri
 from mlengine.store import Store, VersionRecord
 from mlengine.training.jobs import Jobs
@@ -338,8 +339,13 @@ class LocalEngine(LocalStudies, LocalTraffic, LocalAccess, LocalPredictions):
 
         return chunks()
 
-    def write_object(self, bucket: str, name: str, chunks: Iterable[bytes]) -> Object:
-        return self._buckets.write(BucketPath(bucket, name), chunks).resource()
+    def write_object(
+        self, bucket: str, name: str, chunks: Iterable[bytes], *, like: str = ""
+    ) -> Object:
+        target = BucketPath(bucket, name)
+        if not like:
+            return self._buckets.write(target, chunks).resource()
+        return write_like(self._buckets, target, chunks, parse_uri(like, field="like")).resource()
 
     def delete_object(self, bucket: str, name: str) -> None:
         self._buckets.delete_object(BucketPath(bucket, name))

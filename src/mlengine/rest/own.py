@@ -71,8 +71,9 @@ def _read_object(call: Call) -> Iterator[bytes]:
 
 
 def _write_object(call: Call, chunks: Iterable[bytes]) -> Answer:
-    """Upload an object, whole or not at all; one of that name is replaced."""
-    return call.engine.write_object(call.ids["bucket"], call.ids["object"], chunks)
+    """Upload an object, whole or not at all; ``like`` names one whose type and metadata it gets."""
+    like = call.query.get("like", "")
+    return call.engine.write_object(call.ids["bucket"], call.ids["object"], chunks, like=like)
 
 
 def _read_logs(call: Call) -> Answer:
@@ -212,6 +213,7 @@ ROUTES: tuple[Route, ...] = (
         permission="mlengine.objects.create",
         verb="write_object",
         upload=_write_object,
+        query=("like",),
         response="Object",
         traffic=Traffic.TRANSFER,
     ),

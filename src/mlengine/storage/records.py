@@ -57,6 +57,20 @@ class ObjectRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     component_count: int = 0
     generation: int = 0
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether nothing is said of the object but what its bytes say."""
+        said = (
+            self.content_type,
+            self.content_encoding,
+            self.content_disposition,
+            self.content_language,
+            self.cache_control,
+            self.custom_time,
+            self.metadata,
+        )
+        return not any(said)
+
 
 class Records:
     """The records of one bucket; processes may share them.

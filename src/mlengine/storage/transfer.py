@@ -11,7 +11,7 @@ bucket, exists as a folder, or several things go to it; a source then keeps its 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -31,11 +31,14 @@ from mlengine.storage.sources import (
 )
 
 __all__ = [
-    "CopyStep", "LocalTarget", "is_there", "leave_existing", "open_place", "plan_copy", "plan_move",
-    "remove_place", "run_copy", "run_move",
+    "CopyStep", "LocalTarget", "WriteLike", "is_there", "leave_existing", "open_place", "plan_copy",
+    "plan_move", "remove_place", "run_copy", "run_move",
 ]  # fmt: skip
 
 _CHUNK_BYTES = 1024 * 1024
+
+WriteLike = Callable[[BucketPath, Iterable[bytes], BucketPath], object]
+"""Writes an object, and says of it what is said of another."""
 
 
 class LocalTarget(NamedTuple):
@@ -205,17 +208,19 @@ def run_copy(
     steps: Sequence[CopyStep],
     store: ObjectStore,
     on_progress: Callable[[CopyStep, int], None] | None = None,
+    write_like: WriteLike | None = None,
 ) -> int:
     """Carry a plan out and return the bytes copied.
 
     Each file appears whole or not at all; on an error those before it stay. `on_progress` gets the
-    step and its bytes so far, once at its start and after each chunk.
+    step and its bytes so far, once at its start and after each chunk. `write_like` takes what is
+    said of an object along from bucket to bucket; without it only bytes are copied.
     """
     total = 0
     for step in steps:
         with open_place(step.source, store) as file:
             counted = _Counted(file, step, on_progress)
-            _write(step.destination, counted, store)
+            _write(step, counted, store, write_like)
             total += counted.done
     return total
 
@@ -224,15 +229,16 @@ def run_move(
     steps: Sequence[CopyStep],
     store: ObjectStore,
     on_progress: Callable[[CopyStep, int], None] | None = None,
+    write_like: WriteLike | None = None,
 ) -> int:
     """Carry out what `plan_move` decided and return the bytes moved.
 
     Each file leaves its old place when it is whole at the new one; on an error those behind it
-    have not moved. `on_progress` is as in `run_copy`.
+    have not moved. `on_progress` and `write_like` are as in `run_copy`.
     """
     total = 0
     for step in steps:
-        total += run_copy([step], store, on_progress)
+        total += run_copy([step], store, on_progress, write_like)
         remove_place(step.link or step.source, store)
     return total
 
@@ -287,11 +293,16 @@ def open_place(source: BucketPath | Path, store: ObjectStore) -> BinaryIO:
         raise from_os_error(error, f"'{source}'") from error
 
 
-def _write(destination: BucketPath | LocalTarget, chunks: _Counted, store: ObjectStore) -> None:
-    if isinstance(destination, BucketPath):
-        store.write(destination, chunks)
+def _write(
+    step: CopyStep, chunks: _Counted, store: ObjectStore, write_like: WriteLike | None
+) -> None:
+    if isinstance(step.destination, BucketPath):
+        if write_like is not None and isinstance(step.source, BucketPath):
+            write_like(step.destination, chunks, step.source)
+        else:
+            store.write(step.destination, chunks)
         return
-    root, name = destination
+    root, name = step.destination
     try:
         root.mkdir(parents=True, exist_ok=True)
         staging.write_whole(root, name, chunks, staging=name.rpartition("/")[0], is_private=False)

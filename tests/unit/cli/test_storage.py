@@ -353,3 +353,16 @@ def test_an_object_is_read_in_pieces_of_any_size() -> None:
     engine.objects["data", "x"] = body = bytes(range(256)) * 1000
     with EngineObjects(engine).open_read(BucketPath("data", "x")) as file:
         assert file.read(10) + file.read(100_000) + file.read() == body
+
+
+@pytest.mark.parametrize("how", ["cp", "mv", "rsync -r"])
+def test_what_is_said_of_an_object_goes_along_from_bucket_to_bucket(
+    run: Run, bucket: FakeEngine, tmp_path: Path, how: str
+) -> None:
+    bucket.create_bucket(Bucket(name="more"))
+    source = "gs://data/sub/deep" + ("" if "rsync" in how else "/d.csv")
+    assert run("storage", *how.split(), source, "gs://more").code == 0
+    assert bucket.likes == {"gs://more/d.csv": "gs://data/sub/deep/d.csv"}
+    (tmp_path / "here").write_text("of no bucket")
+    assert run("storage", "cp", str(tmp_path / "here"), "gs://more").code == 0
+    assert [*bucket.likes] == ["gs://more/d.csv"]

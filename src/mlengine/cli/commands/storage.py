@@ -124,8 +124,8 @@ def cp(
 ) -> None:
     """Copy SOURCES to DESTINATION: gs://BUCKET/... or paths of this machine.
 
-    A - is standard input, or standard output. Only bytes are copied, no content type or metadata of
-    an object.
+    A - is standard input, or standard output. From bucket to bucket, content type, encoding and
+    metadata of an object go along.
     """
     from mlengine.storage.transfer import leave_existing, plan_copy, run_copy
 
@@ -145,7 +145,7 @@ def cp(
     )
     if no_clobber:
         steps = leave_existing(steps, store, tell_of_existing(session))
-    copied = run_copy(steps, store, progress_of(session, "Copying"))
+    copied = run_copy(steps, store, progress_of(session, "Copying"), store.write_like)
     _say_copied(session, len(steps), copied)
 
 

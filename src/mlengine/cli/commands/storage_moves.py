@@ -32,8 +32,8 @@ __all__ = ["mv", "rsync"]
 def mv(session: Session, sources: tuple[str, ...], destination: str, no_clobber: bool) -> None:
     """Move SOURCES to DESTINATION: objects and files, and folders with all beneath them.
 
-    Each is removed from its old place once it is whole at the new one. Only bytes go along, no
-    content type or metadata of an object.
+    Each is removed from its old place once it is whole at the new one. From bucket to bucket,
+    content type, encoding and metadata of an object go along.
     """
     from mlengine.storage.transfer import leave_existing, plan_move, run_move
 
@@ -45,7 +45,7 @@ def mv(session: Session, sources: tuple[str, ...], destination: str, no_clobber:
     steps = plan_move(sources, destination, store=store, on_skip=warn_of_skipped(session))
     if no_clobber:
         steps = leave_existing(steps, store, tell_of_existing(session))
-    moved = run_move(steps, store, progress_of(session, "Moving"))
+    moved = run_move(steps, store, progress_of(session, "Moving"), store.write_like)
     noun = "file" if len(steps) == 1 else "files"
     session.say(f"Moved {len(steps)} {noun} ({size_text(moved)}).")
 
@@ -98,7 +98,7 @@ def rsync(
     )  # fmt: skip
     count = copied = 0
     for step in plan.steps:
-        copied += run_copy([step], store, progress_of(session, "Copying"))
+        copied += run_copy([step], store, progress_of(session, "Copying"), store.write_like)
         count += 1
     for place in plan.doomed:
         remove_place(place, store)
