@@ -79,7 +79,8 @@ class RowSubject:
         if isinstance(self._model, Scored):
             made = {name: table_of(value) for name, value in self._model.scores(rows).items()}
             return {name: table for name, table in made.items() if table is not None}
-        return by_name(ask(self._model, rows, self._keys))
+        # Code of the user's may edit what it is given, and the next call gets the same keys.
+        return by_name(ask(self._model, rows, copy.deepcopy(dict(self._keys))))
 
     def _parts(self, instance: Any) -> list[tuple[Input, Path]]:
         """Say where in an instance each input stands."""
@@ -129,21 +130,32 @@ class RowCase:
             for number, row in enumerate(rows):
                 row += _baseline(one, value, number, size) if one.baselines else default
         self._baselines = [_objects(row) for row in rows]
+        known = itertools.chain(self._values.tolist(), *rows)
+        self._has_b64 = any(isinstance(value, dict) for value in known)
 
     def form(self, values: np.ndarray) -> dict[str, Any]:
         numbers = iter(values.tolist())
         return {one.name: mirror(value, numbers) for one, value in self._parts}
 
     def rows(self, masks: np.ndarray, baseline: int) -> Iterator[Any]:
-        """Put rows together, one for each row of `masks`."""
+        """Put rows together, one for each row of `masks`.
+
+        They share nothing that can be edited, with each other or with the instance: code of the
+        user's may do so, and the rows after it are to be what they were.
+        """
         mixed = np.where(masks, self._values, self._baselines[baseline]).tolist()
+        if self._has_b64:
+            mixed = [[_own(value) for value in row] for row in mixed]
         instance, paths = self._instance, self._paths
         if isinstance(instance, list) and paths == [(i,) for i in range(len(instance))]:
             yield from mixed
         elif isinstance(instance, dict) and all(len(path) == 1 for path in paths):
             keys = [path[0] for path in paths]
+            held = instance.keys() - keys
             for row in mixed:
-                yield {**instance, **dict(zip(keys, row, strict=True))}
+                made = {**instance, **dict(zip(keys, row, strict=True))}
+                made.update((key, _own(made[key])) for key in held)
+                yield made
         else:
             for row in mixed:
                 yield _put(instance, paths, row)
@@ -207,6 +219,11 @@ def _at(value: Any, path: Path) -> Any:
     for step in path:
         value = value[step]
     return value
+
+
+def _own(value: Any) -> Any:
+    """Return a value that nobody else holds; numbers and texts cannot be edited anyway."""
+    return copy.deepcopy(value) if isinstance(value, dict | list) else value
 
 
 def _put(instance: Any, paths: Sequence[Path], row: list[Any]) -> Any:

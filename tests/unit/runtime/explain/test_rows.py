@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from mlengine.runtime.explain import by_shapley
@@ -213,3 +214,42 @@ def test_the_other_keys_of_a_request_are_the_routines(tmp_path: Path) -> None:
     assert status == 200 and found["attributions"] == {"photo": 2.0}
     status, answer = explained(tmp_path, model, {**body, "tripled": 1})
     assert status == 400 and "'tripled', which shop.Lengths.predict" in answer["error"]["message"]
+
+
+class Editing:
+    """A routine that edits what it is given: rows, what they hold, and the request's keys."""
+
+    def predict(self, instances: list[Any], options: Any = None) -> list[Any]:
+        scale = options.pop("scale") if options else 1
+        return [scale * self.score(instances.pop(0)) for _ in list(instances)]
+
+    def score(self, row: Any) -> float:
+        if "b64" in row:
+            return float(len(row.pop("b64")))
+        if "photo" in row:
+            return float(len(row["photo"].pop("b64")))
+        row["history"].append(row.pop("now"))
+        return float(sum(row["history"]))
+
+
+@pytest.mark.parametrize(("inputs", "instance", "found"), [
+    ({"now": {}}, {"history": [1, 2], "now": 4}, {"now": 40.0}),
+    ({}, {"history": [1, 2], "now": 4}, {"history": [10.0, 20.0], "now": 40.0}),
+    ({"photo": {"input_baselines": [{"b64": "AA"}]}}, {"b64": "AAAA"}, {"photo": 20.0}),
+    ({"photo": {"input_baselines": [{"b64": "AA"}]}}, {"photo": {"b64": "AAAA"}}, {"photo": 20.0}),
+    ({"at": {}}, {"photo": {"b64": "AAAA"}, "at": 3}, {"at": 0.0}),
+])  # fmt: skip
+def test_a_routine_that_edits_what_it_is_given_is_explained_by_what_was_sent(
+    tmp_path: Path, inputs: Any, instance: Any, found: Any
+) -> None:
+    (tmp_path / FILE).write_text(json.dumps({"inputs": inputs}))
+    model = RoutineModel(Editing(), "shop.Editing")
+    body = {"instances": [instance, instance], "options": {"scale": 10}}
+    status, answer = explained(tmp_path, model, body)
+    assert status == 200, answer
+    for one in answer["explanations"]:
+        (label,) = one["attributions_by_label"]
+        assert label["attributions"] == found
+        assert label["example_score"] - label["baseline_score"] == sum(
+            np.sum(value) for value in found.values()
+        )
