@@ -19,7 +19,7 @@ from pathlib import Path
 from mlengine.runtime import failpoints
 from mlengine.storage.beneath import folder_of, open_beneath, open_folder, opened
 
-__all__ = ["Draft", "move_away", "sweep", "write_whole"]
+__all__ = ["Draft", "append_at", "move_away", "sweep", "write_whole"]
 
 _CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
@@ -47,6 +47,7 @@ class Draft:
         self._folder, _slash, self._leaf = name.rpartition("/")
         self._temporary = f".{os.getpid()}-{secrets.token_hex(8)}.part"
         self._is_published = False
+        self.size = 0
         with opened(os.open(root, _FOLDER)) as root_fd:
             os.close(folder_of(root_fd, self._folder, is_private=is_private))
             with opened(folder_of(root_fd, staging, is_private=is_private)) as staging_fd:
@@ -55,13 +56,13 @@ class Draft:
         fcntl.flock(self.fd, fcntl.LOCK_EX)
 
     def append(self, chunk: bytes) -> None:
-        """Write on at the end."""
-        rest = memoryview(chunk)
-        while rest:
-            rest = rest[os.write(self.fd, rest) :]
+        """Write on at the end; when it raises, nothing of the chunk is there."""
+        append_at(self.fd, self.size, chunk)
+        self.size += len(chunk)
 
     def settle(self) -> None:
         """Make the bytes durable."""
+        os.ftruncate(self.fd, self.size)  # a failed `append` may not have got rid of its rest
         os.fsync(self.fd)
 
     def publish(self) -> os.stat_result:
@@ -92,6 +93,23 @@ class Draft:
         finally:
             os.close(self.fd)
             self.fd = -1
+
+
+def append_at(fd: int, size: int, chunk: bytes) -> None:
+    """Write behind the first `size` bytes of a file; when it raises, these are all there is.
+
+    Even if the rest of a failed write cannot be cut off at once: it is behind `size`, where the
+    next write begins.
+    """
+    rest, at = memoryview(chunk), size
+    try:
+        while rest:
+            written = os.pwrite(fd, rest, at)
+            rest, at = rest[written:], at + written
+    except OSError:
+        with contextlib.suppress(OSError):
+            os.ftruncate(fd, size)
+        raise
 
 
 def write_whole(

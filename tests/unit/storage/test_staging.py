@@ -8,7 +8,6 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -112,18 +111,6 @@ def test_the_sweep_removes_links_and_half_deleted_folders_and_follows_nothing(
 
 def test_nothing_was_ever_written_so_there_is_nothing_to_sweep(buckets: Buckets) -> None:
     assert buckets.sweep(older_than_s=-1e9) == 0
-
-
-@pytest.fixture
-def tiny_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 1 MiB."""
-    where = tmp_path / "tiny"
-    where.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=1m,nr_inodes=40", "none", str(where)]
-    if shutil.which("mount") is None or subprocess.run(mount, check=False).returncode:
-        pytest.skip("FULL DISK NOT TESTED: this machine does not let the test mount a tmpfs")
-    yield where
-    subprocess.run(["umount", "--lazy", str(where)], check=True)
 
 
 def test_on_a_full_disk_nothing_is_half_there_and_it_recovers(tiny_disk: Path) -> None:

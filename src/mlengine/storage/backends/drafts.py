@@ -20,20 +20,23 @@ class ObjectDraft:
 
     def __init__(self, draft: staging.Draft, bucket: str, name: str) -> None:
         self._draft, self._bucket, self.name = draft, bucket, name
-        self.size = 0
+
+    @property
+    def size(self) -> int:
+        """Bytes written so far."""
+        return self._draft.size
 
     def append(self, chunk: bytes) -> None:
-        """Write on at the end."""
+        """Write on at the end; when it raises, nothing of the chunk is there."""
         with self._faults():
             self._draft.append(chunk)
-        self.size += len(chunk)
 
     def chunks(self, size: int) -> Iterator[bytes]:
         """Read what has been written so far."""
         at = 0
-        while True:
+        while at < self.size:
             with self._faults():
-                chunk = os.pread(self._draft.fd, size, at)
+                chunk = os.pread(self._draft.fd, min(size, self.size - at), at)
             if not chunk:
                 return
             yield chunk

@@ -6,6 +6,7 @@ import base64
 import datetime
 import hashlib
 import io
+import os
 import tempfile
 from collections.abc import Callable, Iterator
 from typing import NamedTuple, Protocol
@@ -19,6 +20,7 @@ from mlengine.core.errors import (
     Unavailable,
 )
 from mlengine.storage.records import ObjectRecord
+from mlengine.storage.staging import append_at
 
 __all__ = [
     "IN_ONE_CALL_BYTES",
@@ -67,23 +69,37 @@ class Spool:
     """Bytes gathered on this machine until all are there: small ones in memory."""
 
     def __init__(self) -> None:
-        self._file = tempfile.SpooledTemporaryFile(  # noqa: SIM115 - `close` closes it
-            _IN_MEMORY_BYTES, prefix="mlengine-upload-"
-        )
+        self._small = bytearray()
+        self._file: io.FileIO | None = None
         self._md5 = hashlib.md5(usedforsecurity=False)
         self.size = 0
 
     def append(self, chunk: bytes) -> None:
-        """Write on at the end."""
-        self._file.seek(0, io.SEEK_END)
-        self._file.write(chunk)
+        """Write on at the end; when it raises, nothing of the chunk is there.
+
+        Raises:
+            OSError: ``ENOSPC`` and the like.
+        """
+        if self._file is None and self.size + len(chunk) <= _IN_MEMORY_BYTES:
+            self._small += chunk
+        else:
+            if self._file is None:
+                self._file = _file_with(self._small)
+                self._small.clear()
+            append_at(self._file.fileno(), self.size, chunk)
         self._md5.update(chunk)
         self.size += len(chunk)
 
     def read_at(self, offset: int, size: int) -> bytes:
         """Return up to `size` bytes from `offset` on."""
-        self._file.seek(offset)
-        return self._file.read(size)
+        end = min(offset + size, self.size)
+        if self._file is None:
+            return bytes(self._small[offset:end])
+        parts = []
+        while offset < end and (part := os.pread(self._file.fileno(), end - offset, offset)):
+            parts.append(part)
+            offset += len(part)
+        return b"".join(parts)
 
     @property
     def md5(self) -> str:
@@ -92,7 +108,20 @@ class Spool:
 
     def close(self) -> None:
         """Throw the bytes away."""
-        self._file.close()
+        self._small.clear()
+        if self._file is not None:
+            self._file.close()
+
+
+def _file_with(content: bytearray) -> io.FileIO:
+    """Return a file without a name; unbuffered, for what a buffer holds fails later, elsewhere."""
+    file = tempfile.TemporaryFile(prefix="mlengine-upload-", buffering=0)  # noqa: SIM115 - kept
+    try:
+        append_at(file.fileno(), 0, bytes(content))
+    except OSError:
+        file.close()
+        raise
+    return file
 
 
 class RemoteStore(Protocol):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import random
 from collections.abc import Iterator
 from pathlib import Path
@@ -118,6 +120,41 @@ def test_conditions_hold_at_the_beginning_and_at_the_end(call: Caller) -> None:
     target = "/upload/storage/v1/b/data/o?uploadType=resumable&name=x&ifGenerationMatch=0"
     assert refused(call("POST", target))[0] == 412
     assert content_of(call("GET", "/data/x")) == b"first"
+
+
+@pytest.mark.parametrize("can_cut", [True, False])
+def test_what_a_full_disk_took_of_a_chunk_is_not_in_the_object(
+    call: Caller, monkeypatch: pytest.MonkeyPatch, can_cut: bool
+) -> None:
+    where = begin(call)
+    call("PUT", where, CONTENT[:1000], content_range="bytes 0-999/*")
+    with monkeypatch.context() as patched:
+        fill_up(patched, can_cut=can_cut)
+        full = call("PUT", where, CONTENT[1000:4000], content_range="bytes 1000-3999/*")
+    assert refused(full)[0] == 503
+    assert so_far(call("PUT", where, content_range="bytes */*")) == 1000
+    # It goes on with less than what was written in part.
+    assert so_far(call("PUT", where, CONTENT[1000:1100], content_range="bytes 1000-1099/*")) == 1100
+    made = answered(call("PUT", where, CONTENT[1100:1200], content_range="bytes 1100-1199/1200"))
+    assert (made["size"], made["crc32c"]) == ("1200", crc32c_text([CONTENT[:1200]]))
+    assert content_of(call("GET", "/data/x")) == CONTENT[:1200]
+
+
+def fill_up(patched: pytest.MonkeyPatch, *, can_cut: bool) -> None:
+    """Let the disk have room for half of the next chunk."""
+    pwrite, left = os.pwrite, [1500]
+
+    def short(fd: int, data: bytes, at: int) -> int:
+        if not left:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return pwrite(fd, data[: left.pop()], at)
+
+    def failing(_fd: int, _size: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    patched.setattr(os, "pwrite", short)
+    if not can_cut:
+        patched.setattr(os, "ftruncate", failing)
 
 
 def test_cancelled_and_closed_uploads_leave_nothing(call: Caller, buckets: Buckets) -> None:
