@@ -307,7 +307,9 @@ def _stays_home(entry: Path, *, top: bool) -> bool:
     if not entry.is_dir():
         return False
     leftover = top and entry.name in ("build", "dist") and not (entry / "__init__.py").exists()
-    return leftover or (entry / "pyvenv.cfg").exists() or entry.name.endswith("_cache")
+    # Tools hide theirs (.mypy_cache); a feature_cache without the dot is the trainer's own.
+    cache = entry.name.startswith(".") and entry.name.endswith("_cache")
+    return leftover or cache or (entry / "pyvenv.cfg").exists()
 
 
 def _copy_file(source: Path, target: Path) -> None:

@@ -185,6 +185,23 @@ def test_an_environment_beside_the_package_is_not_copied(trainer: Path, out: Pat
     assert len(build_packages(trainer, out)) == 1
 
 
+def test_a_package_may_be_called_a_cache_and_the_caches_of_tools_stay(
+    trainer: Path, out: Path
+) -> None:
+    write(trainer, {"feature_cache/__init__.py": "", ".mypy_cache/x.json": "{}"})
+    write(trainer.parent, {".pytest_cache/v": "", "vocab_cache/words.txt": "a"})
+    found = "['setup.py', 'trainer', 'vocab_cache']"
+    setup = (
+        f"import os\nassert sorted(os.listdir()) == {found}\n"
+        "assert not os.path.exists('trainer/.mypy_cache')\n"
+        "from setuptools import find_packages, setup\n"
+        "setup(name='census', version='1.2', packages=find_packages())\n"
+    )
+    (trainer.parent / "setup.py").write_text(setup)
+    (archive,) = build_packages(trainer, out)
+    assert "census-1.2/trainer/feature_cache/__init__.py" in names(archive)
+
+
 def test_a_setup_py_that_fails_shows_its_last_lines_and_the_way_out(
     trainer: Path, out: Path
 ) -> None:
