@@ -290,7 +290,7 @@ class Scaler:
     def _note_failure(self, uid: str, problem: str) -> None:
         deaths = self._failures.get(uid, (Deaths(), ""))[0]
         now_s = time.monotonic()
-        self._failures[uid] = (next_deaths(deaths, now_s=now_s, started_s=now_s), problem)
+        self._failures[uid] = (next_deaths(deaths, now_s=now_s, ready_s=None), problem)
 
     # --- memory ---
 

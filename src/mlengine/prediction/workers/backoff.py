@@ -19,9 +19,16 @@ class Deaths(NamedTuple):
     last_s: float = 0.0
 
 
-def next_deaths(deaths: Deaths, *, now_s: float, started_s: float) -> Deaths:
-    """Count one more death; a worker that had lived for a minute begins anew."""
-    in_a_row = deaths.in_a_row if now_s - started_s < _HEALTHY_S else 0
+def next_deaths(deaths: Deaths, *, now_s: float, ready_s: float | None) -> Deaths:
+    """Count one more death; a worker that had been ready for a minute begins anew.
+
+    Args:
+        deaths: What was counted of it before.
+        now_s: The present moment.
+        ready_s: When it was ready that died now; None if it died while it loaded its model,
+            however long that took.
+    """
+    in_a_row = 0 if is_healthy(now_s=now_s, ready_s=ready_s) else deaths.in_a_row
     return Deaths(in_a_row + 1, now_s)
 
 
@@ -37,23 +44,23 @@ def restart_delay_s(deaths: Deaths) -> float:
     return float(min(_FIRST_S * 2 ** min(deaths.in_a_row - 2, 16), _LONGEST_S))
 
 
-def is_healthy(*, now_s: float, up_since_s: float | None) -> bool:
-    """Tell whether a worker has lived for a minute; `up_since_s` is None while it is down."""
-    return up_since_s is not None and now_s - up_since_s >= _HEALTHY_S
+def is_healthy(*, now_s: float, ready_s: float | None) -> bool:
+    """Tell whether a worker has been ready for a minute; `ready_s` is None until it is."""
+    return ready_s is not None and now_s - ready_s >= _HEALTHY_S
 
 
-def is_loop(deaths: Deaths, *, now_s: float, up_since_s: float | None) -> bool:
+def is_loop(deaths: Deaths, *, now_s: float, ready_s: float | None) -> bool:
     """Tell whether a worker dies again and again: three times soon, and not healthy since.
 
     Args:
         deaths: What is counted of it.
         now_s: The present moment.
-        up_since_s: When it was started that runs now; None while it is down.
+        ready_s: When it was ready that runs now; None while it is down, or loads its model.
 
     Example:
-        >>> is_loop(Deaths(3, 9.0), now_s=10.0, up_since_s=9.5)
+        >>> is_loop(Deaths(3, 9.0), now_s=10.0, ready_s=9.5)
         True
-        >>> is_loop(Deaths(3, 9.0), now_s=80.0, up_since_s=9.5)
+        >>> is_loop(Deaths(3, 9.0), now_s=80.0, ready_s=9.5)
         False
     """
-    return deaths.in_a_row >= _LOOP and not is_healthy(now_s=now_s, up_since_s=up_since_s)
+    return deaths.in_a_row >= _LOOP and not is_healthy(now_s=now_s, ready_s=ready_s)

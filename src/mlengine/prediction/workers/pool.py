@@ -209,7 +209,7 @@ class WorkerPool:
             alive = worker.is_alive()
             info = self.info(uid)
             if info is not None and alive:
-                worker.was_ready = True
+                worker.has_loaded()
                 return info
             problem = "" if alive and not worker.file("failed.json") else why_it_ended(worker)
             if not problem and time.monotonic() >= deadline_s:
@@ -299,8 +299,8 @@ class WorkerPool:
                 worker = Worker(spec, path.parent, self._logs / f"worker-{uid}.log")
                 worker.process = read_process(path.parent)
                 worker.counted = False
-                worker.was_ready = worker.file("ready.json") is not None
                 worker.make_groups()  # those that it is in
+                worker.has_loaded()  # now, for all that is known
                 for stray in find_strays(path.parent, known=worker.process):
                     send(stray, signal.SIGKILL)
                 self._workers[uid] = worker
@@ -319,13 +319,11 @@ class WorkerPool:
             now_s = time.monotonic()
             for uid, worker in self._workers.items():
                 if worker.is_alive():
-                    worker.was_ready = worker.was_ready or worker.file("ready.json") is not None
+                    worker.has_loaded()
                     self._hold_to_its_share(worker)
                     continue
                 if not worker.counted:
-                    worker.deaths = next_deaths(
-                        worker.deaths, now_s=now_s, started_s=worker.started_s
-                    )
+                    worker.deaths = next_deaths(worker.deaths, now_s=now_s, ready_s=worker.ready_s)
                     worker.counted = True
                     worker.last_end = why_it_ended(worker)
                     _log.warning("worker of %s: %s", worker.spec.version_name, worker.last_end)
@@ -356,7 +354,7 @@ class WorkerPool:
             return {
                 uid: worker.last_end
                 for uid, worker in self._workers.items()
-                if is_loop(worker.deaths, now_s=now_s, up_since_s=_up_since_s(worker))
+                if is_loop(worker.deaths, now_s=now_s, ready_s=_ready_since_s(worker))
             }
 
     def healthy(self) -> set[str]:
@@ -366,7 +364,7 @@ class WorkerPool:
             return {
                 uid
                 for uid, worker in self._workers.items()
-                if is_healthy(now_s=now_s, up_since_s=_up_since_s(worker))
+                if is_healthy(now_s=now_s, ready_s=_ready_since_s(worker))
             }
 
     def start_watching(self) -> None:
@@ -424,7 +422,6 @@ class WorkerPool:
             worker.process, worker.child = launch(
                 argv, worker.folder, log=worker.log, env=env, listener=spec.socket, plan=plan
             )
-        worker.started_s = time.monotonic()
         worker.counted = False
 
     def _hold_to_its_share(self, worker: Worker) -> None:
@@ -465,8 +462,8 @@ class WorkerPool:
             self._watch.wake()
 
 
-def _up_since_s(worker: Worker) -> float | None:
-    return worker.started_s if worker.is_alive() else None
+def _ready_since_s(worker: Worker) -> float | None:
+    return worker.ready_s if worker.is_alive() else None
 
 
 def _load_failure(problem: str) -> FailedPrecondition:

@@ -74,21 +74,31 @@ class Worker:
         self.limits = limits_of(memory_bytes=spec.memory_bytes)
         self.process: WorkerProcess | None = None
         self.child: subprocess.Popen[bytes] | None = None
-        self.started_s = 0.0
+        self.ready_s: float | None = None  # when it was first seen to be, since its last start
         self.deaths = Deaths()
         self.counted = True  # whether the last death was counted
-        self.was_ready = False
+        self.was_ready = False  # since whichever start
         self.offence = ""  # for what the engine ended it
         self.last_end = ""  # how it ended the last time
         self._greed = Greed(_own_cpus(spec))
         self._counts_less: bool | None = None  # nobody knows what an engine before us said
-        self._has_loaded = self._was_greedy = False  # since it was started the last time
+        self._was_greedy = False  # since it was started the last time
 
     def is_alive(self) -> bool:
         """Tell whether its process lives."""
         if self.child is not None and self.child.poll() is not None:
             return False  # and reaped: no zombie is left
         return self.process is not None and self.process.look() is not None
+
+    def has_loaded(self) -> bool:
+        """Tell whether it has loaded its model since its last start; note when it was first seen.
+
+        How long it lived is counted from then: to load a model may take longer than that.
+        """
+        if self.ready_s is None and self.file("ready.json") is not None:
+            self.ready_s = time.monotonic()
+            self.was_ready = True
+        return self.ready_s is not None
 
     def file(self, name: str) -> dict[str, Any] | None:
         """Read one of the files that it wrote; None when it is not there, or not whole."""
@@ -100,10 +110,11 @@ class Worker:
         return found if isinstance(found, dict) else None
 
     def make_groups(self) -> None:
-        """Have control groups for it, as far as this machine makes any."""
+        """Have control groups for a new start of it, as far as this machine makes any."""
         self.limits.make(group_tag(self.folder), self.spec.uid)
         self._greed, self._counts_less = Greed(_own_cpus(self.spec)), None
-        self._has_loaded = self._was_greedy = False
+        self._was_greedy = False
+        self.ready_s = None
 
     def weigh(self) -> bool:
         """Have it count for less while it takes more CPUs than its machine type has.
@@ -112,8 +123,7 @@ class Worker:
             Whether that has just begun, for the first time since it was started.
         """
         used_s = self.limits.used_s()
-        self._has_loaded = self._has_loaded or self.file("ready.json") is not None
-        if used_s is None or not self._has_loaded:  # to load a model, it may take what there is
+        if not self.has_loaded() or used_s is None:  # to load a model, it may take what there is
             return False
         is_greedy = self._greed.look(used_s, time.monotonic())
         if is_greedy == self._counts_less:

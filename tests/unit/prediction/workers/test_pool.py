@@ -6,8 +6,10 @@ import hashlib
 import json
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import joblib
 import psutil
@@ -145,6 +147,52 @@ def test_a_worker_that_keeps_dying_is_restarted_with_longer_and_longer_waits(hom
     assert pool.wanted("u1")
     pool.stop("u1")
     assert not pool.wanted("u1")
+
+
+class Clock:
+    """The pool's own, which a test may put forward."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.ahead_s = 0.0
+        ahead = SimpleNamespace(monotonic=lambda: time.monotonic() + self.ahead_s)
+        monkeypatch.setattr("mlengine.prediction.workers.pool.time", ahead)
+
+
+def test_one_that_dies_late_while_it_loads_dies_again_and_again(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock(monkeypatch)
+    pool = WorkerPool(home, command=scripted("print('loading')"))
+    pool.start(VERSION, "u1", home)
+
+    def is_told() -> bool:
+        clock.ahead_s += 100
+        pool.tick()
+        return bool(pool.loops())
+
+    wait_until(is_told)
+    assert pool.deaths("u1") == 3
+    pool.stop("u1")
+
+
+READY_THEN_WAITS = (
+    "import sys, signal\nopen(sys.argv[1] + '/ready.json', 'w').write('{}')\nsignal.pause()"
+)
+
+
+def test_one_that_is_adopted_is_healthy_once_it_has_lived_for_a_minute(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock(monkeypatch)
+    first = WorkerPool(home, command=scripted(READY_THEN_WAITS))
+    first.start(VERSION, "u1", home)
+    first.wait_ready("u1", 60)
+    second = WorkerPool(home, command=scripted(READY_THEN_WAITS))
+    assert second.adopt() == ["u1"]
+    assert not second.healthy()
+    clock.ahead_s = 61.0
+    assert second.healthy() == {"u1"}
+    second.stop("u1")
 
 
 FILLS = (
