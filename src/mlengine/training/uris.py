@@ -19,6 +19,10 @@ from mlengine.training.sources import own_sources
 __all__ = ["ensure_folder", "takes_job_dir", "takes_uris_apart"]
 
 _SCHEME = "gs://"
+_CLIENTS = ("google.cloud.storage", "gcsfs")
+# How fsspec, which opens files of many kinds, is asked for the client of this kind alone.
+_CHOOSES = frozenset({"filesystem", "get_filesystem_class"})
+_PROTOCOLS = frozenset({"gs", "gcs"})
 _TAKES_APART = frozenset({
     "startswith", "replace", "strip", "lstrip", "removeprefix", "split", "rsplit", "partition",
     "find", "index", "match", "search", "fullmatch", "findall", "sub", "compile",
@@ -78,7 +82,7 @@ def _scan(layer: Path, _changed: int) -> bool:
     apart = mounted = False
     for tree in own_sources(layer):
         for node in ast.walk(tree):
-            if _imports_client(node):
+            if _imports_client(node) or _chooses_client(node):
                 return True  # which takes nothing but URIs
             apart = apart or _takes_apart(node)
             mounted = mounted or _names_mount(node)
@@ -87,11 +91,19 @@ def _scan(layer: Path, _changed: int) -> bool:
 
 def _imports_client(node: ast.AST) -> bool:
     if isinstance(node, ast.Import):
-        return any(alias.name.startswith("google.cloud.storage") for alias in node.names)
-    if isinstance(node, ast.ImportFrom):
-        names = [f"{node.module}.{alias.name}" for alias in node.names]
-        return any(name.startswith("google.cloud.storage") for name in names)
+        return any(alias.name.startswith(_CLIENTS) for alias in node.names)
+    if isinstance(node, ast.ImportFrom) and node.level == 0:
+        return any(f"{node.module}.{alias.name}".startswith(_CLIENTS) for alias in node.names)
     return False
+
+
+def _chooses_client(node: ast.AST) -> bool:
+    """Say whether it is ``fsspec.filesystem("gs")``, which takes nothing but URIs either."""
+    if not isinstance(node, ast.Call):
+        return False
+    name = getattr(node.func, "attr", None) or getattr(node.func, "id", None)
+    words = [*node.args[:1], *(word.value for word in node.keywords if word.arg == "protocol")]
+    return name in _CHOOSES and any(_word(word) in _PROTOCOLS for word in words)
 
 
 def _takes_apart(node: ast.AST) -> bool:
