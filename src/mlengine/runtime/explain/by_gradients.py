@@ -80,7 +80,7 @@ def _starts(
             Mixed(cases[run.case], np.zeros((1, cases[run.case].players), dtype=bool), run.baseline)
             for run in runs
         ]
-        scores = pace.call(len(runs), ask_mixed, subject, mixed)[output]
+        scores = pace.call(len(runs), ask_mixed, subject, mixed, output)
         for row, run in enumerate(runs):
             starts[run[:2]] = float(scores[row, examples[run.case].label])
         yield

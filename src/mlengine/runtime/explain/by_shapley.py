@@ -63,7 +63,7 @@ def explain_by_shapley(subject: Subject, instances: list[Any], paths: int, pace:
                   run.baseline)
             for run in runs
         ]  # fmt: skip
-        scores = pace.call(rows_of(runs), ask_mixed, subject, mixed)[output]
+        scores = pace.call(rows_of(runs), ask_mixed, subject, mixed, output)
         at = 0
         for run in runs:
             part = scores[at : at + run.end - run.begin, examples[run.case].label]
@@ -87,10 +87,10 @@ def rehearse_by_shapley(subject: Subject, instance: Any, paths: int) -> Steps:
         PredictionError: As `explain_by_shapley`.
     """
     case, pace = _case(subject, instance, paths), Pace(1)
-    yield from ask_examples(subject, [case], pace)
+    output, _examples = yield from ask_examples(subject, [case], pace)
     for baseline in range(case.baselines):
         none = np.zeros((1, case.players), dtype=bool)
-        pace.call(1, ask_mixed, subject, [Mixed(case, none, baseline)])
+        pace.call(1, ask_mixed, subject, [Mixed(case, none, baseline)], output)
         yield
     return []
 

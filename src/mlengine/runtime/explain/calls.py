@@ -16,10 +16,10 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 
 from mlengine.runtime.explain.baselines import leaves
-from mlengine.runtime.explain.outputs import Scores, choose
+from mlengine.runtime.explain.outputs import Scores, choose, taken
 from mlengine.runtime.explain.shapley import Values
 from mlengine.runtime.explain.subject import Case, Mixed, Subject
-from mlengine.runtime.prediction_error import ErrorClass, PredictionError, output_error
+from mlengine.runtime.prediction_error import PredictionError, input_error, output_error
 
 __all__ = ["Example", "Pace", "Run", "Steps", "ask_examples", "ask_mixed", "batches", "in_groups",
            "renumbered", "rows_of", "write"]  # fmt: skip
@@ -157,31 +157,44 @@ def ask_examples(
         except PredictionError as error:
             raise renumbered(error, runs[0].case) from error.__cause__
         output = choose(scores, output)
+        table = taken(scores, output)
         for row, run in enumerate(runs):
-            label = int(np.argmax(scores[output][row]))
-            score = float(scores[output][row, label])
+            label = int(np.argmax(table[row]))
+            score = float(table[row, label])
             examples.append(Example(cases[run.case], label, score))
         yield
     return output, examples
 
 
-def ask_mixed(subject: Subject, mixed: list[Mixed]) -> Scores:
-    """Ask for rows that are partly the baseline's; the instances themselves were answered."""
+def ask_mixed(subject: Subject, mixed: list[Mixed], output: str) -> np.ndarray:
+    """Ask for rows that are partly the baseline's; the instances themselves were answered.
+
+    Raises:
+        PredictionError: Class 1: the model does not answer with this output; class 3: it does, with
+            other labels.
+    """
     try:
-        return _asked(subject, mixed)
+        scores = _asked(subject, mixed)
     except PredictionError as error:
-        raise PredictionError(
-            ErrorClass.INPUTS,
-            "the model answers the instance, but not with features set back to their baseline "
-            f"({_NUMBER.sub('a row', error.detail)}). Give baselines that it takes in "
-            "explanation_metadata.json beside the model.",
-        ) from error
+        raise _no_baseline(_NUMBER.sub("a row", error.detail)) from error
+    if output not in scores:
+        raise _no_baseline(f"it gives no numbers as {output!r} then")
+    return taken(scores, output)
+
+
+def _no_baseline(why: str) -> PredictionError:
+    return input_error(
+        f"the model answers the instance, but not with features set back to their baseline ({why})."
+        " Give baselines that it takes in explanation_metadata.json beside the model."
+    )
 
 
 def _asked(subject: Subject, mixed: list[Mixed]) -> Scores:
     scores = subject.scores(mixed)
     count = sum(len(one.masks) for one in mixed)
     for name, table in scores.items():
+        if isinstance(table, PredictionError):
+            continue  # it matters only if this is the output that is explained
         if len(table) != count:
             raise output_error(f"the output {name!r} has {len(table)} rows for {count} instances")
         if not np.isfinite(table).all():

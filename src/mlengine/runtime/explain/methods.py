@@ -64,17 +64,20 @@ def open_method(model: Model, name: str, steps: int, directory: Path) -> Method:
         subject = ArraySubject(model, metadata, golden)
     else:
         subject = RowSubject(model, metadata, golden)
-    _rehearse(rows, lambda one: rehearse_by_shapley(subject, one, steps))
+    _rehearse(rows, lambda one: rehearse_by_shapley(_for_a_request(subject, {}), one, steps))
 
     def by_shapley(instances: list[Any], keys: dict[str, Any], pace: Pace) -> Steps:
-        asked: Subject = subject
-        if isinstance(subject, RowSubject) and isinstance(model, RoutineModel):
-            asked = subject.asked_with(keys)
-        else:
+        if not isinstance(model, RoutineModel):
             _refuse(keys)
+            keys = {}
+        asked = _for_a_request(subject, keys)
         return in_groups(instances, lambda few: explain_by_shapley(asked, few, steps, pace))
 
     return by_shapley
+
+
+def _for_a_request(subject: ArraySubject | RowSubject, keys: dict[str, Any]) -> Subject:
+    return subject.asked_with(keys) if isinstance(subject, RowSubject) else subject
 
 
 def _rehearse(rows: Sequence[GoldenRow], explain: Callable[[Any], Steps]) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 
 from mlengine.runtime.explain.baselines import Path, is_b64, leaves, middle, mirror, zero
 from mlengine.runtime.explain.metadata import FILE, Input, Metadata, find_name
-from mlengine.runtime.explain.outputs import Scores, by_name, table_of
+from mlengine.runtime.explain.outputs import Labels, Scores, by_name, table_of
 from mlengine.runtime.explain.subject import Mixed
 from mlengine.runtime.frameworks import Model, ask
 from mlengine.runtime.instances import kind_of
@@ -51,14 +51,15 @@ class RowSubject:
         self._names = list(model.describe()["inputs"])
         self._inputs = _among(self._names, metadata.inputs)
         self._keys: Mapping[str, Any] = {}
+        self._labels: Labels = {}
         self._golden = [_by_both(instance, self._names) for instance in golden]
         self._known = _middles_of(self._golden)
         self._count = _count_of(self._inputs)
 
     def asked_with(self, keys: Mapping[str, Any]) -> RowSubject:
-        """Return the same, asked with these keyword arguments of a request."""
+        """Return the same for one request, asked with these keyword arguments of it."""
         made = copy.copy(self)
-        made._keys = keys
+        made._keys, made._labels = keys, {}
         return made
 
     def cases(self, instances: list[Any]) -> list[RowCase]:
@@ -80,7 +81,7 @@ class RowSubject:
             made = {name: table_of(value) for name, value in self._model.scores(rows).items()}
             return {name: table for name, table in made.items() if table is not None}
         # Code of the user's may edit what it is given, and the next call gets the same keys.
-        return by_name(ask(self._model, rows, copy.deepcopy(dict(self._keys))))
+        return by_name(ask(self._model, rows, copy.deepcopy(dict(self._keys))), self._labels)
 
     def _parts(self, instance: Any) -> list[tuple[Input, Path]]:
         """Say where in an instance each input stands."""

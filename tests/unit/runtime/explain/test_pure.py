@@ -14,7 +14,7 @@ from mlengine.runtime.explain.baselines import leaves, middle, mirror, zero
 from mlengine.runtime.explain.calls import Pace
 from mlengine.runtime.explain.gradients import points
 from mlengine.runtime.explain.metadata import FILE, Input, Metadata, find_name, read_metadata
-from mlengine.runtime.explain.outputs import by_name, choose
+from mlengine.runtime.explain.outputs import Labels, by_name, choose, taken
 from mlengine.runtime.prediction_error import PredictionError
 
 JSON = st.recursive(
@@ -88,6 +88,26 @@ def test_numbers_are_found_among_predictions() -> None:
     with pytest.raises(PredictionError, match=r"'c'.*a, b"):
         choose(by_name([{"a": 0.1, "b": 0.2}]), "c")
     assert choose(by_name([{"a": 0.1, "b": 0.2}]), "b") == "b"
+
+
+def test_labels_keep_the_order_of_the_first_row_of_a_request() -> None:
+    labels: Labels = {}
+    first = by_name([{"p": {"b": 0.9, "a": 0.1}}], labels)
+    later = by_name([{"p": {"a": 0.2, "b": 0.8}}, {"p": {"b": 0.7, "a": 0.3}}], labels)
+    assert taken(first, "p").tolist() == [[0.9, 0.1]]
+    assert taken(later, "p").tolist() == [[0.8, 0.2], [0.7, 0.3]]
+    assert taken(by_name([{"a": 1, "b": 2}]), "b").tolist() == [[2]]
+    assert by_name([{}, {}]) == by_name([{"p": {}}]) == {}
+
+
+def test_an_output_whose_labels_come_and_go_matters_only_where_it_is_needed() -> None:
+    odd = [{"p": {"a": 1.0}, "q": 0.5}, {"p": {"b": 1.0}, "q": 0.6}]
+    found = by_name(odd)
+    assert choose(found, "") == "q" and choose(found, "p") == "p"
+    with pytest.raises(PredictionError, match="'p' has the label 'a' for some rows only"):
+        taken(found, "p")
+    assert choose(by_name([{"p": row["p"]} for row in odd]), "") == "p"
+    assert list(by_name([{"p": {"a": 1.0}}, {"p": {"name": "x"}}])) == []
 
 
 @given(JSON)

@@ -253,3 +253,49 @@ def test_a_routine_that_edits_what_it_is_given_is_explained_by_what_was_sent(
         assert label["example_score"] - label["baseline_score"] == sum(
             np.sum(value) for value in found.values()
         )
+
+
+class BestFirst:
+    """A routine that names the best label first, and the label "owl" where "owl" is in a row."""
+
+    def predict(self, instances: list[Any]) -> list[Any]:
+        return [{"scores": self.scores(row)} for row in instances]
+
+    def scores(self, row: dict[str, Any]) -> Any:
+        if row.get("lost"):
+            return "none"
+        cat = 0.3 + 0.6 * row["fur"] - 0.1 * row.get("wings", 0)
+        found = {"cat": cat, "dog": 1 - cat} | ({"owl": 0.0} if row.get("owl") else {})
+        return dict(sorted(found.items(), key=lambda one: -one[1]))
+
+
+def test_labels_are_the_same_however_a_routine_sorts_them(tmp_path: Path) -> None:
+    model = RoutineModel(BestFirst(), "zoo.BestFirst")
+    rows = [{"fur": 1}, {"fur": 1, "wings": 1}, *[{"fur": 0, "wings": 0}] * 20]
+    status, answer = explained(tmp_path, model, {"instances": rows})
+    assert status == 200, answer
+    found = [one["attributions_by_label"][0] for one in answer["explanations"]]
+    assert found[0]["attributions"] == {"fur": pytest.approx(0.6)}
+    assert found[0]["baseline_score"] == pytest.approx(0.3)
+    assert found[1]["attributions"] == pytest.approx({"fur": 0.6, "wings": -0.1})
+    assert [one["label_index"] for one in found] == [0, 0] + [1] * 20, "of the first row's order"
+    assert {one["example_score"] for one in found[2:]} == {0.7}
+    (tmp_path / FILE).write_text('{"inputs": {"fur": {"input_baselines": [1]}}}')
+    status, answer = explained(tmp_path, model, {"instances": rows[2:]})
+    (other,) = answer["explanations"][0]["attributions_by_label"]
+    assert (other["label_index"], other["example_score"]) == (0, 0.7), "each request has its own"
+
+
+@pytest.mark.parametrize(("rows", "inputs", "problem"), [
+    ([{"fur": 1}, {"fur": 1, "owl": 1}], {"fur": {}}, "has the label 'owl' for some rows only"),
+    ([{"fur": 1, "owl": 1}], {}, "has the label 'owl' for some rows only"),
+    ([{"fur": 1, "lost": False}], {"lost": {"input_baselines": [True]}},
+     "set back to their baseline (it gives no numbers as 'scores' then). Give baselines"),
+])  # fmt: skip
+def test_a_label_that_comes_and_goes_is_an_error_that_says_so(
+    tmp_path: Path, rows: Any, inputs: Any, problem: str
+) -> None:
+    (tmp_path / FILE).write_text(json.dumps({"inputs": inputs}))
+    model = RoutineModel(BestFirst(), "zoo.BestFirst")
+    status, answer = explained(tmp_path, model, {"instances": rows})
+    assert status == 400 and problem in answer["error"]["message"]
