@@ -24,6 +24,7 @@ from __future__ import annotations
 import contextlib
 import enum
 import logging
+import math
 import signal
 import sys
 import threading
@@ -106,6 +107,7 @@ class WorkerPool:
         home: The engine's home; workers live in ``run/workers``, their logs in ``logs``.
         python: Interpreter of workers that name none.
         max_body_bytes: Longest prediction body that a worker takes.
+        load_timeout_s: Longest that a worker may take to be ready, each time that it is started.
         command: Makes the command of a worker from its interpreter and its folder.
         warm: Forks workers; without it all are started cold.
     """
@@ -116,6 +118,7 @@ class WorkerPool:
         python: str = sys.executable,
         *,
         max_body_bytes: int = DEFAULT_PREDICT_BYTES,
+        load_timeout_s: float = math.inf,
         command: Callable[[str, Path], Sequence[str]] = worker_command,
         warm: WarmWorkers | None = None,
     ) -> None:
@@ -125,6 +128,7 @@ class WorkerPool:
         self._sockets = socket_dir(home / "run")
         self._python = python
         self._max_body_bytes = max_body_bytes
+        self._load_timeout_s = load_timeout_s
         self._command = command
         self._warm = warm
         self._workers: dict[str, Worker] = {}
@@ -213,8 +217,7 @@ class WorkerPool:
                 return info
             problem = "" if alive and not worker.file("failed.json") else why_it_ended(worker)
             if not problem and time.monotonic() >= deadline_s:
-                problem = f"it was not ready within {timeout_s:g} s (load_timeout_s)."
-                problem += said(worker)
+                problem = f"{_too_slow(timeout_s)}{said(worker)}"
             if problem:
                 self.stop(uid, grace_s=1.0)
                 raise _load_failure(problem)
@@ -311,6 +314,8 @@ class WorkerPool:
     def tick(self) -> list[str]:
         """Restart workers that died after they were ready, each with its back-off.
 
+        Workers that take more than they may, or too long to load their model, are ended.
+
         Returns:
             The uids that were restarted now.
         """
@@ -319,7 +324,7 @@ class WorkerPool:
             now_s = time.monotonic()
             for uid, worker in self._workers.items():
                 if worker.is_alive():
-                    worker.has_loaded()
+                    self._hold_to_its_time(worker, now_s)
                     self._hold_to_its_share(worker)
                     continue
                 if not worker.counted:
@@ -422,7 +427,13 @@ class WorkerPool:
             worker.process, worker.child = launch(
                 argv, worker.folder, log=worker.log, env=env, listener=spec.socket, plan=plan
             )
+        worker.started_s = time.monotonic()
         worker.counted = False
+
+    def _hold_to_its_time(self, worker: Worker, now_s: float) -> None:
+        """End a worker that loads for too long: of a restart, nobody waits for the outcome."""
+        if not worker.has_loaded() and now_s - worker.started_s > self._load_timeout_s:
+            self._punish(worker, _too_slow(self._load_timeout_s))
 
     def _hold_to_its_share(self, worker: Worker) -> None:
         """End a worker that takes more than it may, or have it count for less; cut its log."""
@@ -464,6 +475,10 @@ class WorkerPool:
 
 def _ready_since_s(worker: Worker) -> float | None:
     return worker.ready_s if worker.is_alive() else None
+
+
+def _too_slow(timeout_s: float) -> str:
+    return f"it was not ready within {timeout_s:g} s (load_timeout_s)."
 
 
 def _load_failure(problem: str) -> FailedPrecondition:

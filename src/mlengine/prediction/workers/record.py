@@ -74,6 +74,7 @@ class Worker:
         self.limits = limits_of(memory_bytes=spec.memory_bytes)
         self.process: WorkerProcess | None = None
         self.child: subprocess.Popen[bytes] | None = None
+        self.started_s = time.monotonic()  # or taken over from an engine before us
         self.ready_s: float | None = None  # when it was first seen to be, since its last start
         self.deaths = Deaths()
         self.counted = True  # whether the last death was counted

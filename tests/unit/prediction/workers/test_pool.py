@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import signal
 import sys
 import tempfile
 import time
@@ -147,6 +149,29 @@ def test_a_worker_that_keeps_dying_is_restarted_with_longer_and_longer_waits(hom
     assert pool.wanted("u1")
     pool.stop("u1")
     assert not pool.wanted("u1")
+
+
+def test_a_worker_that_hangs_when_it_is_started_again_is_ended(
+    home: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    hangs = home / "hangs"
+    program = (
+        "import os, sys, signal\n"
+        f"if not os.path.exists({str(hangs)!r}):\n"
+        "    open(sys.argv[1] + '/ready.json', 'w').write('{}')\n"
+        "signal.pause()"
+    )
+    pool = WorkerPool(home, command=scripted(program), load_timeout_s=0.2)
+    pool.start(VERSION, "u1", home)
+    pid = pool.wait_ready("u1", 60).pid
+    hangs.touch()
+    pool._workers["u1"].started_s -= 1.0  # who is ready may live for as long as it likes
+    pool.tick()
+    assert pool.check("u1") is WorkerHealth.ALIVE
+    os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: [pool.tick(), pool.deaths("u1")][1] == 2)
+    assert "it was not ready within 0.2 s (load_timeout_s)." in caplog.text
+    pool.stop("u1")
 
 
 class Clock:
