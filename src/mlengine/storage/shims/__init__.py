@@ -8,7 +8,8 @@ What they do not know they refuse by name: a command that seems to have worked i
 that says that it cannot.
 
 `gsutil` and `gcloud` read the words, `commands` does what they mean, `contents` carries what is
-said of objects beside their bytes, `programs` writes the files that replicas find.
+said of objects beside their bytes, `realpaths` knows the paths that arguments became, and
+`programs` writes the files that replicas find.
 """
 
 from __future__ import annotations
@@ -29,13 +30,15 @@ def main(program: str, words: Sequence[str]) -> int:
     from mlengine.core.errors import EngineError
     from mlengine.storage.shims import gcloud, gsutil
     from mlengine.storage.shims.commands import Commands
+    from mlengine.storage.shims.realpaths import uri_of
     from mlengine.storage.sidecar.config import open_buckets, read_config
 
     run = {"gsutil": gsutil.run, "gcloud": gcloud.run}[program]
 
     def commands() -> Commands:
         config = read_config(Path(os.environ.get(CONFIG_VARIABLE, "")))
-        return Commands(open_buckets(config, by_helper=True))
+        buckets = open_buckets(config, by_helper=True)
+        return Commands(buckets, as_uri=lambda word: uri_of(word, config))
 
     try:
         return run(list(words), commands, dict(os.environ))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from mlengine.core.clock import rfc3339
@@ -44,10 +44,13 @@ class Commands:
 
     Args:
         buckets: Those of the job.
+        as_uri: Turns a path in a bucket's folder into the URI that it stands for. Commands that
+            know nothing but objects ask it; those that copy take the path for what it is.
     """
 
-    def __init__(self, buckets: Buckets) -> None:
+    def __init__(self, buckets: Buckets, as_uri: Callable[[str], str] = str) -> None:
         self._buckets, self._unpacked = buckets, UnpackedObjects(buckets)
+        self._as_uri = as_uri
         self._missed = 0
         self.quiet = False
         self.follow_links = True
@@ -125,7 +128,7 @@ class Commands:
 
     def remove(self, words: Sequence[str], *, recursive: bool, force: bool = False) -> None:
         """Remove the objects that the words mean; with `force` nothing there is no error."""
-        for uri in _at_least(1, words, "a gs:// URI"):
+        for uri in self._uris(words):
             path = parse_uri(uri, wildcards=True)
             try:
                 doomed = plan_remove(
@@ -144,10 +147,11 @@ class Commands:
 
     def cat(self, words: Sequence[str], *, span: str = "", headings: bool = False) -> None:
         """Print the bytes of the objects that the words mean, or part of each."""
-        for uri in _at_least(1, words, "a gs:// URI"):
+        uris = self._uris(words)
+        for uri in uris:
             parse_uri(uri, wildcards=True)
         part = parse_span(span) if span else WHOLE
-        write_out(words, sys.stdout.buffer, self._unpacked, span=part, has_headings=headings)
+        write_out(uris, sys.stdout.buffer, self._unpacked, span=part, has_headings=headings)
 
     def list(
         self,
@@ -161,7 +165,7 @@ class Commands:
         """List buckets, or what lies at each word."""
         size_of = size_text if readable else str
         objects = size = 0
-        for uri in words or ["gs://"]:
+        for uri in self._uris(words or ["gs://"]):
             places = list_places(
                 uri,
                 recursive=recursive,
@@ -185,7 +189,7 @@ class Commands:
         Raises:
             NotFound: It is not.
         """
-        for uri in _at_least(1, words, "a gs:// URI"):
+        for uri in self._uris(words):
             for info in find_objects(uri, store=self._buckets):
                 if not self.quiet:
                     print(*stat_lines(info), sep="\n")
@@ -201,7 +205,7 @@ class Commands:
         """Show how many bytes lie at each word."""
         size_of = size_text if readable else str
         size = 0
-        for uri in _at_least(1, words, "a gs:// URI"):
+        for uri in self._uris(words):
             usages = disk_usage(uri, store=self._buckets)
             for row in usages[-1:] if summary else usages[:-1]:
                 print(f"{size_of(row.size):<12} {row.path}")
@@ -239,6 +243,9 @@ class Commands:
             self.say(f"Removing {_shown(place)}...")
             remove_place(place, self._buckets)
         self._refuse_missed()
+
+    def _uris(self, words: Sequence[str]) -> Sequence[str]:
+        return [self._as_uri(word) for word in _at_least(1, words, "a gs:// URI")]
 
     def _is_same(self, one: File, other: File) -> bool:
         # Among buckets the bytes count as they are stored, against a file as they were before.

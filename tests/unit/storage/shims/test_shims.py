@@ -6,6 +6,7 @@ import errno
 import gzip
 import os
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from mlengine.storage.records import ObjectRecord
 from mlengine.storage.shims import CONFIG_VARIABLE, main
 from mlengine.storage.shims.contents import UnpackedObjects, copy_object
 from mlengine.storage.shims.programs import install_programs
+from mlengine.storage.shims.realpaths import uri_of
 from mlengine.storage.sidecar.config import SidecarConfig, write_config
 from tests.fakes.bucket_table import BucketTableFake
 
@@ -112,6 +114,55 @@ def test_stat_tells_by_its_exit_whether_an_object_is_there(
     assert gsutil("-q stat gs://mine/none.csv") == 1
     assert gsutil("stat gs://mine/a.csv") == 0
     assert "Content-Length:         5" in capfd.readouterr().out
+
+
+@pytest.mark.parametrize("run", [gsutil, lambda line: gcloud(f"storage {line}")])
+def test_the_path_that_an_argument_became_is_its_object_again(
+    buckets: Buckets,
+    tmp_path: Path,
+    run: Callable[[str], int],
+    capfdbinary: pytest.CaptureFixture[bytes],
+) -> None:
+    mine = tmp_path / "buckets" / "mine"
+    assert run(f"cat {mine}/data/b.csv") == 0
+    assert capfdbinary.readouterr().out == b"data/b.csv"
+    assert run(f"ls {mine} {mine}/data/*.csv") == 0
+    assert capfdbinary.readouterr().out.split() == [
+        b"gs://mine/a.csv", b"gs://mine/data/", b"gs://mine/data/b.csv"
+    ]  # fmt: skip
+    assert run(f"du -s {mine}/data/") == 0
+    assert capfdbinary.readouterr().out.split() == [b"25", b"gs://mine/data/"]
+    assert run(f"rm -r {mine}/data") == 0
+    assert names(buckets) == ["a.csv"]
+    assert run(f"cat {tmp_path}/buckets.json") == 1  # no bucket holds it
+
+
+def test_stat_of_the_path_that_an_argument_became_tells_what_is_there(
+    buckets: Buckets, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert gsutil(f"-q stat {tmp_path}/buckets/mine/a.csv") == 0
+    assert gsutil(f"-q stat {tmp_path}/buckets/mine/none.csv") == 1
+    assert "gs://mine/none.csv matches no object" in capfd.readouterr().err
+
+
+def test_the_path_of_a_bucket_that_is_backed_by_a_folder_is_its_object_too(tmp_path: Path) -> None:
+    backed = [
+        Bucket(name="outer", backing=f"file://{tmp_path}/data"),
+        Bucket(name="inner", backing=f"file://{tmp_path}/data/deep/"),
+        Bucket(name="away", backing="s3://bucket/data"),
+    ]
+    config = SidecarConfig(secret="s" * 32, root="/home/buckets", buckets=backed)
+    for word, uri in {
+        f"{tmp_path}/data/x.csv": "gs://outer/x.csv",
+        f"{tmp_path}/data": "gs://outer",
+        f"{tmp_path}/data/deep/": "gs://inner/",
+        f"{tmp_path}/database": f"{tmp_path}/database",
+        "/home/buckets/mine/*.csv": "gs://mine/*.csv",
+        "/home/buckets": "/home/buckets",
+        "gs://mine/x": "gs://mine/x",
+        "x.csv": "x.csv",
+    }.items():
+        assert uri_of(word, config) == uri
 
 
 @pytest.mark.parametrize(
