@@ -29,8 +29,8 @@ from mlengine.core.resources import Version
 from mlengine.environments import Environments
 from mlengine.environments.likeness import own_version, runtime_pin
 from mlengine.environments.resolution import check_python, is_other_python
-from mlengine.models.damage import damage_of
 from mlengine.runtime.artifact import Artifact, Kind, detect
+from mlengine.runtime.damage import damage_of
 from mlengine.runtime.prediction_error import PredictionError, load_error
 from mlengine.runtime.provenance import saved_by
 from mlengine.runtime.wholefile import write_whole

@@ -12,8 +12,8 @@ import joblib
 import numpy as np
 import pytest
 
-from mlengine.models.damage import damage_of
 from mlengine.runtime.artifact import detect
+from mlengine.runtime.damage import damage_of
 
 MODEL = {"coef": list(range(2000)), "_sklearn_version": "1.3.2"}
 # A version number, then a message: the fields of a SavedModel; and one of each other wire type.
