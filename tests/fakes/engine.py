@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
 import msgspec
@@ -66,6 +66,7 @@ class FakeEngine(FakeAccess, FakeTraffic, FakePredictions, FakeStudies):
         self.buckets: dict[str, Bucket] = {}
         self.objects: dict[tuple[str, str], bytes] = {}
         self.likes: dict[str, str] = {}  # of URIs that were written like another
+        self.about: dict[str, dict[str, Any]] = {}  # what was said of them
         self.logs: dict[tuple[str, str], list[LogEntry]] = {}
         self.metrics: dict[tuple[str, str], list[MetricSeries]] = {}
         self.runtimes: dict[str, Runtime] = {
@@ -391,13 +392,16 @@ class FakeEngine(FakeAccess, FakeTraffic, FakePredictions, FakeStudies):
             yield data[at : at + 65536]
 
     def write_object(
-        self, bucket: str, name: str, chunks: Iterable[bytes], *, like: str = ""
-    ) -> Object:
+        self, bucket: str, name: str, chunks: Iterable[bytes], *, like: str = "",
+        about: Mapping[str, Any] | None = None,
+    ) -> Object:  # fmt: skip
         self.before("write_object")
         _found(self.buckets, bucket, "bucket")
         self.objects[bucket, name] = b"".join(chunks)
         if like:
             self.likes[f"gs://{bucket}/{name}"] = like
+        if about:
+            self.about[f"gs://{bucket}/{name}"] = dict(about)
         return self.stat_object(bucket, name)
 
     def delete_object(self, bucket: str, name: str) -> None:

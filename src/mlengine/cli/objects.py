@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import datetime
 import io
-from collections.abc import Iterable, Iterator
-from typing import BinaryIO
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, BinaryIO
 
 from mlengine.core.resources import Object
 from mlengine.engine import Engine
@@ -24,10 +24,14 @@ class EngineObjects:
 
     Callers go through a bucket forwards, each time behind the last name they saw; the listing is
     kept open between calls, so going through n objects costs n, not n squared.
+
+    Args:
+        engine: Whose buckets they are.
+        about: What is said of each object that is written, as `Engine.write_object` takes it.
     """
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+    def __init__(self, engine: Engine, *, about: Mapping[str, Any] | None = None) -> None:
+        self._engine, self._about = engine, about
         self._listing: _Listing | None = None
 
     def objects(
@@ -48,12 +52,16 @@ class EngineObjects:
     def write(self, path: BucketPath, chunks: Iterable[bytes]) -> ObjectInfo:
         """Store an object whole or not at all."""
         self._listing = None
-        return _info(self._engine.write_object(path.bucket, path.name, chunks))
+        about = self._about
+        return _info(self._engine.write_object(path.bucket, path.name, chunks, about=about))
 
     def write_like(self, path: BucketPath, chunks: Iterable[bytes], like: BucketPath) -> ObjectInfo:
         """Store an object; its type, encoding and metadata are those of another."""
         self._listing = None
-        return _info(self._engine.write_object(path.bucket, path.name, chunks, like=str(like)))
+        stored = self._engine.write_object(
+            path.bucket, path.name, chunks, like=str(like), about=self._about
+        )
+        return _info(stored)
 
     def delete_object(self, path: BucketPath) -> None:
         """Delete an object."""

@@ -42,6 +42,7 @@ class Session:
         self.command = "mlengine"
         self.form: Format | None = None
         self.own_form = ""  # the command's, which --format replaces
+        self.about: dict[str, Any] = {}  # what `storage -h` says of objects that are written
         self._connect = connect
 
     # --- what it works with ---------------------------------------------------------------------

@@ -5,7 +5,9 @@ Errors come back as the classes that the engine raised, so a command cannot tell
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 from urllib.parse import quote
 
 import msgspec
@@ -291,11 +293,12 @@ class HttpEngine(HttpStudies, HttpTraffic, HttpAccess, HttpPredictions):
         return pieces
 
     def write_object(
-        self, bucket: str, name: str, chunks: Iterable[bytes], *, like: str = ""
-    ) -> Object:
+        self, bucket: str, name: str, chunks: Iterable[bytes], *, like: str = "",
+        about: Mapping[str, Any] | None = None,
+    ) -> Object:  # fmt: skip
         """Store an object whole or not at all; `like` names one whose type and metadata it gets."""
-        path = f"{_bucket(bucket)}/content/{quote(name)}{query_text(like=like)}"
-        reply = self._transport.upload(path, chunks)
+        query = query_text(like=like, about=json.dumps(about) if about else "")
+        reply = self._transport.upload(f"{_bucket(bucket)}/content/{quote(name)}{query}", chunks)
         return decode_answer(Object, json_in(reply), at="object")
 
     def delete_object(self, bucket: str, name: str) -> None:

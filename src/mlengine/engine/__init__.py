@@ -8,8 +8,8 @@ what is returned are full (``projects/p/models/census``), as in the API.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import Generic, Protocol, TypeVar
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Generic, Protocol, TypeVar
 
 import msgspec
 
@@ -183,13 +183,16 @@ class Engine(StudyVerbs, TrafficVerbs, AccessVerbs, PredictionVerbs, Protocol):
     def stat_object(self, bucket: str, name: str) -> Object: ...
     def read_object(self, bucket: str, name: str) -> Iterator[bytes]: ...
     def write_object(
-        self, bucket: str, name: str, chunks: Iterable[bytes], *, like: str = ""
-    ) -> Object:
+        self, bucket: str, name: str, chunks: Iterable[bytes], *, like: str = "",
+        about: Mapping[str, Any] | None = None,
+    ) -> Object:  # fmt: skip
         """Store an object whole or not at all.
 
         Args:
             like: URI of an object whose type, encoding and metadata it gets, where both buckets
                 know of such; empty: it has none.
+            about: What is said of it besides, in the words of Cloud Storage's JSON, such as
+                ``{"contentType": "text/html", "metadata": {"run": "7"}}``.
         """
         ...
 

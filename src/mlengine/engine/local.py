@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from mlengine import __version__
 from mlengine.core.callers import current_caller
@@ -44,7 +45,7 @@ from mlengine.prediction.requestlog.tables import Tables
 from mlengine.prediction.serving import Serving
 from mlengine.prediction.traffic.experiments import Experiments
 from mlengine.storage import Buckets
-from mlengine.storage.gcs.shelving import write_like
+from mlengine.storage.gcs.shelving import write_described
 from mlengine.storage.paths import BucketPath, is_uri, parse_uri
 from mlengine.store import Store, VersionRecord
 from mlengine.training.jobs import Jobs
@@ -340,12 +341,15 @@ class LocalEngine(LocalStudies, LocalTraffic, LocalAccess, LocalPredictions):
         return chunks()
 
     def write_object(
-        self, bucket: str, name: str, chunks: Iterable[bytes], *, like: str = ""
-    ) -> Object:
+        self, bucket: str, name: str, chunks: Iterable[bytes], *, like: str = "",
+        about: Mapping[str, Any] | None = None,
+    ) -> Object:  # fmt: skip
         target = BucketPath(bucket, name)
-        if not like:
+        if not like and not about:
             return self._buckets.write(target, chunks).resource()
-        return write_like(self._buckets, target, chunks, parse_uri(like, field="like")).resource()
+        other = parse_uri(like, field="like") if like else None
+        info = write_described(self._buckets, target, chunks, like=other, about=about or {})
+        return info.resource()
 
     def delete_object(self, bucket: str, name: str) -> None:
         self._buckets.delete_object(BucketPath(bucket, name))

@@ -6,12 +6,14 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
+from mlengine.core.errors import InvalidArgument
 from mlengine.core.permissions import OPEN
 from mlengine.core.resources import Bucket
 from mlengine.core.wire import encode
 from mlengine.rest import batch, keys, predictions, traffic
 from mlengine.rest.calls import Answer, Call, page_answer
 from mlengine.rest.routes import Route, Traffic
+from mlengine.runtime import strictjson
 
 __all__ = ["ROUTES"]
 
@@ -71,9 +73,25 @@ def _read_object(call: Call) -> Iterator[bytes]:
 
 
 def _write_object(call: Call, chunks: Iterable[bytes]) -> Answer:
-    """Upload an object, whole or not at all; ``like`` names one whose type and metadata it gets."""
-    like = call.query.get("like", "")
-    return call.engine.write_object(call.ids["bucket"], call.ids["object"], chunks, like=like)
+    """Upload an object; ``like`` names one whose type and metadata it gets, ``about`` is JSON."""
+    like, about = call.query.get("like", ""), call.query.get("about", "")
+    return call.engine.write_object(
+        call.ids["bucket"], call.ids["object"], chunks, like=like, about=_about(about)
+    )
+
+
+def _about(text: str) -> dict[str, object]:
+    """Read what is said of an object."""
+    try:
+        found = strictjson.loads(text.encode()) if text else {}
+    except strictjson.StrictJsonError:
+        found = None
+    if not isinstance(found, dict):
+        raise InvalidArgument(
+            f"{text[:80]!r} is no JSON object.", 'Send such as {"contentType": "text/html"}.',
+            field="about",
+        )  # fmt: skip
+    return found
 
 
 def _read_logs(call: Call) -> Answer:
@@ -213,7 +231,7 @@ ROUTES: tuple[Route, ...] = (
         permission="mlengine.objects.create",
         verb="write_object",
         upload=_write_object,
-        query=("like",),
+        query=("like", "about"),
         response="Object",
         traffic=Traffic.TRANSFER,
     ),

@@ -366,3 +366,46 @@ def test_what_is_said_of_an_object_goes_along_from_bucket_to_bucket(
     (tmp_path / "here").write_text("of no bucket")
     assert run("storage", "cp", str(tmp_path / "here"), "gs://more").code == 0
     assert [*bucket.likes] == ["gs://more/d.csv"]
+
+
+HEADERS = ["-h", "Content-Type:text/html", "-h", "X-Goog-Meta-Run: 7"]
+SAID = {"contentType": "text/html", "metadata": {"run": "7"}}
+
+
+@pytest.mark.parametrize("how", ["cp", "cp -", "mv", "rsync", "cp gs://data/a.csv"])
+def test_headers_say_something_of_what_is_written(
+    run: Run, bucket: FakeEngine, tmp_path: Path, how: str
+) -> None:
+    bucket.create_bucket(Bucket(name="more"))
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here/page").write_text("<html>")
+    words = how.split() if " " in how else [how, str(tmp_path / "here")]
+    words[1] += "/page" * (how in ("cp", "mv"))
+    done = run("storage", "-m", *HEADERS, *words, "gs://more/page", stdin="<html>")
+    assert done.code == 0, done.err
+    assert [*bucket.about.values()] == [SAID]
+
+
+def test_h_without_a_header_asks_for_help(run: Run) -> None:
+    for words in (["-h"], ["-h", "cp"], ["-m", "-h"], ["--help"], [*HEADERS, "-h"]):
+        assert run("storage", *words).out.startswith("Usage: mlengine storage [OPTIONS] COMMAND")
+    assert run("storage", *HEADERS, "cp", "-h").out.startswith("Usage: mlengine storage cp")
+    assert run("storage", "buckets", "-h").out.startswith("Usage: mlengine storage buckets")
+
+
+REFUSED = {
+    "of no object": (["-h", "x-goog-acl:private", "cp", "x", "gs://more"], 2,
+                     "argument -h: the header 'x-goog-acl' is not kept of objects. "),
+    "with what writes nothing": ([*HEADERS, "ls"], 2, "headers go with cp, mv, rsync, not with ls"),
+    "to no bucket": ([*HEADERS, "cp", "gs://data/a.csv", "x"], 1, "'x' is in no bucket: "),
+    "to standard output": ([*HEADERS, "cp", "gs://data/a.csv", "-"], 1, "'-' is in no bucket: "),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("words", "code", "said"), REFUSED.values(), ids=REFUSED)
+def test_a_header_that_would_be_lost_is_refused(
+    run: Run, bucket: FakeEngine, words: list[str], code: int, said: str
+) -> None:
+    done = run("storage", *words)
+    assert done.code == code and said in done.err
+    assert not bucket.about

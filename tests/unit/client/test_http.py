@@ -241,11 +241,13 @@ def test_objects_go_in_and_come_out_whole(engine: Engine, size: int) -> None:
     assert engine.list_buckets() == []
 
 
-def test_an_object_may_be_said_to_be_like_another(engine: Engine, fake: FakeEngine) -> None:
+def test_an_object_may_be_described_as_it_is_written(engine: Engine, fake: FakeEngine) -> None:
     engine.create_bucket(Bucket(name="data"))
     engine.write_object("data", "x", [b"1"])
-    engine.write_object("data", "y", [b"1"], like="gs://data/a b&c")
+    about = {"contentType": "text/html", "metadata": {"à": "?&"}}
+    engine.write_object("data", "y", [b"1"], like="gs://data/a b&c", about=about)
     assert fake.likes == {"gs://data/y": "gs://data/a b&c"}
+    assert fake.about == {"gs://data/y": about}
 
 
 def test_runtimes_are_built_and_removed(engine: Engine) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from mlengine.cli.errors import CommandError
+from mlengine.cli.objectheaders import read_headers, with_help
 from mlengine.cli.session import Session, pass_session
 from mlengine.cli.tree import Branch, Group, command
 from mlengine.core.sizes import size_text
@@ -27,6 +28,7 @@ __all__ = [
     "warn_of_skipped",
 ]
 
+_WRITING = ("cp", "mv", "rsync")
 _MOVES, _BUCKETS = "mlengine.cli.commands.storage_moves:", "mlengine.cli.commands.buckets:"
 
 
@@ -47,9 +49,34 @@ def _check_settings(_ctx: click.Context, _option: click.Parameter, values: tuple
             )
 
 
-storage = Group(
+def _take_headers(ctx: click.Context, _option: click.Parameter, values: tuple[str, ...]) -> None:
+    session: Session = ctx.obj
+    try:
+        session.about = read_headers(values)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+
+
+class _Storage(Group):
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, with_help(args))
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        found = super().resolve_command(ctx, args)
+        session: Session = ctx.obj
+        if session.about and found[0] not in _WRITING:
+            raise click.UsageError(
+                f"argument -h: headers go with {', '.join(_WRITING)}, not with {found[0]}.", ctx
+            )
+        return found
+
+
+storage = _Storage(
     "storage",
     help="Buckets and objects.",
+    context_settings={"help_option_names": ["--help"], "max_content_width": 100},
     branches={
         "buckets": Branch(_BUCKETS + "buckets", "Buckets."),
         "mb": Branch(_BUCKETS + "mb", "Make buckets, as `buckets create`."),
@@ -70,6 +97,12 @@ storage = Group(
             ["-o", "settings"], multiple=True, metavar="GSUtil:K=V", expose_value=False,
             callback=_check_settings, help="Changes nothing: gsutil's own tuning.",
         ),
+        click.Option(
+            ["-h", "headers"], multiple=True, metavar="HEADER:VALUE", expose_value=False,
+            callback=_take_headers,
+            help="What cp, mv and rsync say of objects: Content-Type, Cache-Control, "
+            "x-goog-meta-...; without a header: help.",
+        ),
     ],
 )  # fmt: skip
 
@@ -83,11 +116,24 @@ no_clobber_option = click.option(
 )
 
 
-def store_of(session: Session) -> EngineObjects:
-    """Return the engine's buckets, as `storage.transfer` wants to see them."""
-    from mlengine.cli.objects import EngineObjects
+def store_of(session: Session, *, destination: str = "") -> EngineObjects:
+    """Return the engine's buckets, as `storage.transfer` wants to see them.
 
-    return EngineObjects(session.engine)
+    Args:
+        session: Of the command.
+        destination: Where it writes to, if it does.
+
+    Raises:
+        CommandError: Headers were given, and nothing is written that could have any.
+    """
+    from mlengine.cli.objects import EngineObjects
+    from mlengine.storage.sources import is_remote
+
+    if session.about and not is_remote(destination):
+        raise CommandError(
+            f"'{destination}' is in no bucket: -h says something of objects. Leave it out."
+        )
+    return EngineObjects(session.engine, about=session.about or None)
 
 
 def warn_of_skipped(session: Session) -> Callable[[str, str], None]:
@@ -129,7 +175,7 @@ def cp(
     """
     from mlengine.storage.transfer import leave_existing, plan_copy, run_copy
 
-    store = store_of(session)
+    store = store_of(session, destination=destination)
     if "-" in (*sources, destination):
         from mlengine.storage.streams import check_streams
 
@@ -164,7 +210,7 @@ def _stream(
 ) -> None:
     from mlengine.storage.streams import read_in, write_out
 
-    store = store_of(session)
+    store = store_of(session, destination=destination)
     if destination == "-":
         sys.stdout.flush()
         on_skip = warn_of_skipped(session)

@@ -41,7 +41,7 @@ def mv(session: Session, sources: tuple[str, ...], destination: str, no_clobber:
         from mlengine.storage.streams import check_streams
 
         check_streams(sources, destination, move=True)
-    store = store_of(session)
+    store = store_of(session, destination=destination)
     steps = plan_move(sources, destination, store=store, on_skip=warn_of_skipped(session))
     if no_clobber:
         steps = leave_existing(steps, store, tell_of_existing(session))
@@ -87,7 +87,7 @@ def rsync(
     from mlengine.storage.mirror import plan_sync, same_bytes
     from mlengine.storage.transfer import remove_place, run_copy
 
-    store = store_of(session)
+    store = store_of(session, destination=destination)
 
     def is_same(one: File, other: File) -> bool:
         return one.size == other.size and same_bytes(one.place, other.place, store)

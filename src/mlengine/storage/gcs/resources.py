@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from mlengine.core.errors import InvalidArgument
+from mlengine.core.errors import InvalidArgument, did_you_mean
 from mlengine.core.resources import Bucket
 from mlengine.storage.gcs.messages import Unsupported
 from mlengine.storage.gcs.shelves import Stored
@@ -19,6 +19,7 @@ __all__ = [
     "DEFAULT_TYPE",
     "bucket_resource",
     "changed_record",
+    "check_settable",
     "moment_text",
     "object_resource",
     "object_url",
@@ -133,6 +134,22 @@ def changed_record(
         kept = {} if is_whole or resource.get("metadata") is None else record.metadata
         changes["metadata"] = _metadata(kept, resource.get("metadata"))
     return msgspec.structs.replace(record, **changes)
+
+
+def check_settable(resource: Mapping[str, Any], *, field: str) -> None:
+    """Refuse what `changed_record` would read over.
+
+    Raises:
+        InvalidArgument: Something else than the fields of an object that callers set.
+    """
+    known = [*_SETTABLE, "metadata"]
+    for key in resource:
+        if key not in known:
+            raise InvalidArgument(
+                f"Of an object no {str(key)[:60]!r} is kept.",
+                f"{did_you_mean(str(key), known)}Use some of {', '.join(known)}.",
+                field=field,
+            )
 
 
 def says_something(resource: Mapping[str, Any]) -> bool:

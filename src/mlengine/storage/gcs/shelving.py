@@ -1,8 +1,10 @@
-"""`open_shelf`: the shelf that a bucket's backing asks for; `write_like`, for who has none."""
+"""`open_shelf`: the shelf that a bucket's backing asks for; `write_described`, for who has none."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+from typing import Any
 
 import msgspec
 
@@ -12,12 +14,14 @@ from mlengine.storage.backends.remote import RemoteBackend
 from mlengine.storage.gcs.conditions import Conditions
 from mlengine.storage.gcs.foldershelf import FolderShelf
 from mlengine.storage.gcs.remoteshelf import RemoteShelf
+from mlengine.storage.gcs.resources import changed_record, check_settable
 from mlengine.storage.gcs.shelves import Shelf
 from mlengine.storage.gcs.uploads import store_object
 from mlengine.storage.objects import Buckets
 from mlengine.storage.paths import BucketPath
+from mlengine.storage.records import ObjectRecord
 
-__all__ = ["open_shelf", "write_like"]
+__all__ = ["open_shelf", "write_described"]
 
 
 def open_shelf(buckets: Buckets, bucket: str) -> Shelf:
@@ -33,23 +37,49 @@ def open_shelf(buckets: Buckets, bucket: str) -> Shelf:
     return FolderShelf(buckets, bucket)
 
 
-def write_like(
-    buckets: Buckets, target: BucketPath, chunks: Iterable[bytes], like: BucketPath
+def write_described(
+    buckets: Buckets,
+    target: BucketPath,
+    chunks: Iterable[bytes],
+    *,
+    like: BucketPath | None = None,
+    about: Mapping[str, Any] = MappingProxyType({}),
 ) -> ObjectInfo:
-    """Write an object, and say of it what is said of another: its type, encoding and metadata.
+    """Write an object, and say something of it: its type, encoding, own metadata.
 
-    Where one of the two buckets remembers nothing of its objects (memory, Azure), only the bytes
-    are written.
+    Args:
+        buckets: Where it goes.
+        target: Its place.
+        chunks: Its bytes.
+        like: Another, of which the same is said; where one of the two buckets remembers nothing of
+            its objects (memory, Azure), nothing is.
+        about: What is said besides, in the words of Cloud Storage's JSON: ``{"contentType": …}``.
 
     Raises:
         NotFound: The other object, or one of the buckets, is not there.
+        InvalidArgument: `about` holds something that buckets do not keep.
+        FailedPrecondition: There is an `about`, and this bucket does not keep it.
     """
-    try:
-        source, shelf = open_shelf(buckets, like.bucket), open_shelf(buckets, target.bucket)
-    except FailedPrecondition:
-        return buckets.write(target, chunks)
-    record = msgspec.structs.replace(source.find(like.name).record, updated_ns=0, generation=0)
-    if record.is_plain:
+    check_settable(about, field="about")
+    shelf = _remembering(buckets, target.bucket)
+    source = _remembering(buckets, like.bucket) if like else None
+    if shelf is None and about:
+        raise FailedPrecondition(
+            f"gs://{target.bucket} keeps nothing of its objects but bytes: {min(about)} would be "
+            "lost.",
+            "Leave it out, or use a bucket in a folder, in Cloud Storage or in S3.",
+            field="about",
+        )
+    record = source.find(like.name).record if source and like else ObjectRecord()
+    record = changed_record(msgspec.structs.replace(record, updated_ns=0, generation=0), about)
+    if shelf is None or record.is_plain:
         return buckets.write(target, chunks)
     store_object(shelf, target.name, chunks, record, Conditions())
     return buckets.stat(target)
+
+
+def _remembering(buckets: Buckets, bucket: str) -> Shelf | None:
+    try:
+        return open_shelf(buckets, bucket)
+    except FailedPrecondition:  # a backing that knows no more of its objects than their bytes
+        return None

@@ -1,17 +1,18 @@
-"""`write_like`: the bytes are a caller's, what is said of them is said of another object."""
+"""`write_described`: the bytes, and what is said of them: by the caller, or of another object."""
 
 from __future__ import annotations
 
 import secrets
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from mlengine.core.errors import NotFound
+from mlengine.core.errors import FailedPrecondition, InvalidArgument, NotFound
 from mlengine.core.resources import Bucket
 from mlengine.storage import Buckets
 from mlengine.storage.gcs.conditions import Conditions
-from mlengine.storage.gcs.shelving import open_shelf, write_like
+from mlengine.storage.gcs.shelving import open_shelf, write_described
 from mlengine.storage.gcs.uploads import store_object
 from mlengine.storage.paths import BucketPath
 from mlengine.storage.records import ObjectRecord
@@ -39,7 +40,7 @@ def read(buckets: Buckets, path: BucketPath) -> bytes:
 
 
 def test_type_encoding_and_metadata_are_the_others(buckets: Buckets) -> None:
-    info = write_like(buckets, TARGET, [b"as ", b"packed"], SOURCE)
+    info = write_described(buckets, TARGET, [b"as ", b"packed"], like=SOURCE)
     assert (info.uri, info.size) == ("gs://there/out/y.json", 9)
     assert read(buckets, TARGET) == b"as packed"
     record = open_shelf(buckets, "there").find(TARGET.name).record
@@ -55,13 +56,13 @@ def test_where_a_bucket_remembers_nothing_the_bytes_go(
     buckets: Buckets, source: str, target: str
 ) -> None:
     path = BucketPath(target, "y")
-    assert write_like(buckets, path, [b"bytes"], BucketPath(source, "x")).size == 5
+    assert write_described(buckets, path, [b"bytes"], like=BucketPath(source, "x")).size == 5
     assert read(buckets, path) == b"bytes"
 
 
 def test_of_an_object_of_which_nothing_is_said_nothing_is_kept(buckets: Buckets) -> None:
     buckets.write("gs://here/plain", [b"1"])
-    write_like(buckets, TARGET, [b"1"], BucketPath("here", "plain"))
+    write_described(buckets, TARGET, [b"1"], like=BucketPath("here", "plain"))
     info = buckets.stat(TARGET)
     assert buckets.records("there").of(info) == ObjectRecord(name=TARGET.name)
 
@@ -69,5 +70,34 @@ def test_of_an_object_of_which_nothing_is_said_nothing_is_kept(buckets: Buckets)
 @pytest.mark.parametrize("like", [BucketPath("here", "none"), BucketPath("nowhere", "x")])
 def test_the_other_has_to_be_there(buckets: Buckets, like: BucketPath) -> None:
     with pytest.raises(NotFound):
-        write_like(buckets, TARGET, [b""], like)
+        write_described(buckets, TARGET, [b""], like=like)
     assert buckets.objects("there") == []
+
+
+def test_what_the_caller_says_goes_over_what_is_said_of_the_other(buckets: Buckets) -> None:
+    about = {"contentType": "text/html", "metadata": {"by": "me"}}
+    write_described(buckets, TARGET, [b"1"], like=SOURCE, about=about)
+    write_described(buckets, BucketPath("there", "new"), [b"1"], about=about)
+    shelf = open_shelf(buckets, "there")
+    said, new = shelf.find(TARGET.name).record, shelf.find("new").record
+    assert (said.content_type, said.content_encoding) == ("text/html", "gzip")
+    assert said.metadata == {"run": "7", "by": "me"}
+    assert (new.content_type, new.content_encoding) == ("text/html", "")
+    other = BucketPath("forgetful", "x")
+    write_described(buckets, TARGET, [b"1"], like=other, about=about)
+    assert shelf.find(TARGET.name).record.metadata == {"by": "me"}
+
+
+@pytest.mark.parametrize("about", [{"contenttype": "x"}, {"contentType": 5}, {"metadata": "x"}])
+def test_what_no_object_has_is_refused(buckets: Buckets, about: dict[str, Any]) -> None:
+    with pytest.raises(InvalidArgument):
+        write_described(buckets, TARGET, [b"1"], about=about)
+    assert buckets.objects("there") == []
+
+
+def test_what_would_be_forgotten_is_refused(buckets: Buckets) -> None:
+    with pytest.raises(FailedPrecondition, match="contentType would be lost"):
+        write_described(
+            buckets, BucketPath("forgetful", "y"), [b"1"], about={"contentType": "text/html"}
+        )
+    assert buckets.objects("forgetful") == []
