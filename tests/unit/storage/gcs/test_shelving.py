@@ -56,6 +56,7 @@ def test_where_a_bucket_remembers_nothing_the_bytes_go(
     buckets: Buckets, source: str, target: str
 ) -> None:
     path = BucketPath(target, "y")
+    buckets.write(BucketPath(source, "x"), [b"other"])
     assert write_described(buckets, path, [b"bytes"], like=BucketPath(source, "x")).size == 5
     assert read(buckets, path) == b"bytes"
 
