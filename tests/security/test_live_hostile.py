@@ -270,6 +270,8 @@ def test_one_that_dies_again_and_again_is_marked(scene: Scene) -> None:
     wait_until(lambda: scene.message("mortal"))
     said = scene.message("mortal")
     assert said.startswith("Its worker dies again and again: its process was ended by SIGSEGV.")
+    assert said.endswith(" See what it printed with 'mlengine versions logs v1 --model mortal'.")
+    assert "last lines" not in said  # viewers read this, and it may have printed its requests
 
 
 def test_one_that_takes_too_much_memory_to_load_fails_with_the_reason(scene: Scene) -> None:

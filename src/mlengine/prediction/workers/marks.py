@@ -2,7 +2,8 @@
 
 A version in a loop stays READY: its workers are tried again, after longer and longer pauses, and
 one poisonous request must not take a version away from everybody. Its ``errorMessage`` says what
-happens, until a worker of it has lived for a minute.
+happens, until a worker of it has lived for a minute. Viewers read it, and what a worker printed may
+be what its callers sent: it says where that is to be seen, by those who may.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ class Marks:
             ends.setdefault(worker.partition("-")[0], end)
         healthy = {worker.partition("-")[0] for worker in pool.healthy()}
         for record in records:
-            message = f"{_BEGINS}{ends[record.uid]}" if record.uid in ends else ""
+            message = _message(record, ends[record.uid]) if record.uid in ends else ""
             if not message and record.uid not in healthy:
                 continue  # it sleeps, or is too young: what was said of it holds
             said = self._said.get(record.uid)
@@ -45,3 +46,8 @@ class Marks:
             if message != said and message != shown and (message or shown.startswith(_BEGINS)):
                 yield record, message
             self._said[record.uid] = message  # once it is stored: who fails to is told again
+
+
+def _message(record: VersionRecord, end: str) -> str:
+    logs = f"mlengine versions logs {record.version_id} --model {record.model_id}"
+    return f"{_BEGINS}{end} See what it printed with '{logs}'."

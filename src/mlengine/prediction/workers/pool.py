@@ -215,7 +215,8 @@ class WorkerPool:
             if info is not None and alive:
                 worker.has_loaded()
                 return info
-            problem = "" if alive and not worker.file("failed.json") else why_it_ended(worker)
+            ended = not alive or worker.file("failed.json")
+            problem = "".join(why_it_ended(worker)) if ended else ""
             if not problem and time.monotonic() >= deadline_s:
                 problem = f"{_too_slow(timeout_s)}{said(worker)}"
             if problem:
@@ -330,8 +331,9 @@ class WorkerPool:
                 if not worker.counted:
                     worker.deaths = next_deaths(worker.deaths, now_s=now_s, ready_s=worker.ready_s)
                     worker.counted = True
-                    worker.last_end = why_it_ended(worker)
-                    _log.warning("worker of %s: %s", worker.spec.version_name, worker.last_end)
+                    worker.last_end, printed = why_it_ended(worker)
+                    message = f"{worker.last_end}{printed}"
+                    _log.warning("worker of %s: %s", worker.spec.version_name, message)
                 delay_s = restart_delay_s(worker.deaths)
                 if not worker.was_ready:
                     delay_s = max(delay_s, _UNREADY_S)  # `wait_ready` must see why it ended
@@ -353,7 +355,10 @@ class WorkerPool:
                     self._punish(worker, offence)
 
     def loops(self) -> dict[str, str]:
-        """Return the workers that die again and again, and how they ended the last time."""
+        """Return the workers that die again and again, and why they ended the last time.
+
+        What they printed is not in it: a version's messages are for all who may see the version.
+        """
         now_s = time.monotonic()
         with self._lock:
             return {

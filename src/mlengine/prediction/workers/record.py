@@ -80,7 +80,7 @@ class Worker:
         self.counted = True  # whether the last death was counted
         self.was_ready = False  # since whichever start
         self.offence = ""  # for what the engine ended it
-        self.last_end = ""  # how it ended the last time
+        self.last_end = ""  # why it ended the last time, without what it printed
         self._greed = Greed(_own_cpus(spec))
         self._counts_less: bool | None = None  # nobody knows what an engine before us said
         self._was_greedy = False  # since it was started the last time
@@ -180,15 +180,20 @@ def _own_cpus(spec: WorkerSpec) -> int:
     return spec.threads
 
 
-def why_it_ended(worker: Worker) -> str:
-    """Say in the engine's words, its own, or the kernel's, why its process ended."""
+def why_it_ended(worker: Worker) -> tuple[str, str]:
+    """Say in the engine's words, its own, or the kernel's, why its process ended.
+
+    Returns:
+        Why; and the end of a message for those who may read what it printed, which may be what
+        its callers sent: its last lines, empty where it gave a reason itself.
+    """
     if worker.offence:
-        return f"{worker.offence}{said(worker)}"
+        return worker.offence, said(worker)
     if worker.limits.oom_killed():
-        return f"{out_of_memory(worker)}{said(worker)}"
+        return out_of_memory(worker), said(worker)
     failed = worker.file("failed.json")
     if failed is not None:
-        return str(failed.get("message") or "it gave no reason")[:_MOST_SAID]
+        return str(failed.get("message") or "it gave no reason")[:_MOST_SAID], ""
     end = "its process is gone."
     status = _exit_status(worker)
     if status is not None and status < 0:
@@ -198,7 +203,7 @@ def why_it_ended(worker: Worker) -> str:
         end = f"its process exited with status {status}."
     if worker.limits.processes_refused():
         end += f" It was refused more than {worker.limits.processes} processes and threads."
-    return f"{end}{said(worker)}"
+    return end, said(worker)
 
 
 def _exit_status(worker: Worker) -> int | None:

@@ -39,7 +39,10 @@ def test_a_loop_is_said_and_unsaid_once() -> None:
     assert told(marks, pool) == []
     pool.looping = {"7f3a-0": "it fell."}
     (said,) = told(marks, pool)
-    assert said == "Its worker dies again and again: it fell."
+    assert said == (
+        "Its worker dies again and again: it fell. "
+        "See what it printed with 'mlengine versions logs v1 --model m'."
+    )
     assert told(marks, pool) == []
     pool.looping = {}
     assert told(marks, pool, said) == []  # it sleeps, or is too young
