@@ -173,10 +173,11 @@ def may(
 def is_audited(permission: str) -> bool:
     """Tell whether using a permission changes something whose story is told in the log.
 
-    Trials are reported by the thousand and keep their own books.
+    Trials are reported by the thousand and keep their own books; one that is deleted keeps none.
     """
     kind, _dot, verb = permission.rpartition(".")
-    return permission in PERMISSIONS and verb not in _READS and kind != "ml.trials"
+    is_report = kind == "ml.trials" and verb != "delete"
+    return permission in PERMISSIONS and verb not in _READS and not is_report
 
 
 def is_route_permission(permission: str) -> bool:

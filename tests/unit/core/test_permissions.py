@@ -103,6 +103,7 @@ def test_a_key_with_models_predicts_with_these_in_its_project_and_no_more() -> N
 def test_what_is_told_in_the_log_changes_something() -> None:
     assert is_audited("ml.jobs.create") and is_audited("mlengine.keys.revoke")
     assert is_audited("ml.models.setIamPolicy") and is_audited("mlengine.environments.collect")
+    assert is_audited("ml.studies.delete") and is_audited("ml.trials.delete")
     for quiet in ("ml.jobs.get", "ml.models.predict", "ml.trials.update", "ml.projects.getConfig"):
         assert not is_audited(quiet)
     assert not is_audited(OPEN) and not is_audited(KNOWN)
