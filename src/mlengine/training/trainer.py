@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +20,7 @@ from mlengine.training.access import BucketAccess
 from mlengine.training.checks import check_training_input, running_limit_s
 from mlengine.training.cluster import SERVICE_PORT, Cluster
 from mlengine.training.imports import heavy_modules
+from mlengine.training.jobpackages import drop_packages, job_packages
 from mlengine.training.kinds import Preparation, all_ran_s, ml_units
 from mlengine.training.launchers import (
     AttemptSpec,
@@ -33,7 +32,7 @@ from mlengine.training.launchers import (
 from mlengine.training.localise import localise
 from mlengine.training.mirroring import Mirrors
 from mlengine.training.newfolders import NewFolders
-from mlengine.training.places import Places, is_local, remote_trouble
+from mlengine.training.places import Places
 from mlengine.training.plan import ReplicaPlan, plan_replicas
 from mlengine.training.ports import Ports
 from mlengine.training.replicas import Program, replica_specs
@@ -182,19 +181,19 @@ class TrainerJobs:
         """Fetch the packages and make their environment; tell what it is and what it cost."""
         options = preparation.record.job.options or JobOptions()
         attempt_dir = preparation.attempt_dir
-        with tempfile.TemporaryDirectory(
-            prefix="packages-", dir=attempt_dir, ignore_cleanup_errors=True
-        ) as folder:
-            found = self._environments.prepare(
-                self._fetch(spec, preparation, Path(folder)),
-                runtime_version=spec.runtime_version,
-                python_version=spec.python_version,
-                strict=options.strict_runtime,
-                legacy_keras=options.legacy_keras,
-                log=preparation.log,
-                read_log=f"mlengine jobs stream-logs {own_id(preparation.record)}",
-                cancelled=preparation.cancelled,
-            )
+        packages = job_packages(
+            self._buckets, spec.package_uris, attempt_dir.parent, preparation.log
+        )
+        found = self._environments.prepare(
+            packages,
+            runtime_version=spec.runtime_version,
+            python_version=spec.python_version,
+            strict=options.strict_runtime,
+            legacy_keras=options.legacy_keras,
+            log=preparation.log,
+            read_log=f"mlengine jobs stream-logs {own_id(preparation.record)}",
+            cancelled=preparation.cancelled,
+        )
         # Before its inputs are fetched, which may take longer than an environment is kept unnamed.
         notes.write_environment_note(attempt_dir, found.path)
         for warning in found.warnings:
@@ -266,23 +265,6 @@ class TrainerJobs:
         ports = self._ports.take(Cluster.ports_needed(counts))
         return Cluster.of(counts, [SERVICE_PORT, *ports[1:]] if alone else ports)
 
-    def _fetch(self, spec: TrainingInput, preparation: Preparation, folder: Path) -> list[Path]:
-        paths = []
-        for uri in spec.package_uris:
-            source = parse_uri(uri, field="training_input.package_uris")
-            preparation.log(f"Downloading the package: {uri}")
-            path = folder / Path(source.name).name
-            away = (
-                contextlib.nullcontext()
-                if is_local(self._buckets, source.bucket)
-                else (remote_trouble())
-            )
-            with away, self._buckets.open_read(source) as data, path.open("wb") as out:
-                while chunk := data.read(1 << 20):
-                    out.write(chunk)
-            paths.append(path)
-        return paths
-
     def collect(
         self, record: JobRecord, attempt_dir: Path, exit_record: ExitRecord
     ) -> dict[str, Any]:
@@ -323,11 +305,12 @@ class TrainerJobs:
         return {} if found is None else {"training_output": TrainingOutput(trials=[found])}
 
     def tidy(self, record: JobRecord, job_dir: Path) -> None:
-        """Remove what was made for it in buckets and is empty, also of a job that was cancelled.
+        """Remove its packages, and what was made for it in buckets and is empty.
 
         What a trainer wrote into its working folder is its user's.
         """
         self._places.release(record)
+        drop_packages(job_dir)
 
 
 def _warm_start(environment: Environment) -> WarmStart | None:

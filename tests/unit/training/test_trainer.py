@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from mlengine.core.errors import EngineError, FailedPrecondition, InvalidArgument
+from mlengine.core.errors import EngineError, FailedPrecondition, InvalidArgument, NotFound
 from mlengine.core.resources import Bucket, Job, PredictionOutput, Scheduling, TrainingInput
 from mlengine.core.states import JobState
 from mlengine.environments import Environments
@@ -173,10 +173,33 @@ def test_preparing_again_after_a_crash_reuses_the_environment(world: World) -> N
     assert any("reused" in line for line in world.lines)
 
 
-def test_no_copy_of_a_package_stays_and_the_environment_is_named(world: World) -> None:
+def test_the_environment_is_named_and_no_copy_of_a_package_outlives_the_job(world: World) -> None:
     (replica,) = world.prepare().replicas
+    job_dir = world.attempt_dir.parent
     assert sorted(p.name for p in world.attempt_dir.iterdir()) == ["environment", "work"]
     assert replica.argv[0].startswith(f"{environment_note(world.attempt_dir)}/")
+    assert [p.name for p in (job_dir / "packages").iterdir()] == ["trainer-0.0.0.tar.gz"]
+    (job_dir / "packages-killed").mkdir()
+    record = JobRecord(seq=1, project="p", uid="u", job=Job(job_id="a"), attempt=2)
+    world.kind.tidy(record, job_dir)
+    assert list(job_dir.glob("packages*")) == []
+
+
+def test_a_later_attempt_needs_no_package_that_the_first_one_s_trainer_removed(
+    world: World,
+) -> None:
+    first = world.prepare()
+    world.buckets.delete_object(SPEC.package_uris[0])
+    world.lines.clear()
+    assert world.prepare().replicas[0].argv == first.replicas[0].argv
+    assert not any("Downloading" in line for line in world.lines)
+
+
+def test_a_package_that_is_gone_before_the_first_attempt_is_named(world: World) -> None:
+    world.buckets.delete_object(SPEC.package_uris[0])
+    with pytest.raises(NotFound, match=r"gs://mine/p/.* is gone.*--staging-bucket"):
+        world.prepare()
+    assert list(world.attempt_dir.parent.glob("packages*")) == []
 
 
 def test_without_a_job_dir_none_is_passed(world: World) -> None:
