@@ -4,27 +4,42 @@ An engine alone shares its home with nobody, and then this folder is its home. R
 belong together: a job's record is worth nothing where its attempts do not lie. So the folder has
 an id, which its first engine writes into the database too, and an engine whose folder has another
 id than its database names does not start. Nor does one whose database is empty while jobs or models
-lie in the folder: they are those of another database, and it would sweep them away.
+lie in the folder: they are those of another database.
+
+A copy of a database names the same folder. So the folder also has a note of the newest change in
+its records (`run/records`), and a database without that change is refused: it was left for another
+one, or is a backup. The note is written after the change, so at worst it is an older one's.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import uuid
 from collections.abc import Callable
 
+import msgspec
+
 from mlengine.core.access import new_token
-from mlengine.core.errors import FailedPrecondition
+from mlengine.core.errors import EngineError, FailedPrecondition
 from mlengine.engine.home import alone, make_private, open_private
 from mlengine.engine.settings import SHARED_FOLDERS, Settings, shown
 from mlengine.runtime.wholefile import write_whole
-from mlengine.store import Store
+from mlengine.store import EventRecord, Store
 
 __all__ = ["SharedFolder"]
 
 _FACT = "folder"
 _RECORDED = ("jobs", "models")
 """Folders of which nothing is worth anything without the records of it."""
+
+
+class _Note(msgspec.Struct, frozen=True):
+    """The newest change of the records, and which database had it."""
+
+    database: str
+    seq: int
+    time: str
 
 
 class SharedFolder:
@@ -46,6 +61,8 @@ class SharedFolder:
             )
         self.path = settings.shared_folder
         self._settings = settings
+        self._records_note = self.path / "run" / "records"
+        self._noted = 0
         open_private(self.path)
         for name in (*SHARED_FOLDERS, "run"):
             make_private(self.path / name)
@@ -62,13 +79,16 @@ class SharedFolder:
         """Make sure that the records and this folder belong together.
 
         Raises:
-            FailedPrecondition: The records are of engines that use another folder, or there are
-                none of what lies in this one.
+            FailedPrecondition: The records are of engines that use another folder, there are none
+                of what lies in this one, or newer ones were kept here.
         """
-        self._refuse_without_records(store)
+        if not store.events(limit=1):  # nor is anything written yet: a copy wants an empty target
+            self._refuse_without_records()
+            self._refuse_older(store)
         own = self._once("folder", lambda: uuid.uuid4().hex)
         known = store.fact(_FACT, own)
         if known == own:
+            self._refuse_older(store)
             return
         remedy = (
             "Give this home a database of its own: unset 'database'."
@@ -82,13 +102,44 @@ class SharedFolder:
             f"{self.path / 'run' / _FACT}.",
         )
 
-    def _refuse_without_records(self, store: Store) -> None:
-        """Refuse a database that nothing was ever written to, where there is something to record.
+    def note(self, store: Store) -> None:
+        """Note how far the records have come, for a later `claim`.
 
-        Before the first fact is written: a copy wants a target that is empty.
+        What keeps it from being written is no trouble: an older note refuses nobody wrongly.
         """
+        with contextlib.suppress(EngineError, OSError):
+            newest = store.newest_event()
+            if newest is None or newest.seq == self._noted:
+                return
+            note = _Note(self._database(), newest.seq, newest.time)
+            write_whole(self._records_note, msgspec.json.encode(note))
+            self._noted = newest.seq
+
+    def _refuse_older(self, store: Store) -> None:
+        """Refuse records that have not the newest change that was ever noted."""
+        try:
+            note = msgspec.json.decode(self._records_note.read_bytes(), type=_Note)
+        except (OSError, msgspec.MsgspecError):  # the first start of all, or a power cut
+            return
+        found = store.events(after_seq=note.seq - 1, limit=1)
+        if found and (found[0].seq, found[0].time) == (note.seq, note.time):
+            return
+        raise FailedPrecondition(
+            f"The database {self._database()} does not have the newest records of {self.path}: "
+            f"they came to change {note.seq} of {note.time} in {note.database}, and this one "
+            f"{_told(store.newest_event())}.",
+            "Set 'database' (or MLENGINE_DATABASE) to the one that has them, or copy that one into "
+            "an empty one. To go on without them, from a backup perhaps, remove "
+            f"{self._records_note}: files that no record names stay where they are.",
+        )
+
+    def _database(self) -> str:
+        return str(shown("database", self._settings.database_url))
+
+    def _refuse_without_records(self) -> None:
+        """Refuse a database that nothing was ever written to, where jobs or models lie."""
         left = [name for name in _RECORDED if any((self.path / name).iterdir())]
-        if not left or store.events(limit=1):
+        if not left:
             return
         what, settings = " and ".join(left), self._settings
         file = settings.home / "engine.db"
@@ -98,10 +149,10 @@ class SharedFolder:
             source = "URL_OF_THE_OLD_ONE"
         raise FailedPrecondition(
             f"The database {settings.store_name} is empty, but {self.path} holds {what} that "
-            "another database has the records of: an engine would remove what it knows nothing of.",
+            "another database has the records of: an engine would know nothing of it.",
             f"Copy the records first: 'python -m mlengine.store.copy {source} "
-            f"{shown('database', target)}'; or set 'database' back. To begin anew without them, "
-            f"move {what} out of {self.path}.",
+            f"{self._database()}'; or set 'database' back. To begin anew without them, "
+            f"move {what} out of {self.path}, and run/records with them if it is there.",
         )
 
     def _once(self, name: str, make: Callable[[], str]) -> str:
@@ -112,3 +163,7 @@ class SharedFolder:
                 write_whole(path, f"{make()}\n".encode(), durable=True)
             path.chmod(0o600)
             return path.read_text().strip()
+
+
+def _told(event: EventRecord | None) -> str:
+    return f"to change {event.seq} of {event.time}" if event else "is empty"

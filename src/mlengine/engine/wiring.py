@@ -125,10 +125,10 @@ def wire(
     runtimes = Runtimes(surroundings, store, jobs_root, max_bytes=settings.environments_max_bytes)
     sweeps = [partial(_sweep, buckets), partial(_sweep_artifacts, store, artifacts)]
     studies = Studies(store, advisor, clock=clock)
-    reconciler = _reconciler(
-        lead, backend, runner, deployment, serving, experiments, mirrors, notify, studies,
-        sweeps=sweeps, tidy=runtimes.tidy,
-    )  # fmt: skip
+    note = partial(shared.note, store)
+    reconciler = _reconciler(lead, backend, runner, deployment, serving, experiments, mirrors,
+                             notify, studies, sweeps=sweeps, tidy=runtimes.tidy,
+                             note=note)  # fmt: skip
     jobs = Jobs(store, kinds, jobs_root, clock=clock, wake=reconciler.wake,
                 admissible=backend.capacity.check, queued=runner.queued)  # fmt: skip
     access = Access(store, clock=clock, enforce=serving.enforce)
@@ -137,7 +137,7 @@ def wire(
                          leading=lead.held)  # fmt: skip
     closers = [
         jobs.close, runner.close, mirrors.close, backend.close, serving.let_go, deployment.close,
-        studies.close, experiments.collect, serving.stop, store.close,
+        studies.close, experiments.collect, serving.stop, lead.only(note), store.close,
     ]  # fmt: skip
     openers: list[Callable[[], object]] = [backend.open, serving.start, environments.sweep]
     return Wired(engine, reconciler, serving, access, openers=openers, closers=closers)
@@ -191,6 +191,7 @@ def _reconciler(
     *,
     sweeps: Sequence[Callable[[], None]],
     tidy: Callable[[], None],
+    note: Callable[[], None],
 ) -> Reconciler:
     """Have what acts on jobs and versions done by the engine that leads, the rest by each."""
     reconciler = Reconciler(
@@ -201,6 +202,7 @@ def _reconciler(
             lead.only(deployment.resume),
             lead.only(studies.resume),
             serving.tick,
+            lead.only(note),
         ],
         [
             *map(lead.only, [runner.expire_waiting, *sweeps]),
@@ -345,8 +347,7 @@ def _kinds(
 
 
 def _sweep_artifacts(store: Store, artifacts: Artifacts) -> None:
-    states = set(VersionState) - {VersionState.FAILED}  # nothing can serve those any more
-    artifacts.sweep(lambda: {version.uid for version in store.versions_in(states)})
+    artifacts.sweep(version.uid for version in store.versions_in({VersionState.FAILED}))
 
 
 def _sweep(buckets: Buckets) -> None:

@@ -15,7 +15,7 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from mlengine.core.errors import FailedPrecondition, InvalidArgument, NotFound
@@ -220,17 +220,15 @@ class Artifacts:
         """Remove a version's artefact; no error when there is none."""
         shutil.rmtree(self._root / uid, ignore_errors=True)
 
-    def sweep(self, kept: Callable[[], set[str]]) -> None:
-        """Remove the artefacts of all versions but those that `kept` names.
+    def sweep(self, dead: Iterable[str]) -> None:
+        """Remove what is left of these versions, which nothing can serve any more.
 
-        It is asked after the folders were listed: each lies there after its version was recorded.
+        What no record names stays. The records at hand may be the older ones, of a backup perhaps,
+        and a version's folder is gone before its record is.
         """
-        if self._root.exists():
-            found = list(self._root.iterdir())
-            named = kept()
-            for folder in found:
-                if folder.name not in named:
-                    shutil.rmtree(folder, ignore_errors=True)
+        for uid in dead:
+            if (self._root / uid).exists():
+                self.remove(uid)
 
 
 def _check_names(names: Iterable[str], uri: str, *, field: str) -> None:

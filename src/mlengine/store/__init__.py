@@ -279,6 +279,10 @@ class Store(StudyStore, TrafficStore, AccessStore, Protocol):
 
     # events
     def events(self, *, after_seq: int = 0, limit: int = 100) -> Sequence[EventRecord]: ...
+    def newest_event(self) -> EventRecord | None:
+        """Return the last change of all; None before the first."""
+        ...
+
     def lead(self) -> bool:
         """Take or keep the lead among the engines of one database; True while this store has it.
 

@@ -387,6 +387,9 @@ class SqlStore(SqlTraffic, SqlAccess):
     def events(self, *, after_seq: int = 0, limit: int = 100) -> Sequence[EventRecord]:
         return self._database.read(_events, after_seq=after_seq, limit=limit)
 
+    def newest_event(self) -> EventRecord | None:
+        return self._database.read(_newest_event)
+
     def lead(self) -> bool:
         return self._database.lead.held()
 
@@ -401,6 +404,12 @@ def _events(tx: Transaction, *, after_seq: int, limit: int) -> list[EventRecord]
     table = tables.events
     select = sa.select(table).where(table.c.seq > after_seq).order_by(table.c.seq).limit(limit)
     return [_event(row) for row in tx.rows(select)]
+
+
+def _newest_event(tx: Transaction) -> EventRecord | None:
+    table = tables.events
+    row = tx.one(sa.select(table).order_by(table.c.seq.desc()).limit(1))
+    return None if row is None else _event(row)
 
 
 def _event(row: sa.Row[Any]) -> EventRecord:

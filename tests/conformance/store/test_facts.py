@@ -9,6 +9,7 @@ _SAYERS = 8
 
 
 def test_the_first_to_say_a_fact_is_believed_for_ever(store: Store, url: str) -> None:
+    assert store.newest_event() is None
     assert store.fact("folder", "a") == "a"
     assert store.fact("folder", "b") == "a"
     assert store.fact("other", "b") == "b"

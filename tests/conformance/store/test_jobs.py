@@ -268,6 +268,7 @@ def test_every_write_of_a_job_appends_one_event(store: Store) -> None:
     expected: dict[str, Any] = {"from": "QUEUED", "to": "PREPARING", "attempt": 1}
     assert events[1].detail == expected
     assert store.events(after_seq=events[0].seq, limit=1) == events[1:2]
+    assert store.newest_event() == events[-1]
 
 
 def test_a_queued_job_knows_its_place_in_the_queue_of_all_projects(store: Store) -> None:

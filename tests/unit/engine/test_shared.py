@@ -1,15 +1,18 @@
 from __future__ import annotations
 
+import contextlib
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from mlengine.core.errors import FailedPrecondition
+from mlengine.core.resources import Model
 from mlengine.engine.home import Home, read_token
 from mlengine.engine.settings import Settings
 from mlengine.engine.shared import SharedFolder
-from mlengine.store import open_store
+from mlengine.store import Store, open_store
 from mlengine.store.copy import copy
 
 PG = "postgresql://me:secret@db.example/ml"
@@ -94,10 +97,123 @@ def test_whoever_removed_the_database_begins_anew_without_what_it_recorded(tmp_p
     store = open_store(alone.database_url)
     with pytest.raises(FailedPrecondition, match=r"engine\.db is empty") as told:
         folder.claim(store)
-    assert f"move models out of {home}" in told.value.remedy
+    assert f"move models out of {home}, and run/records" in told.value.remedy
     assert "copy URL_OF_THE_OLD_ONE sqlite" in told.value.remedy
     (home / "models" / "uid").rename(tmp_path / "uid")
     folder.claim(store)
+    store.close()
+
+
+@pytest.fixture
+def moved(tmp_path: Path) -> tuple[Settings, Settings]:
+    """A home whose records went on in a copy of its first database: settings of both."""
+    home = tmp_path / "a"
+    first = Settings(home=home)
+    second = Settings(home=home, database=f"sqlite:///{tmp_path}/second.db")
+    with running(first) as store:
+        store.add_model("p", Model(name="before"))
+    copy(first.database_url, second.database_url)
+    with running(second) as store:
+        store.add_model("p", Model(name="after"))
+    return first, second
+
+
+@contextlib.contextmanager
+def running(settings: Settings) -> Iterator[Store]:
+    """What an engine does with its records, from its start to its end."""
+    store, folder = open_store(settings.database_url), SharedFolder(settings)
+    try:
+        folder.claim(store)
+        yield store
+        folder.note(store)
+    finally:
+        store.close()
+
+
+def test_records_that_went_on_in_another_database_are_not_gone_on_with_in_the_old_one(
+    moved: tuple[Settings, Settings],
+) -> None:
+    first, second = moved
+    with pytest.raises(FailedPrecondition, match="not have the newest records") as told, \
+            running(first):  # fmt: skip
+        pass
+    assert f"in {second.database_url}, and this one to change 2 of" in told.value.problem
+    with running(second):
+        pass
+
+
+def test_whoever_restores_a_backup_takes_one_step(moved: tuple[Settings, Settings]) -> None:
+    first, second = moved
+    note = first.home / "run" / "records"
+    with pytest.raises(FailedPrecondition, match="from a backup perhaps") as told, running(first):
+        pass
+    assert f"remove {note}: files that no record names stay" in told.value.remedy
+    note.unlink()
+    with running(first) as store:
+        for name in ("other", "another"):
+            store.add_model("p", Model(name=name))
+    # It has as many changes now as the other one has, and they are others.
+    with pytest.raises(FailedPrecondition, match="not have the newest records"), running(second):
+        pass
+
+
+def test_records_come_back_by_a_copy_into_the_name_of_the_first_database(
+    moved: tuple[Settings, Settings],
+) -> None:
+    first, second = moved
+    (first.home / "engine.db").rename(first.home / "engine.db.left")
+    copy(second.database_url, first.database_url)
+    with running(first) as store:
+        assert [m.model_id for m in store.models("p")] == ["after", "before"]
+
+
+@pytest.mark.parametrize("text", ["", "{", '{"seq": 1}'])
+def test_a_note_that_was_lost_or_is_behind_refuses_nobody(
+    moved: tuple[Settings, Settings], text: str
+) -> None:
+    _first, second = moved
+    note = second.home / "run" / "records"
+    before = note.read_bytes()
+    with running(second) as store:
+        store.add_model("p", Model(name="later"))
+    note.write_bytes(before)  # killed before it was noted
+    with running(second):
+        pass
+    note.write_text(text)
+    with running(second):
+        pass
+
+
+def test_an_empty_database_is_not_gone_on_with_where_there_were_records(
+    moved: tuple[Settings, Settings], tmp_path: Path
+) -> None:
+    typo = Settings(home=moved[0].home, database=f"sqlite:///{tmp_path}/typo.db")
+    with pytest.raises(FailedPrecondition, match="and this one is empty"), running(typo):
+        pass
+    copy(moved[1].database_url, typo.database_url)  # nothing was written to it
+    with running(typo):
+        pass
+
+
+def test_what_is_noted_of_the_records_is_no_secret_and_costs_no_turn(tmp_path: Path) -> None:
+    folder = SharedFolder(settings(tmp_path / "a", tmp_path / "shared"))
+    note = tmp_path / "shared" / "run" / "records"
+    store = open_store(f"sqlite:///{tmp_path}/in-the-place-of-postgres.db")
+    folder.note(store)
+    assert not note.exists()
+    store.add_model("p", Model(name="m"))
+    folder.note(store)
+    assert "secret" not in note.read_text()
+    assert "db.example/ml" in note.read_text()
+    note.unlink()
+    folder.note(store)  # nothing new: nothing is written
+    assert not note.exists()
+    store.add_model("p", Model(name="n"))
+    note.mkdir()
+    folder.note(store)  # what cannot be written is written later
+    note.rmdir()
+    folder.note(store)
+    assert note.is_file()
     store.close()
 
 

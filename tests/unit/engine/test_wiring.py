@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from mlengine.core.errors import InvalidArgument
+from mlengine.core.errors import FailedPrecondition, InvalidArgument
+from mlengine.core.resources import Model, Version
+from mlengine.core.states import VersionState
 from mlengine.engine import wiring
 from mlengine.engine.settings import Settings
 from mlengine.engine.shared import SharedFolder
+from mlengine.store import open_store
 from mlengine.training.inventory import Inventory
 
 
@@ -32,6 +37,37 @@ def test_gateway_and_workers_stay_awake_where_there_is_time_for_it(
         assert serving._snapshot().may_stay_awake is allowed
     finally:
         wired.stop()
+
+
+def test_older_records_cost_no_model_that_they_do_not_know(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path / "home")
+    wired = wiring.wire(settings, SharedFolder(settings))
+    store = open_store(settings.database_url)
+    store.add_model("p", Model(name="m"))
+    failed = store.add_version("p", "m", Version(name="v1"), uid="failed")
+    assert store.move_version(failed, VersionState.FAILED)
+    store.close()
+    models = settings.home / "models"
+    for uid in ("newer", "failed"):
+        (models / uid / "artifact").mkdir(parents=True)
+    wired.reconciler._run(wired.reconciler._seldom)
+    wired.stop()
+    assert [*models.iterdir()] == [models / "newer"]
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_an_engine_that_ended_is_not_started_on_older_records(tmp_path: Path, turned: bool) -> None:
+    settings = Settings(home=tmp_path / "home")
+    wired = wiring.wire(settings, SharedFolder(settings))
+    shutil.copy(settings.home / "engine.db", tmp_path / "older.db")
+    wired.engine.create_model("p", Model(name="m"))
+    if turned:
+        wired.reconciler._run(wired.reconciler._often)
+        assert (settings.home / "run" / "records").is_file()  # before it ends: it may be killed
+    wired.stop()
+    older = dataclasses.replace(settings, database=f"sqlite:///{tmp_path}/older.db")
+    with pytest.raises(FailedPrecondition, match="newest records"):
+        wiring.wire(older, SharedFolder(older))
 
 
 @pytest.mark.parametrize("name", ["tls_cert", "tls_key"])
