@@ -7,7 +7,9 @@ the gateway's; this process answers on a Unix socket behind it, so predictions g
 from __future__ import annotations
 
 import argparse
+import contextlib
 import logging
+import logging.handlers
 import os
 import signal
 import socket
@@ -24,6 +26,7 @@ if __name__ == "__main__":
 import uvicorn
 
 from mlengine import __version__
+from mlengine.client.local import LOG_NAME
 from mlengine.core.access import token_digest
 from mlengine.core.clock import SystemClock, rfc3339
 from mlengine.core.errors import EngineError
@@ -34,6 +37,7 @@ from mlengine.engine.wiring import Wired, wire
 from mlengine.rest.app import build_app, open_paths
 
 _log = logging.getLogger("mlengine")
+_LINE = "%(asctime)s %(levelname)s %(name)s %(message)s"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -64,6 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def run(settings: Settings) -> int:
     """Run an engine with these settings in the foreground; prints one line once it is ready."""
     home = Home(settings.home)
+    _keep_audit(settings.home / "logs" / LOG_NAME)
     try:
         shared = SharedFolder(settings)
         token = shared.token()
@@ -171,12 +176,18 @@ class _Server(uvicorn.Server):
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
+def _keep_audit(log: Path) -> None:
+    """Write who changed what to the engine's log, where stderr leads elsewhere: to a terminal."""
+    with contextlib.suppress(OSError):  # there is no log, or no stderr
+        if os.path.samestat(log.stat(), os.fstat(2)):
+            return
+    handler = logging.handlers.WatchedFileHandler(log)  # who rotates it need not tell us
+    handler.setFormatter(logging.Formatter(_LINE))
+    logging.getLogger("mlengine.audit").addHandler(handler)
+
+
 def _log_to_stderr() -> None:
-    logging.basicConfig(
-        level=logging.INFO,
-        stream=sys.stderr,
-        format="%(asctime)s %(levelname)s %(name)s %(message)s",
-    )
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format=_LINE)
     logging.getLogger("alembic").setLevel(logging.WARNING)
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
 

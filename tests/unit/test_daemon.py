@@ -1,14 +1,18 @@
-"""Which signals end an engine while it starts; what they end is seen in tests/faults."""
+"""Which signals end an engine while it starts, which tests/faults shows; where its audit goes."""
 
 from __future__ import annotations
 
+import logging
+import os
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from mlengine import daemon
 
+AUDIT = logging.getLogger("mlengine.audit")
 _HEARD = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
@@ -43,3 +47,34 @@ def test_under_nohup_a_closed_terminal_means_nothing() -> None:
     wish = daemon._Wish()
     signal.raise_signal(signal.SIGHUP)
     assert not wish.spoken
+
+
+@pytest.fixture
+def log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    monkeypatch.setattr(AUDIT, "handlers", [])
+    monkeypatch.setattr(AUDIT, "level", logging.INFO)
+    yield tmp_path / "engine.log"
+    for handler in AUDIT.handlers:
+        handler.close()
+
+
+def test_of_an_engine_at_a_terminal_the_audit_is_in_its_log_too(log: Path) -> None:
+    daemon._keep_audit(log)
+    AUDIT.info("anna: ml.projects.jobs.create")
+    log.rename(log.with_suffix(".1"))
+    AUDIT.info("anna: ml.projects.jobs.cancel")
+    assert (
+        log.with_suffix(".1")
+        .read_text()
+        .endswith("INFO mlengine.audit anna: ml.projects.jobs.create\n")
+    )
+    assert log.read_text().endswith("INFO mlengine.audit anna: ml.projects.jobs.cancel\n")
+
+
+def test_of_one_whose_log_it_writes_anyway_it_is_there_once(
+    log: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log.touch()
+    monkeypatch.setattr(os, "fstat", lambda _stderr: log.stat())
+    daemon._keep_audit(log)
+    assert AUDIT.handlers == []
