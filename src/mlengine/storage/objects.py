@@ -154,18 +154,40 @@ class Buckets:
         """
         bucket = self._store.bucket(name)
         if not force and self.objects(name, limit=1):
-            raise FailedPrecondition(
-                f"The bucket '{name}' is not empty.",
-                f"Remove it with its objects by 'storage rm -r gs://{name}', or force it.",
-            )
-        if not bucket.backing:
-            # Bytes first: a crash in between leaves an empty bucket, never a bucket come back.
+            raise _not_empty(name)
+        if bucket.backing:
+            self._forget(name)
+            return
+        with self.records(name).all_locked():  # nobody publishes an object meanwhile
             try:
-                staging.move_away(self._root, name, staging=_STAGING)
-            except FileNotFoundError:
-                pass
+                # Bytes first: a crash in between leaves an empty bucket, never a bucket come back.
+                aside = self._set_aside(name, force=force)
             except OSError as error:
                 raise from_os_error(error, f"gs://{name}") from error
+            self._forget(name)
+            with contextlib.suppress(OSError):
+                (self._root / name).rmdir()  # somebody looked into the bucket: see `_renew`
+        if aside:
+            with contextlib.suppress(OSError):  # the sweep tries again
+                staging.discard(self._root, aside)
+
+    def _set_aside(self, name: str, *, force: bool) -> str:
+        """Move a bucket's folder away and return where it is now, ``""`` if there was none."""
+        try:
+            aside = staging.set_aside(self._root, name, staging=_STAGING)
+        except FileNotFoundError:
+            return ""
+        try:
+            # Looked at anew where no one can write to it: trainers do, by its path and unlocked.
+            there = FolderBackend(self._root, bucket=name, folder=aside)
+            if not force and next(there.list(), None):
+                raise _not_empty(name)
+        except BaseException:
+            staging.put_back(self._root, aside, name)
+            raise
+        return aside
+
+    def _forget(self, name: str) -> None:
         shutil.rmtree(self._root / _RECORDS / name, ignore_errors=True)
         self._store.remove_bucket(name)
 
@@ -275,6 +297,7 @@ class Buckets:
             FailedPrecondition: The bucket's bytes are not files of this machine.
         """
         bucket = self._store.bucket(check_bucket_id(name))
+        self._renew(bucket)
         backend = self._open(bucket)
         if not isinstance(backend, FolderBackend):
             raise _elsewhere(f"gs://{name}", bucket, field="")
@@ -372,7 +395,29 @@ class Buckets:
 
     def backend(self, name: str) -> Backend:
         """Return what holds a bucket's bytes."""
-        return self._open(self._store.bucket(check_bucket_id(name)))
+        bucket = self._store.bucket(check_bucket_id(name))
+        self._renew(bucket)
+        return self._open(bucket)
+
+    def _renew(self, bucket: Bucket) -> None:
+        """Make the folder of a bucket anew that somebody removed by hand.
+
+        Raises:
+            NotFound: The bucket has been deleted since we looked for it.
+        """
+        folder = self._root / bucket.name
+        if bucket.backing or folder.is_dir():
+            return
+        try:
+            folder.mkdir(mode=0o700)
+        except OSError:
+            return  # who writes is told
+        try:
+            self._store.bucket(bucket.name)
+        except NotFound:
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+            raise
 
     def _open(self, bucket: Bucket) -> Backend:
         if not bucket.backing:
@@ -394,6 +439,13 @@ class Buckets:
 
 def _path(path: BucketPath | str) -> BucketPath:
     return parse_uri(path) if isinstance(path, str) else path
+
+
+def _not_empty(name: str) -> FailedPrecondition:
+    return FailedPrecondition(
+        f"The bucket '{name}' is not empty.",
+        f"Remove it with its objects by 'storage rm -r gs://{name}', or force it.",
+    )
 
 
 def _elsewhere(what: str, bucket: Bucket, *, field: str) -> FailedPrecondition:

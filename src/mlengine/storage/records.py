@@ -121,7 +121,20 @@ class Records:
     @contextlib.contextmanager
     def locked(self, name: str) -> Iterator[None]:
         """Keep everybody else from changing an object; ``""`` is for the table of folders."""
-        number = zlib.crc32(name.encode()) % _LOCKS if name else _LOCKS
+        with self._held(zlib.crc32(name.encode()) % _LOCKS if name else _LOCKS):
+            yield
+
+    @contextlib.contextmanager
+    def all_locked(self) -> Iterator[None]:
+        """Keep everybody else from changing any object; who calls holds none of the locks yet."""
+        with contextlib.ExitStack() as stack:
+            # In the order in which those take them who need an object's and that of the folders.
+            for number in range(_LOCKS + 1):
+                stack.enter_context(self._held(number))
+            yield
+
+    @contextlib.contextmanager
+    def _held(self, number: int) -> Iterator[None]:
         with self._faults():
             fd = self._lock(number)
         try:

@@ -19,7 +19,7 @@ from pathlib import Path
 from mlengine.runtime import failpoints
 from mlengine.storage.beneath import folder_of, open_beneath, open_folder, opened
 
-__all__ = ["Draft", "append_at", "move_away", "sweep", "write_whole"]
+__all__ = ["Draft", "append_at", "discard", "put_back", "set_aside", "sweep", "write_whole"]
 
 _CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
@@ -36,20 +36,26 @@ class Draft:
         name: Where the file will appear, checked by `paths.check_name`. Its folder is made at once:
             a name that cannot be is refused before the upload.
         staging: Folder beneath `root` for the unfinished file; made when missing.
+        within: Folder beneath `root` where `name` is. It is never made: who removed it meanwhile
+            wanted the file gone, too.
         is_private: Modes 0600 and 0700; otherwise what the process's umask leaves.
 
     Raises:
-        OSError: ``ENOSPC`` and the like; ``ENOTDIR`` when a folder of `name` is a file.
+        OSError: ``ENOSPC`` and the like; ``ENOTDIR`` when a folder of `name` is a file; ``ENOENT``
+            when `within` is not there.
     """
 
-    def __init__(self, root: Path, name: str, *, staging: str, is_private: bool = True) -> None:
-        self._root, self._staging = root, staging
+    def __init__(
+        self, root: Path, name: str, *, staging: str, within: str = "", is_private: bool = True
+    ) -> None:
+        self._root, self._staging, self._within = root, staging, within
         self._folder, _slash, self._leaf = name.rpartition("/")
         self._temporary = f".{os.getpid()}-{secrets.token_hex(8)}.part"
         self._is_published = False
         self.size = 0
         with opened(os.open(root, _FOLDER)) as root_fd:
-            os.close(folder_of(root_fd, self._folder, is_private=is_private))
+            with opened(open_beneath(root_fd, within, _FOLDER)) as top_fd:
+                os.close(folder_of(top_fd, self._folder, is_private=is_private))
             with opened(folder_of(root_fd, staging, is_private=is_private)) as staging_fd:
                 mode = 0o600 if is_private else 0o666
                 self.fd = os.open(self._temporary, _CREATE, mode, dir_fd=staging_fd)
@@ -69,13 +75,15 @@ class Draft:
         """Let it appear; replaces a file or a link there, never what a link points to.
 
         Raises:
-            OSError: ``EISDIR`` when a folder with something in it is there.
+            OSError: ``EISDIR`` when a folder with something in it is there; ``ENOENT`` when the
+                folder that it is to be within is gone.
         """
         with (
             opened(os.open(self._root, _FOLDER)) as root_fd,
             opened(open_beneath(root_fd, self._staging, _FOLDER)) as staging_fd,
+            opened(open_beneath(root_fd, self._within, _FOLDER)) as top_fd,
         ):
-            _publish(root_fd, staging_fd, self._temporary, self._folder, self._leaf)
+            _publish(top_fd, staging_fd, self._temporary, self._folder, self._leaf)
         self._is_published = True
         return os.fstat(self.fd)
 
@@ -123,10 +131,10 @@ def write_whole(
         return draft.publish()
 
 
-def _publish(root_fd: int, staging_fd: int, temporary: str, folder: str, leaf: str) -> None:
+def _publish(top_fd: int, staging_fd: int, temporary: str, folder: str, leaf: str) -> None:
     """Rename into place; somebody may remove the folder between two steps."""
     for turn in range(_RENAME_TURNS):
-        with opened(folder_of(root_fd, folder)) as folder_fd:
+        with opened(folder_of(top_fd, folder)) as folder_fd:
             try:
                 failpoints.hit("object.before-commit")
                 os.rename(temporary, leaf, src_dir_fd=staging_fd, dst_dir_fd=folder_fd)
@@ -156,8 +164,12 @@ def _remove_hollow(folder_fd: int, name: str) -> None:
         raise OSError(errno.EISDIR, os.strerror(errno.EISDIR)) from error
 
 
-def move_away(root: Path, name: str, *, staging: str) -> None:
-    """Make a file or folder tree vanish in one step, then free its space; no link is followed."""
+def set_aside(root: Path, name: str, *, staging: str) -> str:
+    """Make a file or folder tree vanish in one step; no link is followed.
+
+    Returns:
+        Where it is now, beneath `root`: for `put_back`, or for `discard` within the hour.
+    """
     folder, _slash, leaf = name.rpartition("/")
     temporary = f"{os.getpid()}-{secrets.token_hex(8)}"
     with (
@@ -165,8 +177,25 @@ def move_away(root: Path, name: str, *, staging: str) -> None:
         opened(os.open(root, _FOLDER)) as root_fd,
         opened(folder_of(root_fd, staging)) as staging_fd,
     ):
+        os.utime(leaf, dir_fd=folder_fd, follow_symlinks=False)  # `sweep` leaves alone what is new
         os.rename(leaf, temporary, src_dir_fd=folder_fd, dst_dir_fd=staging_fd)
         os.fsync(folder_fd)
+    return f"{staging}/{temporary}"
+
+
+def put_back(root: Path, aside: str, name: str) -> None:
+    """Let what was set aside be where it was.
+
+    Raises:
+        OSError: ``ENOTEMPTY`` when something else is there by now.
+    """
+    (root / aside).rename(root / name)
+
+
+def discard(root: Path, aside: str) -> None:
+    """Free the space of what was set aside."""
+    staging, _slash, temporary = aside.rpartition("/")
+    with opened(open_folder(root, staging)) as staging_fd:
         _remove(staging_fd, temporary)
 
 

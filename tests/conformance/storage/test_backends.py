@@ -26,6 +26,7 @@ KINDS = ["folder", "folder as file://", "fsspec file://", "fsspec memory://", *R
 
 def make(kind: str, root: Path) -> Backend:
     if kind == "folder":
+        (root / "data").mkdir(exist_ok=True)
         return FolderBackend(root, bucket="data", folder="data")
     if kind == "folder as file://":
         return FolderBackend(root, bucket="data", folder="", staging=".mlengine-staging")

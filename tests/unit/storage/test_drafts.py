@@ -1,16 +1,18 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 from pathlib import Path
 
 import pytest
 
-from mlengine.core.errors import FailedPrecondition, InvalidArgument
+from mlengine.core.errors import FailedPrecondition, InvalidArgument, NotFound
 from mlengine.storage.backends.folder import FolderBackend
 
 
 @pytest.fixture
 def backend(tmp_path: Path) -> FolderBackend:
+    (tmp_path / "data").mkdir()
     return FolderBackend(tmp_path, bucket="data", folder="data")
 
 
@@ -41,6 +43,21 @@ def test_a_draft_that_is_closed_leaves_what_was_there(
     draft.close()
     draft.close()
     assert (tmp_path / "data/x").read_bytes() == b"old"
+    assert [*(tmp_path / ".staging").iterdir()] == []
+
+
+def test_who_writes_when_the_bucket_is_deleted_does_not_bring_it_back(
+    backend: FolderBackend, tmp_path: Path
+) -> None:
+    with contextlib.closing(backend.draft("a/b")) as draft:
+        draft.append(b"late")
+        shutil.rmtree(tmp_path / "data")
+        with pytest.raises(NotFound, match="gs://data/a/b cannot be written: the folder of its"):
+            draft.publish()
+    for write in (lambda: backend.draft("x"), lambda: backend.make_folder("x/y/")):
+        with pytest.raises(NotFound, match="If the bucket was deleted meanwhile, make it anew"):
+            write()
+    assert not (tmp_path / "data").exists()
     assert [*(tmp_path / ".staging").iterdir()] == []
 
 

@@ -4,6 +4,8 @@ import builtins
 import datetime
 import hashlib
 import sys
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,7 +20,7 @@ from mlengine.core.errors import (
     Unavailable,
 )
 from mlengine.core.resources import Bucket
-from mlengine.storage import BucketPath, Buckets
+from mlengine.storage import BucketPath, Buckets, staging
 from mlengine.storage.gcs.foldershelf import FolderShelf
 from mlengine.storage.records import ObjectRecord
 from mlengine.storage.sidecar.table import BucketSnapshot
@@ -138,6 +140,72 @@ def test_a_bucket_whose_folder_is_gone_can_be_deleted(buckets: Buckets, tmp_path
     (tmp_path / "home/buckets/data").rmdir()
     buckets.delete("data")
     assert buckets.list() == []
+
+
+def test_an_upload_that_ends_after_its_buckets_deletion_is_not_acknowledged(
+    buckets: Buckets, tmp_path: Path
+) -> None:
+    def chunks() -> Iterator[bytes]:
+        yield b"half"
+        buckets.delete("data")
+        yield b"rest"
+
+    with pytest.raises(NotFound, match="the folder of its bucket is gone"):
+        buckets.write("gs://data/a/b", chunks())
+    assert not (tmp_path / "home/buckets/data").exists()
+    assert BucketSnapshot(tmp_path / "home/buckets", []).buckets() == []
+    buckets.create(Bucket(name="data"))
+    assert names(buckets) == []
+
+
+def test_an_object_that_comes_while_its_bucket_is_found_empty_stays(
+    buckets: Buckets, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    set_aside = staging.set_aside
+
+    def late(root: Path, name: str, *, staging: str) -> str:
+        (root / name / "deep").mkdir()
+        (root / name / "deep/trained").write_bytes(b"by path")
+        return set_aside(root, name, staging=staging)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(staging, "set_aside", late)
+        with pytest.raises(FailedPrecondition, match="'data' is not empty"):
+            buckets.delete("data")
+    assert names(buckets) == ["deep/trained"]
+    assert [*(tmp_path / "home/buckets/.staging").iterdir()] == []
+    fill(buckets, "more")
+    buckets.delete("data", force=True)
+    assert not (tmp_path / "home/buckets/data").exists()
+
+
+def test_who_publishes_is_waited_for_before_a_bucket_goes(buckets: Buckets) -> None:
+    refused: list[EngineError] = []
+
+    def delete() -> None:
+        try:
+            buckets.delete("data")
+        except FailedPrecondition as error:
+            refused.append(error)
+
+    deleter = threading.Thread(target=delete)
+    with buckets.records("data").locked("x"):
+        deleter.start()
+        deleter.join(0.1)
+        assert deleter.is_alive()
+        buckets.folder("data").write("x", [b"published"])
+    deleter.join(20)
+    assert refused and names(buckets) == ["x"]
+
+
+def test_a_bucket_that_is_deleted_while_somebody_looks_is_not_made_anew(
+    buckets: Buckets, tmp_path: Path
+) -> None:
+    stale = buckets.get("data")
+    buckets.delete("data")
+    with pytest.raises(NotFound):
+        buckets._renew(stale)
+    assert not (tmp_path / "home/buckets/data").exists()
 
 
 def test_of_a_bucket_backed_elsewhere_only_the_name_is_deleted(

@@ -7,7 +7,7 @@ import datetime
 import os
 from collections.abc import Iterator
 
-from mlengine.core.errors import FailedPrecondition
+from mlengine.core.errors import FailedPrecondition, NotFound
 from mlengine.storage import staging
 from mlengine.storage.backends import ObjectInfo
 from mlengine.storage.faults import from_os_error
@@ -76,6 +76,11 @@ def write_faults(uri: str) -> Iterator[None]:
         raise FailedPrecondition(
             f"A folder of {uri} is an object.",
             "Choose another name, or remove that object first.",
+        ) from error
+    except FileNotFoundError as error:
+        raise NotFound(
+            f"{uri} cannot be written: the folder of its bucket is gone.",
+            "If the bucket was deleted meanwhile, make it anew, then write again.",
         ) from error
     except OSError as error:
         raise from_os_error(error, uri) from error

@@ -28,7 +28,6 @@ __all__ = ["FolderBackend"]
 
 _PLAIN = re.compile(r"[A-Za-z0-9_=+,@ -][A-Za-z0-9_.=+,@ -]{0,199}", re.ASCII)
 _SURELY_SHORT = 200  # characters, each at most four bytes of the 1024 a name may have
-_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _GONE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 
 
@@ -38,7 +37,8 @@ class FolderBackend:
     Args:
         root: Exists, and is on one file system with `folder` and `staging`.
         bucket: The name in answers and messages.
-        folder: Folder beneath `root`, made when missing; empty for `root` itself.
+        folder: Folder beneath `root`; empty for `root` itself. Nothing is written where it is not:
+            who is writing when a bucket is deleted does not bring it back.
         staging: Folder beneath `root` that no listing shows and no name may enter.
     """
 
@@ -90,15 +90,16 @@ class FolderBackend:
 
     def draft(self, name: str) -> ObjectDraft:
         """Begin an object that appears when its writer publishes it."""
-        where = self._file(name)
+        self._file(name)  # refuses what no object can be called
         with write_faults(self._uri(name)):
-            draft = staging.Draft(self._root, where, staging=self._staging)
+            draft = staging.Draft(self._root, name, staging=self._staging, within=self._folder)
         return ObjectDraft(draft, self._bucket, name)
 
     def make_folder(self, name: str) -> None:
         """Make a folder and those above it; one that is there is no error."""
-        with write_faults(self._uri(name)), opened(os.open(self._root, _FOLDER)) as root_fd:
-            os.close(folder_of(root_fd, self._beneath(name)))
+        self._beneath(name)  # refuses what no object can be called
+        with write_faults(self._uri(name)), opened(open_folder(self._root, self._folder)) as top_fd:
+            os.close(folder_of(top_fd, name.removesuffix("/")))
 
     def has_folder(self, name: str) -> bool:
         """Return whether a folder is there, with objects in it or without."""

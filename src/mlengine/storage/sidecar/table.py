@@ -20,6 +20,9 @@ class JobBuckets(Buckets):
         """Refuse, before anything is moved away."""
         self._store.remove_bucket(name)
 
+    def _renew(self, bucket: Bucket) -> None:
+        """Make nothing anew: to `BucketSnapshot` a folder that is gone is a bucket deleted."""
+
 
 class BucketSnapshot:
     """The `BucketTable` of a process that may not open the store.

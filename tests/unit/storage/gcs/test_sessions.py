@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from mlengine.core.resources import Bucket
 from mlengine.storage import Buckets
 from mlengine.storage.gcs import Response
 from mlengine.storage.gcs.crc32c import crc32c_text
@@ -167,6 +168,19 @@ def test_cancelled_and_closed_uploads_leave_nothing(call: Caller, buckets: Bucke
     call.api.close()
     assert [*unfinished.iterdir()] == []
     assert refused(call("PUT", other, b"x"))[0] == 404
+
+
+def test_an_upload_to_a_bucket_that_was_deleted_meanwhile_is_gone(
+    call: Caller, buckets: Buckets
+) -> None:
+    where = begin(call)
+    call("PUT", where, CONTENT[:10], content_range="bytes 0-9/*")
+    buckets.delete("data")
+    rest = f"bytes 10-{len(CONTENT) - 1}/{len(CONTENT)}"
+    for _again in range(2):
+        assert refused(call("PUT", where, CONTENT[10:], content_range=rest))[0] == 404
+    buckets.create(Bucket(name="data"))
+    assert call.names() == []
 
 
 def test_a_name_that_cannot_be_is_refused_at_once(call: Caller) -> None:

@@ -23,6 +23,8 @@ def test_a_bucket_is_there_for_as_long_as_its_folder_is(tmp_path: Path) -> None:
     (tmp_path / "later").rename(tmp_path / "elsewhere.not")
     with pytest.raises(NotFound, match="'later' was not found"):
         buckets.get("later")
+    buckets._renew(Bucket(name="later"))
+    assert not (tmp_path / "later").exists()
 
 
 def test_only_folders_with_a_buckets_name_are_buckets(tmp_path: Path) -> None:
