@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,13 +12,14 @@ from mlengine.runtime.explain.by_gradients import explain_by_gradients
 from mlengine.runtime.explain.by_shapley import explain_by_shapley, rehearse_by_shapley
 from mlengine.runtime.explain.calls import Pace, Steps, in_groups
 from mlengine.runtime.explain.metadata import read_metadata
+from mlengine.runtime.explain.outputs import NoNumbers
 from mlengine.runtime.explain.queue import Method
 from mlengine.runtime.explain.rows import RowSubject
 from mlengine.runtime.explain.subject import Subject
 from mlengine.runtime.frameworks import Model
 from mlengine.runtime.frameworks.signatures import TensorModel
 from mlengine.runtime.instances import RequestError
-from mlengine.runtime.prediction_error import PredictionError, load_error
+from mlengine.runtime.prediction_error import ErrorClass, PredictionError, load_error
 from mlengine.runtime.rehearsal import GoldenRow, read_rows
 from mlengine.runtime.routine import RoutineModel
 
@@ -25,6 +27,10 @@ __all__ = ["open_method"]
 
 _MOST_TRIED = 8
 """Golden rows that are tried: a model may be slow, and rows of more forms are seldom."""
+
+_WITHOUT_KEYS = (
+    "Golden rows are asked without keys, so requests that have the right ones may be explained."
+)
 
 
 def open_method(model: Model, name: str, steps: int, directory: Path) -> Method:
@@ -38,7 +44,8 @@ def open_method(model: Model, name: str, steps: int, directory: Path) -> Method:
 
     Raises:
         PredictionError: Class 0: the method does not fit the model, or its metadata do not, or no
-            golden row can be explained.
+            golden row can be explained. A routine that takes keys may answer with numbers for some
+            of these only, and golden rows have none: that is a warning in the version's log.
     """
     metadata = read_metadata(directory)
     rows = read_rows(directory)
@@ -64,7 +71,12 @@ def open_method(model: Model, name: str, steps: int, directory: Path) -> Method:
         subject = ArraySubject(model, metadata, golden)
     else:
         subject = RowSubject(model, metadata, golden)
-    _rehearse(rows, lambda one: rehearse_by_shapley(_for_a_request(subject, {}), one, steps))
+    try:
+        _rehearse(rows, lambda one: rehearse_by_shapley(_for_a_request(subject, {}), one, steps))
+    except NoNumbers as error:
+        if not _takes_keys(model):
+            raise
+        print(f"WARNING: {error.detail}. {_WITHOUT_KEYS}", file=sys.stderr)
 
     def by_shapley(instances: list[Any], keys: dict[str, Any], pace: Pace) -> Steps:
         if not isinstance(model, RoutineModel):
@@ -80,10 +92,16 @@ def _for_a_request(subject: ArraySubject | RowSubject, keys: dict[str, Any]) -> 
     return subject.asked_with(keys) if isinstance(subject, RowSubject) else subject
 
 
+def _takes_keys(model: Model) -> bool:
+    """Tell whether a request may have keys that change what a model answers."""
+    return isinstance(model, RoutineModel) and model._keys != frozenset()
+
+
 def _rehearse(rows: Sequence[GoldenRow], explain: Callable[[Any], Steps]) -> None:
     """Try to explain a golden row; one will do, for not all need be of one form.
 
     Raises:
+        NoNumbers: None can be explained, and the first because the model gives no numbers.
         PredictionError: Class 0: none can be explained; as the first would be refused.
     """
     refused: PredictionError | None = None
@@ -93,7 +111,8 @@ def _rehearse(rows: Sequence[GoldenRow], explain: Callable[[Any], Steps]) -> Non
                 pass
         except PredictionError as error:
             text = f"golden row {row.line} cannot be explained: {error.detail}"
-            refused = refused or load_error(text)
+            kind = NoNumbers if isinstance(error, NoNumbers) else PredictionError
+            refused = refused or kind(ErrorClass.LOAD, text)
         else:
             return
     if refused:

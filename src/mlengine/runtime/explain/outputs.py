@@ -9,15 +9,19 @@ import numpy as np
 
 from mlengine.runtime.frameworks.signatures import OUTPUT
 from mlengine.runtime.instances import is_number
-from mlengine.runtime.prediction_error import PredictionError, output_error
+from mlengine.runtime.prediction_error import ErrorClass, PredictionError, output_error
 
-__all__ = ["Labels", "Scores", "by_name", "choose", "table_of", "taken"]
+__all__ = ["Labels", "NoNumbers", "Scores", "by_name", "choose", "table_of", "taken"]
 
 Scores = Mapping[str, np.ndarray | PredictionError]
 """Output → rows × labels; or why there are none, for whoever needs this output."""
 
 Labels = dict[str, dict[Any, None]]
 """Output → the labels of its scores, in their order, where it is a map of labels to scores."""
+
+
+class NoNumbers(PredictionError):
+    """A model answers, and with no numbers at all."""
 
 
 def by_name(predictions: Sequence[Any], labels: Labels | None = None) -> Scores:
@@ -61,21 +65,24 @@ def choose(scores: Scores, wanted: str) -> str:
     A classifier that gives its label beside its scores is explained by these.
 
     Raises:
-        PredictionError: Class 3: none is a number, or several are and none is named.
+        NoNumbers: Class 3: none is a number.
+        PredictionError: Class 3: several are and none is named, or the one that is named is not.
     """
     if wanted:
         if wanted not in scores:
-            raise output_error(
-                f"the model gives no numbers as {wanted!r}; it gives: {_listed(scores)}"
-            )
+            text = f"the model gives no numbers as {wanted!r}; it gives: {_listed(scores)}"
+            raise (PredictionError if scores else NoNumbers)(ErrorClass.OUTPUTS, text)
         return wanted
     known = {name: table for name, table in scores.items() if isinstance(table, np.ndarray)}
     found = [name for name, table in known.items() if table.dtype.kind == "f"] or list(scores)
     if len(found) == 1:
         return found[0]
     if not found:
-        raise output_error(
-            "the model's predictions are no numbers, and only numbers can be explained"
+        raise NoNumbers(
+            ErrorClass.OUTPUTS,
+            "the model's predictions are no numbers, and only numbers can be explained. Have it "
+            "answer with numbers; a routine may do so for a key of the request, such as "
+            '"probabilities": true',
         )
     raise output_error(
         f"the model gives several outputs: {_listed(scores)}. Name one in 'outputs' of "

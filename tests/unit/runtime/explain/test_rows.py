@@ -130,6 +130,45 @@ def test_a_version_none_of_whose_golden_rows_can_be_explained_is_refused(
     assert problem in caught.value.detail
 
 
+@pytest.mark.parametrize("named", [True, False])
+def test_a_routine_that_gives_numbers_for_a_key_is_served_with_a_warning(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], named: bool
+) -> None:
+    class ByName:
+        def predict(self, instances: list[Any], probabilities: bool = False) -> list[Any]:
+            return [0.5 * row[0] if probabilities else row[0] and "setosa" for row in instances]
+
+    class Echo:
+        def predict(self, instances: list[Any], **_: Any) -> list[Any]:
+            return instances
+
+    class ByAnything(ByName):
+        def predict(self, instances: list[Any], **kwargs: Any) -> list[Any]:
+            return super().predict(instances, **kwargs)
+
+    model = RoutineModel(ByName() if named else ByAnything(), "shop.Flowers")
+    save(tmp_path, [1.0], [2.0])
+    body = {"instances": [[3.5]]}
+    status, answer = explained(tmp_path, model, body)
+    assert status == 400 and "for a key of the request" in answer["error"]["message"]
+    warning = capsys.readouterr().err.splitlines()[0]
+    assert warning.startswith("WARNING: golden row 1 cannot be explained: ")
+    assert "Golden rows are asked without keys" in warning
+    status, answer = explained(tmp_path, model, {**body, "probabilities": True})
+    (found,) = answer["explanations"][0]["attributions_by_label"]
+    assert status == 200 and found["attributions"] == {"input": [1.0]}
+    save(tmp_path, [])
+    with pytest.raises(PredictionError, match="row 1 cannot be explained: IndexError"):
+        open_method(model, "sampled-shapley", 5, tmp_path)
+    save(tmp_path, {"q": 1})
+    (tmp_path / FILE).write_text('{"outputs": {"p": {}}}')
+    echo = RoutineModel(Echo(), "shop.Echo")
+    with pytest.raises(PredictionError, match="gives no numbers as 'p'; it gives: q"):
+        open_method(echo, "sampled-shapley", 5, tmp_path)
+    save(tmp_path, {"q": "r"})
+    open_method(echo, "sampled-shapley", 5, tmp_path)
+
+
 def test_golden_rows_are_tried_until_one_can_be_explained(tmp_path: Path) -> None:
     routine = Answers(1.0)
     save(tmp_path, "refused", [1, 2], [3, 4])
