@@ -269,7 +269,7 @@ def load(environ: Mapping[str, str] = os.environ, **flags: Any) -> Settings:
         if name == "home":
             raise InvalidArgument(
                 f"The setting 'home' cannot lie in the home itself ({home / SETTINGS_FILE}).",
-                "Remove it there, and set MLENGINE_HOME.",
+                "Remove it with 'mlengine config unset home', and set MLENGINE_HOME.",
             )
         found[name] = parse(name, _possible(name, value), where=str(home / SETTINGS_FILE))
     for name in _FIELDS:

@@ -86,6 +86,15 @@ def test_what_is_no_setting_says_which_was_meant(run: Run) -> None:
     assert "Set MLENGINE_HOME." in run("config", "set", "home", "/x").err
 
 
+def test_a_home_in_its_own_file_can_be_removed(run: Run, tmp_path: Path) -> None:
+    run("config", "set", "project", "demo")
+    file = tmp_path / "home" / "mlengine.toml"
+    file.write_text(f"{file.read_text()}home = '/x'\n")
+    assert "'mlengine config unset home'" in run("config", "list").err
+    assert run("config", "unset", "home") == (0, "", "Unset setting [home].\n")
+    assert "project = demo\n" in run("config", "list").out
+
+
 def test_a_variable_that_goes_before_the_file_is_mentioned(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:

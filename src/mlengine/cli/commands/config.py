@@ -67,7 +67,8 @@ def set_(session: Session, name: str, value: str) -> None:
 @pass_session
 def unset(session: Session, name: str) -> None:
     """Go back to the default of NAME."""
-    setting = setting_name(name)
+    # Of a home, too, which somebody wrote into the file: it stops all commands but these.
+    setting = "home" if name.lower() == "home" else setting_name(name)
     _check_exists(setting)
     engine_settings.write(_home(session), setting, None)
     session.say(f"Unset setting [{setting}].")
