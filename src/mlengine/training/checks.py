@@ -17,6 +17,7 @@ from mlengine.training.verdict import FINDINGS
 
 __all__ = [
     "MAX_RETRIES",
+    "MODULE",
     "check_job",
     "check_region",
     "check_supported",
@@ -30,8 +31,8 @@ MAX_PACKAGES = 100
 MIN_WAIT_S = 1800.0
 DEFAULT_RUNNING_S = 604_800.0
 _REGION = re.compile(r"local|[a-z]+-[a-z]+[0-9]+", re.ASCII)
-# What `python -m` takes: its parts name files, and `trainer.2-input` is one.
-_MODULE = re.compile(r"\w[\w-]*(\.\w[\w-]*)*")
+MODULE = re.compile(r"\w[\w-]*(\.\w[\w-]*)*")
+"""What `python -m` takes: its parts name files, and `trainer.2-input` is one."""
 
 _REFUSED = refused("TrainingInput")
 _REFUSED_OF_REPLICAS = refused("ReplicaConfig")
@@ -127,7 +128,7 @@ def _check_program(spec: TrainingInput) -> None:
     if not spec.python_module:
         raise _bad("python_module", "There is no module to run.", "Set it to the module of the "
                    "package that trains, such as 'trainer.task'.")  # fmt: skip
-    if not _MODULE.fullmatch(spec.python_module):
+    if not MODULE.fullmatch(spec.python_module):
         raise _bad("python_module", f"{spec.python_module!r} is not a module name.",
                    "Write it with dots, such as 'trainer.task'.")  # fmt: skip
     if not spec.package_uris:

@@ -25,6 +25,7 @@ from typing import Any
 from mlengine.core.choices import DEFAULT_START_PORT
 from mlengine.core.errors import FailedPrecondition, InvalidArgument, did_you_mean
 from mlengine.core.system import require_linux
+from mlengine.training.checks import MODULE
 from mlengine.training.cluster import Cluster
 from mlengine.training.localaccess import LocalAccess
 from mlengine.training.ports import Ports
@@ -50,6 +51,7 @@ def run_local(
     package_path: str | Path,
     *,
     job_dir: str = "",
+    job_place: str = "",
     args: Sequence[str] = (),
     distributed: bool = False,
     worker_count: int | None = None,
@@ -66,8 +68,9 @@ def run_local(
     Args:
         module_name: Such as ``trainer.task``.
         package_path: The package's folder, such as ``trainer/``; its parent is the child's cwd.
-        job_dir: Passed on as ``--job-dir``, unchanged, after the other arguments; may be empty. A
-            folder of this machine is made if it is missing.
+        job_dir: Passed on as ``--job-dir``, unchanged, after the other arguments; may be empty.
+        job_place: Where that lies, if it is not `job_dir` itself. A folder of this machine is made
+            if it is missing.
         args: The trainer's own arguments.
         distributed: Also start parameter servers, workers and evaluators.
         worker_count: Default 2; None means "not given", as for the other counts.
@@ -96,7 +99,8 @@ def run_local(
     command = [interpreter, "-m", module_name, *user_args]
     given = {"worker": worker_count, "ps": parameter_server_count, "evaluator": evaluator_count}
     job = {"job_name": module_name, "args": user_args}
-    _make_job_dir(package.parent, job_dir)
+    place = job_place or job_dir
+    _make_job_dir(package.parent, place)
     warn = warn or _warn
     if not distributed:
         for role, count in given.items():
@@ -105,12 +109,12 @@ def run_local(
                     f"{_FLAGS[role]} is ignored if --distributed is not provided.\n"
                     "Did you mean to run distributed training?"
                 )
-        return _run(command, package.parent, _alone(job, job_dir), access=access, warn=warn)
+        return _run(command, package.parent, _alone(job, place), access=access, warn=warn)
     counts = {role: _DEFAULT_COUNTS[role] if n is None else n for role, n in given.items()}
     # TensorFlow 1 refuses an evaluator beside a master, who evaluates by itself.
     is_old = not counts["evaluator"] and _has_tensorflow_1(interpreter)
     primary = "master" if is_old else "chief"
-    first, *others = _together({primary: 1, **counts}, start_port, job, job_dir)
+    first, *others = _together({primary: 1, **counts}, start_port, job, place)
     return _run(
         command, package.parent, first, others,
         access=access, warn=warn, evaluator_grace_s=evaluator_grace_s,
@@ -298,7 +302,7 @@ def _check_package(package: Path, module_name: str, interpreter: str) -> None:
             "Please create one and try again.",
         )
     names = module_name.split(".")
-    if not all(name.isidentifier() for name in names):
+    if not MODULE.fullmatch(module_name):
         raise InvalidArgument(
             f"{module_name!r} is not the name of a Python module.",
             f"Write it with dots, such as {package.name}.task.",

@@ -1,15 +1,18 @@
-"""The source of a job's own packages, read without running it."""
+"""The source of a trainer's own packages, read without running it."""
 
 from __future__ import annotations
 
 import ast
+import itertools
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from importlib.metadata import Distribution, PathDistribution
 from pathlib import Path
 
-__all__ = ["own_sources"]
+from mlengine.training.sdist import package_files
+
+__all__ = ["own_sources", "package_sources"]
 
 _MOST_FILES = 500
 _MOST_BYTES = 8 << 20
@@ -29,8 +32,21 @@ def own_sources(layer: Path) -> Iterator[ast.AST]:
     Raises:
         OSError: A file is gone meanwhile.
     """
+    yield from _parsed(_files(layer))
+
+
+def package_sources(package: Path) -> Iterator[ast.AST]:
+    """Yield the same of a package that lies in its folder, as it would be packaged.
+
+    Raises:
+        OSError: There is no such folder, or a file is gone meanwhile.
+    """
+    yield from _parsed(path for path in package_files(package) if path.suffix == ".py")
+
+
+def _parsed(files: Iterable[Path]) -> Iterator[ast.AST]:
     bytes_left = _MOST_BYTES
-    for path in _files(layer)[:_MOST_FILES]:
+    for path in itertools.islice(files, _MOST_FILES):
         data = path.read_bytes()
         bytes_left -= len(data)
         if bytes_left < 0:

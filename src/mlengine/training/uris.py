@@ -12,11 +12,12 @@ import ast
 import functools
 import itertools
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
-from mlengine.training.sources import own_sources
+from mlengine.training.sources import own_sources, package_sources
 
-__all__ = ["ensure_folder", "takes_job_dir", "takes_uris_apart"]
+__all__ = ["ensure_folder", "package_takes_uris_apart", "takes_job_dir", "takes_uris_apart"]
 
 _SCHEME = "gs://"
 _CLIENTS = ("google.cloud.storage", "gcsfs")
@@ -39,6 +40,18 @@ def takes_uris_apart(layer: Path) -> bool:
     """
     try:
         return _scan(layer, layer.stat().st_mtime_ns)
+    except OSError:
+        return False
+
+
+def package_takes_uris_apart(package: Path) -> bool:
+    """Say the same of a package that is not installed, as ``local train`` has it.
+
+    Args:
+        package: Its folder, which need not exist.
+    """
+    try:
+        return _take_apart(package_sources(package))
     except OSError:
         return False
 
@@ -79,8 +92,12 @@ def _word(node: ast.AST) -> str:
 
 @functools.lru_cache(maxsize=256)
 def _scan(layer: Path, _changed: int) -> bool:
+    return _take_apart(own_sources(layer))
+
+
+def _take_apart(sources: Iterable[ast.AST]) -> bool:
     apart = mounted = False
-    for tree in own_sources(layer):
+    for tree in sources:
         for node in ast.walk(tree):
             if _imports_client(node) or _chooses_client(node):
                 return True  # which takes nothing but URIs

@@ -61,6 +61,28 @@ def test_arguments_with_gs_reach_the_trainer_as_in_a_job(code: Path) -> None:
     assert done.stdout.startswith(str(said))
 
 
+TAKES_APART = """\
+import os, sys
+bucket, name = sys.argv[-1].replace("gs://", "").split("/", 1)
+print(bucket, name, os.listdir(os.environ["MLENGINE_JOB_DIR"]))
+"""
+
+
+def test_a_trainer_that_takes_uris_apart_gets_them_as_in_a_job(code: Path) -> None:
+    (code / "home" / "buckets" / "data").mkdir(parents=True)
+    (code / "trainer" / "task.py").write_text(TAKES_APART)
+    done = train(code, "--package-path=trainer", "--job-dir=gs://data/u1")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "data u1 []\n", "")
+
+
+def test_a_file_to_write_in_a_bucket_finds_its_folder(code: Path) -> None:
+    (code / "home" / "buckets" / "data").mkdir(parents=True)
+    (code / "trainer" / "task.py").write_text("import sys; open(sys.argv[1], 'w').write('model')")
+    done = train(code, "--package-path=trainer", "--", "gs://data/new/deep/model.txt")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (code / "home" / "buckets" / "data" / "new" / "deep" / "model.txt").read_text()
+
+
 ASKS = """\
 import os, subprocess, sys, urllib.request
 url = os.environ["STORAGE_EMULATOR_HOST"] + "/storage/v1/b/data/o/x.txt?alt=media"

@@ -272,6 +272,7 @@ REFUSED: dict[str, tuple[str, str, type[EngineError], str]] = {
     "no folder": ("nothing", "trainer.task", InvalidArgument, "does not exist"),
     "no package": ("bare", "bare.task", InvalidArgument, "`__init__.py` file. Please create one"),
     "a typo": ("trainer", "trainer.taks", InvalidArgument, "Did you mean 'trainer.task'"),
+    "no part": ("trainer", "trainer..task", InvalidArgument, "Write it with dots"),
     "a path": ("trainer", "trainer/task.py", InvalidArgument, "Write it with dots"),
     "not there": ("trainer", "trianer.task", InvalidArgument, "nor is it installed"),
 }
@@ -293,6 +294,11 @@ def test_a_module_that_is_installed_will_do(package: Path) -> None:
 def test_a_package_with_a_main_will_do(package: Path) -> None:
     (package / "__main__.py").write_text("raise SystemExit(4)")
     assert run(package, module="trainer") == 4
+
+
+def test_a_module_whose_file_no_statement_could_import_will_do(package: Path) -> None:
+    (package / "2-train-census.py").write_text("raise SystemExit(5)")
+    assert run(package, module="trainer.2-train-census") == 5
 
 
 def test_an_interpreter_that_is_missing_is_refused(package: Path) -> None:

@@ -19,7 +19,6 @@ from mlengine.cli.predictions import show_answer
 from mlengine.cli.session import Session, pass_session
 from mlengine.cli.tree import Group, command
 from mlengine.core.choices import DEFAULT_START_PORT, FRAMEWORKS
-from mlengine.core.errors import EngineError
 from mlengine.core.resources import Bucket
 from mlengine.runtime.boot import boot_command
 
@@ -44,23 +43,21 @@ def train(session: Session, /, module_name: str, package_path: str, **given: Any
     """Run a trainer; what stands behind -- goes to it. The exit code is the trainer's."""
     from mlengine.training.local import run_local
     from mlengine.training.localaccess import local_access
-    from mlengine.training.localise import localise
+    from mlengine.training.localplaces import local_places
 
-    def folder(uri: str) -> str | None:
-        return _folder(session, uri)
-
+    root, backed = session.settings.folder("buckets"), _backed(session)
     sys.stdout.flush()
-    with local_access(
-        session.settings.folder("buckets"),
-        backed=_backed(session),
-        project=session.project,
-        environ=os.environ,
-    ) as access:
+    with (
+        local_access(root, backed=backed, project=session.project, environ=os.environ) as access,
+        local_places(root, Path(package_path), backed=backed, warn=session.warn) as places,
+    ):
+        job_dir, job_place = places.job_dir(given["job_dir"])
         return run_local(
             module_name,
             package_path,
-            job_dir=localise(given["job_dir"], folder),
-            args=[localise(argument, folder) for argument in session.rest or ()],
+            job_dir=job_dir,
+            job_place=job_place,
+            args=[places.argument(argument) for argument in session.rest or ()],
             distributed=given["distributed"],
             worker_count=given["worker_count"],
             parameter_server_count=given["parameter_server_count"],
@@ -80,18 +77,6 @@ def _backed(session: Session) -> list[Bucket]:
     if find(session.settings.home) is None:
         return []
     return [bucket for bucket in session.engine.list_buckets() if bucket.backing]
-
-
-def _folder(session: Session, uri: str) -> str | None:
-    """Map ``gs://`` of a bucket that is a folder of this home to that folder, as a job has it."""
-    from mlengine.storage.paths import parse_uri
-
-    try:
-        place = parse_uri(uri, wildcards=True)
-    except EngineError:
-        return None  # a bucket elsewhere, or no URI of ours: the trainer may know what to do
-    bucket = session.settings.folder("buckets") / place.bucket
-    return f"{bucket}/{place.name}" if bucket.is_dir() else None
 
 
 @command(local, "predict")
