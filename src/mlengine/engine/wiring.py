@@ -10,7 +10,7 @@ from types import MappingProxyType
 
 from mlengine.core.clock import Clock, SystemClock
 from mlengine.core.errors import EngineError
-from mlengine.core.states import VersionState
+from mlengine.core.states import STARTED_JOB_STATES, VersionState
 from mlengine.engine.access import Access
 from mlengine.engine.backend import Backend, backend_of
 from mlengine.engine.lead import Lead
@@ -108,7 +108,7 @@ def wire(
     lead = Lead(store)
     buckets = Buckets(store, settings.folder("buckets"), private=[settings.home, shared.path])
     artifacts = _artifacts(settings, buckets)
-    notify = socket_dir(settings.run) / "notify.sock"
+    notify = _notify_socket(settings)
     options = _serving_options(settings, open_paths)
     environments = _environments(settings)
     surroundings = SurroundingsOf(environments, settings.home)
@@ -117,9 +117,9 @@ def wire(
     models = _models(store, artifacts, deployment, serving, surroundings, clock)
     experiments = _experiments(settings, store, serving, clock)
     jobs_root = settings.folder("jobs")
-    mirrors = Mirrors(store, buckets, jobs_root, clock=clock)
+    mirrors = Mirrors(store, buckets, jobs_root, clock=clock, leading=lead.held)
     backend = backend_of(settings, jobs_root)
-    kinds = _kinds(settings, buckets, models, artifacts, surroundings, notify, mirrors, backend)
+    kinds = _kinds(settings, store, buckets, models, artifacts, surroundings, mirrors, backend)
     advisor = Advisor(clock)
     runner = _runner(settings, store, kinds, backend, lead, clock, advisor)
     runtimes = Runtimes(surroundings, store, jobs_root, max_bytes=settings.environments_max_bytes)
@@ -313,14 +313,15 @@ def _doors(settings: Settings) -> Doors:
 
 def _kinds(
     settings: Settings,
+    store: Store,
     buckets: Buckets,
     models: Models,
     artifacts: Artifacts,
     surroundings: SurroundingsOf,
-    notify: Path,
     mirrors: Mirrors,
     backend: Backend,
 ) -> dict[str, JobKind]:
+    notify = str(_notify_socket(settings))
     return {
         "training": TrainerJobs(
             buckets,
@@ -328,11 +329,12 @@ def _kinds(
             grace_s=settings.grace_s,
             evaluator_grace_s=settings.evaluator_grace_s,
             log_quota_bytes=settings.log_quota_bytes,
-            notify=str(notify),
+            notify=notify,
             access=BucketAccess(buckets, settings.folder("buckets"), settings.run, os.environ),
             mirrors=mirrors,
             new_folders=NewFolders(settings.folder("jobs").with_name("newfolders")),
             cpus=lambda: backend.capacity.inventory.cpus,
+            unfinished=partial(store.jobs_in, STARTED_JOB_STATES),
         ),
         "prediction": BatchJobs(
             buckets,
@@ -341,9 +343,14 @@ def _kinds(
             surroundings,
             grace_s=settings.grace_s,
             log_quota_bytes=settings.log_quota_bytes,
-            notify=str(notify),
+            notify=notify,
         ),
     }
+
+
+def _notify_socket(settings: Settings) -> Path:
+    """Return where supervisors tell the engine that something happened."""
+    return socket_dir(settings.run) / "notify.sock"
 
 
 def _sweep_artifacts(store: Store, artifacts: Artifacts) -> None:

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from mlengine.core.clock import Clock
-from mlengine.core.errors import EngineError, NotFound
+from mlengine.core.errors import EngineError
 from mlengine.storage import Buckets
 from mlengine.store import JobRecord, Store
 from mlengine.training.jobs import folder_of
@@ -35,9 +36,19 @@ class Mirrors:
         buckets: Where the originals are.
         jobs_root: The ``jobs`` folder; what is known of open mirrors lies beside it.
         clock: Measures the pauses.
+        leading: Asked before anything is carried: engines of one database take turns.
     """
 
-    def __init__(self, store: Store, buckets: Buckets, jobs_root: Path, *, clock: Clock) -> None:
+    def __init__(
+        self,
+        store: Store,
+        buckets: Buckets,
+        jobs_root: Path,
+        *,
+        clock: Clock,
+        leading: Callable[[], bool] = lambda: True,
+    ) -> None:
+        self._leading = leading
         self._store, self._buckets, self._root, self._clock = store, buckets, jobs_root, clock
         self._states = jobs_root.with_name("mirrors")
         self._lock = threading.Lock()
@@ -81,12 +92,8 @@ class Mirrors:
 
     def _turn(self, uid: str) -> None:
         try:
-            mirror = self._mirror(uid, "", "")
-            is_over = self._is_over(mirror)  # asked first: what comes after it is complete
-            mirror.push()
-            mirror.look(lambda info: is_event_file(info.name))
-            if is_over:
-                mirror.retire()
+            # It may have waited for its turn for minutes.
+            is_over = self._leading() and self._carry(self._mirror(uid, "", ""))
             self._end_turn(uid, is_over=is_over)
         except EngineError as error:
             _log.warning("the files of job %s wait: %s", uid, error)
@@ -94,6 +101,23 @@ class Mirrors:
         except Exception:
             _log.exception("the files of job %s", uid)
             self._end_turn(uid, has_failed=True)
+
+    def _carry(self, mirror: JobMirror) -> bool:
+        """Carry what has changed; return whether that was the last time.
+
+        Raises:
+            NotFound: The records know no such job, as those of a backup: its files are left alone.
+        """
+        if not mirror.is_open:
+            return True
+        project, job_id = mirror.owner
+        # Asked first: what comes after it is complete.
+        is_over = self._store.job(project, job_id).state.terminal
+        mirror.push()
+        mirror.look(lambda info: is_event_file(info.name))
+        if is_over:
+            mirror.retire()
+        return is_over
 
     def _end_turn(self, uid: str, *, is_over: bool = False, has_failed: bool = False) -> None:
         """Make the next turn due: later and later while none goes well."""
@@ -107,13 +131,6 @@ class Mirrors:
             times = self._failed[uid] = self._failed.get(uid, 0) + 1 if has_failed else 0
             pause_s = min(_EVERY_S * 2 ** min(times, 10), _AT_LEAST_EVERY_S)
             self._due_s[uid] = self._clock.monotonic_s() + pause_s
-
-    def _is_over(self, mirror: JobMirror) -> bool:
-        project, job_id = mirror.owner
-        try:
-            return self._store.job(project, job_id).state.terminal
-        except NotFound:
-            return True
 
     def _mirror(self, uid: str, project: str, job_id: str) -> JobMirror:
         with self._lock:

@@ -8,6 +8,9 @@ completely, when it has ended.
     jobs/<uid>/buckets/BUCKET/NAME   the copies; a later attempt of the job finds them
     mirrors/<uid>.json               which of them the bucket has; there while the job is open
 
+The engine that leads carries. One that led before may be late with what it began: it finds that
+file gone, or newer, and touches nothing of a job that is over.
+
 What a trainer changes goes before what lies in the bucket: it was fetched from there. A trainer
 that reads ``gs://`` by itself has no copies; of its job directory the event files are looked at,
 and what it exported when it ended.
@@ -95,7 +98,21 @@ class JobMirror:
     ) -> None:
         self._buckets, self._folder, self._file = buckets, job_folder, state_file
         self._lock = threading.Lock()
-        self._state = _read(state_file) or _State(project, job_id)
+        self._state = _State(project, job_id)
+        self._was_open = False  # when the work at hand began
+        self._read_again()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether something may be carried: no more of a job that is over.
+
+        Raises:
+            EngineError: That cannot be told now.
+        """
+        try:
+            return _content(self._file) is not None
+        except OSError as error:
+            raise from_os_error(error, "what is known of the job's copies") from error
 
     @property
     def owner(self) -> tuple[str, str]:
@@ -223,6 +240,8 @@ class JobMirror:
                 if stamp is not None:
                     known[name] = stamp
         gone = [name for name in known if name not in there]
+        if gone and not self.is_open:
+            return len(news)  # another engine retires it: it was not the trainer who removed them
         for name in gone:
             with contextlib.suppress(NotFound):
                 self._buckets.delete_object(BucketPath(bucket, name))
@@ -277,8 +296,17 @@ class JobMirror:
     def _current(self) -> Iterator[None]:
         """Work alone, on what is known now: another engine may have led meanwhile."""
         with self._lock:
-            self._state = _read(self._file) or self._state
+            self._read_again()
             yield
+
+    def _read_again(self) -> None:
+        with contextlib.suppress(OSError, msgspec.MsgspecError):  # then what was read last holds
+            content = _content(self._file)
+            self._was_open = content is not None
+            if content is None:
+                self._state = _State(*self.owner)
+            else:
+                self._state = msgspec.json.decode(content, type=_State)
 
     @property
     def _root(self) -> Path:
@@ -293,9 +321,11 @@ class JobMirror:
     def _save(self) -> None:
         if not self._state.buckets and not self._state.watched:
             return
-        content = msgspec.json.encode(self._state)
         try:
-            if self._file.is_file() and self._file.read_bytes() == content:
+            before = _content(self._file)
+            if before is None and self._was_open:
+                return  # another engine retired it meanwhile
+            if before == msgspec.json.encode(self._state):
                 return
             self._file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             attemptfiles.write_json(self._file, msgspec.to_builtins(self._state))
@@ -303,10 +333,11 @@ class JobMirror:
             raise from_os_error(error, "what is known of the job's copies") from error
 
 
-def _read(file: Path) -> _State | None:
+def _content(file: Path) -> bytes | None:
+    """Return what is in a file, None if it is not there; only who opens it is told so by NFS."""
     try:
-        return msgspec.json.decode(file.read_bytes(), type=_State)
-    except (OSError, msgspec.MsgspecError):
+        return file.read_bytes()
+    except FileNotFoundError:
         return None
 
 

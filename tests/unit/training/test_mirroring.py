@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from mlengine.core.errors import FailedPrecondition, Unavailable
+from mlengine.core.errors import FailedPrecondition, NotFound, Unavailable
 from mlengine.core.resources import Bucket, Job, TrainingInput
 from mlengine.core.states import JobState
 from mlengine.storage import Buckets
 from mlengine.storage.backends import ObjectInfo
-from mlengine.store import open_store
+from mlengine.store import JobRecord, open_store
 from mlengine.training.kinds import NotYet, Preparation
 from mlengine.training.launchers import ExitRecord, Outcome
 from mlengine.training.mirroring import Mirrors
@@ -34,13 +34,17 @@ class World:
         self.buckets.create(Bucket(name="far", backing=f"memory://{secrets.token_hex(8)}"))
         self.buckets.create(Bucket(name="here"))
         self.lines: list[str] = []
+        self.leads = True
         self.mirrors = self.engine()
         spec = TrainingInput(python_module="trainer.task", job_dir=URI, region="local")
         self.record = self.store.add_job("p", Job(job_id="j", training_input=spec), uid="u")
 
     def engine(self) -> Mirrors:
         """Another engine over the same records and files."""
-        self.mirrors = Mirrors(self.store, self.buckets, self.home / "jobs", clock=self.clock)
+        self.mirrors = Mirrors(
+            self.store, self.buckets, self.home / "jobs", clock=self.clock,
+            leading=lambda: self.leads,
+        )  # fmt: skip
         self.places = Places(self.buckets, self.mirrors, NewFolders(self.home / "newfolders"))
         return self.mirrors
 
@@ -106,6 +110,38 @@ def test_an_engine_that_comes_later_goes_on_with_what_is_open(world: World) -> N
     world.engine()
     world.end()
     world.carried("run/left")
+
+
+def test_only_the_engine_that_leads_carries(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    (Path(world.open()) / "file").write_text("file")
+    asked: list[bool] = []
+
+    def leading() -> bool:
+        asked.append(world.leads)
+        return world.leads
+
+    monkeypatch.setattr(world.mirrors, "_leading", leading)
+    world.leads = False
+    world.come_to(lambda: len(asked) > 1)
+    assert world.names() == []
+    world.leads = True
+    world.carried("run/file")
+
+
+def test_copies_of_a_job_that_the_records_do_not_know_are_left_alone(
+    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    model = Path(world.open()) / "model"
+    model.write_text("model")
+
+    def job(_project: str, job_id: str) -> JobRecord:  # of a backup
+        raise NotFound(f"The job '{job_id}' was not found.")
+
+    monkeypatch.setattr(world.store, "job", job)
+    world.come_to(lambda: "the files of job u wait" in caplog.text)
+    assert model.exists()
+    assert world.names() == []
+    assert [*world.home.glob("mirrors/*")]
 
 
 def test_a_job_without_places_elsewhere_costs_nothing(world: World) -> None:

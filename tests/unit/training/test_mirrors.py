@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -14,9 +14,11 @@ from mlengine.core.errors import FailedPrecondition, Unavailable
 from mlengine.core.resources import Bucket
 from mlengine.storage import Buckets
 from mlengine.storage.backends import ObjectInfo
+from mlengine.storage.backends.folder import FolderBackend
 from mlengine.storage.paths import BucketPath
 from mlengine.training.mirrors import JobMirror, is_event_file, mirror_path
 from tests.fakes.bucket_table import BucketTableFake
+from tests.waiting import wait_until
 
 
 class World:
@@ -176,7 +178,8 @@ def test_what_a_broken_fetch_brought_is_not_the_trainers(
     read = world.buckets.open_read
 
     def fragile(path: BucketPath) -> BinaryIO:
-        if path.name == "run/b":
+        if path.name == "run/b":  # last: it ends what was not yet begun
+            wait_until(lambda: world.copies() == ["run/a", "run/c"])
             raise Unavailable("The store is away.", "Wait.")
         return read(path)
 
@@ -245,6 +248,60 @@ def test_of_a_job_dir_that_is_watched_what_is_wanted_is_copied_as_it_grows(world
     world.path("run/events.out.tfevents.1").unlink()
     mirror.push()
     assert len(world.there()) == 2
+
+
+@pytest.fixture
+def late(world: World) -> JobMirror:
+    """Of an engine that led before, of a job with inputs, outputs and event files."""
+    world.put("in/a.csv")
+    mirror = world.mirror()
+    world.fetch(mirror, "in/")
+    world.fetch(mirror, "run/")
+    world.write("run/model", "model")
+    world.write("run/events.out.tfevents.1", "events")
+    mirror.push()
+    return mirror
+
+
+def test_who_led_before_removes_nothing_of_a_job_that_is_over(
+    world: World, late: JobMirror
+) -> None:
+    before = world.there()
+    world.mirror().retire()
+    assert late.push() == 0
+    assert world.there() == before
+    assert not world.state.exists()
+
+
+def test_who_led_before_removes_nothing_while_another_engine_retires_the_mirror(
+    world: World, late: JobMirror, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, listed = world.there(), FolderBackend.list
+
+    def meanwhile(tree: FolderBackend) -> Iterator[ObjectInfo]:
+        world.mirror().retire()
+        return listed(tree)
+
+    monkeypatch.setattr(FolderBackend, "list", meanwhile)
+    late.push()
+    assert world.there() == before
+    assert not world.state.exists()
+
+
+def test_who_led_before_opens_no_mirror_again(
+    world: World, late: JobMirror, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.write("run/model", "newer")
+    write = world.buckets.write
+
+    def meanwhile(path: BucketPath, chunks: Iterable[bytes]) -> ObjectInfo:
+        world.mirror().retire()
+        return write(path, chunks)
+
+    monkeypatch.setattr(world.buckets, "write", meanwhile)
+    assert late.push() == 1
+    assert not world.state.exists()
+    assert not late.is_open
 
 
 def test_of_a_job_that_is_over_only_event_files_are_kept(world: World) -> None:
