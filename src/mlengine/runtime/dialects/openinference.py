@@ -37,6 +37,7 @@ _MAX_ELEMENTS = 1 << 31
 class _Output(NamedTuple):
     name: str
     binary: bool
+    base64: bool = False
 
 
 def answer(model: Model, call: Call) -> Reply:
@@ -50,11 +51,11 @@ def answer(model: Model, call: Call) -> Reply:
         return _metadata(model, call)
     asked, binary = _split(call)
     own = _parameters(asked, {"binary_data_output", "signature_name", "content_type"}, "request")
-    _known_content(own)
+    content = _known_content(own)
     name = own.get("signature_name", "")
     if not isinstance(name, str):
         raise CallError(f"the parameter signature_name is {kind_of(name)}, expected a string")
-    arrays = _inputs(asked.get("inputs"), binary)
+    arrays = _inputs(asked.get("inputs"), binary, content)
     wanted = _wanted(asked.get("outputs"), binary=_flag(own, "binary_data_output"))
     outputs = run(model, arrays, name)
     head: dict[str, Any] = {"model_name": call.model, "model_version": call.version}
@@ -110,7 +111,8 @@ def _known_content(parameters: dict[str, Any]) -> str:
     return kind
 
 
-def _inputs(inputs: Any, binary: memoryview) -> dict[str, np.ndarray]:
+def _inputs(inputs: Any, binary: memoryview, content: str) -> dict[str, np.ndarray]:
+    """Read the inputs; `content` is the content type of those that name none themselves."""
     if not isinstance(inputs, list) or not inputs:
         raise CallError(f'"inputs" is {kind_of(inputs)}, expected a list of tensors')
     arrays: dict[str, np.ndarray] = {}
@@ -125,7 +127,7 @@ def _inputs(inputs: Any, binary: memoryview) -> dict[str, np.ndarray]:
         if unknown := sorted(set(item) - _INPUT_KEYS):
             raise CallError(f"{what} has the unknown key {unknown[0]!r}")
         own = _parameters(item, {"binary_data_size", "content_type"}, what)
-        kind = _known_content(own)
+        is_base64 = (_known_content(own) or content) == "base64"
         shape, datatype = _shape(item.get("shape"), what), item.get("datatype")
         if not isinstance(datatype, str) or datatype not in DTYPES:
             raise CallError(f"{what} has the datatype {datatype!r}; there are {', '.join(DTYPES)}")
@@ -140,7 +142,9 @@ def _inputs(inputs: Any, binary: memoryview) -> dict[str, np.ndarray]:
             arrays[name] = from_bytes(binary[at : at + size], datatype, shape, what)
             at += size
         else:
-            arrays[name] = _from_json(item.get("data"), datatype, shape, what, kind)
+            arrays[name] = _from_json(item.get("data"), datatype, shape, what)
+        if is_base64 and datatype == "BYTES":
+            arrays[name] = _decoded(arrays[name], what)
     if at != len(binary):
         raise CallError(f"{len(binary) - at} bytes behind the JSON belong to no input")
     return arrays
@@ -158,17 +162,11 @@ def _shape(shape: Any, what: str) -> tuple[int, ...]:
     return tuple(shape)
 
 
-def _from_json(
-    data: Any, datatype: str, shape: tuple[int, ...], what: str, kind: str
-) -> np.ndarray:
+def _from_json(data: Any, datatype: str, shape: tuple[int, ...], what: str) -> np.ndarray:
     """Read ``data``, flat or nested as its shape."""
     if not isinstance(data, list):
         raise CallError(f'"data" of {what} is {kind_of(data)}, expected a list')
-    flat = data
-    while flat and isinstance(flat[0], list):
-        if not all(isinstance(part, list) for part in flat):
-            raise CallError(f'"data" of {what} is a ragged list')
-        flat = [item for part in flat for item in part]
+    flat = _flat(data, shape, what)
     count = int(np.prod(shape, dtype=np.int64))
     if len(flat) != count:
         raise CallError(f"{what} has {len(flat)} values, its shape {list(shape)} holds {count}")
@@ -178,7 +176,7 @@ def _from_json(
             raise CallError(f"{what} has {kind_of(item)} where {datatype} is")
     if datatype == "BYTES":
         texts = np.empty(count, dtype=object)
-        texts[:] = [_text(item, what, kind) for item in flat]
+        texts[:] = [item.encode("utf-8", "surrogatepass") for item in flat]
         return texts.reshape(shape)
     try:
         with np.errstate(over="ignore"):
@@ -202,13 +200,41 @@ _LEAVES: dict[str, Callable[[Any], bool]] = {
 }
 
 
-def _text(item: str, what: str, kind: str) -> bytes:
-    if kind != "base64":
-        return item.encode("utf-8", "surrogatepass")
+def _flat(data: list[Any], shape: tuple[int, ...], what: str) -> list[Any]:
+    """Return the values row by row; lists in lists must be as long as the shape says.
+
+    As many values in other rows would be a tensor that nobody sent.
+    """
+    flat, lengths = data, [len(data)]
+    while flat and isinstance(flat[0], list):
+        size = len(flat[0])
+        if not all(isinstance(part, list) and len(part) == size for part in flat):
+            raise CallError(f'"data" of {what} is a ragged list, its shape is {list(shape)}')
+        lengths.append(size)
+        flat = [item for part in flat for item in part]
+    # Below a list of nothing, no lengths are left to be compared.
+    expected = list(shape) if flat else list(shape[: len(lengths)])
+    if len(lengths) > 1 and lengths != expected:
+        raise CallError(
+            f'"data" of {what} is nested as {lengths}, its shape is {list(shape)}; '
+            "nest it as its shape, or send its values row by row in one list"
+        )
+    return flat
+
+
+def _decoded(texts: np.ndarray, what: str) -> np.ndarray:
+    found = np.empty(texts.size, dtype=object)
     try:
-        return base64.b64decode(item, validate=True)
+        found[:] = [base64.b64decode(item, validate=True) for item in texts.ravel().tolist()]
     except (binascii.Error, ValueError) as error:
         raise CallError(f"{what} is not base64: {error}") from None
+    return found.reshape(texts.shape)
+
+
+def _encoded(texts: np.ndarray) -> np.ndarray:
+    made = np.empty(texts.size, dtype=object)
+    made[:] = [base64.b64encode(item) for item in texts.ravel().tolist()]
+    return made.reshape(texts.shape)
 
 
 def _wanted(outputs: Any, *, binary: bool) -> list[_Output] | None:
@@ -225,9 +251,9 @@ def _wanted(outputs: Any, *, binary: bool) -> list[_Output] | None:
         if unknown := sorted(set(item) - {"name", "parameters"}):
             raise CallError(f"{what} has the unknown key {unknown[0]!r}")
         own = _parameters(item, {"binary_data", "content_type"}, what)
-        _known_content(own)
+        as_base64 = _known_content(own) == "base64"
         as_binary = _flag(own, "binary_data") if "binary_data" in own else binary
-        wanted.append(_Output(item["name"], as_binary))
+        wanted.append(_Output(item["name"], as_binary, as_base64))
     if len({output.name for output in wanted}) != len(wanted):
         raise CallError("an output is asked for twice")
     return wanted or None
@@ -244,7 +270,7 @@ def _write(
         wanted = [_Output(name, binary) for name in outputs]
     described: list[dict[str, Any]] = []
     pieces: list[bytes] = []
-    for name, as_binary in wanted:
+    for name, as_binary, as_base64 in wanted:
         if name not in outputs:
             raise CallError(f"the model has no output {name!r}; it has {', '.join(outputs)}")
         array = outputs[name]
@@ -253,9 +279,12 @@ def _write(
             "datatype": datatype_of(array),
             "shape": list(array.shape),
         }
+        if as_base64 and array.dtype == object:
+            array = _encoded(array)
+            item["parameters"] = {"content_type": "base64"}
         if as_binary:
             pieces.append(to_bytes(array))
-            item["parameters"] = {"binary_data_size": len(pieces[-1])}
+            item["parameters"] = item.get("parameters", {}) | {"binary_data_size": len(pieces[-1])}
         else:
             item["data"] = _data(array, name)
         described.append(item)
