@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ from mlengine.training.launchers import (
 )
 from mlengine.training.localise import localise
 from mlengine.training.mirroring import Mirrors
+from mlengine.training.neighbours import neighbours
 from mlengine.training.newfolders import NewFolders
 from mlengine.training.places import Places
 from mlengine.training.plan import ReplicaPlan, plan_replicas
@@ -59,6 +60,7 @@ class TrainerJobs:
         access: How replicas' own programs reach buckets; None: only by the paths they are given.
         mirrors: Copies of what jobs have in object stores; None: only folders are of use.
         new_folders: What was made in buckets for jobs which are not over.
+        unfinished: Lists the jobs that may be writing at this moment.
     """
 
     def __init__(
@@ -74,6 +76,7 @@ class TrainerJobs:
         access: BucketAccess | None = None,
         mirrors: Mirrors | None = None,
         new_folders: NewFolders,
+        unfinished: Callable[[], Iterable[JobRecord]] = tuple,
     ) -> None:
         self._buckets = buckets
         self._environments = environments
@@ -86,6 +89,7 @@ class TrainerJobs:
         self._access = access
         self._places = Places(buckets, mirrors, new_folders)
         self._reports = TrialReports()
+        self._unfinished = unfinished
 
     def check(self, project: str, job: Job) -> Sequence[str]:
         """Refuse what can never run: bad fields, missing packages, a job dir nobody can write.
@@ -275,7 +279,8 @@ class TrainerJobs:
         """
         self._places.settle(record, exit_record)
         job_dir = self._own_job_dir(record)
-        verdict = judge(record, attempt_dir, job_dir, exit_record)
+        beside = neighbours(record, self._unfinished()) if job_dir else []
+        verdict = judge(record, attempt_dir, job_dir, exit_record, beside=beside)
         ran_s = all_ran_s(record, attempt_dir, exit_record)
         output = TrainingOutput(consumed_m_l_units=ml_units(record.job, ran_s))
         wrong = verdict.failed

@@ -10,7 +10,8 @@ knowingly (``--allow WORD``), and a name, which its message begins with:
     export       BROKEN_EXPORT            a model that it wrote is damaged, or does not load
     objective    OBJECTIVE_NOT_REPORTED   the metric that was asked for never came
 
-A job that exports nothing and reports nothing is judged by its exit code alone, for free.
+A job that exports nothing and reports nothing is judged by its exit code alone, for free. What may
+be the file of another job, which writes to the same place and has not ended, is only warned of.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from mlengine.training.exports import Problem, damage, find_exports, unloadable
 from mlengine.training.lastwords import LastWords, last_words
 from mlengine.training.launchers import AttemptSpec, ExitRecord, Outcome
 from mlengine.training.metrics import Metrics, Series, aliases, read_metrics, with_tag
+from mlengine.training.neighbours import Neighbour
 from mlengine.training.tfconfig import base_environment
 from mlengine.training.trials.hyperparameters import hyperparameters_of
 
@@ -47,6 +49,7 @@ FINDINGS: Mapping[str, str] = {
 _LOSS = re.compile(r"(?:.*[/_ ])?loss(?:_\d+)?")
 _SLACK_S = 1.0  # by how much a replica's clock may be behind ours: it is what stamps metrics
 _MAX_EXPORTS = 50
+_MAYBE_THEIRS = "It may be of {}, which writes there too and has not ended."
 _SHOWN_TAGS = 20
 _OF_ONE_REPLICA = frozenset({
     "TF_CONFIG", "CLUSTER_SPEC", "MASTER_ADDR", "MASTER_PORT", "RANK", "WORLD_SIZE", "LOCAL_RANK",
@@ -78,6 +81,7 @@ def judge(
     job_dir: Path | None,
     exit_record: ExitRecord,
     python: str = "",
+    beside: Sequence[Neighbour] = (),
 ) -> Verdict:
     """Judge an attempt that has ended; one that did not end well is not judged again.
 
@@ -87,19 +91,25 @@ def judge(
         job_dir: Where it wrote what it made; None when that is not on this machine.
         exit_record: How it ended.
         python: The job's interpreter; default: the one of the attempt's chief.
+        beside: Jobs that may write into `job_dir`, too.
     """
     if exit_record.outcome is not Outcome.SUCCEEDED or not exit_record.replicas:
         return Verdict("", [])
     words = last_words(attempt_dir, exit_record.replicas[0].task)
     reported = read_metrics(job_dir, [attempt_dir], since_s=exit_record.started - _SLACK_S)
-    findings, doubts = _exports(attempt_dir, job_dir, exit_record.started, python)
+    findings, doubts = _exports(attempt_dir, job_dir, exit_record.started, python, beside)
     findings = [
         *_traceback(words),
-        *_non_finite(record.job, reported, words),
+        *_non_finite(record.job, reported, words, beside),
         *_objective(record.job, reported),
         *findings,
     ]
-    notes = [*words.notes, *doubts, *_notes(record.job, reported, words), *_evaluators(exit_record)]
+    notes = [
+        *words.notes,
+        *doubts,
+        *_notes(record.job, reported, words, beside),
+        *_evaluators(exit_record),
+    ]
     return _weigh(findings, notes, record.job)
 
 
@@ -132,25 +142,52 @@ def _traceback(words: LastWords) -> list[Finding]:
     ]
 
 
-def _non_finite(job: Job, reported: Metrics, words: LastWords) -> list[Finding]:
-    text = "" if _tag(job) else _lost(job, reported, words)  # an objective alone counts, if any
+def _non_finite(
+    job: Job, reported: Metrics, words: LastWords, beside: Sequence[Neighbour]
+) -> list[Finding]:
+    if _tag(job):  # an objective alone counts, if any
+        return []
+    own = [s for s in _lost(job, reported) if not _stranger(s, beside)]
+    text = _last_value(own[0]) if own else _lost_words(job, reported, words)
     return [Finding("non-finite", text)] if text else []
 
 
-def _lost(job: Job, reported: Metrics, words: LastWords) -> str:
-    """Say which loss, other than the objective, is not finite at the end; empty if none is."""
+def _losses(job: Job, reported: Metrics) -> list[Series]:
+    """Return every loss other than the objective."""
     objective = _objectives(job, reported)
-    judged = [s for s in reported.series if _LOSS.fullmatch(s.tag) and s not in objective]
-    for series in judged:
-        if not math.isfinite(series.last.value) and not reported.incomplete:
-            where = f"run {series.run}" if series.source == "tensorboard" else series.run
-            return (
-                f"The last value of {series.tag} ({series.source}, {where}) is "
-                f"{series.last.value} at step {series.last.step}."
-            )
-    if words.non_finite and not judged:
+    return [s for s in reported.series if _LOSS.fullmatch(s.tag) and s not in objective]
+
+
+def _lost(job: Job, reported: Metrics) -> list[Series]:
+    """Return the losses that are not finite at the end; none when not all was read."""
+    if reported.incomplete:
+        return []
+    return [s for s in _losses(job, reported) if not math.isfinite(s.last.value)]
+
+
+def _last_value(series: Series) -> str:
+    where = f"run {series.run}" if series.source == "tensorboard" else series.run
+    return (
+        f"The last value of {series.tag} ({series.source}, {where}) is "
+        f"{series.last.value} at step {series.last.step}."
+    )
+
+
+def _lost_words(job: Job, reported: Metrics, words: LastWords) -> str:
+    """Say that the last printed loss is not finite; empty if any is reported, which counts more."""
+    if words.non_finite and not _losses(job, reported):
         return f"The last loss that {words.task} printed is not finite: {words.non_finite!r}."
     return ""
+
+
+def _stranger(series: Series, beside: Sequence[Neighbour]) -> str:
+    """Return which other job may have written a series; empty if none: logs are the job's own."""
+    return _owner(series.run, beside) if series.source == "tensorboard" else ""
+
+
+def _owner(path: str, beside: Sequence[Neighbour]) -> str:
+    """Return which other job may have written a path in the job directory; empty if none."""
+    return next((other.name for other in beside if other.may_own(path)), "")
 
 
 def _objective(job: Job, reported: Metrics) -> list[Finding]:
@@ -192,7 +229,11 @@ def _misdated(tag: str, reported: Metrics) -> str:
 
 
 def _exports(
-    attempt_dir: Path, job_dir: Path | None, since_s: float, python: str
+    attempt_dir: Path,
+    job_dir: Path | None,
+    since_s: float,
+    python: str,
+    beside: Sequence[Neighbour],
 ) -> tuple[list[Finding], list[str]]:
     if job_dir is None:
         return [], []
@@ -207,14 +248,18 @@ def _exports(
     findings, doubts = [], []
     for problem in problems:
         name = str(problem.export.path.relative_to(job_dir))
-        if problem.sure:
+        if problem.sure and (owner := _owner(name, beside)):
+            doubts.append(
+                f"{name} in the job directory: {problem.text}. {_MAYBE_THEIRS.format(owner)}"
+            )
+        elif problem.sure:
             findings.append(Finding("export", f"{name} in the job directory: {problem.text}."))
         else:
             doubts.append(f"The export {name} may not load: {problem.text}.")
     return findings, doubts
 
 
-def _notes(job: Job, reported: Metrics, words: LastWords) -> list[str]:
+def _notes(job: Job, reported: Metrics, words: LastWords, beside: Sequence[Neighbour]) -> list[str]:
     tag, found = _tag(job), _objectives(job, reported)
     notes = []
     if found and found[0].tag != tag:
@@ -225,8 +270,12 @@ def _notes(job: Job, reported: Metrics, words: LastWords) -> list[str]:
             f"The last value of the objective {found[0].tag} is {last.value} at step {last.step}: "
             "it counts as not reported, and the last finite one is taken."
         )
-    if tag and (text := _lost(job, reported, words)):
+    lost = _lost(job, reported)
+    if tag and (text := _last_value(lost[0]) if lost else _lost_words(job, reported, words)):
         notes.append(f"{text} A trial is judged by its objective {tag} alone.")
+    elif theirs := [(s, owner) for s in lost if (owner := _stranger(s, beside))]:
+        series, owner = theirs[0]
+        notes.append(f"{_last_value(series)} {_MAYBE_THEIRS.format(owner)}")
     if reported.incomplete:
         notes.append(
             "The event files are too large to be read whole; their metrics were not judged."

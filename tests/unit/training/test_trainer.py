@@ -18,7 +18,7 @@ from mlengine.storage import Buckets
 from mlengine.store import JobRecord, open_store
 from mlengine.training.access import BucketAccess
 from mlengine.training.kinds import Preparation, consumption, kind_of, ml_units
-from mlengine.training.launchers import AttemptSpec, ExitRecord, Outcome
+from mlengine.training.launchers import AttemptSpec, ExitRecord, Outcome, ReplicaExit
 from mlengine.training.newfolders import NewFolders
 from mlengine.training.notes import environment_note
 from mlengine.training.packaging import build_packages
@@ -52,7 +52,9 @@ class World:
             log_quota_bytes=1000,
             notify="/n",
             new_folders=NewFolders(home / "newfolders"),
+            unfinished=lambda: self.unfinished,
         )
+        self.unfinished: list[JobRecord] = []
         self.lines: list[str] = []
         self.attempt_dir = home / "attempt"
         self.attempt_dir.mkdir()
@@ -304,3 +306,18 @@ def test_a_new_folder_that_a_cancelled_job_left_empty_goes(world: World) -> None
     record = JobRecord(seq=1, project="p", uid="u", job=Job(job_id="a"), attempt=2)
     world.kind.tidy(record, world.attempt_dir.parent)
     assert not out.exists()
+
+
+def test_a_job_does_not_fail_for_what_another_one_writes_to_its_directory(world: World) -> None:
+    replica = ReplicaExit(task="master-replica-0", role="master", index=0, exit_code=0)
+    ended = ExitRecord(
+        outcome=Outcome.SUCCEEDED, replicas=[replica], message="", started=0.0, ended=1.0
+    )
+    record = JobRecord(seq=1, project="p", uid="u", job=Job(training_input=SPEC), attempt=1)
+    world.buckets.write("gs://mine/jobs/a/model.pkl", [b""])
+    assert "BROKEN_EXPORT" in world.kind.collect(record, world.attempt_dir, ended)["error_message"]
+    job = Job(job_id="b", training_input=SPEC)
+    world.unfinished.append(JobRecord(seq=2, project="p", uid="v", job=job, attempt=1))
+    outputs = world.kind.collect(record, world.attempt_dir, ended)
+    assert outputs["error_message"] == ""
+    assert any("the job b" in line for line in outputs["warnings"])

@@ -7,7 +7,7 @@ import math
 import pickle
 import sys
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import msgspec
@@ -19,6 +19,7 @@ from mlengine.runtime import attemptfiles
 from mlengine.store import JobRecord
 from mlengine.training import verdict
 from mlengine.training.launchers import AttemptSpec, ExitRecord, Outcome, ReplicaExit, ReplicaSpec
+from mlengine.training.neighbours import Neighbour
 from mlengine.training.verdict import FINDINGS, Verdict, judge
 from tests.unit.training.test_metrics import events
 
@@ -46,6 +47,7 @@ class World:
         outcome: Outcome = Outcome.SUCCEEDED,
         job_dir: Path | None = None,
         others: Sequence[ReplicaExit] = (),
+        beside: Sequence[Neighbour] = (),
     ) -> Verdict:
         hyperparameters = None if tag is None else {"hyperparameterMetricTag": tag, "goal": "X"}
         job = Job(
@@ -61,7 +63,8 @@ class World:
             started=self.now_s - 1,
             ended=self.now_s + 1,
         )
-        return judge(record, self.attempt_dir, job_dir or self.job_dir, exit_record, sys.executable)
+        job_dir = job_dir or self.job_dir
+        return judge(record, self.attempt_dir, job_dir, exit_record, sys.executable, beside)
 
 
 @pytest.fixture
@@ -242,6 +245,50 @@ def test_a_doubtful_export_is_a_warning(world: World) -> None:
     failed, (warning,) = world.judge()
     assert failed == ""
     assert warning.startswith("The export vocabulary.pkl may not load: ModuleNotFoundError")
+
+
+# --- a job directory that is not its own ---
+
+B_EVERYWHERE = Neighbour("the job b", PurePosixPath())
+B_BELOW = Neighbour("the job b", PurePosixPath("b"))
+MAYBE_B_S = "It may be of the job b, which writes there too and has not ended."
+
+
+@pytest.mark.parametrize(
+    ("name", "beside", "fails"),
+    [
+        ("model.pkl", B_EVERYWHERE, False),
+        ("b/model.pkl", B_BELOW, False),
+        ("model.pkl", B_BELOW, True),
+    ],
+)
+def test_what_another_job_may_be_writing_is_a_warning(
+    world: World, name: str, beside: Neighbour, fails: bool
+) -> None:
+    path = world.job_dir / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(pickle.dumps(list(range(100)))[:50])
+    failed, warnings = world.judge(beside=[beside])
+    if fails:
+        assert failed.startswith("BROKEN_EXPORT") and not warnings
+    else:
+        assert failed == ""
+        assert warnings[0].startswith(f"{name} in the job directory: ")
+        assert warnings[0].endswith(MAYBE_B_S)
+
+
+def test_a_loss_that_another_job_may_have_lost_is_a_warning(world: World) -> None:
+    events_now(world, "b", ("loss", math.nan, 1))
+    failed, (warning,) = world.judge(beside=[B_BELOW])
+    assert failed == ""
+    assert warning == (f"The last value of loss (tensorboard, run b) is nan at step 1. {MAYBE_B_S}")
+    events_now(world, "c", ("loss", math.nan, 1))
+    assert "run c" in world.judge(beside=[B_BELOW]).failed
+
+
+def test_what_was_printed_is_nobody_else_s(world: World) -> None:
+    world.say("loss: nan")
+    assert "NON_FINITE" in world.judge(beside=[B_EVERYWHERE]).failed
 
 
 class _Reads:
