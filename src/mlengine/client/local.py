@@ -16,8 +16,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from mlengine.client.connections import connector
 from mlengine.client.http import HttpEngine
-from mlengine.client.transport import connector
 from mlengine.client.trust import Trust
 from mlengine.core.clock import SystemClock
 from mlengine.core.errors import EngineError, FailedPrecondition, Unauthenticated, Unavailable

@@ -7,11 +7,12 @@ safe to repeat. A connection that the engine has closed meanwhile is noticed *be
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import msgspec
 
+from mlengine.client.connections import connector
 from mlengine.client.trust import Trust
 from mlengine.core.errors import (
     DeadlineExceeded,
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     # Imported when the first request is made: commands that make none start faster.
     import http.client
 
-__all__ = ["Reply", "Transport", "connector", "error_in"]
+__all__ = ["Reply", "Transport", "error_in"]
 
 T = TypeVar("T")
 
@@ -33,6 +34,8 @@ _PIECE_BYTES = 256 * 1024
 _SHORT_BYTES = 16 * 1024
 _PAUSES_S = (0.05, 0.2, 0.5, 1.0)
 _MAX_IDLE = 8
+_STORING_S = 3600.0
+"""How long an engine may store what it was sent: to an object store it may be a thin line."""
 _ANYBODYS = Trust()
 _STATUS_OF = {
     400: "INVALID_ARGUMENT",
@@ -149,14 +152,19 @@ class Transport:
         raise AssertionError("the last round returns or raises")
 
     def upload(self, path: str, chunks: Iterable[bytes]) -> Reply:
-        """Send a body in pieces with PUT; a failing `chunks` leaves nothing on the other side."""
+        """Send a body in pieces with PUT; a failing `chunks` leaves nothing on the other side.
+
+        Raises:
+            Unavailable: No engine answers there, or it broke off.
+            DeadlineExceeded: It took nothing for too long, or gave no answer for an hour.
+        """
         try:
             connection = self._take(0.0)
         except TimeoutError:
             raise self._silent() from None
         except _NotConnectedError as error:
             raise self._unreachable(error) from None
-        done = False
+        is_sent = done = False
         try:
             connection.putrequest("PUT", path)
             for key, value in self._headers.items():
@@ -165,13 +173,15 @@ class Transport:
             connection.putheader("Transfer-Encoding", "chunked")
             connection.endheaders()
             _send_chunks(connection, chunks)
+            is_sent = True
+            connection.sock.settimeout(max(self._timeout_s, _STORING_S))
             response = connection.getresponse()
             reply = Reply(response.status, response.read(), False)
             self._keep(connection, response)
             done = True
             return reply
         except TimeoutError:
-            raise self._silent() from None
+            raise (self._still_storing() if is_sent else self._silent()) from None
         except self._broken() as error:
             raise self._broke_off(error) from None
         finally:
@@ -288,6 +298,13 @@ class Transport:
             "Look whether it took effect, then try again.",
         )
 
+    def _still_storing(self) -> DeadlineExceeded:
+        return DeadlineExceeded(
+            f"The engine at {self.endpoint} got the whole object, and has not said for "
+            f"{max(self._timeout_s, _STORING_S):g} seconds that it is stored.",
+            "It may still arrive: look with 'storage ls -l' before you send it again.",
+        )
+
 
 def error_in(reply: Reply) -> EngineError:
     """Rebuild the error that an answer carries, so that its text is the engine's own."""
@@ -346,49 +363,3 @@ def _is_stale(connection: http.client.HTTPConnection) -> bool:
     poll = select.poll()
     poll.register(connection.sock, select.POLLIN | select.POLLHUP | select.POLLERR)
     return bool(poll.poll(0))
-
-
-def connector(endpoint: str, trust: Trust) -> Callable[[float], http.client.HTTPConnection]:
-    """Return what makes a connection to an endpoint, given its longest silence in seconds.
-
-    Raises:
-        InvalidArgument: The endpoint is not an address.
-    """
-    from urllib.parse import urlsplit
-
-    wrong = InvalidArgument(
-        f"{endpoint[:200]!r} is not an engine's address.", "Write it like http://127.0.0.1:8470."
-    )
-    try:
-        parts = urlsplit(endpoint)
-        host, port = parts.hostname, parts.port
-    except ValueError:
-        raise wrong from None
-    if parts.scheme == "unix" and parts.path:
-        return lambda timeout_s: _unix_connection(parts.path, timeout_s)
-    if parts.scheme not in ("http", "https") or parts.path not in ("", "/"):
-        raise wrong
-    if not host or not host.isprintable() or " " in host:
-        raise wrong
-
-    def connect(timeout_s: float) -> http.client.HTTPConnection:
-        import http.client
-
-        if parts.scheme == "http":
-            return http.client.HTTPConnection(host, port, timeout=timeout_s)
-        return http.client.HTTPSConnection(host, port, timeout=timeout_s, context=trust.context())
-
-    return connect
-
-
-def _unix_connection(path: str, timeout_s: float) -> http.client.HTTPConnection:
-    import http.client
-    import socket
-
-    class UnixConnection(http.client.HTTPConnection):
-        def connect(self) -> None:
-            self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-            self.sock.settimeout(timeout_s)
-            self.sock.connect(path)
-
-    return UnixConnection("localhost")

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from mlengine.client import transport
 from mlengine.client.http import HttpEngine
 from mlengine.core.access import token_digest
 from mlengine.core.errors import (
@@ -548,6 +549,32 @@ def test_silence_has_an_end() -> None:
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         with HttpEngine(url, "t", timeout_s=0.2) as client, pytest.raises(DeadlineExceeded):
             client.list_jobs("p")
+
+
+def test_what_was_uploaded_may_be_stored_for_an_hour(
+    remote: HttpEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waited: list[float] = []
+    getresponse = http.client.HTTPConnection.getresponse
+
+    def noted(connection: http.client.HTTPConnection) -> http.client.HTTPResponse:
+        waited.append(connection.sock.gettimeout())
+        return getresponse(connection)
+
+    monkeypatch.setattr(http.client.HTTPConnection, "getresponse", noted)
+    remote.create_bucket(Bucket(name="data"))
+    remote.write_object("data", "x", [b"1"])
+    remote.list_buckets()
+    assert waited == [20, 3600, 20]
+
+
+def test_an_upload_without_an_answer_may_still_arrive(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transport, "_STORING_S", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        with HttpEngine(url, "t", timeout_s=0.1) as client:
+            with pytest.raises(DeadlineExceeded, match=r"0\.2 seconds.*It may still arrive: look"):
+                client.write_object("data", "x", [b"1"])
 
 
 def test_a_connection_that_was_closed_meanwhile_is_not_used() -> None:
