@@ -28,6 +28,7 @@ __all__ = ["answer"]
 _MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 _FORMATS = {"image/jpeg": ("JPEG",), "image/png": ("PNG",)}
 _MAX_PIXELS = 32_000_000
+_PNG_DEPTH_AT = 24  # where a PNG says how many bits a channel has: its first chunk, by the format
 
 
 def answer(model: Model, call: Call, *, max_answer_bytes: int, failures: FailureLog) -> Reply:
@@ -89,6 +90,12 @@ def _pixels(call: Call, spec: TensorSpec, channels: int, channels_first: bool) -
                 raise input_error(
                     f"the image is {image.width} × {image.height} pixels, "
                     f"at most {_MAX_PIXELS} are read"
+                )
+            if image.format == "PNG" and (bits := call.body[_PNG_DEPTH_AT]) > 8:
+                # Pillow would cut them: grey to white from 255 on, colours to their upper half.
+                raise input_error(
+                    f"the image has {bits} bits a channel, pixels of 0 to 255 are read; "
+                    "convert it to 8 bits a channel before it is sent"
                 )
             array = np.asarray(image.convert(_MODES[channels]))
     except (PredictionError, MemoryError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import struct
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -331,6 +332,21 @@ def _png(*, mode: str = "RGB", size: tuple[int, int] = (3, 2), kind: str = "PNG"
     return written.getvalue()
 
 
+def _deep_png(colours: int) -> bytes:
+    """Three pixels by two of 16 bits a channel, which Pillow writes of greys only."""
+    kind = {1: 0, 3: 2}[colours]
+    row = b"\0" + struct.pack(f">{3 * colours}H", *range(256, 256 + 3 * colours))
+    chunks = (
+        (b"IHDR", struct.pack(">IIBBBBB", 3, 2, 16, kind, 0, 0, 0)),
+        (b"IDAT", zlib.compress(row * 2)),
+        (b"IEND", b""),
+    )
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+        for name, data in chunks
+    )
+
+
 PREDICT = "/v1/projects/default/models/{}:predict"
 
 
@@ -362,6 +378,8 @@ def test_bytes_are_one_instance_of_a_model_of_strings(served: Served) -> None:
         ("image", "image/jpeg", _png(), "no image"),
         ("image", "image/png", _png()[:40], "image"),
         ("image", "image/png", b"", "no image"),
+        ("image", "image/png", _deep_png(1), "16 bits a channel"),
+        ("image", "application/octet-stream", _deep_png(3), "16 bits a channel"),
         ("iris", "image/png", _png(), "instances"),
         ("calc", "application/octet-stream", b"x", "instances"),
     ],
