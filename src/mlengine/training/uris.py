@@ -48,8 +48,10 @@ def package_takes_uris_apart(package: Path) -> bool:
     """Say the same of a package that is not installed, as ``local train`` has it.
 
     Args:
-        package: Its folder, which need not exist.
+        package: Its folder. One that is no package says nothing: it may be somebody's whole home.
     """
+    if not (package / "__init__.py").is_file():
+        return False
     try:
         return _take_apart(package_sources(package))
     except OSError:

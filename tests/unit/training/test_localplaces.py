@@ -21,6 +21,7 @@ def root(tmp_path: Path) -> Path:
 @pytest.fixture
 def package(tmp_path: Path) -> Path:
     (tmp_path / "trainer").mkdir()
+    (tmp_path / "trainer" / "__init__.py").touch()
     (tmp_path / "trainer" / "task.py").write_text("open(args.data)")
     return tmp_path / "trainer"
 

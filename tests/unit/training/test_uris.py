@@ -7,7 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from mlengine.training.uris import ensure_folder, takes_job_dir, takes_uris_apart
+from mlengine.training.uris import (
+    ensure_folder,
+    package_takes_uris_apart,
+    takes_job_dir,
+    takes_uris_apart,
+)
 from tests.unit.training.test_imports import layer
 
 SOURCES = {
@@ -44,6 +49,17 @@ SOURCES = {
 @pytest.mark.parametrize(("source", "expected"), SOURCES.values(), ids=SOURCES.keys())
 def test_who_takes_uris_apart(tmp_path: Path, source: str, expected: bool) -> None:
     assert takes_uris_apart(layer(tmp_path, "import os", source)) is expected
+
+
+def test_a_package_in_its_folder_is_read_as_it_would_be_packaged(tmp_path: Path) -> None:
+    (tmp_path / ".venv").mkdir()
+    (tmp_path / ".venv" / "client.py").write_text("import gcsfs")
+    (tmp_path / "__init__.py").touch()
+    assert not package_takes_uris_apart(tmp_path)
+    (tmp_path / "task.py").write_text("import gcsfs")
+    assert package_takes_uris_apart(tmp_path)
+    (tmp_path / "__init__.py").unlink()
+    assert not package_takes_uris_apart(tmp_path)
 
 
 TOLD = {
