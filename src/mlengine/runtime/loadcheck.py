@@ -4,7 +4,7 @@ Run as a script by `mlengine.training.exports`, with the interpreter of the job.
 a JSON list of ``[kind, path]``; standard output gets two JSON lines for each: ``{"begin": N}``
 and ``{"end": N, "problem": TEXT, "sure": BOOL}``. An empty problem means that it loads, or that
 the library it needs is not installed here. Not sure are problems that its author may have an
-answer to, such as a layer class to be named when the model is loaded.
+answer to, such as a layer class to be named when the model is loaded, or a GPU to load it on.
 
 A model is a program: it may print, exit or crash, so results go to a copy of standard output, and
 the parent counts a "begin" without an "end" as a crash.
@@ -39,6 +39,8 @@ _ANSWERABLE = (
     "Unknown layer", "Unknown object", "Unknown loss", "Unknown metric", "Unknown optimizer",
     "Could not locate class", "Could not locate function", "Could not deserialize class",
     "custom_objects", "register_keras_serializable", "safe_mode", "Op type not registered",
+    # What was trained on a GPU may want one to be loaded, and here it finds none.
+    "CUDA device", "No CUDA GPUs are available", "no CUDA-capable device", "no NVIDIA driver",
 )  # fmt: skip
 
 

@@ -241,6 +241,31 @@ def test_a_model_that_exits_is_a_problem_of_its_own(tmp_path: Path) -> None:
     assert load(tmp_path) == {"model.pkl": ("SystemExit: 0", True)}
 
 
+class _Wants:
+    def __init__(self, words: str) -> None:
+        self.words = words
+
+    def __reduce__(self) -> object:
+        return exec, (f"raise RuntimeError({self.words!r})",)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "Attempting to deserialize object on a CUDA device but torch.cuda.is_available() is False.",
+        "Attempting to deserialize object on CUDA device 0 but torch.cuda.device_count() is 0.",
+        "No CUDA GPUs are available",
+        "cudaErrorNoDevice: no CUDA-capable device is detected",
+        "Found no NVIDIA driver on your system.",
+    ],
+)
+def test_a_model_that_wants_the_gpu_which_the_check_hides_is_in_doubt(
+    tmp_path: Path, words: str
+) -> None:
+    put(tmp_path / "model.pkl", pickle.dumps(_Wants(words)))
+    assert load(tmp_path) == {"model.pkl": (f"RuntimeError: {words}", False)}
+
+
 def test_a_model_that_crashes_is_told_and_the_rest_is_in_doubt(tmp_path: Path) -> None:
     os.utime(put(tmp_path / "model.pkl", pickle.dumps(_Crashes())), (3e9, 3e9))
     put(tmp_path / "other.pkl", pickle.dumps(1))
