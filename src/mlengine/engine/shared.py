@@ -17,6 +17,7 @@ import contextlib
 import hashlib
 import uuid
 from collections.abc import Callable
+from pathlib import Path
 
 import msgspec
 
@@ -32,6 +33,12 @@ __all__ = ["SharedFolder"]
 _FACT = "folder"
 _RECORDED = ("jobs", "models")
 """Folders of which nothing is worth anything without the records of it."""
+
+_MOVED = (
+    (*SHARED_FOLDERS, "mirrors", "newfolders"),  # the last two lie beside the jobs
+    ("run/folder", "run/token", "run/records"),
+)
+"""What a home gives to the folder that it begins to share, and to `run` in there."""
 
 
 class _Note(msgspec.Struct, frozen=True):
@@ -90,16 +97,10 @@ class SharedFolder:
         if known == own:
             self._refuse_older(store)
             return
-        remedy = (
-            "Give this home a database of its own: unset 'database'."
-            if self._settings.is_sqlite
-            else "Set 'shared' to the folder of the other engines."
-        )
         raise FailedPrecondition(
             f"The database {self._settings.store_name} is in use with another folder than "
             f"{self.path}: the jobs, buckets and models of its records are not here.",
-            f"{remedy} If this is that folder, restored without its id, write {known} into "
-            f"{self.path / 'run' / _FACT}.",
+            self._way_to(known),
         )
 
     def note(self, store: Store) -> None:
@@ -136,6 +137,25 @@ class SharedFolder:
     def _database(self) -> str:
         return str(shown("database", self._settings.database_url))
 
+    def _way_to(self, known: str) -> str:
+        """Say what to do about a database that belongs to the folder with this id."""
+        home = self._settings.home
+        if self._settings.shared and _text(home / "run" / _FACT) == known:
+            kept, run = (" ".join(n for n in names if (home / n).exists()) for names in _MOVED)
+            return (
+                f"They are in {home}. When no job runs, and after 'mlengine down', move them: "
+                f"'cd {home}; mv {kept} {self.path}; mv {run} {self.path / 'run'}'."
+            )
+        remedy = (
+            "Give this home a database of its own: unset 'database'."
+            if self._settings.is_sqlite
+            else "Set 'shared' to the folder of the other engines."
+        )
+        return (
+            f"{remedy} If this is that folder, restored without its id, write {known} into "
+            f"{self.path / 'run' / _FACT}."
+        )
+
     def _refuse_without_records(self) -> None:
         """Refuse a database that nothing was ever written to, where jobs or models lie."""
         left = [name for name in _RECORDED if any((self.path / name).iterdir())]
@@ -163,6 +183,13 @@ class SharedFolder:
                 write_whole(path, f"{make()}\n".encode(), durable=True)
             path.chmod(0o600)
             return path.read_text().strip()
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text().strip()
+    except OSError:
+        return ""
 
 
 def _told(event: EventRecord | None) -> str:

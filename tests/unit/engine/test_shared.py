@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import contextlib
 import stat
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -59,6 +60,27 @@ def test_records_belong_to_one_folder(tmp_path: Path) -> None:
     (tmp_path / "b" / "run" / "folder").write_text(known)
     SharedFolder(other).claim(store)
     store.close()
+
+
+def test_a_home_that_begins_to_share_is_told_how_to_move(tmp_path: Path) -> None:
+    home, shared = tmp_path / "home", tmp_path / "shared"
+    store = open_store(f"sqlite:///{tmp_path}/in-the-place-of-postgres.db")
+    folder = SharedFolder(Settings(home=home, database=PG))
+    folder.claim(store)
+    token = folder.token()
+    (home / "buckets" / "one").mkdir()
+    (home / "mirrors").mkdir()
+    with pytest.raises(FailedPrecondition, match="in use with another folder") as told:
+        SharedFolder(settings(home, shared)).claim(store)
+    assert f"They are in {home}." in told.value.remedy
+    command = told.value.remedy.split("'")[-2]
+    subprocess.run(["sh", "-ec", command], check=True)
+    moved = SharedFolder(settings(home, shared))
+    moved.claim(store)
+    store.close()
+    assert moved.token() == token
+    assert (shared / "buckets" / "one").is_dir()
+    assert (shared / "mirrors").is_dir()
 
 
 @pytest.mark.parametrize("kind", ["jobs", "models"])
