@@ -175,7 +175,8 @@ class Comparison(Resource):
     """Two versions of a model side by side.
 
     Attributes:
-        error_rate: Difference of the error rates.
+        error_rate: Difference of the error rates; absent where values were drawn, not predictions:
+            nobody counts whose errors they are.
         outcome: Difference of the outcomes' means.
         confidence: Of every interval, at all times together.
     """

@@ -10,7 +10,7 @@ import pytest
 
 from mlengine.core.errors import NotFound
 from mlengine.core.resources import Model
-from mlengine.core.traffic import Agreement, Comparison, Interval, ModelTraffic
+from mlengine.core.traffic import Agreement, Comparison, Interval, ModelTraffic, SampleRatio
 from tests.fakes.engine import FakeEngine
 from tests.unit.cli.conftest import Run
 
@@ -118,6 +118,14 @@ def test_a_comparison_with_too_little_says_so(run: Run, shop: FakeEngine) -> Non
     shop.comparison = Comparison(error_rate=Interval(verdict="undecided"), confidence=0.95)
     done = run("models", "compare", "shop", "v1", "v2")
     assert "error rate      0.00%  0.00%  -           -             too few\n" in done.out
+
+
+def test_errors_that_one_sticky_value_may_have_made_have_no_interval(
+    run: Run, shop: FakeEngine
+) -> None:
+    shop.comparison = Comparison(sample_ratios=[SampleRatio(of="values")], confidence=0.95)
+    done = run("models", "compare", "shop", "v1", "v2")
+    assert "error rate      0.00%  0.00%  -           -             none: sticky\n" in done.out
 
 
 def test_shares_that_are_off_are_warned_of_in_every_format(run: Run, shop: FakeEngine) -> None:

@@ -187,7 +187,8 @@ def _table(found: Comparison) -> str:
     rows = [
         ("requests", str(one.requests), str(two.requests), *_blank()),
         ("error rate", _percent(one.error_rate), _percent(two.error_rate),
-         *_difference(found.error_rate, is_share=True)),
+         *(_difference(found.error_rate, is_share=True) if not _is_sticky(found)
+           else (_NOTHING, _NOTHING, "none: sticky"))),
         ("p50, ms", _number(one.p50_ms), _number(two.p50_ms), *_blank()),
         ("p99, ms", _number(one.p99_ms), _number(two.p99_ms), *_blank()),
         ("outcomes", str(one.outcomes), str(two.outcomes), *_blank()),
@@ -211,6 +212,11 @@ def _difference(interval: Interval | None, *, is_share: bool = False) -> tuple[s
     show = _percent if is_share else _number
     low, high = show(interval.low), show(interval.high)
     return show(interval.estimate), f"{low} to {high}", interval.verdict
+
+
+def _is_sticky(found: Comparison) -> bool:
+    """Whether values were drawn: many errors may then be one value's, and no interval is sure."""
+    return any(ratio.of == "values" for ratio in found.sample_ratios)
 
 
 def _blank() -> tuple[str, str, str]:

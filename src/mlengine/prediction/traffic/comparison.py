@@ -42,6 +42,8 @@ def compare(
         sticky: Whether values are drawn, not predictions.
     """
     pairs = _pairs(baseline, candidate, arms)
+    # A test that is over is sticky no more, but what was counted tells that values came again.
+    sticky = sticky or any(_has_repeats(arm) for pair in pairs for arm in pair)
     sums = {(one.period, one.version_id): one for one in outcomes}
     paired = [
         (sums[one.period, one.version_id], sums[two.period, two.version_id])
@@ -52,7 +54,10 @@ def compare(
         baseline=_report(baseline, arms, outcomes),
         candidate=_report(candidate, arms, outcomes),
         agreement=_agreement(baseline, candidate, arms),
-        error_rate=_interval((_errors(one), _errors(two)) for one, two in pairs),
+        # Nobody counts whose errors they are: one caller who fails often would decide alone.
+        error_rate=None
+        if sticky
+        else _interval((_errors(one), _errors(two)) for one, two in pairs),
         outcome=_interval((_sample(one), _sample(two)) for one, two in paired),
         sample_ratios=_ratios(pairs, sums, "values" if sticky else "predictions"),
         confidence=CONFIDENCE,
@@ -68,6 +73,11 @@ def _pairs(baseline: str, candidate: str, arms: Sequence[ArmRecord]) -> Pairs:
         for period in periods
         if (period, baseline) in by_arm and (period, candidate) in by_arm
     ]
+
+
+def _has_repeats(arm: ArmRecord) -> bool:
+    """Whether predictions were drawn together: without values, each is a draw of its own."""
+    return sum(arm.units.values()) < arm.counts.requests
 
 
 def _report(

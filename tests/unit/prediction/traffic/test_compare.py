@@ -176,6 +176,17 @@ def test_a_report_adds_periods_up_and_compares_within_them() -> None:
     assert (ratio.of, ratio.expected, ratio.seen, ratio.alarm) == ("predictions", 0.3, 0.3, False)
 
 
+@pytest.mark.parametrize("is_over", [False, True])
+def test_one_users_many_errors_are_not_many_users(is_over: bool) -> None:
+    """200 good users and one who failed 100 times; when the test is over, nothing is sticky."""
+    arms = [arm(1, "v1", requests=200, errors=100, units=101), arm(1, "v2", requests=99, units=99)]
+    found = compare("v1", "v2", arms, [], sticky=not is_over)
+    assert found.error_rate is None
+    assert found.baseline is not None
+    assert found.baseline.error_rate == 0.5
+    assert [ratio.of for ratio in found.sample_ratios] == ["values"]
+
+
 def test_lost_outcomes_raise_the_alarm() -> None:
     arms = [arm(1, "v1", units=5000), arm(1, "v2", units=5000)]
     sums = [
