@@ -20,7 +20,7 @@ import subprocess
 import sys
 import tempfile
 import tomllib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -55,12 +55,19 @@ _BUILD_META = (
 )
 
 
-def build_packages(package_path: Path, into: Path) -> list[Path]:
+def _ignore(_line: str) -> None:
+    """Let a warning go: the caller takes none."""
+
+
+def build_packages(
+    package_path: Path, into: Path, *, warn: Callable[[str], None] = _ignore
+) -> list[Path]:
     """Build the source distribution of a trainer package.
 
     Args:
         package_path: The package's folder, such as ``./trainer``.
         into: Existing folder that receives the archives.
+        warn: Told of what is packed all the same, such as much data beside the code.
 
     Returns:
         The archives, sorted; the same bytes whenever the sources are the same.
@@ -90,7 +97,7 @@ def build_packages(package_path: Path, into: Path) -> list[Path]:
     root = _project_root(package)
     backend = "" if (root / "setup.py").is_file() else _build_backend(root)
     if not backend and not (root / "setup.py").is_file():
-        return [write_plain_sdist(package, into)]
+        return [write_plain_sdist(package, into, warn)]
     with tempfile.TemporaryDirectory(prefix="mlengine-package-") as temporary:
         try:
             _copy_tree(root, Path(temporary) / "source", seen=frozenset())
@@ -99,7 +106,7 @@ def build_packages(package_path: Path, into: Path) -> list[Path]:
                 f"[{error.filename}] cannot be read, so {root} cannot be packaged.",
                 "Make it readable, or move the package into a folder of its own.",
             ) from None
-        return _build_copy(backend, Path(temporary), into)
+        return _build_copy(backend, Path(temporary), into, warn)
 
 
 def check_unique(files: Iterable[Path]) -> None:
@@ -220,7 +227,9 @@ def _describes_project(setup_cfg: Path) -> bool:
     return any(line.strip() in ("[metadata]", "[options]") for line in text.splitlines())
 
 
-def _build_copy(backend: str, temporary: Path, into: Path) -> list[Path]:
+def _build_copy(
+    backend: str, temporary: Path, into: Path, warn: Callable[[str], None]
+) -> list[Path]:
     source, made = temporary / "source", temporary / "dist"
     made.mkdir()
     if not backend:
@@ -235,7 +244,7 @@ def _build_copy(backend: str, temporary: Path, into: Path) -> list[Path]:
         if not path.name.endswith((".tar.gz", ".whl")):
             continue  # uv leaves a .gitignore
         if path.name.endswith(".tar.gz"):
-            repack(path)
+            repack(path, warn)
         results.append(Path(shutil.move(path, into / path.name)))
     if not results:
         raise InvalidArgument(

@@ -11,6 +11,7 @@ import pytest
 
 from mlengine.cli.commands.submit_training import training
 from mlengine.core.resources import JobOptions, Scheduling, TrainingInput
+from mlengine.training import sdist
 from mlengine.training.verdict import FINDINGS
 from tests.fakes.engine import FakeEngine
 from tests.unit.cli.conftest import Outcome, Run
@@ -65,6 +66,15 @@ def test_a_folder_becomes_an_uploaded_package(run: Run, engine: FakeEngine, pack
     with tarfile.open(fileobj=BytesIO(archive)) as tar:
         assert "trainer-0.0.0/trainer/task.py" in tar.getnames()
     assert spec(engine).args == ["--x", "1"] and spec(engine).region == "local"
+
+
+def test_a_large_package_is_warned_of(
+    run: Run, package: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sdist, "_LARGE_BYTES", 10)
+    done = run(*SUBMIT, "--package-path", package, "--module-name=trainer.task")
+    assert done.code == 0
+    assert "WARNING: The package trainer-0.0.0.tar.gz holds " in done.err
 
 
 def test_packages_go_below_the_job_dir_when_there_is_no_staging_bucket(

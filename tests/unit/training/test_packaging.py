@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import tarfile
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlengine.core.errors import InvalidArgument
+from mlengine.training import sdist
 from mlengine.training.packaging import (
     build_packages,
     check_archive_name,
@@ -21,6 +23,12 @@ from mlengine.training.packaging import (
 
 SETUP_PY = (
     "from setuptools import setup\nsetup(name='census', version='1.2', packages=['trainer'])\n"
+)
+
+
+DATA_SETUP_PY = (
+    "from setuptools import setup\nsetup(name='census', packages=['trainer'], "
+    "package_data={'trainer': ['**']})\n"
 )
 
 
@@ -269,6 +277,73 @@ def test_a_change_in_the_sources_changes_the_digest(trainer: Path, out: Path) ->
     first = package_digest(build_packages(trainer, out))
     (trainer / "task.py").write_text("print('ho')\n")
     assert package_digest(build_packages(trainer, out)) != first
+
+
+@pytest.mark.parametrize("setup", ["", DATA_SETUP_PY], ids=["plain", "setup.py"])
+def test_data_larger_than_memory_may_be_packed(trainer: Path, out: Path, setup: str) -> None:
+    if setup:
+        (trainer.parent / "setup.py").write_text(setup)
+    size_bytes = 48 << 20
+    with (trainer / "big.bin").open("wb") as file:
+        file.truncate(size_bytes)
+    tracemalloc.start()
+    try:
+        (archive,) = build_packages(trainer, out)
+        _now_bytes, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak_bytes < size_bytes / 3
+    with tarfile.open(archive) as source:
+        assert [m.size for m in source if m.name.endswith("big.bin")] == [size_bytes]
+
+
+@pytest.mark.parametrize("setup", ["", DATA_SETUP_PY], ids=["plain", "setup.py"])
+def test_a_large_package_is_warned_of_by_what_makes_it_so(
+    trainer: Path, out: Path, setup: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if setup:
+        (trainer.parent / "setup.py").write_text(setup)
+    elsewhere = write(
+        trainer.parent.parent / "datasets", {"a.bin": "a" * 6000, "b.bin": "b" * 6000}
+    )
+    (trainer / "data").symlink_to(elsewhere)
+    said: list[str] = []
+    build_packages(trainer, out, warn=said.append)
+    assert said == []
+    monkeypatch.setattr(sdist, "_LARGE_BYTES", 10_000)
+    build_packages(trainer, out, warn=said.append)
+    (line,) = said
+    assert "-0.0.0.tar.gz holds 1" in line and "of which trainer/data is 11.7 KiB." in line
+
+
+def test_the_largest_file_is_named_where_no_folder_is_most_of_it() -> None:
+    assert sdist._heaviest({"t-1/t/a": 3, "t-1/u/b": 3, "t-1/v/c": 4}) == ("v/c", 4)
+
+
+@pytest.mark.parametrize("keep", [0, 20, -30])
+def test_an_archive_that_cannot_be_read_is_named(trainer: Path, out: Path, keep: int) -> None:
+    (archive,) = build_packages(trainer, out)
+    archive.write_bytes(b"junk" if keep == 0 else archive.read_bytes()[:keep])
+    with pytest.raises(
+        InvalidArgument, match=r"trainer-0\.0\.0\.tar\.gz that was built cannot be read"
+    ):
+        sdist.repack(archive, print)
+
+
+def test_links_in_an_archive_become_what_they_point_to(out: Path) -> None:
+    archive = out / "t-1.tar.gz"
+    with tarfile.open(archive, "w:gz") as target:
+        (out / "x").write_text("hello")
+        target.add(out / "x", "t-1/x")
+        for name, kind in (("t-1/hard", tarfile.LNKTYPE), ("t-1/soft", tarfile.SYMTYPE)):
+            link = tarfile.TarInfo(name)
+            link.type, link.linkname = kind, "t-1/x" if kind == tarfile.LNKTYPE else "x"
+            target.addfile(link)
+    sdist.repack(archive, print)
+    with tarfile.open(archive) as source:
+        assert [(m.name, m.isreg(), m.size) for m in source] == [
+            ("t-1/hard", True, 5), ("t-1/soft", True, 5), ("t-1/x", True, 5),
+        ]  # fmt: skip
 
 
 def test_two_archives_of_one_name_are_refused(tmp_path: Path) -> None:

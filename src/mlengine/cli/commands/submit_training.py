@@ -184,7 +184,7 @@ def _find_packages(session: Session, job: str, fields: Fields, given: dict[str, 
         files = [archive_of(text, "--packages") for text in local]
         with tempfile.TemporaryDirectory(prefix="mlengine-package-") as folder:
             if package_path:
-                files = _build(package_path, fields, given, Path(folder)) + files
+                files = _build(session, package_path, fields, given, Path(folder)) + files
             fields["packageUris"] = remote + _upload(session, job, fields, given, files)
     elif not fields.get("packageUris") and not fields.get("masterConfig", {}).get("imageUri"):
         raise CommandError(
@@ -193,7 +193,9 @@ def _find_packages(session: Session, job: str, fields: Fields, given: dict[str, 
         )
 
 
-def _build(package_path: str, fields: Fields, given: dict[str, Any], into: Path) -> list[Path]:
+def _build(
+    session: Session, package_path: str, fields: Fields, given: dict[str, Any], into: Path
+) -> list[Path]:
     from mlengine.training.packaging import build_packages, find_module_problem
 
     module = fields.get("pythonModule", "")
@@ -201,7 +203,7 @@ def _build(package_path: str, fields: Fields, given: dict[str, Any], into: Path)
         problem = find_module_problem(Path(package_path), module)
         if problem:
             raise CommandError(f"argument --module-name: {problem}")
-    return build_packages(Path(package_path), into)
+    return build_packages(Path(package_path), into, warn=session.warn)
 
 
 def _upload(
