@@ -2,7 +2,8 @@
 
 folder-backed bucket     the real path, as ever
 object store             the path of the job's own copy (`mirrors`), fetched before it starts
-a bucket that is not ours, or a whole one in an object store     as it was written
+a bucket that is not ours, or a whole one in an object store     as it was written; as a job
+    directory the second is refused
 """
 
 from __future__ import annotations
@@ -11,7 +12,13 @@ import contextlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from mlengine.core.errors import EngineError, FailedPrecondition, NotFound, Unavailable
+from mlengine.core.errors import (
+    EngineError,
+    FailedPrecondition,
+    InvalidArgument,
+    NotFound,
+    Unavailable,
+)
 from mlengine.storage import Buckets
 from mlengine.storage.backends import ObjectInfo
 from mlengine.storage.backends.folder import FolderBackend
@@ -45,10 +52,16 @@ class Places:
         self._buckets, self._mirrors = buckets, mirrors
         self._new_folders = new_folders
 
-    def check_job_dir(self, uri: str) -> None:
-        """Refuse what no trainer could write to."""
+    def check_job_dir(self, uri: str, *, is_tuning: bool = False) -> None:
+        """Refuse what no trainer could write to, and what none should be given.
+
+        Args:
+            is_tuning: Each of its trials gets a folder in it.
+        """
         if self._mirror_of(uri) is None:
             self._buckets.local_path(uri, field="training_input.job_dir")
+        elif not is_tuning:
+            _check_is_part(parse_uri(uri))
 
     def job_dir(self, record: JobRecord, uri: str) -> Path | None:
         """Return where a job's directory can be read; None when there is nothing."""
@@ -75,6 +88,7 @@ class Places:
         if verbatim:
             mirror.watch(where)
             return uri
+        _check_is_part(where)
         with remote_trouble():
             mirror.fetch(where, preparation.log, preparation.cancelled)
         folder = mirror.path(where)
@@ -152,6 +166,20 @@ class Places:
 def is_local(buckets: Buckets, bucket: str) -> bool:
     """Return whether a bucket's objects are files of this machine."""
     return isinstance(buckets.backend(bucket), FolderBackend)
+
+
+def _check_is_part(where: BucketPath) -> None:
+    """Refuse a whole bucket, whose every object would be fetched.
+
+    Many a trainer begins by emptying its job directory, which does nothing on Google's ``gs://``.
+    """
+    if not where.name:
+        raise InvalidArgument(
+            f"The job directory {where} is a whole bucket, of which the job would get, and may "
+            "remove, every object.",
+            f"Name a folder in it: {where}JOB.",
+            field="training_input.job_dir",
+        )
 
 
 def _ready(where: BucketPath, path: Path, made: list[Path], preparation: Preparation) -> str:

@@ -39,6 +39,7 @@ from mlengine.training.ports import Ports
 from mlengine.training.replicas import Program, replica_specs
 from mlengine.training.tfconfig import chief_role
 from mlengine.training.trials.children import base_input, own_id
+from mlengine.training.trials.hyperparameters import is_tuning
 from mlengine.training.trials.reports import TrialReports, unknown_flag
 from mlengine.training.uris import takes_job_dir, takes_uris_apart
 from mlengine.training.verdict import judge
@@ -120,12 +121,12 @@ class TrainerJobs:
                 ) from None
             check_archive_name(found.name, field=field)
         if spec.job_dir:
-            self._check_job_dir(spec.job_dir)
+            self._check_job_dir(job, spec.job_dir)
         return warnings
 
-    def _check_job_dir(self, uri: str) -> None:
+    def _check_job_dir(self, job: Job, uri: str) -> None:
         if is_uri(uri):
-            self._places.check_job_dir(uri)
+            self._places.check_job_dir(uri, is_tuning=is_tuning(job))
         elif not Path(uri).is_absolute():
             raise InvalidArgument(
                 f"The job directory {uri!r} is neither a gs:// URI nor an absolute path.",

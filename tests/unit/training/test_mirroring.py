@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mlengine.core.errors import FailedPrecondition, NotFound, Unavailable
+from mlengine.core.errors import FailedPrecondition, InvalidArgument, NotFound, Unavailable
 from mlengine.core.resources import Bucket, Job, TrainingInput
 from mlengine.core.states import JobState
 from mlengine.storage import Buckets
@@ -221,6 +221,24 @@ def test_arguments_become_paths_and_what_cannot_stays(world: World) -> None:
     assert world.lines == [
         "'gs://here/../x' has a '..' segment. The trainer gets this argument as it was written."
     ]
+
+
+def test_no_job_has_a_whole_bucket_of_an_object_store_as_its_directory(world: World) -> None:
+    for whole in ("gs://far", "gs://far/"):
+        with pytest.raises(InvalidArgument, match=r"Name a folder in it: gs://far/JOB\.") as caught:
+            world.places.check_job_dir(whole)
+        assert caught.value.field == "training_input.job_dir"
+        world.places.check_job_dir(whole, is_tuning=True)
+    world.places.check_job_dir("gs://far/run")
+    world.places.check_job_dir("gs://here")
+
+
+def test_a_job_from_before_that_was_refused_fetches_no_whole_bucket(world: World) -> None:
+    world.buckets.write("gs://far/precious", [b"precious"])
+    with pytest.raises(InvalidArgument, match="a whole bucket"):
+        world.places.open_job_dir("gs://far", world.preparation(), verbatim=False)
+    assert world.lines == []
+    assert world.places.open_job_dir("gs://far", world.preparation(), verbatim=True) == "gs://far"
 
 
 @pytest.mark.parametrize("bucket", ["here", "far"])

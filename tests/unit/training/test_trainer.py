@@ -19,10 +19,12 @@ from mlengine.store import JobRecord, open_store
 from mlengine.training.access import BucketAccess
 from mlengine.training.kinds import Preparation, consumption, kind_of, ml_units
 from mlengine.training.launchers import AttemptSpec, ExitRecord, Outcome, ReplicaExit
+from mlengine.training.mirroring import Mirrors
 from mlengine.training.newfolders import NewFolders
 from mlengine.training.notes import environment_note
 from mlengine.training.packaging import build_packages
 from mlengine.training.trainer import TrainerJobs
+from tests.fakes.clock import PlayedClock
 
 SPEC = TrainingInput(
     python_module="trainer.task",
@@ -118,6 +120,22 @@ def test_a_job_dir_in_a_bucket_that_is_no_folder_is_refused(world: World) -> Non
     world.buckets.create(Bucket(name="memo", backing="memory://memo"))
     with pytest.raises(FailedPrecondition, match="memory://memo"):
         world.check(job_dir="gs://memo/out")
+
+
+def test_a_whole_bucket_of_an_object_store_is_the_directory_of_tuning_jobs_alone(
+    world: World, tmp_path: Path
+) -> None:
+    world.buckets.create(Bucket(name="memo", backing="memory://memo"))
+    mirrors = Mirrors(world.store, world.buckets, tmp_path / "jobs", clock=PlayedClock())
+    world.kind = TrainerJobs(
+        world.buckets, Environments(tmp_path / "environments"), grace_s=3.0, log_quota_bytes=1000,
+        notify="/n", new_folders=NewFolders(tmp_path / "newfolders"), mirrors=mirrors,
+    )  # fmt: skip
+    with pytest.raises(InvalidArgument, match="gs://memo/ is a whole bucket"):
+        world.check(job_dir="gs://memo")
+    params = [{"parameterName": "x", "type": "DOUBLE", "minValue": 0, "maxValue": 1}]
+    world.check(job_dir="gs://memo", hyperparameters={"params": params})
+    mirrors.close()
 
 
 def test_a_batch_job_is_none_of_its_business(world: World) -> None:
