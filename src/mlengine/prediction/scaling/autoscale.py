@@ -6,7 +6,8 @@
   as many as there are.
 - Down: to the most that any look of the last `_CALM_S` asked for, each with a reserve. So what was
   added for a burst stays for a minute, and a level load never sways between two numbers.
-- Never above `max_nodes` nor what there is memory for, never below `min_nodes`.
+- Never above `max_nodes`, never below `min_nodes`; beyond that, no more than there is memory for.
+  So far as `min_nodes` whoever acts must make the room: others sleep for it, as for a wake.
 """
 
 from __future__ import annotations
@@ -86,9 +87,8 @@ class Policy:
         """
         self._since_s = min(self._since_s, now_s)
         ceiling = max(min(bounds.max_nodes, seen.nodes + max(seen.room, 0)), 0)
-        floor = min(bounds.min_nodes, max(ceiling, seen.nodes))
         if seen.nodes < bounds.min_nodes:
-            return Decision(max(floor, seen.nodes), "it is to have so many at least")
+            return Decision(bounds.min_nodes, "it is to have so many at least")
         if seen.nodes > bounds.max_nodes:
             return Decision(bounds.max_nodes, "it is to have so many at most")
         if seen.nodes == 0:
@@ -103,7 +103,7 @@ class Policy:
             nodes = max(min(up, 2 * seen.nodes, ceiling), seen.nodes)
             return Decision(nodes, "they are busy" if nodes > seen.nodes else "there is no room")
         if down < seen.nodes:
-            return Decision(max(down, floor, 1), "fewer were enough for a minute")
+            return Decision(max(down, bounds.min_nodes, 1), "fewer were enough for a minute")
         return Decision(seen.nodes, "as they are")
 
     def _note(self, seen: Seen, bounds: Bounds, now_s: float) -> None:

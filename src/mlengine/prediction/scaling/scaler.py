@@ -77,6 +77,7 @@ class Scaler:
         self._policies: dict[str, Policy] = {}
         self._failures: dict[str, tuple[Deaths, str]] = {}
         self._sizes: dict[str, int] = {}
+        self._short: dict[str, int] = {}  # how many workers it was said that there is no room for
         self._promised: dict[str, int] = {}
         self._times = CpuTimes()
         self._awake = Shares()
@@ -101,14 +102,18 @@ class Scaler:
         if (pause_s := self._pause_s(served.uid)) > 0:
             problem = self._failures[served.uid][1]
             raise Unavailable(f"{problem} It is tried again in {pause_s:.0f} s.", "Try again.")
-        self._load(served)
+        self._remembering(served, self.load)
 
     def load(self, served: Served) -> None:
         """Start one more worker, make room for it before, and open it; not in the routes yet."""
-        self._make_room(served)
+        self._make_room(served.uid)
+        self._start(served)
+
+    def _start(self, served: Served) -> None:
+        """Start and open one more worker in the memory that it was promised."""
         try:
             self._fleet.open(self._fleet.start(served.spec, timeout_s=self._load_timeout_s))
-            self._sizes[served.uid] = max(self._fleet.measure(served.uid), 1)
+            self._sizes[served.uid] = max(self._measured(served.uid), 1)
         finally:
             self._promised.pop(served.uid, None)
         _, library = self._fleet.library(served.uid)
@@ -150,7 +155,9 @@ class Scaler:
         for name, served in versions.items():
             self._look_at(name, served, stats.get(name, {}), free)
         known = {served.uid for served in versions.values()}
-        tables: tuple[dict[str, Any], ...] = (self._policies, self._failures, self._sizes)
+        tables: tuple[dict[str, Any], ...] = (
+            self._policies, self._failures, self._sizes, self._short,
+        )  # fmt: skip
         for table in tables:
             for uid in table.keys() - known:
                 table.pop(uid, None)
@@ -183,8 +190,10 @@ class Scaler:
             held=held,
             busy=self._busy_share(served, [node.worker for node in nodes], counted),
             idle_s=max(time.time() - last_use_s, 0.0),
-            room=free_bytes // (self._sizes.get(served.uid) or _GUESS_BYTES),
+            room=free_bytes // self._needed(served.uid),
         )
+        if seen.nodes >= served.bounds.min_nodes:
+            self._short.pop(served.uid, None)
         policy = self._policies.setdefault(served.uid, Policy())
         decision = policy.decide(seen, served.bounds, time.monotonic())
         if decision.nodes > seen.nodes:
@@ -195,7 +204,8 @@ class Scaler:
             action = self._shrink
         else:
             return
-        if self._submit(name, action, name, served, decision.nodes):
+        is_told = self._short.get(served.uid) == decision.nodes
+        if self._submit(name, action, name, served, decision.nodes) and not is_told:
             _log.info("%s: %d → %d workers, %s: %s in %s", name, seen.nodes, decision.nodes,
                       decision.why, seen, served.bounds)  # fmt: skip
 
@@ -257,20 +267,36 @@ class Scaler:
         _log.info("%s: woken in %.0f ms", version, (time.monotonic() - began_s) * 1e3)
 
     def _grow(self, version: str, served: Served, nodes: int) -> None:
-        if not self._fleet.sockets(served.uid):
-            self.awake(served)
-            self._reroute(version)
+        """Start workers until there are so many, or no room can be made: the next look goes on.
+
+        Nobody asks for these, so none waits for room: that would keep a thread from who is asked.
+        """
         while self._fleet.count(served.uid) < nodes:
-            self._load(served)
+            if not self._has_room(served.uid):
+                self._tell_short(version, served.uid, nodes)
+                return
+            self._remembering(served, self._start)
             self._reroute(version)
+        if self._short.pop(served.uid, None):
+            _log.info("%s has its %d workers now", version, nodes)
+
+    def _tell_short(self, version: str, uid: str, nodes: int) -> None:
+        """Say once that a version lacks workers, and why: it is tried again at each look."""
+        if self._short.get(uid) != nodes:
+            self._short[uid] = nodes
+            _log.warning(
+                "%s has %d of the %d workers that it is to have: %s Raise the setting "
+                "serving_memory_bytes, or lower the minNodes or nodes of a version.",
+                version, self._fleet.count(uid), nodes, self._no_room(uid),
+            )  # fmt: skip
 
     def _shrink(self, version: str, served: Served, nodes: int) -> None:
         self.sleep(version, served.uid, keep=nodes)
 
-    def _load(self, served: Served) -> None:
-        """Do as `load` does, and remember whether it failed: the next try waits."""
+    def _remembering(self, served: Served, start: Callable[[Served], None]) -> None:
+        """Start a worker, and remember whether that failed: the next try waits."""
         try:
-            self.load(served)
+            start(served)
         except OSError as error:  # as of a full disk; its words hold paths, no caller's business
             refused = Unavailable(
                 f"Its worker cannot be started: {error.strerror or error}.", "Try again."
@@ -297,31 +323,42 @@ class Scaler:
     def _measure(self, versions: Mapping[str, Served]) -> None:
         self._measured_s = time.monotonic()
         for served in versions.values():
-            held = self._fleet.measure(served.uid)
+            held = self._measured(served.uid)
             if held:
-                self._sizes[served.uid] = held // max(len(self._fleet.nodes(served.uid)), 1)
+                self._sizes[served.uid] = held
+
+    def _measured(self, uid: str) -> int:
+        """Return how many bytes each of a version's workers holds, on the average."""
+        return self._fleet.measure(uid) // max(len(self._fleet.nodes(uid)), 1)
 
     def _used(self) -> int:
         nodes = [node for uid in self._fleet.uids() for node in self._fleet.nodes(uid)]
         return sum(n.pss_bytes or _GUESS_BYTES for n in nodes) + sum(self._promised.values())
 
-    def _make_room(self, served: Served) -> None:
-        """Let others sleep until there is memory for one more worker of this version."""
-        needed = self._sizes.get(served.uid) or _GUESS_BYTES
+    def _needed(self, uid: str) -> int:
+        return self._sizes.get(uid) or _GUESS_BYTES
+
+    def _no_room(self, uid: str) -> str:
+        return (
+            f"Its worker needs {self._needed(uid) >> 20} MiB, and those that do not sleep now hold "
+            f"{self._used() >> 20} of the {self._memory_bytes >> 20} MiB for workers."
+        )
+
+    def _make_room(self, uid: str) -> None:
+        """Let others sleep until there is memory for one more worker of a version; promise it."""
         until_s = time.monotonic() + _ROOM_WAIT_S
         pause = threading.Event()
-        while not self._has_room(served.uid, needed):
+        while not self._has_room(uid):
             if time.monotonic() >= until_s or self._closing:
                 raise Unavailable(
-                    f"Its worker needs {needed >> 20} MiB, and those that are busy hold "
-                    f"{self._used() >> 20} of the {self._memory_bytes >> 20} MiB for workers.",
-                    "Raise the setting serving_memory_bytes, or try again.",
+                    self._no_room(uid), "Raise the setting serving_memory_bytes, or try again."
                 )
             pause.wait(_POLL_S)
 
-    def _has_room(self, uid: str, needed: int) -> bool:
+    def _has_room(self, uid: str) -> bool:
+        """Promise a version the memory for one more worker if there is, with others asleep."""
         with self._room:
-            used = self._used()
+            used, needed = self._used(), self._needed(uid)
             if used and used + needed > self._memory_bytes:
                 chosen = choose_sleepers(
                     self._sleepers(uid),

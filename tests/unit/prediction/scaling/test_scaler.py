@@ -15,6 +15,7 @@ import pytest
 
 from mlengine.core.errors import Unavailable
 from mlengine.prediction.control import GatewayControl
+from mlengine.prediction.scaling import fleet as fleet_module
 from mlengine.prediction.scaling import scaler as under_test
 from mlengine.prediction.scaling.autoscale import Bounds
 from mlengine.prediction.scaling.fleet import Fleet, NodeSpec
@@ -53,6 +54,9 @@ class PlayedPool:
     def socket(self, worker: str) -> str:
         return worker
 
+    def stop(self, worker: str) -> None:
+        self.workers.remove(worker)
+
 
 class AtOnce(Executor):
     """Does at once what it is given."""
@@ -67,9 +71,21 @@ class AtOnce(Executor):
 class PlayedGateway:
     def __init__(self) -> None:
         self.refused: list[str] = []
+        self.counted: dict[str, dict[str, Any]] = {}
+
+    def stats(self) -> dict[str, dict[str, Any]]:
+        return self.counted
+
+    def draining(self) -> list[str]:
+        return []
 
     def refuse(self, _version: str, problem: str) -> None:
         self.refused.append(problem)
+
+
+def _served(name: str, uid: str, bounds: Bounds) -> Served:
+    spec = NodeSpec(uid=uid, version=name, artifact=Path("a"), framework="", artifact_uri="")
+    return Served(spec, bounds)
 
 
 class World:
@@ -77,11 +93,11 @@ class World:
         self.now_s = 1000.0
         self.pool = PlayedPool(room)
         self.gateway = PlayedGateway()
-        spec = NodeSpec(uid="u", version=NAME, artifact=Path("a"), framework="", artifact_uri="")
-        self.served = Served(spec, bounds)
+        self.served = _served(NAME, "u", bounds)
+        self.versions = {NAME: self.served}
         self.scaler = Scaler(
             Fleet(cast(WorkerPool, self.pool)), cast(GatewayControl, self.gateway),
-            versions=lambda: {NAME: self.served}, reroute=lambda _version: None,
+            versions=lambda: self.versions, reroute=lambda _version: None,
             load_timeout_s=1.0, memory_bytes=1 << 40,
         )  # fmt: skip
 
@@ -156,3 +172,80 @@ def test_another_library_than_at_its_creation_is_worth_a_warning(
     asleep.scaler.load(asleep.served._replace(spec=asleep.served.spec._replace(library=library)))
     said = "loaded by version 1.6.0 of its library, and was created with 1.5.2"
     assert (said in caplog.text) == warned
+
+
+HELD = 64 << 20
+"""What a worker that was never measured is taken to hold."""
+
+
+def _shared_by(world: World, memory_bytes: int, **least: int) -> None:
+    """Have these versions, each with so many workers at least, share so much memory."""
+    world.scaler._memory_bytes = memory_bytes
+    world.versions = {
+        name: _served(name, name, Bounds(nodes, max(nodes, 1))) for name, nodes in least.items()
+    }
+
+
+def test_others_sleep_so_that_a_version_has_its_least_workers(
+    world: Callable[[int, Bounds], World],
+) -> None:
+    full = world(9, Bounds())
+    _shared_by(full, 3 * HELD, old=0, asked=0, used=0)
+    for name in full.versions:
+        full.scaler.awake(full.versions[name])
+    full.gateway.counted = {"asked": {"load": 1}, "used": {"last_use_time": time.time() + 60}}
+    full.versions["wanted"] = _served("wanted", "wanted", Bounds(1, 1))
+    full.scaler.tick(full.gateway.counted)
+    assert sorted(full.pool.workers) == ["asked-0", "used-0", "wanted-0"]  # not who was used last
+    full.versions["wanted"] = _served("wanted", "wanted", Bounds(3, 3))  # as of manualScaling
+    full.scaler.tick(full.gateway.counted)
+    assert sorted(full.pool.workers) == ["asked-0", "wanted-0", "wanted-1"]
+
+
+def test_who_has_no_room_is_told_of_once_and_takes_none_from_who_must_have_it(
+    world: Callable[[int, Bounds], World], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    full = world(9, Bounds())
+    _shared_by(full, HELD, first=1, second=1)
+    for _ in range(9):
+        full.scaler.tick({})
+    assert full.pool.workers == ["first-0"]
+    assert full.pool.tried == 1
+    (told,) = [row.getMessage() for row in caplog.records if row.levelname == "WARNING"]
+    assert told == (
+        "second has 0 of the 1 workers that it is to have: Its worker needs 64 MiB, and those that "
+        "do not sleep now hold 64 of the 64 MiB for workers. Raise the setting "
+        "serving_memory_bytes, or lower the minNodes or nodes of a version."
+    )
+    assert caplog.text.count("second: 0 → 1 workers") == 1
+    full.versions["first"] = _served("first", "first", Bounds(0, 1))  # may sleep from now on
+    full.scaler.tick({})
+    assert full.pool.workers == ["second-0"]
+    assert "second has its 1 workers now" in caplog.text
+
+
+def test_a_version_without_room_keeps_no_other_from_its_workers(
+    world: Callable[[int, Bounds], World],
+) -> None:
+    full = world(9, Bounds())
+    _shared_by(full, 2 * HELD, big=1, small=1, third=1)
+    full.scaler._sizes["big"] = 2 * HELD
+    full.scaler.awake(full.versions["small"])
+    full.scaler.tick({})
+    assert sorted(full.pool.workers) == ["small-0", "third-0"]
+    full.now_s += 60
+    full.scaler._memory_bytes = 9 * HELD
+    full.scaler.awake(full.versions["big"])  # nor does it wait for a pause: nothing has failed
+    assert "big-0" in full.pool.workers
+
+
+def test_each_worker_of_a_version_counts_for_itself(
+    world: Callable[[int, Bounds], World], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fleet_module, "pss_bytes", lambda _pid: HELD)
+    grows = world(9, Bounds(3, 3))
+    grows.pool.says = {}
+    grows.scaler._memory_bytes = 3 * HELD
+    grows.scaler.tick({})
+    assert len(grows.pool.workers) == 3
