@@ -11,11 +11,12 @@ bucket, exists as a folder, or several things go to it; a source then keeps its 
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from mlengine.core.errors import InvalidArgument
+from mlengine.core.errors import FailedPrecondition, InvalidArgument
 from mlengine.storage import staging
 from mlengine.storage.faults import from_os_error
 from mlengine.storage.paths import BucketPath, check_name, inside, local_path, parse_uri
@@ -42,10 +43,15 @@ WriteLike = Callable[[BucketPath, Iterable[bytes], BucketPath], object]
 
 
 class LocalTarget(NamedTuple):
-    """A file to write: `name` beneath `root`, and nowhere else whatever links are there."""
+    """A file to write: `name` beneath `root`, and nowhere else whatever links are there.
+
+    `is_named` is said of the one path that the user wrote out: a pipe or a device there is theirs
+    to write to, also behind a link.
+    """
 
     root: Path
     name: str
+    is_named: bool = False
 
     def __str__(self) -> str:
         return str(self.root / self.name)
@@ -113,7 +119,8 @@ def plan_move(
 
     Raises:
         NotFound, InvalidArgument: As `plan_copy`.
-        InvalidArgument: A file would be overwritten before its own turn to be moved comes.
+        InvalidArgument: A file would be overwritten before its own turn to be moved comes, or
+            the destination is a pipe or a device.
     """
     steps = plan_copy(
         sources,
@@ -125,6 +132,11 @@ def plan_move(
     )
     leaving = {str(step.source) for step in steps}
     for step in steps:
+        if isinstance(step.destination, LocalTarget) and _is_stream(step.destination):
+            raise InvalidArgument(
+                f"Nothing can be moved to '{step.destination}', which is no regular file.",
+                "Copy it there.",
+            )
         if str(step.destination) in leaving:
             raise InvalidArgument(
                 f"{step.source} would be moved onto {step.destination}, which is to move too.",
@@ -166,8 +178,9 @@ class _Target(NamedTuple):
             bucket, name = self.base
             folder = name if self.base.is_folder else name + "/"
             return BucketPath(bucket, check_name(folder + below if below else name))
-        root, name = (self.base, below) if below else (self.base.parent, self.base.name)
-        return LocalTarget(root, check_name(name))
+        if below:
+            return LocalTarget(self.base, check_name(below))
+        return LocalTarget(self.base.parent, check_name(self.base.name), is_named=True)
 
 
 def _target(text: str, *, is_many: bool, store: ObjectStore) -> _Target:
@@ -212,9 +225,10 @@ def run_copy(
 ) -> int:
     """Carry a plan out and return the bytes copied.
 
-    Each file appears whole or not at all; on an error those before it stay. `on_progress` gets the
-    step and its bytes so far, once at its start and after each chunk. `write_like` takes what is
-    said of an object along from bucket to bucket; without it only bytes are copied.
+    Each file appears whole or not at all, but for what goes to a pipe or a device; on an error
+    those before it stay. `on_progress` gets the step and its bytes so far, once at its start and
+    after each chunk. `write_like` takes what is said of an object along from bucket to bucket;
+    without it only bytes are copied.
     """
     total = 0
     for step in steps:
@@ -302,9 +316,42 @@ def _write(
         else:
             store.write(step.destination, chunks)
         return
-    root, name = step.destination
+    root, name, _is_named = step.destination
     try:
         root.mkdir(parents=True, exist_ok=True)
+        if _is_stream(step.destination):
+            _pour(step.destination, chunks)
+            return
         staging.write_whole(root, name, chunks, staging=name.rpartition("/")[0], is_private=False)
     except OSError as error:
         raise from_os_error(error, f"'{inside(root, name)}'") from error
+
+
+def _is_stream(target: LocalTarget) -> bool:
+    """Tell whether something is there that no file may take the place of.
+
+    That is a pipe, a device or a socket; and behind a link that the user named also the open file
+    of a process, which is what ``/dev/stdout`` leads to when a shell wrote ``> FILE``.
+    """
+    path = inside(target.root, target.name)
+    try:
+        mode = path.stat(follow_symlinks=target.is_named).st_mode
+        if stat.S_ISREG(mode):
+            return path.is_symlink() and path.readlink().is_relative_to("/proc")
+    except OSError:  # nothing is there; what else is wrong shows when it is written
+        return False
+    return not (stat.S_ISDIR(mode) or stat.S_ISLNK(mode))
+
+
+def _pour(target: LocalTarget, chunks: Iterable[bytes]) -> None:
+    path = inside(target.root, target.name)
+    if not target.is_named:
+        raise FailedPrecondition(
+            f"'{path}' is no regular file, and is not replaced by one.",
+            "Remove it, or copy to it alone by its own name.",
+        )
+    # At its end: an open file may hold what others wrote before.
+    flags = os.O_WRONLY | os.O_APPEND | os.O_NOCTTY | os.O_CLOEXEC
+    with os.fdopen(os.open(path, flags), "wb") as file:
+        for chunk in chunks:
+            file.write(chunk)

@@ -2,6 +2,9 @@
 from __future__ import annotations
 
 import os
+import stat
+import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -237,6 +240,67 @@ def test_a_link_in_the_destination_is_not_written_through(
     assert [*(tmp_path / "elsewhere").iterdir()] == []
 
 
+def _read_while(path: Path, act: Callable[[], object]) -> bytes:
+    """Return what the reader of a named pipe gets while something is done."""
+    got: list[bytes] = []
+    reader = threading.Thread(target=lambda: got.append(path.read_bytes()), daemon=True)
+    reader.start()
+    act()
+    reader.join(10)
+    return b"".join(got)
+
+
+@pytest.mark.parametrize("name", ["pipe", "link", "again"])
+def test_a_pipe_is_written_to_and_stays(store: Buckets, here: Path, name: str) -> None:
+    os.mkfifo(here / "pipe")
+    (here / "link").symlink_to("pipe")
+    (here / "again").symlink_to(here / "link")
+    steps = plan_copy(["gs://data/top.csv"], name, store=store)
+    assert _read_while(here / "pipe", lambda: run_copy(steps, store)) == b"top.csv"
+    assert stat.S_ISFIFO((here / "pipe").lstat().st_mode)
+    assert (here / "link").is_symlink() and (here / "again").is_symlink()
+
+
+def test_what_a_process_has_open_is_written_on_behind_what_it_holds(
+    store: Buckets, here: Path
+) -> None:
+    with (here / "out").open("wb", buffering=0) as out:
+        out.write(b"before ")
+        (here / "stdout").symlink_to(f"/proc/self/fd/{out.fileno()}")  # as /dev/stdout is
+        run_copy(plan_copy(["gs://data/top.csv"], "stdout", store=store), store)
+    assert (here / "stdout").is_symlink()
+    assert (here / "out").read_bytes() == b"before top.csv"
+
+
+def test_a_pipe_that_only_lies_in_the_destination_is_neither_replaced_nor_waited_for(
+    store: Buckets, here: Path
+) -> None:
+    (here / "new/old/y").mkdir(parents=True)
+    os.mkfifo(here / "new/old/y/z")
+    with pytest.raises(FailedPrecondition, match="new/old/y/z' is no regular file"):
+        run_copy(plan_copy(["gs://data/old"], "new", recursive=True, store=store), store)
+    assert stat.S_ISFIFO((here / "new/old/y/z").lstat().st_mode)
+
+
+@pytest.mark.parametrize(("source", "place"), [("old", "new/old"), ("old/x", "new")])
+def test_a_link_in_the_destination_to_a_pipe_is_replaced_like_other_links(
+    store: Buckets, here: Path, source: str, place: str
+) -> None:
+    os.mkfifo(here / "pipe")
+    (here / place).mkdir(parents=True)
+    (here / place / "x").symlink_to(here / "pipe")
+    run_copy(plan_copy([f"gs://data/{source}"], "new", recursive=True, store=store), store)
+    assert (here / place / "x").read_bytes() == b"old/x"
+    assert not (here / place / "x").is_symlink()
+
+
+def test_a_link_to_a_file_is_replaced_and_the_file_left_alone(store: Buckets, here: Path) -> None:
+    (here / "link").symlink_to("one")
+    run_copy(plan_copy(["gs://data/top.csv"], "link", store=store), store)
+    assert (here / "link").read_bytes() == b"top.csv"
+    assert (here / "one").read_bytes() == b"one"
+
+
 # --- mv -----------------------------------------------------------------------------------------
 
 
@@ -258,6 +322,12 @@ def test_mv_onto_what_is_to_move_too_is_refused_before_a_byte_moves(store: Bucke
         store.write(f"gs://other/{name}", [name.encode()])
     with pytest.raises(InvalidArgument, match="which is to move too"):
         plan_move(["gs://other/a"], "gs://other/a", store=store)
+
+
+def test_nothing_is_moved_to_a_pipe(store: Buckets, here: Path) -> None:
+    os.mkfifo(here / "pipe")
+    with pytest.raises(InvalidArgument, match="/pipe', which is no regular file"):
+        plan_move(["gs://data/top.csv"], "pipe", store=store)
 
 
 def test_a_file_that_was_not_copied_whole_is_not_removed(store: Buckets, here: Path) -> None:
