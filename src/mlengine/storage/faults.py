@@ -29,16 +29,20 @@ _BY_CLASS: tuple[tuple[type[OSError], int], ...] = (
 )
 
 
-def from_os_error(error: OSError, what: str) -> EngineError:
-    """Build the error to raise for `what`, such as ``gs://b/x``, from the system's own."""
+def from_os_error(error: OSError, what: str, *, is_local: bool = False) -> EngineError:
+    """Build the error to raise for `what`, such as ``gs://b/x``, from the system's own.
+
+    With `is_local` it is a file of the caller's machine, which is no business of the engine.
+    """
     number = error.errno or _number_of(error)
     reason = os.strerror(number) if number else type(error).__name__
     if number == errno.ENOENT or number == errno.ENOTDIR:
         return NotFound(f"{what} was not found.", "List what is there with 'storage ls'.")
     if number in _FULL:
+        disk = "its disk" if is_local else "the disk of the engine's home"
         return Unavailable(
             f"No space is left to write {what}; nothing of it was kept.",
-            "Free space on the disk of the engine's home, then try again.",
+            f"Free space on {disk}, then try again.",
         )
     if number in _LINKS:
         return FailedPrecondition(
@@ -58,6 +62,10 @@ def from_os_error(error: OSError, what: str) -> EngineError:
         )
     if number == errno.ENAMETOOLONG:
         return InvalidArgument(f"The name of {what} is too long.", "Use a shorter name.")
+    if number in _FORBIDDEN and is_local:
+        return FailedPrecondition(
+            f"You may not touch {what}: {reason}.", "Mend its owner or mode, or its folder's."
+        )
     if number in _FORBIDDEN:
         return FailedPrecondition(
             f"The engine may not touch {what}: {reason}.", "Mend the owner or mode of its folder."

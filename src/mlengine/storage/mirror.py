@@ -183,7 +183,7 @@ def _open(place: BucketPath | Path, store: ObjectStore) -> BinaryIO:
     try:
         return place.open("rb")
     except OSError as error:
-        raise from_os_error(error, f"'{place}'") from error
+        raise from_os_error(error, f"'{place}'", is_local=True) from error
 
 
 def _chunks(file: BinaryIO) -> Iterator[bytes]:

@@ -226,4 +226,4 @@ def _walk(root: Path, on_skip: OnSkip, *, follow_links: bool) -> Iterator[File]:
 
 def _unreadable(error: OSError) -> None:
     if not isinstance(error, FileNotFoundError):  # what has gone meanwhile is no part of it
-        raise from_os_error(error, f"'{error.filename}'") from error
+        raise from_os_error(error, f"'{error.filename}'", is_local=True) from error

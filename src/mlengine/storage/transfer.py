@@ -269,7 +269,7 @@ def remove_place(place: BucketPath | Path, store: ObjectStore) -> None:
     try:
         place.unlink()
     except OSError as error:
-        raise from_os_error(error, f"'{place}'") from error
+        raise from_os_error(error, f"'{place}'", is_local=True) from error
 
 
 class _Counted:
@@ -304,7 +304,7 @@ def open_place(source: BucketPath | Path, store: ObjectStore) -> BinaryIO:
         # Planned as a regular file; a link that has come since is not what was asked for.
         return os.fdopen(os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb")
     except OSError as error:
-        raise from_os_error(error, f"'{source}'") from error
+        raise from_os_error(error, f"'{source}'", is_local=True) from error
 
 
 def _write(
@@ -324,7 +324,7 @@ def _write(
             return
         staging.write_whole(root, name, chunks, staging=name.rpartition("/")[0], is_private=False)
     except OSError as error:
-        raise from_os_error(error, f"'{inside(root, name)}'") from error
+        raise from_os_error(error, f"'{inside(root, name)}'", is_local=True) from error
 
 
 def _is_stream(target: LocalTarget) -> bool:

@@ -1,6 +1,7 @@
 # ruff: noqa: E501  # one row a line makes the tables readable
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import threading
@@ -9,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from mlengine.core.errors import FailedPrecondition, InvalidArgument, NotFound
+from mlengine.core.errors import EngineError, FailedPrecondition, InvalidArgument, NotFound
 from mlengine.core.resources import Bucket
-from mlengine.storage import BucketPath, Buckets, ObjectInfo
+from mlengine.storage import BucketPath, Buckets, ObjectInfo, staging
 from mlengine.storage.browse import (
     disk_usage,
     list_places,
@@ -19,8 +20,17 @@ from mlengine.storage.browse import (
     plan_remove,
     run_remove,
 )
+from mlengine.storage.mirror import same_bytes
 from mlengine.storage.sources import ObjectStore
-from mlengine.storage.transfer import CopyStep, plan_copy, plan_move, run_copy, run_move
+from mlengine.storage.transfer import (
+    CopyStep,
+    open_place,
+    plan_copy,
+    plan_move,
+    remove_place,
+    run_copy,
+    run_move,
+)
 
 
 @pytest.fixture
@@ -238,6 +248,47 @@ def test_a_link_in_the_destination_is_not_written_through(
     with pytest.raises(FailedPrecondition, match="link"):
         run_copy(plan_copy(["gs://data/old"], "new", recursive=True, store=store), store)
     assert [*(tmp_path / "elsewhere").iterdir()] == []
+
+
+@pytest.mark.parametrize(
+    ("number", "told"),
+    [
+        (errno.ENOSPC, "No space is left to write '{}'; nothing of it was kept. Free space on its disk"),
+        (errno.EACCES, "You may not touch '{}': Permission denied. Mend its owner or mode"),
+        (errno.EROFS, "You may not touch '{}': Read-only file system. Mend its owner or mode"),
+    ],
+)  # fmt: skip
+def test_a_fault_of_the_callers_own_disk_is_not_said_to_be_the_engines(
+    store: Buckets, here: Path, monkeypatch: pytest.MonkeyPatch, number: int, told: str
+) -> None:
+    def refused(path: Path | str, *_words: object, **_more: object) -> None:
+        raise OSError(number, os.strerror(number), str(path))
+
+    one = here / "one"
+    steps = plan_copy(["gs://data/top.csv"], "one", store=store)
+    acts: list[Callable[[], object]] = [
+        lambda: run_copy(steps, store),
+        lambda: open_place(one, store),
+        lambda: same_bytes(one, BucketPath("data", "top.csv"), store),
+        lambda: remove_place(one, store),
+        lambda: plan_copy(["dir"], "gs://data", recursive=True, store=store),
+    ]
+    # Patched, for root, who may run this, may touch all files.
+    monkeypatch.setattr(staging, "write_whole", refused)
+    monkeypatch.setattr(os, "scandir", refused)
+    monkeypatch.setattr(os, "open", _only_for(one, os.open, refused))
+    monkeypatch.setattr(Path, "open", _only_for(one, Path.open, refused))
+    monkeypatch.setattr(Path, "unlink", _only_for(one, Path.unlink, refused))
+    for act, place in zip(acts, [one, one, one, one, here / "dir"], strict=True):
+        with pytest.raises(EngineError) as caught:
+            act()
+        assert told.format(place) in str(caught.value)
+
+
+def _only_for(
+    one: Path, act: Callable[..., object], refused: Callable[..., object]
+) -> Callable[..., object]:
+    return lambda path, *words, **more: (refused if path == one else act)(path, *words, **more)
 
 
 def _read_while(path: Path, act: Callable[[], object]) -> bytes:
