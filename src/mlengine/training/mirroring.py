@@ -113,10 +113,10 @@ class Mirrors:
         project, job_id = mirror.owner
         # Asked first: what comes after it is complete.
         is_over = self._store.job(project, job_id).state.terminal
-        mirror.push()
+        left_out = mirror.push().left_out
         mirror.look(lambda info: is_event_file(info.name))
         if is_over:
-            mirror.retire()
+            mirror.retire(left_out)
         return is_over
 
     def _end_turn(self, uid: str, *, is_over: bool = False, has_failed: bool = False) -> None:

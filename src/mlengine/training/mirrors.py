@@ -3,7 +3,8 @@
 A trainer opens paths. Where its ``gs://`` arguments lie in an object store, each becomes a path in
 the job's mirror of that bucket: what is there already is fetched before the trainer starts, and
 what it writes, replaces or removes there is done in the bucket too, while it runs and once more,
-completely, when it has ended.
+completely, when it has ended. What can be no object stays in the copies, and nothing is removed for
+it (`leftovers`).
 
     jobs/<uid>/buckets/BUCKET/NAME   the copies; a later attempt of the job finds them
     mirrors/<uid>.json               which of them the bucket has; there while the job is open
@@ -21,10 +22,11 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import stat
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 import msgspec
@@ -38,8 +40,9 @@ from mlengine.storage.chunks import chunks_of
 from mlengine.storage.faults import from_os_error
 from mlengine.storage.paths import BucketPath
 from mlengine.storage.patterns import has_wildcards
+from mlengine.training.leftovers import LeftOut, leftovers
 
-__all__ = ["JobMirror", "is_event_file", "mirror_path"]
+__all__ = ["JobMirror", "Pushed", "is_event_file", "mirror_path"]
 
 _FOLDER = "buckets"
 _STAGING = ".staging"
@@ -70,6 +73,13 @@ class _State(msgspec.Struct):
     job_id: str
     buckets: dict[str, dict[str, _Stamp]] = {}
     watched: str = ""
+
+
+class Pushed(NamedTuple):
+    """What became of the copies: how many objects changed, and of what none can be made."""
+
+    changed: int
+    left_out: list[LeftOut]
 
 
 def mirror_path(job_folder: Path, where: BucketPath) -> Path:
@@ -203,50 +213,69 @@ class JobMirror:
 
     # --- while it runs, and when it has ended ---------------------------------------------------
 
-    def push(self) -> int:
-        """Do in the buckets what the trainer did in its copies; return how many objects changed.
+    def push(self) -> Pushed:
+        """Do in the buckets what the trainer did in its copies.
 
         Raises:
             Unavailable: A bucket cannot be reached; what was not carried is carried another time.
         """
         with self._current():
-            changed = 0
+            changed, left_out = 0, list[LeftOut]()
             try:
                 for bucket in self._state.buckets:
-                    changed += self._push_bucket(bucket)
+                    # Nothing was written; or the copies are lost, which removes no original.
+                    if (self._root / bucket).is_dir():
+                        changed += self._push_bucket(bucket, left_out)
             finally:
                 self._save()
-            return changed
+            return Pushed(changed, left_out)
 
-    def _push_bucket(self, bucket: str) -> int:
-        root = self._root / bucket
-        if not root.is_dir():
-            return 0  # nothing was written; or the copies are lost, which removes no original
-        known, tree = self._state.buckets[bucket], self._tree(bucket)
-        there = {info.name: _stamp(info) for info in tree.list()}
-        news = [name for name, stamp in there.items() if known.get(name) != stamp]
+    def _push_bucket(self, bucket: str, left_out: list[LeftOut]) -> int:
+        known = self._state.buckets[bucket]
+        there = {info.name: info for info in self._tree(bucket).list()}
+        beside = leftovers(self._root, bucket, objects=there, buckets=self._state.buckets)
+        there |= beside.links
+        left_out += beside.left_out
+        news = [name for name, info in there.items() if known.get(name) != _stamp(info)]
 
-        def upload(name: str) -> tuple[str, _Stamp | None]:
+        def upload(name: str) -> _Stamp | None:
+            source = there[name]
             try:
-                file, info = tree.open_object(name)
-            except (NotFound, FailedPrecondition):  # removed, or made a link, since
-                return name, None
+                file, info = self._tree(source.bucket).open_object(source.name)
+            except NotFound:  # removed since
+                return None
+            except FailedPrecondition as error:  # made a link since; or it may not be read
+                left_out.append(LeftOut(BucketPath(bucket, name), error.problem))
+                return None
             with file:
                 self._buckets.write(BucketPath(bucket, name), chunks_of(file))
-            return name, _stamp(info)  # of a file that grows on, an old one: it goes again
+            return _stamp(info)  # of a file that grows on, an old one: it goes again
 
+        changed = 0
         with ThreadPoolExecutor(_BESIDE, thread_name_prefix="push") as carriers:
-            for name, stamp in carriers.map(upload, news):
+            for name, stamp in zip(news, carriers.map(upload, news), strict=True):
                 if stamp is not None:
                     known[name] = stamp
-        gone = [name for name in known if name not in there]
+                    changed += 1
+        return changed + self._remove_gone(bucket, there, beside.left_out)
+
+    def _remove_gone(self, bucket: str, there: Collection[str], left_out: Sequence[LeftOut]) -> int:
+        """Remove the originals of what the trainer removed; return how many."""
+        known, odd = self._state.buckets[bucket], {each.where.name for each in left_out}
+        gone = [
+            name
+            for name in known
+            if name not in there
+            and not _is_something(self._root / bucket / name)
+            and odd.isdisjoint(str(folder) for folder in PurePosixPath(name).parents)
+        ]
         if gone and not self.is_open:
-            return len(news)  # another engine retires it: it was not the trainer who removed them
+            return 0  # another engine retires it: it was not the trainer who removed them
         for name in gone:
             with contextlib.suppress(NotFound):
                 self._buckets.delete_object(BucketPath(bucket, name))
             del known[name]
-        return len(news) + len(gone)
+        return len(gone)
 
     # --- of trainers that write by themselves ---------------------------------------------------
 
@@ -278,15 +307,20 @@ class JobMirror:
 
     # --- when the job is over -------------------------------------------------------------------
 
-    def retire(self) -> None:
-        """Forget the mirror and remove its copies, but for event files: these are still shown."""
+    def retire(self, left_out: Sequence[LeftOut] = ()) -> None:
+        """Forget the mirror and remove its copies, but for event files: these are still shown.
+
+        Args:
+            left_out: What is in no bucket, as `push` said: it stays.
+        """
+        kept = {self.path(each.where) for each in left_out}
         with self._lock:
             self._file.unlink(missing_ok=True)
             self._state.buckets, self._state.watched = {}, ""
             for folder, _folders, names in os.walk(self._root, topdown=False):
-                for name in names:
-                    if not is_event_file(name):
-                        (Path(folder) / name).unlink(missing_ok=True)
+                for path in (Path(folder, name) for name in names):
+                    if not is_event_file(path.name) and kept.isdisjoint([path, *path.parents]):
+                        path.unlink(missing_ok=True)
                 with contextlib.suppress(OSError):
                     Path(folder).rmdir()
 
@@ -339,6 +373,16 @@ def _content(file: Path) -> bytes | None:
         return file.read_bytes()
     except FileNotFoundError:
         return None
+
+
+def _is_something(path: Path) -> bool:
+    """Return whether anything but a folder lies there, also a link that leads nowhere."""
+    try:
+        return not stat.S_ISDIR(path.lstat().st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True  # that cannot be told: nothing is removed for it
 
 
 def _stamp(info: ObjectInfo) -> _Stamp:

@@ -9,7 +9,7 @@ a bucket that is not ours, or a whole one in an object store     as it was writt
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from mlengine.core.errors import (
@@ -27,6 +27,7 @@ from mlengine.storage.patterns import has_wildcards
 from mlengine.store import JobRecord
 from mlengine.training.kinds import NotYet, Preparation
 from mlengine.training.launchers import ExitRecord, Outcome
+from mlengine.training.leftovers import LeftOut
 from mlengine.training.mirroring import Mirrors
 from mlengine.training.mirrors import mirror_path
 from mlengine.training.newfolders import NewFolders
@@ -36,6 +37,7 @@ __all__ = ["Places", "is_local", "remote_trouble"]
 
 _LOOKED_AT_BYTES = 4 << 30
 _LOOKED_AT_FILES = 1000
+_TOLD = 20
 _SLACK_S = 1.0  # stores tell times to the second
 
 
@@ -129,8 +131,11 @@ class Places:
         """Remove the folders made for a job that it left empty; it does not write any more."""
         self._new_folders.release(record.uid)
 
-    def settle(self, record: JobRecord, exit_record: ExitRecord) -> None:
+    def settle(self, record: JobRecord, exit_record: ExitRecord) -> list[str]:
         """Carry all that an attempt left to its buckets, before anybody believes its success.
+
+        Returns:
+            Warnings of what can be in no bucket.
 
         Raises:
             NotYet: An object store does not answer.
@@ -139,18 +144,20 @@ class Places:
         self.release(record)
         mirror = self._mirrors.known(record) if self._mirrors else None
         if self._mirrors is None or mirror is None:
-            return
+            return []
+        folder = f"{self._mirrors.folder(record)}/buckets"
         try:
-            mirror.push()
+            left_out = mirror.push().left_out
             mirror.look(_made_since(exit_record.started - _SLACK_S))
         except EngineError as error:
             if exit_record.outcome is not Outcome.SUCCEEDED:
-                return  # the job has failed anyway; `Mirrors.tick` goes on trying
+                return []  # the job has failed anyway; `Mirrors.tick` goes on trying
             problem = f"The job's files are not in their bucket yet: {error.problem}"
-            remedy = f"They are in {self._mirrors.folder(record)}/buckets until then."
+            remedy = f"They are in {folder} until then."
             if isinstance(error, Unavailable):
                 raise NotYet(problem, remedy) from None
             raise FailedPrecondition(problem, remedy) from None
+        return _warnings(left_out, folder)
 
     def _mirror_of(self, uri: str, *, wildcards: bool = False) -> Mirrors | None:
         """Return the mirrors if a place needs one."""
@@ -198,6 +205,14 @@ def remote_trouble() -> Iterator[None]:
         yield
     except Unavailable as error:
         raise NotYet(error.problem, error.remedy, field=error.field) from None
+
+
+def _warnings(left_out: Sequence[LeftOut], folder: str) -> list[str]:
+    """Tell of what is in no bucket: the first of very much, and how much there is."""
+    remedy = f"It is in no bucket but in {folder}; leave regular files with plain names."
+    told = [f"{each.problem} {remedy}" for each in sorted(left_out)[:_TOLD]]
+    more = len(left_out) - _TOLD
+    return told + [f"{more} more files and links are in no bucket but in {folder}."] * (more > 0)
 
 
 def _made_since(moment_s: float) -> Callable[[ObjectInfo], bool]:

@@ -278,7 +278,7 @@ class TrainerJobs:
         Raises:
             NotYet: An object store does not answer, and not all of it is there.
         """
-        self._places.settle(record, exit_record)
+        left_out = self._places.settle(record, exit_record)
         job_dir = self._own_job_dir(record)
         beside = neighbours(record, self._unfinished()) if job_dir else []
         verdict = judge(record, attempt_dir, job_dir, exit_record, beside=beside)
@@ -291,7 +291,7 @@ class TrainerJobs:
         return {
             "training_output": output,
             "error_message": wrong,
-            "warnings": verdict.warnings,
+            "warnings": [*left_out, *verdict.warnings],
         }
 
     def _own_job_dir(self, record: JobRecord) -> Path | None:

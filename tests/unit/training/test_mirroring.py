@@ -172,6 +172,25 @@ def test_success_is_none_where_the_store_takes_no_files(
     assert not isinstance(caught.value, NotYet)
 
 
+def test_what_can_be_in_no_bucket_is_warned_of_and_stays(world: World) -> None:
+    folder = Path(world.open())
+    (folder / "model").write_text("model")
+    for number in range(22):
+        (folder / f"back\\slash-{number:02}").write_text("odd")
+    warnings = world.places.settle(world.record, SUCCEEDED)
+    copies = world.home / "jobs/u/buckets"
+    assert len(warnings) == 21
+    assert warnings[0] == (
+        "'gs://far/run/back\\\\slash-00' is a name that no URI can say. It is in no bucket but in "
+        f"{copies}; leave regular files with plain names."
+    )
+    assert warnings[-1] == f"2 more files and links are in no bucket but in {copies}."
+    world.end()
+    world.come_to(lambda: not [*world.home.glob("mirrors/*")])
+    wait_until(lambda: not (folder / "model").exists())
+    assert len([*folder.iterdir()]) == 22
+
+
 def test_a_failed_job_does_not_wait(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     (Path(world.open()) / "log").write_text("log")
     world.goes_away(monkeypatch, Unavailable("Away.", "Wait."))

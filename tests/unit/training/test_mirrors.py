@@ -20,6 +20,8 @@ from mlengine.training.mirrors import JobMirror, is_event_file, mirror_path
 from tests.fakes.bucket_table import BucketTableFake
 from tests.waiting import wait_until
 
+LEADS_OUT = "is a link that leads to no file of the job's own copies."
+
 
 class World:
     def __init__(self, folder: Path) -> None:
@@ -97,29 +99,29 @@ def test_what_a_trainer_writes_replaces_and_removes_is_done_in_the_bucket(world:
     world.put("run/kept", "run/changed", "run/removed", "other")
     mirror = world.mirror()
     world.fetch(mirror, "run/")
-    assert mirror.push() == 0
+    assert mirror.push().changed == 0
     world.write("run/changed", "anew")
     world.write("run/deep/new", "new")
     world.path("run/removed").unlink()
-    assert mirror.push() == 3
+    assert mirror.push().changed == 3
     assert world.there() == {
         "other": "other", "run/kept": "run/kept", "run/changed": "anew", "run/deep/new": "new",
     }  # fmt: skip
-    assert mirror.push() == 0
+    assert mirror.push().changed == 0
 
 
 def test_a_file_that_grows_goes_again(world: World) -> None:
     mirror = world.mirror()
     world.fetch(mirror, "run/")
     world.write("run/log", "1")
-    assert mirror.push() == 1
+    assert mirror.push().changed == 1
     with world.path("run/log").open("a") as log:
         log.write("2")
-    assert mirror.push() == 1
+    assert mirror.push().changed == 1
     assert world.there() == {"run/log": "12"}
 
 
-def test_links_and_pipes_are_nobodys_objects(world: World, tmp_path: Path) -> None:
+def test_links_that_lead_out_and_pipes_are_nobodys_objects(world: World, tmp_path: Path) -> None:
     secret = tmp_path / "secret"
     secret.write_text("secret")
     mirror = world.mirror()
@@ -128,8 +130,93 @@ def test_links_and_pipes_are_nobodys_objects(world: World, tmp_path: Path) -> No
     world.path("run/link").symlink_to(secret)
     world.path("run/linked").symlink_to(tmp_path)
     os.mkfifo(world.path("run/pipe"))
-    mirror.push()
+    assert sorted(mirror.push().left_out) == [
+        (("far", "run/link"), f"gs://far/run/link {LEADS_OUT}"),
+        (("far", "run/linked"), f"gs://far/run/linked {LEADS_OUT}"),
+        (("far", "run/pipe"), "gs://far/run/pipe is not a regular file."),
+    ]
     assert world.there() == {"run/file": "mine"}
+
+
+def test_a_link_to_a_file_of_the_copies_is_carried_as_that_file(world: World) -> None:
+    world.put("run/latest.pth", "in/base.pth")
+    mirror = world.mirror()
+    world.fetch(mirror, "run/")
+    world.fetch(mirror, "in/")
+    world.write("run/epoch_2.pth", "epoch 2")
+    world.path("run/latest.pth").unlink()
+    world.path("run/latest.pth").symlink_to("epoch_2.pth")
+    world.path("run/base.pth").symlink_to(world.path("in/base.pth"))
+    assert mirror.push() == (3, [])
+    carried = {
+        "in/base.pth": "in/base.pth", "run/base.pth": "in/base.pth",
+        "run/epoch_2.pth": "epoch 2", "run/latest.pth": "epoch 2",
+    }  # fmt: skip
+    assert world.there() == carried
+    assert mirror.push() == (0, [])
+    world.write("run/epoch_3.pth", "epoch 3")
+    world.path("run/latest.pth").unlink()
+    world.path("run/latest.pth").symlink_to("epoch_3.pth")
+    assert mirror.push().changed == 2
+    assert world.there() == {**carried, "run/epoch_3.pth": "epoch 3", "run/latest.pth": "epoch 3"}
+    mirror.retire()
+    assert world.copies() == []
+
+
+@pytest.mark.parametrize(
+    "target", ["nothing", "folder", "latest", "../../../../state", "/etc/passwd"]
+)
+def test_nothing_is_removed_where_something_lies_that_cannot_be_carried(
+    world: World, target: str
+) -> None:
+    (world.job / "state").parent.mkdir(parents=True)
+    (world.job / "state").write_text("not of the copies")
+    world.put("run/latest", "run/deep/kept", "run/removed", "run/file")
+    mirror = world.mirror()
+    world.fetch(mirror, "run/")
+    world.path("run/folder").mkdir()
+    world.path("run/latest").unlink()
+    world.path("run/latest").symlink_to(target)
+    world.path("run/deep").rename(world.path("run/moved"))
+    world.path("run/deep").symlink_to("folder")
+    world.path("run/removed").unlink()
+    world.path("run/file").unlink()
+    world.path("run/file").mkdir()
+    told = mirror.push().left_out
+    assert [each.where.name for each in sorted(told)] == ["run/deep", "run/latest"]
+    assert sorted(world.there()) == ["run/deep/kept", "run/latest", "run/moved/kept"]
+
+
+def test_what_is_left_out_stays_when_the_job_is_over(world: World) -> None:
+    mirror = world.mirror()
+    world.fetch(mirror, "run/")
+    world.write("run/model", "model")
+    world.write("run/back\\slash", "odd")
+    world.write("run/odd\\folder/weights", "odd")
+    world.write(os.fsdecode(b"run/latin-\xe9"), "odd")
+    left_out = mirror.push().left_out
+    assert world.there() == {"run/model": "model"}
+    assert sorted(each.problem for each in left_out) == [
+        f"'gs://far/run/{name}' is a name that no URI can say."
+        for name in ("back\\\\slash", "latin-\\udce9", "odd\\\\folder")
+    ]
+    mirror.retire(left_out)
+    kept = ["run/back\\slash", os.fsdecode(b"run/latin-\xe9"), "run/odd\\folder/weights"]
+    assert world.copies() == kept
+
+
+def test_what_may_not_be_read_is_told(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    mirror = world.mirror()
+    world.fetch(mirror, "run/")
+    world.write("run/closed", "closed")
+
+    def closed(_tree: FolderBackend, name: str) -> BinaryIO:
+        raise FailedPrecondition(f"The engine may not touch {name}.", "Mend its mode.")
+
+    monkeypatch.setattr(FolderBackend, "open_object", closed)
+    assert mirror.push() == (
+        0, [(("far", "run/closed"), "The engine may not touch run/closed.")]
+    )  # fmt: skip
 
 
 def test_copies_that_are_lost_remove_no_original(world: World) -> None:
@@ -137,7 +224,7 @@ def test_copies_that_are_lost_remove_no_original(world: World) -> None:
     mirror = world.mirror()
     world.fetch(mirror, "run/")
     world.path("").rename(world.job / "moved")
-    assert mirror.push() == 0
+    assert mirror.push().changed == 0
     assert world.there() == {"run/a": "run/a"}
 
 
@@ -193,9 +280,9 @@ def test_what_a_broken_fetch_brought_is_not_the_trainers(
     mirror = world.mirror()
     world.fetch(mirror, "run/")
     assert world.copies() == ["run/a", "run/b", "run/c"]
-    assert mirror.push() == 0
+    assert mirror.push().changed == 0
     world.write("run/a", "anew")
-    assert mirror.push() == 1
+    assert mirror.push().changed == 1
 
 
 def test_more_than_there_is_room_for_is_refused(
@@ -244,7 +331,7 @@ def test_of_a_job_dir_that_is_watched_what_is_wanted_is_copied_as_it_grows(world
     world.buckets.write("gs://far/run/events.out.tfevents.1", [b"more than before" * 10])
     mirror.look(lambda info: is_event_file(info.name))
     assert world.path("run/events.out.tfevents.1").read_text() == "more than before" * 10
-    assert mirror.push() == 0
+    assert mirror.push().changed == 0
     world.path("run/events.out.tfevents.1").unlink()
     mirror.push()
     assert len(world.there()) == 2
@@ -268,7 +355,7 @@ def test_who_led_before_removes_nothing_of_a_job_that_is_over(
 ) -> None:
     before = world.there()
     world.mirror().retire()
-    assert late.push() == 0
+    assert late.push().changed == 0
     assert world.there() == before
     assert not world.state.exists()
 
@@ -299,7 +386,7 @@ def test_who_led_before_opens_no_mirror_again(
         return write(path, chunks)
 
     monkeypatch.setattr(world.buckets, "write", meanwhile)
-    assert late.push() == 1
+    assert late.push().changed == 1
     assert not world.state.exists()
     assert not late.is_open
 
@@ -315,5 +402,5 @@ def test_of_a_job_that_is_over_only_event_files_are_kept(world: World) -> None:
     mirror.retire()
     assert world.copies() == ["run/deep/events.out.tfevents.1"]
     assert not world.state.exists()
-    assert mirror.push() == 0
+    assert mirror.push().changed == 0
     assert world.there() == before

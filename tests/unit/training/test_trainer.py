@@ -23,6 +23,7 @@ from mlengine.training.mirroring import Mirrors
 from mlengine.training.newfolders import NewFolders
 from mlengine.training.notes import environment_note
 from mlengine.training.packaging import build_packages
+from mlengine.training.places import Places
 from mlengine.training.trainer import TrainerJobs
 from tests.fakes.clock import PlayedClock
 
@@ -324,6 +325,15 @@ def test_a_new_folder_that_a_cancelled_job_left_empty_goes(world: World) -> None
     record = JobRecord(seq=1, project="p", uid="u", job=Job(job_id="a"), attempt=2)
     world.kind.tidy(record, world.attempt_dir.parent)
     assert not out.exists()
+
+
+def test_what_is_in_no_bucket_is_among_the_warnings(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended = ExitRecord(outcome=Outcome.SUCCEEDED, replicas=[], message="", started=0.0, ended=1.0)
+    record = JobRecord(seq=1, project="p", uid="u", job=Job(training_input=SPEC), attempt=1)
+    monkeypatch.setattr(Places, "settle", lambda *_given: ["a link"])
+    assert world.kind.collect(record, world.attempt_dir, ended)["warnings"] == ["a link"]
 
 
 def test_a_job_does_not_fail_for_what_another_one_writes_to_its_directory(world: World) -> None:
