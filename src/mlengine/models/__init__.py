@@ -24,8 +24,8 @@ class Loader(Protocol):
     2. `load` raises `FailedPrecondition` with the loader's own words when the artefact is bad, or
        a package of the version cannot be installed; nothing keeps running then. It raises
        `Cancelled` soon after `cancelled` has said so while packages are installed.
-    3. `unload` returns once no request can reach the version and its worker is gone; it may be
-       called twice.
+    3. `unload` returns once no request can reach the version and its worker is gone, and of a
+       DELETING one all that its worker printed; it may be called twice.
     4. `publish` makes the front door route by the store's newest records.
     """
 

@@ -42,6 +42,7 @@ from mlengine.prediction.sockets import socket_dir
 from mlengine.prediction.traffic.experiments import traffic_routes
 from mlengine.prediction.workers.compilation import compile_artifact
 from mlengine.prediction.workers.deathwatch import DeathWatch
+from mlengine.prediction.workers.logs import KnownLogs
 from mlengine.prediction.workers.marks import Marks
 from mlengine.prediction.workers.pool import WorkerPool
 from mlengine.prediction.workers.warmth import WarmWorkers
@@ -82,6 +83,7 @@ class Serving:
             load_timeout_s=options.load_timeout_s, memory_bytes=options.memory_bytes,
         )  # fmt: skip
         self._marks = Marks()
+        self._logs = KnownLogs(options.home / "logs")
         self._listener: WakeListener | None = None
         self._gateway: GatewayInfo | None = None
         self._pushed: Snapshot | None = None
@@ -176,10 +178,12 @@ class Serving:
         """Stop workers that no record wants: another engine deleted the version, or one died."""
         # Asked first: who is started after that has a record that is read below.
         running = self._fleet.uids()
-        wanted = {record.uid for record in self._store.versions_in(_RUNS)}
-        for uid in running - wanted:
+        records = self._store.versions_in(set(VersionState))
+        for uid in running - {record.uid for record in records if record.state in _RUNS}:
             self._end(uid)
         self._fleet.stop(self._fleet.strays())
+        # Their logs after them: who runs may write there.
+        self._logs.keep({record.uid for record in records})
 
     def _give_up_stuck(self, counted: Mapping[str, Mapping[str, Any]]) -> None:
         """End workers that took requests and answered nobody for as long as one may take."""
@@ -202,12 +206,10 @@ class Serving:
         with self._keeping:
             known = self._gateway
             self._gateway = ensure_gateway(
-                self._run,
-                host=self._options.host,
+                self._run, host=self._options.host,
                 port=known.port if known else self._options.port,
-                log=self._options.home / "logs" / "gateway.log",
-                doors=self._options.doors,
-            )
+                log=self._options.home / "logs" / "gateway.log", doors=self._options.doors,
+            )  # fmt: skip
             if known is None or known.pid != self._gateway.pid:
                 self._pushed = None  # a new one knows only what was saved: tell it again
 
@@ -244,6 +246,8 @@ class Serving:
         """Stop a version's workers after their requests in flight."""
         self._answering.discard(record.uid)
         self._end(record.uid)
+        if record.state == VersionState.DELETING:
+            self._logs.remove(record.uid)  # while it is recorded: whoever dies here comes back
 
     def _end(self, uid: str) -> None:
         """Stop a version's workers, which are in no route any more."""
@@ -365,11 +369,8 @@ class Serving:
     ) -> tuple[int, bytes]:
         """Answer one request, or explain its answer, without the gateway; status and JSON body."""
         if record.state not in _SERVED:
-            raise FailedPrecondition(
-                f"The version '{record.version_id}' is {record.state}.",
-                "Wait until it is READY.",
-                field="name",
-            )
+            problem = f"The version '{record.version_id}' is {record.state}."
+            raise FailedPrecondition(problem, "Wait until it is READY.", field="name")
         served = self._served(record, self._artifacts.path(record.uid))
         self._scaler.awake(served)
         sockets = self._fleet.sockets(record.uid) or [""]

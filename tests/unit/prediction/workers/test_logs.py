@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from mlengine.prediction.workers import logs
-from mlengine.prediction.workers.logs import worker_logs
+from mlengine.prediction.workers.logs import KnownLogs, worker_logs
 
 UID = "7f3a"
 
@@ -55,3 +55,46 @@ def test_of_a_long_log_only_the_end_is_read_and_no_half_line_shown(
 def test_bytes_that_are_no_text_do_not_hide_the_rest(tmp_path: Path) -> None:
     (tmp_path / f"worker-{UID}-0.log").write_bytes(b"\xff\xfe\nfine\n")
     assert worker_logs(tmp_path, UID, lines=9)[0].lines == ["\ufffd\ufffd", "fine"]
+
+
+LOGS = ("worker-{}-0.log", "worker-{}-0.log.1", "worker-{}-12.log", "environment-{}.log",
+        "compiler-{}.log", "compiler-{}.log.1")  # fmt: skip
+
+
+def _logged(folder: Path, *uids: str) -> None:
+    for uid in uids:
+        for name in LOGS:
+            (folder / name.format(uid)).write_text("what a caller sent\n")
+
+
+def _left(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+def test_the_logs_of_a_version_are_removed_and_no_others(tmp_path: Path) -> None:
+    _logged(tmp_path, UID, "7f3ab")
+    (tmp_path / "engine.log").touch()
+    for _ in range(2):
+        KnownLogs(tmp_path).remove(UID)
+    assert _left(tmp_path) == {"engine.log"} | {name.format("7f3ab") for name in LOGS}
+
+
+def test_logs_go_with_a_version_that_was_known_and_is_no_more(tmp_path: Path) -> None:
+    """Nothing is concluded from one list of versions: it may be an older one's."""
+    _logged(tmp_path, "stays", "goes", "unknown")
+    known = KnownLogs(tmp_path)
+    known.keep({"stays", "goes"})
+    assert len(_left(tmp_path)) == 3 * len(LOGS)
+    known.keep({"stays"})
+    known.keep({"stays"})
+    assert _left(tmp_path) == {name.format(uid) for name in LOGS for uid in ("stays", "unknown")}
+
+
+def test_a_log_that_cannot_be_removed_is_named_and_hinders_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / f"worker-{UID}-0.log").mkdir()
+    (tmp_path / f"worker-{UID}-1.log").touch()
+    KnownLogs(tmp_path).remove(UID)
+    assert _left(tmp_path) == {f"worker-{UID}-0.log"}
+    assert f"worker-{UID}-0.log stays, its version is deleted: Is a directory" in caplog.text
