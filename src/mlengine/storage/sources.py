@@ -53,6 +53,8 @@ class ObjectStore(Protocol):
 class File(NamedTuple):
     """One file or object to take; `relative` is its name beneath its source's own.
 
+    It is empty for an object that is called as the tree itself: object stores have both.
+
     `link` leads to `place`, where a link was met: who moves the file removes the link.
     """
 
@@ -125,15 +127,16 @@ def find_sources(
 def _find_remote(path: BucketPath, *, recursive: bool, store: ObjectStore) -> list[Source]:
     bucket, name = path
     folder = folder_name(path)
-    if not path.is_folder and not (recursive and store.objects(bucket, prefix=folder, limit=1)):
-        exact = [i for i in store.objects(bucket, prefix=name, limit=1) if i.name == name]
-        if exact:
-            return [_single(exact[0])]
+    named = [] if path.is_folder else store.objects(bucket, prefix=name, limit=1)
+    exact = [info for info in named if info.name == name]
     if recursive:
-        files = [_file(i, folder) for i in every_object(store, bucket, folder)]
-        top = folder.rstrip("/").rpartition("/")[2] or bucket
-        return [Source(top, True, files)] if files else []
-    if store.objects(bucket, prefix=folder, limit=1):
+        beneath = [_file(i, folder) for i in every_object(store, bucket, folder)]
+        if beneath:
+            top = folder.rstrip("/").rpartition("/")[2] or bucket
+            return [Source(top, True, [_file(i, i.name) for i in exact] + beneath)]
+    if exact:
+        return [_single(exact[0])]
+    if not recursive and store.objects(bucket, prefix=folder, limit=1):
         raise InvalidArgument(f"{path} is a folder.", "Add -r to take everything beneath it.")
     return []
 
@@ -187,7 +190,9 @@ def _find_local(text: str, *, recursive: bool, on_skip: OnSkip, follow_links: bo
             found.append(Source(each.name, False, [_local_file(each, each.name)]))
         elif each.is_dir() and recursive:
             files = [*_walk(each.resolve(), on_skip, follow_links=follow_links)]
-            found.append(Source(each.resolve().name, True, files))
+            # By the name that was written, also a link's; only ``.`` and ``..`` have none.
+            name = each.name if each.name not in ("", "..") else each.resolve().name
+            found.append(Source(name, True, files))
         elif each.is_dir() and len(paths) == 1:
             raise InvalidArgument(f"'{each}' is a folder.", "Add -r to take everything beneath it.")
         elif each.exists():

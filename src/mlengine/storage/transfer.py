@@ -172,7 +172,7 @@ class _Target(NamedTuple):
 
     def place(self, source: Source, relative: str) -> BucketPath | LocalTarget:
         parts = [source.name] if self.is_folder or not source.is_tree else []
-        parts += [relative] if source.is_tree else []
+        parts += [relative] if source.is_tree and relative else []
         below = "/".join(parts) if self.is_folder or source.is_tree else ""
         if isinstance(self.base, BucketPath):
             bucket, name = self.base
@@ -215,6 +215,14 @@ def _check_distinct(steps: Sequence[CopyStep]) -> None:
         source = step.source
         if str(source) == key or (isinstance(source, Path) and source == Path(key).resolve()):
             raise InvalidArgument(f"{key} would be copied onto itself.", "Choose another place.")
+    for key, step in taken.items():
+        folder = key if isinstance(step.destination, LocalTarget) else ""
+        while folder := folder.rpartition("/")[0]:
+            if folder in taken:  # an object store may have both
+                raise InvalidArgument(
+                    f"{taken[folder].source} would become {folder}, a folder for {step.source}.",
+                    "Copy them one by one, or to different folders.",
+                )
 
 
 def run_copy(

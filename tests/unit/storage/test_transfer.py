@@ -1,6 +1,7 @@
 # ruff: noqa: E501  # one row a line makes the tables readable
 from __future__ import annotations
 
+import datetime
 import errno
 import os
 import stat
@@ -31,6 +32,7 @@ from mlengine.storage.transfer import (
     run_copy,
     run_move,
 )
+from tests.fakes.bucket_table import BucketTableFake
 
 
 @pytest.fixture
@@ -113,6 +115,75 @@ def test_downloads_land_where_gsutil_puts_them(
     store: Buckets, here: Path, words: list[str], recursive: bool, expected: list[str]
 ) -> None:
     assert plan(store, *words, recursive=recursive) == expected
+
+
+@pytest.mark.parametrize("word", ["latest", "latest/"])
+def test_a_link_to_a_folder_keeps_the_name_that_was_written(
+    store: Buckets, here: Path, word: str
+) -> None:
+    (here / "latest").symlink_to("dir")
+    expected = ["gs://data/latest/a", "gs://data/latest/sub/b"]
+    assert plan(store, word, "gs://data", recursive=True) == expected
+    assert plan(store, f"{here}/lat*", "gs://data", recursive=True) == expected
+
+
+def test_this_folder_has_the_name_of_what_it_is(
+    store: Buckets, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(here / "dir/sub")
+    assert plan(store, ".", "gs://data", recursive=True) == ["gs://data/sub/b"]
+    expected = ["gs://data/dir/a", "gs://data/dir/sub/b"]
+    assert plan(store, "..", "gs://data", recursive=True) == expected
+
+
+class _Flat(Buckets):
+    """An object store, which has no folders: ``both`` has an object ``d`` and ``d/x`` too."""
+
+    def objects(
+        self, bucket: str, *, prefix: str = "", after: str = "", limit: int = 1000
+    ) -> list[ObjectInfo]:
+        if bucket != "both":
+            return super().objects(bucket, prefix=prefix, after=after, limit=limit)
+        then = datetime.datetime(2026, 1, 2, tzinfo=datetime.UTC)
+        names = [name for name in ("d", "d/x", "dd") if name.startswith(prefix) and name > after]
+        return [ObjectInfo(bucket, name, len(name), then) for name in names[:limit]]
+
+
+@pytest.fixture
+def both(tmp_path: Path) -> Buckets:
+    made = _Flat(BucketTableFake(), tmp_path / "flat")
+    made.create(Bucket(name="other"))
+    return made
+
+
+BOTH = {
+    "under a new name": (["gs://both/d", "gs://other/n"], ["gs://other/n", "gs://other/n/x"]),
+    "into a bucket": (["gs://both/d", "gs://other"], ["gs://other/d", "gs://other/d/x"]),
+    "a wildcard": (["gs://both/d*", "gs://other"], ["gs://other/d", "gs://other/dd", "gs://other/d/x"]),
+    "what is beneath": (["gs://both/d/", "gs://other"], ["gs://other/d/x"]),
+    "what is beneath, to here": (["gs://both/d/", "new"], ["new/x"]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("words", "expected"), BOTH.values(), ids=BOTH.keys())
+def test_an_object_goes_with_what_lies_beneath_its_name(
+    both: Buckets, here: Path, words: list[str], expected: list[str]
+) -> None:
+    assert plan(both, *words, recursive=True) == expected
+
+
+def test_an_object_is_removed_with_what_lies_beneath_its_name(both: Buckets) -> None:
+    doomed = plan_remove(["gs://both/d"], recursive=True, store=both)
+    assert [path.name for path in doomed] == ["d", "d/x"]
+    assert [path.name for path in plan_remove(["gs://both/d"], store=both)] == ["d"]
+
+
+@pytest.mark.parametrize("destination", ["new", "dir", "dir/"])
+def test_an_object_and_what_lies_beneath_it_cannot_both_be_files_here(
+    both: Buckets, here: Path, destination: str
+) -> None:
+    with pytest.raises(InvalidArgument, match=r"gs://both/d would become .*, a folder for"):
+        plan(both, "gs://both/d", destination, recursive=True)
 
 
 WRONG = {
