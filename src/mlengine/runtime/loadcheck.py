@@ -178,6 +178,7 @@ def _tags_to_load(graphs: list[list[str]]) -> list[str]:
 
 def _onnx(path: str) -> None:
     if _has("onnxruntime"):
+        os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
         runtime = importlib.import_module("onnxruntime")
         runtime.InferenceSession(path, providers=["CPUExecutionProvider"])
     elif _has("onnx"):

@@ -10,7 +10,7 @@ from typing import Any, TextIO
 
 from mlengine.runtime.wholefile import write_whole
 
-__all__ = ["scrub_environment", "send_prints_to_stderr", "write_json"]
+__all__ = ["QUIET", "scrub_environment", "send_prints_to_stderr", "write_json"]
 
 _KEPT = frozenset({
     "PATH", "HOME", "USER", "LOGNAME", "SHELL", "TERM", "LANG", "LANGUAGE", "TZ", "TMPDIR", "TMP",
@@ -21,6 +21,11 @@ _KEPT_PREFIXES = (
     "NUMEXPR_", "COVERAGE_", "AIP_",
 )  # fmt: skip
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+QUIET = {"TF_CPP_MIN_LOG_LEVEL": "1", "ORT_DISABLE_TELEMETRY": "1"}
+"""Variables for processes that run models: without them TensorFlow greets with the processor's
+features, and onnxruntime from 1.31 on reports to its makers, by a thread that begins with its
+import and keeps a process from being forked."""
 
 
 def scrub_environment() -> None:
@@ -35,7 +40,8 @@ def scrub_environment() -> None:
     for name in _THREADS:
         # Several workers share the cores, and requests are small: threads would only spin.
         os.environ.setdefault(name, "1")
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
 
 
 def send_prints_to_stderr() -> TextIO:

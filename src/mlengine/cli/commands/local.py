@@ -21,6 +21,7 @@ from mlengine.cli.tree import Group, command
 from mlengine.core.choices import DEFAULT_START_PORT, FRAMEWORKS
 from mlengine.core.resources import Bucket
 from mlengine.runtime.boot import boot_command
+from mlengine.runtime.process import QUIET
 
 __all__ = ["local"]
 
@@ -155,11 +156,10 @@ def _ask(
     request: dict[str, Any] = {"instances": instances}
     if signature:
         request["signature_name"] = signature
-    # TensorFlow greets with the processor's features; its warnings still come through.
-    environment = {"TF_CPP_MIN_LOG_LEVEL": "1", **os.environ}
     done = subprocess.run(
-        argv, input=json.dumps(request).encode(), stdout=subprocess.PIPE, env=environment
-    )
+        argv, input=json.dumps(request).encode(), stdout=subprocess.PIPE,
+        env={**QUIET, **os.environ},
+    )  # fmt: skip
     if done.returncode != 0:
         raise CommandError(_reason(done.stdout, done.returncode))
     return done.stdout

@@ -18,6 +18,7 @@ import msgspec
 from mlengine.prediction.workers.workerfolder import make_anew
 from mlengine.runtime import confine
 from mlengine.runtime.boot import boot_command
+from mlengine.runtime.process import QUIET
 from mlengine.runtime.processes import Process, boot_id, look, snapshot
 from mlengine.runtime.wholefile import write_whole
 
@@ -78,9 +79,7 @@ def worker_environment(*, threads: int = 1, python: str = sys.executable) -> dic
         environment.pop("PYTHONPATH", None)
     for name in _THREADS:
         environment.setdefault(name, str(threads))
-    return environment | {
-        "PYTHONUNBUFFERED": "1", "PYTHONNOUSERSITE": "1", "TF_CPP_MIN_LOG_LEVEL": "1"
-    }  # fmt: skip
+    return environment | {"PYTHONUNBUFFERED": "1", "PYTHONNOUSERSITE": "1"} | QUIET
 
 
 def launch(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +16,7 @@ import pytest
 from sklearn.linear_model import LinearRegression
 
 from mlengine.prediction.call import predict_once
-from mlengine.prediction.workers.launch import find_strays
+from mlengine.prediction.workers.launch import find_strays, worker_environment
 from mlengine.prediction.workers.pool import WorkerHealth, WorkerInfo, WorkerPool
 from mlengine.prediction.workers.warmth import WarmWorkers
 from tests.waiting import wait_until
@@ -125,3 +126,21 @@ def test_what_is_no_model_has_no_zygote(world: World) -> None:
     empty = world.home / "empty"
     empty.mkdir()
     assert world.warm.claim(empty, "", "python", {}) is None
+
+
+def test_onnxruntime_reports_to_nobody_and_so_can_be_imported_ahead(tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    artifact = tmp_path / "artifact"
+    artifact.mkdir()
+    (artifact / "model.onnx").write_bytes(b"")
+    warm = WarmWorkers(tmp_path / "zygotes", limit=1, idle_s=3600)
+    environment = {**worker_environment(), "HOME": str(tmp_path)}
+    try:
+        claim = warm.claim(artifact, "ONNX", sys.executable, environment)
+        assert claim is not None
+        claim.close()
+        maps = Path(f"/proc/{warm.pids()[0]}/maps").read_text()
+    finally:
+        warm.close()
+    assert "onnxruntime" in maps
+    assert not list((tmp_path / ".cache").rglob("*onnxruntime*"))
