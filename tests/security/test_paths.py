@@ -35,13 +35,13 @@ NAME_PAYLOADS = [
     "a\u2028b", "a\u2029b", "a\udcffb", "x" * 256, "a/" + "x" * 256, "é" * 128, "a/" * 600 + "a",
 ]  # fmt: skip
 URI_ONLY_PAYLOADS = [
-    "a?b", "a?..", "?", "~",
-    "~/x", "~root/.ssh/id_rsa", "a/~/b", "．．/x", "‥/x", "a／..／b", "a＼b",
+    "a?b", "a?..", "?", "．．/x", "‥/x", "a／..／b", "a＼b",
 ]  # fmt: skip
-# Mean more than they say only to who decodes them or cuts them off, which nothing here does.
+# Mean more than they say only to who decodes, expands or cuts them off, which nothing here does.
 LITERAL_PAYLOADS = [
     "%2e%2e/x", "%2E%2E/x", ".%2e/x", "a/%2e./b", "%252e%252e/x", "%25%32%65/x", "..%2fx",
     "..%5cx", "a%00b", "%c0%ae%c0%ae/x", "a#b", "#", "%u002e%u002e/%2e", "a%2f..%2f..%2fb", "a%",
+    "~", "~/x", "~root/.ssh/id_rsa", "a/~/b",
 ]  # fmt: skip
 URI_PAYLOADS = [
     "", " ", "x", "/etc/passwd", "../x", "gs:", "gs:/", "gs://", "gs:///x", "gs:data/x",

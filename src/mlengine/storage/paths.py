@@ -7,10 +7,10 @@ second meaning to smuggle. What is refused, and why:
     ``．．`` ``／``              fold to dots or slashes
     ``?`` ``@`` ``:port``       are a wildcard, or of another server
     ``\\`` NUL, control         are separators or terminators elsewhere
-    other schemes, ``~``        are somebody else's files
+    other schemes               are somebody else's files
 
-``%3A`` and ``#`` are characters like others: Spark writes ``ts=00%3A00/``, and who sends a name
-in an HTTP request encodes it for that request alone.
+``%3A``, ``#`` and ``~`` are characters like others: Spark writes ``ts=00%3A00/``, who sends a name
+in an HTTP request encodes it for that request alone, and behind ``gs://BUCKET/`` no shell expands.
 """
 
 from __future__ import annotations
@@ -152,8 +152,6 @@ def _uri_problem(name: str, *, wildcards: bool) -> str:
     if "?" in name and not wildcards:
         return "has a '?'"
     for segment in name.split("/"):
-        if segment.startswith("~"):
-            return "has a segment that starts with '~'"
         folded = unicodedata.normalize("NFKC", segment)
         if folded != segment and (folded in (".", "..") or "/" in folded or "\\" in folded):
             return "has characters that fold to dots or slashes"
