@@ -16,6 +16,11 @@ _SPOILT_EVERY_S = 60.0
 _RAISED_EVERY_S = 1.0
 _MOST_PLACES = 64
 _MAX_CHARS = 2000
+_SHARED_MEMORY = ("SemLock", "shm_open", "/dev/shm")
+_NO_SHARED_MEMORY = (
+    "Processes of Python need shared memory, which a confined worker has not: use threads "
+    "(docs/custom-prediction.md).\n"
+)
 
 
 class FailureLog:
@@ -73,7 +78,11 @@ class FailureLog:
 
 def write_traceback(error: BaseException, more: str = "") -> None:
     """Write where an error came from into the log, in one piece: each piece wakes who reads it."""
-    _write("".join(traceback.format_exception(error)).rstrip("\n") + f"{more}\n")
+    text = "".join(traceback.format_exception(error)).rstrip("\n") + f"{more}\n"
+    # "Permission denied" alone names no file, and sends its reader to the model's own.
+    if "PermissionError" in text and any(word in text for word in _SHARED_MEMORY):
+        text += _NO_SHARED_MEMORY
+    _write(text)
 
 
 def _write(text: str) -> None:

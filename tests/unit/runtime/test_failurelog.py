@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import io
+import multiprocessing
+import os
 import sys
+from collections.abc import Callable
+from multiprocessing.shared_memory import SharedMemory
 from typing import Any
 
 import pytest
@@ -89,6 +94,38 @@ def test_a_traceback_is_told_once_a_second_for_each_place(
     log.note(_raised(1, "age"))
     ends = "KeyError: 'age' (2 more since the last time that this was told)\n"
     assert capsys.readouterr().err.endswith(ends)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "is_hinted"),
+    [
+        (lambda: multiprocessing.get_context("fork").Lock(), True),
+        (lambda: SharedMemory(create=True, size=1), True),
+        (lambda: os.open("model.bin", os.O_RDONLY), False),
+    ],
+    ids=["a lock", "shared memory", "a file"],
+)
+def test_who_may_not_have_shared_memory_is_told_to_use_threads(
+    wrong: Callable[[], object],
+    is_hinted: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def denied(*_words: object, **_more: object) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    # As the kernel answers in a confined worker.
+    monkeypatch.setattr("_multiprocessing.SemLock", denied)
+    monkeypatch.setattr("multiprocessing.shared_memory._posixshmem.shm_open", denied)
+    monkeypatch.setattr(os, "open", denied)
+    error = run_error("it failed")
+    with pytest.raises(PermissionError) as caught:
+        wrong()
+    error.__cause__ = caught.value
+    FailureLog().note(error)
+    told = capsys.readouterr().err
+    assert "PermissionError: [Errno 13] Permission denied\n" in told
+    assert told.endswith("use threads (docs/custom-prediction.md).\n") == is_hinted
 
 
 def test_it_remembers_only_so_many_places(capsys: pytest.CaptureFixture[str]) -> None:
