@@ -82,6 +82,11 @@ class RoutineModel:
         self._before = _optional(predictor, "preprocess")
         self._after = _optional(predictor, "postprocess")
 
+    @property
+    def takes_keys(self) -> bool:
+        """Whether a request may have keys that change what it answers."""
+        return self._keys != frozenset()
+
     def predict(self, instances: list[Any], /, **kwargs: Any) -> list[Any]:
         kwargs = self._taken(kwargs)
         count = len(instances)  # before user code has them: it may edit the list

@@ -94,6 +94,18 @@ class Routine(Base):
     assert "has the key 'minus', which" in error_of(ask(model, [1], minus=2))
 
 
+@pytest.mark.parametrize(
+    ("more", "takes"),
+    [("", False), (", scale=1", True), (", *, scale=1", True), (", **keys", True)],
+)
+def test_it_tells_whether_it_takes_keys(workshop: Workshop, more: str, takes: bool) -> None:
+    model = workshop.load(f"""
+class Routine(Base):
+    def predict(self, instances{more}): return instances
+""")
+    assert model.takes_keys is takes
+
+
 def test_a_key_never_stands_for_the_instances_or_for_what_has_no_name(workshop: Workshop) -> None:
     model = workshop.load("""
 class Other:

@@ -74,7 +74,7 @@ def open_method(model: Model, name: str, steps: int, directory: Path) -> Method:
     try:
         _rehearse(rows, lambda one: rehearse_by_shapley(_for_a_request(subject, {}), one, steps))
     except NoNumbers as error:
-        if not _takes_keys(model):
+        if not (isinstance(model, RoutineModel) and model.takes_keys):
             raise
         print(f"WARNING: {error.detail}. {_WITHOUT_KEYS}", file=sys.stderr)
 
@@ -90,11 +90,6 @@ def open_method(model: Model, name: str, steps: int, directory: Path) -> Method:
 
 def _for_a_request(subject: ArraySubject | RowSubject, keys: dict[str, Any]) -> Subject:
     return subject.asked_with(keys) if isinstance(subject, RowSubject) else subject
-
-
-def _takes_keys(model: Model) -> bool:
-    """Tell whether a request may have keys that change what a model answers."""
-    return isinstance(model, RoutineModel) and model._keys != frozenset()
 
 
 def _rehearse(rows: Sequence[GoldenRow], explain: Callable[[Any], Steps]) -> None:
