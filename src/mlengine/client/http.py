@@ -47,6 +47,8 @@ from mlengine.engine import Engine, EngineStatus, LogPage, Page, PredictReply
 __all__ = ["HttpEngine"]
 
 _ANYBODYS = Trust()
+_PREDICT_WAIT_S = 3600.0
+"""How long a prediction may take: the gateway ends each by the engine's `predict_timeout_s`."""
 _BUILD_WAIT_S = 1800.0
 """How long building a runtime may take: it is fetched, and may wait for another who builds it."""
 
@@ -240,7 +242,9 @@ class HttpEngine(HttpStudies, HttpTraffic, HttpAccess, HttpPredictions):
         path = v1(model_name, project, model_id)
         if version_id:
             path = v1(version_name, project, model_id, version_id)
-        reply = self._transport.send("POST", path + verb, body=body, safe=False)
+        reply = self._transport.send(
+            "POST", path + verb, body=body, safe=False, extra_wait_s=_PREDICT_WAIT_S
+        )
         return PredictReply(reply.status, reply.body)
 
     # projects

@@ -551,9 +551,9 @@ def test_silence_has_an_end() -> None:
             client.list_jobs("p")
 
 
-def test_what_was_uploaded_may_be_stored_for_an_hour(
-    remote: HttpEngine, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """How long each answer may take, in seconds."""
     waited: list[float] = []
     getresponse = http.client.HTTPConnection.getresponse
 
@@ -562,10 +562,23 @@ def test_what_was_uploaded_may_be_stored_for_an_hour(
         return getresponse(connection)
 
     monkeypatch.setattr(http.client.HTTPConnection, "getresponse", noted)
+    return waited
+
+
+def test_what_was_uploaded_may_be_stored_for_an_hour(
+    remote: HttpEngine, waits: list[float]
+) -> None:
     remote.create_bucket(Bucket(name="data"))
     remote.write_object("data", "x", [b"1"])
     remote.list_buckets()
-    assert waited == [20, 3600, 20]
+    assert waits == [20, 3600, 20]
+
+
+def test_a_prediction_ends_when_the_engine_says_so(remote: HttpEngine, waits: list[float]) -> None:
+    remote.predict("p", "m", "v", b"{}")
+    remote.explain("p", "m", "v", b"{}")
+    remote.list_buckets()
+    assert waits == [3620, 3620, 20]
 
 
 def test_an_upload_without_an_answer_may_still_arrive(monkeypatch: pytest.MonkeyPatch) -> None:
