@@ -115,8 +115,8 @@ def _target(root: Path, link: BucketPath, buckets: Collection[str]) -> ObjectInf
     """Return the file of the copies that a link leads to, None if that is none."""
     path = os.path.realpath(root / link.bucket / link.name)
     inside = path.removeprefix(os.path.realpath(root) + "/")
-    bucket, _slash, name = inside.partition("/")
-    if inside == path or bucket not in buckets:
+    bucket, _slash, name = inside.partition("/")  # of a place elsewhere an empty one
+    if bucket not in buckets:
         return None
     # Whoever changes the links on the way meanwhile: nothing outside is looked at.
     with contextlib.suppress(NotFound, FailedPrecondition, InvalidArgument):

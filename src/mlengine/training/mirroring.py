@@ -110,6 +110,8 @@ class Mirrors:
         """
         if not mirror.is_open:
             return True
+        if mirror.is_busy:
+            return False  # a fetch for hours must not keep the others waiting
         project, job_id = mirror.owner
         # Asked first: what comes after it is complete.
         is_over = self._store.job(project, job_id).state.terminal

@@ -41,6 +41,7 @@ from mlengine.storage.faults import from_os_error
 from mlengine.storage.paths import BucketPath
 from mlengine.storage.patterns import has_wildcards
 from mlengine.training.leftovers import LeftOut, leftovers
+from mlengine.training.mirrorstate import MirrorState, Stamp, content, stamp_of
 
 __all__ = ["JobMirror", "Pushed", "is_event_file", "mirror_path"]
 
@@ -51,28 +52,6 @@ _SPARE_BYTES = 256 << 20
 
 Log = Callable[[str], None]
 Place = tuple[str, str]  # bucket and name
-
-
-class _Stamp(NamedTuple):
-    """One writing of a file of the mirror."""
-
-    size: int
-    inode: int
-    changed_ns: int
-
-
-class _State(msgspec.Struct):
-    """What is known of a mirror.
-
-    Attributes:
-        buckets: Whose copies the trainer changes; bucket → name → what the bucket has of it.
-        watched: The job directory of a trainer that writes to the bucket by itself.
-    """
-
-    project: str
-    job_id: str
-    buckets: dict[str, dict[str, _Stamp]] = {}
-    watched: str = ""
 
 
 class Pushed(NamedTuple):
@@ -108,7 +87,7 @@ class JobMirror:
     ) -> None:
         self._buckets, self._folder, self._file = buckets, job_folder, state_file
         self._lock = threading.Lock()
-        self._state = _State(project, job_id)
+        self._state = MirrorState(project, job_id)
         self._was_open = False  # when the work at hand began
         self._read_again()
 
@@ -120,9 +99,14 @@ class JobMirror:
             EngineError: That cannot be told now.
         """
         try:
-            return _content(self._file) is not None
+            return content(self._file) is not None
         except OSError as error:
             raise from_os_error(error, "what is known of the job's copies") from error
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether somebody works on it now: a fetch may take hours."""
+        return self._lock.locked()
 
     @property
     def owner(self) -> tuple[str, str]:
@@ -154,18 +138,39 @@ class JobMirror:
             found = self._meant(where)
             for info in found:  # a fetch that was killed left copies that nobody has changed
                 if info.name not in known and self._is_same(info):
-                    known[info.name] = _stamp(self._tree(info.bucket).stat(info.name))
-            # What a former attempt has, or has removed, is newer than what the bucket has of it.
-            missing = [i for i in found if i.name not in known and not self._copy_of(i).exists()]
+                    known[info.name] = stamp_of(self._tree(info.bucket).stat(info.name))
+            missing = self._missing(where, found)
+            begun = self._state.fetching.setdefault(where.bucket, {})
+            begun[where.name] = [info.name for info in missing]
             try:
                 if missing:
                     self._make_room(where, missing)
+                    self._save()  # who is killed from here on leaves copies that nobody has seen
                     size = sum(info.size for info in missing)
                     log(f"Fetching {where}: {len(missing)} file(s), {size / 1e6:,.1f} MB.")
                     self._fetch_all(missing, cancelled)
             finally:  # what did come is not the trainer's, whatever becomes of the rest
+                begun[where.name] = [name for name in begun[where.name] if name not in known]
                 self._save()
             return len(found)
+
+    def _missing(self, where: BucketPath, found: Sequence[ObjectInfo]) -> list[ObjectInfo]:
+        """Return what is to be fetched; remove what was fetched before and is not there any more.
+
+        What a former attempt has, or has removed, is newer than what the bucket has of it. Of a
+        fetch that was killed there may be copies that are older.
+        """
+        known = self._state.buckets[where.bucket]
+        begun = self._begun(where.bucket, where.name).difference(known)
+        for name in begun.difference(info.name for info in found):
+            with contextlib.suppress(NotFound, FailedPrecondition):
+                self._tree(where.bucket).delete(name)
+        return [
+            info
+            for info in found
+            if info.name not in known
+            and (info.name in begun or not os.path.lexists(self._copy_of(info)))
+        ]
 
     def _meant(self, where: BucketPath) -> list[ObjectInfo]:
         if has_wildcards(where.name):
@@ -177,6 +182,11 @@ class JobMirror:
             if beneath:
                 return beneath
         return [*self._buckets.backend(where.bucket).list(where.name)]
+
+    def _begun(self, bucket: str, place: str | None = None) -> set[str]:
+        """Return the names whose fetch was begun, for all places of a bucket or for one."""
+        places = self._state.fetching.get(bucket, {})
+        return {n for at, names in places.items() if place in (None, at) for n in names}
 
     def _make_room(self, where: BucketPath, missing: Sequence[ObjectInfo]) -> None:
         self._root.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -198,7 +208,7 @@ class JobMirror:
             for _ in carriers.map(one, missing):
                 pass  # the first that failed raises
 
-    def _fetch_one(self, info: ObjectInfo) -> _Stamp:
+    def _fetch_one(self, info: ObjectInfo) -> Stamp:
         """Copy one object, whole, with the time that it has there."""
         name = f"{info.bucket}/{info.name}"
         try:
@@ -207,7 +217,7 @@ class JobMirror:
                 staging.write_whole(self._root, name, chunks_of(data), staging=_STAGING)
             moment_ns = int(info.updated.timestamp() * 1e9)
             os.utime(self._root / name, ns=(moment_ns, moment_ns), follow_symlinks=False)
-            return _stamp(self._tree(info.bucket).stat(info.name))
+            return stamp_of(self._tree(info.bucket).stat(info.name))
         except OSError as error:
             raise from_os_error(error, f"the copy of {info.uri}") from error
 
@@ -236,9 +246,12 @@ class JobMirror:
         beside = leftovers(self._root, bucket, objects=there, buckets=self._state.buckets)
         there |= beside.links
         left_out += beside.left_out
-        news = [name for name, info in there.items() if known.get(name) != _stamp(info)]
+        unseen = self._begun(bucket).difference(known)  # they may be older than the originals
+        news = [
+            n for n, info in there.items() if n not in unseen and known.get(n) != stamp_of(info)
+        ]
 
-        def upload(name: str) -> _Stamp | None:
+        def upload(name: str) -> Stamp | None:
             source = there[name]
             try:
                 file, info = self._tree(source.bucket).open_object(source.name)
@@ -249,7 +262,7 @@ class JobMirror:
                 return None
             with file:
                 self._buckets.write(BucketPath(bucket, name), chunks_of(file))
-            return _stamp(info)  # of a file that grows on, an old one: it goes again
+            return stamp_of(info)  # of a file that grows on, an old one: it goes again
 
         changed = 0
         with ThreadPoolExecutor(_BESIDE, thread_name_prefix="push") as carriers:
@@ -299,8 +312,8 @@ class JobMirror:
 
     def _is_same(self, info: ObjectInfo) -> bool:
         with contextlib.suppress(OSError):
-            status = self._copy_of(info).stat()
-            return (status.st_size, int(status.st_mtime)) == (
+            status = self._copy_of(info).lstat()
+            return stat.S_ISREG(status.st_mode) and (status.st_size, int(status.st_mtime)) == (
                 info.size, int(info.updated.timestamp()),
             )  # fmt: skip
         return False
@@ -316,7 +329,7 @@ class JobMirror:
         kept = {self.path(each.where) for each in left_out}
         with self._lock:
             self._file.unlink(missing_ok=True)
-            self._state.buckets, self._state.watched = {}, ""
+            self._state = MirrorState(*self.owner)
             for folder, _folders, names in os.walk(self._root, topdown=False):
                 for path in (Path(folder, name) for name in names):
                     if not is_event_file(path.name) and kept.isdisjoint([path, *path.parents]):
@@ -335,12 +348,12 @@ class JobMirror:
 
     def _read_again(self) -> None:
         with contextlib.suppress(OSError, msgspec.MsgspecError):  # then what was read last holds
-            content = _content(self._file)
-            self._was_open = content is not None
-            if content is None:
-                self._state = _State(*self.owner)
+            read = content(self._file)
+            self._was_open = read is not None
+            if read is None:
+                self._state = MirrorState(*self.owner)
             else:
-                self._state = msgspec.json.decode(content, type=_State)
+                self._state = msgspec.json.decode(read, type=MirrorState)
 
     @property
     def _root(self) -> Path:
@@ -356,23 +369,16 @@ class JobMirror:
         if not self._state.buckets and not self._state.watched:
             return
         try:
-            before = _content(self._file)
+            before = content(self._file)
             if before is None and self._was_open:
                 return  # another engine retired it meanwhile
             if before == msgspec.json.encode(self._state):
                 return
             self._file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             attemptfiles.write_json(self._file, msgspec.to_builtins(self._state))
+            self._was_open = True
         except OSError as error:
             raise from_os_error(error, "what is known of the job's copies") from error
-
-
-def _content(file: Path) -> bytes | None:
-    """Return what is in a file, None if it is not there; only who opens it is told so by NFS."""
-    try:
-        return file.read_bytes()
-    except FileNotFoundError:
-        return None
 
 
 def _is_something(path: Path) -> bool:
@@ -383,7 +389,3 @@ def _is_something(path: Path) -> bool:
         return False
     except OSError:
         return True  # that cannot be told: nothing is removed for it
-
-
-def _stamp(info: ObjectInfo) -> _Stamp:
-    return _Stamp(info.size, info.inode, info.changed_ns)

@@ -13,10 +13,12 @@ from mlengine.core.resources import Bucket, Job, TrainingInput
 from mlengine.core.states import JobState
 from mlengine.storage import Buckets
 from mlengine.storage.backends import ObjectInfo
+from mlengine.storage.paths import BucketPath
 from mlengine.store import JobRecord, open_store
 from mlengine.training.kinds import NotYet, Preparation
 from mlengine.training.launchers import ExitRecord, Outcome
 from mlengine.training.mirroring import Mirrors
+from mlengine.training.mirrors import JobMirror
 from mlengine.training.newfolders import NewFolders
 from mlengine.training.places import Places
 from tests.fakes.clock import PlayedClock
@@ -110,6 +112,25 @@ def test_an_engine_that_comes_later_goes_on_with_what_is_open(world: World) -> N
     world.engine()
     world.end()
     world.carried("run/left")
+
+
+def test_a_fetch_that_takes_long_keeps_nobody_waiting(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.buckets.write(f"{URI}/a", [b"a"])
+    ended: list[dict[str, bool]] = []
+
+    def push(_mirror: JobMirror) -> None:
+        raise AssertionError("it would wait for the fetch")
+
+    def meanwhile(_line: str) -> None:
+        world.mirrors.tick()
+        wait_until(lambda: ended)
+
+    monkeypatch.setattr(JobMirror, "push", push)
+    monkeypatch.setattr(world.mirrors, "_end_turn", lambda _uid, **how: ended.append(how))
+    world.mirrors.of(world.record).fetch(BucketPath("far", "run/"), meanwhile, lambda: False)
+    assert ended == [{"is_over": False}]
 
 
 def test_only_the_engine_that_leads_carries(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

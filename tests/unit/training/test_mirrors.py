@@ -164,13 +164,15 @@ def test_a_link_to_a_file_of_the_copies_is_carried_as_that_file(world: World) ->
 
 
 @pytest.mark.parametrize(
-    "target", ["nothing", "folder", "latest", "../../../../state", "/etc/passwd"]
+    "target",
+    ["nothing", "folder", "latest", "../../../state", "../../.staging/half", "/etc/passwd"],
 )
 def test_nothing_is_removed_where_something_lies_that_cannot_be_carried(
     world: World, target: str
 ) -> None:
-    (world.job / "state").parent.mkdir(parents=True)
-    (world.job / "state").write_text("not of the copies")
+    for file in (world.job / "state", world.job / "buckets/.staging/half"):
+        file.parent.mkdir(parents=True)
+        file.write_text("not of the copies")
     world.put("run/latest", "run/deep/kept", "run/removed", "run/file")
     mirror = world.mirror()
     world.fetch(mirror, "run/")
@@ -283,6 +285,70 @@ def test_what_a_broken_fetch_brought_is_not_the_trainers(
     assert mirror.push().changed == 0
     world.write("run/a", "anew")
     assert mirror.push().changed == 1
+
+
+@pytest.fixture
+def killed(world: World, monkeypatch: pytest.MonkeyPatch) -> World:
+    """Whose engine was killed when all copies had come, and nobody had written that down."""
+    world.put("run/a", "run/b")
+    known: list[bytes] = []
+    read = world.buckets.open_read
+
+    def noting(path: BucketPath) -> BinaryIO:
+        known.append(world.state.read_bytes())
+        return read(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(world.buckets, "open_read", noting)
+        world.fetch(world.mirror(), "run/")
+    world.state.write_bytes(known[0])
+    return world
+
+
+def test_what_a_killed_fetch_brought_is_fetched_again_where_the_bucket_has_newer(
+    killed: World,
+) -> None:
+    killed.buckets.write("gs://far/run/a", [b"uploaded anew"])
+    assert killed.mirror().push().changed == 0
+    mirror = killed.mirror()
+    killed.fetch(mirror, "run/")
+    assert killed.lines[1] == "Fetching gs://far/run/: 1 file(s), 0.0 MB.", "b is the same"
+    assert killed.path("run/a").read_text() == "uploaded anew"
+    assert mirror.push().changed == 0
+    assert killed.there() == {"run/a": "uploaded anew", "run/b": "run/b"}
+    killed.write("run/a", "by the trainer")
+    assert killed.mirror().push().changed == 1
+
+
+def test_what_a_killed_fetch_brought_goes_where_the_bucket_has_nothing_any_more(
+    killed: World,
+) -> None:
+    killed.buckets.delete_object("gs://far/run/a")
+    mirror = killed.mirror()
+    assert killed.fetch(mirror, "run/") == 1
+    assert killed.copies() == ["run/b"]
+    assert mirror.push().changed == 0
+    killed.write("run/a", "by the trainer")
+    assert mirror.push().changed == 1
+
+
+def test_a_job_that_ends_after_a_killed_fetch_changes_nothing_in_its_bucket(killed: World) -> None:
+    killed.buckets.write("gs://far/run/a", [b"uploaded anew"])
+    mirror = killed.mirror()
+    mirror.retire(mirror.push().left_out)
+    assert killed.there() == {"run/a": "uploaded anew", "run/b": "run/b"}
+    assert killed.copies() == []
+
+
+def test_a_fetch_opens_no_mirror_that_was_retired_meanwhile(world: World) -> None:
+    world.put("run/a")
+
+    def meanwhile(_line: str) -> None:
+        assert world.state.exists()
+        world.mirror().retire()
+
+    world.mirror().fetch(BucketPath("far", "run/"), meanwhile, lambda: False)
+    assert not world.state.exists()
 
 
 def test_more_than_there_is_room_for_is_refused(
