@@ -126,6 +126,7 @@ PATHS = """
     os.makedirs(args.job_dir + "/deep/er")
     open(args.job_dir + "/deep/er/rows.txt", "w").write(rows.upper())
     os.symlink("/etc/passwd", args.job_dir + "/link")
+    os.symlink("er/rows.txt", args.job_dir + "/deep/latest.txt")
     os.remove(args.job_dir + "/old")
     bad = {name for name in os.environ if name.startswith("AWS_")}
     assert not bad, bad
@@ -143,7 +144,10 @@ def test_a_trainer_that_opens_paths_finds_and_leaves_its_files(stores: Stores, b
     )
     lines = stores.engine.lines(job_id)
     assert job.state == "SUCCEEDED", lines
-    assert stores.names(bucket, "run") == ["run/deep/er/rows.txt", "run/kept"]
+    left = ["run/deep/er/rows.txt", "run/deep/latest.txt", "run/kept"]
+    assert stores.names(bucket, "run") == left
+    assert stores.read(bucket, "run/deep/latest.txt") == "A,B\n"
+    assert any(f"gs://{bucket}/run/link is a link that leads to no file" in x for x in lines)
     assert stores.read(bucket, "run/deep/er/rows.txt") == "A,B\n"
     assert f"Fetching gs://{bucket}/in/table.csv: 1 file(s), 0.0 MB." in lines
     assert not any(KEY in line for line in lines)
