@@ -409,6 +409,20 @@ class CallerConnection(asyncio.Protocol):
         if not self._queue and self._parted is None:
             self.transport.close()
 
+    def give_up(self, error: EngineError) -> None:
+        """Answer with an error what is not answered, and end; for a shutdown that waited."""
+        if self._parted is not None:
+            (head, _known, _memo), self._parted = self._parted, None
+            self._parse(head)
+        first = self._queue[0] if self._queue else None
+        if first is None:
+            self.transport.close()
+        elif isinstance(first, Inquiry):
+            first.failed(error)
+            first.gone = True  # its worker may still answer
+        else:
+            first.fail(error)
+
     # --- inner ---
 
     def _renew_deadline(self) -> None:

@@ -38,6 +38,8 @@ _log = logging.getLogger("mlengine.gateway")
 
 _TICK_S = 0.25
 _SAVE_QUOTAS_S = 1.0
+_DRAIN_POLL_S = 0.02
+_LAST_WORDS_S = 1.0  # for callers to read that there will be no answer
 _RESERVED_DESCRIPTORS = 48  # control, log, workers, listening, and connections that are shed
 _MOST_CONNECTIONS = 4096
 _EXTRA_CONNECTIONS = 16  # beyond the limit: told so, and asked for their health
@@ -167,13 +169,18 @@ class Server:
             self.engine_pool.tick(now_s)
 
     async def drain(self, timeout_s: float) -> None:
-        """End idle connections, and wait for the others to get their answers."""
+        """End idle connections; wait for the others to get their answers, or else an error."""
         self.stopping = True
         deadline_s = self.now_s() + timeout_s
         while self._connections and self.now_s() < deadline_s:
             for connection in list(self._connections):
                 connection.close_if_idle()
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(_DRAIN_POLL_S)
+        for connection in list(self._connections):
+            connection.give_up(Unavailable("The gateway is stopping.", "Try again."))
+        deadline_s = self.now_s() + _LAST_WORDS_S
+        while self._connections and self.now_s() < deadline_s:
+            await asyncio.sleep(_DRAIN_POLL_S)
 
     def close(self) -> None:
         """Write down what is not written yet."""

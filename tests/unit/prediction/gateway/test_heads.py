@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mlengine.core.access import token_digest
+from mlengine.core.errors import Unavailable
 from mlengine.prediction.gateway import heads
 from mlengine.prediction.gateway.answers import GoodHeads
 from mlengine.prediction.gateway.burst import Burst
@@ -170,6 +171,28 @@ def arrivals(draw: st.DrawFn) -> list[bytes]:
             pieces[-1] += parts.pop(0)
         pieces += parts
     return pieces
+
+
+def test_what_a_stopping_gateway_gave_up_is_not_answered_again() -> None:
+    gateway = Gateway(HeadMemo())
+    gateway.receive(post(b"a"))
+    gateway.server.stopping = True
+    gateway.connection.give_up(Unavailable("The gateway is stopping.", "Try again."))
+    gateway.answer()
+    assert gateway.transport.said.startswith(b"HTTP/1.1 503 ")
+    assert gateway.transport.said.count(b"HTTP/1.1 ") == 1
+    assert gateway.transport.state == "ended"
+
+
+def test_a_known_head_without_its_body_is_told_that_the_gateway_stops() -> None:
+    gateway = Gateway(HeadMemo())
+    gateway.receive(post(b"a"))
+    gateway.answer()
+    gateway.receive(post(b"", length=1))
+    gateway.server.stopping = True
+    before = len(gateway.transport.said)
+    gateway.connection.give_up(Unavailable("The gateway is stopping.", "Try again."))
+    assert gateway.transport.said[before:].startswith(b"HTTP/1.1 503 ")
 
 
 @given(
