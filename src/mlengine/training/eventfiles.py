@@ -24,7 +24,7 @@ from typing import BinaryIO, NamedTuple
 
 from mlengine.runtime.records import masked_crc
 
-__all__ = ["Budget", "EventFile", "Scalar", "find_event_files"]
+__all__ = ["Budget", "EventFile", "Scalar", "find_event_files", "in_64_bits"]
 
 _HEADER = struct.Struct("<QI")
 _FOOTER = struct.Struct("<I")
@@ -51,6 +51,17 @@ class Scalar(NamedTuple):
     step: int
     value: float
     time_s: float
+
+
+def in_64_bits(step: int) -> int:
+    """Return a step as it is, if there is one like it in event files and databases.
+
+    Raises:
+        OverflowError: It takes more than 64 bits.
+    """
+    if not -(2**63) <= step < 2**63:
+        raise OverflowError(f"The step {step} takes more than 64 bits.")
+    return step
 
 
 class Budget:

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from mlengine.training.eventfiles import Scalar
+from mlengine.training.eventfiles import Scalar, in_64_bits
 
 __all__ = ["FOLDER", "read_reports", "reports"]
 
@@ -59,7 +59,8 @@ def _scalars(line: bytes) -> list[Scalar]:
         row: Any = json.loads(line)
         if not isinstance(row, dict):
             return []
-        step, time_s = int(float(row.get("global_step") or 0)), float(row.get("timestamp") or 0)
+        step = in_64_bits(int(float(row.get("global_step") or 0)))
+        time_s = float(row.get("timestamp") or 0)
         values = {tag: value for tag, value in row.items() if tag not in _OWN_KEYS}
         "".join(values).encode()  # half of a surrogate pair is no text: no answer could carry it
         return [Scalar(str(tag), step, float(value), time_s) for tag, value in values.items()]

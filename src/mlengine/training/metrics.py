@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mlengine.core.resources import MetricSeries
-from mlengine.training.eventfiles import Budget, EventFile, Scalar, find_event_files
+from mlengine.training.eventfiles import Budget, EventFile, Scalar, find_event_files, in_64_bits
 from mlengine.training.hypertune import reports
 
 __all__ = [
@@ -269,7 +269,7 @@ def _from_log_line(line: bytes) -> Scalar | None:
             return None
         tag.encode()  # half of a surrogate pair is no text: no answer could carry it
         time_s = datetime.fromisoformat(record["timestamp"]).timestamp()
-        return Scalar(tag, int(said.get("step") or 0), float(value), time_s)
+        return Scalar(tag, in_64_bits(int(said.get("step") or 0)), float(value), time_s)
     except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
         return None
 

@@ -138,7 +138,8 @@ def test_half_a_line_and_other_lines_are_left_out(tmp_path: Path) -> None:
     path = tmp_path / "m"
     good = json.dumps({"loss": "0.5", "global_step": "3", "timestamp": 2.0})
     lines = [good, good, "[1]", '{"loss": "much"}', '{"loss": {}}', '{"global_step": "1e999"}',
-             '{"loss": "1", "global_step": "x"}', r'{"\udcff": "1"}', good[:20]]  # fmt: skip
+             '{"loss": "1", "global_step": "x"}', '{"loss": "1", "global_step": "1e20"}',
+             r'{"\udcff": "1"}', good[:20]]  # fmt: skip
     path.write_text("\n".join(lines))
     assert read_reports(path) == [Scalar("loss", 3, 0.5, 2.0)]
     assert read_reports(tmp_path / "none") == []
@@ -160,6 +161,7 @@ def test_printed_metric_lines_are_a_source(tmp_path: Path) -> None:
     said(log, '{"metric": "loss", "value": NaN, "step": 2}', '{"metric": 3, "value": 1}')
     said(log, "progress", payload={"metric": "acc", "value": "0.9", "step": 7})
     said(log, r'{"metric": "\udcff", "value": 1}')
+    said(log, *(f'{{"metric": "m", "value": 1, "step": {n}}}' for n in (2**63, -(2**63) - 1)))
     said(log, '{"metric": "flag", "value": true}', '"metric"', '{"metric": "x", "value": []}')
     accuracy, loss = job_metrics(None, [tmp_path / "1"])
     assert (loss.run, loss.source, loss.steps) == ("worker-replica-0", "log", [1, 2])

@@ -196,9 +196,18 @@ class TuningJobs:
         for number, trial in seen.trials.items():
             child = seen.children.get(number)
             if child is not None and trial.state is not TrialState.COMPLETED:
-                self._measure(trial, child, seen.asked.tag)
+                self._measure_alone(trial, child, seen.asked.tag)
         if rule := stopping_rule(seen.record.job):
             self._stop_hopeless(seen, open_policy(rule))
+
+    def _measure_alone(self, trial: TrialRecord, child: JobRecord, tag: str) -> None:
+        """Measure, or tell why not: no trial may keep its job from being ended or cancelled."""
+        try:
+            self._measure(trial, child, tag)
+        except (EngineError, OSError):  # the next turn measures what this one could not
+            raise
+        except Exception:
+            _log.exception("tuning job %s: measuring trial %d", child.parent, trial.number)
 
     def _measure(self, trial: TrialRecord, child: JobRecord, tag: str) -> None:
         """Write into the study what a child has measured since."""

@@ -312,6 +312,22 @@ def test_an_attempt_that_begins_again_takes_the_place_of_what_the_last_one_measu
     assert [m.metrics[0].value for m in _measurements(world)] == [0.5, 0.6, 0.7]
 
 
+def test_a_trial_that_cannot_be_measured_keeps_its_job_from_nothing(
+    world: Study, caplog: pytest.LogCaptureFixture
+) -> None:
+    world.tune(maxTrials=2, maxParallelTrials=2)
+    world.running("t/1", "t/2")
+    world.kind.points["t/1"] = [(10**20, 0.1)]  # no database has such a step
+    world.kind.points["t/2"] = [(1, 0.2)]
+    world.turn(lambda: 1 in _steps(world, trial=2))
+    assert "measuring trial 1" in caplog.text
+    world.jobs.cancel(P, "t")
+    world.turn(lambda: world.state("t/1") == world.state("t/2") == "CANCELLING")
+    world.exit("t/1", Outcome.CANCELLED)
+    world.exit("t/2", Outcome.CANCELLED)
+    world.turn(lambda: world.state("t") == "CANCELLED")
+
+
 def test_measurements_say_how_long_the_trial_had_run(world: Study) -> None:
     world.clock.jump_s(100 * 365 * 86400)  # the store has a clock of its own, which says today
     world.tune(maxTrials=1)
@@ -329,14 +345,14 @@ def _seconds(measurement: Measurement) -> float:
     return float(measurement.elapsed_time.removesuffix("s"))
 
 
-def _measurements(world: Study) -> list[Measurement]:
+def _measurements(world: Study, trial: int = 1) -> list[Measurement]:
     study = world.store.study_of(world.store.job(P, "t").uid)
     assert study is not None
-    return world.store.measurements(study).get(1, [])
+    return world.store.measurements(study).get(trial, [])
 
 
-def _steps(world: Study) -> list[int]:
-    return [m.step_count for m in _measurements(world)]
+def _steps(world: Study, trial: int = 1) -> list[int]:
+    return [m.step_count for m in _measurements(world, trial)]
 
 
 @pytest.mark.parametrize("rule", ["", "median", "asha"])
