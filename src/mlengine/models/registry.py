@@ -258,8 +258,7 @@ class Models:
         if others and model.default_version_id == version_id:
             raise FailedPrecondition(
                 f"The version '{version_id}' is the default of model '{model_id}'.",
-                "Make another version the default first: "
-                f"'mlengine versions set-default VERSION --model {model_id}'.",
+                self._before_the_default(record),
                 field="name",
             )
         noted = self._opened("DELETE_VERSION", record)
@@ -270,6 +269,20 @@ class Models:
             raise Aborted("The version was changed by somebody else.", "Read it, then try again.")
         self._deploy(moved)
         return views.new_operation_view(project, noted)
+
+    def _before_the_default(self, record: VersionRecord) -> str:
+        """Return what is to be done before a default goes that is not the last version."""
+        of = (record.project, record.model_id)
+        ready = self._store.versions_in((VersionState.READY,))
+        if any((one.project, one.model_id) == of and one.uid != record.uid for one in ready):
+            return (
+                "Make another version the default first: "
+                f"'mlengine versions set-default VERSION --model {record.model_id}'."
+            )
+        return (
+            "No other version is READY, so none can be the default. Delete the others first: "
+            f"'mlengine versions list --model {record.model_id}' names them."
+        )
 
     # --- operations ---
 

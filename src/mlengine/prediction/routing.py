@@ -296,9 +296,11 @@ def find_version(target: PredictTarget, snapshot: Snapshot) -> tuple[str, Route]
             field="name",
         )
     if route.state not in _SERVING_STATES or not (route.sockets or route.wakes):
+        # Nothing ever makes a FAILED one READY.
+        see = "See" if route.state == "FAILED" else "Wait until it is READY, or see"
         raise FailedPrecondition(
             f'The version resource: "{name}" is {route.state or "not served"}, not READY.',
-            "Wait until it is READY, or see its errorMessage in "
+            f"{see} its errorMessage in "
             f"'mlengine versions describe {last_id(name)} --model {last_id(target.model)}'.",
             field="name",
         )

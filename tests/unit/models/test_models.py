@@ -472,7 +472,7 @@ def test_the_default_moves_only_when_told(world: World) -> None:
 def test_versions_are_deleted_the_default_last_and_then_the_model(world: World) -> None:
     world.ended(world.version("v1"))
     world.ended(world.version("v2"))
-    with pytest.raises(FailedPrecondition, match="is the default"):
+    with pytest.raises(FailedPrecondition, match=r"is the default.*set-default VERSION --model"):
         world.models.delete_version(P, "census", "v1")
     with pytest.raises(FailedPrecondition):
         world.models.delete_model(P, "census")
@@ -485,6 +485,17 @@ def test_versions_are_deleted_the_default_last_and_then_the_model(world: World) 
     assert world.models.delete_model(P, "census").done
     with pytest.raises(NotFound):
         world.models.model(P, "census")
+
+
+def test_a_default_among_failed_versions_goes_after_the_others(world: World) -> None:
+    world.loader.error = FailedPrecondition("It does not load.")
+    for version_id in ("v1", "v2"):
+        world.ended(world.version(version_id))
+    assert world.models.version(P, "census", "v1").is_default
+    with pytest.raises(FailedPrecondition, match=r"No other version is READY.*others first"):
+        world.models.delete_version(P, "census", "v1")
+    for version_id in ("v2", "v1"):
+        assert world.ended(world.models.delete_version(P, "census", version_id)).error is None
 
 
 def test_a_busy_version_is_left_alone(world: World) -> None:

@@ -93,9 +93,9 @@ def test_a_served_version_is_found(target: PredictTarget, name: str) -> None:
     (PredictTarget("projects/q/models/m", ""), NotFound, "not found"),
     (PredictTarget(M, f"{M}/versions/v9"), NotFound, "v9"),
     (PredictTarget("projects/p/models/empty", ""), FailedPrecondition, "no default version"),
-    (PredictTarget(M, f"{M}/versions/v2"), FailedPrecondition, "CREATING, not READY"),
+    (PredictTarget(M, f"{M}/versions/v2"), FailedPrecondition, "CREATING, not READY. Wait until"),
     (PredictTarget(M, f"{M}/versions/v4"), FailedPrecondition, "not READY"),
-    (PredictTarget(M, f"{M}/versions/v5"), FailedPrecondition, "FAILED, not READY"),
+    (PredictTarget(M, f"{M}/versions/v5"), FailedPrecondition, "FAILED, not READY. See its error"),
 ])  # fmt: skip
 def test_what_is_not_served_says_why(
     target: PredictTarget, error: type[EngineError], text: str
