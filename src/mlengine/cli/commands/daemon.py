@@ -19,7 +19,7 @@ __all__ = ["down", "status", "up"]
 @click.option("--backend", help="Where replicas run: process (default), ray://HOST:PORT or ray.")
 @click.option("--tls-cert", help="PEM file of the certificate to answer with, for TLS.")
 @click.option("--tls-key", help="PEM file of that certificate's private key.")
-@click.option("--grpc-port", help="Port for the Open Inference Protocol over gRPC.")
+@click.option("--grpc-port", help="Port for the Open Inference Protocol over gRPC; 0: none.")
 @pass_session
 def up(session: Session, /, **options: str | None) -> None:
     """Run an engine in the foreground: until Ctrl-C, 'mlengine down', or its terminal closes."""
