@@ -4,20 +4,22 @@
 
 One JSON object a line: ``timestamp``, ``trial``, ``global_step``, ``checkpoint_path`` and one more
 key, which is the metric's tag; all values but the timestamp are strings. The library keeps its
-last hundred reports and writes them all again each time, so a reader may meet half a line.
+last hundred reports and writes them all again each time, so a reader may meet half a line;
+`mlengine.runtime.report` only appends.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from mlengine.training.eventfiles import Scalar, in_64_bits
 
-__all__ = ["FOLDER", "read_reports", "reports"]
+__all__ = ["FOLDER", "ReportLines", "is_long", "read_reports", "report_files"]
 
 FOLDER = "hypertune"
 """Name of the folder, below the attempt's."""
@@ -25,10 +27,12 @@ FOLDER = "hypertune"
 _OWN_KEYS = frozenset({"timestamp", "trial", "global_step", "checkpoint_path"})
 _FILE = re.compile(r"(?P<role>[a-z]+)-(?P<index>\d+)(?:-(?P<trial>.+))?\.metrics")
 _MAX_BYTES = 16 * 1024 * 1024
+"""What is read of a file at once."""
+_REMEMBERED_BYTES = 4096
 
 
-def reports(attempt_dir: Path) -> Iterator[tuple[str, list[Scalar]]]:
-    """Yield each replica's name and what it has reported so far.
+def report_files(attempt_dir: Path) -> Iterator[tuple[str, Path]]:
+    """Yield each replica's name and the file that it reports to.
 
     Args:
         attempt_dir: The attempt's folder; it need not exist.
@@ -37,18 +41,74 @@ def reports(attempt_dir: Path) -> Iterator[tuple[str, list[Scalar]]]:
         match = _FILE.fullmatch(path.name)
         if match and path.is_file():
             run = f"{match['role']}-replica-{match['index']}"
-            yield (f"{run}/{match['trial']}" if match["trial"] else run), read_reports(path)
+            yield (f"{run}/{match['trial']}" if match["trial"] else run), path
+
+
+def is_long(path: Path) -> bool:
+    """Tell whether `read_reports` leaves out what a file begins with."""
+    try:
+        return path.stat().st_size > _MAX_BYTES
+    except OSError:
+        return False
 
 
 def read_reports(path: Path) -> list[Scalar]:
-    """Return what one file holds, each report once; lines that are none are left out."""
+    """Return what one file holds, each report once; lines that are none are left out.
+
+    Of a long file it is what it ends with: the last value of a metric is the one that counts.
+    """
     try:
         with path.open("rb") as file:
-            lines = file.read(_MAX_BYTES).splitlines()
+            left_out = os.fstat(file.fileno()).st_size - _MAX_BYTES
+            if left_out > 0:
+                file.seek(left_out - 1)
+                file.readline()  # from the middle of a line on it is none
+            return _reported(file.read(_MAX_BYTES))
     except OSError:
         return []
+
+
+class ReportLines:
+    """The reports of one file, read on from where the last `read` ended while it only grows.
+
+    A file that was written again is read from its beginning, so what it still has comes again.
+
+    Args:
+        path: The file; it may grow, be replaced, or not be there yet.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._offset = path, 0
+        self._before = b""  # what the file had right before the offset
+        self.has_more = False
+        """Whether the last `read` left something for the next one, for it was too much at once."""
+
+    def read(self) -> list[Scalar]:
+        """Return what the lines behind the last ones say; a half line comes again when whole."""
+        self.has_more = False
+        try:
+            with self._path.open("rb") as file:
+                self._go_on(file)
+                data = file.read(_MAX_BYTES)
+        except OSError:
+            return []
+        self.has_more = len(data) == _MAX_BYTES
+        whole = data[: data.rfind(b"\n") + 1] or (data if self.has_more else b"")
+        self._offset += len(whole)
+        self._before = (self._before + whole)[-_REMEMBERED_BYTES:]
+        return _reported(data)
+
+    def _go_on(self, file: BinaryIO) -> None:
+        """Go to where the last `read` ended, or to the beginning of a file that is another one."""
+        file.seek(self._offset - len(self._before))
+        if file.read(len(self._before)) != self._before:
+            self._offset, self._before = 0, b""
+            file.seek(0)
+
+
+def _reported(data: bytes) -> list[Scalar]:
     found: dict[tuple[str, int, float], Scalar] = {}
-    for line in lines:
+    for line in data.splitlines():
         for scalar in _scalars(line):
             found[scalar.tag, scalar.step, scalar.time_s] = scalar
     return list(found.values())

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 
 from mlengine.core.resources import MetricSeries
 from mlengine.training.eventfiles import Budget, EventFile, Scalar, find_event_files, in_64_bits
-from mlengine.training.hypertune import reports
+from mlengine.training.hypertune import is_long, read_reports, report_files
 
 __all__ = [
     "DEFAULT_TAG",
@@ -73,11 +73,14 @@ class Metrics(NamedTuple):
         incomplete: There was too much to read.
         misdated: Tag → how many of its values were left out for their time, which lies before
             the look's `since_s` or is no time at all.
+        without_first: Of long files of reports only the ends were read: last values are known,
+            but not whether more was reported before.
     """
 
     series: list[Series]
     incomplete: bool
     misdated: Mapping[str, int]
+    without_first: bool = False
 
     @property
     def tags(self) -> list[str]:
@@ -103,6 +106,7 @@ def read_metrics(
     budget = budget or Budget()
     found: dict[tuple[str, str, str], list[Scalar]] = {}
     misdated: Counter[str] = Counter()
+    without_first = False
 
     def keep(scalars: Iterable[Scalar], run: str, source: str) -> None:
         for scalar in scalars:
@@ -116,12 +120,13 @@ def read_metrics(
             run = str(path.parent.relative_to(job_dir)) if job_dir is not None else ""
             keep(EventFile(path).read(budget), run, "tensorboard")
     for attempt_dir in attempt_dirs:
-        for run, scalars in reports(attempt_dir):
-            keep(scalars, run, "hypertune")
+        for run, path in report_files(attempt_dir):
+            without_first = without_first or is_long(path)
+            keep(read_reports(path), run, "hypertune")
         for run, scalars in _logged(attempt_dir):
             keep(scalars, run, "log")
     series = [Series(*key, ordered(points)) for key, points in sorted(found.items())]
-    return Metrics(series, budget.exceeded, misdated)
+    return Metrics(series, budget.exceeded, misdated, without_first)
 
 
 def job_metrics(

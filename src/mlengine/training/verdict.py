@@ -192,7 +192,8 @@ def _owner(path: str, beside: Sequence[Neighbour]) -> str:
 
 def _objective(job: Job, reported: Metrics) -> list[Finding]:
     tag, found = _tag(job), _objectives(job, reported)
-    if not tag or reported.incomplete or any(_finite(series) for series in found):
+    not_all = reported.incomplete or reported.without_first
+    if not tag or not_all or any(_finite(series) for series in found):
         return []
     if found:
         last = found[0].last

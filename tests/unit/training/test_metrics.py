@@ -11,10 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mlengine.training import hypertune
 from mlengine.training.eventfiles import Budget, Scalar
-from mlengine.training.hypertune import read_reports
+from mlengine.training.hypertune import ReportLines, read_reports
 from mlengine.training.metrics import (
     MAX_POINTS,
+    Metrics,
     Series,
     aliases,
     job_metrics,
@@ -102,7 +104,7 @@ def test_what_is_older_than_the_attempt_is_left_out(tmp_path: Path) -> None:
     assert [s.last.step for s in found.series] == [2]
     assert found.misdated == {"loss": 1}
     future_s = (tmp_path / "e.tfevents").stat().st_mtime + 5
-    assert read_metrics(tmp_path, [], since_s=future_s) == ([], False, {})
+    assert read_metrics(tmp_path, [], since_s=future_s) == Metrics([], False, {})
 
 
 # --- hypertune ---
@@ -150,6 +152,57 @@ def test_no_bytes_of_a_report_raise(tmp_path_factory: pytest.TempPathFactory, da
     path = tmp_path_factory.getbasetemp() / "noise.metrics"
     path.write_bytes(data)
     assert isinstance(read_reports(path), list)
+
+
+def _report(step: int) -> str:
+    return json.dumps({"loss": "0.5", "global_step": str(step), "timestamp": 1.0 + step}) + "\n"
+
+
+def test_of_a_long_file_of_reports_the_end_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hypertune, "_MAX_BYTES", 4 * len(_report(1)) + 5)
+    path = tmp_path / "hypertune" / "master-0.metrics"
+    path.parent.mkdir()
+    path.write_text("".join(map(_report, range(1, 5))))
+    assert not read_metrics(None, [tmp_path]).without_first
+    path.write_text("".join(map(_report, range(1, 10))))
+    assert [s.step for s in read_reports(path)] == [6, 7, 8, 9]
+    found = read_metrics(None, [tmp_path])
+    assert (found.without_first, found.series[0].last.step) == (True, 9)
+
+
+def test_reports_are_read_on_in_pieces_while_their_file_only_grows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hypertune, "_MAX_BYTES", 2 * len(_report(1)) + 5)
+    path = tmp_path / "m"
+    lines = ReportLines(path)
+    assert lines.read() == []
+    path.write_text("".join(map(_report, range(1, 6))) + _report(6)[:9])
+    steps = []
+    for more in (True, True, False, False):
+        steps.append([s.step for s in lines.read()])
+        assert lines.has_more is more
+    assert steps == [[1, 2], [3, 4], [5], []]
+    with path.open("a") as file:
+        file.write(_report(6)[9:])
+    assert [s.step for s in lines.read()] == [6]
+    path.write_text("".join(map(_report, range(7, 13))))  # as the library does: as long as before
+    assert [s.step for s in lines.read()] == [7, 8]
+
+
+def test_what_is_no_line_of_reports_ends_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hypertune, "_MAX_BYTES", 100)
+    path = tmp_path / "m"
+    path.write_text("x" * 250 + "\n" + _report(1))
+    lines = ReportLines(path)
+    found = lines.read()
+    while lines.has_more:
+        found += lines.read()
+    assert [s.step for s in found] == [1]
 
 
 # --- printed lines ---

@@ -17,7 +17,7 @@ from mlengine.cli import training_flags
 from mlengine.core.resources import Job, JobOptions, TrainingInput
 from mlengine.runtime import attemptfiles
 from mlengine.store import JobRecord
-from mlengine.training import verdict
+from mlengine.training import hypertune, verdict
 from mlengine.training.launchers import AttemptSpec, ExitRecord, Outcome, ReplicaExit, ReplicaSpec
 from mlengine.training.neighbours import Neighbour
 from mlengine.training.verdict import FINDINGS, Verdict, judge
@@ -70,6 +70,15 @@ class World:
 @pytest.fixture
 def world(tmp_path: Path) -> World:
     return World(tmp_path)
+
+
+def report_now(world: World, *rows: tuple[str, float, int]) -> None:
+    path = world.attempt_dir / "hypertune" / "master-0.metrics"
+    path.parent.mkdir(exist_ok=True)
+    with path.open("a") as file:
+        for tag, value, step in rows:
+            row = {tag: str(value), "global_step": str(step), "timestamp": world.now_s + step}
+            file.write(json.dumps(row) + "\n")
 
 
 def events_now(world: World, run: str, *rows: tuple[str, float, int]) -> None:
@@ -183,6 +192,16 @@ def test_an_objective_that_never_came_lists_what_did(world: World) -> None:
     assert failed.startswith("OBJECTIVE_NOT_REPORTED: The objective 'auc' was never reported.")
     assert "m00, m01, " in failed and "m19 and 5 more." in failed
     assert world.judge("objective", tag="auc").failed == ""
+
+
+def test_an_objective_may_stand_where_a_long_file_of_reports_is_not_read(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    report_now(world, ("auc", 0.5, 1), *[("loss", 0.5, step) for step in range(50)])
+    monkeypatch.setattr(hypertune, "_MAX_BYTES", 1000)
+    assert world.judge(tag="auc").failed == ""
+    report_now(world, ("loss", math.nan, 50))
+    assert "The last value of loss (hypertune, master-replica-0) is nan" in world.judge().failed
 
 
 @pytest.mark.parametrize(

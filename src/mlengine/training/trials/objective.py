@@ -18,7 +18,7 @@ from itertools import chain
 from pathlib import Path
 
 from mlengine.training.eventfiles import Budget, EventFile, Scalar, find_event_files
-from mlengine.training.hypertune import reports
+from mlengine.training.hypertune import ReportLines, report_files
 from mlengine.training.metrics import (
     END_OF_TIME_S,
     LogLines,
@@ -90,6 +90,7 @@ class LiveObjective:
         self._tag, self._since_s = tag, since_s
         self._files: dict[Path, EventFile] = {}
         self._logs: dict[Path, LogLines] = {}
+        self._reports: dict[Path, ReportLines] = {}
         self._found: dict[tuple[str, str, str], list[Scalar]] = {}
 
     def look(self, job_dir: Path | None, attempt_dir: Path) -> Reading:
@@ -118,7 +119,8 @@ class LiveObjective:
             }
         for one in told.series:
             self._keep_new(one.points, one.run, one.source)
-        self._look_at_attempt(attempt_dir)
+        while self._look_at_attempt(attempt_dir):
+            pass
         return self._reading()
 
     def _reading(self) -> Reading:
@@ -132,12 +134,17 @@ class LiveObjective:
             run = str(path.parent.relative_to(job_dir))
             self._keep(file.read(budget), run, "tensorboard")
 
-    def _look_at_attempt(self, attempt_dir: Path) -> None:
-        for run, scalars in reports(attempt_dir):
-            self._keep_new(scalars, run, "hypertune")
+    def _look_at_attempt(self, attempt_dir: Path) -> bool:
+        """Read on; tell whether there is more than was read at once."""
+        has_more = False
+        for run, path in report_files(attempt_dir):
+            file = self._reports.setdefault(path, ReportLines(path))
+            self._keep_new(file.read(), run, "hypertune")
+            has_more = has_more or file.has_more
         for task, path in log_files(attempt_dir):
             log = self._logs.setdefault(path, LogLines(path))
             self._keep(log.read(), task, "log")
+        return has_more
 
     def _keep(self, scalars: Iterable[Scalar], run: str, source: str) -> None:
         """Keep what may count, behind what was kept before."""
@@ -149,7 +156,7 @@ class LiveObjective:
             kept += [s for s in mine if s.tag == tag]
 
     def _keep_new(self, scalars: Iterable[Scalar], run: str, source: str) -> None:
-        """Keep what was not read before, of a source of which each look reads all.
+        """Keep what was not read before, of a source of which a look may read it again.
 
         Printed lines are no such source: equal ones of one moment are as many reports.
         """

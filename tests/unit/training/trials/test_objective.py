@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mlengine.runtime.report import report
+from mlengine.training import hypertune
 from mlengine.training.eventfiles import Scalar
 from mlengine.training.metrics import Series
 from mlengine.training.trials.objective import MAX_POINTS, LiveObjective, chosen, thinned
@@ -160,6 +161,18 @@ def test_hypertunes_last_hundred_are_gathered(
     file.unlink()  # the library writes its newest reports only, over the older
     report("auc", 0.6, 2)
     assert live.look(None, tmp_path) == [(1, 0.5), (2, 0.6)]
+
+
+def test_of_more_reports_than_are_read_at_once_the_last_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CLOUD_ML_HP_METRIC_FILE", str(tmp_path / "hypertune/master-0-1.metrics"))
+    monkeypatch.setattr(hypertune, "_MAX_BYTES", 1000)
+    for step in range(50):
+        report("auc", step / 100, step)
+    live = LiveObjective("auc", since_s=0.0)
+    live.look(None, tmp_path)
+    assert live.last_look(None, tmp_path) == [(n, n / 100) for n in range(50)]
 
 
 def test_event_files_that_the_trainer_removed_count_no_more(tmp_path: Path) -> None:
