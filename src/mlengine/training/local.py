@@ -29,7 +29,8 @@ from mlengine.training.checks import MODULE
 from mlengine.training.cluster import Cluster
 from mlengine.training.localaccess import LocalAccess
 from mlengine.training.ports import Ports
-from mlengine.training.tfconfig import thread_hints
+from mlengine.training.tfconfig import output_folders, thread_hints
+from mlengine.training.uris import package_takes_job_dir
 
 __all__ = ["run_local"]
 
@@ -68,7 +69,8 @@ def run_local(
     Args:
         module_name: Such as ``trainer.task``.
         package_path: The package's folder, such as ``trainer/``; its parent is the child's cwd.
-        job_dir: Passed on as ``--job-dir``, unchanged, after the other arguments; may be empty.
+        job_dir: Passed on as ``--job-dir``, unchanged, after the other arguments; may be empty. A
+            trainer that knows the ``AIP_`` variables only is not given it, as in a job.
         job_place: Where that lies, if it is not `job_dir` itself. A folder of this machine is made
             if it is missing.
         args: The trainer's own arguments.
@@ -95,13 +97,18 @@ def run_local(
     package = Path(os.path.abspath(package_path))  # noqa: PTH100 - resolve() would follow links
     interpreter = _interpreter(python)
     _check_package(package, module_name, interpreter)
-    user_args = [*args, *(("--job-dir", job_dir) if job_dir else ())]
+    warn = warn or _warn
+    user_args = [*args]
+    if job_dir and package_takes_job_dir(package):
+        user_args += ["--job-dir", job_dir]
+    elif job_dir:
+        warn("The trainer reads AIP_MODEL_DIR: it is not given --job-dir.")
     command = [interpreter, "-m", module_name, *user_args]
     given = {"worker": worker_count, "ps": parameter_server_count, "evaluator": evaluator_count}
     job = {"job_name": module_name, "args": user_args}
     place = job_place or job_dir
     _make_job_dir(package.parent, place)
-    warn = warn or _warn
+    attempt = _attempt(job_dir, place)
     if not distributed:
         for role, count in given.items():
             if count is not None:
@@ -109,12 +116,12 @@ def run_local(
                     f"{_FLAGS[role]} is ignored if --distributed is not provided.\n"
                     "Did you mean to run distributed training?"
                 )
-        return _run(command, package.parent, _alone(job, place), access=access, warn=warn)
+        return _run(command, package.parent, _alone(job, attempt), access=access, warn=warn)
     counts = {role: _DEFAULT_COUNTS[role] if n is None else n for role, n in given.items()}
     # TensorFlow 1 refuses an evaluator beside a master, who evaluates by itself.
     is_old = not counts["evaluator"] and _has_tensorflow_1(interpreter)
     primary = "master" if is_old else "chief"
-    first, *others = _together({primary: 1, **counts}, start_port, job, place)
+    first, *others = _together({primary: 1, **counts}, start_port, job, attempt)
     return _run(
         command, package.parent, first, others,
         access=access, warn=warn, evaluator_grace_s=evaluator_grace_s,
@@ -235,16 +242,16 @@ def _termination_raises() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _alone(job: Mapping[str, Any], job_dir: str) -> _Environment:
+def _alone(job: Mapping[str, Any], attempt: _Environment) -> _Environment:
     """Return the environment of the only process; who set MASTER_ADDR meant it."""
     cluster = Cluster.of({"master": 1}, Ports().take(3))
     config = {"job": job, "task": {}, "cluster": {}, "environment": "cloud"}
-    plain = {**cluster.variables("master", 0), **_attempt(job_dir)}
+    plain = {**cluster.variables("master", 0), **attempt}
     return {**plain, **os.environ, "TF_CONFIG": json.dumps(config)}
 
 
 def _together(
-    counts: Mapping[str, int], start_port: int, job: Mapping[str, Any], job_dir: str
+    counts: Mapping[str, int], start_port: int, job: Mapping[str, Any], attempt: _Environment
 ) -> list[_Environment]:
     """Return every process's environment, the primary's first."""
     for role, count in counts.items():
@@ -255,7 +262,7 @@ def _together(
     _check_ports(ports)
     cluster = Cluster.of(counts, [*ports, *Ports().take(2, avoid=ports)], host="localhost")
     share = max(len(os.sched_getaffinity(0)) // sum(counts.values()), 1)
-    common = {**os.environ, **thread_hints(os.environ, share), **_attempt(job_dir)}
+    common = {**os.environ, **thread_hints(os.environ, share), **attempt}
     environments = []
     for role, count in cluster.counts.items():
         for index in range(count):
@@ -268,8 +275,10 @@ def _together(
     return environments
 
 
-def _attempt(job_dir: str) -> dict[str, str]:
-    return {"MLENGINE_ATTEMPT": "1", **({"MLENGINE_JOB_DIR": job_dir} if job_dir else {})}
+def _attempt(job_dir: str, place: str) -> _Environment:
+    """Return what tells every process where to write; `job_dir` may be a URI of `place`."""
+    where = {"MLENGINE_JOB_DIR": place, **output_folders(job_dir)} if job_dir else {}
+    return {"MLENGINE_ATTEMPT": "1", **where}
 
 
 def _die_with_parent() -> None:

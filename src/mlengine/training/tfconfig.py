@@ -22,6 +22,7 @@ __all__ = [
     "base_environment",
     "chief_role",
     "job_description",
+    "output_folders",
     "replica_environment",
     "tf_config",
     "thread_hints",
@@ -171,11 +172,18 @@ def replica_environment(
     }
     if job_dir:
         env["MLENGINE_JOB_DIR"] = job_dir
-        base = (outputs or job_dir).rstrip("/")
-        env["AIP_MODEL_DIR"] = f"{base}/model/"
-        env["AIP_CHECKPOINT_DIR"] = f"{base}/checkpoints/"
-        env["AIP_TENSORBOARD_LOG_DIR"] = f"{base}/logs/"
+        env |= output_folders(outputs or job_dir)
     return env
+
+
+def output_folders(job_dir: str) -> dict[str, str]:
+    """Return the variables that name the folders below a job's directory, a path or a URI."""
+    base = job_dir.rstrip("/")
+    return {
+        "AIP_MODEL_DIR": f"{base}/model/",
+        "AIP_CHECKPOINT_DIR": f"{base}/checkpoints/",
+        "AIP_TENSORBOARD_LOG_DIR": f"{base}/logs/",
+    }
 
 
 def thread_hints(environ: Mapping[str, str], threads: int) -> dict[str, str]:

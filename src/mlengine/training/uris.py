@@ -17,7 +17,13 @@ from pathlib import Path
 
 from mlengine.training.sources import own_sources, package_sources
 
-__all__ = ["ensure_folder", "package_takes_uris_apart", "takes_job_dir", "takes_uris_apart"]
+__all__ = [
+    "ensure_folder",
+    "package_takes_job_dir",
+    "package_takes_uris_apart",
+    "takes_job_dir",
+    "takes_uris_apart",
+]
 
 _SCHEME = "gs://"
 _CLIENTS = ("google.cloud.storage", "gcsfs")
@@ -73,10 +79,27 @@ def takes_job_dir(layer: Path) -> bool:
         return True
 
 
+def package_takes_job_dir(package: Path) -> bool:
+    """Say the same of a package that is not installed, as ``local train`` has it.
+
+    Args:
+        package: Its folder.
+    """
+    try:
+        return _hears(package_sources(package))
+    except OSError:
+        return True
+
+
 @functools.lru_cache(maxsize=256)
 def _is_told(layer: Path, _changed: int) -> bool:
+    return _hears(own_sources(layer))
+
+
+def _hears(sources: Iterable[ast.AST]) -> bool:
+    """Say whether they have heard of a job directory, or do not ask for what stands in for it."""
     asks = False
-    for tree in own_sources(layer):
+    for tree in sources:
         for word in filter(None, map(_word, ast.walk(tree))):
             if "job_dir" in word or "job-dir" in word:
                 return True

@@ -65,6 +65,33 @@ def test_one_process_next_to_its_package(package: Path) -> None:
     }  # fmt: skip
 
 
+def test_a_trainer_that_knows_the_variables_only_runs_as_in_a_job(package: Path) -> None:
+    (package / "task.py").write_text(REPORT + "assert os.environ['AIP_MODEL_DIR']\n")
+    warnings: list[str] = []
+    assert run(package, job_dir="out/", args=["--epochs", "2"], warn=warnings.append) == 0
+    found = report(package, "alone")
+    assert found["argv"] == found["config"]["job"]["args"] == ["--epochs", "2"]
+    assert found["env"]["AIP_MODEL_DIR"] == "out/model/"
+    assert warnings == ["The trainer reads AIP_MODEL_DIR: it is not given --job-dir."]
+
+
+@pytest.mark.parametrize(("cluster", "name"), [({}, "alone"), ({"worker_count": 0}, "chief0")])
+def test_folders_for_outputs_are_told_by_the_job_dir_as_the_trainer_knows_it(
+    package: Path, cluster: dict[str, int], name: str
+) -> None:
+    if cluster:
+        cluster = {**cluster, "parameter_server_count": 0, "start_port": port_range(1)}
+    place = str(package.parent / "b/out")
+    run(package, job_dir="gs://b/out", job_place=place, distributed=bool(cluster), **cluster)
+    env = report(package, name)["env"]
+    assert env["MLENGINE_JOB_DIR"] == place
+    assert {key: value for key, value in env.items() if key.startswith("AIP_")} == {
+        "AIP_MODEL_DIR": "gs://b/out/model/",
+        "AIP_CHECKPOINT_DIR": "gs://b/out/checkpoints/",
+        "AIP_TENSORBOARD_LOG_DIR": "gs://b/out/logs/",
+    }
+
+
 def test_the_exit_code_is_the_trainers(package: Path) -> None:
     (package / "task.py").write_text("import sys; sys.exit(7)")
     assert run(package) == 7

@@ -9,6 +9,7 @@ import pytest
 
 from mlengine.training.uris import (
     ensure_folder,
+    package_takes_job_dir,
     package_takes_uris_apart,
     takes_job_dir,
     takes_uris_apart,
@@ -78,6 +79,11 @@ TOLD = {
 def test_who_is_given_a_job_dir(tmp_path: Path, source: str, expected: bool) -> None:
     assert takes_job_dir(layer(tmp_path, "import os", source)) is expected
     assert takes_job_dir(tmp_path / "gone")
+    package = tmp_path / "unpacked"
+    package.mkdir()
+    (package / "task.py").write_text(source)
+    assert package_takes_job_dir(package) is expected
+    assert package_takes_job_dir(tmp_path / "gone")
 
 
 def test_what_a_package_requires_says_nothing(tmp_path: Path) -> None:
