@@ -26,12 +26,15 @@ __all__ = [
     "child_job",
     "child_uid",
     "given_values",
+    "is_cut",
     "measured",
     "own_id",
     "stopped_early",
     "trial_of",
     "trial_output",
 ]
+
+_CUT = "cut"  # no word of `HyperparameterOutput`: it stays in the child's record
 
 
 def child_job(
@@ -103,13 +106,21 @@ def given_values(record: JobRecord) -> dict[str, str]:
     return {name: value for name, _equals, value in pairs}
 
 
-def trial_output(record: JobRecord, points: Sequence[tuple[int, float]]) -> dict[str, Any]:
-    """Return what a child has measured, in the words of `HyperparameterOutput`."""
+def trial_output(
+    record: JobRecord, points: Sequence[tuple[int, float]], *, cut: bool = False
+) -> dict[str, Any]:
+    """Return what a child has measured, in the words of `HyperparameterOutput`.
+
+    Args:
+        record: The child.
+        points: By step.
+        cut: There was too much to read: the last point may not be the last that it reported.
+    """
     found: dict[str, Any] = {"trialId": trial_of(record), "hyperparameters": given_values(record)}
     if points:
         metrics = [{"trainingStep": str(s), "objectiveValue": v} for s, v in points]
         found |= {"finalMetric": metrics[-1], "allMetrics": metrics}
-    return found
+    return found | ({_CUT: True} if cut else {})
 
 
 def measured(record: JobRecord) -> list[tuple[int, float]]:
@@ -118,6 +129,12 @@ def measured(record: JobRecord) -> list[tuple[int, float]]:
     trials = output.trials if output else []
     metrics = trials[0].get("allMetrics", []) if trials else []
     return [(int(m["trainingStep"]), float(m["objectiveValue"])) for m in metrics]
+
+
+def is_cut(record: JobRecord) -> bool:
+    """Tell whether a child's last value may not be the last that it reported."""
+    output = record.job.training_output
+    return bool(output and output.trials and output.trials[0].get(_CUT))
 
 
 def stopped_early(record: JobRecord) -> bool:

@@ -37,6 +37,7 @@ MAX_POINTS = 100
 _SOURCES = ("hypertune", "log", "tensorboard")
 _JUDGED = ("val", "eval", "test")
 _LOOK_RECORDS, _LOOK_BYTES = 50_000, 16 * 1024 * 1024
+_LAST_LOOKS = 64  # 1 GiB, and 3.2 million records: some ten seconds
 Reading = list[tuple[int, float]]
 """(step, value) in increasing order of steps."""
 
@@ -92,6 +93,12 @@ class LiveObjective:
         self._logs: dict[Path, LogLines] = {}
         self._reports: dict[Path, ReportLines] = {}
         self._found: dict[tuple[str, str, str], list[Scalar]] = {}
+        self._is_cut = False
+
+    @property
+    def incomplete(self) -> bool:
+        """Whether the last look left out what may be the objective's last value."""
+        return self._is_cut and all(source == "tensorboard" for _tag, _run, source in self._found)
 
     def look(self, job_dir: Path | None, attempt_dir: Path) -> Reading:
         """Read what has come since the last look, or a part of it if it is very much.
@@ -112,13 +119,8 @@ class LiveObjective:
         counted from another one than before. Of event files those count that are left: a trainer
         that removes its own has begun again.
         """
-        told = read_metrics(job_dir, (), since_s=self._since_s)
-        if job_dir is not None and not told.incomplete:
-            self._found = {
-                key: kept for key, kept in self._found.items() if key[2] != "tensorboard"
-            }
-        for one in told.series:
-            self._keep_new(one.points, one.run, one.source)
+        if job_dir is not None:
+            self._last_look_at_events(job_dir)
         while self._look_at_attempt(attempt_dir):
             pass
         return self._reading()
@@ -127,12 +129,34 @@ class LiveObjective:
         series = [Series(*key, ordered(points)) for key, points in self._found.items()]
         return chosen(series, self._tag)
 
-    def _look_at_events(self, job_dir: Path) -> None:
+    def _last_look_at_events(self, job_dir: Path) -> None:
+        told = read_metrics(job_dir, (), since_s=self._since_s)
+        if told.incomplete:
+            # From their beginning on the last value is not reached: from the last look on it may.
+            self._is_cut = not self._read_on(job_dir)
+            return
+        self._found = {key: kept for key, kept in self._found.items() if key[2] != "tensorboard"}
+        for one in told.series:
+            self._keep_new(one.points, one.run, one.source)
+
+    def _read_on(self, job_dir: Path) -> bool:
+        """Read event files to their end; return False if that is too far."""
+        for _look in range(_LAST_LOOKS):
+            before = {path: file.offset for path, file in self._files.items()}
+            if not self._look_at_events(job_dir):
+                return True
+            if before == {path: file.offset for path, file in self._files.items()}:
+                break
+        return False
+
+    def _look_at_events(self, job_dir: Path) -> bool:
+        """Read on; tell whether something may have been left."""
         budget = Budget(records=_LOOK_RECORDS, size_bytes=_LOOK_BYTES)
         for path in find_event_files(job_dir):
             file = self._files.setdefault(path, EventFile(path))
             run = str(path.parent.relative_to(job_dir))
             self._keep(file.read(budget), run, "tensorboard")
+        return budget.exceeded
 
     def _look_at_attempt(self, attempt_dir: Path) -> bool:
         """Read on; tell whether there is more than was read at once."""

@@ -20,6 +20,8 @@ from mlengine.training.trials.hyperparameters import HyperparameterSpec
 
 __all__ = ["Rest", "by_objective", "rest_of", "seconds_of", "training_output", "value_of"]
 
+_METRICS = ("finalMetric", "allMetrics")
+
 
 class Rest(NamedTuple):
     """What is still to come: trials, seconds, and US dollars by the price list."""
@@ -101,7 +103,7 @@ def _trial(child: JobRecord) -> dict[str, Any]:
     found = {
         "trialId": trial_of(child),
         "hyperparameters": given_values(child),
-        **_measured(child),
+        **{name: value for name, value in _measured(child).items() if name in _METRICS},
         "state": str(_state(child)),
         "startTime": job.start_time,
         "endTime": job.end_time,

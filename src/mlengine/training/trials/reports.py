@@ -71,7 +71,8 @@ class TrialReports:
         since_s = _begun_s(attempt_dir)
         if live is None and since_s:
             live = LiveObjective(_tag(record), since_s=since_s)
-        return trial_output(record, live.last_look(job_dir, attempt_dir) if live else [])
+        points = live.last_look(job_dir, attempt_dir) if live else []
+        return trial_output(record, points, cut=bool(live and live.incomplete))
 
 
 def unknown_flag(record: JobRecord, attempt_dir: Path, exit_record: ExitRecord) -> str:

@@ -40,6 +40,7 @@ from mlengine.training.trials.hyperparameters import (
 from mlengine.training.trials.lifecycle import STOPPED_EARLY, Act, Books, Step, TrialFacts, decide
 from mlengine.training.trials.output import rest_of, training_output
 from mlengine.training.trials.words import (
+    cut_line,
     origin_text,
     outcome_line,
     rest_line,
@@ -365,8 +366,8 @@ class TuningJobs:
         }
         details = record.job.details or JobDetails()
         warnings = [] if state is not JobState.SUCCEEDED or not message else [message]
-        if silent := silent_line(children, asked.tag):
-            warnings.append(silent)
+        told = (silent_line(children, asked.tag), cut_line(children, asked.tag))
+        warnings += filter(None, told)
         for warning in warnings:
             self._say_once(record, warning, "WARNING")
         if warnings:

@@ -8,10 +8,19 @@ from mlengine.core.states import JobState
 from mlengine.core.studies import TrialDetails
 from mlengine.store import JobRecord
 from mlengine.training.trials.books import WITHDRAWN
-from mlengine.training.trials.children import measured, stopped_early
+from mlengine.training.trials.children import is_cut, measured, stopped_early, trial_of
 from mlengine.training.trials.output import Rest, seconds_of, value_of
+from mlengine.training.trials.reasons import Reason
 
-__all__ = ["duration", "origin_text", "outcome_line", "rest_line", "silent_line", "why_infeasible"]
+__all__ = [
+    "cut_line",
+    "duration",
+    "origin_text",
+    "outcome_line",
+    "rest_line",
+    "silent_line",
+    "why_infeasible",
+]
 
 
 def why_infeasible(child: JobRecord | None, has_value: bool, *, ending: bool) -> str:
@@ -49,6 +58,19 @@ def silent_line(children: Sequence[JobRecord], tag: str) -> str:
     return (
         f"{len(silent)} of {len(children)} trials never reported the objective '{tag}': "
         "nothing is known of them."
+    )
+
+
+def cut_line(children: Sequence[JobRecord], tag: str) -> str:
+    """Say which trials wrote more event files than are read; empty if none did."""
+    cut = Reason(tuple(int(trial_of(child)) for child in children if is_cut(child)), "", "")
+    if not cut.trials:
+        return ""
+    trials = "trials" if len(cut.trials) > 1 else "trial"
+    return (
+        f"The event files of {trials} {cut.numbers} are too large to be read to their end: the "
+        f"value of '{tag}' that counts may not be the last. Report it with "
+        "mlengine.runtime.report as well, or write fewer summaries."
     )
 
 

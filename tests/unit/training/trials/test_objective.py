@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -12,8 +13,9 @@ from hypothesis import strategies as st
 
 from mlengine.runtime.report import report
 from mlengine.training import hypertune
-from mlengine.training.eventfiles import Scalar
+from mlengine.training.eventfiles import Budget, Scalar
 from mlengine.training.metrics import Series
+from mlengine.training.trials import objective
 from mlengine.training.trials.objective import MAX_POINTS, LiveObjective, chosen, thinned
 from tests.fakes.records import framed
 from tests.unit.training.test_eventfiles import event, simple
@@ -187,6 +189,36 @@ def test_event_files_that_the_trainer_removed_count_no_more(tmp_path: Path) -> N
         assert live.last_look(job_dir, attempt) == [(step, 0.5 + fold)]
         assert live.last_look(None, attempt) == [(step, 0.5 + fold)]  # its bucket is away
         file.unlink()
+
+
+def _many(job_dir: Path, count: int) -> None:
+    job_dir.mkdir(exist_ok=True)
+    events = [framed(event(simple("auc", n / 128), step=n, time_s=3e9)) for n in range(count)]
+    (job_dir / "events.out.tfevents.1").write_bytes(b"".join(events))
+
+
+def test_event_files_too_large_to_be_read_anew_are_read_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = objective.read_metrics
+
+    def bounded(*args: Any, **named: Any) -> Any:
+        return whole(*args, **named, budget=Budget(records=20))
+
+    monkeypatch.setattr(objective, "read_metrics", bounded)
+    monkeypatch.setattr(objective, "_LOOK_RECORDS", 10)
+    _many(tmp_path / "job", 64)
+    live = LiveObjective("auc", since_s=0.0)
+    assert len(live.look(tmp_path / "job", tmp_path)) == 10
+    assert live.last_look(tmp_path / "job", tmp_path) == [(n, n / 128) for n in range(64)]
+    assert not live.incomplete
+    monkeypatch.setattr(objective, "_LAST_LOOKS", 3)
+    late = LiveObjective("auc", since_s=0.0)
+    assert late.last_look(tmp_path / "job", tmp_path)[-1] == (29, 29 / 128)
+    assert late.incomplete
+    say(tmp_path, 0.5)
+    assert late.last_look(tmp_path / "job", tmp_path) == [(0, 0.5)]
+    assert not late.incomplete, "what was printed counts, and is read whole"
 
 
 def test_a_report_that_is_no_number_is_kept_by_no_look(

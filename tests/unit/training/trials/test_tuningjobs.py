@@ -46,6 +46,7 @@ class Measuring(PlayedKind):
         super().__init__()
         self.points: dict[str, list[tuple[int, float]]] = {}
         self.wrong: dict[str, str] = {}
+        self.cut: set[str] = set()
 
     def collect(
         self, record: JobRecord, attempt_dir: Path, exit_record: ExitRecord
@@ -57,7 +58,8 @@ class Measuring(PlayedKind):
         return {"training_output": TrainingOutput(trials=[self._measured(record)])}
 
     def _measured(self, record: JobRecord) -> dict[str, Any]:
-        return trial_output(record, self.points.get(record.job_id, []))
+        points = self.points.get(record.job_id, [])
+        return trial_output(record, points, cut=record.job_id in self.cut)
 
 
 class Study(World):
@@ -255,6 +257,19 @@ def test_a_job_that_succeeded_warns_of_the_trials_that_did_not(world: Study) -> 
     assert job.details is not None
     assert job.details.warnings == ["2 trials failed (2-3): exit status 2 in t/2"]
     assert job.error_message == ""
+
+
+def test_a_job_warns_of_trials_whose_last_value_was_not_reached(world: Study) -> None:
+    world.tune(maxTrials=1)
+    world.running("t/1")
+    world.kind.cut.add("t/1")
+    world.ends("t/1", 0.5)
+    world.turn(lambda: world.state("t") == "SUCCEEDED")
+    job = world.job("t")
+    assert job.details is not None and job.training_output is not None
+    (warning,) = job.details.warnings
+    assert warning.startswith("The event files of trial 1 are too large to be read to their end")
+    assert "cut" not in job.training_output.trials[0]
 
 
 def test_a_tuning_job_takes_no_place_on_the_machine(world: Study) -> None:
