@@ -8,6 +8,7 @@ from mlengine.cli.errors import CommandError
 from mlengine.cli.session import Session
 from mlengine.cli.trials import objective, ranked
 from mlengine.core.resources import Job, Object
+from mlengine.core.states import TERMINAL_JOB_STATES
 from mlengine.runtime.artifact import detect
 from mlengine.runtime.prediction_error import PredictionError
 
@@ -46,6 +47,8 @@ def origin_of_job(session: Session, job_id: str, *, trial: str = "") -> str:
         number = trial or _best(job)
         _check_trial(job, number)
         where = f"{where}/{number}"
+        if not trial and job.state not in TERMINAL_JOB_STATES:
+            session.warn(f"Job [{job_id}] is {job.state}: this is the best trial so far.")
         session.say(f"Deploying trial {number} of job [{job_id}].")
     elif job.state != _DONE:
         raise CommandError(f"Job [{job_id}] is {job.state}; only what succeeded is deployed.")
@@ -68,7 +71,10 @@ def _best(job: Job) -> str:
     for trial in ranked(job):
         if objective(trial) is not None and trial.get("state") == _DONE:
             return str(trial["trialId"])
-    raise CommandError(f"No trial of job [{job.job_id}] has succeeded with a value so far.")
+    none = f"Job [{job.job_id}] is {job.state}: no trial has succeeded with a value"
+    if job.state in TERMINAL_JOB_STATES:
+        raise CommandError(f"{none}. See 'mlengine jobs trials {job.job_id}' for what they did.")
+    raise CommandError(f"{none} so far. Wait with 'mlengine jobs stream-logs {job.job_id}'.")
 
 
 def _check_trial(job: Job, number: str) -> None:

@@ -346,6 +346,37 @@ def test_the_best_trial_is_deployed(run: Run, tuned: FakeEngine) -> None:
     assert deployed(tuned) == "gs://mine/t/2/model"
 
 
+def test_of_a_job_that_is_not_over_the_best_trial_so_far_is_deployed_with_a_warning(
+    run: Run, tuned: FakeEngine
+) -> None:
+    put(tuned, "t/2/model.joblib", "t/1/model.joblib")
+    said = "WARNING: Job [t] is RUNNING: this is the best trial so far.\n"
+    assert said not in deploy(run, tuned, "--from-job=t").err
+    tuned.jobs["default", "t"].state = "RUNNING"
+    best = run("versions", "create", "v2", "--model=m", "--from-job=t")
+    assert best.code == 0 and said in best.err
+    named = run("versions", "create", "v3", "--model=m", "--from-job=t", "--trial=1")
+    assert named.code == 0 and said not in named.err
+
+
+@pytest.mark.parametrize(
+    ("state", "said"),
+    [
+        ("RUNNING", "value so far. Wait with 'mlengine jobs stream-logs t'."),
+        ("FAILED", "value. See 'mlengine jobs trials t' for what they did."),
+    ],
+)
+def test_without_a_trial_to_deploy_the_jobs_state_is_told(
+    run: Run, tuned: FakeEngine, state: str, said: str
+) -> None:
+    job = tuned.jobs["default", "t"]
+    assert job.training_output is not None
+    job.state, job.training_output.trials = state, []
+    done = deploy(run, tuned, "--from-job=t")
+    assert done.code == 1
+    assert f"Job [t] is {state}: no trial has succeeded with a {said}" in done.err
+
+
 def test_a_trial_may_be_named(run: Run, tuned: FakeEngine) -> None:
     put(tuned, "t/1/model.pkl", "t/12/model.pkl")
     assert deploy(run, tuned, "--from-job=t", "--trial=1").code == 0
