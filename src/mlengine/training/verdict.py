@@ -35,6 +35,7 @@ from mlengine.training.metrics import Metrics, Series, aliases, read_metrics, wi
 from mlengine.training.neighbours import Neighbour
 from mlengine.training.tfconfig import base_environment
 from mlengine.training.trials.hyperparameters import hyperparameters_of
+from mlengine.training.trials.reports import begun_attempts
 
 __all__ = ["FINDINGS", "Finding", "Verdict", "judge"]
 
@@ -101,7 +102,7 @@ def judge(
     findings = [
         *_traceback(words),
         *_non_finite(record.job, reported, words, beside),
-        *_objective(record.job, reported),
+        *_objective(record.job, _objective_told(record, attempt_dir, job_dir, reported)),
         *findings,
     ]
     notes = [
@@ -188,6 +189,21 @@ def _stranger(series: Series, beside: Sequence[Neighbour]) -> str:
 def _owner(path: str, beside: Sequence[Neighbour]) -> str:
     """Return which other job may have written a path in the job directory; empty if none."""
     return next((other.name for other in beside if other.may_own(path)), "")
+
+
+def _objective_told(
+    record: JobRecord, attempt_dir: Path, job_dir: Path | None, reported: Metrics
+) -> Metrics:
+    """Return what the newest attempt reported, or all did if that says nothing of the objective.
+
+    One that goes on from a checkpoint may have nothing left to do, nor to report.
+    """
+    if not _tag(record.job) or _objectives(record.job, reported):
+        return reported
+    attempts = begun_attempts(record, attempt_dir)
+    if len(attempts.dirs) < 2:
+        return reported
+    return read_metrics(job_dir, attempts.dirs, since_s=attempts.begun_s[0])
 
 
 def _objective(job: Job, reported: Metrics) -> list[Finding]:

@@ -48,6 +48,7 @@ class World:
         job_dir: Path | None = None,
         others: Sequence[ReplicaExit] = (),
         beside: Sequence[Neighbour] = (),
+        attempt: int = 1,
     ) -> Verdict:
         hyperparameters = None if tag is None else {"hyperparameterMetricTag": tag, "goal": "X"}
         job = Job(
@@ -55,7 +56,7 @@ class World:
             training_input=TrainingInput(hyperparameters=hyperparameters),
             options=JobOptions(allow=list(allow)),
         )
-        record = JobRecord(seq=1, project="p", uid="u", job=job, attempt=1)
+        record = JobRecord(seq=1, project="p", uid="u", job=job, attempt=attempt)
         exit_record = ExitRecord(
             outcome=outcome,
             replicas=[ReplicaExit(task=TASK, role="master", index=0, exit_code=0), *others],
@@ -64,7 +65,8 @@ class World:
             ended=self.now_s + 1,
         )
         job_dir = job_dir or self.job_dir
-        return judge(record, self.attempt_dir, job_dir, exit_record, sys.executable, beside)
+        attempt_dir = self.attempt_dir.parent / str(attempt)
+        return judge(record, attempt_dir, job_dir, exit_record, sys.executable, beside)
 
 
 @pytest.fixture
@@ -192,6 +194,19 @@ def test_an_objective_that_never_came_lists_what_did(world: World) -> None:
     assert failed.startswith("OBJECTIVE_NOT_REPORTED: The objective 'auc' was never reported.")
     assert "m00, m01, " in failed and "m19 and 5 more." in failed
     assert world.judge("objective", tag="auc").failed == ""
+
+
+def test_an_objective_that_an_earlier_attempt_reported_is_there(world: World) -> None:
+    for number, begun_s in ((1, world.now_s - 100), (2, world.now_s - 1)):
+        folder = world.attempt_dir.parent / str(number)
+        folder.mkdir(exist_ok=True)
+        attemptfiles.write_json(folder / attemptfiles.STARTED, {"time": begun_s, "replicas": []})
+    report_now(world, ("auc", 0.5, -50))
+    assert world.judge(tag="auc", attempt=2).failed == ""
+    assert world.judge(tag="accuracy", attempt=2).failed.startswith("OBJECTIVE_NOT_REPORTED")
+    world.attempt_dir = world.attempt_dir.parent / "2"
+    report_now(world, ("auc", math.nan, 1))  # the newest counts if it says anything
+    assert world.judge(tag="auc", attempt=2).failed.startswith("NON_FINITE_OBJECTIVE")
 
 
 def test_an_objective_may_stand_where_a_long_file_of_reports_is_not_read(

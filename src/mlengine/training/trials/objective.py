@@ -7,7 +7,8 @@ not finite was not reported. Of several series with the objective's tag one coun
     2. printed lines  ``{"metric": TAG, "value": V}``
     3. TensorBoard scalars: of several runs the one that is named after validation, else the newest
 
-and of several replicas the chief's.
+and of several replicas the chief's. An attempt that begins again, behind or beside what an earlier
+one reported, takes its place from there on.
 """
 
 from __future__ import annotations
@@ -100,19 +101,25 @@ class LiveObjective:
         """Whether the last look left out what may be the objective's last value."""
         return self._is_cut and all(source == "tensorboard" for _tag, _run, source in self._found)
 
-    def look(self, job_dir: Path | None, attempt_dir: Path) -> Reading:
+    def look(
+        self, job_dir: Path | None, *attempt_dirs: Path, begun_s: Sequence[float] = ()
+    ) -> Reading:
         """Read what has come since the last look, or a part of it if it is very much.
 
         Args:
             job_dir: Where event files are; None when that is not on this machine.
-            attempt_dir: The attempt's folder.
+            attempt_dirs: The folders of the trial's attempts, oldest first.
+            begun_s: When its attempts began, in seconds since the epoch; only needed of several.
         """
         if job_dir is not None:
             self._look_at_events(job_dir)
-        self._look_at_attempt(attempt_dir)
-        return self._reading()
+        for attempt_dir in attempt_dirs:
+            self._look_at_attempt(attempt_dir)
+        return self._reading(begun_s)
 
-    def last_look(self, job_dir: Path | None, attempt_dir: Path) -> Reading:
+    def last_look(
+        self, job_dir: Path | None, *attempt_dirs: Path, begun_s: Sequence[float] = ()
+    ) -> Reading:
         """Read all that has come, to its end; what was reported or printed and is gone counts too.
 
         cloudml-hypertune keeps its last hundred reports; those without a step would else be
@@ -121,12 +128,17 @@ class LiveObjective:
         """
         if job_dir is not None:
             self._last_look_at_events(job_dir)
-        while self._look_at_attempt(attempt_dir):
-            pass
-        return self._reading()
+        for attempt_dir in attempt_dirs:
+            while self._look_at_attempt(attempt_dir):
+                pass
+        return self._reading(begun_s)
 
-    def _reading(self) -> Reading:
-        series = [Series(*key, ordered(points)) for key, points in self._found.items()]
+    def _reading(self, begun_s: Sequence[float]) -> Reading:
+        series = [
+            Series(*key, ordered(_standing(points, begun_s)))
+            for key, points in self._found.items()
+            if points
+        ]
         return chosen(series, self._tag)
 
     def _last_look_at_events(self, job_dir: Path) -> None:
@@ -191,6 +203,15 @@ class LiveObjective:
     def _is_reported(self, scalar: Scalar) -> bool:
         # NaN is not even itself: hypertune's would be kept anew with each look.
         return self._since_s <= scalar.time_s < END_OF_TIME_S and math.isfinite(scalar.value)
+
+
+def _standing(points: Sequence[Scalar], begun_s: Sequence[float]) -> Sequence[Scalar]:
+    """Leave out what a later attempt has taken the place of: all from its first step on."""
+    for begun in begun_s[1:]:
+        first = min((p.step for p in points if p.time_s >= begun), default=None)
+        if first is not None:
+            points = [p for p in points if p.time_s >= begun or p.step < first]
+    return points
 
 
 def _weight(series: Series) -> tuple[int, bool, bool, float, str]:

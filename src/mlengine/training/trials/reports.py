@@ -6,7 +6,7 @@ import re
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from mlengine.core.errors import did_you_mean
 from mlengine.core.resources import TrainingInput
@@ -19,7 +19,7 @@ from mlengine.training.trials.hyperparameters import hyperparameters_of
 from mlengine.training.trials.lifecycle import UNKNOWN_FLAG
 from mlengine.training.trials.objective import LiveObjective
 
-__all__ = ["TrialReports", "unknown_flag"]
+__all__ = ["Attempts", "TrialReports", "begun_attempts", "unknown_flag"]
 
 _EVERY_S = 1.0
 _SHARE = 20  # of the time at most a twentieth goes into looking at one trial
@@ -35,6 +35,30 @@ _COMPLAINT = re.compile(
 )
 _HINT = re.compile(r"did you mean|\(possible (?:options|flags)", re.IGNORECASE)
 _FLAG = re.compile(r"--[A-Za-z_][\w.-]*")
+
+
+class Attempts(NamedTuple):
+    """Attempts of a trial, oldest first; there may be none.
+
+    Attributes:
+        dirs: Their folders.
+        begun_s: When each began, in seconds since the epoch, less what clocks may be apart.
+    """
+
+    dirs: list[Path]
+    begun_s: list[float]
+
+
+def begun_attempts(record: JobRecord, attempt_dir: Path) -> Attempts:
+    """Return the attempts of a job that have begun.
+
+    Args:
+        record: The job.
+        attempt_dir: The folder of its newest attempt; the others lie beside it.
+    """
+    earlier = [attempt_dir.parent / str(number) for number in range(1, record.attempt)]
+    found = [(path, begun) for path in (*earlier, attempt_dir) if (begun := _begun_s(path))]
+    return Attempts([path for path, _begun in found], [begun for _path, begun in found])
 
 
 class TrialReports:
@@ -54,25 +78,26 @@ class TrialReports:
     ) -> dict[str, Any] | None:
         """Return what a running child has measured so far; None when it is too early to look."""
         now_s = self._monotonic_s()
-        since_s = _begun_s(attempt_dir)
-        if not since_s or self._due_s.get(record.uid, 0.0) > now_s:
+        attempts = begun_attempts(record, attempt_dir)
+        if not attempts.dirs or self._due_s.get(record.uid, 0.0) > now_s:
             return None
-        key = f"{record.uid}/{record.attempt}"
-        live = self._live.setdefault(key, LiveObjective(_tag(record), since_s=since_s))
-        points = live.look(job_dir(), attempt_dir)
+        live = self._live.get(record.uid) or _objective(record, attempts)
+        self._live[record.uid] = live
+        points = live.look(job_dir(), *attempts.dirs, begun_s=attempts.begun_s)
         took_s = self._monotonic_s() - now_s
         self._due_s[record.uid] = now_s + max(_EVERY_S, took_s * _SHARE)
         return trial_output(record, points)
 
     def ended(self, record: JobRecord, attempt_dir: Path, job_dir: Path | None) -> dict[str, Any]:
         """Return what a child has measured, all of it read anew."""
-        live = self._live.pop(f"{record.uid}/{record.attempt}", None)
+        live = self._live.pop(record.uid, None)
         self._due_s.pop(record.uid, None)
-        since_s = _begun_s(attempt_dir)
-        if live is None and since_s:
-            live = LiveObjective(_tag(record), since_s=since_s)
-        points = live.last_look(job_dir, attempt_dir) if live else []
-        return trial_output(record, points, cut=bool(live and live.incomplete))
+        attempts = begun_attempts(record, attempt_dir)
+        if not attempts.dirs:
+            return trial_output(record, [])
+        live = live or _objective(record, attempts)
+        points = live.last_look(job_dir, *attempts.dirs, begun_s=attempts.begun_s)
+        return trial_output(record, points, cut=live.incomplete)
 
 
 def unknown_flag(record: JobRecord, attempt_dir: Path, exit_record: ExitRecord) -> str:
@@ -115,5 +140,6 @@ def _begun_s(attempt_dir: Path) -> float:
     return started_s - _SLACK_S if started_s else 0.0
 
 
-def _tag(record: JobRecord) -> str:
-    return hyperparameters_of(record.job.training_input or TrainingInput()).tag
+def _objective(record: JobRecord, attempts: Attempts) -> LiveObjective:
+    tag = hyperparameters_of(record.job.training_input or TrainingInput()).tag
+    return LiveObjective(tag, since_s=attempts.begun_s[0])

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 
 from mlengine.core.resources import Job, TrainingInput
@@ -111,6 +113,65 @@ def test_looks_are_apart_by_a_second_at_least(tmp_path: Path) -> None:
     assert second is not None
     assert second["finalMetric"]["objectiveValue"] == 0.0
     assert reports.ended(child(), tmp_path, None) == second
+
+
+def _began(attempt_dir: Path, time_s: float) -> None:
+    attempt_dir.mkdir()
+    attemptfiles.write_json(attempt_dir / attemptfiles.STARTED, {"time": time_s, "replicas": []})
+
+
+def _told(attempt_dir: Path, time_s: float, **values: float) -> None:
+    """Report values of the objective; a step is the name without its first letter."""
+    file = attempt_dir / "hypertune" / "master-0-1.metrics"
+    file.parent.mkdir(exist_ok=True)
+    with file.open("a") as lines:
+        for name, value in values.items():
+            row = {"auc": str(value), "global_step": name[1:], "timestamp": time_s}
+            lines.write(json.dumps(row) + "\n")
+
+
+def _values(found: dict[str, Any] | None) -> dict[str, float]:
+    metrics = found.get("allMetrics", []) if found else []
+    return {f"s{m['trainingStep']}": m["objectiveValue"] for m in metrics}
+
+
+def test_what_an_earlier_attempt_reported_stays_where_the_next_has_nothing_to_add(
+    tmp_path: Path,
+) -> None:
+    now = [100.0]
+    reports = TrialReports(lambda: now[0])
+    _began(tmp_path / "1", 10.0)
+    _told(tmp_path / "1", 11.0, s1=0.1, s2=0.2)
+    first = reports.running(child(), tmp_path / "1", lambda: None)
+    _told(tmp_path / "1", 12.0, s3=0.3)
+    again = msgspec.structs.replace(child(), attempt=2)
+    now[0] += 60.0
+    second = reports.running(again, tmp_path / "2", lambda: None)
+    _began(tmp_path / "2", 50.0)
+    last = reports.ended(again, tmp_path / "2", None)
+    assert [len(_values(found)) for found in (first, second, last)] == [2, 3, 3]
+    assert TrialReports(lambda: now[0]).ended(again, tmp_path / "2", None) == last
+
+
+@pytest.mark.parametrize(
+    ("later", "values"),
+    [
+        ({"s3": 0.7, "s4": 0.8}, {"s1": 0.1, "s2": 0.2, "s3": 0.7, "s4": 0.8}),
+        ({"s1": 0.7}, {"s1": 0.7}),
+        ({"s9": 0.7}, {"s1": 0.1, "s2": 0.2, "s3": 0.3, "s9": 0.7}),
+        ({"s0": 0.7}, {"s0": 0.7}),
+    ],
+    ids=["from a checkpoint", "anew", "behind", "without steps"],
+)
+def test_an_attempt_takes_the_place_of_what_lies_behind_its_first_step(
+    tmp_path: Path, later: dict[str, float], values: dict[str, float]
+) -> None:
+    for number, told in enumerate(({"s1": 0.1, "s2": 0.2, "s3": 0.3}, later), 1):
+        _began(tmp_path / str(number), number * 100.0)
+        _told(tmp_path / str(number), number * 100.0 + 5, **told)
+    again = msgspec.structs.replace(child(), attempt=2)
+    assert _values(TrialReports().running(again, tmp_path / "2", lambda: None)) == values
+    assert _values(TrialReports().ended(again, tmp_path / "2", None)) == values
 
 
 def test_reports_without_a_step_that_hypertune_forgot_are_counted_at_the_end_too(
