@@ -98,11 +98,7 @@ def run_local(
     interpreter = _interpreter(python)
     _check_package(package, module_name, interpreter)
     warn = warn or _warn
-    user_args = [*args]
-    if job_dir and package_takes_job_dir(package):
-        user_args += ["--job-dir", job_dir]
-    elif job_dir:
-        warn("The trainer reads AIP_MODEL_DIR: it is not given --job-dir.")
+    user_args = [*args, *_job_dir_flag(job_dir, package, warn)]
     command = [interpreter, "-m", module_name, *user_args]
     given = {"worker": worker_count, "ps": parameter_server_count, "evaluator": evaluator_count}
     job = {"job_name": module_name, "args": user_args}
@@ -110,12 +106,7 @@ def run_local(
     _make_job_dir(package.parent, place)
     attempt = _attempt(job_dir, place)
     if not distributed:
-        for role, count in given.items():
-            if count is not None:
-                warn(
-                    f"{_FLAGS[role]} is ignored if --distributed is not provided.\n"
-                    "Did you mean to run distributed training?"
-                )
+        _warn_of_counts([role for role, count in given.items() if count is not None], warn)
         return _run(command, package.parent, _alone(job, attempt), access=access, warn=warn)
     counts = {role: _DEFAULT_COUNTS[role] if n is None else n for role, n in given.items()}
     # TensorFlow 1 refuses an evaluator beside a master, who evaluates by itself.
@@ -126,6 +117,23 @@ def run_local(
         command, package.parent, first, others,
         access=access, warn=warn, evaluator_grace_s=evaluator_grace_s,
     )  # fmt: skip
+
+
+def _job_dir_flag(job_dir: str, package: Path, warn: Callable[[str], None]) -> list[str]:
+    if not job_dir:
+        return []
+    if package_takes_job_dir(package):
+        return ["--job-dir", job_dir]
+    warn("The trainer reads AIP_MODEL_DIR: it is not given --job-dir.")
+    return []
+
+
+def _warn_of_counts(roles: Sequence[str], warn: Callable[[str], None]) -> None:
+    for role in roles:
+        warn(
+            f"{_FLAGS[role]} is ignored if --distributed is not provided.\n"
+            "Did you mean to run distributed training?"
+        )
 
 
 def _make_job_dir(cwd: Path, job_dir: str) -> None:
