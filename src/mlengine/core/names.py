@@ -32,6 +32,7 @@ __all__ = [
     "parse_model_or_version",
     "parse_study",
     "parse_version",
+    "project_flag",
     "project_name",
     "project_number",
     "study_name",
@@ -192,6 +193,20 @@ def _is_label(text: str) -> bool:
 def project_name(project: str) -> str:
     """Return ``projects/P``."""
     return f"projects/{project}"
+
+
+def project_flag(name: str) -> str:
+    """Return what a command needs to be about a resource's project; empty where it needs nothing.
+
+    Args:
+        name: A name that was made here: what it says is not checked again.
+
+    Example:
+        >>> project_flag("projects/p/models/census"), project_flag("projects/default/models/census")
+        (' --project p', '')
+    """
+    project = name.split("/")[1]
+    return "" if project == "default" else f" --project {project}"
 
 
 def job_name(project: str, job_id: str) -> str:

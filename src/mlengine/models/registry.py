@@ -15,6 +15,7 @@ from mlengine.core.names import (
     check_labels,
     model_name,
     parse_version,
+    project_flag,
     project_number,
     version_name,
 )
@@ -99,10 +100,11 @@ class Models:
         try:
             return self._store.model(project, model_id)
         except NotFound:
+            flag = project_flag(model_name(project, model_id))
             raise NotFound(
                 f'The model resource: "{model_id}" was not found.',
                 "Please create the model resource first by using "
-                f"'mlengine models create {model_id}'.",
+                f"'mlengine models create {model_id}{flag}'.",
                 field="name",
             ) from None
 

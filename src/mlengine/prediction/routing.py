@@ -10,7 +10,7 @@ import msgspec
 
 from mlengine.core.errors import FailedPrecondition, InvalidArgument, NotFound
 from mlengine.core.limits import DEFAULT_PREDICT_BYTES
-from mlengine.core.names import is_id, is_project, last_id, model_name, version_name
+from mlengine.core.names import is_id, is_project, last_id, model_name, project_flag, version_name
 
 __all__ = [
     "Grant",
@@ -278,7 +278,8 @@ def find_version(target: PredictTarget, snapshot: Snapshot) -> tuple[str, Route]
         model_id = last_id(target.model)
         raise NotFound(
             f'The model resource: "{model_id}" was not found.',
-            f"Please create the model resource first by using 'mlengine models create {model_id}'.",
+            "Please create the model resource first by using "
+            f"'mlengine models create {model_id}{project_flag(target.model)}'.",
             field="name",
         )
     name = target.version or default

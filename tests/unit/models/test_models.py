@@ -327,6 +327,8 @@ def test_names_are_checked_and_used_once(world: World) -> None:
 
 
 def test_what_is_missing_is_named(world: World) -> None:
+    with pytest.raises(NotFound, match="'mlengine models create nope --project q'"):
+        world.models.model("q", "nope")
     with pytest.raises(NotFound, match='The model resource: "nope" was not found'):
         world.models.create_version(
             P, "nope", Version(name="v1", deployment_uri="gs://mine/export")

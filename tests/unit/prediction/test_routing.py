@@ -90,7 +90,8 @@ def test_a_served_version_is_found(target: PredictTarget, name: str) -> None:
 
 @pytest.mark.parametrize(("target", "error", "text"), [
     (PredictTarget("projects/p/models/x", ""), NotFound, '"x" was not found. Please create'),
-    (PredictTarget("projects/q/models/m", ""), NotFound, "not found"),
+    (PredictTarget("projects/q/models/m", ""), NotFound, "'mlengine models create m --project q'."),
+    (PredictTarget("projects/default/models/m", ""), NotFound, "'mlengine models create m'."),
     (PredictTarget(M, f"{M}/versions/v9"), NotFound, "v9"),
     (PredictTarget("projects/p/models/empty", ""), FailedPrecondition, "no default version"),
     (PredictTarget(M, f"{M}/versions/v2"), FailedPrecondition, "CREATING, not READY. Wait until"),
