@@ -26,6 +26,7 @@ from mlengine.training import logs, notes
 from mlengine.training.checks import check_job
 from mlengine.training.kinds import JobKind, consumption, kind_of
 from mlengine.training.trials.accepting import check_tuning
+from mlengine.training.trials.books import TuningBooks
 from mlengine.training.trials.children import trial_of
 from mlengine.training.trials.hyperparameters import hyperparameters_of, is_tuning
 from mlengine.training.trials.output import rest_of, training_output
@@ -185,7 +186,7 @@ class Jobs:
             else child
             for child in self._store.children(record)
         ]
-        rest = rest_of(asked, spec, children)
+        rest = rest_of(asked, spec, children, room=TuningBooks(self._store).room(record))
         details = record.job.details
         if rest is not None:
             details = msgspec.structs.replace(

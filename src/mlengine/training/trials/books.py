@@ -162,6 +162,17 @@ class TuningBooks:
         found = carried(problem, earlier, own, given=_given(record, spaces))
         return sorted([*found, *running, *own], key=lambda tried: tried.number)
 
+    def room(self, record: JobRecord) -> int | None:
+        """Return how many points a job has, less those that another tried; None if uncountable."""
+        problem = problem_of(_config(_asked(record)), uid=record.uid)
+        space = Space(problem.parameters)
+        study = self._store.study_of(self._first(record)) if space.size is not None else None
+        if space.size is None or study is None:
+            return space.size
+        others = [t for t in self._store.trials(study) if t.trial.client_id != record.uid]
+        points = [t.point for t in _known(problem, others) if space.contains(t.point)]
+        return space.size - len({tuple(sorted(point.items())) for point in points})
+
     def _jobs(self, record: JobRecord, uids: Collection[str]) -> list[JobRecord]:
         """Return the jobs of these uids: that one continues, or that continue the same as it."""
         known = {job.uid: job for job in self._chain(record)}

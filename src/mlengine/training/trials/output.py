@@ -65,12 +65,23 @@ def by_objective(asked: HyperparameterSpec, children: Sequence[JobRecord]) -> li
 
 
 def rest_of(
-    asked: HyperparameterSpec, spec: TrainingInput, children: Sequence[JobRecord]
+    asked: HyperparameterSpec,
+    spec: TrainingInput,
+    children: Sequence[JobRecord],
+    *,
+    room: int | None,
 ) -> Rest | None:
-    """Estimate what the other trials take, from those that ran; None before the first."""
+    """Estimate what the other trials take, from those that ran; None before the first.
+
+    Args:
+        asked: The job's specification.
+        spec: What each trial runs on.
+        children: Its trials' jobs.
+        room: How many trials there are points for; None if for any number.
+    """
     ran_s = [seconds for child in children if (seconds := seconds_of(child)) is not None]
     over = sum(child.state.terminal for child in children)
-    left = asked.trials - over
+    left = (asked.trials if room is None else min(asked.trials, room)) - over
     if not ran_s or left <= 0:
         return None
     each_s = math.fsum(ran_s) / len(ran_s)

@@ -345,7 +345,8 @@ class TuningJobs:
     def _say_rest(self, seen: _Study) -> None:
         """Tell, once there is something to go by, how long the rest takes and what it costs."""
         spec = seen.record.job.training_input or TrainingInput()
-        rest = rest_of(seen.asked, spec, list(seen.children.values()))
+        room = self._books.room(seen.record)
+        rest = rest_of(seen.asked, spec, list(seen.children.values()), room=room)
         if rest is not None:
             self._say_once(seen.record, rest_line(rest, seen.asked.parallel))
 

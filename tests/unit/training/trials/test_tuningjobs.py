@@ -232,6 +232,29 @@ def test_a_life(world: Study) -> None:
     assert world.lines()[-1] == "Job completed successfully."
 
 
+def test_the_rest_is_no_more_than_the_space_has(world: Study) -> None:
+    discrete = {"parameterName": "x", "type": "DISCRETE",
+                "discreteValues": [n / 100 for n in range(1, 5)]}  # fmt: skip
+    world.tune(maxTrials=50, params=[discrete])
+    world.running("t/1")
+    world.ends("t/1", 0.5)
+    world.running("t/2")
+    told = [line for line in world.lines() if "will take about" in line]
+    assert told == ["The other 3 trials will take about 30 s and cost about 0.00 USD."]
+    view = world.jobs.view(world.store.job(P, "t"))
+    assert view.details is not None and view.details.remaining_seconds == 30.0
+    world.most = 2  # nothing more is advised: the job is over
+    world.ends("t/2", 0.5)
+    world.turn(lambda: world.state("t") == "SUCCEEDED")
+    world.most = 4
+    world.tune("u", maxTrials=50, params=[discrete], resumePreviousJobId="t")
+    world.running("u/3")
+    world.ends("u/3", 0.5)
+    world.turn(lambda: "u/4" in world.children("u"))
+    told = [line for line in world.lines("u") if "will take about" in line]
+    assert told == ["The other trial will take about 10 s and cost about 0.00 USD."]
+
+
 def test_what_running_trials_have_consumed_counts_already(world: Study) -> None:
     world.tune(maxTrials=3, maxParallelTrials=2)
     world.running("t/1", "t/2")
