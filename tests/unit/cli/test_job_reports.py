@@ -92,6 +92,14 @@ def test_a_metric_under_its_other_name_comes_with_a_warning(
     assert done.err == "WARNING: The job reported no metric [acc]; this is [accuracy].\n"
 
 
+def test_a_plot_of_nothing_says_so(run: Run, reported: FakeEngine) -> None:
+    submit(reported, "quiet")
+    done = run("jobs", "metrics", "quiet", "--plot")
+    assert (done.code, done.out) == (0, "")
+    assert "Job [quiet] has reported no metrics so far. Report with" in done.err
+    assert "mlengine.runtime.report(TAG, VALUE, step=STEP)" in done.err
+
+
 def test_a_plot_is_as_wide_as_the_terminal(
     run: Run, reported: FakeEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:

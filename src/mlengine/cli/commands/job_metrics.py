@@ -39,6 +39,10 @@ def metrics(session: Session, job: str, tag: str, plot: bool) -> None:
     if plot:
         if session.is_format_given:
             session.warn("--format is ignored when --plot is present")
+        if not found:
+            session.say(
+                f"{_none(job)} Report with 'mlengine.runtime.report(TAG, VALUE, step=STEP)'."
+            )
         session.write("\n".join(_curve(series) for series in found))
     else:
         session.show_all([_row(series) for series in found])
@@ -47,8 +51,12 @@ def metrics(session: Session, job: str, tag: str, plot: bool) -> None:
 def _unknown(session: Session, job: str, tag: str) -> str:
     known = sorted({s.tag for s in session.engine.job_metrics(session.project, job)})
     if not known:
-        return f"Job [{job}] has reported no metrics so far."
+        return _none(job)
     return f"Job [{job}] has reported no metric [{tag}] so far. It reported: {', '.join(known)}."
+
+
+def _none(job: str) -> str:
+    return f"Job [{job}] has reported no metrics so far."
 
 
 def _row(series: MetricSeries) -> dict[str, Any]:
