@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 
+from mlengine.core.resources import Operation
 from tests.fakes.engine import FakeEngine
 from tests.unit.cli.conftest import Run
 
@@ -136,6 +139,31 @@ def test_a_trial_goes_all_the_way(run: Run) -> None:
     assert described["measurements"][0]["stepCount"] == "3"
     assert run("studies", "trials", "delete", "2", *AT, "-q").code == 0
     assert "has no trial 2" in run("studies", "trials", "describe", "2", *AT).err
+
+
+@pytest.mark.usefixtures("study")
+@pytest.mark.parametrize(
+    ("state", "said"),
+    [
+        ("COMPLETED", "is COMPLETED: each point of its space was tried or is handed out; "),
+        ("INACTIVE", "is INACTIVE; "),
+        ("", "has no more; "),
+    ],
+)
+def test_why_fewer_trials_come_than_were_asked_for_is_said(
+    run: Run, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch, state: str, said: str
+) -> None:
+    suggest = engine.suggest_trials
+
+    def exhausted(*args: Any) -> Operation:
+        ended = suggest(*args)
+        response = {**(ended.response or {}), "trials": [], "studyState": state}
+        return msgspec.structs.replace(ended, response=response)
+
+    monkeypatch.setattr(engine, "suggest_trials", exhausted)
+    asked = run("studies", "suggest", "census", "--count=2")
+    assert (asked.code, asked.out) == (0, "")
+    assert asked.err.endswith(f"Listed 0 items.\nStudy [census] {said}0 of 2 trials came.\n")
 
 
 @pytest.mark.usefixtures("study")

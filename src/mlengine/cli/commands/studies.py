@@ -8,6 +8,8 @@ from mlengine.cli.session import Session, pass_session
 from mlengine.cli.studytrials import TRIALS_FORMAT, location, rows, trials_in
 from mlengine.cli.tree import Branch, Group, command
 from mlengine.cli.waiting import wait_for
+from mlengine.core.resources import Operation
+from mlengine.core.states import StudyState
 from mlengine.core.studies import Study, StudyConfig, SuggestTrialsRequest
 from mlengine.core.wire import decode, encode
 
@@ -92,7 +94,19 @@ def suggest(session: Session, study: str, client_id: str, count: int, location: 
     request = SuggestTrialsRequest(suggestion_count=count, client_id=client_id)
     operation = session.engine.suggest_trials(session.project, location, study, request)
     ended = wait_for(session, operation, f"Asking study [{study}]")
-    session.show_all(rows(trials_in(ended), plain=not session.has_own_columns))
+    found = trials_in(ended)
+    session.show_all(rows(found, plain=not session.has_own_columns))
+    if len(found) < count:
+        _say_why(session, study, f"{len(found)} of {count} trials", ended)
+
+
+def _say_why(session: Session, study: str, came: str, ended: Operation) -> None:
+    """Say why fewer trials came than were asked for."""
+    state = (ended.response or {}).get("studyState", "")
+    why = f"is {state}" if state else "has no more"
+    if state == StudyState.COMPLETED:
+        why += ": each point of its space was tried or is handed out"
+    session.say(f"Study [{study}] {why}; {came} came.")
 
 
 @command(studies, "optimal", form=TRIALS_FORMAT, lists=True)
