@@ -43,13 +43,7 @@ from mlengine.tuning.priors import check_priors
 from mlengine.tuning.problem import Problem
 from mlengine.tuning.stopping import Axis, Verdict, open_policy
 from mlengine.tuning.suggesting import Suggesting
-from mlengine.tuning.views import (
-    check_metadata,
-    operation_view,
-    study_view,
-    tagged,
-    trial_view,
-)
+from mlengine.tuning.views import check_metadata, operation_view, study_view, tagged, trial_view
 
 __all__ = ["Studies"]
 
@@ -384,9 +378,11 @@ class Studies:
 def _free(study: StudyRecord) -> StudyRecord:
     """Return a study that clients may change; a tuning job alone changes its own."""
     if study.owner:
+        or_cancel = "cancel the job, or " if study.state is not StudyState.INACTIVE else ""
         raise FailedPrecondition(
-            f"The study '{study.study_id}' belongs to a tuning job.",
-            "It can be read; cancel the job, or make a study of your own.",
+            f"The study '{study.study_id}' belongs to a tuning job. It is kept for jobs that go on "
+            "with it (resumePreviousJobId).",
+            f"It can be read; {or_cancel}make a study of your own.",
             field="name",
         )
     return study

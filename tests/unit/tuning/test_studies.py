@@ -98,6 +98,12 @@ def test_the_study_of_a_tuning_job_is_the_jobs_to_change(service: Service) -> No
         with pytest.raises(FailedPrecondition, match="belongs to a tuning job"):
             call()
     assert service.studies.optimal(*AT) == []
+    with pytest.raises(FailedPrecondition, match="cancel the job, or make a study"):
+        service.studies.create_trial(*AT, Trial())
+    service.store.move_study(service.store.study(*AT), StudyState.INACTIVE)  # its job is over
+    with pytest.raises(FailedPrecondition, match="read; make a study of your own") as caught:
+        service.studies.delete(*AT)
+    assert "It is kept for jobs that go on with it (resumePreviousJobId)." in str(caught.value)
 
 
 # --- suggestions --------------------------------------------------------------------------------
