@@ -10,7 +10,15 @@ import msgspec
 
 from mlengine.core.errors import FailedPrecondition, InvalidArgument, NotFound
 from mlengine.core.limits import DEFAULT_PREDICT_BYTES
-from mlengine.core.names import is_id, is_project, last_id, model_name, project_flag, version_name
+from mlengine.core.names import (
+    is_id,
+    is_project,
+    last_id,
+    model_name,
+    parse_version,
+    project_flag,
+    version_name,
+)
 
 __all__ = [
     "Grant",
@@ -25,6 +33,7 @@ __all__ = [
     "decode_snapshot",
     "encode_snapshot",
     "find_version",
+    "not_ready",
     "parse_predict_path",
     "read_snapshot",
 ]
@@ -297,12 +306,18 @@ def find_version(target: PredictTarget, snapshot: Snapshot) -> tuple[str, Route]
             field="name",
         )
     if route.state not in _SERVING_STATES or not (route.sockets or route.wakes):
-        # Nothing ever makes a FAILED one READY.
-        see = "See" if route.state == "FAILED" else "Wait until it is READY, or see"
-        raise FailedPrecondition(
-            f'The version resource: "{name}" is {route.state or "not served"}, not READY.',
-            f"{see} its errorMessage in "
-            f"'mlengine versions describe {last_id(name)} --model {last_id(target.model)}'.",
-            field="name",
-        )
+        raise not_ready(name, route.state)
     return name, route
+
+
+def not_ready(name: str, state: str) -> FailedPrecondition:
+    """Return why the version of this full name, in this state, answers nobody."""
+    # Nothing ever makes a FAILED one READY.
+    see = "See" if state == "FAILED" else "Wait until it is READY, or see"
+    version = parse_version(name, field="name")
+    return FailedPrecondition(
+        f'The version resource: "{name}" is {state or "not served"}, not READY.',
+        f"{see} its errorMessage in "
+        f"'mlengine versions describe {version.version_id} --model {version.model_id}'.",
+        field="name",
+    )

@@ -34,7 +34,7 @@ from mlengine.prediction.gateway.info import GatewayInfo
 from mlengine.prediction.grants import grants_of
 from mlengine.prediction.libraries import keep_library
 from mlengine.prediction.options import ServingOptions, served_as
-from mlengine.prediction.routing import Route, Snapshot
+from mlengine.prediction.routing import Route, Snapshot, not_ready
 from mlengine.prediction.scaling.fleet import Fleet
 from mlengine.prediction.scaling.scaler import Scaler, Served
 from mlengine.prediction.scaling.wakes import WakeListener
@@ -369,8 +369,8 @@ class Serving:
     ) -> tuple[int, bytes]:
         """Answer one request, or explain its answer, without the gateway; status and JSON body."""
         if record.state not in _SERVED:
-            problem = f"The version '{record.version_id}' is {record.state}."
-            raise FailedPrecondition(problem, "Wait until it is READY.", field="name")
+            name = version_name(record.project, record.model_id, record.version_id)
+            raise not_ready(name, str(record.state))
         served = self._served(record, self._artifacts.path(record.uid))
         self._scaler.awake(served)
         sockets = self._fleet.sockets(record.uid) or [""]
