@@ -11,8 +11,12 @@ from mlengine.core.errors import InvalidArgument
 if TYPE_CHECKING:
     # Imported when the first connection is made: commands that make none start faster.
     import http.client
+    import socket
 
-__all__ = ["connector"]
+__all__ = ["connector", "notice_loss"]
+
+_PROBES = {"TCP_KEEPIDLE": 60, "TCP_KEEPALIVE": 60, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 6}
+"""Seconds of silence before the first probe (Linux, macOS), between them, and how many."""
 
 
 def connector(endpoint: str, trust: Trust) -> Callable[[float], http.client.HTTPConnection]:
@@ -46,6 +50,22 @@ def connector(endpoint: str, trust: Trust) -> Callable[[float], http.client.HTTP
         return http.client.HTTPSConnection(host, port, timeout=timeout_s, context=trust.context())
 
     return connect
+
+
+def notice_loss(sock: socket.socket) -> None:
+    """Have the system ask in a long silence whether the other machine is still there.
+
+    Who may wait for an hour hears after two minutes that it lost its power, or its network.
+    """
+    import socket
+
+    if sock.family == socket.AF_UNIX:
+        return
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in _PROBES.items():
+        option = getattr(socket, name, None)
+        if option is not None:
+            sock.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
 def _unix_connection(path: str, timeout_s: float) -> http.client.HTTPConnection:

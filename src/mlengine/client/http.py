@@ -48,7 +48,7 @@ __all__ = ["HttpEngine"]
 
 _ANYBODYS = Trust()
 _PREDICT_WAIT_S = 3600.0
-"""How long a prediction may take: the gateway ends each by the engine's `predict_timeout_s`."""
+"""How long a prediction may take: its version has to wake, and then `predict_timeout_s` holds."""
 _BUILD_WAIT_S = 1800.0
 """How long building a runtime may take: it is fetched, and may wait for another who builds it."""
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import msgspec
 
-from mlengine.client.connections import connector
+from mlengine.client.connections import connector, notice_loss
 from mlengine.client.trust import Trust
 from mlengine.core.errors import (
     DeadlineExceeded,
@@ -135,7 +135,7 @@ class Transport:
                 reply = Reply(response.status, response.read(), uncertain)
                 self._keep(connection, response)
             except TimeoutError:
-                raise self._silent() from None
+                raise self._silent(extra_wait_s) from None
             except _NotConnectedError as error:
                 if pause_s is None:
                     raise self._unreachable(error) from None
@@ -263,6 +263,7 @@ class Transport:
         except (OSError, UnicodeError) as error:  # a name like a..b is refused as it is encoded
             connection.close()
             raise _NotConnectedError(str(error)) from None
+        notice_loss(connection.sock)
         connection.sock.settimeout(self._timeout_s + extra_wait_s)
         return connection
 
@@ -292,9 +293,10 @@ class Transport:
             "Look whether it took effect, then try again.",
         )
 
-    def _silent(self) -> DeadlineExceeded:
+    def _silent(self, extra_wait_s: float = 0.0) -> DeadlineExceeded:
+        wait_s = self._timeout_s + extra_wait_s
         return DeadlineExceeded(
-            f"The engine at {self.endpoint} was silent for {self._timeout_s:g} seconds.",
+            f"The engine at {self.endpoint} was silent for {wait_s:g} seconds.",
             "Look whether it took effect, then try again.",
         )
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from mlengine.client import http as client_http
 from mlengine.client import transport
 from mlengine.client.http import HttpEngine
 from mlengine.core.access import token_digest
@@ -544,6 +545,15 @@ def test_no_engine_is_said_with_the_next_step(act: Callable[[Engine], Any]) -> N
         act(client)
 
 
+def test_silence_is_told_as_long_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client_http, "_PREDICT_WAIT_S", 0.1)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        with HttpEngine(url, "t", timeout_s=0.1) as client:
+            with pytest.raises(DeadlineExceeded, match=r"silent for 0\.2 seconds"):
+                client.predict("p", "m", "v", b"{}")
+
+
 def test_silence_has_an_end() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
@@ -748,3 +758,10 @@ def test_the_logs_of_a_versions_workers_come_whole_or_their_end(
     assert engine.version_logs("p", "shop", "v1", limit=1).logs[0].lines == ["two"]
     with pytest.raises(NotFound):
         engine.version_logs("p", "shop", "v2")
+
+
+def test_another_machine_that_went_away_is_noticed(remote: HttpEngine) -> None:
+    remote.list_buckets()
+    (connection,) = remote._transport._idle
+    assert connection.sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+    assert connection.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 60
