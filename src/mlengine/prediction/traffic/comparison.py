@@ -77,7 +77,8 @@ def _pairs(baseline: str, candidate: str, arms: Sequence[ArmRecord]) -> Pairs:
 
 def _has_repeats(arm: ArmRecord) -> bool:
     """Whether predictions were drawn together: without values, each is a draw of its own."""
-    return sum(arm.units.values()) < arm.counts.requests
+    # Not by `arm.units`: of these, the oldest gateways' are forgotten.
+    return arm.counts.units < arm.counts.requests
 
 
 def _report(

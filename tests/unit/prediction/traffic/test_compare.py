@@ -154,7 +154,7 @@ def test_no_time_is_too_short_and_none_is_no_quantile() -> None:
 
 def arm(period: int, version: str, parts: int = 1, *, units: int = 0, **counts: int) -> ArmRecord:
     return ArmRecord(period=period, version_id=version, parts=parts,
-                     counts=ArmCounts(**counts), units={"g": units})  # fmt: skip
+                     counts=ArmCounts(units=units, **counts), units={"g": units})  # fmt: skip
 
 
 def test_a_report_adds_periods_up_and_compares_within_them() -> None:

@@ -173,6 +173,19 @@ def test_counts_of_a_gateway_that_is_gone_stay_and_another_ones_are_added(
     assert store.arms(P, M)[0].counts.requests == 17
 
 
+def test_a_test_of_many_gateways_lives_is_not_taken_for_sticky(bench: Bench) -> None:
+    bench.set(split={"v1": 1, "v2": 1})
+    for _life in range(9):
+        bench.gateway = Tally()
+        for version in ("v1", "v2"):
+            bench.count(version, 100, errors=1)
+        bench.experiments.collect()
+    found = bench.experiments.compare(P, M, "v1", "v2")
+    assert found.candidate is not None and found.candidate.requests == 900
+    assert found.error_rate is not None and found.error_rate.verdict == "undecided"
+    assert [ratio.of for ratio in found.sample_ratios] == ["predictions"]
+
+
 def test_a_cleared_experiment_can_still_be_compared_and_nothing_else_can(bench: Bench) -> None:
     with pytest.raises(FailedPrecondition, match=r"Neither 'v1' nor 'v2' .*set-traffic shop"):
         bench.experiments.compare(P, M, "v1", "v2")
