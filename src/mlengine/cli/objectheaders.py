@@ -8,7 +8,7 @@ It may be given several times:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 __all__ = ["read_headers", "with_help"]
@@ -40,7 +40,7 @@ def read_headers(texts: Iterable[str]) -> dict[str, Any]:
         name, colon, value = text.partition(":")
         name, value = name.strip().lower(), value.strip()
         if not colon:
-            raise ValueError(f"{text!r} is no HEADER:VALUE.")
+            raise ValueError(f"{text!r} is no HEADER:VALUE. Write it as Content-Type:text/html.")
         if name in _FIELDS:
             found[_FIELDS[name]] = value
         elif name.startswith(_OWN) and name != _OWN:
@@ -53,16 +53,23 @@ def read_headers(texts: Iterable[str]) -> dict[str, Any]:
     return found
 
 
-def with_help(words: Sequence[str]) -> list[str]:
-    """Let a ``-h`` in front of the command that no header follows ask for help, as elsewhere.
+def with_help(words: Sequence[str], commands: Collection[str]) -> list[str]:
+    """Let a ``-h`` in front of the command that nothing for it follows ask for help, as elsewhere.
+
+    What is neither a flag nor one of the `commands` is left to `read_headers`, which says what is
+    wrong with it: help would look as if all were well.
 
     Example:
-        >>> with_help(["-m", "-h"]), with_help(["-h", "Content-Type:text/html", "cp", "-h"])
-        (['--help'], ['-h', 'Content-Type:text/html', 'cp', '-h'])
+        >>> with_help(["-m", "-h"], ["cp"]), with_help(["-h", "Content-Type:x", "cp", "-h"], ["cp"])
+        (['--help'], ['-h', 'Content-Type:x', 'cp', '-h'])
     """
     at = 0
     while at < len(words) and words[at].startswith("-"):
-        if words[at] == "-h" and ":" not in "".join(words[at + 1 : at + 2]):
+        if words[at] == "-h" and _ends(words[at + 1 : at + 2], commands):
             return ["--help"]
         at += 2 if words[at] in _WITH_VALUE else 1
     return [*words]
+
+
+def _ends(following: Sequence[str], commands: Collection[str]) -> bool:
+    return not following or following[0].startswith("-") or following[0] in commands

@@ -394,6 +394,8 @@ def test_h_without_a_header_asks_for_help(run: Run) -> None:
 
 
 REFUSED = {
+    "of no value": (["-h", "Cache-Control", "cp", "x", "gs://more"], 2,
+                    "argument -h: 'Cache-Control' is no HEADER:VALUE. Write it as "),
     "of no object": (["-h", "x-goog-acl:private", "cp", "x", "gs://more"], 2,
                      "argument -h: the header 'x-goog-acl' is not kept of objects. "),
     "with what writes nothing": ([*HEADERS, "ls"], 2, "headers go with cp, mv, rsync, not with ls"),

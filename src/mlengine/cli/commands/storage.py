@@ -59,7 +59,7 @@ def _take_headers(ctx: click.Context, _option: click.Parameter, values: tuple[st
 
 class _Storage(Group):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        return super().parse_args(ctx, with_help(args))
+        return super().parse_args(ctx, with_help(args, self.list_commands(ctx)))
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
