@@ -275,12 +275,17 @@ class Models:
     def _before_the_default(self, record: VersionRecord) -> str:
         """Return what is to be done before a default goes that is not the last version."""
         of = (record.project, record.model_id)
-        ready = self._store.versions_in((VersionState.READY,))
-        if any((one.project, one.model_id) == of and one.uid != record.uid for one in ready):
-            return (
-                "Make another version the default first: "
-                f"'mlengine versions set-default VERSION --model {record.model_id}'."
-            )
+        hopeful = (VersionState.READY, VersionState.CREATING, VersionState.UPDATING)
+        others = {
+            one.state
+            for one in self._store.versions_in(hopeful)
+            if (one.project, one.model_id) == of and one.uid != record.uid
+        }
+        how = f"'mlengine versions set-default VERSION --model {record.model_id}'."
+        if VersionState.READY in others:
+            return f"Make another version the default first: {how}"
+        if others:  # and it can neither be the default yet nor be deleted
+            return f"No other version is READY yet. Wait until one is, then make it that: {how}"
         return (
             "No other version is READY, so none can be the default. Delete the others first: "
             f"'mlengine versions list --model {record.model_id}' names them."

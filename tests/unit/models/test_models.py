@@ -500,6 +500,18 @@ def test_a_default_among_failed_versions_goes_after_the_others(world: World) -> 
         assert world.ended(world.models.delete_version(P, "census", version_id)).error is None
 
 
+def test_a_default_waits_for_another_version_that_may_get_ready(world: World) -> None:
+    world.loader.error = FailedPrecondition("It does not load.")
+    world.ended(world.version("v1"))
+    world.loader.error = None
+    world.loader.gate.clear()
+    operation = world.version("v2")
+    with pytest.raises(FailedPrecondition, match=r"Wait until one is, .*set-default VERSION"):
+        world.models.delete_version(P, "census", "v1")
+    world.loader.gate.set()
+    world.ended(operation)
+
+
 def test_a_busy_version_is_left_alone(world: World) -> None:
     world.loader.gate.clear()
     operation = world.version("v1")
