@@ -74,7 +74,8 @@ def choose(scores: Scores, wanted: str) -> str:
             raise (PredictionError if scores else NoNumbers)(ErrorClass.OUTPUTS, text)
         return wanted
     known = {name: table for name, table in scores.items() if isinstance(table, np.ndarray)}
-    found = [name for name, table in known.items() if table.dtype.kind == "f"] or list(scores)
+    floats = [name for name, table in known.items() if table.dtype.kind == "f"]
+    found = floats or list(known) or list(scores)
     if len(found) == 1:
         return found[0]
     if not found:

@@ -107,6 +107,7 @@ def test_an_output_whose_labels_come_and_go_matters_only_where_it_is_needed() ->
     with pytest.raises(PredictionError, match="'p' has the label 'a' for some rows only"):
         taken(found, "p")
     assert choose(by_name([{"p": row["p"]} for row in odd]), "") == "p"
+    assert choose(by_name([{**row, "q": 1} for row in odd]), "") == "q"
     assert list(by_name([{"p": {"a": 1.0}}, {"p": {"name": "x"}}])) == []
 
 
