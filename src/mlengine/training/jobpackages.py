@@ -51,7 +51,7 @@ def job_packages(
             for source in sources:
                 log(f"Downloading the package: {source}")
                 _fetch(buckets, source, whole / Path(source.name).name)
-            whole.rename(kept)  # all of them or none
+            _put(whole, kept)
     return [kept / Path(source.name).name for source in sources]
 
 
@@ -59,6 +59,18 @@ def drop_packages(job_dir: Path) -> None:
     """Remove the archives of a job that is over, and what a killed engine left of them."""
     for folder in job_dir.glob(f"{_KEPT}*"):
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _put(whole: Path, kept: Path) -> None:
+    """Make all of them a job's own at once, unless another engine has: they are the same.
+
+    One that led before may still have been at it when the one that leads now began.
+    """
+    try:
+        whole.rename(kept)
+    except OSError:
+        if not kept.is_dir():
+            raise
 
 
 def _fetch(buckets: Buckets, source: BucketPath, path: Path) -> None:
