@@ -19,7 +19,7 @@ from typing import Any, Protocol
 import msgspec
 
 from mlengine.core.clock import Clock, rfc3339
-from mlengine.core.errors import AlreadyExists, EngineError, InvalidArgument
+from mlengine.core.errors import AlreadyExists, EngineError, InvalidArgument, Unavailable
 from mlengine.core.resources import Job, JobDetails, TrainingInput
 from mlengine.core.states import JobState, TrialState
 from mlengine.runtime import failpoints
@@ -117,6 +117,7 @@ class TuningJobs:
         self._exhausted: set[str] = set()
         self._measured: dict[str, tuple[_Point, _Point]] = {}  # the first and the last, as written
         self._judged: dict[str, tuple[int, int]] = {}
+        self._unmeasured: set[str] = set()  # children of which it was logged
 
     def step(self, record: JobRecord, wake: Callable[[], None]) -> None:
         """Bring one tuning job further; it is wholly this that runs it."""
@@ -205,10 +206,12 @@ class TuningJobs:
         """Measure, or tell why not: no trial may keep its job from being ended or cancelled."""
         try:
             self._measure(trial, child, tag)
-        except (EngineError, OSError):  # the next turn measures what this one could not
+        except (Unavailable, OSError):  # the next turn measures what this one could not
             raise
         except Exception:
-            _log.exception("tuning job %s: measuring trial %d", child.parent, trial.number)
+            if child.uid not in self._unmeasured:  # or else about once a second while it runs
+                self._unmeasured.add(child.uid)
+                _log.exception("tuning job %s: measuring trial %d", child.parent, trial.number)
 
     def _measure(self, trial: TrialRecord, child: JobRecord, tag: str) -> None:
         """Write into the study what a child has measured since."""
@@ -339,6 +342,7 @@ class TuningJobs:
         if child is not None:
             self._measured.pop(child.uid, None)
             self._judged.pop(child.uid, None)
+            self._unmeasured.discard(child.uid)
         if closed and sum(t.state is TrialState.COMPLETED for t in seen.trials.values()) == 0:
             self._say_rest(seen)
 

@@ -25,6 +25,7 @@ from mlengine.training.launchers import ExitRecord, Outcome, Phase
 from mlengine.training.reconciler import JobReconciler
 from mlengine.training.retrying import Retrying
 from mlengine.training.trials import tuningjobs
+from mlengine.training.trials.books import TuningBooks
 from mlengine.training.trials.children import base_input, trial_output
 from mlengine.training.trials.lifecycle import UNKNOWN_FLAG
 from mlengine.training.trials.tuningjobs import TuningJobs
@@ -358,12 +359,31 @@ def test_a_trial_that_cannot_be_measured_keeps_its_job_from_nothing(
     world.kind.points["t/1"] = [(10**20, 0.1)]  # no database has such a step
     world.kind.points["t/2"] = [(1, 0.2)]
     world.turn(lambda: 1 in _steps(world, trial=2))
-    assert "measuring trial 1" in caplog.text
+    world.turn(lambda: True)
+    assert caplog.text.count("measuring trial 1") == 1
     world.jobs.cancel(P, "t")
     world.turn(lambda: world.state("t/1") == world.state("t/2") == "CANCELLING")
     world.exit("t/1", Outcome.CANCELLED)
     world.exit("t/2", Outcome.CANCELLED)
     world.turn(lambda: world.state("t") == "CANCELLED")
+
+
+def test_an_error_of_one_trial_s_own_keeps_no_other_from_being_measured(
+    world: Study, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    measure = TuningBooks.measure
+
+    def measured(books: TuningBooks, trial: TrialRecord, *given: Any, **more: Any) -> None:
+        if trial.number == 1:
+            raise FailedPrecondition("No such trial.", "Do without.")
+        measure(books, trial, *given, **more)
+
+    monkeypatch.setattr(TuningBooks, "measure", measured)
+    world.tune(maxTrials=2, maxParallelTrials=2)
+    world.running("t/1", "t/2")
+    world.kind.points |= {"t/1": [(1, 0.1)], "t/2": [(1, 0.2)]}
+    world.turn(lambda: _steps(world, trial=2) == [1])
+    assert "No such trial." in caplog.text
 
 
 def test_measurements_say_how_long_the_trial_had_run(world: Study) -> None:
