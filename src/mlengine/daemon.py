@@ -176,12 +176,22 @@ class _Server(uvicorn.Server):
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
+class _LogHandler(logging.handlers.WatchedFileHandler):
+    """Whoever rotates the log need not tell us; that it cannot be opened breaks no request."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            super().emit(record)
+        except OSError:  # from opening it anew: the standard handler lets that out
+            self.handleError(record)
+
+
 def _keep_audit(log: Path) -> None:
     """Write who changed what to the engine's log, where stderr leads elsewhere: to a terminal."""
     with contextlib.suppress(OSError):  # there is no log, or no stderr
         if os.path.samestat(log.stat(), os.fstat(2)):
             return
-    handler = logging.handlers.WatchedFileHandler(log)  # who rotates it need not tell us
+    handler = _LogHandler(log)
     handler.setFormatter(logging.Formatter(_LINE))
     logging.getLogger("mlengine.audit").addHandler(handler)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -69,6 +70,21 @@ def test_of_an_engine_at_a_terminal_the_audit_is_in_its_log_too(log: Path) -> No
         .endswith("INFO mlengine.audit anna: ml.projects.jobs.create\n")
     )
     assert log.read_text().endswith("INFO mlengine.audit anna: ml.projects.jobs.cancel\n")
+
+
+def test_a_log_that_cannot_be_opened_breaks_no_change(
+    log: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = log.parent / "logs"
+    folder.mkdir()
+    daemon._keep_audit(folder / "engine.log")
+    shutil.rmtree(folder)
+    AUDIT.info("anna: ml.buckets.create")
+    AUDIT.info("anna: ml.buckets.delete")
+    assert f"No such file or directory: '{folder}/engine.log'" in capsys.readouterr().err
+    folder.mkdir()
+    AUDIT.info("anna: ml.jobs.create")
+    assert (folder / "engine.log").read_text().endswith("anna: ml.jobs.create\n")
 
 
 def test_of_one_whose_log_it_writes_anyway_it_is_there_once(
