@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
@@ -35,19 +36,24 @@ class LocalPlaces:
 
     Args:
         buckets: Those of this home; None: there are none.
-        verbatim: The trainer reads ``gs://`` by itself.
+        package: The trainer's folder.
         warn: Told why a place cannot be a path.
     """
 
     def __init__(
-        self, buckets: Buckets | None, *, verbatim: bool, warn: Callable[[str], None]
+        self, buckets: Buckets | None, package: Path, *, warn: Callable[[str], None]
     ) -> None:
-        self._buckets, self._verbatim, self._warn = buckets, verbatim, warn
+        self._buckets, self._package, self._warn = buckets, package, warn
         self._made: list[Path] = []
+
+    @cached_property
+    def _verbatim(self) -> bool:
+        """Whether the trainer reads ``gs://`` by itself; asked of its files at the first URI."""
+        return package_takes_uris_apart(self._package)
 
     def argument(self, text: str) -> str:
         """Return what the trainer gets for one of its arguments; new folders are made."""
-        return text if self._verbatim else localise(text, self._resolve)
+        return localise(text, self._resolve)
 
     def job_dir(self, text: str) -> JobDir:
         """Return what the trainer gets for its job directory; nothing is made."""
@@ -64,7 +70,7 @@ class LocalPlaces:
                 folder.rmdir()
 
     def _resolve(self, uri: str) -> str | None:
-        path = self._path(uri)
+        path = None if self._verbatim else self._path(uri)
         if path is None:
             return None
         self._made += ensure_folder(path)
@@ -99,7 +105,7 @@ def local_places(
         backed: The buckets that are backed elsewhere, as far as an engine tells of them.
     """
     buckets = JobBuckets(BucketSnapshot(root, backed), root) if root.is_dir() else None
-    places = LocalPlaces(buckets, verbatim=package_takes_uris_apart(package), warn=warn)
+    places = LocalPlaces(buckets, package, warn=warn)
     try:
         yield places
     finally:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from mlengine.core.resources import Bucket
+from mlengine.training import localplaces
 from mlengine.training.localplaces import local_places
 
 
@@ -73,6 +74,19 @@ def test_a_trainer_that_takes_uris_apart_gets_them_as_they_were_written(
         assert places.argument("gs://mine/new/x.txt") == "gs://mine/new/x.txt"
         assert places.job_dir("gs://mine/u1/") == ("gs://mine/u1/", f"{root}/mine/u1")
     assert not (root / "mine" / "new").exists()
+
+
+def test_the_package_is_read_once_and_only_if_something_asks_for_it(
+    root: Path, package: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[Path] = []
+    monkeypatch.setattr(localplaces, "package_takes_uris_apart", read.append)
+    with local_places(root, package, backed=[], warn=pytest.fail) as places:
+        assert (places.argument("--data=d"), places.job_dir("out")) == ("--data=d", ("out", "out"))
+        assert read == []
+        places.argument("gs://mine/a.csv,gs://mine/b.csv")
+        places.job_dir("gs://mine/u1")
+        assert read == [package]
 
 
 def test_the_job_dir_is_a_path_of_which_nothing_is_made_here(root: Path, package: Path) -> None:
