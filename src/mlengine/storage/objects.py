@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import logging
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -39,6 +40,8 @@ __all__ = ["BucketTable", "Buckets"]
 # `Buckets.list` hides the builtin from the annotations of the methods behind it.
 Infos = list[ObjectInfo]
 TreeFiles = list[TreeFile]
+
+_log = logging.getLogger(__name__)
 
 _STAGING = ".staging"  # a bucket's name cannot start with a dot
 _RECORDS = ".records"
@@ -167,6 +170,8 @@ class Buckets:
             self._forget(name)
             with contextlib.suppress(OSError):
                 (self._root / name).rmdir()  # somebody looked into the bucket: see `_renew`
+            with contextlib.suppress(NotFound):  # or has made it anew by now
+                self._renew(self._store.bucket(name))
         if aside:
             with contextlib.suppress(OSError):  # the sweep tries again
                 staging.discard(self._root, aside)
@@ -183,7 +188,13 @@ class Buckets:
             if not force and next(there.list(), None):
                 raise _not_empty(name)
         except BaseException:
-            staging.put_back(self._root, aside, name)
+            rest = staging.put_back(self._root, aside, name)
+            if rest:
+                _log.error(
+                    "gs://%s was not deleted, but not all of its objects could be put back, as "
+                    "others were written meanwhile: the rest is in %s",
+                    name, self._root / rest,
+                )  # fmt: skip
             raise
         return aside
 

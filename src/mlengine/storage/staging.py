@@ -24,6 +24,7 @@ __all__ = ["Draft", "append_at", "discard", "put_back", "set_aside", "sweep", "w
 _CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _RENAME_TURNS = 5
+_KEPT = "kept-"
 
 
 class Draft:
@@ -183,13 +184,61 @@ def set_aside(root: Path, name: str, *, staging: str) -> str:
     return f"{staging}/{temporary}"
 
 
-def put_back(root: Path, aside: str, name: str) -> None:
-    """Let what was set aside be where it was.
+def put_back(root: Path, aside: str, name: str) -> str:
+    """Let a folder that was set aside be where it was; what is there by now is newer, and stays.
+
+    Returns:
+        Where the rest is, beneath `root`, if not all found its place: `sweep` leaves it alone.
+        Otherwise ``""``.
 
     Raises:
-        OSError: ``ENOTEMPTY`` when something else is there by now.
+        OSError: Nothing was put back, nor made safe from `sweep`.
     """
-    (root / aside).rename(root / name)
+    folder, _slash, leaf = name.rpartition("/")
+    staging, _slash, temporary = aside.rpartition("/")
+    with (
+        opened(open_folder(root, folder)) as folder_fd,
+        opened(open_folder(root, staging)) as staging_fd,
+    ):
+        with contextlib.suppress(OSError):  # a folder with something in it, say
+            os.rename(temporary, leaf, src_dir_fd=staging_fd, dst_dir_fd=folder_fd)
+            return ""
+        kept = _KEPT + temporary
+        os.rename(temporary, kept, src_dir_fd=staging_fd, dst_dir_fd=staging_fd)
+        with contextlib.suppress(OSError):
+            _merge(staging_fd, kept, folder_fd, leaf)
+            return ""
+    return f"{staging}/{kept}"
+
+
+def _merge(aside_fd: int, aside: str, there_fd: int, there: str) -> None:
+    """Move what is in a folder into another, entry by entry, and remove it.
+
+    Raises:
+        OSError: ``ENOTEMPTY`` and the like: some of it could not be moved.
+    """
+    with (
+        opened(open_beneath(aside_fd, aside, _FOLDER)) as from_fd,
+        opened(folder_of(there_fd, there)) as to_fd,
+    ):
+        with os.scandir(from_fd) as found:
+            entries = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in found]
+        for name, is_folder in entries:
+            with contextlib.suppress(OSError):  # the others are moved all the same
+                _move(from_fd, to_fd, name, is_folder=is_folder)
+    os.rmdir(aside, dir_fd=aside_fd)
+
+
+def _move(from_fd: int, to_fd: int, name: str, *, is_folder: bool) -> None:
+    with contextlib.suppress(OSError):  # hollow folders are of drafts, which make them anew
+        _remove_hollow(to_fd, name)
+    try:
+        os.stat(name, dir_fd=to_fd, follow_symlinks=False)
+    except FileNotFoundError:
+        os.rename(name, name, src_dir_fd=from_fd, dst_dir_fd=to_fd)
+        return
+    if is_folder:
+        _merge(from_fd, name, to_fd, name)
 
 
 def discard(root: Path, aside: str) -> None:
@@ -208,7 +257,10 @@ def _remove(folder_fd: int, name: str) -> None:
 
 
 def sweep(root: Path, *, staging: str, older_than_s: float, now_s: float) -> int:
-    """Remove what dead writers left in the staging folder; return how many entries went."""
+    """Remove what dead writers left in the staging folder; return how many entries went.
+
+    What `put_back` kept there stays: it is objects, and nobody else has them.
+    """
     try:
         staging_fd = open_folder(root, staging)
     except FileNotFoundError:
@@ -216,6 +268,8 @@ def sweep(root: Path, *, staging: str, older_than_s: float, now_s: float) -> int
     removed = 0
     with opened(staging_fd), os.scandir(staging_fd) as entries:
         for entry in entries:
+            if entry.name.startswith(_KEPT):
+                continue
             with contextlib.suppress(FileNotFoundError):
                 age_s = now_s - entry.stat(follow_symlinks=False).st_mtime
                 if age_s >= older_than_s and not _is_held(staging_fd, entry):

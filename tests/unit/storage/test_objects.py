@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import builtins
+import contextlib
 import datetime
 import hashlib
 import sys
@@ -177,6 +178,79 @@ def test_an_object_that_comes_while_its_bucket_is_found_empty_stays(
     fill(buckets, "more")
     buckets.delete("data", force=True)
     assert not (tmp_path / "home/buckets/data").exists()
+
+
+@contextlib.contextmanager
+def late_writers(
+    monkeypatch: pytest.MonkeyPatch, before: dict[str, str], after: dict[str, str]
+) -> Iterator[None]:
+    """Have files, or folders where a name ends in a slash, come around a bucket's setting aside."""
+
+    def make(folder: Path, made: dict[str, str]) -> None:
+        for name, content in made.items():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            if name.endswith("/"):
+                (folder / name).mkdir()
+            else:
+                (folder / name).write_text(content)
+
+    set_aside = staging.set_aside
+
+    def late(root: Path, name: str, *, staging: str) -> str:
+        make(root / name, before)
+        aside = set_aside(root, name, staging=staging)
+        make(root / name, after)
+        return aside
+
+    with monkeypatch.context() as patched:
+        patched.setattr(staging, "set_aside", late)
+        yield
+
+
+def test_what_is_put_back_finds_place_beside_what_has_come_meanwhile(
+    buckets: Buckets, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained = {"a": "trained", "deep/b": "trained", "both/c": "trained", "both/empty/": ""}
+    meanwhile = {"a/drafted/": "", "deep/b/": "", "both/d": "newer", "made/": ""}
+    with late_writers(monkeypatch, trained, meanwhile):
+        with pytest.raises(FailedPrecondition, match="'data' is not empty"):
+            buckets.delete("data")
+    assert names(buckets) == ["a", "both/c", "both/d", "deep/b"]
+    assert (tmp_path / "home/buckets/data/both/empty").is_dir()
+    assert [*(tmp_path / "home/buckets/.staging").iterdir()] == []
+
+
+def test_what_cannot_be_put_back_is_kept_and_told_of(
+    buckets: Buckets,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    trained = {"a": "older", "b/c": "trained", "d": "trained", "e": "trained"}
+    meanwhile = {"a": "newer", "b": "a file", "d/f": "behind a folder"}
+    with late_writers(monkeypatch, trained, meanwhile):
+        with pytest.raises(FailedPrecondition, match="'data' is not empty"):
+            buckets.delete("data")
+    assert names(buckets) == ["a", "b", "d/f", "e"]
+    assert buckets.open_read("gs://data/a").read() == b"newer"
+    assert buckets.sweep(older_than_s=-1) == 0
+    [kept] = (tmp_path / "home/buckets/.staging").iterdir()
+    assert sorted(str(p.relative_to(kept)) for p in kept.rglob("*")) == ["a", "b", "b/c", "d"]
+    assert f"the rest is in {kept}" in caplog.text
+
+
+def test_a_bucket_that_is_made_anew_while_the_old_one_goes_has_its_folder(
+    buckets: Buckets, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    remove_bucket = buckets._store.remove_bucket
+
+    def remove(name: str) -> None:
+        remove_bucket(name)
+        buckets.create(Bucket(name=name))
+
+    monkeypatch.setattr(buckets._store, "remove_bucket", remove)
+    buckets.delete("data")
+    assert (tmp_path / "home/buckets/data").is_dir()
 
 
 def test_who_publishes_is_waited_for_before_a_bucket_goes(buckets: Buckets) -> None:
