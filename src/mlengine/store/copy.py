@@ -11,8 +11,10 @@ it is. The password may stand in ``~/.pgpass``, where nobody sees it in the list
 from __future__ import annotations
 
 import argparse
+import contextlib
+import fcntl
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,24 +37,22 @@ def copy(source_url: str, target_url: str) -> dict[str, int]:
 
     Raises:
         FailedPrecondition: The target has rows already, or an engine is at work on either. (One
-            on a SQLite file is not noticed.)
+            on a SQLite file is noticed where the file lies in its home, as by default.)
         EngineError: Whatever opening them raises.
     """
-    databases: list[Database] = []
     _refuse_no_file(source_url)
-    try:
+    with contextlib.ExitStack() as opened:
+        for url in (source_url, target_url):
+            opened.enter_context(_home_alone(url))
+        databases: list[Database] = []
         for url in (source_url, target_url):
             databases.append(open_database(url, SystemClock(), _PATIENCE_S))
+            opened.callback(databases[-1].close)
         for database in databases:
             if not database.lead.held():
-                raise FailedPrecondition(
-                    f"An engine is at work on {database.description}.", "Stop it first."
-                )
+                raise _at_work(database.description)
         source, target = databases
         return source.read(lambda frm: target.write(lambda to: _Copying(databases, frm, to).run()))
-    finally:
-        for database in databases:
-            database.close()
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -76,9 +76,35 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _refuse_no_file(url: str) -> None:
     """Refuse a source that opening would only just make."""
-    path = url.removeprefix("sqlite:///")
-    if path != url and path and not Path(path).exists():
+    path = _file(url)
+    if path is not None and not path.exists():
         raise FailedPrecondition(f"There is no database {path}.", "Name one that is there.")
+
+
+@contextlib.contextmanager
+def _home_alone(url: str) -> Iterator[None]:
+    """Keep engines from the home that a SQLite file lies in: its lead is that home's lock."""
+    path = _file(url)
+    lock = path.parent / "run" / "lock" if path is not None else None
+    if lock is None or not lock.exists():  # no home, or no engine was ever there
+        yield
+        return
+    with lock.open("r+b") as held:
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise _at_work(str(path)) from None
+        yield
+
+
+def _file(url: str) -> Path | None:
+    """Return the file of a SQLite database; None for any other."""
+    path = url.removeprefix("sqlite:///")
+    return Path(path) if path and path != url else None
+
+
+def _at_work(where: str) -> FailedPrecondition:
+    return FailedPrecondition(f"An engine is at work on {where}.", "Stop it first.")
 
 
 class _Copying:

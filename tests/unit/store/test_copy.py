@@ -8,6 +8,7 @@ import pytest
 
 from mlengine.core.errors import FailedPrecondition
 from mlengine.core.resources import Bucket, Model
+from mlengine.engine.home import Home
 from mlengine.store import open_store
 from mlengine.store.copy import copy, main
 from tests.live.postgres import PASSWORD, PostgresServer
@@ -125,6 +126,21 @@ def test_an_engine_at_work_is_noticed(
     with pytest.raises(FailedPrecondition, match=r"An engine is at work on P.*\w\. Stop it first"):
         copy(*way)
     engine.close()
+
+
+@pytest.mark.parametrize("at_work", ["source", "target"])
+def test_an_engine_in_the_home_of_a_file_is_noticed(tmp_path: Path, at_work: str) -> None:
+    home, other_url = Home(tmp_path / "home"), f"sqlite:///{tmp_path}/other.db"
+    way = [f"sqlite:///{home.path}/engine.db", other_url]
+    if at_work == "target":
+        way.reverse()
+    open_store(way[0]).close()
+    with pytest.raises(FailedPrecondition, match=r"engine is at work on .*/home/engine.db. Stop"):
+        copy(*way)
+    assert not Path(way[1].removeprefix("sqlite:///")).exists()
+    home.close()
+    assert copy(*way)["jobs"] == 0
+    Home(home.path).close()  # which the copy has left
 
 
 @pytest.mark.parametrize("asked", [3, 6])
