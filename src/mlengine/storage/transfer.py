@@ -339,16 +339,24 @@ def _is_stream(target: LocalTarget) -> bool:
     """Tell whether something is there that no file may take the place of.
 
     That is a pipe, a device or a socket; and behind a link that the user named also the open file
-    of a process, which is what ``/dev/stdout`` leads to when a shell wrote ``> FILE``.
+    of a process, which ``/dev/stdout`` and ``/dev/fd/1`` lead to when a shell wrote ``> FILE``.
     """
     path = inside(target.root, target.name)
     try:
         mode = path.stat(follow_symlinks=target.is_named).st_mode
         if stat.S_ISREG(mode):
-            return path.is_symlink() and path.readlink().is_relative_to("/proc")
+            return _leads_through_proc(path)
     except OSError:  # nothing is there; what else is wrong shows when it is written
         return False
     return not (stat.S_ISDIR(mode) or stat.S_ISLNK(mode))
+
+
+def _leads_through_proc(path: Path) -> bool:
+    while path.is_symlink():  # it has an end: a file was found there
+        if path.parent.resolve().is_relative_to("/proc"):  # /dev/fd is a link to there, too
+            return True
+        path = path.parent / path.readlink()
+    return False
 
 
 def _pour(target: LocalTarget, chunks: Iterable[bytes]) -> None:

@@ -383,14 +383,17 @@ def test_a_pipe_is_written_to_and_stays(store: Buckets, here: Path, name: str) -
     assert (here / "link").is_symlink() and (here / "again").is_symlink()
 
 
+@pytest.mark.parametrize("place", ["stdout", "again", "/dev/fd/{}", "/proc/self/fd/{}"])
 def test_what_a_process_has_open_is_written_on_behind_what_it_holds(
-    store: Buckets, here: Path
+    store: Buckets, here: Path, place: str
 ) -> None:
     with (here / "out").open("wb", buffering=0) as out:
         out.write(b"before ")
         (here / "stdout").symlink_to(f"/proc/self/fd/{out.fileno()}")  # as /dev/stdout is
-        run_copy(plan_copy(["gs://data/top.csv"], "stdout", store=store), store)
-    assert (here / "stdout").is_symlink()
+        (here / "again").symlink_to("stdout")
+        named = place.format(out.fileno())
+        run_copy(plan_copy(["gs://data/top.csv"], named, store=store), store)
+    assert (here / "stdout").is_symlink() and (here / "again").is_symlink()
     assert (here / "out").read_bytes() == b"before top.csv"
 
 
