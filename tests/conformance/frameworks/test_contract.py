@@ -78,8 +78,10 @@ def test_3_null_is_a_missing_value_or_an_error(model: Model) -> None:
 
 
 def test_4_an_unknown_keyword_is_refused(model: Model, rows: Any) -> None:
-    with pytest.raises(PredictionError, match="colour"):
-        ask(model, rows, {"colour": "red"})
+    for key in ("colour", "self", "X", "data"):  # some name what is given by position
+        with pytest.raises(PredictionError, match=key) as caught:
+            ask(model, rows, {key: "red"})
+        assert not caught.value.detail.startswith("TypeError")
 
 
 def test_4_only_tensorflow_minds_a_signature_name(case: Any, model: Model, rows: Any) -> None:

@@ -127,7 +127,7 @@ class CompiledModel:
         self._runs = dict(runs)
 
     def predict(
-        self, instances: list[Any], *, signature_name: Any = None, **kwargs: Any
+        self, instances: list[Any], /, *, signature_name: Any = None, **kwargs: Any
     ) -> list[Any]:
         if kwargs:
             raise input_error(f"The request has the unknown key {sorted(kwargs)[0]!r}.")

@@ -56,7 +56,7 @@ class Original:
             self._model = self._load()
         return self._model
 
-    def predict(self, instances: list[Any], **kwargs: Any) -> list[Any]:
+    def predict(self, instances: list[Any], /, **kwargs: Any) -> list[Any]:
         found: list[Any] = self.model().predict(instances, **kwargs)
         return found
 

@@ -52,7 +52,7 @@ class KerasModel:
         ]
         self._feed = _feeder(model, [spec.name for spec in self._inputs])
 
-    def predict(self, instances: list[Any], **kwargs: Any) -> list[Any]:
+    def predict(self, instances: list[Any], /, **kwargs: Any) -> list[Any]:
         kwargs.pop("signature_name", None)  # a .keras file has no signatures
         if kwargs:
             raise input_error(f"The request has the unknown key {sorted(kwargs)[0]!r}.")

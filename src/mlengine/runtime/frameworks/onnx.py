@@ -66,7 +66,7 @@ class OnnxModel:
         self._outputs = [node.name for node in session.get_outputs()]
         self._signature = Signature("", self._inputs, [_output(n) for n in session.get_outputs()])
 
-    def predict(self, instances: list[Any], **kwargs: Any) -> list[Any]:
+    def predict(self, instances: list[Any], /, **kwargs: Any) -> list[Any]:
         kwargs.pop("signature_name", None)  # TensorFlow's
         if kwargs:
             raise input_error(f"The request has the unknown key {sorted(kwargs)[0]!r}.")

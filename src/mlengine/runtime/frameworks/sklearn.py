@@ -15,6 +15,8 @@ from mlengine.runtime.prediction_error import PredictionError, input_error, run_
 
 __all__ = ["SklearnModel"]
 
+_POSITIONAL = ("self", "X")  # of XGBClassifier.predict, which reads over them as keywords
+
 
 class SklearnModel:
     """A fitted estimator.
@@ -53,8 +55,10 @@ class SklearnModel:
         """A part of it finds columns by name."""
         return self._wants_table
 
-    def predict(self, instances: list[Any], **kwargs: Any) -> list[Any]:
+    def predict(self, instances: list[Any], /, **kwargs: Any) -> list[Any]:
         kwargs.pop("signature_name", None)  # TensorFlow's; clients send it to every model
+        if self._is_xgboost and (given := kwargs.keys() & _POSITIONAL):
+            raise input_error(f"The request has the unknown key {min(given)!r}.")
         return rows_of(self._asked("predict", instances, kwargs), count=len(instances))
 
     def scores(self, instances: list[Any]) -> dict[str, Any]:

@@ -48,7 +48,7 @@ class SavedModel:
             raise load_error(self._unknown(default_signature))
 
     def predict(
-        self, instances: list[Any], *, signature_name: Any = None, **kwargs: Any
+        self, instances: list[Any], /, *, signature_name: Any = None, **kwargs: Any
     ) -> list[Any]:
         if kwargs:
             raise input_error(

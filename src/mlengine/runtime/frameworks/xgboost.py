@@ -17,6 +17,7 @@ from mlengine.runtime.prediction_error import PredictionError, input_error, load
 __all__ = ["BoosterModel", "booster_of", "load", "wrap"]
 
 _CHANCES = ("binary:logistic", "multi:softprob")
+_POSITIONAL = ("self", "data")  # of Booster.predict, which reads over them as keywords
 
 
 def load(path: Path) -> Model:
@@ -71,8 +72,10 @@ class BoosterModel:
     def booster(self) -> Any:
         return self._booster
 
-    def predict(self, instances: list[Any], **kwargs: Any) -> list[Any]:
+    def predict(self, instances: list[Any], /, **kwargs: Any) -> list[Any]:
         kwargs.pop("signature_name", None)  # TensorFlow's; clients send it to every model
+        if given := kwargs.keys() & _POSITIONAL:
+            raise input_error(f"The request has the unknown key {min(given)!r}.")
         import xgboost
 
         array = self._array(instances)
