@@ -340,6 +340,15 @@ def test_packages_of_the_file_are_looked_at_before_anything_is_made(
     assert not model.buckets and not model.versions
 
 
+def test_an_origin_that_is_not_there_is_told_before_packages_are_built(
+    run: Run, model: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mlengine.cli.commands.create_version.packed", pytest.fail)
+    done = run("versions", "create", "v1", "--model=census", "--origin=/nowhere",
+               "--package-uris=/code")  # fmt: skip
+    assert done.code == 1 and "--origin [/nowhere] is neither" in done.err
+
+
 def test_a_deployment_that_fails_prints_the_operations_error(run: Run, model: FakeEngine) -> None:
     def before(verb: str) -> None:
         if verb == "get_operation":

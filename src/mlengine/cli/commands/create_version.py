@@ -117,12 +117,15 @@ def create(session: Session, /, version: str, model: str, **given: Any) -> None:
 
     fields = _fields(given)
     check_supported(decode(Version, fields, at="version"))  # before anything is uploaded
+    origin = _origin(session, fields, given)  # before packages are built
+    is_here = origin is not None and not origin.startswith("gs://")
     with tempfile.TemporaryDirectory(prefix="mlengine-package-") as folder:
         archives = _archives(fields, Path(folder))
-        if archives or not (given["origin"] or "gs://").startswith("gs://"):
+        if archives or is_here:
             # What the engine would find itself, but only when a large model had been uploaded.
             check_remote(session, fields.get("packageUris") or [], "--package-uris")
-        _set_origin(session, fields, given)
+        if origin is not None:
+            fields["deploymentUri"] = _uploaded(session, origin, given) if is_here else origin
         _set_packages(session, fields, given, archives)
     made = decode(Version, {**fields, "name": version}, at="version")
     operation = session.engine.create_version(session.project, model, made)
@@ -199,8 +202,8 @@ def _targets(values: dict[str, str] | None) -> list[dict[str, Any]] | None:
     return [{"name": _METRICS[name], "target": int(target)} for name, target in values.items()]
 
 
-def _set_origin(session: Session, fields: Fields, given: dict[str, Any]) -> None:
-    """Find out where the artefact is; a folder of this machine is uploaded first."""
+def _origin(session: Session, fields: Fields, given: dict[str, Any]) -> str | None:
+    """Return the artefact's gs://..., or its folder here; None where `fields` say all of it."""
     origin: str | None = given["origin"]
     if given["from_job"]:
         if origin is not None:
@@ -218,13 +221,14 @@ def _set_origin(session: Session, fields: Fields, given: dict[str, Any]) -> None
                 "Either `--origin` must be provided or `deploymentUri` must be provided in the "
                 "file given by `--config`."
             )
-        return
-    if not origin.startswith("gs://"):
-        if not Path(origin).is_dir():
-            raise CommandError(f"--origin [{origin}] is neither gs://BUCKET/... nor a folder here.")
-        bucket = staging_bucket(session, given["staging_bucket"])
-        origin = upload_tree(session, Path(origin), bucket)
-    fields["deploymentUri"] = origin
+    elif not origin.startswith("gs://") and not Path(origin).is_dir():
+        raise CommandError(f"--origin [{origin}] is neither gs://BUCKET/... nor a folder here.")
+    return origin
+
+
+def _uploaded(session: Session, folder: str, given: dict[str, Any]) -> str:
+    bucket = staging_bucket(session, given["staging_bucket"])
+    return upload_tree(session, Path(folder), bucket)
 
 
 def _archives(fields: Fields, folder: Path) -> dict[str, list[Path]]:
