@@ -213,7 +213,7 @@ class WorkerPool:
             alive = worker.is_alive()
             info = self.info(uid)
             if info is not None and alive:
-                worker.has_loaded()
+                worker.note_loaded()
                 return info
             ended = not alive or worker.file("failed.json")
             problem = "".join(why_it_ended(worker)) if ended else ""
@@ -304,7 +304,7 @@ class WorkerPool:
                 worker.process = read_process(path.parent)
                 worker.counted = False
                 worker.make_groups()  # those that it is in
-                worker.has_loaded()  # now, for all that is known
+                worker.note_loaded()  # now, for all that is known
                 for stray in find_strays(path.parent, known=worker.process):
                     send(stray, signal.SIGKILL)
                 self._workers[uid] = worker
@@ -437,7 +437,7 @@ class WorkerPool:
 
     def _hold_to_its_time(self, worker: Worker, now_s: float) -> None:
         """End a worker that loads for too long: of a restart, nobody waits for the outcome."""
-        if not worker.has_loaded() and now_s - worker.started_s > self._load_timeout_s:
+        if not worker.note_loaded() and now_s - worker.started_s > self._load_timeout_s:
             self._punish(worker, _too_slow(self._load_timeout_s))
 
     def _hold_to_its_share(self, worker: Worker) -> None:

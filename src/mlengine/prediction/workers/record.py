@@ -91,8 +91,8 @@ class Worker:
             return False  # and reaped: no zombie is left
         return self.process is not None and self.process.look() is not None
 
-    def has_loaded(self) -> bool:
-        """Tell whether it has loaded its model since its last start; note when it was first seen.
+    def note_loaded(self) -> bool:
+        """Note when it is first seen to have loaded its model since its last start; tell if it has.
 
         How long it lived is counted from then: to load a model may take longer than that.
         """
@@ -124,7 +124,7 @@ class Worker:
             Whether that has just begun, for the first time since it was started.
         """
         used_s = self.limits.used_s()
-        if not self.has_loaded() or used_s is None:  # to load a model, it may take what there is
+        if not self.note_loaded() or used_s is None:  # to load a model, it may take what there is
             return False
         is_greedy = self._greed.look(used_s, time.monotonic())
         if is_greedy == self._counts_less:
