@@ -128,6 +128,16 @@ def test_errors_that_one_sticky_value_may_have_made_have_no_interval(
     assert "error rate      0.00%  0.00%  -           -             none: sticky\n" in done.out
 
 
+def test_a_sticky_test_without_a_value_yet_has_no_interval_either(
+    run: Run, shop: FakeEngine
+) -> None:
+    shop.comparison = Comparison(confidence=0.95)
+    assert "error rate      0.00%  0.00%\n" in run("models", "compare", "shop", "v1", "v2").out
+    run("models", "set-traffic", "shop", "--split", "v1=1,v2=1", "--sticky-by", "field:user")
+    done = run("models", "compare", "shop", "v1", "v2")
+    assert "error rate      0.00%  0.00%  -           -             none: sticky\n" in done.out
+
+
 def test_shares_that_are_off_are_warned_of_in_every_format(run: Run, shop: FakeEngine) -> None:
     done = run("models", "compare", "shop", "v1", "v2", "--format", "json")
     assert json.loads(done.out)["outcome"]["verdict"] == "higher"

@@ -96,7 +96,7 @@ def compare(session: Session, model: str, baseline: str, candidate: str) -> None
     if session.is_format_given:
         session.show(encode(found))
     else:
-        session.write(_table(found))
+        session.write(_table(found, is_sticky=_is_sticky(session, model, found)))
     for ratio in found.sample_ratios:
         if ratio.alarm:
             session.warn(
@@ -176,7 +176,7 @@ def _read(path: str) -> list[Outcome]:
     return found
 
 
-def _table(found: Comparison) -> str:
+def _table(found: Comparison, *, is_sticky: bool) -> str:
     from mlengine.cli.output.tables import plain_table
 
     one, two = found.baseline or ArmReport(), found.candidate or ArmReport()
@@ -187,7 +187,7 @@ def _table(found: Comparison) -> str:
     rows = [
         ("requests", str(one.requests), str(two.requests), *_blank()),
         ("error rate", _percent(one.error_rate), _percent(two.error_rate),
-         *(_difference(found.error_rate, is_share=True) if not _is_sticky(found)
+         *(_difference(found.error_rate, is_share=True) if not is_sticky
            else (_NOTHING, _NOTHING, "none: sticky"))),
         ("p50, ms", _number(one.p50_ms), _number(two.p50_ms), *_blank()),
         ("p99, ms", _number(one.p99_ms), _number(two.p99_ms), *_blank()),
@@ -214,9 +214,14 @@ def _difference(interval: Interval | None, *, is_share: bool = False) -> tuple[s
     return show(interval.estimate), f"{low} to {high}", interval.verdict
 
 
-def _is_sticky(found: Comparison) -> bool:
+def _is_sticky(session: Session, model: str, found: Comparison) -> bool:
     """Whether values were drawn: many errors may then be one value's, and no interval is sure."""
-    return any(ratio.of == "values" for ratio in found.sample_ratios)
+    if found.error_rate is not None:
+        return False
+    if any(ratio.of == "values" for ratio in found.sample_ratios):
+        return True
+    # None may have come yet; and of a test that is over, only what came tells.
+    return bool(session.engine.get_traffic(session.project, model).sticky_by)
 
 
 def _blank() -> tuple[str, str, str]:
