@@ -77,9 +77,7 @@ def api_page() -> str:
     lines += ["", "## The engine's own routes", "", "| HTTP | path | permission | what |",
               "| --- | --- | --- | --- |"]  # fmt: skip
     for route in OWN_ROUTES:
-        call = route.run or route.upload or route.download
-        what = ((call.__doc__ or "").strip().splitlines() or [""])[0] if call else ""
-        lines.append(f"| {route.method} | `{route.path}` | {route.permission} | {what} |")
+        lines.append(f"| {route.method} | `{route.path}` | {route.permission} | {route.about} |")
     lines += ["", "## Other dialects", "", "For clients of other servers; see "
               "[other clients](other-clients.md). Answered by the gateway and the workers.", ""]  # fmt: skip
     lines += _table(("HTTP", "path", "what"), _DIALECTS)

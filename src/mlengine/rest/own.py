@@ -73,7 +73,9 @@ def _read_object(call: Call) -> Iterator[bytes]:
 
 
 def _write_object(call: Call, chunks: Iterable[bytes]) -> Answer:
-    """Upload an object; ``like`` names one whose type and metadata it gets, ``about`` is JSON."""
+    """Upload an object, whole or not at all; one of that name is replaced. ``like`` names one
+    whose type and metadata it gets, ``about`` says them itself, as JSON.
+    """
     like, about = call.query.get("like", ""), call.query.get("about", "")
     return call.engine.write_object(
         call.ids["bucket"], call.ids["object"], chunks, like=like, about=_about(about)

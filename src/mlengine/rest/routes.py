@@ -87,7 +87,7 @@ class Route:
     def about(self) -> str:
         """One line for the documentation."""
         handler = self.run or self.upload or self.download
-        return (handler.__doc__ or "").strip()
+        return " ".join((handler.__doc__ or "").partition("\n\n")[0].split())
 
 
 class Match(NamedTuple):
