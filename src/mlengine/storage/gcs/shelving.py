@@ -71,7 +71,9 @@ def write_described(
             field="about",
         )
     record = source.find(like.name).record if source and like else ObjectRecord()
-    record = changed_record(msgspec.structs.replace(record, updated_ns=0, generation=0), about)
+    # Its history is not said of it: a copy of an object that was composed is none.
+    bare = msgspec.structs.replace(record, updated_ns=0, generation=0, component_count=0)
+    record = changed_record(bare, about)
     if shelf is None or record.is_plain:
         return buckets.write(target, chunks)
     store_object(shelf, target.name, chunks, record, Conditions())

@@ -28,8 +28,9 @@ def buckets(tmp_path: Path) -> Buckets:
         buckets.create(Bucket(name=name))
     buckets.create(Bucket(name="forgetful", backing=f"memory://{secrets.token_hex(8)}"))
     said = ObjectRecord(
-        content_type="application/json", content_encoding="gzip", metadata={"run": "7"}
-    )
+        content_type="application/json", content_encoding="gzip", metadata={"run": "7"},
+        component_count=2,
+    )  # fmt: skip
     store_object(open_shelf(buckets, "here"), SOURCE.name, [b"packed"], said, Conditions())
     return buckets
 
@@ -49,6 +50,7 @@ def test_type_encoding_and_metadata_are_the_others(buckets: Buckets) -> None:
     assert (record.content_encoding, record.metadata) == ("gzip", {"run": "7"})
     source = open_shelf(buckets, "here").find(SOURCE.name).record
     assert record.md5 != source.md5, "that is of the bytes"
+    assert (source.component_count, record.component_count) == (2, 0), "nor is it composed"
 
 
 @pytest.mark.parametrize(("source", "target"), [("here", "forgetful"), ("forgetful", "there")])
