@@ -16,6 +16,7 @@ from mlengine.core.errors import (
 
 __all__ = ["from_os_error"]
 
+_GONE = (errno.ENOENT, errno.ENOTDIR)
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _LINKS = (errno.ELOOP, errno.EMLINK)
 _FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
@@ -36,7 +37,9 @@ def from_os_error(error: OSError, what: str, *, is_local: bool = False) -> Engin
     """
     number = error.errno or _number_of(error)
     reason = os.strerror(number) if number else type(error).__name__
-    if number == errno.ENOENT or number == errno.ENOTDIR:
+    if number in _GONE and is_local:
+        return NotFound(f"{what} was not found.", "See what is there with 'ls'.")
+    if number in _GONE:
         return NotFound(f"{what} was not found.", "List what is there with 'storage ls'.")
     if number in _FULL:
         disk = "its disk" if is_local else "the disk of the engine's home"

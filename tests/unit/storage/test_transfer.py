@@ -356,6 +356,15 @@ def test_a_fault_of_the_callers_own_disk_is_not_said_to_be_the_engines(
         assert told.format(place) in str(caught.value)
 
 
+def test_a_file_of_the_caller_that_is_gone_is_not_looked_for_in_a_bucket(
+    store: Buckets, here: Path
+) -> None:
+    steps = plan_copy(["one"], "gs://data/n", store=store)
+    (here / "one").unlink()
+    with pytest.raises(NotFound, match=r"/one' was not found\. See what is there with 'ls'"):
+        run_copy(steps, store)
+
+
 def _only_for(
     one: Path, act: Callable[..., object], refused: Callable[..., object]
 ) -> Callable[..., object]:
