@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import shlex
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -142,9 +143,10 @@ class SharedFolder:
         home = self._settings.home
         if self._settings.shared and _text(home / "run" / _FACT) == known:
             kept, run = (" ".join(n for n in names if (home / n).exists()) for names in _MOVED)
+            there, there_run = shlex.quote(str(self.path)), shlex.quote(str(self.path / "run"))
             return (
                 f"They are in {home}. When no job runs, and after 'mlengine down', move them: "
-                f"'cd {home}; mv {kept} {self.path}; mv {run} {self.path / 'run'}'."
+                f"'cd {shlex.quote(str(home))}; mv {kept} {there}; mv {run} {there_run}'."
             )
         remedy = (
             "Give this home a database of its own: unset 'database'."

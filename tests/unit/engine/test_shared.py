@@ -63,7 +63,7 @@ def test_records_belong_to_one_folder(tmp_path: Path) -> None:
 
 
 def test_a_home_that_begins_to_share_is_told_how_to_move(tmp_path: Path) -> None:
-    home, shared = tmp_path / "home", tmp_path / "shared"
+    home, shared = tmp_path / "my home", tmp_path / "all; of us"
     store = open_store(f"sqlite:///{tmp_path}/in-the-place-of-postgres.db")
     folder = SharedFolder(Settings(home=home, database=PG))
     folder.claim(store)
@@ -73,7 +73,7 @@ def test_a_home_that_begins_to_share_is_told_how_to_move(tmp_path: Path) -> None
     with pytest.raises(FailedPrecondition, match="in use with another folder") as told:
         SharedFolder(settings(home, shared)).claim(store)
     assert f"They are in {home}." in told.value.remedy
-    command = told.value.remedy.split("'")[-2]
+    command = told.value.remedy.partition("move them: '")[2].removesuffix("'.")
     subprocess.run(["sh", "-ec", command], check=True)
     moved = SharedFolder(settings(home, shared))
     moved.claim(store)
