@@ -86,6 +86,15 @@ def test_who_is_given_a_job_dir(tmp_path: Path, source: str, expected: bool) -> 
     assert package_takes_job_dir(tmp_path / "gone")
 
 
+def test_a_package_that_says_it_in_its_own_folder_is_walked_no_further(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "task.py").write_text("parser.add_argument('--job-dir')")
+    below = (pytest.fail("It was walked.") for _ in "1")
+    monkeypatch.setattr("mlengine.training.sources.package_files", lambda _package: below)
+    assert package_takes_job_dir(tmp_path)
+
+
 def test_what_a_package_requires_says_nothing(tmp_path: Path) -> None:
     assert not takes_uris_apart(layer(tmp_path, "x.startswith('gs://')", own=False))
     assert not takes_uris_apart(tmp_path / "gone")
