@@ -44,6 +44,7 @@ from mlengine.training.mirroring import Mirrors
 from mlengine.training.newfolders import NewFolders
 from mlengine.training.reconciler import JobReconciler
 from mlengine.training.retrying import Retrying
+from mlengine.training.tidying import Tidying
 from mlengine.training.trainer import TrainerJobs
 from mlengine.training.trials.tuningjobs import TuningJobs
 from mlengine.tuning.advisor import Advisor
@@ -123,7 +124,7 @@ def wire(
     advisor = Advisor(clock)
     runner = _runner(settings, store, kinds, backend, lead, clock, advisor)
     runtimes = Runtimes(surroundings, store, jobs_root, max_bytes=settings.environments_max_bytes)
-    sweeps = [partial(_sweep, buckets), partial(_sweep_artifacts, store, artifacts)]
+    sweeps = _sweeps(settings, store, buckets, artifacts, kinds)
     studies = Studies(store, advisor, clock=clock)
     note = partial(shared.note, store)
     reconciler = _reconciler(lead, backend, runner, deployment, serving, experiments, mirrors,
@@ -332,7 +333,7 @@ def _kinds(
             notify=notify,
             access=BucketAccess(buckets, settings.folder("buckets"), settings.run, os.environ),
             mirrors=mirrors,
-            new_folders=NewFolders(settings.folder("jobs").with_name("newfolders")),
+            new_folders=_new_folders(settings),
             cpus=lambda: backend.capacity.inventory.cpus,
             unfinished=partial(store.jobs_in, STARTED_JOB_STATES),
         ),
@@ -351,6 +352,23 @@ def _kinds(
 def _notify_socket(settings: Settings) -> Path:
     """Return where supervisors tell the engine that something happened."""
     return socket_dir(settings.run) / "notify.sock"
+
+
+def _new_folders(settings: Settings) -> NewFolders:
+    return NewFolders(settings.folder("jobs").with_name("newfolders"))
+
+
+def _sweeps(
+    settings: Settings,
+    store: Store,
+    buckets: Buckets,
+    artifacts: Artifacts,
+    kinds: Mapping[str, JobKind],
+) -> list[Callable[[], None]]:
+    """Return what looks, now and then, for what was left behind."""
+    tidy = kinds["training"].tidy
+    tidying = Tidying(store, _new_folders(settings), settings.folder("jobs"), tidy)
+    return [partial(_sweep, buckets), partial(_sweep_artifacts, store, artifacts), tidying.tick]
 
 
 def _sweep_artifacts(store: Store, artifacts: Artifacts) -> None:

@@ -4,7 +4,8 @@ A bucket has no folders, so one that is still empty when all jobs that were give
 again: Google's clients would list it as an object. Notes remember them, for a job may outlive its
 engine:
 
-    newfolders/<uid>.json    the new folders that a job was given, until it is over
+    newfolders/<uid>.json    the new folders that a job was given; from its beginning, with none,
+                             until it is over and tidied
 """
 
 from __future__ import annotations
@@ -29,6 +30,16 @@ class NewFolders:
     def __init__(self, notes: Path) -> None:
         self._notes = notes
         self._lock = threading.Lock()
+
+    def begin(self, uid: str) -> None:
+        """Take note of a job that will have to be tidied, whether it is given a folder or not."""
+        with self._lock:
+            if not self._file(uid).exists():
+                self._write(uid, set())
+
+    def jobs(self) -> set[str]:
+        """Return the uids of the jobs that were begun, or given a folder, and not released."""
+        return {file.stem for file in self._notes.glob("*.json")}
 
     def give(self, path: Path, made: list[Path], uid: str) -> None:
         """Keep for a job the folders that were made for `path`, or for another job above it."""

@@ -88,6 +88,7 @@ class TrainerJobs:
         self._cpus = cpus or (lambda: float(len(os.sched_getaffinity(0))))
         self._ports = Ports()
         self._access = access
+        self._new_folders = new_folders
         self._places = Places(buckets, mirrors, new_folders)
         self._reports = TrialReports()
         self._unfinished = unfinished
@@ -137,6 +138,7 @@ class TrainerJobs:
     def prepare(self, preparation: Preparation) -> AttemptSpec:
         """Fetch and install the packages; say what to run."""
         record, log = preparation.record, preparation.log
+        self._new_folders.begin(record.uid)
         spec = _input(record.job)
         plan = plan_replicas(spec)
         if plan.replicas > 1:
@@ -315,8 +317,8 @@ class TrainerJobs:
 
         What a trainer wrote into its working folder is its user's.
         """
-        self._places.release(record)
         drop_packages(job_dir)
+        self._places.release(record)  # last: its note says that there is something to tidy
 
 
 def _warm_start(environment: Environment) -> WarmStart | None:

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from mlengine.core.errors import FailedPrecondition, InvalidArgument
-from mlengine.core.resources import Model, Version
-from mlengine.core.states import VersionState
+from mlengine.core.resources import Job, Model, TrainingInput, Version
+from mlengine.core.states import JobState, VersionState
 from mlengine.engine import wiring
 from mlengine.engine.settings import Settings
 from mlengine.engine.shared import SharedFolder
@@ -53,6 +53,27 @@ def test_older_records_cost_no_model_that_they_do_not_know(tmp_path: Path) -> No
     wired.reconciler._run(wired.reconciler._seldom)
     wired.stop()
     assert [*models.iterdir()] == [models / "newer"]
+
+
+def test_a_job_that_was_over_when_its_engine_ended_leaves_nothing_behind(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path / "home")
+    wired = wiring.wire(settings, SharedFolder(settings))
+    store = open_store(settings.database_url)
+    job = Job(job_id="a", training_input=TrainingInput(python_module="trainer.task"))
+    record = store.add_job("p", job, uid="over", priority=0)
+    assert store.move_job(record, JobState.FAILED, error_message="It failed.")
+    store.close()
+    home = settings.home
+    (home / "newfolders").mkdir()
+    (home / "buckets/mine/new").mkdir(parents=True)
+    for uid in ("over", "newer"):
+        (home / "newfolders" / f"{uid}.json").write_text(f'["{home}/buckets/mine/new"]')
+        (home / "jobs" / uid / "packages").mkdir(parents=True)
+    (home / "newfolders/newer.json").write_text("[]")
+    wired.reconciler._run(wired.reconciler._seldom)
+    wired.stop()
+    left = [p for name in ("jobs/*/*", "newfolders/*", "buckets/*/*") for p in home.glob(name)]
+    assert left == [home / "jobs/newer/packages", home / "newfolders/newer.json"]
 
 
 @pytest.mark.parametrize("turned", [False, True])

@@ -73,3 +73,17 @@ def test_the_next_engine_removes_what_a_job_left_empty(
     engine().release("a")
     assert [*bucket.iterdir()] == []
     assert not (tmp_path / "notes/a.json").exists()
+
+
+def test_a_job_that_was_given_nothing_is_known_until_it_is_tidied(engine: Engine) -> None:
+    engine().begin("a")
+    assert engine().jobs() == {"a"}
+    engine().release("a")
+    assert engine().jobs() == set()
+
+
+def test_a_job_that_begins_again_keeps_what_it_was_given(engine: Engine, bucket: Path) -> None:
+    given(engine(), bucket / "results/", "a")
+    engine().begin("a")
+    engine().release("a")
+    assert [*bucket.iterdir()] == []

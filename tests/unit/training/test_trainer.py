@@ -201,9 +201,19 @@ def test_the_environment_is_named_and_no_copy_of_a_package_outlives_the_job(worl
     assert replica.argv[0].startswith(f"{environment_note(world.attempt_dir)}/")
     assert [p.name for p in (job_dir / "packages").iterdir()] == ["trainer-0.0.0.tar.gz"]
     (job_dir / "packages-killed").mkdir()
+    assert [p.name for p in (job_dir / "newfolders").iterdir()] == ["u.json"]
     record = JobRecord(seq=1, project="p", uid="u", job=Job(job_id="a"), attempt=2)
     world.kind.tidy(record, job_dir)
-    assert list(job_dir.glob("packages*")) == []
+    assert list(job_dir.glob("packages*")) == list((job_dir / "newfolders").iterdir()) == []
+
+
+def test_a_job_that_fails_before_it_has_its_packages_is_known_to_need_tidying(
+    world: World,
+) -> None:
+    world.buckets.delete_object(SPEC.package_uris[0])
+    with pytest.raises(NotFound):
+        world.prepare()
+    assert NewFolders(world.attempt_dir.parent / "newfolders").jobs() == {"u"}
 
 
 def test_a_later_attempt_needs_no_package_that_the_first_one_s_trainer_removed(
