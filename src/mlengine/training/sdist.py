@@ -201,10 +201,28 @@ def _write(archive: Path, members: Sequence[_Member], warn: Callable[[str], None
     ):
         for member in sorted(members, key=lambda member: member.name):
             entry = tarfile.TarInfo(member.name)
-            entry.size = member.size_bytes
             entry.mode = 0o755 if member.executable else 0o644
             with member.open() as data:
-                target.addfile(entry, data)
+                entry.size = _size_bytes(data)  # now: it may have changed since it was listed
+                _add(target, entry, data)
+
+
+def _size_bytes(data: IO[bytes]) -> int:
+    size_bytes = data.seek(0, os.SEEK_END)
+    data.seek(0)
+    return size_bytes
+
+
+def _add(target: tarfile.TarFile, entry: tarfile.TarInfo, data: IO[bytes]) -> None:
+    try:
+        target.addfile(entry, data)
+    except OSError as error:
+        if error.errno is not None:  # a full disk, say
+            raise
+        raise InvalidArgument(
+            f"[{entry.name.partition('/')[2]}] became shorter while it was packed.",
+            "Try again when nothing writes to it, or move it out of the package.",
+        ) from None
 
 
 def _large_line(archive: str, sizes: Mapping[str, int]) -> str:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -314,6 +315,39 @@ def test_a_large_package_is_warned_of_by_what_makes_it_so(
     build_packages(trainer, out, warn=said.append)
     (line,) = said
     assert "-0.0.0.tar.gz holds 1" in line and "of which trainer/data is 11.7 KiB." in line
+
+
+@pytest.mark.parametrize("text", ["", "a much longer text than that"])
+def test_a_file_that_changes_before_its_turn_is_packed_as_it_is_then(
+    trainer: Path, out: Path, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    monkeypatch.setattr(sdist, "_LARGE_BYTES", 0)
+    (trainer / "log.txt").write_text("while it trains")
+    (archive,) = build_packages(
+        trainer, out, warn=lambda _line: (trainer / "log.txt").write_text(text)
+    )
+    with tarfile.open(archive) as source:
+        found = source.extractfile("trainer-0.0.0/trainer/log.txt")
+        assert found and found.read() == text.encode()
+
+
+def test_a_file_that_becomes_shorter_while_it_is_packed_is_named(
+    trainer: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sdist, "_size_bytes", lambda _data: 1000)
+    with pytest.raises(InvalidArgument, match=r"^\[PKG-INFO\] became shorter .* Try again"):
+        build_packages(trainer, out)
+
+
+def test_a_full_disk_is_not_taken_for_a_file_that_became_shorter(
+    trainer: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_given: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(tarfile.TarFile, "addfile", full)
+    with pytest.raises(OSError, match="No space left"):
+        build_packages(trainer, out)
 
 
 def test_the_largest_file_is_named_where_no_folder_is_most_of_it() -> None:
