@@ -34,6 +34,7 @@ SOURCES = {
     ),
     "files by fsspec": ("import fsspec\nfs = fsspec.filesystem('file')", False),
     "a relative module of that name": ("from .gcsfs import load", False),
+    "a module of nearly that name": ("import gcsfs_utils\nfrom gcsfsx import load", False),
     "another client": ("from google.cloud import bigquery", False),
     "a relative module": ("from . import storage", False),
     "a help text": ("p.add_argument('--out', help='a gs:// path', default='gs://b/o')", False),
