@@ -57,10 +57,11 @@ def _check_suffix(text: str, flag: str) -> None:
         raise CommandError(f"The package [{text}] of {flag} is neither a .tar.gz nor a .whl.")
 
 
-def packed(texts: Sequence[str], flag: str, into: Path) -> list[Path]:
+def packed(session: Session, texts: Sequence[str], flag: str, into: Path) -> list[Path]:
     """Return the archives that a flag names; the folder of a package or project is packed first.
 
     Args:
+        session: Warns of a folder with much data beside the code.
         texts: Paths, in the order in which they are installed.
         flag: For messages.
         into: Existing folder, for what is packed.
@@ -76,7 +77,8 @@ def packed(texts: Sequence[str], flag: str, into: Path) -> list[Path]:
         if Path(text).is_dir():
             folder = into / str(index)
             folder.mkdir()
-            found += build_packages(_package_in(Path(text), flag), folder)
+            package = _package_in(Path(text), flag)
+            found += build_packages(package, folder, warn=session.warn)
         else:
             found.append(archive_of(text, flag))
     check_unique(found)

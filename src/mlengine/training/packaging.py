@@ -55,19 +55,15 @@ _BUILD_META = (
 )
 
 
-def _ignore(_line: str) -> None:
-    """Let a warning go: the caller takes none."""
-
-
 def build_packages(
-    package_path: Path, into: Path, *, warn: Callable[[str], None] = _ignore
+    package_path: Path, into: Path, *, warn: Callable[[str], None] | None = None
 ) -> list[Path]:
     """Build the source distribution of a trainer package.
 
     Args:
         package_path: The package's folder, such as ``./trainer``.
         into: Existing folder that receives the archives.
-        warn: Told of what is packed all the same, such as much data beside the code.
+        warn: Told of what is packed all the same, such as much data beside the code; if anybody.
 
     Returns:
         The archives, sorted; the same bytes whenever the sources are the same.
@@ -80,20 +76,8 @@ def build_packages(
         >>> build_packages(Path("samples/trainer"), into)  # doctest: +SKIP
         [PosixPath('.../trainer-0.0.0.tar.gz')]
     """
-    package = package_path.absolute()
-    package = package if package.name not in ("", "..") else package.resolve()
-    if not package.is_dir():
-        raise InvalidArgument(
-            f"[{package_path}] is not a directory.",
-            "Please ensure that --package-path refers to a local directory.",
-        )
-    if not (package / "__init__.py").is_file():
-        raise InvalidArgument(
-            f"[{package_path}] is not a valid Python package because it does not contain an "
-            "`__init__.py` file.",
-            "Please create one and try again. Also, please ensure that --package-path refers to "
-            "a local directory.",
-        )
+    package = _named(package_path)
+    _check_package(package_path, package)
     root = _project_root(package)
     backend = "" if (root / "setup.py").is_file() else _build_backend(root)
     if not backend and not (root / "setup.py").is_file():
@@ -152,8 +136,7 @@ def find_module_problem(package_path: Path, module_name: str) -> str:
     if "/" in module_name or module_name.endswith(".py"):
         module = module_name.removesuffix(".py").strip("./").replace("/", ".")
         return f"'{module_name}' is a path. Name the module: {module}"
-    package = package_path.absolute()
-    package = package if package.name not in ("", "..") else package.resolve()
+    package = _named(package_path)
     root = package.parent
     parts = module_name.split(".")
     target = root.joinpath(*parts)
@@ -170,6 +153,27 @@ def find_module_problem(package_path: Path, module_name: str) -> str:
     else:
         start = f"The package '{package.name}' has no module '{module_name}'. "
     return f"{start}{did_you_mean(module_name, known)}It has: {shown or 'no modules'}."
+
+
+def _named(package_path: Path) -> Path:
+    """Return a package's folder by its name, which ``.`` and ``..`` do not tell."""
+    package = package_path.absolute()
+    return package if package.name not in ("", "..") else package.resolve()
+
+
+def _check_package(package_path: Path, package: Path) -> None:
+    if not package.is_dir():
+        raise InvalidArgument(
+            f"[{package_path}] is not a directory.",
+            "Please ensure that --package-path refers to a local directory.",
+        )
+    if not (package / "__init__.py").is_file():
+        raise InvalidArgument(
+            f"[{package_path}] is not a valid Python package because it does not contain an "
+            "`__init__.py` file.",
+            "Please create one and try again. Also, please ensure that --package-path refers to "
+            "a local directory.",
+        )
 
 
 def _maps_packages(root: Path) -> bool:
@@ -228,7 +232,7 @@ def _describes_project(setup_cfg: Path) -> bool:
 
 
 def _build_copy(
-    backend: str, temporary: Path, into: Path, warn: Callable[[str], None]
+    backend: str, temporary: Path, into: Path, warn: Callable[[str], None] | None
 ) -> list[Path]:
     source, made = temporary / "source", temporary / "dist"
     made.mkdir()

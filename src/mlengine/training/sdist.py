@@ -73,7 +73,7 @@ def _walk(folder: Path, *, seen: frozenset[Path]) -> Iterator[Path]:
             yield entry
 
 
-def write_plain_sdist(package: Path, into: Path, warn: Callable[[str], None]) -> Path:
+def write_plain_sdist(package: Path, into: Path, warn: Callable[[str], None] | None) -> Path:
     """Write the source distribution of a package that has no ``setup.py``.
 
     It installs as version 0.0.0 of the package's own name. Nothing is run: this takes
@@ -82,7 +82,7 @@ def write_plain_sdist(package: Path, into: Path, warn: Callable[[str], None]) ->
     Args:
         package: The package's folder.
         into: Existing folder that receives the archive.
-        warn: Told of a package that is very large.
+        warn: Told of a package that is very large, if anybody.
 
     Raises:
         InvalidArgument: No distribution can have that name.
@@ -114,12 +114,12 @@ def write_plain_sdist(package: Path, into: Path, warn: Callable[[str], None]) ->
     return archive
 
 
-def repack(archive: Path, warn: Callable[[str], None]) -> None:
+def repack(archive: Path, warn: Callable[[str], None] | None) -> None:
     """Rewrite a ``.tar.gz`` in place, so that its bytes depend on its files alone.
 
     Args:
         archive: The file.
-        warn: Told of one that is very large.
+        warn: Told of one that is very large, if anybody.
 
     Raises:
         InvalidArgument: It is not a gzip-compressed tar file.
@@ -189,9 +189,9 @@ def _text_member(name: str, text: str) -> _Member:
     return _Member(name, len(data), executable=False, open=partial(io.BytesIO, data))
 
 
-def _write(archive: Path, members: Sequence[_Member], warn: Callable[[str], None]) -> None:
+def _write(archive: Path, members: Sequence[_Member], warn: Callable[[str], None] | None) -> None:
     sizes = {member.name: member.size_bytes for member in members}
-    if sum(sizes.values()) > _LARGE_BYTES:
+    if warn and sum(sizes.values()) > _LARGE_BYTES:
         warn(_large_line(archive.name, sizes))
     # The gzip header would otherwise hold the time and the file's name.
     with (
@@ -230,8 +230,8 @@ def _large_line(archive: str, sizes: Mapping[str, int]) -> str:
     name, size_bytes = _heaviest(sizes)
     return (
         f"The package {archive} holds {size_text(sum(sizes.values()))}, of which {name} is "
-        f"{size_text(size_bytes)}. All of it is packed, uploaded and installed. Put data into a "
-        "bucket, and give its gs:// as an argument."
+        f"{size_text(size_bytes)}. All of it is packed and installed. Put a trainer's data into a "
+        "bucket, and give its gs:// as an argument; put a version's beside its model."
     )
 
 

@@ -169,6 +169,16 @@ def test_the_folder_of_a_project_is_built_as_that_of_its_package(
     assert uri.endswith("/shop-1.5.tar.gz")
 
 
+def test_a_package_with_much_data_is_warned_of(
+    run: Run, model: FakeEngine, artefact: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mlengine.training.sdist._LARGE_BYTES", 10)
+    package = _project(tmp_path, {}, ["vc"]) / "vc"
+    create = ["versions", "create", "v1", "--model=census", "--origin", artefact]
+    done = run(*create, "--prediction-class=vc.Routine", "--package-uris", str(package))
+    assert done.code == 0 and "The package vc-0.0.0.tar.gz holds " in done.err
+
+
 NO_PROJECTS = {
     "nothing": ({}, ["vc"], "nor is it a project with a setup.py or a pyproject.toml"),
     "no package": ({"setup.py": SETUP, "predictor.py": ""}, [], "'python setup.py sdist'"),

@@ -120,7 +120,7 @@ def create(session: Session, /, version: str, model: str, **given: Any) -> None:
     origin = _origin(session, fields, given)  # before packages are built
     is_here = origin is not None and not origin.startswith("gs://")
     with tempfile.TemporaryDirectory(prefix="mlengine-package-") as folder:
-        archives = _archives(fields, Path(folder))
+        archives = _archives(session, fields, Path(folder))
         if archives or is_here:
             # What the engine would find itself, but only when a large model had been uploaded.
             check_remote(session, fields.get("packageUris") or [], "--package-uris")
@@ -231,14 +231,14 @@ def _uploaded(session: Session, folder: str, given: dict[str, Any]) -> str:
     return upload_tree(session, Path(folder), bucket)
 
 
-def _archives(fields: Fields, folder: Path) -> dict[str, list[Path]]:
+def _archives(session: Session, fields: Fields, folder: Path) -> dict[str, list[Path]]:
     """Return the archives of each package that is on this machine; folders are packed first."""
     here = [text for text in fields.get("packageUris") or [] if not text.startswith("gs://")]
     archives: dict[str, list[Path]] = {}
     for index, text in enumerate(here):
         into = folder / str(index)
         into.mkdir()
-        archives[text] = packed([text], "--package-uris", into)
+        archives[text] = packed(session, [text], "--package-uris", into)
     return archives
 
 

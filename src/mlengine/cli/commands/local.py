@@ -132,7 +132,7 @@ def _python(
     wants = Wants(
         model_dir, framework or "", given["runtime_version"],
         prediction_class=given["prediction_class"],
-        packages=tuple(packed(given["packages"], "--package", scratch)),
+        packages=tuple(packed(session, given["packages"], "--package", scratch)),
     )  # fmt: skip
     found = SurroundingsOf(environments, settings.home).prepare("local", wants)
     for note in found.notes:
