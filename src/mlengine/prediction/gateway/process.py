@@ -154,8 +154,8 @@ class _Control:
         self._decoder = msgspec.json.Decoder(_Command)
 
     async def talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Answer one client line by line."""
-        with contextlib.suppress(ConnectionError, ValueError):
+        """Answer one client line by line; who still listens when the gateway ends is cut off."""
+        with contextlib.suppress(ConnectionError, ValueError, asyncio.CancelledError):
             while line := await reader.readline():
                 writer.write(msgspec.json.encode(self._obey(line, writer)) + b"\n")
                 await writer.drain()

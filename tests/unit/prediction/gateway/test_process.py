@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import Iterator
 
 import pytest
 
 from mlengine.core.errors import FailedPrecondition, Unavailable
 from mlengine.prediction.control import GatewayControl
+from mlengine.prediction.gateway.info import CONTROL_SOCKET
+from mlengine.prediction.sockets import socket_dir
 from tests.fakes.gateway import MODEL, PREDICT, TOKEN, VERSION, Door, head, open_door
 
 BODY = b'{"instances": [1, 2]}'
@@ -216,3 +219,13 @@ def test_metrics_come_without_a_worker_that_is_busy(door: Door) -> None:
     assert answer.status == 200
     assert b"mlengine_gateway_connections" in answer.body
     assert b"mlengine_worker_batch_requests_sum" not in answer.body
+
+
+def test_an_engine_that_listens_to_the_end_is_no_error() -> None:
+    with open_door() as door, socket.socket(socket.AF_UNIX) as engine:
+        engine.settimeout(60)
+        engine.connect(str(socket_dir(door.run_dir) / CONTROL_SOCKET))
+        engine.sendall(b'{"subscribe":true}\n')
+        engine.recv(1)
+        door.control.shutdown()
+        assert "Traceback" not in (door.run_dir / "gateway.log").read_text()
