@@ -32,7 +32,7 @@ from typing import NamedTuple
 import msgspec
 
 from mlengine.core.errors import FailedPrecondition, NotFound
-from mlengine.runtime import attemptfiles
+from mlengine.runtime.wholefile import write_whole
 from mlengine.storage import Buckets, staging
 from mlengine.storage.backends import ObjectInfo
 from mlengine.storage.backends.folder import FolderBackend
@@ -369,13 +369,11 @@ class JobMirror:
         if not self._state.buckets and not self._state.watched:
             return
         try:
-            before = content(self._file)
-            if before is None and self._was_open:
-                return  # another engine retired it meanwhile
-            if before == msgspec.json.encode(self._state):
-                return
+            before, now = content(self._file), msgspec.json.encode(self._state)
+            if before == now or (before is None and self._was_open):
+                return  # nothing new; or another engine retired it meanwhile
             self._file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            attemptfiles.write_json(self._file, msgspec.to_builtins(self._state))
+            write_whole(self._file, now, durable=True)
             self._was_open = True
         except OSError as error:
             raise from_os_error(error, "what is known of the job's copies") from error

@@ -470,3 +470,15 @@ def test_of_a_job_that_is_over_only_event_files_are_kept(world: World) -> None:
     assert not world.state.exists()
     assert mirror.push().changed == 0
     assert world.there() == before
+
+
+def test_what_is_known_is_written_only_when_it_has_changed(world: World) -> None:
+    world.put("run/a")
+    mirror = world.mirror()
+    world.fetch(mirror, "run/")
+    written = world.state.stat().st_ino
+    mirror.push()
+    assert world.state.stat().st_ino == written
+    world.write("run/b", "b")
+    mirror.push()
+    assert world.state.stat().st_ino != written
