@@ -26,6 +26,8 @@ if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
 # Threads of numeric libraries spin while they wait for each other, for as long as they work, and
 # every core has tests of its own. Read when such a library is loaded; children inherit it.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# Tests that convert models import it, too; from 1.31 on it reports to its makers if nobody objects.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 # Properties are about results; how long an example takes says how busy the machine is. Where `CI`
 # is set, hypothesis has a profile of its own that says the same.
