@@ -16,7 +16,7 @@ from typing import Protocol
 from mlengine.engine.settings import Settings
 from mlengine.prediction.sockets import socket_dir
 from mlengine.training.capacity import Capacity
-from mlengine.training.inventory import probe
+from mlengine.training.inventory import probe, share_out
 from mlengine.training.jobs import folder_of
 from mlengine.training.kinds import demand_of
 from mlengine.training.launchers import Launcher
@@ -71,7 +71,8 @@ class _Machine:
             settings.run / "warm", limit=settings.warm_interpreters, idle_s=settings.warm_idle_s
         )
         self.launcher = ProcessLauncher(warm=self._warm)
-        inventory = probe(gpus=settings.gpus)
+        found = probe(gpus=settings.gpus)
+        inventory, _ = share_out(found, jobs=settings.gpus, versions=settings.serving_gpus)
         self.capacity = Capacity(
             inventory, settings.job_slots(inventory.cpus), demand_of=demand_of,
             folder_of=partial(folder_of, jobs_root),

@@ -127,7 +127,10 @@ class Settings:
         "0: one a CPU, at least two. On a cluster: the most jobs at one time.",
     )
     gpus: str = _setting(
-        "", "Ids of the GPUs that jobs may have, separated by commas; empty: look; `none`: none."
+        "", "Ids of the GPUs for jobs, separated by commas; empty: all others; `none`: none."
+    )
+    serving_gpus: str = _setting(
+        "", "Ids of this machine's GPUs for versions, separated by commas; no job has those."
     )
     max_retries: int = _setting(
         0, "How often a job is started again after a failure that may pass, if it does not say."

@@ -37,7 +37,7 @@ from mlengine.prediction.traffic.experiments import Experiments
 from mlengine.storage import Buckets
 from mlengine.store import Store, open_store
 from mlengine.training.access import BucketAccess
-from mlengine.training.inventory import Inventory, probe
+from mlengine.training.inventory import Inventory, probe, share_out
 from mlengine.training.jobs import Jobs
 from mlengine.training.kinds import JobKind
 from mlengine.training.mirroring import Mirrors
@@ -115,7 +115,7 @@ def wire(
     surroundings = SurroundingsOf(environments, settings.home)
     serving = Serving(options, store, artifacts, surroundings, token=shared.token())
     deployment = Deployment(store, artifacts, serving, clock=clock, leading=lead.held)
-    models = _models(store, artifacts, deployment, serving, surroundings, clock)
+    models = _models(store, artifacts, deployment, serving, surroundings, clock, options)
     experiments = _experiments(settings, store, serving, clock)
     jobs_root = settings.folder("jobs")
     mirrors = Mirrors(store, buckets, jobs_root, clock=clock, leading=lead.held)
@@ -151,6 +151,7 @@ def _models(
     serving: Serving,
     surroundings: SurroundingsOf,
     clock: Clock,
+    options: ServingOptions,
 ) -> Models:
     return Models(
         store,
@@ -158,7 +159,7 @@ def _models(
         clock=clock,
         deploy=deployment.submit,
         publish=serving.publish,
-        scalable=check_scaling,
+        scalable=partial(check_scaling, gpus=len(options.gpus)),
         servable=check_machine,
         runnable=surroundings.check,
     )
@@ -281,6 +282,7 @@ def _serving_options(settings: Settings, open_paths: Mapping[str, str]) -> Servi
         idle_after_s=settings.idle_after_s,
         memory_bytes=settings.serving_memory_bytes or machine.memory_bytes // 2,
         cpus=machine.cpus,
+        gpus=_serving_gpus(settings),
         may_stay_awake=settings.stay_awake and _has_time(machine),
         warm_workers=settings.warm_workers,
         warm_idle_s=settings.warm_workers_idle_s,
@@ -288,6 +290,13 @@ def _serving_options(settings: Settings, open_paths: Mapping[str, str]) -> Servi
             tables=str(settings.folder("tables")), access=str(settings.home / "logs/predictions")
         ),
     )
+
+
+def _serving_gpus(settings: Settings) -> tuple[str, ...]:
+    if not settings.serving_gpus:
+        return ()  # nobody waits for the driver
+    found = probe(gpus=settings.gpus)
+    return share_out(found, jobs=settings.gpus, versions=settings.serving_gpus)[1]
 
 
 def _has_time(machine: Inventory) -> bool:

@@ -59,7 +59,6 @@ VERSION_MASK = {
 
 # Fields of the API that this engine cannot honour yet: accepting one silently would be a lie.
 REFUSED_VERSION_FIELDS: dict[str, str] = {
-    "accelerator_config": "Versions are served on CPUs; leave it out. Jobs may have GPUs.",
     "service_account": "Workers run as the engine's own user; leave it out.",
     "container": "Custom containers are not supported; deploy a model directory.",
     "routes": "Custom containers are not supported; deploy a model directory.",

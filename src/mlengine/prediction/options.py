@@ -15,7 +15,7 @@ from mlengine.models.explanations import explanation_of
 from mlengine.models.surroundings import request_of, wanted
 from mlengine.prediction.gateway.doors import Doors
 from mlengine.prediction.routing import Limits, Logging
-from mlengine.prediction.scaling.fields import bounds_of, threads_of
+from mlengine.prediction.scaling.fields import bounds_of, node_gpus, threads_of
 from mlengine.prediction.scaling.fleet import NodeSpec
 from mlengine.prediction.scaling.scaler import Served
 from mlengine.store import VersionRecord
@@ -39,6 +39,7 @@ class ServingOptions(NamedTuple):
         idle_after_s: A version that may sleep does so after so long without a prediction.
         memory_bytes: Most that all workers may hold.
         cpus: Of this machine.
+        gpus: Ids of its GPUs that versions may have.
         may_stay_awake: Whether gateway and workers may use CPU time to be prompt.
         warm_workers: Frameworks kept imported, for workers to be forked from.
         warm_idle_s: Without a new worker for so long, such an interpreter ends.
@@ -57,6 +58,7 @@ class ServingOptions(NamedTuple):
     idle_after_s: float = 900.0
     memory_bytes: int = 4 << 30
     cpus: float = 1.0
+    gpus: tuple[str, ...] = ()
     may_stay_awake: bool = False
     warm_workers: int = 3
     warm_idle_s: float = 14_400.0
@@ -92,6 +94,7 @@ def served_as(
             request=request_of(version) if wants is not None else "",
             memory_bytes=asked.memory_bytes or options.memory_bytes,
             network=asked.network,
+            gpus=node_gpus(version),
             explanation=_explanation(version, options),
             library=version.details.library_version if version.details is not None else "",
         ),

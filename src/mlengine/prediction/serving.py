@@ -71,11 +71,11 @@ class Serving:
         self._digest = token_digest(token)
         self._run = run = options.home / "run"
         self._control = GatewayControl(run)
-        self._warm = WarmWorkers(
-            run / "zygotes", limit=options.warm_workers, idle_s=options.warm_idle_s
-        )
+        self._warm = WarmWorkers(run / "zygotes", limit=options.warm_workers,
+                                 idle_s=options.warm_idle_s)  # fmt: skip
         self._pool = WorkerPool(options.home, max_body_bytes=options.limits.max_body_bytes,
-                                load_timeout_s=options.load_timeout_s, warm=self._warm)  # fmt: skip
+                                load_timeout_s=options.load_timeout_s, gpus=options.gpus,
+                                warm=self._warm)  # fmt: skip
         self._fleet = Fleet(self._pool, surroundings.prepare)
         self._versions: Mapping[str, Served] = {}
         self._scaler = Scaler(

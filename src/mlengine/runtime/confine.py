@@ -86,7 +86,8 @@ def confine(plan: Mapping[str, Any]) -> list[str]:
     """Confine this process; return what this machine cannot hold back.
 
     Args:
-        plan: ``read`` and ``write``: lists of paths; ``network``: whether the internet may be
+        plan: ``read`` and ``write``: lists of paths; ``devices``: what else is controlled, beside
+            those of every program; ``network``: whether the internet may be
             reached; ``groups``: folders of control groups to enter; ``limits``: by name,
             ``files``, ``file_bytes``, ``processes``, ``memory_bytes``; ``gaps``: what is known
             not to be held back. All may be missing.
@@ -114,7 +115,7 @@ def _hold_back(plan: Mapping[str, Any]) -> list[str]:
     try:
         tcp, signals, truncation = landlock.restrict(
             read=[*SYSTEM_FILES, *plan.get("read", ())], write=plan.get("write", ()),
-            devices=SYSTEM_DEVICES, network=network,
+            devices=[*SYSTEM_DEVICES, *plan.get("devices", ())], network=network,
         )  # fmt: skip
         if not truncation:
             gaps.append("it may empty files that it may read (Linux 6.2 would forbid it)")

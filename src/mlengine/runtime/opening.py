@@ -5,14 +5,14 @@ direct way. Both do the same, so that a file is answered as its rows would be on
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mlengine.runtime.compiled import FOLDER
 from mlengine.runtime.frameworks import Model, load
 from mlengine.runtime.manifest import check_files
-from mlengine.runtime.prediction_error import PredictionError
+from mlengine.runtime.prediction_error import PredictionError, load_error
 from mlengine.runtime.rehearsal import rehearse
 from mlengine.runtime.shortcuts import Shortcut, open_shortcut
 
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from mlengine.runtime.compiled.model import About as CompiledForm
 
 __all__ = ["Opened", "load_model", "open_model"]
+
+_ON_GPUS = "TENSORFLOW"  # a Keras model says so, too
 
 
 class Opened(NamedTuple):
@@ -53,11 +55,36 @@ def open_model(spec: Mapping[str, Any]) -> Opened:
             why = error.detail if isinstance(error, PredictionError) else repr(error)
             given.append(f"The compiled form is not used: {why}")
     model = load_model(spec)
+    if not spec.get("prediction_class"):  # what its own code computes on is its affair
+        _check_gpus(model, spec.get("gpus") or ())
     golden, notes = rehearse(model, directory, signature_name=_own_signature(model))
     shortcut, way = open_shortcut(model, [row.instance for row in golden])
     said = model.describe()
     warnings = [*given, *said["warnings"], *notes]
     return Opened(model, shortcut, {**said, "warnings": warnings, "way": way})
+
+
+def _check_gpus(model: Model, gpus: Sequence[str]) -> None:
+    """Refuse to leave GPUs idle: a model that computes on CPUs beside them is a mistake.
+
+    Raises:
+        PredictionError: Class 0: its library has no use for them, or finds too few.
+    """
+    if not gpus:
+        return
+    framework = model.describe()["framework"]
+    if framework != _ON_GPUS:
+        raise load_error(f"{framework} models are served on CPUs: leave the version's GPUs out.")
+    import tensorflow as tf
+
+    found = len(tf.config.list_physical_devices("GPU"))
+    if found < len(gpus):
+        raise load_error(
+            f"The version has {len(gpus)} GPU{'s' * (len(gpus) > 1)} (of this machine's: "
+            f"{', '.join(gpus)}), and TensorFlow {tf.__version__} finds {found} of them. It needs "
+            "a build for GPUs, as tensorflow[and-cuda] is, in the engine's own environment, and a "
+            "driver that it fits (nvidia-smi); the named runtimes have a build for CPUs."
+        )
 
 
 def _own_signature(model: Model) -> str:

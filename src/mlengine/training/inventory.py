@@ -1,4 +1,4 @@
-"""What this machine has for jobs: CPUs, memory and GPUs.
+"""What this machine has: CPUs, memory and GPUs, and which GPUs are for jobs, which for versions.
 
 The least of what the hardware has and what somebody allows this process: a container's quota
 (cgroup v2 or v1) and its affinity count, not the processors that the kernel sees. `probe` looks,
@@ -10,14 +10,18 @@ from __future__ import annotations
 import math
 import os
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
 
-__all__ = ["Inventory", "probe"]
+from mlengine.core.errors import FailedPrecondition
+
+__all__ = ["Inventory", "probe", "share_out", "visible"]
 
 _NVIDIA_SMI_S = 20.0
+# An empty value would do, but some programs take that for "not set".
+_NO_GPU = "-1"
 _NO_LIMIT_BYTES = 1 << 60  # cgroup v1 says "no limit" with a huge number
 
 
@@ -62,6 +66,52 @@ def probe(
         cpus, memory = min(cpus, quota_cpus), min(memory, limit)
     found = _listed(gpus) if gpus else _visible(_gpus(root), environ)
     return Inventory(max(cpus, 0.01), int(memory), tuple(found))
+
+
+def share_out(found: Inventory, *, jobs: str, versions: str) -> tuple[Inventory, tuple[str, ...]]:
+    """Return what is left for jobs, and the ids of the GPUs that versions may have.
+
+    Args:
+        found: What `probe` found, or took from `jobs`.
+        jobs: The setting ``gpus``.
+        versions: The setting ``serving_gpus``; those of `found` that it names are no job's.
+
+    Raises:
+        FailedPrecondition: There is no such GPU here, or the settings give one to both.
+
+    Example:
+        >>> share_out(Inventory(8.0, 1 << 35, ("0", "1")), jobs="", versions="1")
+        (Inventory(cpus=8.0, memory_bytes=34359738368, gpus=('0',)), ('1',))
+    """
+    wanted = tuple(_listed(versions))
+    if jobs:
+        # Ids that somebody wrote down for jobs are believed, so those for versions are, too.
+        if both := [gpu for gpu in wanted if gpu in found.gpus]:
+            raise FailedPrecondition(
+                f"The GPU '{both[0]}' stands in the settings gpus and serving_gpus.",
+                "A GPU is for jobs or for versions: take it out of one of them.",
+            )
+    elif unknown := [gpu for gpu in wanted if gpu not in found.gpus]:
+        there = f"those of this machine are {', '.join(found.gpus)}" if found.gpus else (
+            "this machine has none"
+        )  # fmt: skip
+        raise FailedPrecondition(
+            f"The setting serving_gpus names the GPU '{unknown[0]}'; {there}.",
+            "Name GPUs as nvidia-smi -L numbers them, or remove the setting with "
+            "'mlengine config unset serving_gpus'.",
+        )
+    left = tuple(gpu for gpu in found.gpus if gpu not in wanted)
+    return msgspec.structs.replace(found, gpus=left), wanted
+
+
+def visible(gpus: Sequence[str]) -> str:
+    """Return what ``CUDA_VISIBLE_DEVICES`` says to a process that may have these; none: hides all.
+
+    Example:
+        >>> visible(["0", "2"]), visible([])
+        ('0,2', '-1')
+    """
+    return ",".join(gpus) or _NO_GPU
 
 
 def _listed(text: str) -> list[str]:

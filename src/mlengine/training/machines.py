@@ -16,8 +16,11 @@ from types import MappingProxyType
 import msgspec
 
 from mlengine.core.errors import InvalidArgument, did_you_mean
+from mlengine.core.resources import AcceleratorConfig
 
-__all__ = ["ACCELERATORS", "GPU_USD_PER_HOUR", "MACHINE_TYPES", "MachineType", "find_machine"]
+__all__ = [
+    "ACCELERATORS", "GPU_USD_PER_HOUR", "MACHINE_TYPES", "MachineType", "find_machine", "gpus_of",
+]  # fmt: skip
 
 GIB = 1 << 30
 
@@ -112,6 +115,47 @@ def find_machine(name: str, *, field: str = "") -> MachineType:
         did_you_mean(name, MACHINE_TYPES) + "Use one such as 'n1-standard-4' or 'complex_model_m'.",
         field=field,
     )
+
+
+def gpus_of(
+    machine: MachineType, asked: AcceleratorConfig | None, *, field: str
+) -> tuple[int, str]:
+    """Return how many GPUs a replica, or a worker of a version, has on a machine, of which type.
+
+    Args:
+        asked: The GPUs that are added to it; those that come with the machine may be repeated.
+        field: Where `asked` stands, for errors.
+
+    Raises:
+        InvalidArgument: There are no such accelerators, or the machine takes none.
+
+    Example:
+        >>> gpus_of(find_machine("standard_gpu"), None, field="")
+        (1, 'NVIDIA_TESLA_K80')
+    """
+    if asked is None or asked == AcceleratorConfig():
+        return machine.gpus, machine.gpu_type
+
+    def bad(end: str, problem: str, remedy: str) -> InvalidArgument:
+        return InvalidArgument(problem, remedy, field=field + end)
+
+    if asked.type not in ACCELERATORS:
+        hint = did_you_mean(asked.type.upper(), ACCELERATORS)
+        raise bad(".type", f"{asked.type!r} is not a type of accelerator.",
+                  f"{hint}GPUs are: {', '.join(GPU_USD_PER_HOUR)}.")  # fmt: skip
+    if asked.type not in GPU_USD_PER_HOUR:
+        raise bad(".type", f"{asked.type} is a TPU: there are none here.",
+                  "Use a GPU, or leave it out.")  # fmt: skip
+    if machine.family != "compute":
+        raise bad("", "Accelerators go with machine types of Compute Engine, not with "
+                  f"{machine.name}.", "Use one such as 'n1-standard-8'.")  # fmt: skip
+    if machine.gpus and (asked.type, asked.count) != (machine.gpu_type, machine.gpus):
+        raise bad("", f"{machine.name} comes with {machine.gpus} {machine.gpu_type}, not "
+                  f"{asked.count} {asked.type}.", "Leave the accelerators out.")  # fmt: skip
+    if not machine.gpus and asked.count not in (1, 2, 4, 8):
+        raise bad(".count", f"{asked.count} accelerators are not possible.",
+                  "Use 1, 2, 4 or 8.")  # fmt: skip
+    return asked.count, asked.type
 
 
 def _compute() -> Iterator[MachineType]:

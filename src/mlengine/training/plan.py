@@ -19,9 +19,9 @@ import msgspec
 
 from mlengine.core.choices import SCALE_TIERS
 from mlengine.core.errors import InvalidArgument, did_you_mean
-from mlengine.core.resources import AcceleratorConfig, ReplicaConfig, TrainingInput
+from mlengine.core.resources import ReplicaConfig, TrainingInput
 from mlengine.core.wire import camel
-from mlengine.training.machines import ACCELERATORS, GPU_USD_PER_HOUR, MachineType, find_machine
+from mlengine.training.machines import GPU_USD_PER_HOUR, MachineType, find_machine, gpus_of
 
 __all__ = ["MAX_REPLICAS", "ROLE_FIELDS", "ReplicaPlan", "RolePlan", "plan_replicas"]
 
@@ -215,7 +215,8 @@ def _custom(spec: TrainingInput) -> Iterator[RolePlan]:
                 f"The machine types {' and '.join(families.values())} are of two families.",
                 "Use names of Compute Engine ('n1-standard-4') for all, or for none.",
             )
-        gpus, gpu_type = _gpus(machine, accelerator, f"{start}_config.accelerator_config")
+        where = f"training_input.{start}_config.accelerator_config"
+        gpus, gpu_type = gpus_of(machine, accelerator, field=where)
         yield _role(role, count, machine, gpus, gpu_type)
 
 
@@ -232,29 +233,6 @@ def _count(spec: TrainingInput, start: str) -> int:
         raise _bad(count_field, f"{camel(type_field)} is set, but {camel(count_field)} is not.",
                    "Set it to 1 or more, or leave the type out.")  # fmt: skip
     return count
-
-
-def _gpus(machine: MachineType, asked: AcceleratorConfig | None, path: str) -> tuple[int, str]:
-    """Return how many GPUs a replica has, of which type."""
-    if asked is None or asked == AcceleratorConfig():
-        return machine.gpus, machine.gpu_type
-    if asked.type not in ACCELERATORS:
-        hint = did_you_mean(asked.type.upper(), ACCELERATORS)
-        raise _bad(f"{path}.type", f"{asked.type!r} is not a type of accelerator.",
-                   f"{hint}GPUs are: {', '.join(GPU_USD_PER_HOUR)}.")  # fmt: skip
-    if asked.type not in GPU_USD_PER_HOUR:
-        raise _bad(f"{path}.type", f"{asked.type} is a TPU: there are none here.",
-                   "Use a GPU, or leave it out.")  # fmt: skip
-    if machine.family != "compute":
-        raise _bad(path, f"Accelerators go with machine types of Compute Engine, not with "
-                   f"{machine.name}.", "Use one such as 'n1-standard-8'.")  # fmt: skip
-    if machine.gpus and (asked.type, asked.count) != (machine.gpu_type, machine.gpus):
-        raise _bad(path, f"{machine.name} comes with {machine.gpus} {machine.gpu_type}, not "
-                   f"{asked.count} {asked.type}.", "Leave the accelerators out.")  # fmt: skip
-    if not machine.gpus and asked.count not in (1, 2, 4, 8):
-        raise _bad(f"{path}.count", f"{asked.count} accelerators are not possible.",
-                   "Use 1, 2, 4 or 8.")  # fmt: skip
-    return asked.count, asked.type
 
 
 def _role(role: str, count: int, machine: MachineType, gpus: int, gpu_type: str) -> RolePlan:

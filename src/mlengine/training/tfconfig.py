@@ -15,6 +15,7 @@ from typing import Any
 from mlengine.core import wire
 from mlengine.core.resources import TrainingInput
 from mlengine.training.cluster import Cluster
+from mlengine.training.inventory import visible
 from mlengine.training.trials.hyperparameters import hyperparameters_of
 
 __all__ = [
@@ -34,8 +35,6 @@ THREAD_VARIABLES = (
 )  # fmt: skip
 """What numeric libraries read; TensorFlow's inter-op threads only wait, and are left alone."""
 
-NO_GPU = "-1"
-"""Hides every GPU; an empty value would do, but some programs take that for "not set"."""
 
 _PASSED = frozenset({
     "CUDA_VISIBLE_DEVICES", "HOME", "LANG", "LANGUAGE", "LD_LIBRARY_PATH", "LOGNAME", "PATH",
@@ -158,7 +157,7 @@ def replica_environment(
     env = {
         **passed,
         **thread_hints(passed, threads),
-        "CUDA_VISIBLE_DEVICES": ",".join(gpus) or NO_GPU,
+        "CUDA_VISIBLE_DEVICES": visible(gpus),
         "TF_CONFIG": json.dumps(config),
         "CLUSTER_SPEC": json.dumps({**config, "job": json.dumps(job)}),
         "CLOUD_ML_JOB_ID": job_id,

@@ -266,15 +266,24 @@ REFUSED = {
 
 @pytest.mark.parametrize(
     ("flag", "field"),
-    [("--accelerator=type=nvidia-tesla-t4", "accelerator_config"),
-     ("--service-account=me", "service_account"), ("--image=x", "container")],
-)  # fmt: skip
+    [("--service-account=me", "service_account"), ("--image=x", "container")],
+)
 def test_a_field_that_is_refused_is_refused_before_anything_is_uploaded(
     run: Run, model: FakeEngine, artefact: str, flag: str, field: str
 ) -> None:
     done = run("versions", "create", "v1", "--model=census", "--origin", artefact, flag)
     assert done.code == 1 and f"does not support '{field}'" in done.err
     assert not model.objects and not model.buckets and not model.versions
+
+
+def test_a_version_may_have_gpus(run: Run, model: FakeEngine) -> None:
+    done = run(
+        "versions", "create", "v1", "--model=census", "--origin=gs://b/m",
+        "--machine-type=n1-standard-4", "--accelerator=type=nvidia-tesla-t4,count=2",
+    )  # fmt: skip
+    assert done.code == 0, done.err
+    (version,) = model.versions.values()
+    assert encode(version)["acceleratorConfig"] == {"type": "NVIDIA_TESLA_T4", "count": "2"}
 
 
 @pytest.mark.parametrize(("flags", "text"), REFUSED.values(), ids=REFUSED)

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from mlengine.training.inventory import Inventory, probe
+from mlengine.core.errors import FailedPrecondition
+from mlengine.training.inventory import Inventory, probe, share_out
 
 GIB = 1 << 30
 HOST_CPUS = float(len(os.sched_getaffinity(0)))
@@ -99,6 +100,40 @@ def test_gpus(environ: dict[str, str], setting: str, ids: tuple[str, ...], tmp_p
 def test_gpus_that_only_the_kernel_knows(tmp_path: Path) -> None:
     root = machine(tmp_path, proc__driver__nvidia__gpus__a__information="x")
     assert probe({}, root=root).gpus == ("0",)
+
+
+SHARED: dict[str, tuple[str, str, tuple[str, ...], tuple[str, ...]]] = {
+    "all are for jobs": ("", "", ("0", "1"), ()),
+    "some are for versions": ("", " 1,1 ", ("0",), ("1",)),
+    "all are for versions": ("", "1,0", (), ("1", "0")),
+    "who knows better than the driver": ("4", "7", ("4",), ("7",)),
+    "none for jobs": ("none", "7", (), ("7",)),
+    "none at all": ("none", "none", (), ()),
+}
+
+
+@pytest.mark.parametrize(("jobs", "versions", "left", "served"), SHARED.values(), ids=SHARED)
+def test_gpus_are_for_jobs_or_for_versions(
+    jobs: str, versions: str, left: tuple[str, ...], served: tuple[str, ...], tmp_path: Path
+) -> None:
+    driver(tmp_path, TWO)
+    found = probe({}, gpus=jobs, root=machine(tmp_path))
+    inventory, given = share_out(found, jobs=jobs, versions=versions)
+    assert (inventory.gpus, given) == (left, served)
+    assert (inventory.cpus, inventory.memory_bytes) == (found.cpus, found.memory_bytes)
+
+
+@pytest.mark.parametrize(("gpus", "jobs", "versions", "said"), [
+    (("0", "1"), "", "2", "names the GPU '2'; those of this machine are 0, 1."),
+    ((), "", "0", "names the GPU '0'; this machine has none."),
+    (("0", "1"), "0,1", "1", "The GPU '1' stands in the settings gpus and serving_gpus."),
+])  # fmt: skip
+def test_gpus_that_cannot_be_for_versions_are_named(
+    gpus: tuple[str, ...], jobs: str, versions: str, said: str
+) -> None:
+    with pytest.raises(FailedPrecondition) as refused:
+        share_out(Inventory(1.0, GIB, gpus), jobs=jobs, versions=versions)
+    assert said in str(refused.value)
 
 
 def test_it_reads_this_machine() -> None:

@@ -70,7 +70,7 @@ _STEPS = {"num_paths": "numPaths", "num_integral_steps": "numIntegralSteps"}
 @click.option("--runtime-version", help="Libraries, such as 2.15; see 'mlengine runtimes list'.")
 @click.option("--python-version", help="Python of those libraries.")
 @click.option("--machine-type", help="How many cores it may use, and whether it sleeps.")
-@click.option("--accelerator", type=ACCELERATOR, help="Refused here: versions are served on CPUs.")
+@click.option("--accelerator", type=ACCELERATOR, help="GPUs of each worker: type=...,count=1.")
 @click.option("--min-nodes", type=click.IntRange(min=0),
               help="Fewest workers; default 0 (mls1-... may sleep, others keep one).")  # fmt: skip
 @click.option("--max-nodes", type=click.IntRange(min=1),

@@ -2,48 +2,76 @@
 
 A node is a worker process. A machine type says how many cores one call of a worker may use, and
 whether the version may sleep: those of the old service's own machines (``mls1-…``) do so unless
-``minNodes`` says otherwise, those of Compute Engine keep a node.
+``minNodes`` says otherwise, those of Compute Engine keep a node. GPUs, of an ``acceleratorConfig``
+or of the machine type, are each worker's alone, out of those that the engine keeps for versions.
 """
 
 from __future__ import annotations
 
 from typing import Any, Final
 
-from mlengine.core.errors import EngineError, InvalidArgument, did_you_mean
-from mlengine.core.resources import Version
+from mlengine.core.errors import EngineError, InvalidArgument, ResourceExhausted, did_you_mean
+from mlengine.core.resources import AcceleratorConfig, Version
 from mlengine.models.checks import may_sleep
 from mlengine.prediction.scaling.autoscale import Bounds
-from mlengine.training.machines import find_machine
+from mlengine.training.machines import find_machine, gpus_of
 
-__all__ = ["bounds_of", "check_machine", "check_scaling", "threads_of"]
+__all__ = ["bounds_of", "check_machine", "check_scaling", "node_gpus", "threads_of"]
 
 _OWN_MACHINES: Final = {"mls1-c1-m2": 1, "mls1-c4-m2": 4}
 _MOST_NODES: Final = 64
 _BUSY_TARGET: Final = 60
+_ACCELERATORS: Final = "version.accelerator_config"
+_ON_CPUS: Final = ("SCIKIT_LEARN", "XGBOOST", "ONNX")
 
 
 def check_machine(version: Version) -> None:
-    """Refuse a machine type that cannot be honoured; GPUs are, as acceleratorConfig is.
+    """Refuse a machine type, or GPUs, that no worker can have, whatever the engine has.
 
     Raises:
-        InvalidArgument: There is no such type, or it has GPUs.
+        InvalidArgument: There is no such type, no such accelerator, none for such a machine, or
+            nothing of the version would compute on it.
     """
     _cpus_of(version)
-    name = version.machine_type
-    if not may_sleep(name) and find_machine(name).gpus:
+    asked = version.accelerator_config
+    if may_sleep(version.machine_type):
+        if asked is not None and asked != AcceleratorConfig():
+            name = version.machine_type or "mls1-c1-m2, which it has if it names none"
+            raise InvalidArgument(
+                f"GPUs go with machine types of Compute Engine, not with {name}.",
+                "Set machineType to one such as 'n1-standard-4'.", field=_ACCELERATORS,
+            )  # fmt: skip
+        return
+    machine = find_machine(version.machine_type)
+    if gpus_of(machine, asked, field=_ACCELERATORS)[0]:
+        _check_use(version, "version.machine_type" if machine.gpus else _ACCELERATORS)
+
+
+def _check_use(version: Version, field: str) -> None:
+    """Refuse GPUs on which nothing would be computed."""
+    if version.framework in _ON_CPUS:
         raise InvalidArgument(
-            f"The machine type {name!r} has GPUs, and versions are served on CPUs.",
-            "Use one without, such as 'n1-standard-8'. Jobs may have GPUs.",
-            field="version.machine_type",
+            f"{version.framework} models are served on CPUs.",
+            "Leave the GPUs out: TensorFlow, Keras and custom prediction routines may have some.",
+            field=field,
         )
+    if version.options is not None and version.options.compile:
+        raise InvalidArgument(
+            "A compiled version computes on CPUs.", "Leave out the GPUs, or options.compile.",
+            field=field,
+        )  # fmt: skip
 
 
-def check_scaling(version: Version) -> None:
+def check_scaling(version: Version, *, gpus: int = 0) -> None:
     """Refuse a scaling that cannot be honoured.
+
+    Args:
+        gpus: How many the engine keeps for versions.
 
     Raises:
         InvalidArgument: Two ways of scaling, two metrics, or a number of nodes or metric that
             cannot be.
+        ResourceExhausted: Its fewest workers need more GPUs than there are for versions.
     """
     auto, manual = version.auto_scaling, version.manual_scaling
     if auto is not None and manual is not None:
@@ -63,6 +91,38 @@ def check_scaling(version: Version) -> None:
                 "The most cannot be less than the least.", field=f"{field}.max_nodes",
             )  # fmt: skip
         _check_metrics(auto.metrics, f"{field}.metrics")
+    _check_gpus(version, gpus)
+
+
+def _check_gpus(version: Version, gpus: int) -> None:
+    each = node_gpus(version)
+    least = bounds_of(version, cpus=1.0, idle_after_s=0.0).min_nodes
+    if each * least <= gpus:
+        return
+    workers = f"{least} workers with {each} each" if least > 1 else "a worker"
+    raise ResourceExhausted(
+        f"The request for {each * least} GPU{'s' * (each * least > 1)}, for {workers}, exceeds "
+        f"the {gpus} that this engine keeps for versions.",
+        "Give versions some of the machine's with the setting serving_gpus (its ids, as nvidia-smi "
+        "-L numbers them) and start the engine again, or ask for fewer.",
+        field=_ACCELERATORS,
+    )
+
+
+def node_gpus(version: Version) -> int:
+    """Return how many GPUs each of a version's workers has.
+
+    Example:
+        >>> node_gpus(Version(machine_type="a2-highgpu-2g"))
+        2
+    """
+    if may_sleep(version.machine_type):
+        return 0
+    try:
+        machine = find_machine(version.machine_type)
+        return gpus_of(machine, version.accelerator_config, field=_ACCELERATORS)[0]
+    except EngineError:  # an older mlengine took any word
+        return 0
 
 
 def bounds_of(version: Version, *, cpus: float, idle_after_s: float) -> Bounds:
@@ -132,8 +192,7 @@ def _check_metric(metric: dict[str, Any], field: str) -> None:
     name, target = metric.get("name"), metric.get("target")
     if name == "GPU_DUTY_CYCLE":
         raise InvalidArgument(
-            "The use of GPUs is not measured: versions are served on CPUs.",
-            "Use CPU_USAGE.", field=field,
+            "The use of GPUs is not measured.", "Use CPU_USAGE.", field=field,
         )  # fmt: skip
     if name != "CPU_USAGE":
         raise InvalidArgument(f"{name!r} is no metric to scale by.", "Use CPU_USAGE.", field=field)

@@ -32,6 +32,7 @@ class NodeSpec(NamedTuple):
         wants: What it must be run in; None: the engine's own interpreter will do.
         request: The version as its own code finds it in its environment.
         library: What it was loaded with when it was created; empty: nobody has kept it.
+        gpus: How many each of them has for itself.
     """
 
     uid: str
@@ -50,6 +51,7 @@ class NodeSpec(NamedTuple):
     network: bool = False
     explanation: dict[str, Any] | None = None
     library: str = ""
+    gpus: int = 0
 
 
 class Node(NamedTuple):
@@ -115,6 +117,7 @@ class Fleet:
 
         Raises:
             FailedPrecondition: It could not load it, or not in time; it is gone then.
+            Unavailable: Others have the GPUs that it needs.
             NotFound: It was stopped meanwhile.
         """
         with self._lock:
@@ -126,7 +129,8 @@ class Fleet:
                 artifact_uri=spec.artifact_uri, max_body_bytes=spec.max_body_bytes,
                 threads=spec.threads, max_batch_size=spec.max_batch_size,
                 batch_deadline_ms=spec.batch_deadline_ms, memory_bytes=spec.memory_bytes,
-                network=spec.network, explanation=spec.explanation or {}, **self._code_of(spec),
+                network=spec.network, explanation=spec.explanation or {}, gpus=spec.gpus,
+                **self._code_of(spec),
             )  # fmt: skip
             self.pool.wait_ready(worker, timeout_s)
         except BaseException:

@@ -20,6 +20,7 @@ from mlengine.prediction.scaling.autoscale import Bounds, Policy, Seen
 from mlengine.prediction.scaling.fleet import Fleet, NodeSpec
 from mlengine.prediction.workers.backoff import Deaths, next_deaths, restart_delay_s
 from mlengine.prediction.workers.cputime import CpuTimes, Shares
+from mlengine.prediction.workers.gpus import REMEDY as GPU_REMEDY
 from mlengine.prediction.workers.memory import Sleeper, choose_sleepers
 
 __all__ = ["Scaler", "Served"]
@@ -106,7 +107,7 @@ class Scaler:
 
     def load(self, served: Served) -> None:
         """Start one more worker, make room for it before, and open it; not in the routes yet."""
-        self._make_room(served.uid)
+        self._make_room(served)
         self._start(served)
 
     def _start(self, served: Served) -> None:
@@ -190,7 +191,7 @@ class Scaler:
             held=held,
             busy=self._busy_share(served, [node.worker for node in nodes], counted),
             idle_s=max(time.time() - last_use_s, 0.0),
-            room=free_bytes // self._needed(served.uid),
+            room=self._room_for(served, free_bytes),
         )
         if seen.nodes >= served.bounds.min_nodes:
             self._short.pop(served.uid, None)
@@ -208,6 +209,11 @@ class Scaler:
         if self._submit(name, action, name, served, decision.nodes) and not is_told:
             _log.info("%s: %d → %d workers, %s: %s in %s", name, seen.nodes, decision.nodes,
                       decision.why, seen, served.bounds)  # fmt: skip
+
+    def _room_for(self, served: Served, free_bytes: int) -> int:
+        """Return how many workers more there is memory for, and GPUs if it needs them."""
+        room, gpus = free_bytes // self._needed(served.uid), served.spec.gpus
+        return min(room, self._fleet.pool.free_gpus() // gpus) if gpus else room
 
     def _busy_share(self, served: Served, workers: list[str], counted: Mapping[str, Any]) -> float:
         """Return which share of their CPUs workers have used for anything but staying awake."""
@@ -272,22 +278,22 @@ class Scaler:
         Nobody asks for these, so none waits for room: that would keep a thread from who is asked.
         """
         while self._fleet.count(served.uid) < nodes:
-            if not self._has_room(served.uid):
-                self._tell_short(version, served.uid, nodes)
+            if not self._has_room(served):
+                self._tell_short(version, served, nodes)
                 return
             self._remembering(served, self._start)
             self._reroute(version)
         if self._short.pop(served.uid, None):
             _log.info("%s has its %d workers now", version, nodes)
 
-    def _tell_short(self, version: str, uid: str, nodes: int) -> None:
+    def _tell_short(self, version: str, served: Served, nodes: int) -> None:
         """Say once that a version lacks workers, and why: it is tried again at each look."""
+        uid = served.uid
         if self._short.get(uid) != nodes:
             self._short[uid] = nodes
             _log.warning(
-                "%s has %d of the %d workers that it is to have: %s Raise the setting "
-                "serving_memory_bytes, or lower the minNodes or nodes of a version.",
-                version, self._fleet.count(uid), nodes, self._no_room(uid),
+                "%s has %d of the %d workers that it is to have: %s",
+                version, self._fleet.count(uid), nodes, self._no_room(served),
             )  # fmt: skip
 
     def _shrink(self, version: str, served: Served, nodes: int) -> None:
@@ -338,25 +344,29 @@ class Scaler:
     def _needed(self, uid: str) -> int:
         return self._sizes.get(uid) or _GUESS_BYTES
 
-    def _no_room(self, uid: str) -> str:
-        return (
-            f"Its worker needs {self._needed(uid) >> 20} MiB, and those that do not sleep now hold "
-            f"{self._used() >> 20} of the {self._memory_bytes >> 20} MiB for workers."
+    def _no_room(self, served: Served) -> Unavailable:
+        if lacking := self._fleet.pool.lack_of_gpus(served.spec.gpus):
+            return Unavailable(lacking, GPU_REMEDY)
+        return Unavailable(
+            f"Its worker needs {self._needed(served.uid) >> 20} MiB, and those that do not sleep "
+            f"now hold {self._used() >> 20} of the {self._memory_bytes >> 20} MiB for workers.",
+            "Raise the setting serving_memory_bytes, or lower the minNodes or nodes of a version.",
         )
 
-    def _make_room(self, uid: str) -> None:
-        """Let others sleep until there is memory for one more worker of a version; promise it."""
+    def _make_room(self, served: Served) -> None:
+        """Let others sleep until there is room for one more worker of a version; promise it."""
         until_s = time.monotonic() + _ROOM_WAIT_S
         pause = threading.Event()
-        while not self._has_room(uid):
+        while not self._has_room(served):
             if time.monotonic() >= until_s or self._closing:
-                raise Unavailable(
-                    self._no_room(uid), "Raise the setting serving_memory_bytes, or try again."
-                )
+                raise self._no_room(served)
             pause.wait(_POLL_S)
 
-    def _has_room(self, uid: str) -> bool:
+    def _has_room(self, served: Served) -> bool:
         """Promise a version the memory for one more worker if there is, with others asleep."""
+        if self._fleet.pool.lack_of_gpus(served.spec.gpus):  # what is free is promised to nobody
+            return False
+        uid = served.uid
         with self._room:
             used, needed = self._used(), self._needed(uid)
             if used and used + needed > self._memory_bytes:

@@ -34,6 +34,9 @@ MOST_FILE_BYTES = 1 << 30
 """Largest file that a worker may write, its log included."""
 
 _LEAST_PROCESSES, _PROCESSES_PER_CPU = 256, 64
+_DEV = Path("/dev")
+_GPU_DEVICES = ("nvidia[0-9]*", "nvidiactl", "nvidia-uvm*", "nvidia-modeset", "nvidia-caps/*",
+                "dxg")  # fmt: skip
 _LISTED = ("LD_LIBRARY_PATH", "PYTHONPATH")
 _QUOTED = re.compile(r"site\.addsitedir\('([^']+)'\)")
 
@@ -54,7 +57,14 @@ def group_tag(folder: Path) -> str:
 
 
 def plan_of(
-    *, artifact: str, python: str, own: Path, home: Path, limits: Limits, network: bool
+    *,
+    artifact: str,
+    python: str,
+    own: Path,
+    home: Path,
+    limits: Limits,
+    network: bool,
+    gpus: bool = False,
 ) -> dict[str, Any]:
     """Return what `confine` takes.
 
@@ -65,6 +75,8 @@ def plan_of(
         home: The engine's home: no folder above it is opened to a worker.
         limits: Its groups, made.
         network: Whether it may reach the internet.
+        gpus: Whether it may open the devices of NVIDIA's driver: of all GPUs, for the driver asks
+            for more of them than those that a process computes on.
     """
     plan = limits.plan()
     plan["limits"]["file_bytes"] = MOST_FILE_BYTES
@@ -72,8 +84,15 @@ def plan_of(
         **plan,
         "read": [artifact, str(manifest_of(Path(artifact))), *readable(python, str(home))],
         "write": [str(own)],
+        "devices": sorted(_gpu_devices()) if gpus else [],
         "network": network,
     }
+
+
+def _gpu_devices() -> Iterator[str]:
+    """Give the device files of NVIDIA's driver; of Windows' subsystem for Linux, its own."""
+    for pattern in _GPU_DEVICES:
+        yield from map(str, _DEV.glob(pattern))
 
 
 @functools.lru_cache(maxsize=256)

@@ -21,6 +21,7 @@ from mlengine.runtime.boot import boot_command
 from mlengine.runtime.process import QUIET
 from mlengine.runtime.processes import Process, boot_id, look, snapshot
 from mlengine.runtime.wholefile import write_whole
+from mlengine.training.inventory import visible
 
 __all__ = [
     "WorkerProcess",
@@ -42,7 +43,7 @@ _FORK_ANSWER_S = 30.0
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 _PASSED_ON = (
     "PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "PYTHONPATH",
-    "CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES", "OMP_NUM_THREADS",
+    "OMP_NUM_THREADS",
 )  # fmt: skip
 
 
@@ -67,18 +68,22 @@ def worker_command(python: str, worker_dir: Path) -> Sequence[str]:
     return boot_command(python, "mlengine.runtime.worker", str(worker_dir))
 
 
-def worker_environment(*, threads: int = 1, python: str = sys.executable) -> dict[str, str]:
+def worker_environment(
+    *, threads: int = 1, python: str = sys.executable, gpus: Sequence[str] = ()
+) -> dict[str, str]:
     """Return the environment of a worker, but for its home folder: no secret of ours is in it.
 
     Args:
         threads: How many cores its libraries may use for one call.
         python: Its interpreter; one with libraries of its own is not pointed to the engine's.
+        gpus: Ids of the GPUs that it sees; without any it sees none, however many there are.
     """
     environment = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
     if python != sys.executable:
         environment.pop("PYTHONPATH", None)
     for name in _THREADS:
         environment.setdefault(name, str(threads))
+    environment["CUDA_VISIBLE_DEVICES"] = visible(gpus)
     return environment | {"PYTHONUNBUFFERED": "1", "PYTHONNOUSERSITE": "1"} | QUIET
 
 

@@ -49,6 +49,7 @@ from mlengine.prediction.workers.backoff import (
 )
 from mlengine.prediction.workers.confinement import ANY_GROUP, group_tag, plan_of
 from mlengine.prediction.workers.deathwatch import DeathWatch
+from mlengine.prediction.workers.gpus import assign, free, lack
 from mlengine.prediction.workers.launch import (
     find_strays,
     launch,
@@ -110,6 +111,7 @@ class WorkerPool:
         load_timeout_s: Longest that a worker may take to be ready, each time that it is started.
         command: Makes the command of a worker from its interpreter and its folder.
         warm: Forks workers; without it all are started cold.
+        gpus: Ids of the GPUs that workers may have, each its own.
     """
 
     def __init__(
@@ -121,6 +123,7 @@ class WorkerPool:
         load_timeout_s: float = math.inf,
         command: Callable[[str, Path], Sequence[str]] = worker_command,
         warm: WarmWorkers | None = None,
+        gpus: Sequence[str] = (),
     ) -> None:
         self._home = home
         self._folder = home / "run" / "workers"
@@ -131,6 +134,7 @@ class WorkerPool:
         self._load_timeout_s = load_timeout_s
         self._command = command
         self._warm = warm
+        self._gpus = tuple(gpus)
         self._workers: dict[str, Worker] = {}
         self._lock = threading.RLock()
         self._watch: DeathWatch | None = None
@@ -138,7 +142,8 @@ class WorkerPool:
     def start(
         self, version_name: str, uid: str, artifact: Path, framework: str = "",
         python: Path | str | None = None, *, artifact_uri: str = "", max_body_bytes: int = 0,
-        threads: int = 1, max_batch_size: int = 0, batch_deadline_ms: int = 0, **code: Any,
+        threads: int = 1, max_batch_size: int = 0, batch_deadline_ms: int = 0, gpus: int = 0,
+        **code: Any,
     ) -> None:  # fmt: skip
         """Start the worker of a version, unless it runs already; does not wait for it.
 
@@ -153,10 +158,12 @@ class WorkerPool:
             threads: How many cores one call may use.
             max_batch_size: Most instances in a call that requests share; 0 is the worker's own.
             batch_deadline_ms: How long a request may wait for others to share its call.
+            gpus: How many GPUs it needs for itself; it keeps them until `stop`.
             code: Fields of the `WorkerSpec` that say which code of the user's it runs.
 
         Raises:
             OSError: The process cannot be started.
+            Unavailable: Other workers have the GPUs.
         """
         spec = WorkerSpec(
             artifact=str(artifact), framework=framework, socket=self.socket(uid),
@@ -165,7 +172,9 @@ class WorkerPool:
             threads=threads, max_batch_size=max_batch_size, batch_deadline_ms=batch_deadline_ms,
             **code,
         )  # fmt: skip
-        with self._claim(spec) as claim, self._lock:
+        with self._claim(spec, gpus) as claim, self._lock:
+            own = assign(gpus, self._gpus, self._specs(but=uid))
+            spec = msgspec.structs.replace(spec, gpus=own)
             worker = self._workers.get(uid)
             written = msgspec.json.encode(spec)  # an adopted one has lists where this has tuples
             if worker and worker.is_alive() and msgspec.json.encode(worker.spec) == written:
@@ -251,6 +260,14 @@ class WorkerPool:
         """Tell whether a worker answers now."""
         return call.ping(self.socket(uid), timeout_s)
 
+    def free_gpus(self) -> int:
+        """Return how many GPUs no worker has."""
+        return len(free(self._gpus, self._specs()))
+
+    def lack_of_gpus(self, count: int) -> str:
+        """Say why one more worker cannot have so many GPUs; empty: it can."""
+        return lack(count, self._gpus, self._specs())
+
     def wanted(self, uid: str) -> bool:
         """Tell whether a worker was started and not stopped, dead or alive."""
         return uid in self._workers
@@ -285,8 +302,8 @@ class WorkerPool:
     def adopt(self) -> list[str]:
         """Take over the workers of an engine that is gone; return the uids of those alive.
 
-        Those that died meanwhile are restarted by the next `tick`. Empty control groups of engines
-        that never came back are removed.
+        Those that died meanwhile are restarted by the next `tick`; those on a GPU that is for
+        versions no more are ended. Empty control groups of engines that never came back go, too.
         """
         sweep_groups(ANY_GROUP)
         with self._lock:
@@ -308,6 +325,11 @@ class WorkerPool:
                 for stray in find_strays(path.parent, known=worker.process):
                     send(stray, signal.SIGKILL)
                 self._workers[uid] = worker
+            lost = [u for u, w in self._workers.items() if not {*w.spec.gpus} <= {*self._gpus}]
+        for uid in lost:
+            _log.warning("worker %s is ended: its GPU is none for versions any more", uid)
+            self.stop(uid)
+        with self._lock:
             alive = [uid for uid, worker in self._workers.items() if worker.is_alive()]
         self._wake()
         return alive
@@ -390,17 +412,22 @@ class WorkerPool:
 
     # --- inner ---
 
+    def _specs(self, *, but: str = "") -> list[WorkerSpec]:
+        with self._lock:
+            return [worker.spec for uid, worker in self._workers.items() if uid != but]
+
     def _live_pids(self) -> list[int]:
         with self._lock:
             return [w.process.pid for w in self._workers.values() if w.process and w.is_alive()]
 
     @contextlib.contextmanager
-    def _claim(self, spec: WorkerSpec) -> Iterator[Socket | None]:
+    def _claim(self, spec: WorkerSpec, gpus: int) -> Iterator[Socket | None]:
         """Have a fork that waits to be the worker, if there can be one."""
         claim = None
-        # What a version brings with it must be imported by nobody who is not confined.
-        own_code = spec.prediction_class or spec.package_uris
-        if self._warm is not None and not own_code:
+        # What a version brings with it must be imported by nobody who is not confined. And GPUs
+        # are seen or not by what is set when a framework is imported.
+        apart = spec.prediction_class or spec.package_uris or gpus
+        if self._warm is not None and not apart:
             env = worker_environment(threads=spec.threads, python=spec.python)
             claim = self._warm.claim(Path(spec.artifact), spec.framework, spec.python, env)
         try:
@@ -420,7 +447,7 @@ class WorkerPool:
         worker.make_groups()
         plan = plan_of(
             artifact=spec.artifact, python=spec.python, own=worker.own, home=self._home,
-            limits=worker.limits, network=spec.network,
+            limits=worker.limits, network=spec.network, gpus=bool(spec.gpus),
         )  # fmt: skip
         if claim is not None:
             worker.process = launch_forked(
@@ -428,7 +455,7 @@ class WorkerPool:
             )
         if worker.process is None:
             argv = self._command(spec.python, worker.own)
-            env = worker_environment(threads=spec.threads, python=spec.python)
+            env = worker_environment(threads=spec.threads, python=spec.python, gpus=spec.gpus)
             worker.process, worker.child = launch(
                 argv, worker.folder, log=worker.log, env=env, listener=spec.socket, plan=plan
             )

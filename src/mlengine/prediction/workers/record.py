@@ -37,7 +37,8 @@ class WorkerSpec(msgspec.Struct, frozen=True, kw_only=True):
 
     `artifact_uri` and `package_uris` are only shown, in errors; what follows them is for the pool.
     Without a `max_batch_size` the worker has its own, without an `explanation` it explains nothing.
-    `version_request` is what user code finds in its environment, `notes` are for the version's log.
+    `version_request` is what user code finds in its environment, `notes` are for the version's log;
+    `gpus` are the ids of those that are its alone.
     """
 
     artifact: str
@@ -58,6 +59,7 @@ class WorkerSpec(msgspec.Struct, frozen=True, kw_only=True):
     threads: int = 1
     memory_bytes: int = 0
     network: bool = False
+    gpus: Sequence[str] = ()
 
 
 class Worker:

@@ -31,6 +31,7 @@ class PlayedPool:
     def __init__(self, room: int) -> None:
         self.room = room
         self.tried = 0
+        self.gpus = 0
         self.workers: list[str] = []
         self.says: dict[str, Any] | None = None
 
@@ -50,6 +51,12 @@ class PlayedPool:
 
     def uids(self) -> list[str]:
         return self.workers
+
+    def free_gpus(self) -> int:
+        return max(self.gpus - len(self.workers), 0)
+
+    def lack_of_gpus(self, count: int) -> str:
+        return "No GPU is free." if count > self.free_gpus() else ""
 
     def socket(self, worker: str) -> str:
         return worker
@@ -140,6 +147,25 @@ def test_a_further_worker_that_fails_is_not_tried_at_every_look(
     grows.pool.room, grows.now_s = 2, grows.now_s + 60
     grows.scaler.tick({})
     assert (len(grows.pool.workers), grows.pool.tried) == (2, 4)
+
+
+def test_no_more_workers_are_tried_than_there_are_gpus(
+    world: Callable[[int, Bounds], World], caplog: pytest.LogCaptureFixture
+) -> None:
+    grows = world(9, Bounds(min_nodes=3, max_nodes=5))
+    spec = grows.served.spec._replace(gpus=1)
+    grows.versions[NAME] = grows.served._replace(spec=spec)
+    grows.pool.gpus = 2
+    for _ in range(3):
+        grows.scaler.tick({})
+    assert (len(grows.pool.workers), grows.pool.tried) == (2, 2)
+    (said,) = [row.message for row in caplog.records if row.levelname == "WARNING"]
+    assert "has 2 of the 3 workers that it is to have: No GPU is free." in said
+    assert "serving_gpus" in said
+    grows.pool.gpus = 4
+    for _ in range(3):
+        grows.scaler.tick({})
+    assert len(grows.pool.workers) == 3
 
 
 @pytest.mark.parametrize(("awake_share", "workers"), [(0.0, 2), (0.3, 2), (0.5, 1), (2.0, 1)])

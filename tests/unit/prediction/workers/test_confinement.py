@@ -6,6 +6,9 @@ import json
 import sys
 from pathlib import Path
 
+import pytest
+
+from mlengine.prediction.workers import confinement
 from mlengine.prediction.workers.confinement import plan_of
 from mlengine.runtime.limits import Limits
 
@@ -19,6 +22,22 @@ def _environment(folder: Path, pth: str, home: Path) -> Path:
     (folder / _SITE_PACKAGES).mkdir(parents=True)
     (folder / _SITE_PACKAGES / "some.pth").write_text(pth)
     return folder
+
+
+def test_only_a_worker_with_gpus_may_open_their_devices(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("nvidia0", "nvidiactl", "nvidia-uvm", "nvidia-caps/nvidia-cap1", "sda"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    monkeypatch.setattr(confinement, "_DEV", tmp_path)
+    given = {"artifact": "/model", "python": sys.executable, "own": tmp_path, "home": tmp_path,
+             "limits": Limits(0.0, 0), "network": False}  # fmt: skip
+    assert plan_of(**given)["devices"] == []
+    names = [
+        str(Path(path).relative_to(tmp_path)) for path in plan_of(**given, gpus=True)["devices"]
+    ]
+    assert names == ["nvidia-caps/nvidia-cap1", "nvidia-uvm", "nvidia0", "nvidiactl"]
 
 
 def test_a_wheel_opens_nothing_by_the_files_that_it_brings(tmp_path: Path) -> None:

@@ -253,6 +253,53 @@ def test_a_worker_that_is_given_up_is_started_again(home: Path) -> None:
     pool.stop("u1")
 
 
+SAYS_ITS_GPUS = """
+import json, os, pathlib, sys, time
+folder = pathlib.Path(sys.argv[1])
+(folder / "seen").write_text(os.environ["CUDA_VISIBLE_DEVICES"])
+(folder / "ready.json").write_text("{}")
+time.sleep(60)
+"""
+
+
+def test_each_worker_sees_gpus_of_its_own_and_others_none(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2,3")  # of whoever started the engine
+    pool = WorkerPool(home, command=scripted(SAYS_ITS_GPUS), gpus=("1", "3", "5"))
+
+    def seen(uid: str) -> str:
+        pool.wait_ready(uid, 20)
+        return (home / "run" / "workers" / uid / "own" / "seen").read_text()
+
+    for uid, count in (("a", 2), ("b", 0), ("c", 1)):
+        pool.start(VERSION, uid, home, gpus=count)
+    assert [seen(uid) for uid in "abc"] == ["1,3", "-1", "5"]
+    assert pool.free_gpus() == 0 and not pool.lack_of_gpus(0)
+    with pytest.raises(Unavailable, match=r"1 GPU, and 0 of the 3 .* are free; who has .*/m/vers"):
+        pool.start(VERSION, "d", home, gpus=1)
+    assert not pool.wanted("d")
+    pid = psutil.Process(pool.wait_ready("a", 20).pid)
+    pool.start(VERSION, "a", home, gpus=2)  # again is harmless
+    assert pid.is_running()
+    pool.stop("c")
+    pool.start(VERSION, "d", home, gpus=1)
+    assert seen("d") == "5"
+    for uid in "abd":
+        pool.stop(uid, grace_s=0.0)
+
+
+def test_an_engine_with_fewer_gpus_for_versions_ends_who_has_the_others(home: Path) -> None:
+    before = WorkerPool(home, command=scripted(SAYS_ITS_GPUS), gpus=("1", "3"))
+    for uid in "ab":
+        before.start(VERSION, uid, home, gpus=1)
+        before.wait_ready(uid, 20)
+    after = WorkerPool(home, command=scripted(SAYS_ITS_GPUS), gpus=("3",))
+    assert after.adopt() == ["b"]
+    assert after.free_gpus() == 0 and not after.wanted("a")
+    after.stop("b", grace_s=0.0)
+
+
 def test_an_unknown_worker_is_missing(home: Path) -> None:
     pool = WorkerPool(home)
     assert pool.check("nobody") is WorkerHealth.MISSING
