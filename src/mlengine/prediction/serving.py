@@ -140,8 +140,8 @@ class Serving:
             return
         _, record = max(served, key=lambda one: one[0])
         spec = self._served(record, self._artifacts.path(record.uid)).spec
-        codeless = spec.wants is None or spec.wants.codeless
-        if codeless and not self._fleet.count(record.uid):
+        is_forked = not spec.gpus and (spec.wants is None or spec.wants.codeless)
+        if is_forked and not self._fleet.count(record.uid):
             self._pool.expect(spec.artifact, spec.framework, threads=spec.threads)
 
     def stop(self) -> None:

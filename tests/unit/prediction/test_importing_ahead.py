@@ -50,6 +50,7 @@ def wired(tmp_path: Path) -> Iterator[Wired]:
         ([_record("a", create_time=_OLDER, python_version="2.7")], ["a"]),
         ([_record("a", create_time=_OLDER, python_version="2.7", prediction_class="m.P")], []),
         ([_record("awake", create_time=_OLDER)], []),
+        ([_record("a", create_time=_OLDER, machine_type="a2-highgpu-1g")], []),  # started cold
     ],
 )  # fmt: skip
 def test_it_is_the_version_that_was_used_last(
