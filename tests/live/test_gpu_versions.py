@@ -67,7 +67,6 @@ def test_each_version_has_gpus_of_its_own_until_it_is_deleted(engine: LiveEngine
     late = create(engine, "third", **coded, **FIELDS)
     assert late.error is not None
     assert "needs 1 GPU, and 0 of the 2 for versions are free" in late.error["message"]
-    assert "m/versions/first" in late.error["message"]
     with pytest.raises(ResourceExhausted, match="for 4 GPUs, for a worker, exceeds the 2 that"):
         create(engine, "fourth", **coded, **{
             **FIELDS, "accelerator_config": AcceleratorConfig(type="NVIDIA_TESLA_T4", count=4),

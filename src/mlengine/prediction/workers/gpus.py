@@ -28,6 +28,8 @@ def free(gpus: Iterable[str], held: Iterable[WorkerSpec]) -> list[str]:
 def lack(count: int, gpus: Sequence[str], held: Sequence[WorkerSpec]) -> str:
     """Say why there are not so many for one more worker; empty: there are.
 
+    Who has the others is not said: they may be another project's versions.
+
     Args:
         count: How many it needs.
         gpus: The ids of all that are for versions.
@@ -40,11 +42,9 @@ def lack(count: int, gpus: Sequence[str], held: Sequence[WorkerSpec]) -> str:
     left = len(free(gpus, held))
     if left >= count:
         return ""
-    holders = sorted({spec.version_name for spec in held if spec.gpus})
     return (
         f"Its worker needs {count} GPU{'s' * (count > 1)}, and {left} of the {len(gpus)} for "
-        f"versions {'is' if left == 1 else 'are'} free"
-        + (f"; who has some: {', '.join(holders)}." if holders else ".")
+        f"versions {'is' if left == 1 else 'are'} free."
     )
 
 
