@@ -18,6 +18,7 @@ from packaging.specifiers import SpecifierSet
 
 from mlengine.core.errors import FailedPrecondition
 from mlengine.environments.base import describe_base
+from mlengine.environments.homefolder import home_folder
 
 __all__ = ["Interpreter", "find_interpreter"]
 
@@ -61,7 +62,7 @@ def _candidates(wanted: SpecifierSet, environ: Mapping[str, str]) -> Iterator[Pa
 
 def _managed(wanted: SpecifierSet, environ: Mapping[str, str]) -> Iterator[Path]:
     """Yield the interpreters of pyenv and of uv, newest first."""
-    home = Path(environ.get("HOME") or Path.home())
+    home = home_folder(environ)
     data = Path(environ.get("XDG_DATA_HOME") or home / ".local" / "share")
     folders = [
         Path(environ.get("PYENV_ROOT") or home / ".pyenv") / "versions",
@@ -79,7 +80,8 @@ def _managed(wanted: SpecifierSet, environ: Mapping[str, str]) -> Iterator[Path]
 
 
 def _existing(paths: Iterator[Path]) -> Iterator[Path]:
-    return (path for path in paths if path.is_file())
+    # Not its method, which raises where a folder of PATH is closed to us.
+    return (path for path in paths if os.path.isfile(path))  # noqa: PTH113
 
 
 @functools.lru_cache(maxsize=512)

@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from mlengine.environments.homefolder import configuration_files
+
 __all__ = ["Outcome", "network_variables", "plain_variables", "run_command"]
 
 _LINE_LIMIT = 2_000  # characters kept of one line
@@ -76,24 +78,18 @@ def plain_variables(scratch: Path) -> dict[str, str]:
     }
 
 
-def network_variables() -> dict[str, str]:
+def network_variables(warn: Callable[[str], None]) -> dict[str, str]:
     """Return the variables that say which index to ask, and how to reach it.
 
     One index only: those that *add* indexes (PIP_EXTRA_INDEX_URL, UV_INDEX) are left out, because
     a public index must not answer for a private name. A configuration file of the operator's is
     passed by path, since HOME is not.
+
+    Args:
+        warn: Told of a configuration file that cannot be looked at.
     """
     found = {name: os.environ[name] for name in _NETWORK if name in os.environ}
-    home = Path.home()
-    config = Path(os.environ.get("XDG_CONFIG_HOME") or home / ".config")
-    for variable, places in (
-        ("PIP_CONFIG_FILE", (config / "pip" / "pip.conf", home / ".pip" / "pip.conf")),
-        ("UV_CONFIG_FILE", (config / "uv" / "uv.toml",)),
-    ):
-        existing = [place for place in places if place.is_file()]
-        if existing and variable not in found:
-            found[variable] = str(existing[0])
-    return found
+    return found | configuration_files(warn)
 
 
 def run_command(

@@ -10,7 +10,7 @@ import errno
 import shlex
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,6 +43,7 @@ class Workshop:
         scratch: HOME, TMPDIR and working directory of the installer.
         deadline_s: On the monotonic clock.
         cancelled: Polled; once true the installer is killed.
+        network: Variables for the commands that may ask an index.
         read_log: The command that shows what `log` was told; empty where there is none.
     """
 
@@ -51,6 +52,7 @@ class Workshop:
     deadline_s: float
     log: Callable[[str], None]
     cancelled: Callable[[], bool]
+    network: Mapping[str, str]
     read_log: str = ""
 
     @property
@@ -73,7 +75,7 @@ class Workshop:
         if shown:
             words = (Path(command.argv[0]).name, *command.argv[1:])
             self.log(f"Running command: {shlex.join(words)}")
-        network = network_variables() if command.network else {}
+        network = self.network if command.network else {}
         return run_command(
             command.argv,
             env={**plain_variables(self.scratch), **network, **command.variables},
@@ -111,7 +113,8 @@ def opened_workshop(
     scratch.mkdir(mode=0o700)
     try:
         deadline_s = time.monotonic() + timeout_s
-        yield Workshop(path, scratch, deadline_s, log, cancelled, read_log)
+        network = network_variables(warn=log)  # here, so that it warns once
+        yield Workshop(path, scratch, deadline_s, log, cancelled, network, read_log)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 

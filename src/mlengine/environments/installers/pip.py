@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from mlengine.environments.archives import Archive
 from mlengine.environments.base import Base
+from mlengine.environments.homefolder import downloads_cache
 from mlengine.environments.installers import Command, Installer, only_wheels
 
 __all__ = ["PipInstaller", "has_pip"]
@@ -114,11 +114,7 @@ def _pip(python: Path) -> tuple[str, ...]:
 
 
 def _cache() -> dict[str, str]:
-    """Keep the user's cache of downloads, although HOME is the build's scratch folder."""
-    if "PIP_CACHE_DIR" in os.environ:
-        return {"PIP_CACHE_DIR": os.environ["PIP_CACHE_DIR"]}
-    caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return {"PIP_CACHE_DIR": str(caches / "pip")}
+    return downloads_cache("PIP_CACHE_DIR", "pip")
 
 
 _: type[Installer] = PipInstaller

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import os
 import shutil
 import subprocess
 import sys
@@ -12,6 +11,7 @@ from pathlib import Path
 
 from mlengine.environments.archives import Archive
 from mlengine.environments.base import Base
+from mlengine.environments.homefolder import downloads_cache
 from mlengine.environments.installers import Command, Installer, only_wheels
 
 __all__ = ["UvInstaller", "find_uv"]
@@ -104,11 +104,7 @@ class UvInstaller:
 
 
 def _cache() -> dict[str, str]:
-    """Keep the user's cache of downloads, although HOME is the build's scratch folder."""
-    if "UV_CACHE_DIR" in os.environ:
-        return {"UV_CACHE_DIR": os.environ["UV_CACHE_DIR"]}
-    caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return {"UV_CACHE_DIR": str(caches / "uv")}
+    return downloads_cache("UV_CACHE_DIR", "uv")
 
 
 _: type[Installer] = UvInstaller
