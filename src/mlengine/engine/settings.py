@@ -18,6 +18,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from mlengine.core.databaseurl import is_sqlite, readable_name, sqlite_url
 from mlengine.core.errors import FailedPrecondition, InvalidArgument, did_you_mean
 from mlengine.core.limits import DEFAULT_PREDICT_BYTES, MAX_LOG_WAIT_S, MAX_PREDICT_BYTES
 from mlengine.engine.places import expanded
@@ -55,10 +56,6 @@ _BOOLS = {"true": True, "false": False}
 # Up to the last @ of all: a password may hold an @ or / that its owner forgot to escape.
 _USER_SECRET = re.compile(r"(\w://[^/\s:@]*:).*@", re.DOTALL)
 _QUERY_SECRET = re.compile(r"([?&][^=&]*(?:pass|secret|token|key)[^=&]*=)[^&]*", re.IGNORECASE)
-# As SQLAlchemy takes a URL apart.
-_STORE_PLACE = re.compile(
-    r"[\w+]+://(?:[^:/]*(?::[^@]*)?@)?(?P<host>[^/?]*)(?:/(?P<name>[^?]*))?(?:\?.*)?", re.DOTALL
-)
 
 SHARED_FOLDERS = ("buckets", "jobs", "models", "tables")
 """Those that lie in the folder of the setting `shared`, if there is one."""
@@ -109,7 +106,9 @@ class Settings:
         "at once.",
     )
     database: str = _setting(
-        "", "SQLAlchemy URL of the store; empty: engine.db in the home folder."
+        "",
+        "SQLAlchemy URL of the store, in whose path %25 stands for % and %3F for ?; empty: "
+        "engine.db in the home folder.",
     )
     shared: str = _setting(
         "",
@@ -216,20 +215,17 @@ class Settings:
     @property
     def database_url(self) -> str:
         """The SQLAlchemy URL of the store."""
-        return self.database or f"sqlite:///{self.home / 'engine.db'}"
+        return self.database or sqlite_url(self.home / "engine.db")
 
     @property
     def is_sqlite(self) -> bool:
         """Whether the store is a file, which is one engine's alone."""
-        return self.database_url.partition(":")[0].partition("+")[0] == "sqlite"
+        return is_sqlite(self.database_url)
 
     @property
     def store_name(self) -> str:
         """What people may read of the store: its host and name, and no password."""
-        place = _STORE_PLACE.fullmatch(self.database_url)
-        if place is None:
-            return ""
-        return Path(place["name"]).name if self.is_sqlite else f"{place['host']}/{place['name']}"
+        return readable_name(self.database_url)
 
 
 _FIELDS = {f.name: f for f in dataclasses.fields(Settings)}

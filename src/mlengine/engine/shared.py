@@ -19,10 +19,12 @@ import shlex
 import uuid
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import unquote
 
 import msgspec
 
 from mlengine.core.access import new_token
+from mlengine.core.databaseurl import sqlite_url
 from mlengine.core.errors import EngineError, FailedPrecondition
 from mlengine.engine.home import alone, make_private, open_private
 from mlengine.engine.settings import SHARED_FOLDERS, Settings, shown
@@ -57,7 +59,8 @@ class SharedFolder:
         settings: They name the folder, and the database that it belongs to.
 
     Raises:
-        FailedPrecondition: It is open to others, or the database is no one that could be shared.
+        FailedPrecondition: It is open to others, or the database is no one that could be shared,
+            or not where an earlier mlengine put it.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -71,6 +74,7 @@ class SharedFolder:
         self._settings = settings
         self._records_note = self.path / "run" / "records"
         self._noted = 0
+        self._refuse_records_elsewhere()
         open_private(self.path)
         for name in (*SHARED_FOLDERS, "run"):
             make_private(self.path / name)
@@ -158,6 +162,21 @@ class SharedFolder:
             f"{self.path / 'run' / _FACT}."
         )
 
+    def _refuse_records_elsewhere(self) -> None:
+        """Refuse to begin anew in a home whose records an earlier mlengine put outside it.
+
+        It wrote the home's path into the URL as it is: %2F became a slash, a ? the end.
+        """
+        home = self._settings.home
+        file, was_used = home / "engine.db", (home / "run" / _FACT).exists()
+        earlier = Path(unquote(str(file).partition("?")[0]))
+        if self._settings.database or file.exists() or not was_used or not earlier.is_file():
+            return
+        raise FailedPrecondition(
+            f"The records of {home} are not in it: an earlier mlengine kept them in {earlier}.",
+            f"Copy them: '{_copying(sqlite_url(earlier), sqlite_url(file))}'.",
+        )
+
     def _refuse_without_records(self) -> None:
         """Refuse a database that nothing was ever written to, where jobs or models lie."""
         left = [name for name in _RECORDED if any((self.path / name).iterdir())]
@@ -165,16 +184,15 @@ class SharedFolder:
             return
         what, settings = " and ".join(left), self._settings
         file = settings.home / "engine.db"
-        target = settings.database_url
-        source = f"sqlite:///{file}" if file.exists() else ""
-        if source in ("", target):
+        source = sqlite_url(file)
+        if source == settings.database_url or not file.exists():
             source = "URL_OF_THE_OLD_ONE"
         raise FailedPrecondition(
             f"The database {settings.store_name} is empty, but {self.path} holds {what} that "
             "another database has the records of: an engine would know nothing of it.",
-            f"Copy the records first: 'python -m mlengine.store.copy {source} "
-            f"{self._database()}'; or set 'database' back. To begin anew without them, "
-            f"move {what} out of {self.path}, and run/records with them if it is there.",
+            f"Copy the records first: '{_copying(source, self._database())}'; or set 'database' "
+            f"back. To begin anew without them, move {what} out of {self.path}, and run/records "
+            "with them if it is there.",
         )
 
     def _once(self, name: str, make: Callable[[], str]) -> str:
@@ -185,6 +203,11 @@ class SharedFolder:
                 write_whole(path, f"{make()}\n".encode(), durable=True)
             path.chmod(0o600)
             return path.read_text().strip()
+
+
+def _copying(source: str, target: str) -> str:
+    """Write the command that copies a database, as a shell takes it."""
+    return shlex.join(["python", "-m", "mlengine.store.copy", source, target])
 
 
 def _text(file: Path) -> str:

@@ -15,12 +15,12 @@ import contextlib
 import fcntl
 import sys
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 
 from mlengine.core.clock import SystemClock
+from mlengine.core.databaseurl import is_sqlite, sqlite_file
 from mlengine.core.errors import EngineError, FailedPrecondition
 from mlengine.store.database import Database, Transaction
 from mlengine.store.sql import open_database
@@ -76,17 +76,19 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _refuse_no_file(url: str) -> None:
     """Refuse a source that opening would only just make."""
-    path = _file(url)
-    if path is not None and not path.exists():
+    if is_sqlite(url) and not (path := sqlite_file(url)).exists():
         raise FailedPrecondition(f"There is no database {path}.", "Name one that is there.")
 
 
 @contextlib.contextmanager
 def _home_alone(url: str) -> Iterator[None]:
     """Keep engines from the home that a SQLite file lies in: its lead is that home's lock."""
-    path = _file(url)
-    lock = path.parent / "run" / "lock" if path is not None else None
-    if lock is None or not lock.exists():  # no home, or no engine was ever there
+    if not is_sqlite(url):
+        yield
+        return
+    path = sqlite_file(url)
+    lock = path.parent / "run" / "lock"
+    if not lock.exists():  # no home, or no engine was ever there
         yield
         return
     with lock.open("r+b") as held:
@@ -95,12 +97,6 @@ def _home_alone(url: str) -> Iterator[None]:
         except BlockingIOError:
             raise _at_work(str(path)) from None
         yield
-
-
-def _file(url: str) -> Path | None:
-    """Return the file of a SQLite database; None for any other."""
-    path = url.removeprefix("sqlite:///")
-    return Path(path) if path and path != url else None
 
 
 def _at_work(where: str) -> FailedPrecondition:

@@ -9,13 +9,13 @@ Long because the contract is: each method is one line that says where it is done
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from pathlib import Path
 from typing import Any
 
 import msgspec
 import sqlalchemy as sa
 
 from mlengine.core.clock import Clock, SystemClock
+from mlengine.core.databaseurl import is_sqlite, sqlite_file
 from mlengine.core.errors import AlreadyExists, InvalidArgument
 from mlengine.core.resources import Bucket, Job, Model, Version
 from mlengine.core.states import JobState, StudyState, TrialState, VersionState
@@ -425,6 +425,10 @@ def _event(row: sa.Row[Any]) -> EventRecord:
 
 def open_database(url: str, clock: Clock, patience_s: float) -> Database:
     """Open (and migrate) the database at a URL; see `SqlStore.open`."""
+    if is_sqlite(url):
+        from mlengine.store import sqlite
+
+        return sqlite.open_database(sqlite_file(url), clock=clock, patience_s=patience_s)
     # Neither the URL nor what the parser says of it is repeated: a password may be in it.
     try:
         parsed = sa.make_url(url)
@@ -432,11 +436,6 @@ def open_database(url: str, clock: Clock, patience_s: float) -> Database:
         raise InvalidArgument(
             "The database URL cannot be read.", _REMEDY, field="database"
         ) from None
-    if parsed.get_backend_name() == "sqlite":
-        from mlengine.store import sqlite
-
-        path = _sqlite_path(parsed)
-        return sqlite.open_database(path, clock=clock, patience_s=patience_s)
     if parsed.drivername in ("postgresql", "postgresql+psycopg"):
         from mlengine.store import postgres
 
@@ -451,13 +450,3 @@ _REMEDY = (
     "postgresql://USER:PASSWORD@HOST:PORT/DATABASE, where %40 stands for @, %2F for / and %3A "
     "for : in a password."
 )
-
-
-def _sqlite_path(url: sa.URL) -> Path:
-    if not url.database or url.database == ":memory:" or url.query:
-        raise InvalidArgument(
-            "The database URL names no file.",
-            "Write sqlite:/// and a path, with nothing behind it.",
-            field="database",
-        )
-    return Path(url.database)

@@ -190,6 +190,7 @@ def test_derived_places() -> None:
     made = Settings(home=Path("/h"), max_running_jobs=3)
     assert made.run == Path("/h/run")
     assert made.database_url == "sqlite:////h/engine.db"
+    assert Settings(home=Path("/q?x%41")).database_url == "sqlite:////q%3Fx%2541/engine.db"
     assert made.job_slots(8.0) == 3
     assert [Settings().job_slots(cpus) for cpus in (0.5, 2.0, 8.0)] == [2, 2, 8]
     assert Settings(database="sqlite:////x.db").database_url == "sqlite:////x.db"
@@ -210,6 +211,7 @@ def test_what_engines_share_lies_in_one_folder() -> None:
     [
         ("", "engine.db"),
         ("sqlite:////var/x.db", "x.db"),
+        ("sqlite:////var/x%3F.db", "x?.db"),
         ("postgresql://me:s3cret@db:5432/ml", "db:5432/ml"),
         ("postgresql+psycopg://me:s3/cr?t@db/ml?password=s3cret", "db/ml"),
         ("postgresql:///ml?host=/run/pg&password=a@s3cret", "/ml"),

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
 import stat
 import subprocess
 from collections.abc import Iterator
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from mlengine.core.databaseurl import sqlite_url
 from mlengine.core.errors import FailedPrecondition
 from mlengine.core.resources import Model
 from mlengine.engine.home import Home, read_token
@@ -126,6 +128,66 @@ def test_whoever_removed_the_database_begins_anew_without_what_it_recorded(tmp_p
     store.close()
 
 
+ODD_NAMES = {"%XX of a slash": "app%2Flogin", "%XX of a letter": "p%41c", "?": "q?x",
+             "an option": "exp?lr=1", "a space": "my home; #"}  # fmt: skip
+"""What a URL takes for something else, or a shell."""
+
+
+@pytest.mark.parametrize("name", ODD_NAMES.values(), ids=ODD_NAMES.keys())
+def test_a_home_of_any_name_holds_its_records(tmp_path: Path, name: str) -> None:
+    alone = Settings(home=tmp_path / name)
+    with running(alone) as store:
+        store.add_model("p", Model(name="m"))
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    home = alone.home.rename(tmp_path / "plain")
+    with running(Settings(home=home)) as store:
+        assert [m.model_id for m in store.models("p")] == ["m"]
+
+
+@pytest.mark.parametrize("name", ODD_NAMES.values(), ids=ODD_NAMES.keys())
+def test_the_command_that_copies_records_is_one_for_a_shell(tmp_path: Path, name: str) -> None:
+    alone = Settings(home=tmp_path / name)
+    with running(alone):
+        (alone.home / "models" / "uid").mkdir()
+    moved = Settings(home=alone.home, database=sqlite_url(tmp_path / "it's empty.db"))
+    with pytest.raises(FailedPrecondition, match="is empty, but") as told, running(moved):
+        pass
+    command = told.value.remedy.partition("Copy the records first: '")[2]
+    assert shlex.split(command.partition("'; or")[0])[-2:] == [
+        alone.database_url, moved.database_url,
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "earlier"), [("p%41c", "pAc/engine.db"), ("a%2Fb", "a/b/engine.db"), ("q?x", "q")]
+)
+def test_records_that_an_earlier_mlengine_put_outside_their_home_are_found(
+    tmp_path: Path, name: str, earlier: str
+) -> None:
+    alone, outside = Settings(home=tmp_path / name), tmp_path / earlier
+    outside.parent.mkdir(parents=True, exist_ok=True)
+    with running(Settings(home=alone.home, database=sqlite_url(outside))) as store:
+        store.add_model("p", Model(name="m"))
+    (alone.home / "run" / "records").unlink()  # an earlier one still left no note
+    with pytest.raises(FailedPrecondition, match=r"records of .* are not in it") as told, \
+            running(alone):  # fmt: skip
+        pass
+    assert f"in {outside}." in told.value.problem
+    assert not (alone.home / "engine.db").exists()
+    command = shlex.split(told.value.remedy.partition("'")[2].removesuffix("'."))
+    copy(*command[-2:])
+    with running(alone) as store:
+        assert [m.model_id for m in store.models("p")] == ["m"]
+
+
+def test_a_new_home_begins_beside_another_one_that_an_escape_would_name(tmp_path: Path) -> None:
+    with running(Settings(home=tmp_path / "pAc")) as other:
+        other.add_model("p", Model(name="theirs"))
+    for _start in range(2):
+        with running(Settings(home=tmp_path / "p%41c")) as store:
+            assert not store.models("p")
+
+
 @pytest.fixture
 def moved(tmp_path: Path) -> tuple[Settings, Settings]:
     """A home whose records went on in a copy of its first database: settings of both."""
@@ -143,7 +205,8 @@ def moved(tmp_path: Path) -> tuple[Settings, Settings]:
 @contextlib.contextmanager
 def running(settings: Settings) -> Iterator[Store]:
     """What an engine does with its records, from its start to its end."""
-    store, folder = open_store(settings.database_url), SharedFolder(settings)
+    folder = SharedFolder(settings)
+    store = open_store(settings.database_url)
     try:
         folder.claim(store)
         yield store

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from mlengine.core import databaseurl
 from mlengine.core.errors import FailedPrecondition
 from mlengine.core.resources import Bucket, Model
 from mlengine.engine.home import Home
@@ -128,16 +129,20 @@ def test_an_engine_at_work_is_noticed(
     engine.close()
 
 
+@pytest.mark.parametrize("scheme", ["sqlite", "sqlite+pysqlite"])
+@pytest.mark.parametrize("name", ["home", "q?x/home", "p%41c/home"])
 @pytest.mark.parametrize("at_work", ["source", "target"])
-def test_an_engine_in_the_home_of_a_file_is_noticed(tmp_path: Path, at_work: str) -> None:
-    home, other_url = Home(tmp_path / "home"), f"sqlite:///{tmp_path}/other.db"
-    way = [f"sqlite:///{home.path}/engine.db", other_url]
+def test_an_engine_in_the_home_of_a_file_is_noticed(
+    tmp_path: Path, at_work: str, name: str, scheme: str
+) -> None:
+    home, other_url = Home(tmp_path / name), f"sqlite:///{tmp_path}/other.db"
+    way = [databaseurl.sqlite_url(home.path / "engine.db").replace("sqlite", scheme, 1), other_url]
     if at_work == "target":
         way.reverse()
     open_store(way[0]).close()
     with pytest.raises(FailedPrecondition, match=r"engine is at work on .*/home/engine.db. Stop"):
         copy(*way)
-    assert not Path(way[1].removeprefix("sqlite:///")).exists()
+    assert not databaseurl.sqlite_file(way[1]).exists()
     home.close()
     assert copy(*way)["jobs"] == 0
     Home(home.path).close()  # which the copy has left
