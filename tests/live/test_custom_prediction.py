@@ -18,6 +18,7 @@ from tests.waiting import wait_until
 
 ROUTINE = """
 import json, os, pathlib, sys
+from multiprocessing.pool import ThreadPool
 
 class Predictor:
     def __init__(self, folder):
@@ -36,6 +37,9 @@ class Predictor:
             return [float("nan")] * len(instances)
         if "few" in instances:
             return []
+        if kwargs.get("threads"):
+            with ThreadPool(kwargs["threads"]) as pool:
+                return pool.map(self.scale.__mul__, instances)
         return [one * self.scale for one in instances]
 
 class Broken(Predictor):
@@ -100,6 +104,10 @@ def test_it_answers_and_its_words_are_in_the_versions_log(world: World) -> None:
     told = answer["predictions"][0]["version"]
     assert (told["name"], told["prediction_class"]) == ("v1", "scaling.task.Predictor")
     wait_until(lambda: "heard: hello" in world.printed("v1"), 60)
+
+
+def test_it_may_have_pools_of_threads(world: World) -> None:
+    assert world.ask(1, 2, threads=2) == (200, {"predictions": [3, 6]})
 
 
 def test_it_is_explained_by_what_its_own_predict_returns(world: World) -> None:

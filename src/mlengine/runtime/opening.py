@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from mlengine.runtime import process
 from mlengine.runtime.compiled import FOLDER
 from mlengine.runtime.frameworks import Model, load
 from mlengine.runtime.manifest import check_files
@@ -135,6 +136,7 @@ def load_model(spec: Mapping[str, Any]) -> Model:
         PredictionError: Class 0, or 4 when the routine is to blame.
     """
     directory = Path(spec["artifact"])
+    process.give_thread_pools_locks()  # before any code of the user's
     if spec.get("version_request"):
         os.environ["create_version_request"] = spec["version_request"]  # noqa: SIM112 - its name
     if spec.get("prediction_class"):

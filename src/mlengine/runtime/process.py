@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import os
 import sys
+import threading
 from pathlib import Path
 from typing import Any, TextIO
 
 from mlengine.runtime.wholefile import write_whole
 
-__all__ = ["QUIET", "scrub_environment", "send_prints_to_stderr", "write_json"]
+__all__ = [
+    "QUIET", "give_thread_pools_locks", "scrub_environment", "send_prints_to_stderr", "write_json",
+]  # fmt: skip
 
 _KEPT = frozenset({
     "PATH", "HOME", "USER", "LOGNAME", "SHELL", "TERM", "LANG", "LANGUAGE", "TZ", "TMPDIR", "TMP",
@@ -51,6 +54,27 @@ def send_prints_to_stderr() -> TextIO:
     os.dup2(2, 1)
     sys.stdout = sys.stderr
     return kept
+
+
+def give_thread_pools_locks() -> None:
+    """Have `multiprocessing.pool.ThreadPool` lock as threads do, from now on.
+
+    From Python 3.8 on each pool asks for a semaphore that processes could share, which it has no
+    use for, and which a confined process is not given. Keras' graph mode predicts by such a pool.
+    """
+    # Late: whoever answers from compiled arrays has no use for pools.
+    from multiprocessing import context, pool
+
+    class Threads(context.BaseContext):
+        def Lock(self) -> Any:
+            return threading.Lock()
+
+    def init(
+        self: pool.ThreadPool, processes: Any = None, initializer: Any = None, initargs: Any = ()
+    ) -> None:
+        pool.Pool.__init__(self, processes, initializer, initargs, context=Threads())
+
+    pool.ThreadPool.__init__ = init  # type: ignore[method-assign]
 
 
 def write_json(path: Path, value: dict[str, Any]) -> None:

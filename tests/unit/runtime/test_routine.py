@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +15,7 @@ import pytest
 
 from mlengine.environments.base import describe_base
 from mlengine.environments.venv import make_venv, python_of
-from mlengine.runtime import batch, routine
+from mlengine.runtime import batch, landlock, routine
 from mlengine.runtime.answerer import predict
 from mlengine.runtime.answers import Answer
 from mlengine.runtime.batch_input import Row
@@ -277,3 +278,29 @@ def test_it_runs_where_nothing_is_installed(tmp_path: Path) -> None:
         input=b'{"instances": [2, 4]}', capture_output=True, env={}, cwd=tmp_path,
     )  # fmt: skip
     assert done.stdout == b'{"predictions":[5.0,10.0]}\n', done.stderr.decode()
+
+
+@pytest.mark.skipif(landlock.version() == 0, reason="NOT TESTED: this kernel confines nobody")
+def test_a_confined_one_may_have_pools_of_threads(workshop: Workshop) -> None:
+    name = workshop.write("""
+from multiprocessing.pool import ThreadPool
+class Routine(Base):
+    def predict(self, instances):
+        with ThreadPool(2) as pool: return pool.map(str, instances)
+""")
+    folder = workshop.folder
+    rows, work = folder / "rows.jsonl", folder / "work"
+    rows.write_text("1\n2\n")
+    work.mkdir()
+    spec = {"artifact": str(folder), "inputs": [str(rows)], "prediction_class": name,
+            "output_dir": str(work / "out"), "progress": str(work / "progress.json"),
+            "shards_dir": str(work / "shards" / "own")}  # fmt: skip
+    (folder / "spec.json").write_text(json.dumps(spec))
+    done = subprocess.run(
+        [sys.executable, "-m", "mlengine.runtime.batchstart", str(folder / "spec.json")],
+        cwd=work, capture_output=True, text=True, timeout=120,
+        env={**os.environ, "PYTHONPATH": f"{Path(batch.__file__).parents[2]}:{folder}"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    results = work / "out" / "prediction.results-00000-of-00001"
+    assert results.read_text() == '"1"\n"2"\n', done.stderr
