@@ -124,6 +124,8 @@ def settings_page() -> str:
         "engine elsewhere.", "",
         "An engine reads its settings when it starts: after a change run `mlengine down`, then `mlengine up`. "
         f"What only commands read ({', '.join(f'`{name}`' for name in OF_COMMANDS)}) counts at once.", "",
+        "A number that nothing could keep to is refused: a time of more than 20 days, or 0 for a limit where "
+        "no meaning of 0 is told and nothing would be let through.", "",
         "Variables of gcloud's properties are read too, behind our own and before the file: "
         + ", ".join(f"`{name}`" for name in gclouds) + ".", "",
     ]  # fmt: skip
@@ -198,14 +200,15 @@ The interpreter is sought on the PATH, in pyenv and among uv's own. If none fits
 only `1.15` has a way around it.
 
 What `1.15` pickles on Python 3.7 (models of scikit-learn 0.20 and XGBoost 0.90) cannot be deployed here, since workers need
-Python 3.10 or newer, whose libraries do not read it. SavedModels can be; a booster saved as `model.bst` can, where the version
-is created with `--runtime-version 1.15`, too.
+Python 3.10 or newer, whose libraries do not read it. Train it with `--runtime-version 1.15 --python-version 3.11`, which is the
+stand-in below, and create the version with the same: trainers that import `sklearn.externals.joblib` run there unchanged.
+SavedModels can be deployed; a booster saved as `model.bst` can, where the version is created with `--runtime-version 1.15`, too.
 
 ## TensorFlow 1 without Python 3.7
 
-Where no Python 3.7 is found, `1.15` is TensorFlow 2.15 behind a layer that gives `import tensorflow` the names of version 1 (TF 2
-behaviour off), the parts of `tf.contrib` that trainers use, `sklearn.externals.joblib`, `as_matrix` of pandas and the old NumPy
-names; the job's log says so. A part of `tf.contrib` that it lacks is refused by name when the trainer reaches for it.
+Where no Python 3.7 is found, and for `--python-version 3.10` or `3.11`, `1.15` is TensorFlow 2.15 behind a layer that gives
+`import tensorflow` the names of version 1 (TF 2 behaviour off), the parts of `tf.contrib` that trainers use,
+`sklearn.externals.joblib`, `as_matrix` of pandas and the old NumPy names; the job's log says so. A part of `tf.contrib` that it lacks is refused by name when the trainer reaches for it.
 
 There, and wherever else a job gets another runtime or another Python than it asked for, a requirement on another version of a
 library that the runtime has (`numpy<1.17`, `scikit-learn==0.20.2`, `h5py==2.7.1`) is left out if the index has no wheel of it

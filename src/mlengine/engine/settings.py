@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import math
 import os
 import re
 import tomllib
@@ -22,6 +21,7 @@ from mlengine.core.databaseurl import is_sqlite, readable_name, sqlite_url
 from mlengine.core.errors import FailedPrecondition, InvalidArgument, did_you_mean
 from mlengine.core.limits import DEFAULT_PREDICT_BYTES, MAX_LOG_WAIT_S, MAX_PREDICT_BYTES
 from mlengine.engine.places import expanded
+from mlengine.engine.ranges import out_of_range
 from mlengine.runtime.wholefile import write_whole
 
 __all__ = [
@@ -51,7 +51,6 @@ PROPERTIES: Mapping[str, str] = {
 _NO_VARIABLE = "api_endpoint_overrides/ml"
 _log = logging.getLogger(__name__)
 _PREFIX = "MLENGINE_"
-_MAX_PORT = 65_535
 _BOOLS = {"true": True, "false": False}
 # Up to the last @ of all: a password may hold an @ or / that its owner forgot to escape.
 _USER_SECRET = re.compile(r"(\w://[^/\s:@]*:).*@", re.DOTALL)
@@ -137,7 +136,11 @@ class Settings:
     retry_backoff_s: float = _setting(
         10.0, "Pause before the first retry, in seconds; it doubles, up to six minutes."
     )
-    grace_s: float = _setting(10.0, "Seconds between SIGTERM and SIGKILL for a cancelled job.")
+    grace_s: float = _setting(
+        10.0,
+        "Seconds between SIGTERM and SIGKILL for a cancelled job, as set when its attempt began; "
+        "a day at most.",
+    )
     evaluator_grace_s: float = _setting(
         120.0, "Seconds that evaluators have to end by themselves after their job's chief."
     )
@@ -322,7 +325,7 @@ def parse(name: str, value: Any, *, where: str) -> Any:
         raise InvalidArgument(
             f"The setting '{name}' is {shown(name, value)!r} ({where}).", f"It must be {noun}."
         ) from None
-    if kind in (int, float) and (wrong := _out_of_range(name, number)):
+    if kind in (int, float) and (wrong := out_of_range(name, number)):
         raise InvalidArgument(f"The setting '{name}' is {value} ({where}).", wrong)
     return number
 
@@ -336,18 +339,6 @@ def _possible(name: str, value: Any) -> Any:
         "Set less with 'mlengine config set'.", value, SETTINGS_FILE, MAX_PREDICT_BYTES,
     )  # fmt: skip
     return MAX_PREDICT_BYTES
-
-
-def _out_of_range(name: str, number: float) -> str:
-    if isinstance(number, float) and not math.isfinite(number):
-        return "It must be a finite number."
-    if number < 0:
-        return "It cannot be negative."
-    if name in ("port", "grpc_port") and number > _MAX_PORT:
-        return f"A port is at most {_MAX_PORT}."
-    if name == "max_predict_bytes" and number > MAX_PREDICT_BYTES:
-        return f"It is at most {MAX_PREDICT_BYTES}: 1 GiB."
-    return ""
 
 
 def write(home: Path, name: str, value: str | None) -> None:

@@ -92,6 +92,17 @@ def test_a_home_that_is_nobodys_is_refused_by_name(monkeypatch: pytest.MonkeyPat
         ("port", "70000", "at most 65535"),
         ("grpc_port", "65536", "at most 65535"),
         ("max_predict_bytes", str((1 << 30) + 1), "at most 1073741824"),
+        ("predict_timeout_s", "0", "more than 0"),
+        ("load_timeout_s", "0.0", "more than 0"),
+        ("install_timeout_s", "0", "more than 0"),
+        ("log_quota_bytes", "0", "more than 0"),
+        ("max_model_bytes", "0", "more than 0"),
+        ("max_predict_bytes", "0", "more than 0"),
+        ("grace_s", "1e308", "at most 86400, a day"),
+        ("evaluator_grace_s", "1e308", "at most 1728000, 20 days"),
+        ("idle_after_s", "1728001", "at most 1728000, 20 days"),
+        ("max_running_jobs", "1" + "0" * 400, "at most 1125899906842624"),
+        ("serving_memory_bytes", "1125899906842625", "at most 1125899906842624"),
         ("grace_s", "nan", "finite"),
         ("predict_timeout_s", "inf", "finite"),
         ("grace_s", "soon", "a number"),
@@ -102,6 +113,16 @@ def test_a_bad_setting_is_refused(tmp_path: Path, name: str, value: str, text: s
     with pytest.raises(InvalidArgument, match=text):
         write(tmp_path, name, value)
     assert not (tmp_path / SETTINGS_FILE).exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("grace_s", 0.0), ("grace_s", 86_400.0), ("idle_after_s", 0.0), ("warm_idle_s", 1_728_000.0),
+     ("predict_timeout_s", 0.5), ("max_model_bytes", 1 << 50), ("max_retries", 0)],
+)  # fmt: skip
+def test_a_number_at_the_end_of_its_range_is_taken(tmp_path: Path, name: str, value: float) -> None:
+    write(tmp_path, name, str(value))
+    assert getattr(load({"MLENGINE_HOME": str(tmp_path)}), name) == value
 
 
 @pytest.mark.parametrize(
