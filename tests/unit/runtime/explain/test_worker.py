@@ -103,6 +103,7 @@ def test_what_nobody_waits_for_any_more_is_not_begun() -> None:
     waiting.add("ann", b'{"instances": [1]}', now_s=0.0)
     ((whose, answer),) = waiting.step(now_s=5.0)
     assert whose == "ann" and answer.status == 504 and not begun and not waiting
+    assert json.loads(answer.body)["error"]["status"] == "DEADLINE_EXCEEDED"  # as Google's is
     assert waiting.step(now_s=5.0) == []
 
 
