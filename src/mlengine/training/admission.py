@@ -153,7 +153,7 @@ def refuse_impossible(
     if not lacking:
         return
     texts = [
-        f"The request for {asked} exceeds what this machine has: {has} ({now} free now)."
+        f"The request for {asked} exceeds what there is for jobs: {has} ({now} free now)."
         for asked, has, now in lacking
     ]
     raise ResourceExhausted(
@@ -169,8 +169,8 @@ def _remedy(demand: Demand, inventory: Inventory) -> str:
     if inventory.gpus:
         return "Ask for fewer GPUs."
     return (
-        "This machine has no GPU: use --scale-tier basic, or machine types (masterType, "
-        "workerType) without GPUs and without acceleratorConfig."
+        "There is no GPU for jobs (see the settings gpus and serving_gpus): use --scale-tier "
+        "basic, or machine types without GPUs and without acceleratorConfig."
     )
 
 

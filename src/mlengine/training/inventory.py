@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -20,6 +21,8 @@ from mlengine.core.errors import FailedPrecondition
 __all__ = ["Inventory", "probe", "share_out", "visible"]
 
 _NVIDIA_SMI_S = 20.0
+_LISTED_GPU = re.compile(r"GPU (?P<number>\d+):(?:.*\(UUID: (?P<uuid>GPU-[^)\s]+)\))?")
+_NAMED = ("GPU-", "MIG-")  # by UUID: a GPU, or a part of one
 # An empty value would do, but some programs take that for "not set".
 _NO_GPU = "-1"
 _NO_LIMIT_BYTES = 1 << 60  # cgroup v1 says "no limit" with a huge number
@@ -57,24 +60,34 @@ def probe(
 
     Args:
         environ: An outer ``CUDA_VISIBLE_DEVICES`` in it is honoured.
-        gpus: Ids separated by commas, for who knows better than the driver; ``none`` is no GPU.
+        gpus: The setting: ids separated by commas, for who knows better than the driver; ``none``
+            is no GPU.
         root: Where ``/proc`` and ``/sys`` are, for tests.
+
+    Raises:
+        FailedPrecondition: `gpus` has what is no id of a GPU.
     """
     cpus = float(len(os.sched_getaffinity(0)))
     memory = _total_memory(root)
     for quota_cpus, limit in _cgroup_limits(root):
         cpus, memory = min(cpus, quota_cpus), min(memory, limit)
-    found = _listed(gpus) if gpus else _visible(_gpus(root), environ)
+    found = _ids(gpus, "gpus") if gpus else _visible(list(_gpus(root)), environ)
     return Inventory(max(cpus, 0.01), int(memory), tuple(found))
 
 
-def share_out(found: Inventory, *, jobs: str, versions: str) -> tuple[Inventory, tuple[str, ...]]:
+def share_out(
+    found: Inventory, *, jobs: str, versions: str, root: Path = Path("/")
+) -> tuple[Inventory, tuple[str, ...]]:
     """Return what is left for jobs, and the ids of the GPUs that versions may have.
+
+    A GPU is the same by its number and by its UUID. Where no driver says which are there, the
+    settings are believed, as long as they name GPUs in one way.
 
     Args:
         found: What `probe` found, or took from `jobs`.
         jobs: The setting ``gpus``.
         versions: The setting ``serving_gpus``; those of `found` that it names are no job's.
+        root: As for `probe`.
 
     Raises:
         FailedPrecondition: There is no such GPU here, or the settings give one to both.
@@ -83,25 +96,56 @@ def share_out(found: Inventory, *, jobs: str, versions: str) -> tuple[Inventory,
         >>> share_out(Inventory(8.0, 1 << 35, ("0", "1")), jobs="", versions="1")
         (Inventory(cpus=8.0, memory_bytes=34359738368, gpus=('0',)), ('1',))
     """
-    wanted = tuple(_listed(versions))
-    if jobs:
-        # Ids that somebody wrote down for jobs are believed, so those for versions are, too.
-        if both := [gpu for gpu in wanted if gpu in found.gpus]:
+    wanted = tuple(_ids(versions, "serving_gpus"))
+    if not wanted:
+        return found, ()
+    driver = _gpus(root)
+    own = {_number(gpu, driver): gpu for gpu in found.gpus}
+    there = list(driver) if jobs and driver else None if jobs else list(own)
+    for gpu in wanted:
+        if there is not None and _number(gpu, driver) not in there:
             raise FailedPrecondition(
-                f"The GPU '{both[0]}' stands in the settings gpus and serving_gpus.",
+                f"The setting serving_gpus names the GPU '{gpu}'; "
+                + (f"those of this machine are {', '.join(there)}." if there else
+                   "this machine has none."),
+                "Name GPUs as nvidia-smi -L numbers them, or remove the setting with "
+                "'mlengine config unset serving_gpus'.",
+            )  # fmt: skip
+        if jobs and _number(gpu, driver) in own:
+            raise FailedPrecondition(
+                f"The GPU '{gpu}' stands in the settings gpus and serving_gpus.",
                 "A GPU is for jobs or for versions: take it out of one of them.",
             )
-    elif unknown := [gpu for gpu in wanted if gpu not in found.gpus]:
-        there = f"those of this machine are {', '.join(found.gpus)}" if found.gpus else (
-            "this machine has none"
-        )  # fmt: skip
+    if not driver and len({gpu.isdecimal() for gpu in (*wanted, *found.gpus)}) > 1:
         raise FailedPrecondition(
-            f"The setting serving_gpus names the GPU '{unknown[0]}'; {there}.",
-            "Name GPUs as nvidia-smi -L numbers them, or remove the setting with "
-            "'mlengine config unset serving_gpus'.",
-        )
-    left = tuple(gpu for gpu in found.gpus if gpu not in wanted)
-    return msgspec.structs.replace(found, gpus=left), wanted
+            f"The settings gpus and serving_gpus name GPUs by number and by UUID ({wanted[0]}), "
+            "and no driver says which are the same.", "Write numbers in both.",
+        )  # fmt: skip
+    given = {_number(gpu, driver): gpu for gpu in wanted}
+    left = tuple(gpu for number, gpu in own.items() if number not in given)
+    return msgspec.structs.replace(found, gpus=left), tuple(given.values())
+
+
+def _number(gpu: str, driver: Mapping[str, str]) -> str:
+    """Return a GPU's number if its driver tells it; CUDA takes the beginning of a UUID for it."""
+    numbers = [number for number, uuid in driver.items() if uuid and uuid.startswith(gpu)]
+    return numbers[0] if len(numbers) == 1 else gpu
+
+
+def _ids(text: str, setting: str) -> list[str]:
+    """Return the ids that a setting names.
+
+    Raises:
+        FailedPrecondition: One of its words is none.
+    """
+    words = _listed(text)
+    for word in words:
+        if not word.isdecimal() and not word.startswith(_NAMED):
+            raise FailedPrecondition(
+                f"The setting {setting} is {text!r}, and {word!r} is no id of a GPU.",
+                "Write numbers as nvidia-smi -L shows them, separated by commas, or none.",
+            )
+    return words
 
 
 def visible(gpus: Sequence[str]) -> str:
@@ -127,13 +171,14 @@ def _visible(found: list[str], environ: Mapping[str, str]) -> list[str]:
     kept = []
     for word in _listed(allowed):
         is_index = word.isdecimal() and int(word) < len(found)
-        if not is_index and not word.startswith(("GPU-", "MIG-")):
+        if not is_index and not word.startswith(_NAMED):
             break
         kept.append(word)
     return kept
 
 
-def _gpus(root: Path) -> list[str]:
+def _gpus(root: Path) -> dict[str, str]:
+    """Return the UUID of each GPU by its number, as the driver knows them; it may be unknown."""
     driver = root / "proc/driver/nvidia/gpus"
     try:
         folders = sorted(driver.iterdir())
@@ -144,9 +189,9 @@ def _gpus(root: Path) -> list[str]:
             ["nvidia-smi", "-L"], capture_output=True, text=True, timeout=_NVIDIA_SMI_S, check=True
         )  # fmt: skip
     except (OSError, subprocess.SubprocessError):
-        return [str(index) for index in range(len(folders))]
-    rows = [row for row in done.stdout.splitlines() if row.startswith("GPU ")]
-    return [row.split(":")[0].removeprefix("GPU ").strip() for row in rows]
+        return {str(index): "" for index in range(len(folders))}
+    rows = [_LISTED_GPU.match(row) for row in done.stdout.splitlines()]
+    return {row["number"]: row["uuid"] or "" for row in rows if row}
 
 
 def _total_memory(root: Path) -> float:

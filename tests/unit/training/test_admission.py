@@ -75,14 +75,14 @@ def test_a_job_bigger_than_the_machine_is_over_committed() -> None:
 IMPOSSIBLE = {
     "more GPUs than there are": (
         SERVER, Demand(gpus=4),
-        r"4 GPUs exceeds what this machine has: 2 \(2 free now\)\. Ask for fewer GPUs\."),
+        r"4 GPUs exceeds what there is for jobs: 2 \(2 free now\)\. Ask for fewer GPUs\."),
     "a GPU where there is none": (
         LAPTOP, GPU,
-        r"The request for 1 GPU exceeds .*: 0 \(0 free now\)\. This machine has no GPU: use --"),
+        r"The request for 1 GPU exceeds .*: 0 \(0 free now\)\. There is no GPU for jobs .*: use"),
     "an accelerator where there is none": (
         LAPTOP, Demand(gpus=2), r"2 GPUs exceeds .* without GPUs and without acceleratorConfig\."),
     "many CPUs and a GPU where there is none": (
-        LAPTOP, strict(4, gpus=1), "4 CPUs exceeds .* This machine has no GPU: use --scale-tier"),
+        LAPTOP, strict(4, gpus=1), "4 CPUs exceeds .* There is no GPU for jobs .*: use"),
     "strict CPUs": (LAPTOP, strict(4), r"4 CPUs exceeds .*: 2 \(1 free now\). Ask for less, or"),
     "strict memory": (LAPTOP, strict(1, 9), r"9.0 GiB of memory exceeds .*: 8.0 GiB \(4.0"),
 }  # fmt: skip

@@ -106,8 +106,10 @@ SHARED: dict[str, tuple[str, str, tuple[str, ...], tuple[str, ...]]] = {
     "all are for jobs": ("", "", ("0", "1"), ()),
     "some are for versions": ("", " 1,1 ", ("0",), ("1",)),
     "all are for versions": ("", "1,0", (), ("1", "0")),
-    "who knows better than the driver": ("4", "7", ("4",), ("7",)),
-    "none for jobs": ("none", "7", (), ("7",)),
+    "one for each": ("0", "1", ("0",), ("1",)),
+    "none for jobs": ("none", "1", (), ("1",)),
+    "by number and by name": ("0", "GPU-b", ("0",), ("GPU-b",)),
+    "twice the same": ("", "GPU-bb,1", ("0",), ("1",)),
     "none at all": ("none", "none", (), ()),
 }
 
@@ -118,22 +120,37 @@ def test_gpus_are_for_jobs_or_for_versions(
 ) -> None:
     driver(tmp_path, TWO)
     found = probe({}, gpus=jobs, root=machine(tmp_path))
-    inventory, given = share_out(found, jobs=jobs, versions=versions)
+    inventory, given = share_out(found, jobs=jobs, versions=versions, root=tmp_path)
     assert (inventory.gpus, given) == (left, served)
     assert (inventory.cpus, inventory.memory_bytes) == (found.cpus, found.memory_bytes)
 
 
-@pytest.mark.parametrize(("gpus", "jobs", "versions", "said"), [
-    (("0", "1"), "", "2", "names the GPU '2'; those of this machine are 0, 1."),
-    ((), "", "0", "names the GPU '0'; this machine has none."),
-    (("0", "1"), "0,1", "1", "The GPU '1' stands in the settings gpus and serving_gpus."),
+@pytest.mark.parametrize(("listed", "jobs", "versions", "said"), [
+    (TWO, "", "2", "names the GPU '2'; those of this machine are 0, 1."),
+    (TWO, "none", "GPU-cc", "names the GPU 'GPU-cc'; those of this machine are 0, 1."),
+    ("", "", "0", "names the GPU '0'; this machine has none."),
+    (TWO, "0,1", "1", "The GPU '1' stands in the settings gpus and serving_gpus."),
+    (TWO, "0,1", "GPU-bb", "The GPU 'GPU-bb' stands in the settings gpus and serving_gpus."),
+    (TWO, "GPU-bb", "1", "The GPU '1' stands in the settings gpus and serving_gpus."),
+    ("", "0", "GPU-aa", "by number and by UUID (GPU-aa), and no driver says which are the same."),
+    (TWO, "", "0;1", "The setting serving_gpus is '0;1', and '0;1' is no id of a GPU."),
+    (TWO, "", "-1", "'-1' is no id of a GPU."),
+    (TWO, "two", "1", "The setting gpus is 'two', and 'two' is no id of a GPU."),
 ])  # fmt: skip
-def test_gpus_that_cannot_be_for_versions_are_named(
-    gpus: tuple[str, ...], jobs: str, versions: str, said: str
+def test_gpus_that_cannot_be_shared_out_are_named(
+    listed: str, jobs: str, versions: str, said: str, tmp_path: Path
 ) -> None:
+    driver(tmp_path, listed)
     with pytest.raises(FailedPrecondition) as refused:
-        share_out(Inventory(1.0, GIB, gpus), jobs=jobs, versions=versions)
+        found = probe({}, gpus=jobs, root=machine(tmp_path))
+        share_out(found, jobs=jobs, versions=versions, root=tmp_path)
     assert said in str(refused.value)
+
+
+@pytest.mark.parametrize("jobs", ["4", "none"])
+def test_without_a_driver_the_settings_are_believed(jobs: str, tmp_path: Path) -> None:
+    found = probe({}, gpus=jobs, root=machine(tmp_path))
+    assert share_out(found, jobs=jobs, versions="7", root=tmp_path)[1] == ("7",)
 
 
 def test_it_reads_this_machine() -> None:

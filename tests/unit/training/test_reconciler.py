@@ -857,7 +857,7 @@ def test_a_machine_that_shrank_fails_what_can_never_run_and_goes_on(world: World
     world.inventory = Inventory(cpus=2.0, memory_bytes=8 << 30)
     world.restart()
     world.until("big", "FAILED")
-    assert "4 CPUs exceeds what this machine has: 2" in world.job("big").error_message
+    assert "4 CPUs exceeds what there is for jobs: 2" in world.job("big").error_message
     world.until_started("small")
 
 
