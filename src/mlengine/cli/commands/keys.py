@@ -33,10 +33,10 @@ _LIST_FORMAT = (
               help="What it may do in the project; monitor: read the metrics.")  # fmt: skip
 @click.option("--models", type=LIST, multiple=True, help="Models it may ask, if that is all.")
 @click.option("--requests-per-second", type=float, default=0.0, metavar="N",
-              help="Most predictions in the long run.")  # fmt: skip
+              help="Most predictions in the long run; 0: no limit.")  # fmt: skip
 @click.option("--burst", type=int, default=0, metavar="N", help="Most at once above that.")
 @click.option("--daily-quota", type=int, default=0, metavar="N",
-              help="Most predictions of a day, in UTC.")  # fmt: skip
+              help="Most predictions of a day, in UTC; 0: no limit.")  # fmt: skip
 @click.option("--expires", default="", metavar="TIME", help="30d, 12h, or 2031-05-06T07:08:09Z.")
 @click.option("--member", default="", help="user:NAME, as policies name it; default: the key's id.")
 @pass_session
