@@ -208,7 +208,8 @@ SavedModels can be deployed; a booster saved as `model.bst` can, where the versi
 
 Where no Python 3.7 is found, and for `--python-version 3.10` or `3.11`, `1.15` is TensorFlow 2.15 behind a layer that gives
 `import tensorflow` the names of version 1 (TF 2 behaviour off), the parts of `tf.contrib` that trainers use,
-`sklearn.externals.joblib`, `as_matrix` of pandas and the old NumPy names; the job's log says so. A part of `tf.contrib` that it lacks is refused by name when the trainer reaches for it.
+`sklearn.externals.joblib`, `as_matrix` of pandas and the old NumPy names; the job's log says so. A part of
+`tf.contrib` that it lacks is refused by name when the trainer reaches for it.
 
 There, and wherever else a job gets another runtime or another Python than it asked for, a requirement on another version of a
 library that the runtime has (`numpy<1.17`, `scikit-learn==0.20.2`, `h5py==2.7.1`) is left out if the index has no wheel of it

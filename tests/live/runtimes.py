@@ -25,7 +25,7 @@ def share_runtimes(home: Path) -> None:
     (home / "environments").symlink_to(runtime_home(), target_is_directory=True)
 
 
-def prepared(runtime: str, *packages: Path, **wish: bool) -> Environment:
+def prepared(runtime: str, *packages: Path, **wish: bool | str) -> Environment:
     """Return the environment of a runtime with these packages over it, building what is missing."""
     environments = Environments(runtime_home(), timeout_s=900)
     return environments.prepare(packages, runtime_version=runtime, **wish)  # type: ignore[arg-type]

@@ -6,7 +6,7 @@
     installer                    ``auto``, or the one that its distributions can be had by
     keras, legacy_keras          which Keras it has, and what adds Keras 2
     overlay                      a folder of `overlays/` whose modules go before all others
-    fallback                     what stands in for it where no such interpreter is found
+    fallback                     what stands in for it on another Python
 
 Pins name versions and never places: where distributions come from is the installer's own
 configuration. `scripts/lock_runtimes.py` writes the locks.
@@ -43,7 +43,7 @@ OVERLAYS_FOLDER = Path(__file__).parent / "overlays"
 
 @dataclass(frozen=True, slots=True)
 class Fallback:
-    """What stands in for a runtime whose interpreter is missing."""
+    """What stands in for a runtime whose interpreter is missing, or not the one asked for."""
 
     runtime: str
     overlay: str = ""

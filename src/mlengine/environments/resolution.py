@@ -3,6 +3,7 @@
     "" or local        the engine's own interpreter
     a name, an alias   that runtime
     1.8, 2.1, 2.16     the nearest of the same major version that can run it, with a warning
+    1.15 on 3.11       what stands in for it: that is what can be had on this Python
     anything else      refused, naming what there is
 
 Told to be strict, it refuses whatever it would have warned of. Nothing here touches a disk: what
@@ -146,12 +147,12 @@ def choose(catalogue: Catalogue, wish: Wish, *, find: Finder, own_version: str) 
     if recipe.is_local:
         warnings.append(_compare(recipe, wish, own_version))
     else:
-        interpreter = _interpreter(recipe, wish.python_version, find)
-        if interpreter is None:
-            asked = recipe
-            recipe, interpreter = _stand_in(catalogue, recipe, wish, find)
+        asked = recipe
+        recipe, interpreter = _had_here(catalogue, asked, wish, find)
+        if recipe is not asked:
             warnings.append(
-                f"The runtime '{asked.name}' needs Python {asked.python}, {_why_not(wish)}: "
+                f"The runtime '{asked.name}' needs Python {asked.python}, "
+                f"{_why_not(asked, recipe, wish)}: "
                 f"this runs on '{recipe.name}'{_beneath(recipe)} instead. Libraries "
                 f"whose pinned versions Python {_short(interpreter)} cannot have are the runtime's."
             )
@@ -169,9 +170,11 @@ def _none_older(find: Finder, oldest: str) -> Finder:
     return lambda wanted: find(wanted & bound)
 
 
-def _why_not(wish: Wish) -> str:
+def _why_not(asked: Recipe, other: Recipe, wish: Wish) -> str:
     if wish.oldest_python:
         return f"and models are served on {wish.oldest_python} or newer"
+    if _only_it_can_have(other, asked, wish.python_version):
+        return f"and Python {wish.python_version.strip()} was asked for"
     return "which this machine does not have"
 
 
@@ -182,23 +185,37 @@ def _for_python_2(recipe: Recipe, wish: Wish) -> bool:
     return recipe.series is not None and recipe.series < (2, 0)
 
 
+def _had_here(
+    catalogue: Catalogue, recipe: Recipe, wish: Wish, find: Finder
+) -> tuple[Recipe, Interpreter]:
+    """Return the runtime, or else its stand-in, and what this machine has to build it over.
+
+    The stand-in goes first where the Python that was asked for is one that only it can have.
+    """
+    able = [recipe]
+    if recipe.fallback is not None and not wish.strict:
+        other = catalogue.get(recipe.fallback.runtime).with_overlay(recipe.fallback.overlay)
+        able.insert(0 if _only_it_can_have(other, recipe, wish.python_version) else 1, other)
+    for one in able:
+        interpreter = _interpreter(one, wish.python_version.strip(), find)
+        if interpreter is not None:
+            return one, interpreter
+    raise no_interpreter(recipe)
+
+
+def _only_it_can_have(other: Recipe, recipe: Recipe, python_version: str) -> bool:
+    wanted = python_version.strip()
+    if not _PYTHON.fullmatch(wanted):
+        return False
+    return other.python.contains(wanted) and not recipe.python.contains(wanted)
+
+
 def _interpreter(recipe: Recipe, python_version: str, find: Finder) -> Interpreter | None:
     """Find one of the version that was asked for, if it will do for the runtime, else any."""
     if _PYTHON.fullmatch(python_version):
         exactly = recipe.python & SpecifierSet(f"=={python_version}.*")
         return find(exactly) or find(recipe.python)
     return find(recipe.python)
-
-
-def _stand_in(
-    catalogue: Catalogue, recipe: Recipe, wish: Wish, find: Finder
-) -> tuple[Recipe, Interpreter]:
-    if recipe.fallback is not None and not wish.strict:
-        other = catalogue.get(recipe.fallback.runtime)
-        interpreter = _interpreter(other, wish.python_version, find)
-        if interpreter is not None:
-            return other.with_overlay(recipe.fallback.overlay), interpreter
-    raise no_interpreter(recipe)
 
 
 def no_interpreter(recipe: Recipe) -> FailedPrecondition:

@@ -144,6 +144,38 @@ def test_without_its_python_1_15_runs_on_2_15_with_the_overlay_and_says_so() -> 
         get(Wish("1.15", strict=True), ["3.11.7"])
 
 
+@pytest.mark.parametrize(
+    ("wish", "have", "expected"),
+    [
+        (Wish("1.15", "3.11"), HAVE, "3.11.7"),
+        (Wish("1.13", " 3.10 "), HAVE, "3.10.13"),
+        (Wish("1.15", "3.11.7"), HAVE, "3.11.7"),
+        (Wish("1.15", "3.11"), ["3.10.13", "3.7.16"], "3.10.13"),
+        (Wish("1.15", "3.11", oldest_python="3.10"), HAVE, "3.11.7"),
+        (Wish("1.15", "3.11"), ["3.7.16"], ""),  # what it is for is not here
+        (Wish("1.15", "3.12"), HAVE, ""),  # which it cannot have either
+        (Wish("1.15", "3"), HAVE, ""), (Wish("1.15", "3.5"), HAVE, ""), (Wish("1.15"), HAVE, ""),
+    ],
+)  # fmt: skip
+def test_a_python_that_only_the_stand_in_can_have_means_the_stand_in(
+    wish: Wish, have: list[str], expected: str
+) -> None:
+    choice = get(wish, have)
+    assert choice.interpreter is not None
+    assert (choice.serves, choice.recipe.overlay) == ("1.15", "tf1" if expected else "gs1")
+    assert choice.interpreter.version == (expected or "3.7.16")
+    told = " ".join(choice.warnings)
+    why = (
+        "models are served on 3.10" if wish.oldest_python else "was asked for: this runs on '2.15'"
+    )
+    assert (why in told) is bool(expected)
+
+
+def test_a_strict_wish_never_gets_a_stand_in() -> None:
+    with pytest.raises(InvalidArgument, match=r"'1\.15' has Python 3\.7\.16"):
+        get(Wish("1.15", "3.11", strict=True))
+
+
 def test_a_runtime_without_an_interpreter_says_what_to_install() -> None:
     with pytest.raises(FailedPrecondition) as caught:
         get(Wish("2.15"), ["3.13.0"])

@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from packaging.version import Version
+from packaging.specifiers import SpecifierSet
 
-from mlengine.environments.catalogue import Recipe, read_catalogue
+from mlengine.environments.catalogue import read_catalogue
+from mlengine.environments.interpreters import Interpreter
+from mlengine.environments.resolution import Choice, Wish, choose
 from mlengine.models.surroundings import OLDEST_PYTHON
 from mlengine.runtime.frameworks import pickles
 from mlengine.runtime.prediction_error import PredictionError
@@ -39,7 +41,10 @@ def test_an_old_estimator_names_what_saved_it_what_is_here_and_the_way_out(tmp_p
         f"{sklearn.__version__}: it needs the module "
         "'sklearn.feature_selection.univariate_selection', which is not there."
     ) in said
-    assert "train again with --runtime-version 2.15, or without one" in said
+    assert (
+        "if it ran on a Python before 3.10, train again with --runtime-version 1.15 "
+        "--python-version 3.11, and deploy it with the same."
+    ) in said
     assert "pip install" not in said
 
 
@@ -102,11 +107,18 @@ def test_an_old_booster_is_known_by_the_words_of_xgboost_2_as_well(
     assert "it is a pickle of an older XGBoost" in said_of(tmp_path / "model.pkl")
 
 
-def test_the_runtime_to_train_with_is_the_oldest_that_workers_can_have() -> None:
-    numbered = [one for one in read_catalogue() if one.series]  # the newest first
-    able = [one.name for one in numbered if Version(OLDEST_PYTHON) <= _newest(one)]
-    assert able[-1] == pickles._OLDEST_RUNTIME
+def test_the_way_out_is_a_runtime_that_workers_have_too() -> None:
+    assert pickles._OLDEST_PYTHON == OLDEST_PYTHON
+    _, runtime, _, python = pickles._WAY_OUT.split()
+    found = [Interpreter(Path("/py", v), v) for v in ("3.7.16", "3.10.13", "3.11.7", "3.13.0")]
 
+    def find(wanted: SpecifierSet) -> Interpreter | None:
+        return next((one for one in found if one.version in wanted), None)
 
-def _newest(recipe: Recipe) -> Version:
-    return max(Version(f"3.{n}") for n in range(6, 16) if f"3.{n}" in recipe.python)
+    def chosen(oldest: str) -> Choice:
+        wish = Wish(runtime, python, oldest_python=oldest)
+        return choose(read_catalogue(), wish, find=find, own_version="3.13.0")
+
+    job, worker = chosen(""), chosen(OLDEST_PYTHON)
+    assert (job.recipe, job.interpreter) == (worker.recipe, worker.interpreter)
+    assert job.interpreter is not None and job.interpreter.version.startswith(python)

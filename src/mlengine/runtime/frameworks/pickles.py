@@ -15,8 +15,8 @@ from mlengine.runtime.provenance import saved_by
 
 __all__ = ["load"]
 
-# The oldest whose Python a worker can have: what asks for an older one is served there.
-_OLDEST_RUNTIME = "2.15"
+_OLDEST_PYTHON = "3.10"  # of workers, so they cannot have the libraries of 1.15 on Python 3.7
+_WAY_OUT = "--runtime-version 1.15 --python-version 3.11"  # its stand-in: old code runs unchanged
 _LIBRARIES = {"sklearn": "scikit-learn", "xgboost": "XGBoost", "numpy": "NumPy",
               "pandas": "pandas", "scipy": "SciPy", "joblib": "joblib"}  # fmt: skip
 # How XGBoost 2 and 3 word that the bytes within a pickle are an older one's.
@@ -125,9 +125,8 @@ def _other_version(path: Path, library: str, why: str) -> PredictionError:
     by = f"{name} {saved}" if saved else "another version"
     return load_error(
         f"{path.name} was saved by {by} and cannot be read by {name} {here}: {why}. Give the "
-        "version the runtime of the job that trained the model; if that is older than "
-        f"{_OLDEST_RUNTIME}, train again with --runtime-version {_OLDEST_RUNTIME}, or without one, "
-        "and deploy it with the same."
+        "version the runtime of the job that trained the model; if it ran on a Python before "
+        f"{_OLDEST_PYTHON}, train again with {_WAY_OUT}, and deploy it with the same."
     )
 
 
