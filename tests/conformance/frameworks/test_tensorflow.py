@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from mlengine.runtime.frameworks import Model, ask, load
-from mlengine.runtime.frameworks.tensorflow import SavedModel
+from mlengine.runtime.frameworks.tensorflow import SavedModel, brief
 from mlengine.runtime.prediction_error import ErrorClass, PredictionError
 
 tf = pytest.importorskip("tensorflow")
@@ -137,6 +137,48 @@ def test_a_model_without_signatures_is_refused(tmp_path: Path) -> None:
     tf.saved_model.save(module, str(tmp_path))
     with pytest.raises(PredictionError, match="MetaGraph must have at least one signature_def"):
         load(tmp_path)
+
+
+def test_a_model_of_version_1_says_the_reason_alone(tmp_path: Path) -> None:
+    """Its nodes are made as it is loaded, so TensorFlow tells the stack of that."""
+    v1 = tf.compat.v1
+    with v1.Session(graph=tf.Graph()) as session:
+        images = v1.placeholder(tf.string, [None])
+        pixels = tf.image.decode_jpeg(images[0])
+        v1.saved_model.simple_save(session, str(tmp_path / "v1"), {"image": images}, {"y": pixels})
+    with pytest.raises(PredictionError) as refusal:
+        ask(load(tmp_path / "v1", framework="TENSORFLOW"), ["no JPEG"], {})
+    detail = refusal.value.detail
+    assert detail.startswith("Unknown image file format. One of JPEG, "), detail
+    assert detail.endswith(" required."), detail
+
+
+IN_A_SESSION = """Graph execution error:
+
+Detected at node 'a' defined at (most recent call last):
+    File "worker.py", line 7, in main
+
+    File "worker.py", line 9, in load
+      load(path)
+Node: 'a'
+Detected at node 'b' defined at (most recent call last):
+<stack traces unavailable>
+Node: 'b'
+2 root error(s) found.
+  (0) INVALID_ARGUMENT: too many
+\t [[{{node a}}]]
+\t [[b/_1]]
+  (1) INVALID_ARGUMENT: too many
+\t [[{{node a}}]]
+0 successful operations."""
+
+
+def test_what_is_no_stack_is_kept() -> None:
+    said = brief(tf.errors.InvalidArgumentError(None, None, IN_A_SESSION))
+    assert said == (
+        "2 root error(s) found. (0) INVALID_ARGUMENT: too many (1) INVALID_ARGUMENT: too many "
+        "0 successful operations."
+    )
 
 
 def test_a_damaged_model_is_refused(tmp_path: Path) -> None:

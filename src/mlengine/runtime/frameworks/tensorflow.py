@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,11 @@ from mlengine.runtime.prediction_error import input_error, load_error, run_error
 __all__ = ["SavedModel", "brief", "load"]
 
 _DEFAULT_SIGNATURE = "serving_default"
+# Where a node was made, which is where its model was loaded: a heading, indented frames with empty
+# lines between them, in version 1's words the node's name after them. Then which nodes failed.
+_OF_THE_GRAPH = re.compile(
+    r"^[ \t]*(?:Detected at .*(?:\n(?:[ \t].*)?)*|<stack traces.*|Node: .*|\[\[.*)", re.MULTILINE
+)
 
 
 def load(directory: Path, *, signature_name: str = "") -> Model:
@@ -144,11 +150,7 @@ def _specs(named: dict[str, Any]) -> list[TensorSpec]:
 def brief(error: BaseException) -> str:
     """Return TensorFlow's message without the graph's own stack, which says nothing to a caller."""
     text = str(getattr(error, "message", error)).split("\n\nCaused by op")[0]
-    lines = [
-        line.strip()
-        for line in text.splitlines()
-        if line.strip() and not line.lstrip().startswith(("[[", "Detected at", "<stack traces"))
-    ]
+    lines = [line.strip() for line in _OF_THE_GRAPH.sub("", text).splitlines() if line.strip()]
     return " ".join(lines).removeprefix("Graph execution error:").strip() or type(error).__name__
 
 
