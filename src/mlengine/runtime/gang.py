@@ -8,7 +8,7 @@
 The chief speaks for the job: once it has ended well, whatever the others still do is only in the
 way, and they are given little time; but evaluators, who evaluate and export the chief's last
 checkpoint, are given the time to end by themselves. Until then any other end than exit 0, of
-anybody, is the end of all.
+anybody, is the end of all. What they leave running is nobody's result: see `strays`.
 
 One thread, one selector. `run` returns only when no process of the attempt is left, whatever it
 did to get away: the supervisor is their subreaper, so every orphan becomes its child.
@@ -18,6 +18,7 @@ Standard library only, Python >= 3.7.
 
 from __future__ import annotations
 
+import math
 import os
 import selectors
 import signal
@@ -32,6 +33,7 @@ from mlengine.runtime.attemptfiles import CANCEL, failure_text
 from mlengine.runtime.endings import culprits, ending
 from mlengine.runtime.replica import Replica
 from mlengine.runtime.sidecar import Sidecars
+from mlengine.runtime.strays import Strays
 
 __all__ = ["Gang"]
 
@@ -78,6 +80,7 @@ class Gang:
         self._kill_at_s = float("inf")
         self._evaluate_until_s: float | None = None
         self._kill_others_at_s = float("inf")
+        self._strays = Strays()
         self._strays_only = False
         self._complained = False
         self._oom_kills: deque[tuple[float, int]] = deque([(self._began_s, _oom_kills())])
@@ -157,12 +160,23 @@ class Gang:
                 if replica.running and evaluators and self._evaluator_grace_s:
                     replica.terminate()
         if not evaluators or now_s >= self._evaluate_until_s:
+            left = self._left_running()
+            if self._strays.may_go_on(left, now_s, most_s=self._until_limit_s(math.inf)):
+                return
+            self._tell_of(left)
             for evaluator in evaluators:
                 grace = f"evaluator_grace_s or maxRunningTime gave it {self._evaluator_grace_s:g} s"
                 evaluator.say("WARNING", f"The chief ended well before this evaluator: {grace}.")
             self._stop("succeeded", [])
         elif now_s >= self._kill_others_at_s:
+            sessions = {r.pid for r in others}
+            self._tell_of([row for row in self._left_running() if row.session in sessions])
             self._kill(others)
+
+    def _tell_of(self, strays: Sequence[processes.Process]) -> None:
+        text = self._strays.tell(strays)
+        if text:
+            self._replicas[0].say("WARNING", text)
 
     def _kill(self, replicas: Sequence[Replica]) -> None:
         """Kill these replicas and what is in their sessions."""
@@ -224,6 +238,13 @@ class Gang:
             for row in processes.descendants([os.getpid()], processes.snapshot())
             if row.pid not in helpers
         ]
+
+    def _left_running(self) -> list[processes.Process]:
+        """Return what replicas that have ended left behind."""
+        mine = self._mine()
+        living = [r.pid for r in self._replicas if r.running]
+        theirs = {row.pid for row in processes.descendants(living, {row.pid: row for row in mine})}
+        return [row for row in mine if row.pid not in theirs.union(living)]
 
     def _until_limit_s(self, longest_s: float = _TICK_S) -> float:
         if self._limit_s is None:

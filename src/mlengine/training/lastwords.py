@@ -23,8 +23,11 @@ __all__ = ["LastWords", "last_words", "read_words", "tail"]
 _TAIL_BYTES = 128 * 1024
 _MAX_MESSAGE_LINES = 40
 
-_OURS = frozenset({"Module completed; cleaning up.", "Task completed successfully."})
-_DROPPED = re.compile(r"[\d,]+ lines of this log were dropped; ")
+_OURS = re.compile(
+    r"Module completed; cleaning up\.$|Task completed successfully\.$"
+    r"|[\d,]+ lines of this log were dropped; |It was refused more than \d+ processes "
+    r"|\d+ process(?:es were| was) still running after the program had ended, and stopped: "
+)
 _TRACEBACK = "Traceback (most recent call last):"
 _CHAINED = (
     "During handling of the above exception, another exception occurred:",
@@ -84,7 +87,7 @@ def read_words(task: str, messages: Iterable[str]) -> LastWords:
     reader = _Tracebacks()
     non_finite = ""
     for line in (line for message in messages for line in message.split("\n")):
-        if line in _OURS or _DROPPED.match(line):
+        if _OURS.match(line):
             continue
         reader.take(line)
         numbers = [m["number"].lower() for m in _LOSS.finditer(line[:2000])]

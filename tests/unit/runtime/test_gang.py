@@ -244,6 +244,56 @@ def test_a_request_to_cancel_ends_evaluators_at_once(tmp_path: Path) -> None:
     assert said.startswith("The replica was stopped because its end was asked for; it ended with")
 
 
+def warnings(folder: Path, task: str = "master-replica-0") -> list[str]:
+    return [text for severity, text in lines(folder, task) if severity == "WARNING"]
+
+
+def test_work_left_in_the_background_is_stopped_and_told(run: Run, tmp_path: Path) -> None:
+    """The program's own last words stay its last."""
+    left = "import subprocess, traceback\nfor n in (300, 301):\n"
+    left += "    subprocess.Popen(['sleep', str(n)], start_new_session=n > 300)\n"
+    record = run(master=[python(left + HANDLED)], ps=["setsid sleep 302; true"])
+    assert record.outcome is Outcome.SUCCEEDED
+    (text,) = warnings(tmp_path)
+    start, _colon, rest = text.partition(": ")
+    assert start == "2 processes were still running after the program had ended, and stopped"
+    named, _stop, remedy = rest.partition(". ")
+    assert sorted(named.split(", ")) == ["sleep 300", "sleep 301"]
+    assert remedy == (
+        "Have the program wait for what it starts: nothing goes on in the background."
+    )
+    assert last_words(tmp_path / "1", "master-replica-0").error.startswith("ZeroDivisionError")
+
+
+HELPERS = {
+    "one that sees that its program has gone": (
+        "(while kill -0 $$ 2>/dev/null; do sleep 0.02; done) & exit 0"
+    ),
+    "multiprocessing's": python(
+        "from multiprocessing import resource_tracker as t\nt.ensure_running()"
+    ),
+}
+
+
+@pytest.mark.parametrize("script", HELPERS.values(), ids=HELPERS.keys())
+def test_helpers_that_end_by_themselves_are_worth_no_word(
+    run: Run, tmp_path: Path, script: str
+) -> None:
+    assert run(master=[script]).outcome is Outcome.SUCCEEDED
+    assert warnings(tmp_path) == []
+
+
+def test_what_is_killed_while_evaluators_go_on_is_told_once(run: Run, tmp_path: Path) -> None:
+    deaf = shlex.quote("trap '' TERM; echo $$ > deaf; exec sleep 300")
+    record = run(
+        master=[f"sh -c {deaf} & until [ -s deaf ] && [ -e here ]; do sleep 0.02; done"],
+        evaluator=["touch here; until [ -s deaf ] && ! kill -0 $(cat deaf); do sleep 0.02; done"],
+    )
+    assert record.outcome is Outcome.SUCCEEDED
+    (text,) = warnings(tmp_path)
+    assert text.startswith("1 process was still running after the program had ended, and stopped: ")
+
+
 def test_all_or_none(run: Run) -> None:
     """The last one cannot be started: the others are stopped, and none is left."""
     record = run(master=[FOREVER], worker=[FOREVER] * 3, ps=["x\0y"])
