@@ -80,8 +80,22 @@ def _drop_output() -> None:
 
 def _told(error: OSError) -> CommandError:
     """Say what the system refused: a file, a full disk; it is not our defect."""
+    if isinstance(error, FileNotFoundError) and not error.filename and _is_folder_gone():
+        return CommandError(
+            "The folder that this command was started in is no longer there. Enter one that is "
+            "(cd), then run the command again."
+        )
     place = f" [{error.filename}]" if error.filename else ""
     return CommandError(f"{error.strerror or error}{place}")
+
+
+def _is_folder_gone() -> bool:
+    """Tell whether the working directory was removed; the system says so without a name."""
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        return True
+    return False
 
 
 def _run(session: Session, words: list[str]) -> int:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from urllib.parse import quote
 
-from mlengine.client.calls import Calls, query_text, v1
+from mlengine.client.calls import Calls, path_part, query_text, v1
 from mlengine.core.keys import Key
 from mlengine.core.names import job_name, model_name, operation_name, project_name
 from mlengine.core.policies import (
@@ -89,7 +88,7 @@ def _keys(project: str) -> str:
 
 
 def _key(project: str, key_id: str) -> str:
-    return f"{_keys(project)}/{quote(key_id, safe='')}"
+    return f"{_keys(project)}/{path_part(key_id)}"
 
 
 def _path(kind: PolicyKind, project: str, resource_id: str) -> str:

@@ -9,12 +9,13 @@ from urllib.parse import quote, urlencode
 import msgspec
 
 from mlengine.client.transport import Reply, Transport, error_in
-from mlengine.core.errors import AlreadyExists, Internal
+from mlengine.core.errors import AlreadyExists, Internal, NotFound
+from mlengine.core.names import check_project
 from mlengine.core.resources import Operation, Resource
 from mlengine.core.wire import decode_answer, encode
 from mlengine.engine import Page
 
-__all__ = ["Calls", "json_in", "paging", "query_text", "v1"]
+__all__ = ["Calls", "json_in", "paging", "path_part", "query_text", "v1"]
 
 R = TypeVar("R", bound=Resource)
 
@@ -95,9 +96,28 @@ def _covers(found: Any, sent: Any) -> bool:
     return bool(found == sent)
 
 
-def v1(name: Callable[..., str], *ids: str) -> str:
-    """Write a resource's path; an id with a slash in it stays one id, and names nothing."""
-    return "/v1/" + name(*(quote(part, safe="") for part in ids))
+def v1(name: Callable[..., str], project: str, *ids: str) -> str:
+    """Write a resource's path.
+
+    Raises:
+        InvalidArgument: Nothing can be called like its project.
+        NotFound: Nor like one of its ids.
+    """
+    return "/v1/" + name(quote(check_project(project)), *map(path_part, ids))
+
+
+def path_part(id: str) -> str:
+    """Write an id as one part of a path: an engine would take more, or another, for the resource.
+
+    Raises:
+        NotFound: It can be none, so it names nothing.
+    """
+    if id in ("", ".", "..") or any(border in id for border in "/?#"):
+        raise NotFound(
+            f"Nothing has the id '{id}'.", "Write the bare id of what is meant; '/', '?' and '#' "
+            "are in none.",
+        )  # fmt: skip
+    return quote(id, safe="")
 
 
 def query_text(**parameters: str) -> str:

@@ -13,7 +13,7 @@ from urllib.parse import quote
 import msgspec
 
 from mlengine.client.access import HttpAccess
-from mlengine.client.calls import json_in, paging, query_text, v1
+from mlengine.client.calls import json_in, paging, path_part, query_text, v1
 from mlengine.client.predictions import HttpPredictions
 from mlengine.client.studies import HttpStudies
 from mlengine.client.traffic import HttpTraffic
@@ -345,11 +345,11 @@ _: type[Engine] = HttpEngine
 
 
 def _bucket(name: str) -> str:
-    return f"/api/v1/buckets/{quote(name, safe='')}"
+    return f"/api/v1/buckets/{path_part(name)}"
 
 
 def _runtime(name: str) -> str:
-    return f"/api/v1/runtimes/{quote(name, safe='')}"
+    return f"/api/v1/runtimes/{path_part(name)}"
 
 
 def _as_kept(job: Job) -> Job:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from typing import Any
-from urllib.parse import quote
 
 import msgspec
 
-from mlengine.client.calls import Calls, query_text, v1
+from mlengine.client.calls import Calls, path_part, query_text, v1
 from mlengine.core.names import location_name, study_name
 from mlengine.core.resources import Operation
 from mlengine.core.studies import (
@@ -119,8 +118,7 @@ _: type[StudyVerbs] = HttpStudies
 
 
 def _path(project: str, location_id: str, study_id: str, trial_id: str) -> str:
-    trial = quote(trial_id, safe="")
-    return v1(study_name, project, location_id, study_id) + "/trials/" + trial
+    return v1(study_name, project, location_id, study_id) + "/trials/" + path_part(trial_id)
 
 
 def _trial(found: dict[str, Any]) -> Trial:

@@ -131,6 +131,28 @@ def test_what_the_system_refuses_is_no_defect(run: Run, engine: FakeEngine) -> N
 
 
 @pytest.mark.parametrize(
+    "words",
+    [
+        ["--home=beside", "jobs", "list"],
+        ["local", "train", "--module-name=trainer.task", "--package-path=trainer"],
+        ["jobs", "submit", "training", "j", "--module-name=trainer.task", "--package-path=trainer",
+         "--region=local"],
+    ],
+    ids=lambda words: words[-1],
+)  # fmt: skip
+def test_a_working_directory_that_is_gone_is_told(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str]
+) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    done = run(*words)
+    assert done.code == 1
+    assert "The folder that this command was started in is no longer there. Enter one" in done.err
+
+
+@pytest.mark.parametrize(
     ("where", "code", "error"),
     [("/dev/full", 1, "ERROR: (mlengine.version) No space left on device\n"), ("&-", 0, "")],
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import http.client
+import re
 import socket
 import subprocess
 import sys
@@ -343,6 +344,28 @@ def test_an_id_with_a_slash_does_not_become_another_path(
         with pytest.raises(EngineError):
             remote.delete_model("p", id)
     assert fake.versions
+
+
+@pytest.mark.parametrize("id", ["", ".", "..", "a/b", "a?b", "a#b"])
+def test_an_id_that_is_no_part_of_a_path_is_refused_by_name(remote: HttpEngine, id: str) -> None:
+    acts: list[Callable[[], object]] = [
+        lambda: remote.get_model("p", id), lambda: remote.get_version("p", "m", id),
+        lambda: remote.get_key("p", id), lambda: remote.get_runtime(id),
+        lambda: remote.get_trial("p", "local", "s", id), lambda: remote.delete_bucket(id),
+    ]  # fmt: skip
+    for act in acts:
+        with pytest.raises(NotFound, match=re.escape(f"Nothing has the id '{id}'")):
+            act()
+
+
+@pytest.mark.parametrize("project", ["", "..", "a/b", "a?b", "a#b", "UPPER case"])
+def test_a_project_that_there_cannot_be_is_refused_by_name(
+    remote: HttpEngine, project: str
+) -> None:
+    with pytest.raises(InvalidArgument, match=re.escape(f"project id {project!r} is not valid")):
+        remote.list_models(project)
+    with pytest.raises(InvalidArgument, match=re.escape(f"project id {project!r} is not valid")):
+        remote.list_keys(project)
 
 
 def test_a_wrong_token_is_unauthenticated(live: tuple[list[FakeEngine], str]) -> None:
