@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import warnings as python_warnings
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,11 @@ __all__ = ["BoosterModel", "booster_of", "load", "wrap"]
 
 _CHANCES = ("binary:logistic", "multi:softprob")
 _POSITIONAL = ("self", "data")  # of Booster.predict, which reads over them as keywords
+# What `save_model` wrote before XGBoost 2.1, and version 3 has ceased to read: parameters of one
+# size, then the names of the objective and of the booster, each behind its length in 8 bytes.
+_OLD_HEAD = re.compile(rb".{136}[\x01-\x3f]\0{7}[a-z]+:[a-z]+[\x01-\x3f]\0{7}[a-z]+", re.DOTALL)
+_OLD_RUNTIME = "1.15"  # for workers it has the XGBoost of 2.15
+_WHERE = re.compile(r"^\[[\d:]+\] \S+: (?:Check failed: (?:.*? vs\. .*?\) : )?)?")
 
 
 def load(path: Path) -> Model:
@@ -42,8 +48,19 @@ def booster_of(path: Path) -> Any:
     except MemoryError:
         raise
     except BaseException as error:
+        if _is_old(path):
+            raise load_error(
+                f"{path.name} is in the binary format of XGBoost 0.90 to 2.0, which XGBoost "
+                f"{xgboost.__version__} does not read. Give --runtime-version {_OLD_RUNTIME}, "
+                "whose XGBoost does."
+            ) from None
         raise load_error(f"{path.name} cannot be read as a booster: {_brief(error)}") from error
     return booster
+
+
+def _is_old(path: Path) -> bool:
+    with path.open("rb") as file:
+        return _OLD_HEAD.match(file.read(256)) is not None
 
 
 def wrap(model: Any, *, warnings: list[str]) -> Model:
@@ -164,9 +181,9 @@ def _only_numbers(instances: list[Any], width: int) -> None:
 
 
 def _brief(error: BaseException) -> str:
-    """The first line of XGBoost's message, without the C++ stack, clock and source file."""
-    line = str(error).split("Stack trace:")[0].strip()
-    return line.partition("Check failed: ")[2] or line
+    """XGBoost's message, without the C++ stack, clock, source file and condition."""
+    said = str(error).split("Stack trace:")[0].strip()
+    return _WHERE.sub("", said) or said
 
 
 _: type[Model] = BoosterModel
