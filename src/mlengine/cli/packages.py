@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from mlengine.cli.errors import CommandError
@@ -13,7 +13,7 @@ from mlengine.storage.paths import parse_uri
 __all__ = ["archive_of", "check_remote", "packed"]
 
 _MARK = "__init__.py"
-_MAKERS = {"setup.py": "python setup.py sdist", "pyproject.toml": "pip wheel --no-deps ."}
+_MAKERS = ("setup.py", "pyproject.toml")
 
 
 def archive_of(text: str, flag: str) -> Path:
@@ -67,48 +67,44 @@ def packed(session: Session, texts: Sequence[str], flag: str, into: Path) -> lis
         into: Existing folder, for what is packed.
 
     Raises:
-        CommandError: One is neither an archive nor a folder with a package.
+        CommandError: One is neither an archive nor the folder of a package or project.
         InvalidArgument: A folder cannot be packed, or two have one name.
     """
-    from mlengine.training.packaging import build_packages, check_unique
+    from mlengine.training.packaging import check_unique
 
     found: list[Path] = []
     for index, text in enumerate(texts):
         if Path(text).is_dir():
             folder = into / str(index)
             folder.mkdir()
-            package = _package_in(Path(text), flag)
-            found += build_packages(package, folder, warn=session.warn)
+            found += _archives_of(Path(text), flag, folder, session.warn)
         else:
             found.append(archive_of(text, flag))
     check_unique(found)
     return found
 
 
-def _package_in(folder: Path, flag: str) -> Path:
-    """Return the package that a folder is, or that lies beside the setup.py in it.
+def _archives_of(folder: Path, flag: str, into: Path, warn: Callable[[str], None]) -> list[Path]:
+    """Pack a package, or a project: what a setup.py names, or else the package beside it."""
+    from mlengine.training.packaging import build_packages, build_project, is_project
 
-    What a setup.py packs it says itself, so with one any package leads to the same archive.
-    """
     if (folder / _MARK).is_file():
-        return folder
-    makers = [name for name in _MAKERS if (folder / name).is_file()]
-    if not makers:
-        raise CommandError(
-            f"The folder [{folder}] of {flag} is no package: it has no `{_MARK}`, nor is it a "
-            f"project with a {' or a '.join(_MAKERS)}. Name the folder that holds `{_MARK}`."
-        )
+        return build_packages(folder, into, warn=warn)
     found = sorted(
         path.parent for path in (*folder.glob(f"*/{_MARK}"), *folder.glob(f"src/*/{_MARK}"))
     )
-    if not found:
+    makers = [name for name in _MAKERS if (folder / name).is_file()]
+    if not makers or not (found or is_project(folder)):
         raise CommandError(
-            f"The folder [{folder}] of {flag} has a {makers[0]}, and no package beside it. Build "
-            f"it in there with '{_MAKERS[makers[0]]}', and give {flag} the archive."
+            f"The folder [{folder}] of {flag} is no package: it has no `{_MARK}`, nor is it a "
+            f"project with a {' or a '.join(_MAKERS)} that describes one. Name the folder that "
+            f"holds `{_MARK}`."
         )
-    if len(found) > 1 and makers[0] != "setup.py":
+    if makers[0] == "setup.py" or not found:
+        return build_project(folder, into, warn=warn)
+    if len(found) > 1:
         raise CommandError(
             f"The folder [{folder}] of {flag} holds several packages: "
             f"{', '.join(map(str, found))}. Name one of them."
         )
-    return found[0]
+    return build_packages(found[0], into, warn=warn)

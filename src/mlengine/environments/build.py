@@ -135,7 +135,7 @@ class LayerBuilder:
         )
         outcome = shop.attempt(command)
         # Only a package that fails is touched: what setuptools finds in others is what they mean.
-        if not archive.wheel and refuses_to_choose(outcome):
+        if not archive.wheel and not outcome.ok and refuses_to_choose(outcome.tail):
             names = ", ".join(name_modules(opened.path))
             shop.log(f"The package names no modules: installing all that lie loose in it: {names}")
             outcome = shop.attempt(command)

@@ -17,22 +17,19 @@ import importlib.metadata
 import json
 import re
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-
-from mlengine.environments.process import Outcome
 
 __all__ = ["import_scripts", "name_modules", "refuses_to_choose"]
 
 
-def refuses_to_choose(outcome: Outcome) -> bool:
-    """Whether a build failed because its setup.py names nothing and there are several modules.
+def refuses_to_choose(lines: Iterable[str]) -> bool:
+    """Whether what a failed build printed is that its setup.py names none of several modules.
 
     Several *packages* are left refused: nothing tells code from a folder of data, and setuptools
     says what to do.
     """
-    said = "Multiple top-level modules discovered"
-    return not outcome.ok and any(said in line for line in outcome.tail)
+    return any("Multiple top-level modules discovered" in line for line in lines)
 
 
 def name_modules(source: Path) -> list[str]:

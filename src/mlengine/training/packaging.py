@@ -26,13 +26,16 @@ from typing import Any
 
 from mlengine.core.errors import InvalidArgument, did_you_mean
 from mlengine.environments import check_archive_name
+from mlengine.environments.loosemodules import name_modules, refuses_to_choose
 from mlengine.training.sdist import is_litter, package_files, repack, write_plain_sdist
 
 __all__ = [
     "build_packages",
+    "build_project",
     "check_archive_name",
     "check_unique",
     "find_module_problem",
+    "is_project",
     "package_digest",
 ]
 
@@ -79,9 +82,25 @@ def build_packages(
     package = _named(package_path)
     _check_package(package_path, package)
     root = _project_root(package)
-    backend = "" if (root / "setup.py").is_file() else _build_backend(root)
-    if not backend and not (root / "setup.py").is_file():
+    if not is_project(root):
         return [write_plain_sdist(package, into, warn)]
+    return build_project(root, into, warn=warn)
+
+
+def build_project(
+    root: Path, into: Path, *, warn: Callable[[str], None] | None = None
+) -> list[Path]:
+    """Build the source distribution of a project, be it of a package or of loose modules.
+
+    Args:
+        root: The folder with its ``setup.py``, or the ``pyproject.toml`` that describes it.
+        into: Existing folder that receives the archives.
+        warn: As in `build_packages`.
+
+    Raises:
+        InvalidArgument: Building it failed; with the last lines of what the build printed.
+    """
+    backend = "" if (root / "setup.py").is_file() else _build_backend(root)
     with tempfile.TemporaryDirectory(prefix="mlengine-package-") as temporary:
         try:
             _copy_tree(root, Path(temporary) / "source", seen=frozenset())
@@ -194,12 +213,13 @@ def _modules(package: Path) -> Iterator[str]:
 def _project_root(package: Path) -> Path:
     """Return the folder that says how the package is built: its parent, or that of ``src``."""
     parent = package.parent
-    if parent.name == "src" and not _is_project(parent) and _is_project(parent.parent):
+    if parent.name == "src" and not is_project(parent) and is_project(parent.parent):
         return parent.parent
     return parent
 
 
-def _is_project(folder: Path) -> bool:
+def is_project(folder: Path) -> bool:
+    """Say whether a folder says how it is built; a pyproject.toml may only configure tools."""
     return (folder / "setup.py").is_file() or bool(_build_backend(folder))
 
 
@@ -271,6 +291,19 @@ def _foreign_build(backend: str, made: Path) -> list[str]:
 
 
 def _run_build(argv: Sequence[str], source: Path) -> None:
+    lines, problem = _attempt(argv, source)
+    if problem and refuses_to_choose(lines):
+        name_modules(source)
+        lines, problem = _attempt(argv, source)
+    if problem:
+        message = "\n".join([*lines[-_SHOWN_LINES:], f"({problem})"])
+        raise InvalidArgument(
+            f"Packaging of user Python code failed with message:\n\n{message}\n\n", _HINT
+        )
+
+
+def _attempt(argv: Sequence[str], source: Path) -> tuple[list[str], str]:
+    """Run a build; return the lines that it printed, and why it failed if it did."""
     environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONWARNINGS": "ignore"}
     try:
         done = subprocess.run(
@@ -283,16 +316,11 @@ def _run_build(argv: Sequence[str], source: Path) -> None:
             timeout=_BUILD_LIMIT_S,
         )
     except subprocess.TimeoutExpired as error:
-        said, status = error.output or b"", f"it did not end within {_BUILD_LIMIT_S:.0f} s"
+        said, problem = error.output or b"", f"it did not end within {_BUILD_LIMIT_S:.0f} s"
     else:
-        said, status = done.stdout, f"it ended with status {done.returncode}"
-        if done.returncode == 0:
-            return
-    lines = said.decode(errors="replace").strip().splitlines()[-_SHOWN_LINES:]
-    message = "\n".join([*lines, f"({status})"])
-    raise InvalidArgument(
-        f"Packaging of user Python code failed with message:\n\n{message}\n\n", _HINT
-    )
+        said = done.stdout
+        problem = f"it ended with status {done.returncode}" if done.returncode else ""
+    return said.decode(errors="replace").strip().splitlines(), problem
 
 
 def _copy_tree(source: Path, target: Path, *, seen: frozenset[Path]) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import os
+import tarfile
 import threading
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import pytest
 from mlengine.core.errors import DeadlineExceeded, EngineError, Unavailable
 from mlengine.core.resources import Model, Version, VersionOptions
 from mlengine.core.wire import encode
+from mlengine.storage.paths import parse_uri
 from tests.fakes.engine import FakeEngine
 from tests.unit.cli.conftest import Run
 
@@ -149,9 +152,23 @@ def test_a_bad_package_is_found_before_anything_is_uploaded(
 
 SETUP = "from setuptools import setup\nsetup(name='shop', version='1.5', packages=['vc', 'vd'])\n"
 DESCRIBED = "[project]\nname = 'shop'\nversion = '1.5'\n"
+BARE = "from setuptools import setup\nsetup(name='shop', version='1.5')\n"
+SCRIPTS = BARE.replace("1.5'", "1.5', scripts=['predictor.py', 'preprocess.py']")
 PROJECTS = {
     "a setup.py beside packages": ({"setup.py": SETUP}, ["vc", "vd"]),
     "a pyproject.toml beside one": ({"pyproject.toml": DESCRIBED}, ["vc"]),
+    "a setup.py beside modules, as Google's tutorial has it": (
+        {"setup.py": SCRIPTS, "predictor.py": "import preprocess", "preprocess.py": ""},
+        [],
+    ),
+    "a setup.py that names none of its modules": (
+        {"setup.py": BARE, "predictor.py": "import preprocess", "preprocess.py": ""},
+        [],
+    ),
+    "a pyproject.toml beside modules": (
+        {"pyproject.toml": DESCRIBED, "predictor.py": "import preprocess", "preprocess.py": ""},
+        [],
+    ),
     "a pyproject.toml beside src": ({"pyproject.toml": DESCRIBED}, ["src/vc"]),
 }
 
@@ -167,6 +184,10 @@ def test_the_folder_of_a_project_is_built_as_that_of_its_package(
     assert done.code == 0, done.err
     (uri,) = model.get_version("default", "census", "v1").package_uris
     assert uri.endswith("/shop-1.5.tar.gz")
+    with tarfile.open(fileobj=io.BytesIO(model.objects[parse_uri(uri)])) as archive:
+        held = {name.removeprefix("shop-1.5/") for name in archive.getnames()}
+    assert held >= {name for name in files if name.endswith(".py")}
+    assert held >= {f"{package}/__init__.py" for package in packages}
 
 
 def test_a_package_with_much_data_is_warned_of(
@@ -181,7 +202,7 @@ def test_a_package_with_much_data_is_warned_of(
 
 NO_PROJECTS = {
     "nothing": ({}, ["vc"], "nor is it a project with a setup.py or a pyproject.toml"),
-    "no package": ({"setup.py": SETUP, "predictor.py": ""}, [], "'python setup.py sdist'"),
+    "tools only": ({"pyproject.toml": "[tool.x]\n", "predictor.py": ""}, [], "that describes one"),
     "several": ({"pyproject.toml": DESCRIBED}, ["vc", "vd"], "/vc, {here}/vd. Name one of them."),
 }
 

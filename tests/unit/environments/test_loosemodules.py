@@ -12,6 +12,7 @@ import pytest
 
 from mlengine.core.errors import FailedPrecondition
 from mlengine.environments import Environment, Environments
+from mlengine.training.packaging import build_project
 from tests.fakes.archives import sdist, wheel
 
 SCRIPTS = "scripts=['predictor.py', 'preprocess.py']"
@@ -29,18 +30,21 @@ def environments(request: pytest.FixtureRequest, tmp_path: Path) -> Environments
 
 def packed(folder: Path, arguments: str, files: Mapping[str, str] = MODULES) -> Path:
     """Pack a source distribution; `arguments` are those of `setup` behind name and version."""
-    setup_py = (
-        "from setuptools import find_packages, setup\n"
-        f"setup(name='my_custom_code', version='0.1', {arguments})\n"
-    )
     info = "Metadata-Version: 1.0\nName: my_custom_code\nVersion: 0.1\n"
     path = folder / "my_custom_code-0.1.tar.gz"
     with tarfile.open(path, "w:gz") as archive:
-        for name, text in {"PKG-INFO": info, "setup.py": setup_py, **files}.items():
+        for name, text in {"PKG-INFO": info, "setup.py": _setup_py(arguments), **files}.items():
             entry = tarfile.TarInfo(f"my_custom_code-0.1/{name}")
             entry.size = len(text.encode())
             archive.addfile(entry, io.BytesIO(text.encode()))
     return path
+
+
+def _setup_py(arguments: str) -> str:
+    return (
+        "from setuptools import find_packages, setup\n"
+        f"setup(name='my_custom_code', version='0.1', {arguments})\n"
+    )
 
 
 def says(environment: Environment, code: str) -> str:
@@ -62,6 +66,21 @@ def test_loose_modules_are_imported(
     environments: Environments, tmp_path: Path, arguments: str
 ) -> None:
     assert says(environments.prepare([packed(tmp_path, arguments)]), DOUBLED) == "4"
+
+
+@pytest.mark.parametrize("arguments", [SCRIPTS, ""], ids=["the tutorial's", "nothing at all"])
+def test_so_are_those_of_a_folder_that_is_packed_here(
+    environments: Environments, tmp_path: Path, arguments: str
+) -> None:
+    folder, out = tmp_path / "my_code", tmp_path / "out"
+    folder.mkdir()
+    out.mkdir()
+    for name, text in {"setup.py": _setup_py(arguments), **MODULES}.items():
+        (folder / name).write_text(text)
+    (archive,) = build_project(folder, out)
+    assert archive.name == "my_custom_code-0.1.tar.gz"
+    assert sorted(path.name for path in folder.iterdir()) == [*sorted(MODULES), "setup.py"]
+    assert says(environments.prepare([archive]), DOUBLED) == "4"
 
 
 def test_a_setup_cfg_keeps_what_it_says(environments: Environments, tmp_path: Path) -> None:
