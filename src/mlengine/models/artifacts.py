@@ -72,21 +72,23 @@ class Artifacts:
             routine: A class of the user's loads it, from whatever files it likes.
 
         Raises:
-            FailedPrecondition: It is empty, has too many files, holds no model or several, or one
-                that needs code execution where that is not allowed.
+            FailedPrecondition: It is empty, has too many files or a link, holds no model or
+                several, or one that needs code execution where that is not allowed.
             InvalidArgument: It is not a gs:// directory, or has too many bytes.
         """
-        parse_uri(uri, field=field)  # as it was sent: the pattern below is nobody's
-        prefix = uri if uri.endswith("/") else uri + "/"
-        found = self._buckets.glob(prefix + "**")
+        bucket, name = parse_uri(uri, field=field)
+        prefix = name if not name or name.endswith("/") else name + "/"
+        try:  # strictly, as it is copied: what is no object is named, not passed over
+            found = [*self._buckets.backend(bucket).list(prefix, strict=True)]
+        except FailedPrecondition as error:
+            raise FailedPrecondition(error.problem, error.remedy, field=field) from None
         if not found:
             raise FailedPrecondition(
                 f"The model directory {uri} is empty or does not exist.",
                 f"List its parent: 'mlengine storage ls {uri.rsplit('/', 1)[0]}/'.",
                 field=field,
             )
-        start = len(prefix.removeprefix("gs://").partition("/")[2])
-        names = [item.name[start:] for item in found]
+        names = [item.name.removeprefix(prefix) for item in found]
         _check_names(names, uri, field=field)
         if routine and not self._allow_code:
             raise _needs_code("A prediction class", field="version.prediction_class")

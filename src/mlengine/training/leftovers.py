@@ -1,14 +1,16 @@
-"""What lies in a job's copies and is no object: links, odd names, pipes.
+"""What a job writes that is no object: links, odd names, pipes.
 
-An object store has no links. One that leads to a file of the job's own copies, as ``latest.pth`` to
-the newest checkpoint, stands for the bytes of that file; what it leads to elsewhere is not the
-job's to give away. The rest is left where it is, and told.
+Buckets have no links. In a job's copies of an object store, one that leads to a file of these
+copies, as ``latest.pth`` to the newest checkpoint, stands for the bytes of that file; what it leads
+to elsewhere is not the job's to give away. The rest is left where it is, and told. So is all of it
+in a bucket that is a folder of this machine: the trainer has written there itself.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import itertools
 import os
 from collections.abc import Collection, Iterator
 from pathlib import Path
@@ -21,9 +23,10 @@ from mlengine.storage.beneath import open_folder, opened
 from mlengine.storage.faults import from_os_error
 from mlengine.storage.paths import BucketPath, check_name
 
-__all__ = ["LeftOut", "Leftovers", "leftovers"]
+__all__ = ["LeftOut", "Leftovers", "left_in_place", "leftovers"]
 
 _GONE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
+_MAX_ENTRIES = 50_000
 
 
 class LeftOut(NamedTuple):
@@ -65,35 +68,62 @@ def leftovers(
         FailedPrecondition: A folder may not be read.
     """
     found = Leftovers({}, [])
-    for name, entry in _entries(root, bucket):
+    for name, entry in _entries(root / bucket, f"gs://{bucket}/"):
         if name in objects:
             continue
         where = BucketPath(bucket, name)
-        if _is_odd(name):
-            found.left_out.append(LeftOut(where, f"{str(where)!a} is a name that no URI can say."))
-        elif entry.is_symlink():
-            target = _target(root, where, buckets)
-            if target is not None:
-                found.links[name] = target
-            else:
-                problem = f"{where} is a link that leads to no file of the job's own copies."
-                found.left_out.append(LeftOut(where, problem))
-        elif not entry.is_file(follow_symlinks=False):  # one that is has come since
-            found.left_out.append(LeftOut(where, f"{where} is not a regular file."))
+        problem = _problem(where, entry, "is a link that leads to no file of the job's own copies")
+        is_link = entry.is_symlink() and not _is_odd(name)
+        target = _target(root, where, buckets) if is_link else None
+        if target is not None:
+            found.links[name] = target
+        elif problem:
+            found.left_out.append(LeftOut(where, problem))
     return found
 
 
-def _entries(root: Path, bucket: str) -> Iterator[tuple[str, os.DirEntry[str]]]:
-    """Yield what lies in the copies, but for folders with plain names: these are entered."""
+def left_in_place(folder: Path, where: BucketPath, *, since_s: float) -> list[LeftOut]:
+    """Return what lies in a folder of a bucket and is no object, of what came since a moment.
+
+    Args:
+        folder: Is that folder on this machine; it need not exist. Of very many files not all are
+            looked at.
+        where: What it is called.
+        since_s: In seconds since the epoch.
+
+    Raises:
+        FailedPrecondition: A folder may not be read.
+    """
+    found, above = [], where if where.is_folder else BucketPath(where.bucket, where.name + "/")
+    for name, entry in itertools.islice(_entries(folder, str(above)), _MAX_ENTRIES):
+        place = BucketPath(above.bucket, above.name + name)
+        problem = _problem(place, entry, "is a link")
+        with contextlib.suppress(FileNotFoundError):  # removed since
+            if problem and entry.stat(follow_symlinks=False).st_ctime >= since_s:
+                found.append(LeftOut(place, problem))
+    return found
+
+
+def _problem(where: BucketPath, entry: os.DirEntry[str], link: str) -> str:
+    """Say why an entry is no object; empty if it is one."""
+    if _is_odd(where.name):
+        return f"{str(where)!a} is a name that no URI can say."
+    if entry.is_symlink():
+        return f"{where} {link}."
+    return "" if entry.is_file(follow_symlinks=False) else f"{where} is not a regular file."
+
+
+def _entries(top: Path, called: str) -> Iterator[tuple[str, os.DirEntry[str]]]:
+    """Yield what lies beneath a folder, but for folders with plain names: these are entered."""
     folders = [""]
     while folders:
         folder = folders.pop()
         try:
-            fd = open_folder(root, f"{bucket}/{folder}".removesuffix("/"))
+            fd = open_folder(top.parent, f"{top.name}/{folder}".removesuffix("/"))
         except OSError as error:
             if error.errno in _GONE:
                 continue
-            raise from_os_error(error, f"gs://{bucket}/{folder}") from error
+            raise from_os_error(error, f"{called}{folder}") from error
         with opened(fd), os.scandir(fd) as entries:
             for entry in entries:
                 name = folder + entry.name

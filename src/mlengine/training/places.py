@@ -27,7 +27,7 @@ from mlengine.storage.patterns import has_wildcards
 from mlengine.store import JobRecord
 from mlengine.training.kinds import NotYet, Preparation
 from mlengine.training.launchers import ExitRecord, Outcome
-from mlengine.training.leftovers import LeftOut
+from mlengine.training.leftovers import LeftOut, left_in_place
 from mlengine.training.mirroring import Mirrors
 from mlengine.training.mirrors import mirror_path
 from mlengine.training.newfolders import NewFolders
@@ -38,6 +38,12 @@ __all__ = ["Places", "is_local", "remote_trouble"]
 _LOOKED_AT_BYTES = 4 << 30
 _LOOKED_AT_FILES = 1000
 _TOLD = 20
+_TOLD_IN_PLACE = 5
+_NO_OBJECTS = "Not all that is in the job directory is an object of its bucket:"
+_LEAVE_FILES = (
+    "Nothing lists, copies or deploys them; leave regular files with plain names, and copy what a "
+    "link points to into its place."
+)
 _SLACK_S = 1.0  # stores tell times to the second
 
 
@@ -135,29 +141,47 @@ class Places:
         """Carry all that an attempt left to its buckets, before anybody believes its success.
 
         Returns:
-            Warnings of what can be in no bucket.
+            Warnings of what is in no bucket, and of what is no object in one on this machine.
 
         Raises:
             NotYet: An object store does not answer.
             FailedPrecondition: It does not take the files.
         """
         self.release(record)
+        in_place = self._left_in_place(record, since_s=exit_record.started - _SLACK_S)
         mirror = self._mirrors.known(record) if self._mirrors else None
         if self._mirrors is None or mirror is None:
-            return []
+            return in_place
         folder = f"{self._mirrors.folder(record)}/buckets"
         try:
             left_out = mirror.push().left_out
             mirror.look(_made_since(exit_record.started - _SLACK_S))
         except EngineError as error:
             if exit_record.outcome is not Outcome.SUCCEEDED:
-                return []  # the job has failed anyway; `Mirrors.tick` goes on trying
+                return in_place  # the job has failed anyway; `Mirrors.tick` goes on trying
             problem = f"The job's files are not in their bucket yet: {error.problem}"
             remedy = f"They are in {folder} until then."
             if isinstance(error, Unavailable):
                 raise NotYet(problem, remedy) from None
             raise FailedPrecondition(problem, remedy) from None
-        return _warnings(left_out, folder)
+        return in_place + _warnings(left_out, folder)
+
+    def _left_in_place(self, record: JobRecord, *, since_s: float) -> list[str]:
+        """Warn of what an attempt left in a job directory on this machine and is no object."""
+        uri = record.job.training_input.job_dir if record.job.training_input else ""
+        if not is_uri(uri) or self._mirror_of(uri) is not None:
+            return []
+        try:
+            folder, where = self._buckets.local_path(uri), parse_uri(uri)
+            left_out = left_in_place(folder, where, since_s=since_s)
+        except NotFound:  # its bucket was deleted meanwhile
+            return []
+        except EngineError as error:
+            return [f"What is in the job directory cannot be told: {error.description}"]
+        shown = " ".join(each.problem for each in sorted(left_out)[:_TOLD_IN_PLACE])
+        more = len(left_out) - _TOLD_IN_PLACE
+        shown += f" {more} more files and links are none either." * (more > 0)
+        return [f"{_NO_OBJECTS} {shown} {_LEAVE_FILES}"] * bool(left_out)
 
     def _mirror_of(self, uri: str, *, wildcards: bool = False) -> Mirrors | None:
         """Return the mirrors if a place needs one."""

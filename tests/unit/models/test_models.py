@@ -223,6 +223,17 @@ def test_workers_know_what_was_deployed_by_its_manifest(world: World) -> None:
         check_files(artifact)
 
 
+def test_a_model_that_is_a_link_is_named(world: World) -> None:
+    world.put("linked/model_3.joblib")
+    (world.buckets.local_path("gs://mine/linked") / "model.joblib").symlink_to("model_3.joblib")
+    with pytest.raises(
+        FailedPrecondition, match=r"'model\.joblib' in gs://mine/linked/ is a link"
+    ) as no:
+        world.artifacts.check_source("gs://mine/linked", "SCIKIT_LEARN")
+    assert no.value.remedy.endswith("copy what a link points to into its place.")
+    assert no.value.field == "version.deployment_uri"
+
+
 def test_where_models_may_run_no_code_those_that_would_are_refused(world: World) -> None:
     strict = Artifacts(world.buckets, world.artifacts._root, max_bytes=1000, allow_code=False)
     world.put("net/model.onnx")

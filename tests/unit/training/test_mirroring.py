@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import secrets
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from mlengine.core.errors import FailedPrecondition, InvalidArgument, NotFound, Unavailable
@@ -210,6 +213,41 @@ def test_what_can_be_in_no_bucket_is_warned_of_and_stays(world: World) -> None:
     world.come_to(lambda: not [*world.home.glob("mirrors/*")])
     wait_until(lambda: not (folder / "model").exists())
     assert len([*folder.iterdir()]) == 22
+
+
+def test_what_is_no_object_in_a_bucket_of_this_machine_is_warned_of(world: World) -> None:
+    spec = TrainingInput(python_module="trainer.task", job_dir="gs://here/run", region="local")
+    record = world.store.add_job("p", Job(job_id="k", training_input=spec), uid="v")
+    folder = world.buckets.local_path("gs://here/run")
+    assert world.places.settle(record, SUCCEEDED) == []
+    (folder / "ckpt-2").mkdir(parents=True)
+    (folder / "ckpt-2" / "w.bin").write_text("weights")
+    assert world.places.settle(record, SUCCEEDED) == []
+    (folder / "latest").symlink_to("ckpt-2")
+    (folder / "ckpt-2" / "best.bin").symlink_to("w.bin")
+    (folder / os.fsdecode(b"odd\xff")).write_text("odd")
+    (warning,) = world.places.settle(record, SUCCEEDED)
+    assert warning == (
+        "Not all that is in the job directory is an object of its bucket: "
+        "gs://here/run/ckpt-2/best.bin is a link. gs://here/run/latest is a link. "
+        "'gs://here/run/odd\\udcff' is a name that no URI can say. Nothing lists, copies or "
+        "deploys them; leave regular files with plain names, and copy what a link points to into "
+        "its place."
+    )
+    later = msgspec.structs.replace(SUCCEEDED, started=time.time() + 60)
+    assert world.places.settle(record, later) == [], "it was there before"
+    for number in range(4):
+        (folder / f"link-{number}").symlink_to("nowhere")
+    (warning,) = world.places.settle(record, SUCCEEDED)
+    assert "gs://here/run/link-2 is a link. 2 more files and links are none either." in warning
+
+
+def test_a_job_directory_that_has_become_a_link_is_warned_of(world: World) -> None:
+    spec = TrainingInput(python_module="trainer.task", job_dir="gs://here/run", region="local")
+    record = world.store.add_job("p", Job(job_id="k", training_input=spec), uid="v")
+    world.buckets.local_path("gs://here/run").symlink_to(world.home)
+    (warning,) = world.places.settle(record, SUCCEEDED)
+    assert "gs://here/run is a link or lies behind one." in warning
 
 
 def test_a_failed_job_does_not_wait(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

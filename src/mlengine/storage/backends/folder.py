@@ -192,7 +192,9 @@ class _OpenFolder:
 
     def _key(self, entry: os.DirEntry[str]) -> str:
         is_folder = entry.is_dir(follow_symlinks=False)
-        odd = "" if is_folder or entry.is_file(follow_symlinks=False) else "is not a regular file"
+        odd = ""
+        if not (is_folder or entry.is_file(follow_symlinks=False)):
+            odd = "is a link" if entry.is_symlink() else "is not a regular file"
         # Most names are plain at a glance, which matters in a folder of 100,000.
         if not (_PLAIN.fullmatch(entry.name) and len(self._name) < _SURELY_SHORT):
             try:
@@ -202,7 +204,8 @@ class _OpenFolder:
         if odd and self._strict:
             raise FailedPrecondition(
                 f"{entry.name!a} in gs://{self._bucket}/{self._name} {odd}.",
-                "Leave regular files with plain names only; copy what a link points to.",
+                "Leave regular files with plain names only; copy what a link points to into its "
+                "place.",
             )
         return "" if odd else entry.name + "/" * is_folder
 
