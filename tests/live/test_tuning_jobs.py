@@ -112,8 +112,8 @@ CURVE = """
     parser.add_argument("--x", type=float)
     parser.add_argument("--until", type=Path)
     args = parser.parse_args()
-    good = os.environ["CLOUD_ML_TRIAL_ID"] in ("1", "2")
-    for step in range(1, 11):
+    good = os.environ["CLOUD_ML_TRIAL_ID"] in ("1", "2", "3")
+    for step in range(1, 21 if good else 11):
         report("auc", (0.8 if good else 0.1) + step / 100, step)
     print("reported", flush=True)
     while not good and not args.until.exists():
@@ -264,17 +264,17 @@ def test_a_flag_that_the_trainer_does_not_know_costs_one_trial(engine: LiveEngin
 def test_a_hopeless_trial_is_stopped_early_and_cleanly(engine: LiveEngine, tmp_path: Path) -> None:
     tune(
         engine, "early", engine.upload_package(CURVE), f"--until={tmp_path / 'never'}",
-        maxTrials=3, enableTrialEarlyStopping=True,
+        maxTrials=4, enableTrialEarlyStopping=True,
     )  # fmt: skip
     job = engine.ended("early", timeout_s=120)
     assert job.state == "SUCCEEDED", job.error_message
     assert job.training_output is not None
     last = job.training_output.trials[-1]
-    assert last["trialId"] == "3"
+    assert last["trialId"] == "4"
     assert last["isTrialStoppedEarly"]
     assert last["state"] == "SUCCEEDED"
     assert last["finalMetric"]["trainingStep"] == "10"
-    assert job.training_output.completed_trial_count == 3
+    assert job.training_output.completed_trial_count == 4
 
 
 def test_cancel_stops_all_trials(engine: LiveEngine, tmp_path: Path) -> None:

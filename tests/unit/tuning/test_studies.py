@@ -528,19 +528,24 @@ def should_stop(service: Service, trial: str) -> bool:
 def test_the_median_rule_stops_what_is_behind(service: Service) -> None:
     rule: dict[str, Any] = {"medianAutomatedStoppingConfig": {}}
     service.make(DOUBLE, automatedStoppingConfig=rule)
-    service.suggest(count=3)
-    for step in range(1, 5):
-        measure(service, "1", 1.0 / step, step=step)
-    service.complete("1")
-    measure(service, "2", 0.1, step=2)
-    measure(service, "3", 9.0, step=2)
-    assert not should_stop(service, "2")
-    assert should_stop(service, "3")
-    assert [trial.state for trial in service.trials()] == ["COMPLETED", "ACTIVE", "STOPPING"]
-    assert should_stop(service, "3"), "once stopping, always"
-    assert service.studies.stop(*AT, "3").state == "STOPPING"
-    measure(service, "3", 8.0, step=3)
-    assert service.complete("3").state == "COMPLETED"
+    service.suggest(count=6)
+    measure(service, "6", 9.0, step=2)
+    for trial in ("1", "2", "3"):
+        assert not should_stop(service, "6"), "three trials are the fewest to have a median"
+        for step in range(1, 5):
+            measure(service, trial, 1.0 / step, step=step)
+        service.complete(trial)
+    measure(service, "4", 0.1, step=2)
+    measure(service, "5", 9.0, step=4)
+    assert not should_stop(service, "4")
+    assert not should_stop(service, "5"), "it has come as far as those that ended"
+    assert should_stop(service, "6")
+    states = [trial.state for trial in service.trials()]
+    assert states == [*["COMPLETED"] * 3, "ACTIVE", "ACTIVE", "STOPPING"]
+    assert should_stop(service, "6"), "once stopping, always"
+    assert service.studies.stop(*AT, "6").state == "STOPPING"
+    measure(service, "6", 8.0, step=3)
+    assert service.complete("6").state == "COMPLETED"
 
 
 def test_the_decay_rule_goes_by_the_curve(service: Service) -> None:
@@ -558,15 +563,16 @@ def test_the_decay_rule_goes_by_the_curve(service: Service) -> None:
 
 def test_measurements_without_steps_are_compared_by_their_count(service: Service) -> None:
     service.make(DOUBLE, automatedStoppingConfig={"medianAutomatedStoppingConfig": {}})
-    service.suggest(count=3)
-    for value in (9.0, 3.0, 1.0):
-        measure(service, "1", value)
-    service.complete("1")
-    measure(service, "2", 8.0)
-    assert not should_stop(service, "2"), "the first of one is compared with the first of others"
+    service.suggest(count=5)
+    for trial in ("1", "2", "3"):
+        for value in (9.0, 3.0, 1.0):
+            measure(service, trial, value)
+        service.complete(trial)
+    measure(service, "4", 8.0)
+    assert not should_stop(service, "4"), "the first of one is compared with the first of others"
     for _epoch in range(2):
-        measure(service, "3", 9.5)
-    assert should_stop(service, "3")
+        measure(service, "5", 9.5)
+    assert should_stop(service, "5")
 
 
 def test_a_study_without_a_rule_stops_nothing(service: Service) -> None:

@@ -40,7 +40,9 @@ class Policy(Protocol):
     3. The same curves give the same verdict, in whatever order the other trials stand.
     4. A trial that has seen a value as good as the best of all others is not stopped.
     5. Turning the goal round and every value's sign gives the same verdict.
-    6. No curve makes it raise: none, one reading, NaN and infinities (skipped), constants, steps
+    6. A trial that may be at its end is not stopped: it came as far as every one that ended, or has
+       reported once as each of them did. Nothing is left to save but its model.
+    7. No curve makes it raise: none, one reading, NaN and infinities (skipped), constants, steps
        that repeat or run backwards, 1e300 beside 1e-300.
     """
 
@@ -64,8 +66,9 @@ def open_policy(name: str, axis: Axis = Axis.STEPS) -> Policy:
 
     Example:
         >>> slow = Curve(number=2, readings=(Reading(step=1, value=0.1),))
-        >>> good = Curve(number=1, readings=(Reading(step=1, value=0.7),), ended=True)
-        >>> open_policy("median").judge(Goal.MAXIMIZE, slow, [good]).stop
+        >>> told = (Reading(step=1, value=0.7), Reading(step=2, value=0.9))
+        >>> good = [Curve(number=number, readings=told, ended=True) for number in (1, 3, 4)]
+        >>> open_policy("median").judge(Goal.MAXIMIZE, slow, good).stop
         True
     """
     from mlengine.tuning.stopping.asha import Asha

@@ -24,7 +24,7 @@ from collections.abc import Sequence
 
 from mlengine.tuning.problem import Goal
 from mlengine.tuning.stopping import Verdict
-from mlengine.tuning.stopping.curve import Axis, Course, Curve, best_by
+from mlengine.tuning.stopping.curve import Axis, Course, Curve, best_by, may_be_over
 from mlengine.tuning.stopping.decay import outlook
 from mlengine.tuning.stopping.turn import has_turned
 
@@ -72,7 +72,8 @@ class Asha:
     def _is_past(self, goal: Goal, trial: Curve, others: Sequence[Curve]) -> bool:
         """Whether a trial has turned, and another's best is better."""
         course = trial.course(goal, self._axis)
-        if trial.ended or not has_turned(course) or not any(other.ended for other in others):
+        ended = [other.course(goal, self._axis) for other in others if other.ended]
+        if trial.ended or not has_turned(course) or may_be_over(course, ended):
             return False
         mine = max(value for _place, value in course)
         seen = (value for o in others for _place, value in o.course(goal, self._axis))

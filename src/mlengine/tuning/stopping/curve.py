@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import enum
 import math
+from collections.abc import Sequence
 
 import msgspec
 
 from mlengine.tuning.problem import Goal
 
-__all__ = ["Axis", "Course", "Curve", "Reading", "best_by"]
+__all__ = ["Axis", "Course", "Curve", "Reading", "best_by", "may_be_over"]
 
 Course = list[tuple[float, float]]
 """(place on the axis, value with more being better), by place."""
@@ -71,3 +72,23 @@ class Curve(msgspec.Struct, frozen=True, kw_only=True):
 def best_by(course: Course, at: float) -> float | None:
     """Return the best value up to a place, that included; None if nothing was reported by then."""
     return max((value for place, value in course if place <= at), default=None)
+
+
+def may_be_over(course: Course, ended: Sequence[Course]) -> bool:
+    """Tell whether a trial may have come to its end: then there is nothing to save by stopping it.
+
+    It has come as far as every trial that ended; or, like all of these, it has reported once: who
+    does so does it at the end, and may be writing its model.
+
+    Example:
+        >>> may_be_over([(1.0, 0.5), (2.0, 0.6)], [[(1.0, 0.4), (3.0, 0.8)], [(2.0, 0.7)]])
+        False
+        >>> may_be_over([(3.0, 0.5)], [[(1.0, 0.4), (3.0, 0.8)], [(2.0, 0.7)]])
+        True
+        >>> may_be_over([(1.0, 0.5)], [[(2.0, 0.7)], [(3.0, 0.8)]])
+        True
+    """
+    told = [other for other in ended if other]
+    at = max((place for place, _value in course), default=-math.inf)
+    once = len(course) == 1 and all(len(other) == 1 for other in told)
+    return once or all(other[-1][0] <= at for other in told)

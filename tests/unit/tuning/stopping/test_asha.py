@@ -128,5 +128,8 @@ def test_who_is_past_its_best_is_stopped_once_another_was_better() -> None:
     better = Asha().judge(Goal.MAXIMIZE, trial, [ended, _flat(3, 0.91, 2)])
     assert better.stop
     assert "past its best" in better.why
+    short = _flat(2, 0.5, 8, ended=True)
+    at_its_end = Asha().judge(Goal.MAXIMIZE, trial, [short, _flat(3, 0.91, 2)])
+    assert not at_its_end.stop, "it has come as far as who ended"
     still = Curve(number=1, readings=tuple(readings[:5]))
     assert not Asha().judge(Goal.MAXIMIZE, still, [ended, _flat(3, 0.91, 2)]).stop

@@ -104,6 +104,31 @@ def test_the_best_so_far_is_not_stopped(
 
 
 @UNHURRIED
+@given(POLICY, GOAL, RUNNING, OTHERS, st.floats(-1, 1))
+def test_who_came_as_far_as_all_that_ended_is_not_stopped(
+    policy: Policy, goal: Goal, trial: Curve, others: list[Curve], value: float
+) -> None:
+    told = [r for o in (*others, trial) for r in o.readings if math.isfinite(r.elapsed_s)]
+    step = max((r.step for r in told), default=1)
+    end = Reading(value=value, step=step, elapsed_s=max((r.elapsed_s for r in told), default=1.0))
+    at_its_end = msgspec.structs.replace(trial, readings=(*trial.readings, end))
+    assert not policy.judge(goal, at_its_end, others).stop
+
+
+@pytest.mark.parametrize("axis", Axis)
+@pytest.mark.parametrize("name", POLICIES)
+def test_where_all_report_once_nobody_is_stopped(name: str, axis: Axis) -> None:
+    """It is at their end that they do, at whatever step that is."""
+
+    def once(number: int, value: float, step: int) -> Curve:
+        reading = Reading(value=value, step=step, elapsed_s=step / 2)
+        return Curve(number=number, readings=(reading,), ended=number > 1)
+
+    others = [once(number, 0.9, number) for number in range(2, 12)]
+    assert not open_policy(name, axis).judge(Goal.MAXIMIZE, once(1, 0.1, 9), others).stop
+
+
+@UNHURRIED
 @given(POLICY, RUNNING, OTHERS)
 def test_a_goal_turned_round_is_the_same_question(
     policy: Policy, trial: Curve, others: list[Curve]
