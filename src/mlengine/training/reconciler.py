@@ -45,6 +45,7 @@ from mlengine.training.patience import Patience
 from mlengine.training.retrying import Retrying, told_to_end
 from mlengine.training.trials.children import stopped_early
 from mlengine.training.trials.hyperparameters import is_tuning
+from mlengine.training.trials.lifecycle import ENDED_FIRST, STOPPED_EARLY
 from mlengine.training.trials.tuningjobs import TuningJobs
 
 __all__ = ["JobReconciler"]
@@ -421,7 +422,8 @@ class JobReconciler:
     def _end_trial(self, record: JobRecord) -> None:
         """End a trial that was stopped: what it has measured until then counts.
 
-        Its error message stays why it was stopped; what is wrong besides is a warning.
+        Its error message stays why it was stopped; what is wrong besides is a warning. One that was
+        to be stopped early and had ended well before it heard of that is judged as such.
         """
         exit_record = self._launcher.poll(self._attempt_dir(record)).exit
         if exit_record is None:
@@ -440,6 +442,8 @@ class JobReconciler:
         if wrong := outputs.pop("error_message", ""):
             self._say(record, wrong, "WARNING")
             outputs["details"].warnings.append(wrong)
+        if stopped_early(record) and _ended_by_itself(exit_record):
+            outputs["error_message"] = wrong or ENDED_FIRST
         self._end(record, JobState.CANCELLED, **outputs)
 
     def _collected(self, record: JobRecord, exit_record: ExitRecord) -> dict[str, Any] | None:
@@ -479,7 +483,8 @@ class JobReconciler:
         moved_on = newest.state is not record.state or newest.attempt != record.attempt
         if moved_on or not self._leading():
             return
-        self._say(record, *_end_line(newest, to, changes.get("error_message", "")))
+        message = changes.get("error_message", newest.job.error_message)
+        self._say(record, *_end_line(newest, to, message))
         if record.attempt:
             changes.setdefault("details", self._details(record))
         failpoints.hit("job.end.before-move")
@@ -550,14 +555,20 @@ def _is_tuning(record: JobRecord) -> bool:
     return not record.parent and is_tuning(record.job)
 
 
+def _ended_by_itself(exit_record: ExitRecord) -> bool:
+    """Tell whether the chief, which decides the outcome, ended well without being asked to."""
+    chief = next(iter(exit_record.replicas), None)
+    return chief is not None and chief.exit_code == 0 and not chief.stopped
+
+
 def _end_line(record: JobRecord, to: JobState, message: str) -> tuple[str, str]:
     """Return the line that closes a job's log, and its severity."""
     what = "Trial" if record.parent else "Job"
-    if to is JobState.SUCCEEDED:
+    if to is JobState.SUCCEEDED or (record.parent and message == ENDED_FIRST):
         return f"{what} completed successfully.", "INFO"
     if to is JobState.FAILED:
         return message or f"{what} failed.", "ERROR"
-    if record.parent and stopped_early(record):  # which is a success: its value counts
+    if record.parent and message.startswith(STOPPED_EARLY):  # a success: its value counts
         return "Trial was stopped early.", "INFO"
     return f"{what} was cancelled.", "WARNING"
 

@@ -16,9 +16,10 @@ from typing import Any
 import msgspec
 
 from mlengine.core.resources import Job, TrainingInput
+from mlengine.core.states import JobState
 from mlengine.store import JobRecord
 from mlengine.training.trials.hyperparameters import HyperparameterSpec, flags, hyperparameters_of
-from mlengine.training.trials.lifecycle import STOPPED_EARLY
+from mlengine.training.trials.lifecycle import ENDED_FIRST, STOPPED_EARLY
 from mlengine.tuning.problem import Point
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "is_cut",
     "measured",
     "own_id",
+    "state_of",
     "stopped_early",
     "trial_of",
     "trial_output",
@@ -135,6 +137,12 @@ def is_cut(record: JobRecord) -> bool:
     """Tell whether a child's last value may not be the last that it reported."""
     output = record.job.training_output
     return bool(output and output.trials and output.trials[0].get(_CUT))
+
+
+def state_of(record: JobRecord) -> JobState:
+    """Return what a child came to: one that was stopped early has done what it was for."""
+    done = record.job.error_message.startswith((STOPPED_EARLY, ENDED_FIRST))
+    return JobState.SUCCEEDED if record.state is JobState.CANCELLED and done else record.state
 
 
 def stopped_early(record: JobRecord) -> bool:

@@ -27,10 +27,22 @@ import msgspec
 from mlengine.core.states import JobState
 from mlengine.training.trials.reasons import grouped, told
 
-__all__ = ["STOPPED_EARLY", "UNKNOWN_FLAG", "Act", "Books", "Step", "TrialFacts", "decide"]
+__all__ = [
+    "ENDED_FIRST",
+    "STOPPED_EARLY",
+    "UNKNOWN_FLAG",
+    "Act",
+    "Books",
+    "Step",
+    "TrialFacts",
+    "decide",
+]
 
 STOPPED_EARLY = "Stopped early: "
 """How the message of a child begins that was stopped because its trial need not go on."""
+
+ENDED_FIRST = "Ended by itself before it could be stopped early."
+"""The message of a child that was to be stopped, and had ended well before it heard of that."""
 
 UNKNOWN_FLAG = "UNKNOWN_FLAG: "
 """How the message of a child begins whose trainer does not know a tuned flag."""
@@ -71,8 +83,7 @@ class TrialFacts(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         closed: Its result is in the books.
         stopping: It was decided that it need not go on.
-        child: State of its child; None before there is one.
-        stopped_early: Its child was stopped because of that decision.
+        child: State that its child came to (`children.state_of`); None before there is one.
         failure: Message of a child that failed.
     """
 
@@ -80,22 +91,17 @@ class TrialFacts(msgspec.Struct, frozen=True, kw_only=True):
     closed: bool = False
     stopping: bool = False
     child: JobState | None = None
-    stopped_early: bool = False
     failure: str = ""
 
     @property
     def succeeded(self) -> bool:
         """Whether it did what it was for; one that was stopped early did."""
-        return self.child is JobState.SUCCEEDED or (
-            self.child is JobState.CANCELLED and self.stopped_early
-        )
+        return self.child is JobState.SUCCEEDED
 
     @property
     def failed(self) -> bool:
         """Whether its child ended by itself, and not well."""
-        return self.child is JobState.FAILED or (
-            self.child is JobState.CANCELLED and not self.stopped_early
-        )
+        return self.child in (JobState.FAILED, JobState.CANCELLED)
 
 
 class Books(msgspec.Struct, frozen=True, kw_only=True):

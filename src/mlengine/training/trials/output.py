@@ -15,7 +15,7 @@ from mlengine.core.resources import TrainingInput, TrainingOutput
 from mlengine.core.states import JobState
 from mlengine.store import JobRecord
 from mlengine.training.plan import plan_replicas
-from mlengine.training.trials.children import given_values, stopped_early, trial_of
+from mlengine.training.trials.children import given_values, state_of, stopped_early, trial_of
 from mlengine.training.trials.hyperparameters import HyperparameterSpec
 
 __all__ = ["Rest", "by_objective", "rest_of", "seconds_of", "training_output", "value_of"]
@@ -44,7 +44,7 @@ def training_output(
     ordered = by_objective(asked, children) if finished else list(children)
     consumed = [c.job.training_output.consumed_m_l_units for c in children if c.job.training_output]
     return TrainingOutput(
-        completed_trial_count=sum(_state(c) is JobState.SUCCEEDED for c in children),
+        completed_trial_count=sum(state_of(c) is JobState.SUCCEEDED for c in children),
         trials=[_trial(child) for child in ordered],
         consumed_m_l_units=round(math.fsum(consumed), 6),
         is_hyperparameter_tuning_job=True,
@@ -57,7 +57,7 @@ def by_objective(asked: HyperparameterSpec, children: Sequence[JobRecord]) -> li
 
     def rank(child: JobRecord) -> tuple[bool, float, int]:
         value = value_of(child)
-        counts = value is not None and _state(child) is JobState.SUCCEEDED
+        counts = value is not None and state_of(child) is JobState.SUCCEEDED
         turned = 0.0 if value is None else -value if asked.maximize else value
         return not counts, turned if counts else 0.0, int(trial_of(child))
 
@@ -110,26 +110,20 @@ def seconds_of(child: JobRecord) -> float | None:
 
 
 def _trial(child: JobRecord) -> dict[str, Any]:
-    job = child.job
+    job, state = child.job, state_of(child)
+    done = state is JobState.SUCCEEDED
     found = {
         "trialId": trial_of(child),
         "hyperparameters": given_values(child),
         **{name: value for name, value in _measured(child).items() if name in _METRICS},
-        "state": str(_state(child)),
+        "state": str(state),
         "startTime": job.start_time,
         "endTime": job.end_time,
-        "isTrialStoppedEarly": stopped_early(child),
+        "isTrialStoppedEarly": done and stopped_early(child),
         # Beyond ml.v1: why it failed.
-        "errorMessage": "" if stopped_early(child) else job.error_message,
+        "errorMessage": "" if done or stopped_early(child) else job.error_message,
     }
     return {name: value for name, value in found.items() if value not in ("", False)}
-
-
-def _state(child: JobRecord) -> JobState:
-    """Return a trial's state: one that was stopped early has done what it was for."""
-    if child.state is JobState.CANCELLED and stopped_early(child):
-        return JobState.SUCCEEDED
-    return child.state
 
 
 def _measured(child: JobRecord) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from mlengine.core.clock import Clock, rfc3339
 from mlengine.core.errors import AlreadyExists, EngineError, InvalidArgument, Unavailable
 from mlengine.core.resources import Job, JobDetails, TrainingInput
 from mlengine.core.states import JobState, TrialState
-from mlengine.runtime import failpoints
+from mlengine.runtime import attemptfiles, failpoints
 from mlengine.store import JobRecord, Store, StudyRecord, TrialRecord
 from mlengine.training.ages import Ages
 from mlengine.training.background import Background
@@ -30,7 +30,7 @@ from mlengine.training.checks import running_limit_s, wait_limit_s
 from mlengine.training.jobs import folder_of
 from mlengine.training.logs import ServiceLog
 from mlengine.training.trials.books import TuningBooks, measurement, question
-from mlengine.training.trials.children import child_job, child_uid, measured, stopped_early
+from mlengine.training.trials.children import child_job, child_uid, measured, state_of
 from mlengine.training.trials.hyperparameters import (
     HyperparameterSpec,
     hyperparameters_of,
@@ -57,6 +57,8 @@ __all__ = ["Advise", "TuningJobs"]
 _log = logging.getLogger(__name__)
 
 _Point = tuple[int, float]
+
+_WITHOUT_RESULT = (JobState.FAILED, JobState.CANCELLED)
 
 
 class Advise(Protocol):
@@ -224,7 +226,7 @@ class TuningJobs:
     def _stop_hopeless(self, seen: _Study, policy: Policy) -> None:
         """Have the policy of early stopping judge the trials of which there is news."""
         goal = Goal.MAXIMIZE if seen.asked.maximize else Goal.MINIMIZE
-        usable = {n: c for n, c in seen.children.items() if c.state is not JobState.FAILED}
+        usable = {n: c for n, c in seen.children.items() if state_of(c) not in _WITHOUT_RESULT}
         ended = sum(child.state.terminal for child in usable.values())
         due = {}
         for number, child in usable.items():
@@ -232,7 +234,9 @@ class TuningJobs:
             if trial is None or trial.state is not TrialState.ACTIVE or not points:
                 continue
             at = (points[-1][0], ended)
-            if child.state is JobState.RUNNING and self._judged.get(child.uid) != at:
+            if child.state is not JobState.RUNNING or self._judged.get(child.uid) == at:
+                continue
+            if not self._is_over(child):
                 due[number] = at
         # All jobs share this thread, and to judge one trial may take a tenth of a second.
         curves = {n: _curve(n, child) for n, child in usable.items()} if due else {}
@@ -242,7 +246,23 @@ class TuningJobs:
             if not verdict.stop:
                 self._judged[usable[number].uid] = at
             elif self._books.stop(seen.trials[number]):
-                self._say(seen.record, f"Trial {number} is stopped early: {verdict.why}")
+                self._stop_early(seen, number, verdict.why)
+
+    def _stop_early(self, seen: _Study, number: int, why: str) -> bool:
+        """Ask a trial's child to stop, and say so, unless it ended by itself meanwhile."""
+        child = seen.children[number]
+        message = f"{STOPPED_EARLY}{why}"
+        if self._is_over(child):
+            return False
+        if not self._store.move_job(child, JobState.CANCELLING, error_message=message):
+            return False
+        self._say(seen.record, f"Trial {number} is asked to stop early: {why}")
+        return True
+
+    def _is_over(self, child: JobRecord) -> bool:
+        """Tell whether a child's attempt has ended: its record says so only later."""
+        attempt_dir = folder_of(self._root, child) / str(child.attempt)
+        return (attempt_dir / attemptfiles.EXIT).exists()
 
     # --- performing ---
 
@@ -257,8 +277,8 @@ class TuningJobs:
                 self._begin(seen, step.trial)
                 wake()
             case Act.CALL_OFF:
-                self._call_off(seen, step.trial)
-                wake()
+                if self._call_off(seen, step.trial):
+                    wake()
             case Act.CLOSE:
                 self._close(seen, step.trial)
                 wake()
@@ -312,12 +332,12 @@ class TuningJobs:
             pass
         failpoints.hit("tuning.child-added")
 
-    def _call_off(self, seen: _Study, number: int) -> None:
-        child, trial = seen.children[number], seen.trials[number]
-        reason = "The tuning job is over."
-        if trial.state is TrialState.STOPPING and seen.record.state is not JobState.CANCELLING:
-            reason = f"{STOPPED_EARLY}it would hardly become the best."
-        self._store.move_job(child, JobState.CANCELLING, error_message=reason)
+    def _call_off(self, seen: _Study, number: int) -> bool:
+        stopping = seen.trials[number].state is TrialState.STOPPING
+        if stopping and seen.record.state is not JobState.CANCELLING:
+            return self._stop_early(seen, number, "it would hardly become the best.")
+        child, reason = seen.children[number], "The tuning job is over."
+        return bool(self._store.move_job(child, JobState.CANCELLING, error_message=reason))
 
     def _close(self, seen: _Study, number: int) -> None:
         """Write a trial's result into the books, once and for all."""
@@ -413,8 +433,7 @@ def _fact(trial: TrialRecord, child: JobRecord | None) -> TrialFacts:
         number=trial.number,
         closed=trial.state is TrialState.COMPLETED,
         stopping=trial.state is TrialState.STOPPING,
-        child=child.state if child else None,
-        stopped_early=child is not None and stopped_early(child),
+        child=state_of(child) if child else None,
         failure=child.job.error_message if child else "",
     )
 

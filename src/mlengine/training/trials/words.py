@@ -8,7 +8,7 @@ from mlengine.core.states import JobState
 from mlengine.core.studies import TrialDetails
 from mlengine.store import JobRecord
 from mlengine.training.trials.books import WITHDRAWN
-from mlengine.training.trials.children import is_cut, measured, stopped_early, trial_of
+from mlengine.training.trials.children import is_cut, measured, state_of, stopped_early, trial_of
 from mlengine.training.trials.output import Rest, seconds_of, value_of
 from mlengine.training.trials.reasons import Reason
 
@@ -29,7 +29,7 @@ def why_infeasible(child: JobRecord | None, has_value: bool, *, ending: bool) ->
         return f"{WITHDRAWN}the tuning job was over before it began."
     if child.state is JobState.FAILED:
         return child.job.error_message or "It failed."
-    if child.state is JobState.CANCELLED and not stopped_early(child):
+    if state_of(child) is JobState.CANCELLED:
         why = child.job.error_message or "it was cancelled."
         return f"{WITHDRAWN}{why}" if ending else why
     return "" if has_value else "It never reported the objective."
@@ -41,7 +41,7 @@ def outcome_line(number: int, child: JobRecord, tag: str) -> tuple[str, str]:
     after = f" after {duration(seconds)}" if seconds is not None else ""
     points = measured(child)
     said = f": {tag} = {value:g} at step {points[-1][0]}" if value is not None else ""
-    if child.state is JobState.SUCCEEDED:
+    if state_of(child) is JobState.SUCCEEDED and not stopped_early(child):
         return f"Trial {number} succeeded{after}{said}.", "INFO"
     if stopped_early(child):
         return f"Trial {number} was stopped early{after}{said}.", "INFO"
@@ -52,7 +52,7 @@ def outcome_line(number: int, child: JobRecord, tag: str) -> tuple[str, str]:
 
 def silent_line(children: Sequence[JobRecord], tag: str) -> str:
     """Say how many trials succeeded without a value; empty if each of them has one."""
-    silent = [c for c in children if c.state is JobState.SUCCEEDED and value_of(c) is None]
+    silent = [c for c in children if state_of(c) is JobState.SUCCEEDED and value_of(c) is None]
     if not silent:
         return ""
     return (

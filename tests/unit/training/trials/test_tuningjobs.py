@@ -17,6 +17,7 @@ from mlengine.core.errors import FailedPrecondition, InvalidArgument, Unavailabl
 from mlengine.core.resources import Job, JobOptions, Scheduling, TrainingInput, TrainingOutput
 from mlengine.core.states import JobState, StudyState, TrialState
 from mlengine.core.studies import Measurement
+from mlengine.runtime import attemptfiles
 from mlengine.store import JobRecord, TrialRecord
 from mlengine.training.admission import Demand
 from mlengine.training.capacity import Capacity
@@ -416,28 +417,127 @@ def _steps(world: Study, trial: int = 1) -> list[int]:
 @pytest.mark.parametrize("rule", ["", "median", "asha"])
 def test_a_hopeless_trial_is_stopped_and_its_last_value_counts(world: Study, rule: str) -> None:
     chosen = JobOptions(trial_early_stopping=rule)
-    world.tune(maxTrials=3, enableTrialEarlyStopping=not rule, options=chosen)
-    for number in (1, 2):
-        world.running(f"t/{number}")
-        world.kind.points[f"t/{number}"] = [(n, 0.5 + n / 100) for n in range(9)]
-        world.ends(f"t/{number}", 0.9)
-    world.running("t/3")
-    world.kind.points["t/3"] = [(n, 0.1 + n / 1000) for n in range(8)]
-    attempt = world.attempt_dir("t/3")
+    world.tune(maxTrials=4, enableTrialEarlyStopping=not rule, options=chosen)
+    _good_trials(world)
+    world.running("t/4")
+    world.kind.points["t/4"] = [(n, 0.1 + n / 1000) for n in range(8)]
+    attempt = world.attempt_dir("t/4")
     world.turn(lambda: attempt in world.launcher.cancelled)
-    assert world.trials()[2].state is TrialState.STOPPING
-    world.kind.points["t/3"].append((8, 0.125))  # said while it was ending
-    world.exit("t/3", Outcome.CANCELLED)
+    assert world.trials()[3].state is TrialState.STOPPING
+    world.kind.points["t/4"].append((8, 0.125))  # said while it was ending
+    world.exit("t/4", Outcome.CANCELLED)
     world.turn(lambda: world.state("t") == "SUCCEEDED")
     output = world.job("t").training_output
     assert output is not None
     (stopped,) = [t for t in output.trials if t.get("isTrialStoppedEarly")]
-    assert (stopped["trialId"], stopped["state"]) == ("3", "SUCCEEDED")
+    assert (stopped["trialId"], stopped["state"]) == ("4", "SUCCEEDED")
     assert stopped["finalMetric"]["objectiveValue"] == 0.125
     assert "errorMessage" not in stopped
-    assert output.completed_trial_count == 3
-    assert not world.trials()[2].trial.trial_infeasible
-    assert any(line.startswith("Trial 3 is stopped early: ") for line in world.lines())
+    assert output.completed_trial_count == 4
+    assert not world.trials()[3].trial.trial_infeasible
+    (asked,) = (line for line in world.lines() if "is asked to stop early: " in line)
+    assert asked.startswith("Trial 4 ")
+    assert _child_message(world, "t/4") == f"Stopped early: {asked.partition(': ')[2]}"
+    assert any(line.startswith("Trial 4 was stopped early after ") for line in world.lines())
+
+
+def test_what_was_decided_before_an_engine_died_is_done_by_the_next(
+    world: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.tune(maxTrials=4, enableTrialEarlyStopping=True)
+    _good_trials(world)
+    world.running("t/4")
+    monkeypatch.setattr(TuningJobs, "_stop_early", lambda *_: False)
+    world.kind.points["t/4"] = [(n, 0.1) for n in range(3)]
+    world.turn(lambda: world.trials()[3].state is TrialState.STOPPING)
+    monkeypatch.undo()
+    world.restart()
+    world.turn(lambda: world.attempt_dir("t/4") in world.launcher.cancelled)
+    message = _child_message(world, "t/4")
+    assert message == "Stopped early: it would hardly become the best."
+
+
+@pytest.mark.parametrize("decided", [False, True])
+def test_a_trial_whose_attempt_is_over_is_not_stopped_early(
+    world: Study, monkeypatch: pytest.MonkeyPatch, decided: bool
+) -> None:
+    """Its exit is on disk, and its record says so only once its outputs are collected."""
+    world.tune(maxTrials=4, enableTrialEarlyStopping=True)
+    _good_trials(world)
+    world.running("t/4")
+    over = world.attempt_dir("t/4") / attemptfiles.EXIT
+    if decided:
+        move = world.store.move_trial
+
+        def ends_meanwhile(trial: TrialRecord, to: TrialState, **changes: Any) -> Any:
+            over.write_text("{}")
+            return move(trial, to, **changes)
+
+        monkeypatch.setattr(world.store, "move_trial", ends_meanwhile)
+    else:
+        over.write_text("{}")
+    world.kind.points["t/4"] = [(n, 0.1) for n in range(3)]
+    world.turn(lambda: _steps(world, 4) == [0, 1, 2])
+    for _turn in range(3):
+        world.reconciler.tick()
+    assert world.trials()[3].state is (TrialState.STOPPING if decided else TrialState.ACTIVE)
+    assert world.children()["t/4"].state is JobState.RUNNING
+    world.ends("t/4")
+    _is_no_early_end(world)
+    assert not any("stop early" in line for line in world.lines())
+
+
+def test_a_trial_that_ended_well_before_it_heard_of_its_stop_has_run_out(world: Study) -> None:
+    world.tune(maxTrials=4, enableTrialEarlyStopping=True)
+    _good_trials(world)
+    world.running("t/4")
+    world.kind.points["t/4"] = [(n, 0.1) for n in range(3)]
+    world.turn(lambda: world.attempt_dir("t/4") in world.launcher.cancelled)
+    world.exit("t/4", Outcome.SUCCEEDED)
+    _is_no_early_end(world)
+    log = (world.home / "jobs" / world.children()["t/4"].uid / "service.log.jsonl").read_text()
+    assert "Trial completed successfully." in log
+    assert "stopped early" not in log
+
+
+def test_a_trial_that_ended_by_itself_is_judged_by_what_it_made(world: Study) -> None:
+    world.tune(maxTrials=4, enableTrialEarlyStopping=True)
+    _good_trials(world)
+    world.running("t/4")
+    world.kind.points["t/4"] = [(n, 0.1) for n in range(3)]
+    world.kind.wrong["t/4"] = "Its model is damaged."
+    world.turn(lambda: world.attempt_dir("t/4") in world.launcher.cancelled)
+    world.exit("t/4", Outcome.SUCCEEDED)
+    world.turn(lambda: world.state("t") == "SUCCEEDED")
+    assert world.trials()[3].trial.infeasible_reason == "Its model is damaged."
+    (warning,) = world.job("t").details.warnings  # type: ignore[union-attr]
+    assert warning == "1 trial was stopped (4): Its model is damaged."
+
+
+def _good_trials(world: Study) -> None:
+    """Let three trials run out, after readings at the steps 0 to 9."""
+    for number in (1, 2, 3):
+        world.running(f"t/{number}")
+        world.kind.points[f"t/{number}"] = [(n, 0.5 + n / 100) for n in range(9)]
+        world.ends(f"t/{number}", 0.9)
+
+
+def _child_message(world: Study, child_id: str) -> str:
+    return world.children()[child_id].job.error_message
+
+
+def _is_no_early_end(world: Study) -> None:
+    """The job succeeds, and record and log say of its last trial that it ran out."""
+    world.turn(lambda: world.state("t") == "SUCCEEDED")
+    output = world.job("t").training_output
+    assert output is not None
+    assert output.completed_trial_count == 4
+    (last,) = (trial for trial in output.trials if trial["trialId"] == "4")
+    assert last["state"] == "SUCCEEDED"
+    assert last["finalMetric"] == {"trainingStep": "2", "objectiveValue": 0.1}
+    assert not {"isTrialStoppedEarly", "errorMessage"} & last.keys()
+    assert not world.trials()[3].trial.trial_infeasible
+    assert any(line.startswith("Trial 4 succeeded after ") for line in world.lines())
 
 
 def test_a_trial_is_judged_when_there_is_news_and_not_at_every_turn(
