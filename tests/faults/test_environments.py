@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -132,9 +133,12 @@ def test_a_builder_that_was_killed_leaves_nothing_that_is_used(root: Path, tmp_p
 def test_sweeping_spares_what_somebody_is_building(root: Path, tmp_path: Path) -> None:
     hanging = Hanging(tmp_path)
     builder = process(root, hanging.archive)
-    hanging.wait()
+    installing = hanging.wait()
     assert Environments(root).sweep() == 0
     assert len(builds(root)) == 1
+    copy = shutil.copytree(root, tmp_path / "copy", symlinks=True)
+    assert Environments(copy).sweep() == 1  # there, nobody does
+    assert is_running(installing)
     os.kill(builder.pid, signal.SIGINT)
     builder.communicate(timeout=30)
     assert builds(root) == []  # interrupted, it tidied up by itself

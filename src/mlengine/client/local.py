@@ -25,6 +25,7 @@ from mlengine.core.system import require_linux
 from mlengine.engine import Engine, EngineStatus
 from mlengine.engine.home import Home, alone, is_owned, open_private, read_engine_file, read_token
 from mlengine.engine.settings import Settings
+from mlengine.runtime.processes import noted
 
 __all__ = [
     "LOG_NAME",
@@ -126,26 +127,17 @@ def find(home: Path) -> Running | None:
     """Return the engine that runs on a home folder, or None."""
     running = _published(home)
     # The lock is looked at last: looking takes it for a moment, which a starting engine may meet.
-    return running if running and _is_alive(running.pid) and is_owned(home) else None
+    return running if running and is_owned(home) else None
 
 
 def _published(home: Path) -> Running | None:
+    """Return who says that it is the engine here, if it lives; a copy has what another said."""
     try:
         facts: dict[str, Any] = read_engine_file(home) or {}
     except OSError:
         return None  # whoever wants to start an engine there is told why it cannot be
-    pid, url = facts.get("pid"), facts.get("url")
-    return Running(pid, url) if isinstance(pid, int) and isinstance(url, str) else None
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+    process = noted(facts.get("process") or {}, home / "run")
+    return Running(process.pid, str(facts.get("url"))) if process else None
 
 
 # --- starting -----------------------------------------------------------------------------------
@@ -182,10 +174,10 @@ def _start(settings: Settings, say: Say) -> Running:
 
 
 def _launch(home: Path) -> Running:
-    before = _published(home)
     log = home / "logs" / LOG_NAME
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     with os.fdopen(descriptor, "ab") as out:
+        said_before_bytes = os.fstat(descriptor).st_size
         process = subprocess.Popen(
             daemon_argv("--home", str(home)),
             stdin=subprocess.DEVNULL,
@@ -198,17 +190,19 @@ def _launch(home: Path) -> Running:
     deadline_s = clock.monotonic_s() + _START_TIMEOUT_S
     while clock.monotonic_s() < deadline_s:
         running = _published(home)
-        if running and running != before and _is_healthy(running, home):
+        if running and _is_healthy(running, home):
             # It outlives this command on purpose: nobody is to warn that it was not waited for.
             process.returncode = 0
             return running
         if _ended(process) and not is_owned(home):
             raise Unavailable(
-                f"The engine ended at once.{_tail(log)}", "Mend that, then try again."
+                f"The engine ended at once.{_tail(log, said_before_bytes)}",
+                "Mend that, then try again.",
             )
     process.terminate()
     raise Unavailable(
-        f"The engine did not answer within {_START_TIMEOUT_S:g} seconds.{_tail(log)}",
+        f"The engine did not answer within {_START_TIMEOUT_S:g} seconds."
+        f"{_tail(log, said_before_bytes)}",
         "Try 'mlengine up' in a terminal to see more.",
     )
 
@@ -236,13 +230,18 @@ def _is_healthy(running: Running, home: Path) -> bool:
         connection.close()
 
 
-def _tail(log: Path) -> str:
+def _tail(log: Path, since_bytes: int) -> str:
+    """Return the last lines of a log, as the end of a message; none of an earlier start's."""
     try:
         with log.open("rb") as file:
-            file.seek(max(0, file.seek(0, os.SEEK_END) - _SHOWN_LOG_BYTES))
+            end = file.seek(0, os.SEEK_END)
+            since = since_bytes if since_bytes <= end else 0  # somebody rotated it
+            file.seek(max(since, end - _SHOWN_LOG_BYTES))
             lines = file.read().decode("utf-8", "replace").splitlines()[-_SHOWN_LOG_LINES:]
     except OSError:
         return ""
+    if not lines:
+        return f" It said nothing in {log}."
     return f" The end of {log}:\n" + "".join(f"  {line}\n" for line in lines)
 
 
@@ -264,7 +263,7 @@ def stop(settings: Settings, *, timeout_s: float = _STOP_TIMEOUT_S) -> Stopped:
     Gateway and workers outlive an engine that is killed: they are stopped where it is gone.
 
     Raises:
-        FailedPrecondition: Nothing of an engine runs on this home, or what is not an engine.
+        FailedPrecondition: Nothing of an engine runs on this home.
         DeadlineExceeded: It did not end.
     """
     home = settings.home
@@ -280,16 +279,16 @@ def stop(settings: Settings, *, timeout_s: float = _STOP_TIMEOUT_S) -> Stopped:
     except ProcessLookupError:
         return Stopped(running.pid, None)
     try:
-        if not _is_engine(running.pid):
-            raise FailedPrecondition(
-                f"Process {running.pid} is not an engine.", f"Look at {home / 'run/engine.json'}."
-            )
+        if find(home) != running:  # it ended before there was a descriptor of it
+            return Stopped(running.pid, None)
         # Of the engine that is stopped, whatever other one commands talk to.
         last = _last_status(dataclasses.replace(settings, endpoint="", token=""))
         signal.pidfd_send_signal(process, signal.SIGTERM)
         _wait(process, running.pid, timeout_s)
     finally:
         os.close(process)
+    if not is_owned(home):
+        _stop_left(home)  # of a home that was moved it finds its own gateway no more
     return Stopped(running.pid, last)
 
 
@@ -313,13 +312,6 @@ def _stop_left(home: Path) -> bool:
     finally:
         owned.close()
     return True
-
-
-def _is_engine(pid: int) -> bool:
-    try:
-        return b"mlengine" in Path(f"/proc/{pid}/cmdline").read_bytes()
-    except OSError:
-        return False
 
 
 def _last_status(settings: Settings) -> EngineStatus | None:

@@ -13,6 +13,7 @@ from typing import IO, Any
 
 from mlengine.core.errors import FailedPrecondition
 from mlengine.core.system import require_linux
+from mlengine.runtime.processes import note
 from mlengine.runtime.wholefile import write_whole
 
 __all__ = [
@@ -72,7 +73,9 @@ class Home:
 
     def publish(self, facts: dict[str, Any]) -> None:
         """Tell commands where the running engine is."""
-        write_whole(self.path / "run" / "engine.json", json.dumps(facts).encode(), durable=True)
+        run = self.path / "run"
+        published = {**facts, "process": note(int(facts["pid"]), run)}
+        write_whole(run / "engine.json", json.dumps(published).encode(), durable=True)
 
     def close(self) -> None:
         """Give the folder back; commands no longer find an engine."""
@@ -141,7 +144,10 @@ def alone(lock: Path) -> Iterator[None]:
 
 
 def read_engine_file(home: Path) -> dict[str, Any] | None:
-    """Return what the engine of a home said of itself, or None; it may have died since."""
+    """Return what the engine of a home said of itself, or None.
+
+    It may have died since, or be that of the home that this is a copy of.
+    """
     try:
         facts: dict[str, Any] = json.loads((home / "run" / "engine.json").read_text())
     except (FileNotFoundError, ValueError):

@@ -31,7 +31,7 @@ from mlengine.core.errors import Cancelled, EngineError, from_status
 from mlengine.environments.locks import held, try_held
 from mlengine.environments.venv import python_of
 from mlengine.runtime import failpoints
-from mlengine.runtime.processes import freeze_and_kill, look, snapshot
+from mlengine.runtime.processes import freeze_and_kill, note, noted, snapshot
 
 __all__ = ["NAME_DIGITS", "Entry", "Fill", "Shelf", "note_installer"]
 
@@ -339,18 +339,18 @@ class _Failure:
 
 def note_installer(folder: Path, pid: int) -> None:
     """Note which process group writes into a build, for who cleans up after its builder."""
-    process = look(pid)
-    facts = {"pid": pid, "started": process.started if process else 0}
-    (folder / _INSTALLER).write_text(json.dumps(facts))
+    (folder / _INSTALLER).write_text(json.dumps(note(pid, folder)))
 
 
 def _kill_orphan(folder: Path) -> None:
-    """Kill the installer of a builder that died, unless its number is somebody else's by now."""
+    """Kill the installer of a builder that died, unless it is of the folder that this is a copy of.
+
+    Nor is anybody killed whose number it was.
+    """
     try:
-        facts = json.loads((folder / _INSTALLER).read_text())
-        pid, started = int(facts["pid"]), int(facts["started"])
-    except (OSError, ValueError, KeyError, TypeError):
+        leader = noted(json.loads((folder / _INSTALLER).read_text()), folder)
+    except (OSError, ValueError, KeyError, AttributeError):
         return
-    leader = look(pid)
-    if leader is not None and leader.started == started:
+    if leader is not None:
+        pid = leader.pid
         freeze_and_kill(lambda: [row for row in snapshot().values() if row.group == pid])

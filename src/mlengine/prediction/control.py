@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 import socket
@@ -27,7 +26,7 @@ from mlengine.prediction.routing import Snapshot, encode_snapshot
 from mlengine.prediction.sockets import socket_dir
 from mlengine.prediction.tally import Batch
 from mlengine.prediction.workers.launch import find_by_words
-from mlengine.runtime.processes import Process, look, send
+from mlengine.runtime.processes import Process, look, noted, send
 from mlengine.runtime.wholefile import write_whole
 
 __all__ = ["GatewayControl", "ensure_gateway", "gateway_process", "read_gateway"]
@@ -107,8 +106,10 @@ class GatewayControl:
         process = gateway_process(self._run_dir)
         if process is None:
             return
-        with contextlib.suppress(Unavailable):
+        try:
             self._call(b'{"shutdown":true}')
+        except Unavailable:  # it hangs, or is of a home that was moved: its socket is elsewhere
+            send(process, signal.SIGTERM)
         if not _wait_gone(process, timeout_s):
             send(process, signal.SIGKILL)
             _wait_gone(process, timeout_s)
@@ -154,12 +155,12 @@ def read_gateway(run_dir: Path) -> GatewayInfo | None:
 
 
 def gateway_process(run_dir: Path) -> Process | None:
-    """Return the process of the gateway if it lives."""
+    """Return the process of the gateway if it lives.
+
+    It stays that of a home that is moved; a copy of the home has none before it starts its own.
+    """
     info = read_gateway(run_dir)
-    process = look(info.pid) if info else None
-    if process is None or info is None or process.started != info.started or not process.alive:
-        return None
-    return process
+    return noted(msgspec.structs.asdict(info), run_dir) if info else None
 
 
 def _ensure(
@@ -168,16 +169,26 @@ def _ensure(
 ) -> GatewayInfo:  # fmt: skip
     last = read_gateway(run_dir)
     if last is not None and gateway_process(run_dir) is not None:
-        if last.host == host and port in (0, last.port) and last.doors == doors:
+        fits = last.host == host and port in (0, last.port) and last.doors == doors
+        if fits and _is_there(last, run_dir):
             return last
         GatewayControl(run_dir).shutdown()
-        last = None
+        if not fits:
+            last = None
     if port == 0 and last is not None and last.host == host:
         try:
             return _start(run_dir, host, last.port, log, python, timeout_s, doors)
         except FailedPrecondition:
             pass  # somebody took the port meanwhile
     return _start(run_dir, host, port, log, python, timeout_s, doors)
+
+
+def _is_there(info: GatewayInfo, run_dir: Path) -> bool:
+    """Return whether the folder still lies where the gateway was told, and looks for all else."""
+    try:
+        return run_dir.samefile(info.run_dir)
+    except OSError:
+        return False
 
 
 def _start(

@@ -18,12 +18,12 @@ _LONGEST_NAME_BYTES = 48
 
 
 def socket_dir(run_dir: Path) -> Path:
-    """Return the folder for the sockets of a run folder; the same one for every process.
+    """Return the folder for the sockets of a run folder: one, by whatever path it is named.
 
     Raises:
         FailedPrecondition: The folder in the temporary directory is not ours alone.
     """
-    run_dir = run_dir.absolute()
+    run_dir = run_dir.resolve()
     if len(os.fsencode(run_dir)) + 1 + _LONGEST_NAME_BYTES < _MAX_PATH_BYTES:
         run_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         return run_dir

@@ -4,6 +4,10 @@ A pid alone names nobody: the kernel hands it out again. Here a process is its p
 time (and, across restarts of the machine, the boot id); a signal goes through a pidfd that was
 opened before the start time was compared, so there is no moment in which the pid can change hands.
 
+Who works in a folder is noted there, with the folder's device and inode: these stay when it is
+moved, and a copy, such as a backup that got an engine of its own, has others. What a copied note
+names is the original's, and left alone.
+
 Standard library only, Python >= 3.7, Linux.
 """
 
@@ -14,7 +18,7 @@ import os
 import signal
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 __all__ = [
     "TAG_VARIABLE",
@@ -22,7 +26,11 @@ __all__ = [
     "boot_id",
     "descendants",
     "freeze_and_kill",
+    "is_of",
+    "living",
     "look",
+    "note",
+    "noted",
     "of_attempt",
     "send",
     "snapshot",
@@ -72,6 +80,41 @@ def look(pid: int) -> Process | None:
         session=int(fields[3]),
         state=fields[0].decode("ascii"),
     )
+
+
+def note(pid: int, place: int | Path) -> dict[str, Any]:
+    """Return what is to be written down of a process that works in a folder, or holds a file.
+
+    Args:
+        pid: The process; if it is gone already, nobody is found by the note.
+        place: The folder or file, or its descriptor; as it is when the note is looked at.
+    """
+    row, at = look(pid), os.stat(place)  # noqa: PTH116 - a descriptor, too
+    return {
+        "pid": pid, "started": row.started if row else 0, "boot_id": boot_id(),
+        "device": at.st_dev, "inode": at.st_ino,
+    }  # fmt: skip
+
+
+def is_of(place: Path, facts: Mapping[str, Any]) -> bool:
+    """Return whether a note is of this place and since the last boot: a copy has one, too."""
+    try:
+        at = place.stat()
+    except OSError:
+        return False
+    here = (facts.get("device"), facts.get("inode")) == (at.st_dev, at.st_ino)
+    return here and facts.get("boot_id") == boot_id()
+
+
+def noted(facts: Mapping[str, Any], place: Path) -> Process | None:
+    """Return the live process of a note; None if it is gone, or another place's."""
+    return living(facts["pid"], facts["started"]) if is_of(place, facts) else None
+
+
+def living(pid: int, started: int) -> Process | None:
+    """Return the process if it lives; None when its pid is free, or another's by now."""
+    row = look(pid)
+    return row if row is not None and row.alive and row.started == started else None
 
 
 def snapshot() -> dict[int, Process]:

@@ -221,17 +221,12 @@ def become_reaper() -> None:
 def _identify(lock: int, folder: Path) -> str:
     """Write down who supervises, before the first replica exists; return the attempt's tag.
 
-    And in which file: a copy of the folder supervises nothing, whatever stands in it.
+    And where: a copy of the folder supervises nothing, whatever stands in it.
     """
     from mlengine.runtime import processes
 
     tag = f"{folder.parent.name}/{folder.name}/{os.urandom(8).hex()}"
-    me = processes.look(os.getpid())
-    file = os.fstat(lock)
-    identity = {
-        "pid": os.getpid(), "started": me.started if me else 0,
-        "boot_id": processes.boot_id(), "tag": tag, "device": file.st_dev, "inode": file.st_ino,
-    }  # fmt: skip
+    identity = {**processes.note(os.getpid(), lock), "tag": tag, "folder": str(folder)}
     os.write(lock, json.dumps(identity).encode("ascii"))
     os.fsync(lock)
     return tag

@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,7 +22,7 @@ from mlengine.engine.settings import Settings
 from mlengine.prediction.control import gateway_process
 from mlengine.prediction.workers.launch import WorkerProcess
 from mlengine.prediction.workers.record import WorkerSpec
-from mlengine.runtime.processes import boot_id, look
+from mlengine.runtime.processes import look, note
 from tests.waiting import wait_until
 
 
@@ -92,9 +93,7 @@ def _note_worker(home: Path, pid: int) -> None:
         version_name="v", artifact="", framework="", socket=str(home / "w.sock"), max_body_bytes=1
     )
     (folder / "spec.json").write_bytes(msgspec.json.encode(spec))
-    row = look(pid)
-    assert row is not None
-    process = WorkerProcess(pid=pid, started=row.started, boot=boot_id())
+    process = WorkerProcess(**note(pid, folder))
     (folder / "process.json").write_bytes(msgspec.json.encode(process))
 
 
@@ -127,6 +126,87 @@ def test_an_engine_that_cannot_start_shows_the_end_of_its_log(settings: Settings
     assert "The engine ended at once." in str(caught.value)
     assert str(settings.home / "logs" / local.LOG_NAME) in str(caught.value)
     assert "ERROR" in str(caught.value)
+
+
+def test_of_the_log_only_what_this_start_wrote_is_shown(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = settings.home / "logs" / local.LOG_NAME
+    log.parent.mkdir()
+    log.write_text("ERROR of an earlier start\n")
+    for script, shown in (("print('of this one')", f"{log}:\n  of this one\n"), ("", "nothing")):
+        monkeypatch.setattr(
+            local, "daemon_argv", lambda *_flags, said=script: [sys.executable, "-c", said]
+        )
+        with pytest.raises(Unavailable) as caught:
+            local.connect(settings, say=lambda _text: None)
+        assert shown in str(caught.value) and "earlier" not in str(caught.value)
+
+
+def test_a_copy_of_a_home_touches_no_process_of_the_original(settings: Settings) -> None:
+    quiet = lambda _text: None  # noqa: E731
+    running = local.start(settings, say=quiet)
+    copy = dataclasses.replace(settings, home=settings.home.with_name("copy"))
+    with subprocess.Popen(["sleep", "60"]) as child:
+        _note_worker(settings.home, child.pid)
+        subprocess.run(["cp", "-a", settings.home, copy.home], check=True)
+        gateway = gateway_process(settings.home / "run")
+        assert local.find(copy.home) is None
+        with pytest.raises(FailedPrecondition, match="There is nothing to stop"):
+            local.stop(copy)
+        theirs = local.start(copy, say=quiet)
+        assert theirs.url != running.url and theirs.pid != running.pid
+        assert local.status(copy).home == str(copy.home)
+        # By the port of the original, which is in the copy's notes.
+        assert local.status(settings).home == str(settings.home)
+        local.stop(copy)
+        assert local.find(settings.home) == running
+        after = gateway_process(settings.home / "run")
+        assert after and gateway and after.pid == gateway.pid
+        assert child.poll() is None
+        child.kill()
+    local.stop(settings)
+
+
+def test_a_copy_whose_engine_only_starts_is_not_taken_for_the_original(settings: Settings) -> None:
+    local.start(settings, say=lambda _text: None)
+    copy = settings.home.with_name("copy")
+    subprocess.run(["cp", "-a", settings.home, copy], check=True)
+    starting = Home(copy)
+    assert local.find(copy) is None
+    with pytest.raises(FailedPrecondition, match="There is nothing to stop"):
+        local.stop(dataclasses.replace(settings, home=copy))
+    starting.close()
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_what_serves_a_home_that_was_moved_is_stopped_there(
+    settings: Settings, killed: bool
+) -> None:
+    pid = local.start(settings, say=lambda _text: None).pid
+    gateway = gateway_process(settings.home / "run")
+    assert gateway is not None
+    if killed:
+        os.kill(pid, signal.SIGKILL)
+        wait_until(lambda: not is_owned(settings.home))
+    moved = dataclasses.replace(settings, home=settings.home.rename(settings.home.with_name("m")))
+    assert local.stop(moved).pid == (0 if killed else pid)
+    wait_until(lambda: look(gateway.pid) is None)
+    assert not is_owned(moved.home)
+
+
+def test_a_home_is_the_same_one_through_a_link(settings: Settings) -> None:
+    link = dataclasses.replace(settings, home=settings.home.with_name("link"))
+    link.home.symlink_to(settings.home)
+    running = local.start(link, say=lambda _text: None)
+    assert local.find(settings.home) == running
+    os.kill(running.pid, signal.SIGKILL)
+    wait_until(lambda: not is_owned(settings.home))
+    gateway = gateway_process(settings.home / "run")
+    assert gateway is not None
+    assert local.start(settings, say=lambda _text: None).url == running.url
+    after = gateway_process(settings.home / "run")
+    assert after and after.pid == gateway.pid
 
 
 def test_what_an_engine_that_died_left_behind_names_nobody(settings: Settings) -> None:
@@ -174,7 +254,6 @@ def test_the_engine_that_is_stopped_is_asked_and_no_other(
     monkeypatch.setattr(local, "status", asked.append)
     with subprocess.Popen(["sleep", "60"]) as child:
         monkeypatch.setattr(local, "find", lambda _home: local.Running(child.pid, "http://x"))
-        monkeypatch.setattr(local, "_is_engine", lambda _pid: True)
         local.stop(dataclasses.replace(settings, endpoint="http://far:1", token="theirs"))
         monkeypatch.undo()
     assert [(one.endpoint, one.token) for one in asked] == [("", "")]

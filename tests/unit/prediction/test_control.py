@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,7 +11,9 @@ from pathlib import Path
 import pytest
 
 from mlengine.core.errors import FailedPrecondition
-from mlengine.prediction.control import ensure_gateway
+from mlengine.prediction.control import GatewayControl, ensure_gateway, gateway_process
+from mlengine.runtime.processes import look
+from tests.waiting import wait_until
 
 
 def _named(*words: str) -> subprocess.Popen[bytes]:
@@ -31,3 +34,38 @@ def test_a_gateway_that_was_never_noted_ends_before_the_next_begins(tmp_path: Pa
         for process in (stray, *others):
             process.kill()
             process.communicate()
+
+
+def test_a_copy_of_a_run_folder_has_a_gateway_of_its_own(tmp_path: Path) -> None:
+    original, copy = tmp_path / "a", tmp_path / "b"
+    original.mkdir()
+    theirs = ensure_gateway(original)
+    shutil.copytree(original, copy, ignore=shutil.ignore_patterns("*.sock"))
+    try:
+        assert gateway_process(copy) is None
+        GatewayControl(copy).shutdown()
+        mine = ensure_gateway(copy)
+        assert mine.pid != theirs.pid and mine.port != theirs.port
+        GatewayControl(copy).shutdown()
+        assert gateway_process(original) is not None
+        assert ensure_gateway(original) == theirs
+    finally:
+        for folder in (original, copy):
+            GatewayControl(folder).shutdown()
+
+
+@pytest.mark.parametrize("name", ["short", "long" * 20])
+def test_the_gateway_of_a_run_folder_that_was_moved_is_replaced(tmp_path: Path, name: str) -> None:
+    before = tmp_path / name
+    before.mkdir()
+    old = ensure_gateway(before)
+    moved = before.rename(tmp_path / f"{name}-2")
+    try:
+        new = ensure_gateway(moved)
+        assert (new.pid != old.pid, new.port) == (True, old.port)
+        wait_until(lambda: look(old.pid) is None)
+        assert GatewayControl(moved).stats() == {}
+        assert ensure_gateway(moved) == new
+        assert not before.exists()
+    finally:
+        GatewayControl(moved).shutdown()

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -98,3 +99,32 @@ def test_an_attempt_is_found_by_its_tag_and_by_its_sessions() -> None:
         for child in (tagged, leader):
             child.kill()
             child.wait()
+
+
+def test_a_note_names_its_process_where_it_was_written(
+    sleeper: subprocess.Popen[bytes], tmp_path: Path
+) -> None:
+    place, copy, link = (tmp_path / name for name in ("place", "copy", "link"))
+    place.mkdir()
+    copy.mkdir()
+    link.symlink_to(place)
+    facts = processes.note(sleeper.pid, place)
+    for here in (place, link, tmp_path / "moved"):
+        if here.name == "moved":
+            place.rename(here)
+        found = processes.noted(facts, here)
+        assert found is not None and found.pid == sleeper.pid
+    for elsewhere in (copy, tmp_path / "none"):
+        assert processes.noted(facts, elsewhere) is None
+    for other in ({"boot_id": "another"}, {"started": facts["started"] + 1}):
+        assert processes.noted({**facts, **other}, tmp_path / "moved") is None
+    assert processes.noted({}, tmp_path / "moved") is None
+
+
+def test_a_note_of_nobody_names_nobody(sleeper: subprocess.Popen[bytes], tmp_path: Path) -> None:
+    facts = processes.note(sleeper.pid, tmp_path)
+    sleeper.kill()
+    wait_until(lambda: not row(sleeper).alive)
+    assert processes.noted(facts, tmp_path) is None  # not reaped: its row is there yet
+    sleeper.wait()
+    assert processes.noted(processes.note(sleeper.pid, tmp_path), tmp_path) is None

@@ -15,14 +15,17 @@ ROUTING_FILE = "routing.json"
 
 
 class GatewayInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """What a listening gateway says of itself.
+    """What a listening gateway says of itself, with a `runtime.processes.note` of the run folder.
 
-    `started` is in clock ticks since boot, `doors` what it was told, `grpc_port` what it took: 0 is
-    none.
+    `doors` and `run_dir` are what it was told, `grpc_port` what it took: 0 is none.
     """
 
     pid: int
     started: int
+    boot_id: str
+    device: int
+    inode: int
+    run_dir: str
     host: str
     port: int
     url: str

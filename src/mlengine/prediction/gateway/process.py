@@ -38,7 +38,7 @@ from mlengine.prediction.gateway.server import Server
 from mlengine.prediction.routing import Snapshot, decode_snapshot, read_snapshot
 from mlengine.prediction.sockets import socket_dir
 from mlengine.prediction.tally import Batch
-from mlengine.runtime.processes import look
+from mlengine.runtime.processes import note
 from mlengine.runtime.wholefile import write_whole
 
 if TYPE_CHECKING:
@@ -227,10 +227,9 @@ def _listen(host: str, port: int) -> socket.socket:
 
 
 def _announce(run_dir: Path, host: str, port: int, doors: Doors, grpc_port: int) -> None:
-    me = look(os.getpid())
     shown = f"[{host}]" if ":" in host else host
     info = GatewayInfo(
-        pid=os.getpid(), started=me.started if me else 0, host=host, port=port,
+        **note(os.getpid(), run_dir), run_dir=str(run_dir), host=host, port=port,
         url=f"{doors.scheme}://{shown}:{port}", doors=doors, grpc_port=grpc_port,
     )  # fmt: skip
     write_whole(run_dir / GATEWAY_FILE, msgspec.json.encode(info))

@@ -19,7 +19,7 @@ from mlengine.prediction.workers.workerfolder import make_anew
 from mlengine.runtime import confine
 from mlengine.runtime.boot import boot_command
 from mlengine.runtime.process import QUIET
-from mlengine.runtime.processes import Process, boot_id, look, snapshot
+from mlengine.runtime.processes import Process, is_of, living, note, snapshot
 from mlengine.runtime.wholefile import write_whole
 from mlengine.training.inventory import visible
 
@@ -48,19 +48,17 @@ _PASSED_ON = (
 
 
 class WorkerProcess(msgspec.Struct, frozen=True, kw_only=True):
-    """Which process serves a worker folder; `started` is in clock ticks since boot `boot`."""
+    """Which process serves a worker folder: what `runtime.processes.note` says of it."""
 
     pid: int
     started: int
-    boot: str
+    boot_id: str
+    device: int
+    inode: int
 
     def look(self) -> Process | None:
-        """Return the live process, or None when it is gone, dead or another's by now."""
-        if self.boot != boot_id():
-            return None
-        found = look(self.pid)
-        alive = found is not None and found.started == self.started and found.alive
-        return found if alive else None
+        """Return the live process, or None when it is gone."""
+        return living(self.pid, self.started)
 
 
 def worker_command(python: str, worker_dir: Path) -> Sequence[str]:
@@ -139,12 +137,13 @@ def launch_forked(
 
 
 def read_process(folder: Path) -> WorkerProcess | None:
-    """Return which process was started last for a worker folder."""
+    """Return which process was started last for a worker folder since the machine was."""
     try:
         data = (folder / _PROCESS_FILE).read_bytes()
-        return msgspec.json.decode(data, type=WorkerProcess)
+        process = msgspec.json.decode(data, type=WorkerProcess)
     except (OSError, msgspec.MsgspecError):
         return None
+    return process if is_of(folder, msgspec.structs.asdict(process)) else None
 
 
 def _make_ready(folder: Path) -> dict[str, str]:
@@ -181,8 +180,7 @@ def _open_log(log: Path) -> IO[bytes]:
 def _note(pid: int, folder: Path) -> WorkerProcess:
     with contextlib.suppress(OSError):
         Path(f"/proc/{pid}/oom_score_adj").write_text(str(_OOM_SCORE_ADJ))
-    row = look(pid)
-    process = WorkerProcess(pid=pid, started=row.started if row else 0, boot=boot_id())
+    process = WorkerProcess(**note(pid, folder))
     write_whole(folder / _PROCESS_FILE, msgspec.json.encode(process))
     return process
 

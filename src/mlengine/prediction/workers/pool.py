@@ -1,7 +1,7 @@
 """The workers of an engine: started, watched, restarted, stopped; adopted after a restart.
 
     run/workers/<id>/  spec.json     what the worker serves
-                       process.json  who it is: pid, start time, boot
+                       process.json  who it is: a `runtime.processes.note`
                        own/          all that it may write to, made anew for each start
                            spec.json    what it reads of the above
                            ready.json   it has loaded the model and listens
@@ -303,7 +303,8 @@ class WorkerPool:
         """Take over the workers of an engine that is gone; return the uids of those alive.
 
         Those that died meanwhile are restarted by the next `tick`; those on a GPU that is for
-        versions no more are ended. Empty control groups of engines that never came back go, too.
+        versions no more, and those of a home that was moved, are ended; those of the home that this
+        one is a copy of are left alone. Empty control groups of dead engines go, too.
         """
         sweep_groups(ANY_GROUP)
         with self._lock:
@@ -325,10 +326,11 @@ class WorkerPool:
                 for stray in find_strays(path.parent, known=worker.process):
                     send(stray, signal.SIGKILL)
                 self._workers[uid] = worker
-            lost = [u for u, w in self._workers.items() if not {*w.spec.gpus} <= {*self._gpus}]
-        for uid in lost:
-            _log.warning("worker %s is ended: its GPU is none for versions any more", uid)
-            self.stop(uid)
+            lost = {uid: self._why_lost(worker.spec) for uid, worker in self._workers.items()}
+        for uid, why in lost.items():
+            if why:
+                _log.warning("worker %s does not go on: %s", uid, why)
+                self.stop(uid)
         with self._lock:
             alive = [uid for uid, worker in self._workers.items() if worker.is_alive()]
         self._wake()
@@ -415,6 +417,16 @@ class WorkerPool:
     def _specs(self, *, but: str = "") -> list[WorkerSpec]:
         with self._lock:
             return [worker.spec for uid, worker in self._workers.items() if uid != but]
+
+    def _why_lost(self, spec: WorkerSpec) -> str:
+        """Say why a worker of an engine before us cannot go on; empty if it can."""
+        if not {*spec.gpus} <= {*self._gpus}:
+            return "its GPU is none for versions any more"
+        folder = Path(spec.socket).parent
+        with contextlib.suppress(OSError):
+            if folder.samefile(self._sockets):
+                return ""
+        return f"it was started for a home whose sockets lie in {folder}: this is moved, or a copy"
 
     def _live_pids(self) -> list[int]:
         with self._lock:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import signal
 import sys
 import tempfile
@@ -363,3 +364,32 @@ def test_a_call_gives_up_in_time(home: Path) -> None:
         silent.listen()
         with pytest.raises(DeadlineExceeded, match=r"0\.1 s"):
             predict_once(home / "s.sock", BODY, 0.1)
+
+
+def test_a_copy_of_a_home_leaves_the_workers_of_the_original_alone(home: Path) -> None:
+    first = WorkerPool(home / "a", command=scripted(READY_THEN_WAITS))
+    first.start(VERSION, "u1", home)
+    before = first.wait_ready("u1", 60)
+    shutil.copytree(home / "a", home / "b", ignore=shutil.ignore_patterns("*.sock"))
+    copy = WorkerPool(home / "b", command=scripted(READY_THEN_WAITS))
+    assert copy.adopt() == [] == copy.uids()
+    assert copy.tick() == []
+    assert first.check("u1") is WorkerHealth.ALIVE and Path(before.socket).exists()
+    copy.start(VERSION, "u1", home)
+    copy.wait_ready("u1", 60)
+    copy.stop("u1")
+    assert first.check("u1") is WorkerHealth.ALIVE and Path(before.socket).exists()
+    first.stop("u1")
+
+
+def test_a_worker_of_a_home_that_was_moved_is_ended(
+    home: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = WorkerPool(home / "a", command=scripted(READY_THEN_WAITS))
+    first.start(VERSION, "u1", home)
+    first.wait_ready("u1", 60)
+    (home / "a").rename(home / "b")
+    moved = WorkerPool(home / "b", command=scripted(READY_THEN_WAITS))
+    assert moved.adopt() == [] == moved.uids()
+    assert first.check("u1") is WorkerHealth.DEAD
+    assert f"sockets lie in {home / 'a' / 'run'}: this is moved, or a copy" in caplog.text
