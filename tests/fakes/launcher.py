@@ -26,9 +26,9 @@ class ScriptedLauncher:
         self.swept: list[Path] = []
         self._status: dict[Path, AttemptStatus] = {}
 
-    def now(self, phase: Phase, *, attempt_dir: Path | None = None) -> None:
+    def now(self, phase: Phase, *, attempt_dir: Path | None = None, ran_in: str = "") -> None:
         folder = attempt_dir or list(self.specs)[-1]
-        self._status[folder] = AttemptStatus(phase)
+        self._status[folder] = AttemptStatus(phase, ran_in=ran_in)
 
     def ends(
         self,

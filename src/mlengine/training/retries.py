@@ -32,15 +32,20 @@ import re
 from mlengine.runtime.attemptfiles import signal_name
 from mlengine.training.launchers import ExitRecord, Outcome, ReplicaExit
 
-__all__ = ["LONGEST_BACKOFF_S", "LOST", "TOLD_TO_END", "backoff_s", "retry_line", "retry_reason"]
+__all__ = [
+    "LONGEST_BACKOFF_S",
+    "TOLD_TO_END",
+    "backoff_s",
+    "lost_message",
+    "lost_reason",
+    "retry_line",
+    "retry_reason",
+]
 
 LONGEST_BACKOFF_S = 360.0
 
-LOST = "its supervisor died without a record"
-"""Why an attempt is over that has no exit record; always worth another attempt."""
-
 TOLD_TO_END = "its supervisor was told to end"
-"""Why an attempt is over that nobody cancelled; likewise."""
+"""Why an attempt is over that nobody cancelled; always worth another attempt."""
 
 _PERMANENT_CODES = frozenset({1, 2, 126, 127})
 _BATCH_PERMANENT_CODES = _PERMANENT_CODES | {3}  # `LOAD_FAILED` of `runtime.batch`
@@ -75,6 +80,35 @@ def retry_reason(exit_record: ExitRecord, *, is_batch: bool = False) -> str:
     permanent = _BATCH_PERMANENT_CODES if is_batch else _PERMANENT_CODES
     passing = [r for r in guilty if _may_pass(r, permanent)]
     return _how(passing[0]) if passing else ""
+
+
+def lost_reason(ran_in: str) -> str:
+    """Say why an attempt is over that has no exit record; always worth another attempt.
+
+    Args:
+        ran_in: The folder that it ran in, if it was moved or copied from there since; or empty.
+    """
+    if ran_in:
+        return f"it ran in {ran_in}, and was moved or copied from there, so its end is not known"
+    return "its supervisor died without a record"
+
+
+def lost_message(ran_in: str) -> str:
+    """Say the same of a job that fails for it.
+
+    Example:
+        >>> lost_message("/old/jobs/u/1")[:55]
+        'The job ran in /old/jobs/u/1, and its folder was moved '
+    """
+    if ran_in:
+        return (
+            f"The job ran in {ran_in}, and its folder was moved or copied from there meanwhile: "
+            "how it ended is not known here. Submit the job again."
+        )
+    return (
+        "The supervisor of the job died without a record (killed, or the machine was restarted); "
+        "its replicas were stopped. Submit the job again."
+    )
 
 
 def backoff_s(attempt: int, *, base_s: float) -> float:

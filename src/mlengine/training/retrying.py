@@ -16,7 +16,13 @@ from mlengine.store import JobRecord
 from mlengine.training import notes
 from mlengine.training.launchers import AttemptStatus, ExitRecord, Outcome, Phase
 from mlengine.training.lifecycle import Retry
-from mlengine.training.retries import LOST, TOLD_TO_END, backoff_s, retry_line, retry_reason
+from mlengine.training.retries import (
+    TOLD_TO_END,
+    backoff_s,
+    lost_reason,
+    retry_line,
+    retry_reason,
+)
 
 __all__ = ["Retrying", "told_to_end"]
 
@@ -75,7 +81,7 @@ class Retrying:
         if record.state not in (JobState.PREPARING, JobState.RUNNING):
             return ""
         if status.phase is Phase.LOST:
-            return LOST
+            return lost_reason(status.ran_in)
         if status.exit and told_to_end(status.exit, attempt_dir):
             return TOLD_TO_END
         is_batch = record.job.prediction_input is not None

@@ -14,7 +14,7 @@ import pytest
 
 from mlengine.core.errors import Unavailable
 from mlengine.runtime import attemptfiles, processes
-from mlengine.training.launchers import AttemptSpec, Outcome, Phase, ReplicaSpec
+from mlengine.training.launchers import AttemptSpec, AttemptStatus, Outcome, Phase, ReplicaSpec
 from mlengine.training.launchers.process import ProcessLauncher, identity_of
 from tests.waiting import wait_until
 
@@ -110,15 +110,9 @@ def stray(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
     with subprocess.Popen(["sleep", "300"], env={processes.TAG_VARIABLE: tag}) as process:
         try:
             wait_until(lambda: [p.pid for p in processes.of_attempt(tag, {})] == [process.pid])
-            row = processes.look(process.pid)
-            assert row is not None
-            identity = {
-                "pid": row.pid, "started": row.started, "boot_id": processes.boot_id(), "tag": tag
-            }  # fmt: skip
             with (attempt / attemptfiles.LOCK).open("w") as lock:
-                file = os.fstat(lock.fileno())
-                named = {**identity, "device": file.st_dev, "inode": file.st_ino}
-                lock.write(json.dumps(named))
+                identity = processes.note(process.pid, lock.fileno())
+                lock.write(json.dumps({**identity, "tag": tag, "folder": str(attempt)}))
             yield process
         finally:
             process.kill()
@@ -129,7 +123,7 @@ def test_a_copy_of_an_attempts_folder_ends_nothing_of_the_original(
 ) -> None:
     copy, launcher = tmp_path / "backup" / "1", ProcessLauncher()
     shutil.copytree(tmp_path / "1", copy)
-    assert launcher.poll(copy).phase is Phase.LOST
+    assert launcher.poll(copy) == AttemptStatus(Phase.LOST, ran_in=str(tmp_path / "1"))
     assert launcher.sweep(copy) == 0
     launcher.cancel(copy)
     # Of signals that wait for a process the kernel delivers the lowest number first.
@@ -140,7 +134,10 @@ def test_a_copy_of_an_attempts_folder_ends_nothing_of_the_original(
 def test_a_folder_that_was_moved_is_the_same_one(
     tmp_path: Path, stray: subprocess.Popen[bytes]
 ) -> None:
+    assert ProcessLauncher().poll(tmp_path / "1") == AttemptStatus(Phase.LOST)
     moved = (tmp_path / "1").rename(tmp_path / "elsewhere")
+    there = str(tmp_path / "1")
+    assert ProcessLauncher().poll(moved) == AttemptStatus(Phase.LOST, ran_in=there)
     assert ProcessLauncher().sweep(moved) == 1
     assert stray.wait() == -signal.SIGKILL
 
@@ -164,6 +161,16 @@ def test_a_supervisor_names_the_file_that_it_holds(tmp_path: Path) -> None:
     identity, file = identity_of(attempt), (attempt / attemptfiles.LOCK).stat()
     assert identity is not None
     assert (identity["device"], identity["inode"]) == (file.st_dev, file.st_ino)
+
+
+def test_a_job_whose_folder_is_moved_runs_on_and_its_end_is_not_known(tmp_path: Path) -> None:
+    launcher, attempt = ProcessLauncher(), tmp_path / "1"
+    launcher.start(attempt, spec("until [ -e done ]; do sleep 0.02; done", tmp_path))
+    wait_until(lambda: launcher.poll(attempt).phase is Phase.RUNNING)
+    moved = attempt.rename(tmp_path / "2")
+    assert launcher.poll(moved).phase is Phase.RUNNING
+    (tmp_path / "done").touch()
+    wait_until(lambda: launcher.poll(moved) == AttemptStatus(Phase.LOST, ran_in=str(attempt)))
 
 
 @pytest.mark.parametrize("replicas", [1, 4])

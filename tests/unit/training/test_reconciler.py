@@ -277,6 +277,14 @@ def test_a_dead_supervisor_fails_the_job_after_a_sweep(world: World) -> None:
     assert world.launcher.swept == [world.attempt_dir("a")]
 
 
+def test_a_job_that_ran_where_its_home_lay_before_fails_and_says_so(world: World) -> None:
+    world.run("a")
+    world.launcher.now(Phase.LOST, ran_in="/old/jobs/u/1")
+    world.until("a", "FAILED")
+    said = world.job("a").error_message
+    assert "ran in /old/jobs/u/1" in said and "moved or copied" in said and "killed" not in said
+
+
 def test_a_cancelled_job_never_succeeds(world: World) -> None:
     world.run("a")
     world.jobs.cancel(P, "a")

@@ -209,10 +209,17 @@ class Handle(msgspec.Struct, frozen=True):
 
 
 class AttemptStatus(msgspec.Struct, frozen=True):
-    """What `Launcher.poll` sees; `exit` is set exactly when the phase is EXITED."""
+    """What `Launcher.poll` sees.
+
+    Attributes:
+        exit: How it ended; set exactly when the phase is EXITED.
+        ran_in: Of a LOST one, the folder where it was run if that is not this one: whoever moved or
+            copied it meanwhile left its supervisor there. Else empty.
+    """
 
     phase: Phase
     exit: ExitRecord | None = None
+    ran_in: str = ""
 
 
 class Launcher(Protocol):

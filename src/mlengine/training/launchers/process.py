@@ -17,7 +17,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -96,7 +96,7 @@ class ProcessLauncher:
                 running = (attempt_dir / attemptfiles.STARTED).exists()
                 return AttemptStatus(Phase.RUNNING if running else Phase.STARTING)
             # It may have ended between the first look and the lock.
-            return _ended(attempt_dir) or AttemptStatus(_without_record(attempt_dir))
+            return _ended(attempt_dir) or _without_record(attempt_dir)
 
     def cancel(self, attempt_dir: Path) -> None:
         """Ask for the end; the replicas then have their grace period.
@@ -237,15 +237,28 @@ def _ended(attempt_dir: Path) -> AttemptStatus | None:
     return AttemptStatus(Phase.EXITED, record)
 
 
-def _without_record(attempt_dir: Path) -> Phase:
+def _without_record(attempt_dir: Path) -> AttemptStatus:
     """Judge a folder whose lock nobody holds and that has no exit record."""
-    if identity_of(attempt_dir) is not None:
-        return Phase.LOST
+    if (identity := identity_of(attempt_dir)) is not None:
+        return AttemptStatus(Phase.LOST, ran_in=_elsewhere(attempt_dir, identity))
     # It died before it wrote who it is, thus before any replica: starting again is safe, unless
     # it said why, for then it would only say so again.
     errors = attempt_dir / _SUPERVISOR_ERRORS
     said_why = errors.exists() and errors.stat().st_size > 0
-    return Phase.LOST if said_why else Phase.NOT_STARTED
+    return AttemptStatus(Phase.LOST if said_why else Phase.NOT_STARTED)
+
+
+def _elsewhere(attempt_dir: Path, identity: Mapping[str, Any]) -> str:
+    """Return the folder that the supervisor was given, if it is another one than this; or empty."""
+    folder = str(identity.get("folder", ""))
+    lock = attempt_dir / attemptfiles.LOCK
+    with contextlib.suppress(OSError):
+        here = lock.stat()
+        file = (here.st_dev, here.st_ino)
+        is_copy = (identity.get("device"), identity.get("inode")) != file
+        if not is_copy and lock.samefile(Path(folder) / attemptfiles.LOCK):
+            return ""
+    return folder
 
 
 def identity_of(attempt_dir: Path) -> dict[str, Any] | None:
@@ -263,17 +276,13 @@ def _signalled_from(attempt_dir: Path) -> dict[str, Any] | None:
     Not after a restart of the machine: their pids are other processes' by now. Nor from a copy of
     the folder, such as a backup that got an engine of its own: the original's job may be running.
     """
-    identity = identity_of(attempt_dir)
-    if identity is None or identity["boot_id"] != processes.boot_id():
-        return None
-    try:
-        file = (attempt_dir / attemptfiles.LOCK).stat()
-    except OSError:
+    identity, lock = identity_of(attempt_dir), attempt_dir / attemptfiles.LOCK
+    if identity is None or not lock.exists():
         return None
     # A supervisor of an older mlengine did not name its file; it is taken for ours, so that an
     # engine that was upgraded while jobs run can still end them.
-    device, inode = identity.get("device", file.st_dev), identity.get("inode", file.st_ino)
-    return identity if (device, inode) == (file.st_dev, file.st_ino) else None
+    said = {**processes.note(identity["pid"], lock), **identity}
+    return identity if processes.is_of(lock, said) else None
 
 
 def _nudge(attempt_dir: Path) -> bool:
@@ -283,9 +292,8 @@ def _nudge(attempt_dir: Path) -> bool:
     identity = _signalled_from(attempt_dir)
     if identity is None:
         return False
-    row = processes.look(identity["pid"])
-    mine = row is not None and row.started == identity["started"]
-    return mine and row is not None and processes.send(row, signal.SIGTERM)
+    row = processes.living(identity["pid"], identity["started"])
+    return row is not None and processes.send(row, signal.SIGTERM)
 
 
 def _kill_attempt(attempt_dir: Path, tag: str) -> int:
