@@ -42,6 +42,7 @@ from mlengine.training.launchers import (
 from mlengine.training.lifecycle import Observation, Step, decide
 from mlengine.training.logs import ServiceLog
 from mlengine.training.patience import Patience
+from mlengine.training.retries import lost_message
 from mlengine.training.retrying import Retrying, told_to_end
 from mlengine.training.trials.children import stopped_early
 from mlengine.training.trials.hyperparameters import is_tuning
@@ -219,11 +220,7 @@ class JobReconciler:
                 self._end(record, JobState.CANCELLED, **self._consumed(record, status.exit))
             case Step.END_LOST:
                 self._launcher.sweep(self._attempt_dir(record))
-                self._fail(
-                    record,
-                    "The supervisor of the job died without a record (killed, or the machine was "
-                    "restarted); its replicas were stopped. Submit the job again.",
-                )
+                self._fail(record, lost_message(status.ran_in))
 
     # --- attempts ---
 
