@@ -37,6 +37,8 @@ from mlengine.engine.wiring import Wired, wire
 from mlengine.rest.app import build_app, open_paths
 
 _log = logging.getLogger("mlengine")
+_PATIENCE_S = 5
+"""How long calls that are under way may take to be done when the engine is to end."""
 _LINE = "%(asctime)s %(levelname)s %(name)s %(message)s"
 
 
@@ -124,12 +126,13 @@ def _serve(settings: Settings, token: str, wired: Wired, home: Home, wish: _Wish
             log_config=None,
             access_log=False,
             lifespan="off",
-            timeout_graceful_shutdown=5,
+            timeout_graceful_shutdown=_PATIENCE_S,
             server_header=False,
             limit_concurrency=500,
         ),
         wish,
         on_ready=lambda: _announce(home, wired),
+        on_end=wired.let_go,
     )
     server.run(sockets=[_listen(wired.serving.engine_socket)])
 
@@ -153,11 +156,18 @@ def _announce(home: Home, wired: Wired) -> None:
 
 
 class _Server(uvicorn.Server):
-    """uvicorn that says when it listens and ends quietly on a signal."""
+    """uvicorn that says when it listens and when it ends, which it does quietly on a signal."""
 
-    def __init__(self, config: uvicorn.Config, wish: _Wish, *, on_ready: Any) -> None:
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        wish: _Wish,
+        *,
+        on_ready: Callable[[], None],
+        on_end: Callable[[], None],
+    ) -> None:
         super().__init__(config)
-        self._wish, self._on_ready = wish, on_ready
+        self._wish, self._on_ready, self._on_end = wish, on_ready, on_end
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets=sockets)
@@ -165,6 +175,10 @@ class _Server(uvicorn.Server):
         self.should_exit |= self._wish.spoken  # later ones come to `handle_exit`
         if not self.should_exit:
             self._on_ready()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._on_end()  # first: uvicorn waits for all who are not answered yet
+        await super().shutdown(sockets=sockets)
 
     def handle_exit(self, sig: int, frame: Any) -> None:
         # A second Ctrl-C must not cut the shutdown short: it is the same wish.

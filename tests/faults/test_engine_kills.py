@@ -13,11 +13,13 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from mlengine.core.errors import Unavailable
 from mlengine.core.resources import Model, Version
 from tests.faults.chaos import (
     KILLS,
@@ -112,6 +114,8 @@ def test_a_job_goes_on_when_its_engine_is_stopped_and_is_taken_up_again(
     told = tmp_path / "told"
     engine.submit("stays", engine.upload_package(WAITING_TRAINER), str(told))
     engine.lines("stays", until="line 0")
+    followers = ThreadPoolExecutor(1)
+    followed = followers.submit(_follow, engine, "stays")
     assert engine.stop() == 0
     left = engine.processes()
     assert any("runtime/supervisor.py" in words for words in left)
@@ -120,11 +124,26 @@ def test_a_job_goes_on_when_its_engine_is_stopped_and_is_taken_up_again(
     assert engine.job("stays").state == "RUNNING"
     told.touch()
     assert engine.ended("stays").state == "SUCCEEDED"
-    assert [line for line in engine.lines("stays") if line.startswith("line ")] == [
-        "line 0",
-        "line 1",
-    ]
+    lines = engine.lines("stays")
+    assert [line for line in lines if line.startswith("line ")] == ["line 0", "line 1"]
+    assert followed.result(60) == lines
+    followers.shutdown()
+    assert "Traceback" not in (engine.home / "daemon.log").read_text()
     wait_until(lambda: predict(engine, 7).answer == {"predictions": [7]}, 60)
+
+
+def _follow(engine: LiveEngine, job_id: str) -> list[str]:
+    """Return a job's log lines up to its end, as the command line does: engines come and go."""
+    lines: list[str] = []
+    cursor, finished = "", False
+    while not finished:
+        try:
+            page = engine.client.read_logs(P, job_id, cursor=cursor, wait_s=30)
+        except Unavailable:
+            continue  # the client has paused already
+        lines += [entry.message for entry in page.entries]
+        cursor, finished = page.cursor, page.finished
+    return lines
 
 
 def test_a_job_that_ends_while_no_engine_runs_is_found_ended(engine: LiveEngine) -> None:

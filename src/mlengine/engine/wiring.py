@@ -64,6 +64,7 @@ class Wired:
         access: Access,
         *,
         openers: list[Callable[[], object]],
+        releasers: list[Callable[[], None]],
         closers: list[Callable[[], None]],
     ) -> None:
         self.engine = engine
@@ -71,6 +72,7 @@ class Wired:
         self.serving = serving
         self.access = access
         self._openers = openers
+        self._releasers = releasers
         self._closers = closers
 
     def start(self) -> None:
@@ -79,8 +81,14 @@ class Wired:
             step()
         self.reconciler.start()
 
+    def let_go(self) -> None:
+        """Have callers who wait for something to happen answered now: `stop` is to follow."""
+        for release in self._releasers:
+            release()
+
     def stop(self) -> None:
         """Stop serving; running jobs go on under their supervisors."""
+        self.let_go()
         self.reconciler.stop()
         for close in self._closers:
             close()
@@ -137,11 +145,11 @@ def wire(
                          studies, access, clock=clock, page_key=shared.page_key(),
                          leading=lead.held)  # fmt: skip
     closers = [
-        jobs.close, runner.close, mirrors.close, backend.close, serving.let_go, deployment.close,
+        runner.close, mirrors.close, backend.close, serving.let_go, deployment.close,
         studies.close, experiments.collect, serving.stop, lead.only(note), store.close,
     ]  # fmt: skip
-    openers: list[Callable[[], object]] = [backend.open, serving.start, environments.sweep]
-    return Wired(engine, reconciler, serving, access, openers=openers, closers=closers)
+    return Wired(engine, reconciler, serving, access, releasers=[jobs.close], closers=closers,
+                 openers=[backend.open, serving.start, environments.sweep])  # fmt: skip
 
 
 def _models(

@@ -6,6 +6,7 @@ hundred people who wait for log lines cannot keep anybody from cancelling a job.
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import logging
 import secrets
@@ -22,7 +23,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mlengine.core.batches import Part
 from mlengine.core.callers import Caller, calling
-from mlengine.core.errors import EngineError, InvalidArgument
+from mlengine.core.errors import EngineError, InvalidArgument, Unavailable
 from mlengine.core.fields import pick
 from mlengine.core.resources import Resource
 from mlengine.core.wire import encode
@@ -130,6 +131,8 @@ class _Dispatcher:
             return
         except EngineError as error:
             response = _error_response(error, scope)
+        except asyncio.CancelledError:  # the server ends, and this took longer than it waits
+            response = _error_response(_ending(), scope)
         except Exception:
             incident = secrets.token_hex(6)
             # The path only: headers, query and body may hold secrets.
@@ -138,7 +141,10 @@ class _Dispatcher:
             response.headers["X-Incident-Id"] = incident
         if match := scope.get("match"):
             note(scope["caller"], match, scope["path"], response.status_code)
-        await response(scope, receive, send)
+        try:
+            await response(scope, receive, send)
+        except asyncio.CancelledError:  # the server closes the connection: whoever reads sees that
+            _log.warning("cut off, as the engine ends: %s %r", scope["method"], scope["path"])
 
     async def _answer(self, request: Request) -> Response:
         raw_path: bytes = request.scope["raw_path"]
@@ -245,7 +251,8 @@ class _Dispatcher:
                 piece = await self._in_thread(traffic, lambda: next(pieces, b""))
         finally:
             close = getattr(pieces, "close", None)
-            if close is not None:
+            # One that a thread is in still, which nobody waits for at the end, goes with that.
+            if close is not None and not getattr(pieces, "gi_running", False):
                 close()
 
     async def _in_thread(self, traffic: Traffic, work: Callable[[], T]) -> T:
@@ -253,6 +260,12 @@ class _Dispatcher:
         if limiter is None:
             limiter = self._limiters[traffic] = anyio.CapacityLimiter(_THREADS[traffic])
         return await anyio.to_thread.run_sync(work, limiter=limiter)
+
+
+def _ending() -> Unavailable:
+    return Unavailable(
+        "The engine ended before this was done.", "Look whether it took effect, then try again."
+    )
 
 
 def _refuse_fields(body: Mapping[str, object]) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from mlengine.core.errors import FailedPrecondition, InvalidArgument
+from mlengine.core.limits import MAX_LOG_WAIT_S
 from mlengine.core.resources import Job, Model, TrainingInput, Version
 from mlengine.core.states import JobState, VersionState
 from mlengine.engine import wiring
@@ -74,6 +76,20 @@ def test_a_job_that_was_over_when_its_engine_ended_leaves_nothing_behind(tmp_pat
     wired.stop()
     left = [p for name in ("jobs/*/*", "newfolders/*", "buckets/*/*") for p in home.glob(name)]
     assert left == [home / "jobs/newer/packages", home / "newfolders/newer.json"]
+
+
+def test_who_waits_for_log_lines_is_let_go_before_the_engine_ends(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path / "home")
+    wired = wiring.wire(settings, SharedFolder(settings))
+    store = open_store(settings.database_url)
+    store.add_job("p", Job(job_id="a", training_input=TrainingInput()), uid="a", priority=0)
+    store.close()
+    with ThreadPoolExecutor(1) as callers:
+        asked = callers.submit(wired.engine.read_logs, "p", "a", wait_s=MAX_LOG_WAIT_S)
+        wired.let_go()
+        page = asked.result(MAX_LOG_WAIT_S / 2)
+    assert (page.entries, page.finished) == ([], False)
+    wired.stop()
 
 
 @pytest.mark.parametrize("turned", [False, True])
