@@ -95,6 +95,15 @@ def test_ls_shows_folders_or_everything(run: Run, bucket: FakeEngine) -> None:
     assert run("storage", "ls", "gs://data/*.csv", "--format=value(size)").out == "5\n5\n"
 
 
+def test_ls_takes_gsutils_words_for_all_generations_and_for_all_that_is_known(
+    run: Run, bucket: FakeEngine
+) -> None:
+    assert run("storage", "ls", "-al", "gs://data") == run("storage", "ls", "-l", "gs://data")
+    told = run("storage", "stat", "gs://data/a.csv", "gs://data/b.csv").out
+    assert run("storage", "ls", "-L", "gs://data") == (0, told + "gs://data/sub/\n", "")
+    assert run("storage", "ls", "-L", "-a", "gs://data/a.csv", "--filter=size>9").out == ""
+
+
 def test_ls_lists_several_places_in_the_order_in_which_they_were_given(
     run: Run, bucket: FakeEngine
 ) -> None:

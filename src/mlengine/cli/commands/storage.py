@@ -228,6 +228,10 @@ def _stream(
 @click.argument("uris", nargs=-1)
 @_recursive
 @click.option("-l", "--long", "long_", is_flag=True, help="Also sizes and times.")
+@click.option("-L", "full", is_flag=True, help="What `stat` tells of each object.")
+@click.option(
+    "-a", is_flag=True, expose_value=False, help="Changes nothing: nothing older is kept."
+)
 @click.option("-d", "itself", is_flag=True, help="Folders themselves, not what is in them.")
 @_readable
 @pass_session
@@ -236,6 +240,7 @@ def ls(
     uris: tuple[str, ...],
     recursive: bool,
     long_: bool,
+    full: bool,
     itself: bool,
     readable_sizes: bool,
 ) -> None:
@@ -244,11 +249,11 @@ def ls(
     Wildcards may stand in a bucket's name too; gs:// means all buckets.
     """
     from mlengine.storage.backends import ObjectInfo
-    from mlengine.storage.browse import list_places
+    from mlengine.storage.browse import list_places, stat_lines
 
     store = store_of(session)
-    rows = [
-        _row(place) if isinstance(place, ObjectInfo) else {"url": str(place)}
+    places = [
+        place
         for uri in uris or ("gs://",)
         for place in list_places(
             uri,
@@ -258,19 +263,24 @@ def ls(
             buckets=lambda: [bucket.name for bucket in session.engine.list_buckets()],
         )
     ]
+    rows = [_row(p) if isinstance(p, ObjectInfo) else {"url": str(p)} for p in places]
     if session.form:
         session.show_all(rows)
         return
     from mlengine.cli.listing import select
     from mlengine.cli.output.escape import printable
 
+    told = {p.uri: stat_lines(p) for p in places if full and isinstance(p, ObjectInfo)}
     for row in select(rows, session.flags, warn=session.warn):
-        line = printable(row["url"], newline="\\n")
-        if long_:
-            size = row.get("size", "")
-            size = size_text(int(size)) if size and readable_sizes else size
-            line = f"{size:>12}  {row.get('updated', ''):20}  {line}"
-        session.write(line + "\n")
+        short = _long_line(row, readable=readable_sizes) if long_ else row["url"]
+        for line in told.get(row["url"], [short]):
+            session.write(printable(line, newline="\\n") + "\n")
+
+
+def _long_line(row: dict[str, str], *, readable: bool) -> str:
+    size = row.get("size", "")
+    size = size_text(int(size)) if size and readable else size
+    return f"{size:>12}  {row.get('updated', ''):20}  {row['url']}"
 
 
 def _row(info: ObjectInfo) -> dict[str, str]:
