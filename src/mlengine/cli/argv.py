@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-__all__ = ["ArgvError", "GlobalFlags", "Line", "read_line"]
+__all__ = ["ArgvError", "GlobalFlags", "Line", "dashed", "read_line"]
 
 _ROOTS = ("ai-platform", "ml-engine", "ml")
 _TRACKS = ("alpha", "beta")
@@ -94,6 +94,11 @@ def read_line(argv: Sequence[str]) -> Line:
     return Line(tuple(_without_roots(words)), flags, rest)
 
 
+def dashed(name: str) -> str:
+    """Return a flag's name as it is spelled here: gcloud took ``--runtime_version``, too."""
+    return name.replace("_", "-")
+
+
 def _is_text(word: str) -> bool:
     """Tell whether a word can be sent; bytes that are no UTF-8 arrive as lone surrogates."""
     try:
@@ -108,7 +113,8 @@ def _take_flags(given: list[str]) -> tuple[list[str], dict[str, str | bool]]:
     found: dict[str, str | bool] = {}
     tokens = iter(given)
     for token in tokens:
-        name, equals, value = token.partition("=")
+        typed, equals, value = token.partition("=")
+        name = dashed(typed) if typed.startswith("--") else typed
         if name in _REFUSED:
             raise ArgvError(f"{name} is not supported: {_REFUSED[name]}")
         if name in _WITH_VALUE:
@@ -117,8 +123,8 @@ def _take_flags(given: list[str]) -> tuple[list[str], dict[str, str | bool]]:
             if text is None or (not text and name != "--filter"):
                 raise ArgvError(f"argument {name}: expected one argument")
             found[_WITH_VALUE[name]] = text
-        elif token in _SWITCHES:
-            found[_SWITCHES[token]] = True
+        elif name in _SWITCHES and not equals:
+            found[_SWITCHES[name]] = True
         else:
             words.append(token)
     return words, found

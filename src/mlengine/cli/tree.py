@@ -10,12 +10,18 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
+from mlengine.cli.argv import dashed
+
 if TYPE_CHECKING:
     from mlengine.cli.session import Session
 
 __all__ = ["Branch", "Command", "Group", "command"]
 
-_CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+_CONTEXT = {
+    "help_option_names": ["-h", "--help"],
+    "max_content_width": 100,
+    "token_normalize_func": dashed,
+}
 _GLOBAL_FLAGS = ("--project", "--home", "--format", "--flatten", "--quiet", "--verbosity",
                  "--log-http")  # fmt: skip
 _NEGATIVE = re.compile(r"-([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?", re.ASCII)
@@ -134,8 +140,13 @@ class Command(click.Command):
         """Read the flags; every usage error knows which command it is about."""
         # As with gcloud, -1.5 is a number; a misspelled flag beside it is an argument too many.
         ctx.ignore_unknown_options = any(_NEGATIVE.fullmatch(word) for word in args)
+        typed = [word.partition("=")[0] for word in args]
         try:
             return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:  # in the words of the line again
+            named = [word for word in typed if dashed(word) == error.option_name]
+            name = next(iter(named), error.option_name)
+            raise click.NoSuchOption(name, possibilities=error.possibilities, ctx=ctx) from None
         except click.UsageError as error:
             error.ctx = error.ctx or ctx
             raise

@@ -32,6 +32,15 @@ def test_a_value_may_follow_its_flag_as_the_next_word() -> None:
     assert (line.flags.project, line.flags.format) == ("demo", "value(jobId)")
 
 
+def test_global_flags_may_be_written_with_underscores() -> None:
+    line = read_line(["jobs", "list", "--page_size=5", "--sort_by", "a_b", "--log_http"])
+    assert line == read_line(["jobs", "list", "--page-size=5", "--sort-by", "a_b", "--log-http"])
+    assert line.flags.sort_by == "a_b"
+    assert read_line(["x", "--a_b", "_q", "--", "--page_size=5"]).words == ("x", "--a_b", "_q")
+    with pytest.raises(ArgvError, match="--flags-file is not supported"):
+        read_line(["jobs", "list", "--flags_file=f"])
+
+
 @pytest.mark.parametrize("words", [["--filter="], ["--filter", ""]])
 def test_an_empty_filter_is_none(words: list[str]) -> None:
     assert read_line(["jobs", "list", *words, "-q"]).flags == read_line(["-q"]).flags

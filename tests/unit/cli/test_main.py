@@ -51,6 +51,7 @@ USAGE = {
     "an unknown command": (["jobs", "lst"], ("(mlengine.jobs) Invalid choice: 'lst'.\nMaybe you "
                            "meant:\n  mlengine jobs list")),
     "an unknown flag": (["jobs", "list", "--limt=3"], "(mlengine.jobs.list) unrecognized argument"),
+    "one with underscores": (["jobs", "list", "--li_mt=3"], "unrecognized arguments: --li_mt"),
     "an argument too many": (["jobs", "list", "x"], "unrecognized arguments: x"),
     "an argument too few": (["jobs", "describe"], "(mlengine.jobs.describe) argument JOB: Must be"),
     "a flag too few": (["versions", "list"], "(mlengine.versions.list) argument --model: Must be"),

@@ -262,6 +262,17 @@ def test_flags_go_over_the_file(run: Run, model: FakeEngine, tmp_path: Path) -> 
     assert version.auto_scaling.metrics == [{"name": "CPU_USAGE", "target": 60}]
 
 
+def test_flags_may_be_written_with_underscores_as_with_gcloud(run: Run, model: FakeEngine) -> None:
+    done = run(
+        "versions", "create", "v_1", "--model=census", "--origin=gs://b/m", "--async",
+        "--runtime_version=1.0", "--python_version", "2.7", "--description", "--our_own",
+    )  # fmt: skip
+    assert done.code == 0, done.err
+    version = model.get_version("default", "census", "v_1")
+    found = version.runtime_version, version.python_version, version.description
+    assert found == ("1.0", "2.7", "--our_own")
+
+
 def test_the_file_may_set_how_a_version_explains_and_what_it_logs(
     run: Run, model: FakeEngine, tmp_path: Path
 ) -> None:
