@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 
 from mlengine.core.clock import rfc3339
-from mlengine.core.errors import FailedPrecondition
+from mlengine.core.errors import Cancelled, FailedPrecondition, Unavailable
 from mlengine.core.resources import Runtime
 from mlengine.core.states import STARTED_JOB_STATES, VersionState
 from mlengine.environments import RuntimeOnDisk
@@ -41,6 +41,7 @@ class Runtimes:
         self._jobs_root = jobs_root
         self._surroundings = surroundings
         self._max_bytes = max_bytes
+        self._closing = False
 
     def list(self) -> list[Runtime]:
         """Return every runtime, the engine's own first."""
@@ -68,11 +69,26 @@ class Runtimes:
         )
 
     def build(self, name: str) -> Runtime:
-        """Build a runtime, and return it."""
+        """Build a runtime, and return it.
+
+        Raises:
+            FailedPrecondition: It cannot be built here.
+            Unavailable: The engine ends before it is.
+        """
         found = self._environments.describe(name)
         if not found.interpreter:
             raise FailedPrecondition(found.problem)
-        return self._resource(name, self._environments.build(name))
+        try:
+            built = self._environments.build(name, cancelled=lambda: self._closing)
+        except Cancelled:
+            raise Unavailable(
+                f"The engine ended before the runtime {name} was built.", "Build it again."
+            ) from None
+        return self._resource(name, built)
+
+    def let_go(self) -> None:
+        """Give up what is being built: the engine is to end, and an installer takes minutes."""
+        self._closing = True
 
     def delete(self, name: str) -> None:
         """Remove a runtime's environments, unless a job or a version is using one."""

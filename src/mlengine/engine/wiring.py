@@ -148,8 +148,9 @@ def wire(
         runner.close, mirrors.close, backend.close, serving.let_go, deployment.close,
         studies.close, experiments.collect, serving.stop, lead.only(note), store.close,
     ]  # fmt: skip
-    return Wired(engine, reconciler, serving, access, releasers=[jobs.close], closers=closers,
-                 openers=[backend.open, serving.start, environments.sweep])  # fmt: skip
+    openers: list[Callable[[], object]] = [backend.open, serving.start, environments.sweep]
+    return Wired(engine, reconciler, serving, access, openers=openers, closers=closers,
+                 releasers=[jobs.close, runtimes.let_go])  # fmt: skip
 
 
 def _models(

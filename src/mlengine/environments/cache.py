@@ -247,10 +247,13 @@ class Environments:
             extra_environment=dict(choice.recipe.variables),
         )
 
-    def build(self, name: str, *, log: Log | None = None) -> RuntimeOnDisk:
+    def build(
+        self, name: str, *, log: Log | None = None, cancelled: Callable[[], bool] = _never
+    ) -> RuntimeOnDisk:
         """Build a runtime's environment, so that the first job need not wait for it.
 
         Raises:
+            Cancelled: `cancelled` said so.
             NotFound: There is no such runtime.
             FailedPrecondition: It cannot be built.
         """
@@ -260,7 +263,7 @@ class Environments:
         choice = self._choose(Wish(recipe.name))
         read_log = f"mlengine runtimes describe {recipe.name}"
         try:
-            entry, _hit = self._runtime(choice, _Site(log or _silent, _never, read_log))
+            entry, _hit = self._runtime(choice, _Site(log or _silent, cancelled, read_log))
         except OSError as error:
             if is_disk_full(error):
                 raise disk_full() from error

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from packaging.specifiers import SpecifierSet
 
-from mlengine.core.errors import FailedPrecondition
+from mlengine.core.errors import FailedPrecondition, Unavailable
 from mlengine.core.resources import Job, Model, TrainingInput, Version
 from mlengine.core.states import JobState, VersionState
 from mlengine.engine.runtimes import Runtimes
@@ -20,6 +21,7 @@ from mlengine.models.surroundings import SurroundingsOf, Wants
 from mlengine.store import JobRecord, Store, open_store
 from mlengine.training.jobs import folder_of
 from mlengine.training.notes import write_environment_note
+from tests.waiting import wait_until
 
 PYTHON_NOBODY_HAS = SpecifierSet("==3.5.*")
 
@@ -75,6 +77,25 @@ def test_a_runtime_tells_what_it_is_and_what_is_built(runtimes: Runtimes) -> Non
     assert runtimes.get("ANCIENT").name == "old"
     with pytest.raises(FailedPrecondition, match=r"pyenv install 3\.5"):
         runtimes.build("old")
+
+
+def test_an_engine_that_ends_waits_for_no_installer(
+    tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An installer that would take an hour, and an engine that is told to end while it runs."""
+    recipe = Recipe("slow", "Never done", SpecifierSet(">=3.11"), lock=("anything==1.0",))
+    built = Environments(tmp_path / "environments", catalogue=Catalogue([recipe]))
+    runtimes = Runtimes(SurroundingsOf(built, tmp_path), store, tmp_path / "jobs", max_bytes=1)
+    installer = tmp_path / "uv"
+    installer.write_text(f"#!/bin/sh\n/usr/bin/touch {tmp_path}/began\nexec /bin/sleep 3600\n")
+    installer.chmod(0o755)
+    monkeypatch.setattr("mlengine.environments.installers.uv.find_uv", lambda _python: installer)
+    with ThreadPoolExecutor(1) as caller:
+        asked = caller.submit(runtimes.build, "slow")
+        wait_until((tmp_path / "began").exists, 60)
+        runtimes.let_go()
+        with pytest.raises(Unavailable, match="ended before the runtime slow was built"):
+            asked.result(timeout=60)
 
 
 def test_what_a_running_attempt_names_is_never_removed(
