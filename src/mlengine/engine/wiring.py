@@ -117,7 +117,6 @@ def wire(
     lead = Lead(store)
     buckets = Buckets(store, settings.folder("buckets"), private=[settings.home, shared.path])
     artifacts = _artifacts(settings, buckets)
-    notify = _notify_socket(settings)
     options = _serving_options(settings, open_paths)
     environments = _environments(settings)
     surroundings = SurroundingsOf(environments, settings.home)
@@ -136,8 +135,8 @@ def wire(
     studies = Studies(store, advisor, clock=clock)
     note = partial(shared.note, store)
     reconciler = _reconciler(lead, backend, runner, deployment, serving, experiments, mirrors,
-                             notify, studies, sweeps=sweeps, tidy=runtimes.tidy,
-                             note=note)  # fmt: skip
+                             _notify_socket(settings), studies, sweeps=sweeps,
+                             tidy=runtimes.tidy, note=note)  # fmt: skip
     jobs = Jobs(store, kinds, jobs_root, clock=clock, wake=reconciler.wake,
                 admissible=backend.capacity.check, queued=runner.queued)  # fmt: skip
     access = Access(store, clock=clock, enforce=serving.enforce)
