@@ -25,6 +25,7 @@ from mlengine.store import JobRecord, Store
 from mlengine.training import logs, notes
 from mlengine.training.checks import check_job
 from mlengine.training.kinds import JobKind, consumption, kind_of
+from mlengine.training.logturns import LogTurns
 from mlengine.training.trials.accepting import check_tuning
 from mlengine.training.trials.books import TuningBooks
 from mlengine.training.trials.children import trial_of
@@ -76,6 +77,7 @@ class Jobs:
         self._admissible = admissible
         self._queued = queued
         self._closing = threading.Event()
+        self._turns = LogTurns(self._closing)
 
     def create(self, project: str, job: Job) -> Job:
         """Check a job and queue it; it is on disk when this returns.
@@ -273,7 +275,10 @@ class Jobs:
             # The state is read first: what an ended job said was on disk before it ended.
             ended = record.state.terminal
             trials = self._trial_logs(record) if is_tuning(record.job) else []
-            entries, cursor = logs.read(folder, cursor=cursor, task_name=task_name, trials=trials)
+            with self._turns.one():
+                entries, cursor = logs.read(
+                    folder, cursor=cursor, task_name=task_name, trials=trials
+                )
             if entries or ended or self._clock.monotonic_s() >= deadline_s:
                 return entries, cursor, ended and not entries
             if self._closing.wait(_LOG_LOOK_S):

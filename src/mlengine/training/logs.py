@@ -15,7 +15,6 @@ from __future__ import annotations
 import base64
 import binascii
 import heapq
-import itertools
 import json
 import logging
 import os
@@ -23,7 +22,7 @@ import re
 import time
 from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import msgspec
 
@@ -38,6 +37,8 @@ SERVICE = "service"
 
 _MOST_TRIALS = 1_000_000
 _AT_ONCE = 100
+_PAGE_BYTES = 1 << 20
+_FIRST_BLOCK_BYTES, _MOST_BLOCK_BYTES = 8 << 10, 128 << 10
 _FILE = re.compile(r"(?P<task>.+?)\.log(?:\.(?P<part>\d+))?\.jsonl")
 _log = logging.getLogger(__name__)
 
@@ -106,7 +107,7 @@ def read(
         job_dir: The job's folder; it need not exist yet.
         cursor: What an earlier call returned; empty starts at the beginning.
         task_name: Keep this task only, such as ``master-replica-0``; empty keeps all.
-        limit: Most entries to return.
+        limit: Most entries to return; long lines make it fewer.
         trials: Of a tuning job, by number.
 
     Raises:
@@ -123,13 +124,25 @@ def read(
             streams += _streams(trial.folder, trial=trial.trial)
         offsets = _present(offsets, streams, {"", *(t.trial for t in now)})
         rows = _merged([s for s in streams if not task_name or s.task == task_name], offsets)
-        found = list(itertools.islice(rows, limit))
+        found, is_all = _page(rows, limit)
         rows.close()
         offsets |= {row.file: row.end for row in found}
-        if len(found) < limit:  # there was nothing else
+        if is_all:
             done |= {t.trial for t in now if t.ended}
         if found or not unread:
             return [row.entry for row in found], _encode(_without(offsets, done))
+
+
+def _page(rows: Iterator[_Row], limit: int) -> tuple[list[_Row], bool]:
+    """Take as many rows as one answer may hold; tell whether these were all."""
+    found: list[_Row] = []
+    room_bytes = _PAGE_BYTES
+    for row in rows:
+        found.append(row)
+        room_bytes -= row.size
+        if len(found) == limit or room_bytes <= 0:
+            return found, False
+    return found, True
 
 
 def _merged(streams: Sequence[_Stream], offsets: dict[str, int]) -> Generator[_Row]:
@@ -215,6 +228,7 @@ class _Row(NamedTuple):
     entry: LogEntry
     file: str
     end: int
+    size: int
 
 
 def _streams(job_dir: Path, *, trial: str = "") -> list[_Stream]:
@@ -238,7 +252,7 @@ def _streams(job_dir: Path, *, trial: str = "") -> list[_Stream]:
 
 
 def _entries(stream: _Stream, offsets: dict[str, int]) -> Iterator[_Row]:
-    order = ""
+    order, trial, task = "", stream.trial, stream.task
     for name in stream.files:
         try:
             file = (stream.job_dir / name).open("rb")
@@ -248,18 +262,55 @@ def _entries(stream: _Stream, offsets: dict[str, int]) -> Iterator[_Row]:
             key = stream.key(name)
             start = offsets.get(key, 0)
             _seek(file, start, key)
-            for raw in file:
-                if not raw.endswith(b"\n"):
-                    break
-                entry = _parse(raw, stream.task, insert_id=f"{key}:{start}")
-                entry.trial_id = stream.trial or entry.trial_id
-                order = max(order, entry.timestamp)
-                entry.timestamp = entry.timestamp or order
-                start += len(raw)
-                yield _Row(order, entry, key, start)
+            for raw, line in _lines(file):
+                end = start + len(raw)
+                order = max(order, line.timestamp)
+                entry = LogEntry(
+                    timestamp=line.timestamp or order,
+                    severity=line.severity,
+                    task_name=task,
+                    trial_id=trial or line.trial_id,
+                    message=line.message,
+                    json_payload=line.json_payload,
+                    insert_id=f"{key}:{start}",
+                )
+                yield _Row(order, entry, key, end, len(raw))
+                start = end
 
 
-def _seek(file: Any, offset: int, name: str) -> None:
+class _Line(msgspec.Struct, gc=False):
+    """What a file's line says; what else is in it says nothing new."""
+
+    timestamp: str
+    severity: str
+    message: str
+    trial_id: str = ""
+    json_payload: dict[str, Any] | None = None
+
+
+_decoder = msgspec.json.Decoder(_Line)
+
+
+def _lines(file: BinaryIO) -> Iterator[tuple[bytes, _Line]]:
+    """Yield the lines that are whole, read and understood by the block.
+
+    Blocks grow: of a thousand tasks a page needs few lines each, of a single one very many.
+    """
+    size, is_whole = _FIRST_BLOCK_BYTES, True
+    while is_whole and (block := file.readlines(size)):
+        if not (is_whole := block[-1].endswith(b"\n")):
+            block.pop()
+        try:
+            found = _decoder.decode_lines(b"".join(block))
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            found = []
+        if len(found) != len(block):  # one is torn
+            found = [*map(_parse, block)]
+        yield from zip(block, found, strict=True)
+        size = min(2 * size, _MOST_BLOCK_BYTES)
+
+
+def _seek(file: BinaryIO, offset: int, name: str) -> None:
     """Go to the start of a line, or refuse."""
     if offset:
         file.seek(offset - 1)
@@ -267,22 +318,11 @@ def _seek(file: Any, offset: int, name: str) -> None:
             raise _bad_cursor(f"{name}:{offset}")
 
 
-def _parse(raw: bytes, task: str, *, insert_id: str) -> LogEntry:
+def _parse(raw: bytes) -> _Line:
     try:
-        found = msgspec.json.decode(raw, type=dict[str, Any])
-        payload = found.get("json_payload")
-        return LogEntry(
-            timestamp=str(found["timestamp"]),
-            severity=str(found["severity"]),
-            task_name=task,
-            trial_id=str(found.get("trial_id", "")),
-            message=str(found["message"]),
-            json_payload=payload if isinstance(payload, dict) else None,
-            insert_id=insert_id,
-        )
-    except (msgspec.DecodeError, KeyError):  # a power cut tore it: show what there is
-        text = raw.decode("utf-8", "replace").rstrip("\n")
-        return LogEntry(severity="DEFAULT", task_name=task, message=text, insert_id=insert_id)
+        return _decoder.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError):  # a power cut tore it: show what there is
+        return _Line("", "DEFAULT", raw.decode("utf-8", "replace").rstrip("\n"))
 
 
 def _encode(offsets: dict[str, int]) -> str:

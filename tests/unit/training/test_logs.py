@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import threading
 from pathlib import Path
@@ -109,6 +110,40 @@ def test_a_torn_line_is_shown_as_it_is(tmp_path: Path) -> None:
     entries, _cursor = logs.read(tmp_path)
     assert entries[1].message == '{"timestamp": "2", "mess'
     assert (entries[1].timestamp, entries[1].severity) == ("1", "DEFAULT")
+
+
+def test_torn_lines_among_others_are_shown_in_their_place(tmp_path: Path) -> None:
+    torn = [b'{"timestamp": "\xff"}\n', b"\n", b"\xff\n", b"{}\n", b"[7]\n", b"\0\0\n", b"{} {}\n"]
+    file = tmp_path / "1" / "m.log.jsonl"
+    put(file, ("1", "a"))
+    with file.open("ab") as out:
+        out.writelines(torn)
+    put(file, ("2", "b"))
+    shown = ["a", *(line[:-1].decode("utf-8", "replace") for line in torn), "b"]
+    assert messages(logs.read(tmp_path)[0]) == shown
+    assert messages(read_all(tmp_path, limit=1)) == shown
+
+
+def test_long_lines_make_a_page_of_few(tmp_path: Path) -> None:
+    put(tmp_path / "1" / "m.log.jsonl", *((f"{n}", f"{n}" * 300_000) for n in range(8)))
+    first, _cursor = logs.read(tmp_path)
+    assert messages(first) == [f"{n}" * 300_000 for n in range(4)]
+    assert len(read_all(tmp_path, limit=1000)) == 8
+
+
+def test_a_line_that_is_finished_while_the_log_is_read_is_whole(tmp_path: Path) -> None:
+    class Growing(io.BytesIO):
+        def readlines(self, hint: int | None = -1, /) -> list[bytes]:
+            found = super().readlines(hint)
+            at = self.tell()
+            self.write(b"" if not found or found[-1].endswith(b"\n") else b' "b"}\n')
+            self.seek(at)
+            return found
+
+    line = b'{"timestamp": "1", "severity": "INFO", "message":'
+    assert [*logs._lines(Growing(line + b' "a"}\n' + line))] == [
+        (line + b' "a"}\n', logs._Line("1", "INFO", "a"))
+    ]
 
 
 def test_control_characters_are_kept(tmp_path: Path) -> None:
