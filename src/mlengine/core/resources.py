@@ -191,8 +191,9 @@ class JobDetails(Resource):
     """What this engine can tell of a job beyond ``ml.v1``: all of it is output.
 
     Times are seconds of the newest attempt: waiting for its turn, making its environment, starting
-    its replicas, running, and keeping what it made. `warnings` is everything a user should see.
-    What remains is an estimate, of a tuning job that runs, from the trials that are over.
+    its replicas, running, keeping what it made, and judging that. `warnings` is everything a user
+    should see. What remains is an estimate, of a tuning job that runs, from the trials that are
+    over.
     """
 
     runtime: str = ""
@@ -204,6 +205,7 @@ class JobDetails(Resource):
     start_seconds: float = 0.0
     run_seconds: float = 0.0
     upload_seconds: float = 0.0
+    judge_seconds: float = 0.0
     remaining_seconds: float = 0.0
     remaining_usd: float = 0.0
     warnings: list[str] = []
@@ -450,7 +452,12 @@ class MetricSeries(Resource):
         source: ``tensorboard``, ``hypertune`` or ``log``.
         steps: In increasing order; `values` and `times` (seconds since the epoch) go with them.
             A value that JSON cannot carry is one of the strings ``NaN``, ``Infinity``,
-            ``-Infinity``, as in protocol buffers.
+            ``-Infinity``, as in protocol buffers. Of a series with more than 10,000 points they
+            are thinned evenly; its first and its last point stay.
+        points: How many points there are, listed or not.
+        min: The least finite value of all points.
+        max: The greatest.
+        notes: What is missing: points that could not be read, or are gone.
     """
 
     tag: str = ""
@@ -459,6 +466,10 @@ class MetricSeries(Resource):
     steps: list[int] = []
     values: list[float | str] = []
     times: list[float] = []
+    points: int = 0
+    min: float | None = None
+    max: float | None = None
+    notes: list[str] = []
 
 
 class LogEntry(Resource):

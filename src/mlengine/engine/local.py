@@ -49,7 +49,7 @@ from mlengine.storage.gcs.shelving import write_described
 from mlengine.storage.paths import BucketPath, is_uri, parse_uri
 from mlengine.store import Store, VersionRecord
 from mlengine.training.jobs import Jobs
-from mlengine.training.metrics import job_metrics
+from mlengine.training.looks import Looks, Place
 from mlengine.training.mirrors import mirror_path
 from mlengine.tuning.studies import Studies
 
@@ -92,6 +92,7 @@ class LocalEngine(LocalStudies, LocalTraffic, LocalAccess, LocalPredictions):
         self._page_secret = page_key
         self._tables = Tables(settings.folder("tables"), now=lambda: rfc3339(clock.now()))
         self._leading = leading
+        self._looks = Looks()
         self._started = rfc3339(clock.now())
 
     @property
@@ -148,11 +149,10 @@ class LocalEngine(LocalStudies, LocalTraffic, LocalAccess, LocalPredictions):
     def job_metrics(self, project: str, job_id: str, *, tag: str = "") -> list[MetricSeries]:
         record = self._jobs.record(project, job_id)
         attempt_dirs = self._jobs.attempt_dirs(record)
-        job_dir = self._job_dir(record.job, attempt_dirs)
-        found = job_metrics(job_dir, attempt_dirs, tag=tag)
+        places = {"": Place(self._job_dir(record.job, attempt_dirs), attempt_dirs)}
         for trial, folders in self._jobs.trial_dirs(record).items():
-            found += job_metrics(None, folders, tag=tag, run=trial)
-        return found
+            places[trial] = Place(None, folders)
+        return self._looks.look(record.uid, places, tag=tag)
 
     def _job_dir(self, job: Job, attempt_dirs: Sequence[Path]) -> Path | None:
         """Return where a training job's directory, or its event files, lie on this machine."""

@@ -110,7 +110,11 @@ def _read_logs(call: Call) -> Answer:
 
 
 def _job_metrics(call: Call) -> Answer:
-    """Return what a job reported so far; ``tag`` keeps one metric (``acc`` also finds accuracy)."""
+    """Return what a job reported so far; ``tag`` keeps one metric (``acc`` also finds accuracy).
+    Of a metric with more than 10,000 points evenly many are listed; ``points``, ``min`` and
+    ``max`` are of all, and ``notes`` say what is missing. One job is read at a time: 503 asks who
+    has waited ten seconds to come again.
+    """
     found = call.engine.job_metrics(call.project, call.ids["job"], tag=call.query.get("tag", ""))
     return {"metrics": [encode(series) for series in found]} if found else {}
 
@@ -257,6 +261,7 @@ ROUTES: tuple[Route, ...] = (
         run=_job_metrics,
         query=("tag",),
         response="MetricsResponse",
+        traffic=Traffic.LONG_POLL,
     ),
     Route(
         id="engine.runtimes.list",

@@ -103,15 +103,17 @@ class EventFile:
 
     def read(self, budget: Budget | None = None) -> list[Scalar]:
         """Return the scalars of all whole records behind `offset`, and move it behind them."""
-        found: list[Scalar] = []
+        return list(self.scalars(budget))
+
+    def scalars(self, budget: Budget | None = None) -> Iterator[Scalar]:
+        """Yield what `read` returns, one by one."""
         try:
             with self.path.open("rb") as file:
                 file.seek(self.offset)
                 for record in self._records(file, budget or Budget()):
-                    found += _scalars(record)
+                    yield from _scalars(record)
         except OSError:  # removed by its trainer, or not to be read: there is nothing to tell
             pass
-        return found
 
     def _records(self, file: BinaryIO, budget: Budget) -> Iterator[memoryview]:
         while True:

@@ -10,16 +10,15 @@ last hundred reports and writes them all again each time, so a reader may meet h
 
 from __future__ import annotations
 
-import json
-import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from mlengine.training import lenientjson
 from mlengine.training.eventfiles import Scalar, in_64_bits
 
-__all__ = ["FOLDER", "ReportLines", "is_long", "read_reports", "report_files"]
+__all__ = ["FOLDER", "ReportLines", "report_files"]
 
 FOLDER = "hypertune"
 """Name of the folder, below the attempt's."""
@@ -27,7 +26,6 @@ FOLDER = "hypertune"
 _OWN_KEYS = frozenset({"timestamp", "trial", "global_step", "checkpoint_path"})
 _FILE = re.compile(r"(?P<role>[a-z]+)-(?P<index>\d+)(?:-(?P<trial>.+))?\.metrics")
 _MAX_BYTES = 16 * 1024 * 1024
-"""What is read of a file at once."""
 _REMEMBERED_BYTES = 4096
 
 
@@ -44,30 +42,6 @@ def report_files(attempt_dir: Path) -> Iterator[tuple[str, Path]]:
             yield (f"{run}/{match['trial']}" if match["trial"] else run), path
 
 
-def is_long(path: Path) -> bool:
-    """Tell whether `read_reports` leaves out what a file begins with."""
-    try:
-        return path.stat().st_size > _MAX_BYTES
-    except OSError:
-        return False
-
-
-def read_reports(path: Path) -> list[Scalar]:
-    """Return what one file holds, each report once; lines that are none are left out.
-
-    Of a long file it is what it ends with: the last value of a metric is the one that counts.
-    """
-    try:
-        with path.open("rb") as file:
-            left_out = os.fstat(file.fileno()).st_size - _MAX_BYTES
-            if left_out > 0:
-                file.seek(left_out - 1)
-                file.readline()  # from the middle of a line on it is none
-            return _reported(file.read(_MAX_BYTES))
-    except OSError:
-        return []
-
-
 class ReportLines:
     """The reports of one file, read on from where the last `read` ended while it only grows.
 
@@ -75,24 +49,28 @@ class ReportLines:
 
     Args:
         path: The file; it may grow, be replaced, or not be there yet.
+        size_bytes: Most of it that one `read` takes.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, size_bytes: int = _MAX_BYTES) -> None:
         self._path, self._offset = path, 0
+        self._size_bytes = size_bytes
         self._before = b""  # what the file had right before the offset
         self.has_more = False
         """Whether the last `read` left something for the next one, for it was too much at once."""
+        self.is_anew = False
+        """Whether the last `read` began at the beginning, as the file was written again."""
 
     def read(self) -> list[Scalar]:
         """Return what the lines behind the last ones say; a half line comes again when whole."""
-        self.has_more = False
+        self.has_more = self.is_anew = False
         try:
             with self._path.open("rb") as file:
                 self._go_on(file)
-                data = file.read(_MAX_BYTES)
+                data = file.read(self._size_bytes)
         except OSError:
             return []
-        self.has_more = len(data) == _MAX_BYTES
+        self.has_more = len(data) == self._size_bytes
         whole = data[: data.rfind(b"\n") + 1] or (data if self.has_more else b"")
         self._offset += len(whole)
         self._before = (self._before + whole)[-_REMEMBERED_BYTES:]
@@ -102,6 +80,7 @@ class ReportLines:
         """Go to where the last `read` ended, or to the beginning of a file that is another one."""
         file.seek(self._offset - len(self._before))
         if file.read(len(self._before)) != self._before:
+            self.is_anew = True
             self._offset, self._before = 0, b""
             file.seek(0)
 
@@ -116,7 +95,7 @@ def _reported(data: bytes) -> list[Scalar]:
 
 def _scalars(line: bytes) -> list[Scalar]:
     try:
-        row: Any = json.loads(line)
+        row: Any = lenientjson.loads(line)
         if not isinstance(row, dict):
             return []
         step = in_64_bits(int(float(row.get("global_step") or 0)))

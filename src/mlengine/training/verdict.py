@@ -28,10 +28,11 @@ import msgspec
 from mlengine.core.resources import Job
 from mlengine.runtime import attemptfiles
 from mlengine.store import JobRecord
+from mlengine.training.curves import Series
 from mlengine.training.exports import Problem, damage, find_exports, unloadable
 from mlengine.training.lastwords import LastWords, last_words
 from mlengine.training.launchers import AttemptSpec, ExitRecord, Outcome
-from mlengine.training.metrics import Metrics, Series, aliases, read_metrics, with_tag
+from mlengine.training.metrics import Metrics, aliases, read_metrics, with_tag
 from mlengine.training.neighbours import Neighbour
 from mlengine.training.tfconfig import base_environment
 from mlengine.training.trials.hyperparameters import hyperparameters_of
@@ -208,8 +209,7 @@ def _objective_told(
 
 def _objective(job: Job, reported: Metrics) -> list[Finding]:
     tag, found = _tag(job), _objectives(job, reported)
-    not_all = reported.incomplete or reported.without_first
-    if not tag or not_all or any(_finite(series) for series in found):
+    if not tag or reported.incomplete or any(_finite(series) for series in found):
         return []
     if found:
         last = found[0].last
@@ -293,9 +293,15 @@ def _notes(job: Job, reported: Metrics, words: LastWords, beside: Sequence[Neigh
     elif theirs := [(s, owner) for s in lost if (owner := _stranger(s, beside))]:
         series, owner = theirs[0]
         notes.append(f"{_last_value(series)} {_MAYBE_THEIRS.format(owner)}")
+    printed = {s.run for s in reported.series if s.source == "log"}
+    for task in sorted(printed & reported.dropped.keys()):
+        notes.append(
+            f"{reported.dropped[task]:,} lines of the log of {task} were dropped, for it outgrew "
+            "its quota: metrics that were printed in them are missing."
+        )
     if reported.incomplete:
         notes.append(
-            "The event files are too large to be read whole; their metrics were not judged."
+            "Its reports or event files are too large to be read at once; they were not judged."
         )
     return notes
 
@@ -327,8 +333,9 @@ def _objectives(job: Job, reported: Metrics) -> list[Series]:
     return with_tag(reported.series, tag) if tag else []
 
 
-def _finite(series: Series) -> list[float]:
-    return [point.value for point in series.points if math.isfinite(point.value)]
+def _finite(series: Series) -> bool:
+    """Tell whether any value is a finite number."""
+    return series.total.least is not None
 
 
 def _surroundings(attempt_dir: Path, python: str) -> tuple[str, dict[str, str], Path]:

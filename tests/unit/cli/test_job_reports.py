@@ -35,11 +35,11 @@ from tests.waiting import wait_until
 
 LOSS = MetricSeries(
     tag="loss", run="train", source="tensorboard", steps=[1, 2, 3], values=[1.0, 0.25, "NaN"],
-    times=[1.0, 2.0, 3.0],
+    times=[1.0, 2.0, 3.0], points=3, min=0.25, max=1.0,
 )  # fmt: skip
 ACCURACY = MetricSeries(
     tag="accuracy", run="master-replica-0", source="hypertune", steps=[0, 0], values=[0.5, 0.75],
-    times=[1.0, 2.0],
+    times=[1.0, 2.0], points=2, min=0.5, max=0.75,
 )  # fmt: skip
 
 
@@ -71,6 +71,18 @@ def test_json_has_every_point(run: Run, reported: FakeEngine) -> None:
     assert (row["steps"], row["values"], row["times"]) == ([1, 2, 3], [1.0, 0.25, "NaN"], [1, 2, 3])
     assert run("jobs", "metrics", "census", "--filter=tag:acc*", "--format=value(last)").out == (
         "0.75\n"
+    )
+
+
+def test_sums_are_of_all_points_and_what_is_missing_is_said(run: Run, reported: FakeEngine) -> None:
+    thinned = msgspec.structs.replace(ACCURACY, points=30_001, min=0.001, max=9.0, notes=["Lost."])
+    reported.metrics["default", "census"] = [thinned, thinned]
+    done = run("jobs", "metrics", "census", "--format=value(points,first,last,min,max)")
+    assert done.out == "30001\t0.5\t0.75\t0.001\t9\n" * 2
+    assert done.err == (
+        "WARNING: [accuracy] of master-replica-0: Lost.\n"
+        "Long metrics are listed and drawn with 2 of their points, evenly chosen; "
+        "POINTS, MIN and MAX are of all.\n"
     )
 
 

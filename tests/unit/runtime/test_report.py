@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from mlengine.runtime.report import report
-from mlengine.training.hypertune import read_reports
+from mlengine.training.hypertune import ReportLines
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def test_reports_are_read_as_those_of_hypertune(
 ) -> None:
     assert report("auc", 0.5, step=1)
     assert report("auc", 0.75, 2)
-    found = read_reports(file)
+    found = ReportLines(file).read()
     assert [(s.tag, s.step, s.value) for s in found] == [("auc", 1, 0.5), ("auc", 2, 0.75)]
     assert b'"trial": "3"' in file.read_bytes()
     assert capfd.readouterr() == ("", "")
@@ -32,7 +32,7 @@ def test_reports_are_read_as_those_of_hypertune(
 def test_without_a_name_it_is_the_objective(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CLOUD_ML_HP_METRIC_TAG", "f1")
     assert report("", 1)
-    assert [s.tag for s in read_reports(file)] == ["f1"]
+    assert [s.tag for s in ReportLines(file).read()] == ["f1"]
 
 
 def test_outside_of_a_job_nothing_happens(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,19 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlengine.training import hypertune
+from mlengine.core.resources import MetricSeries
+from mlengine.training import metrics, printed
+from mlengine.training.curves import Series
 from mlengine.training.eventfiles import Budget, Scalar
-from mlengine.training.hypertune import ReportLines, read_reports
-from mlengine.training.metrics import (
-    MAX_POINTS,
-    Metrics,
-    Series,
-    aliases,
-    job_metrics,
-    ordered,
-    read_metrics,
-    with_tag,
-)
+from mlengine.training.hypertune import ReportLines
+from mlengine.training.metrics import Metrics, Reading, aliases, read_metrics, resources, with_tag
 from tests.fakes.records import framed
 from tests.unit.training.test_eventfiles import event, simple
 
@@ -46,6 +39,10 @@ def said(path: Path, *messages: str, payload: dict[str, Any] | None = None) -> N
         for message in messages:
             row: dict[str, Any] = {"timestamp": "2018-03-02T06:50:06.5Z", "message": message}
             file.write(json.dumps(row | ({"json_payload": payload} if payload else {})) + "\n")
+
+
+def job_metrics(job_dir: Path | None, attempt_dirs: list[Path]) -> list[MetricSeries]:
+    return resources(read_metrics(job_dir, attempt_dirs))
 
 
 def test_a_job_that_reported_nothing_has_no_metrics(tmp_path: Path) -> None:
@@ -82,20 +79,22 @@ def test_values_that_json_cannot_carry_are_words(tmp_path: Path) -> None:
     assert job_metrics(tmp_path, [])[0].values == ["NaN", "Infinity", "-Infinity"]
 
 
-def test_a_long_series_is_thinned_and_keeps_its_ends() -> None:
-    from mlengine.training import metrics
-
-    points = [Scalar("x", i, float(i), 1.0) for i in range(MAX_POINTS * 3)]
-    steps = [p.step for p in metrics._thinned(points)]
-    assert (len(steps), steps[0], steps[-1]) == (MAX_POINTS, 0, MAX_POINTS * 3 - 1)
-    assert steps == sorted(set(steps))
-
-
 def test_what_is_too_large_is_said(tmp_path: Path) -> None:
     events(tmp_path / "e.tfevents", *[("loss", 1.0, i, 1.0) for i in range(10)])
     assert not read_metrics(tmp_path, []).incomplete
     found = read_metrics(tmp_path, [], budget=Budget(records=4))
     assert found.incomplete and found.series[0].last.step == 3
+    (series,) = resources(found)
+    assert series.points == 4 and "too large to be read at once" in series.notes[0]
+
+
+def test_the_next_look_reads_on_what_was_too_large(tmp_path: Path) -> None:
+    events(tmp_path / "e.tfevents", *[("loss", 1.0, i, 1.0) for i in range(10)])
+    reading = Reading()
+    assert reading.look(tmp_path, [], Budget(records=4)).series[0].last.step == 3
+    found = reading.look(tmp_path, [])
+    assert not found.incomplete
+    assert [p.step for p in found.series[0].points] == list(range(10))
 
 
 def test_what_is_older_than_the_attempt_is_left_out(tmp_path: Path) -> None:
@@ -143,41 +142,61 @@ def test_half_a_line_and_other_lines_are_left_out(tmp_path: Path) -> None:
              '{"loss": "1", "global_step": "x"}', '{"loss": "1", "global_step": "1e20"}',
              r'{"\udcff": "1"}', good[:20]]  # fmt: skip
     path.write_text("\n".join(lines))
-    assert read_reports(path) == [Scalar("loss", 3, 0.5, 2.0)]
-    assert read_reports(tmp_path / "none") == []
+    assert ReportLines(path).read() == [Scalar("loss", 3, 0.5, 2.0)]
+    assert ReportLines(tmp_path / "none").read() == []
 
 
 @given(st.binary(max_size=300))
 def test_no_bytes_of_a_report_raise(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
     path = tmp_path_factory.getbasetemp() / "noise.metrics"
     path.write_bytes(data)
-    assert isinstance(read_reports(path), list)
+    assert isinstance(ReportLines(path).read(), list)
 
 
 def _report(step: int) -> str:
     return json.dumps({"loss": "0.5", "global_step": str(step), "timestamp": 1.0 + step}) + "\n"
 
 
-def test_of_a_long_file_of_reports_the_end_counts(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(hypertune, "_MAX_BYTES", 4 * len(_report(1)) + 5)
-    path = tmp_path / "hypertune" / "master-0.metrics"
-    path.parent.mkdir()
-    path.write_text("".join(map(_report, range(1, 5))))
-    assert not read_metrics(None, [tmp_path]).without_first
-    path.write_text("".join(map(_report, range(1, 10))))
-    assert [s.step for s in read_reports(path)] == [6, 7, 8, 9]
-    found = read_metrics(None, [tmp_path])
-    assert (found.without_first, found.series[0].last.step) == (True, 9)
+def _reports(folder: Path, steps: range) -> None:
+    path = folder / "hypertune" / "master-0.metrics"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("".join(map(_report, steps)))
 
 
-def test_reports_are_read_on_in_pieces_while_their_file_only_grows(
+def test_a_long_file_of_reports_is_read_whole_in_pieces(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hypertune, "_MAX_BYTES", 2 * len(_report(1)) + 5)
+    monkeypatch.setattr(metrics, "_PIECE_BYTES", 4 * len(_report(1)) + 5)
+    _reports(tmp_path, range(1, 10))
+    (series,) = job_metrics(None, [tmp_path])
+    assert (series.steps, series.points, series.notes) == (list(range(1, 10)), 9, [])
+
+
+def test_a_file_of_reports_that_is_too_long_for_a_look_is_said_and_read_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(metrics, "_PIECE_BYTES", 4 * len(_report(1)) + 5)
+    monkeypatch.setattr(metrics, "_MOST_PIECES", 2)
+    _reports(tmp_path, range(1, 10))
+    reading = Reading()
+    (series,) = resources(reading.look(None, [tmp_path]))
+    assert series.points == 8 and "too large to be read at once" in series.notes[0]
+    (series,) = resources(reading.look(None, [tmp_path]))
+    assert (series.points, series.notes) == (9, [])
+
+
+def test_a_file_of_reports_that_was_written_anew_is_all_there_is(tmp_path: Path) -> None:
+    _reports(tmp_path, range(1, 5))
+    reading = Reading()
+    reading.look(None, [tmp_path])
+    _reports(tmp_path, range(3, 9))  # as cloudml-hypertune does: it keeps its last hundred
+    (series,) = resources(reading.look(None, [tmp_path]))
+    assert series.steps == [3, 4, 5, 6, 7, 8]
+
+
+def test_reports_are_read_on_in_pieces_while_their_file_only_grows(tmp_path: Path) -> None:
     path = tmp_path / "m"
-    lines = ReportLines(path)
+    lines = ReportLines(path, size_bytes=2 * len(_report(1)) + 5)
     assert lines.read() == []
     path.write_text("".join(map(_report, range(1, 6))) + _report(6)[:9])
     steps = []
@@ -192,13 +211,10 @@ def test_reports_are_read_on_in_pieces_while_their_file_only_grows(
     assert [s.step for s in lines.read()] == [7, 8]
 
 
-def test_what_is_no_line_of_reports_ends_too(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(hypertune, "_MAX_BYTES", 100)
+def test_what_is_no_line_of_reports_ends_too(tmp_path: Path) -> None:
     path = tmp_path / "m"
     path.write_text("x" * 250 + "\n" + _report(1))
-    lines = ReportLines(path)
+    lines = ReportLines(path, size_bytes=100)
     found = lines.read()
     while lines.has_more:
         found += lines.read()
@@ -241,19 +257,6 @@ def test_the_last_of_what_was_printed_at_once_is_the_last(
     assert series.last.value == pytest.approx(last, nan_ok=True)
 
 
-@given(st.lists(st.tuples(st.integers(1, 3), st.sampled_from((0.0, 1.0))), min_size=1))
-def test_of_one_step_printed_at_once_the_last_value_counts(told: list[tuple[int, float]]) -> None:
-    found = ordered(Scalar("m", step, value, 1.0) for step, value in told)
-    assert [(p.step, p.value) for p in found] == sorted(dict(told).items())
-
-
-@given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 3)), min_size=1))
-def test_values_without_steps_are_all_kept_by_their_time(told: list[tuple[int, int]]) -> None:
-    told.sort(key=lambda pair: pair[0])  # a log's times never fall
-    points = [Scalar("m", 0, float(value), float(at)) for at, value in told]
-    assert ordered(points) == points
-
-
 def test_the_parts_of_a_log_are_read_in_their_order(tmp_path: Path) -> None:
     for part in range(12):
         path = tmp_path / f"master-replica-0.log{f'.{part}' if part else ''}.jsonl"
@@ -268,6 +271,50 @@ def test_attempts_continue_one_series(tmp_path: Path) -> None:
         said(tmp_path / str(attempt) / "master-replica-0.log.jsonl", *lines)
     (series,) = job_metrics(None, [tmp_path / "1", tmp_path / "2"])
     assert series.steps == [1, 2, 3]
+
+
+def _printed(folder: Path, *steps: int, part: int = 0) -> None:
+    """Print a metric at each step; its step is the number of its line, too."""
+    path = folder / f"master-replica-0.log{f'.{part}' if part else ''}.jsonl"
+    with path.open("a") as file:
+        for step in steps:
+            told = {"metric": "m", "value": step, "step": step}
+            row = {"timestamp": "2018-03-02T06:50:06.5Z", "message": json.dumps(told), "seq": step}
+            file.write(json.dumps(row, separators=(",", ":")) + "\n")
+
+
+def test_what_a_log_dropped_is_said(tmp_path: Path) -> None:
+    _printed(tmp_path, 1, 2, 3)
+    _printed(tmp_path, 4, 5, part=1)
+    reading = Reading()
+    assert resources(reading.look(None, [tmp_path]))[0].notes == []
+    (tmp_path / "master-replica-0.log.1.jsonl").unlink()
+    _printed(tmp_path, 6, 7, part=2)
+    found = reading.look(None, [tmp_path])
+    assert found.dropped == {"master-replica-0": 2}
+    (series,) = resources(found)
+    assert series.steps == [1, 2, 3, 6, 7]
+    assert series.notes[0].startswith("2 lines of the log were dropped")
+
+
+def test_of_a_log_that_grows_each_line_is_taken_apart_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken: list[bytes] = []
+    whole = printed.LogLines._scalar
+
+    def counted(lines: printed.LogLines, line: bytes) -> Scalar | None:
+        taken.append(line)
+        return whole(lines, line)
+
+    monkeypatch.setattr(printed.LogLines, "_scalar", counted)
+    reading = Reading()
+    for steps in ((1, 2), (), (3,)):
+        _printed(tmp_path, *steps)
+        said(tmp_path / "master-replica-0.log.jsonl", "epoch 1")
+        (series,) = reading.look(None, [tmp_path]).series
+    assert [p.step for p in series.points] == [1, 2, 3]
+    assert len(taken) == 3
 
 
 # --- tags ---

@@ -17,7 +17,7 @@ from mlengine.cli import training_flags
 from mlengine.core.resources import Job, JobOptions, TrainingInput
 from mlengine.runtime import attemptfiles
 from mlengine.store import JobRecord
-from mlengine.training import hypertune, verdict
+from mlengine.training import metrics, verdict
 from mlengine.training.launchers import AttemptSpec, ExitRecord, Outcome, ReplicaExit, ReplicaSpec
 from mlengine.training.neighbours import Neighbour
 from mlengine.training.verdict import FINDINGS, Verdict, judge
@@ -209,14 +209,25 @@ def test_an_objective_that_an_earlier_attempt_reported_is_there(world: World) ->
     assert world.judge(tag="auc", attempt=2).failed.startswith("NON_FINITE_OBJECTIVE")
 
 
-def test_an_objective_may_stand_where_a_long_file_of_reports_is_not_read(
+def test_a_long_file_of_reports_is_judged_whole(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     report_now(world, ("auc", 0.5, 1), *[("loss", 0.5, step) for step in range(50)])
-    monkeypatch.setattr(hypertune, "_MAX_BYTES", 1000)
+    monkeypatch.setattr(metrics, "_PIECE_BYTES", 1000)
     assert world.judge(tag="auc").failed == ""
     report_now(world, ("loss", math.nan, 50))
     assert "The last value of loss (hypertune, master-replica-0) is nan" in world.judge().failed
+    assert world.judge(tag="f1").failed.startswith("OBJECTIVE_NOT_REPORTED")
+
+
+def test_a_log_that_lost_lines_with_metrics_is_warned_of(world: World) -> None:
+    told = json.dumps({"metric": "loss", "value": 1, "step": 1})
+    with (world.attempt_dir / f"{TASK}.log.jsonl").open("a") as file:
+        row = {"timestamp": "2099-03-02T06:50:06.5Z", "message": told, "seq": 1000}
+        file.write(json.dumps(row, separators=(",", ":")) + "\n")
+    failed, (warning,) = world.judge()
+    assert failed == ""
+    assert warning.startswith(f"999 lines of the log of {TASK} were dropped")
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import shutil
 import sys
 from typing import Any
@@ -36,6 +35,7 @@ def metrics(session: Session, job: str, tag: str, plot: bool) -> None:
         raise CommandError(_unknown(session, job, tag))
     if tag and found[0].tag != tag:
         session.warn(f"The job reported no metric [{tag}]; this is [{found[0].tag}].")
+    _say_what_is_missing(session, found)
     if plot:
         if session.is_format_given:
             session.warn("--format is ignored when --plot is present")
@@ -59,18 +59,27 @@ def _none(job: str) -> str:
     return f"Job [{job}] has reported no metrics so far."
 
 
+def _say_what_is_missing(session: Session, found: list[MetricSeries]) -> None:
+    for note in dict.fromkeys(f"[{s.tag}] of {s.run}: {note}" for s in found for note in s.notes):
+        session.warn(note)
+    most = max((len(s.steps) for s in found if s.points > len(s.steps)), default=0)
+    if most:
+        session.say(
+            f"Long metrics are listed and drawn with {most:,} of their points, evenly chosen; "
+            "POINTS, MIN and MAX are of all."
+        )
+
+
 def _row(series: MetricSeries) -> dict[str, Any]:
     """Return a series with what sums it up; JSON and YAML show all of it."""
-    numbers = [float(v) for v in series.values]
-    finite = [n for n in numbers if math.isfinite(n)]
     return {
         **encode(series),
-        "points": len(numbers),
+        "points": series.points,
         "step": series.steps[-1] if series.steps else None,
-        "first": _shown(numbers[0]) if numbers else None,
-        "last": _shown(numbers[-1]) if numbers else None,
-        "min": _shown(min(finite)) if finite else None,
-        "max": _shown(max(finite)) if finite else None,
+        "first": _shown(float(series.values[0])) if series.values else None,
+        "last": _shown(float(series.values[-1])) if series.values else None,
+        "min": None if series.min is None else _shown(series.min),
+        "max": None if series.max is None else _shown(series.max),
     }
 
 

@@ -18,17 +18,11 @@ from collections.abc import Iterable, Sequence
 from itertools import chain
 from pathlib import Path
 
+from mlengine.training.curves import Series, ordered
 from mlengine.training.eventfiles import Budget, EventFile, Scalar, find_event_files
 from mlengine.training.hypertune import ReportLines, report_files
-from mlengine.training.metrics import (
-    END_OF_TIME_S,
-    LogLines,
-    Series,
-    log_files,
-    ordered,
-    read_metrics,
-    with_tag,
-)
+from mlengine.training.metrics import END_OF_TIME_S, read_metrics, with_tag
+from mlengine.training.printed import LogLines, log_files
 
 __all__ = ["LiveObjective", "Reading", "chosen"]
 
@@ -142,7 +136,7 @@ class LiveObjective:
         return chosen(series, self._tag)
 
     def _last_look_at_events(self, job_dir: Path) -> None:
-        told = read_metrics(job_dir, (), since_s=self._since_s)
+        told = read_metrics(job_dir, (), since_s=self._since_s, is_whole=True)
         if told.incomplete:
             # From their beginning on the last value is not reached: from the last look on it may.
             self._is_cut = not self._read_on(job_dir)
