@@ -9,9 +9,10 @@
 
 A name may be camelCase or snake_case. In a value ``*`` stands for any characters and ``\\*`` for
 itself; quotes (double or single) allow spaces. ``:`` asks whether a list, a map or a text *has* the
-value, and ``path:*`` whether it is there at all. Numbers, RFC 3339 times and durations compare as
-such; an unset field equals its zero value, because answers leave it out. A name that the resource
-does not have is refused, but for what is in a map.
+value, and ``path:*`` whether it is there at all; with these and ``=`` a resource's own ``name`` is
+also the id that it ends with. Numbers, RFC 3339 times and durations compare as such; an unset field
+equals its zero value, because answers leave it out. A name that the resource does not have is
+refused, but for what is in a map.
 
 ``--filter`` of the commands takes what gcloud's takes beyond that:
 
@@ -36,6 +37,7 @@ from mlengine.core.errors import InvalidArgument, did_you_mean
 from mlengine.core.filterterms import (
     Every,
     Key,
+    Name,
     Node,
     Not,
     OneOf,
@@ -167,9 +169,9 @@ class _Parser:
             known = ": = != ~ !~ < <= > >=" if self.of_gcloud else ": = != < <= > >="
             raise self._error(f"An operator ({known}) is missing")
         _check_path(self.kind, names)
-        key = self._key(tuple(names), calls)
-        self._move(match.end())
         operator = match[0]
+        key = self._key(tuple(names), calls, operator)
+        self._move(match.end())
         if operator.endswith("~"):
             found = Pattern(key, self._pattern())
             return Not(found) if operator == "!~" else found
@@ -179,12 +181,14 @@ class _Parser:
             return Not(some) if operator == "!=" else some
         return Restriction(key, operator, self._value())
 
-    def _key(self, names: tuple[str, ...], calls: str) -> Key:
+    def _key(self, names: tuple[str, ...], calls: str, operator: str) -> Key:
         if self.key_of is not None:
             return self.key_of(names, calls)
         if calls:
             raise self._error(f"The transform {calls[:_SHOWN]!r} cannot be used")
-        return AnyCaseKey(names) if self.of_gcloud else Path(names)
+        if self.of_gcloud:
+            return AnyCaseKey(names)
+        return Name() if names == ("name",) and operator in (":", "=", "!=") else Path(names)
 
     def _path(self) -> tuple[list[str], str]:
         """Read the names of a path, and the text of what gcloud lets stand behind them."""

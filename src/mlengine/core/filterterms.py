@@ -11,12 +11,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple, Protocol
 
 from mlengine.core.clock import parse_duration_s
+from mlengine.core.names import last_id
 from mlengine.core.wire import camel
 
 __all__ = [
     "UNSET",
     "Every",
     "Key",
+    "Name",
     "Node",
     "Not",
     "OneOf",
@@ -82,6 +84,14 @@ class Path(NamedTuple):
 
     def found(self, resource: Mapping[str, Any]) -> list[Any]:
         return list(spread(reach(resource, self.names, _own_name)))
+
+
+class Name(NamedTuple):
+    """The key of a resource's own name, whole and as the id that it ends with: people mean this."""
+
+    def found(self, resource: Mapping[str, Any]) -> list[Any]:
+        name = resource.get("name", UNSET)
+        return [name, last_id(name)] if isinstance(name, str) else [name]
 
 
 class Restriction(NamedTuple):

@@ -102,6 +102,29 @@ def test_a_filter_keeps_the_job_out(text: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "passes"),
+    [
+        ("name:m00*", True),
+        ("name=m007", True),
+        ("name=projects/p/models/m007", True),
+        ("name:projects/p/*", True),
+        ("NOT name:m01*", True),
+        ("name!=m008", True),
+        ("name>projects/p/models/m006", True),
+        ("name!=m007", False),
+        ("name:m01*", False),
+        ("name=models/m007", False),
+        ("name<n", False),
+        ("defaultVersion.name=v1", False),
+    ],
+)
+def test_a_name_is_also_its_id(text: str, passes: bool) -> None:
+    name = "projects/p/models/m007"
+    model = {"name": name, "defaultVersion": {"name": f"{name}/versions/v1"}}
+    assert parse(text, Model).matches(model) == passes
+
+
+@pytest.mark.parametrize(
     ("text", "where"),
     [
         ("state", "at the end"),
