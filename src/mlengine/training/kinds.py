@@ -59,8 +59,9 @@ class JobKind(Protocol):
        that becomes the job's error message.
     3. `collect` is called once no process of the attempt is left; what it returns are the
        attributes of `Job` to set at the end: an `error_message` among them fails a job that
-       exited with 0, and `warnings` go to its log and details. It may be called again after a
-       crash, and is after it has raised `NotYet`.
+       exited with 0, and `warnings` go to its log and details, as do the `judge_seconds` that it
+       took to judge what it made. It may be called again after a crash, and is after it has
+       raised `NotYet`.
     4. `tidy` is called after the job is over, whatever became of it, with the folder of all its
        attempts; what it cannot remove it leaves.
     """

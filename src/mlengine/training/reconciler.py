@@ -462,10 +462,13 @@ class JobReconciler:
             return None
         self._patience.forget(record.uid)
         failpoints.hit("job.collect.after")
+        judge_s = outputs.pop("judge_seconds", 0.0)
+        upload_s = max(self._clock.monotonic_s() - begun_s - judge_s, 0.0)
         details = self._details(
             record,
             run_seconds=_ran_s(exit_record),
-            upload_seconds=round(self._clock.monotonic_s() - begun_s, 3),
+            upload_seconds=round(upload_s, 3),
+            judge_seconds=judge_s,
         )
         for line in outputs.pop("warnings", []):
             if line not in details.warnings:  # a trial over its time limit is collected twice

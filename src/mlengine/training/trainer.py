@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -283,7 +284,9 @@ class TrainerJobs:
         left_out = self._places.settle(record, exit_record)
         job_dir = self._own_job_dir(record)
         beside = neighbours(record, self._unfinished()) if job_dir else []
+        begun_s = time.monotonic()
         verdict = judge(record, attempt_dir, job_dir, exit_record, beside=beside)
+        judge_s = time.monotonic() - begun_s
         ran_s = all_ran_s(record, attempt_dir, exit_record)
         output = TrainingOutput(consumed_m_l_units=ml_units(record.job, ran_s))
         wrong = verdict.failed
@@ -294,6 +297,7 @@ class TrainerJobs:
             "training_output": output,
             "error_message": wrong,
             "warnings": [*left_out, *verdict.warnings],
+            "judge_seconds": round(judge_s, 3),
         }
 
     def _own_job_dir(self, record: JobRecord) -> Path | None:

@@ -944,6 +944,23 @@ def test_a_job_tells_where_its_time_went(world: World) -> None:
     )
 
 
+def test_keeping_what_a_job_made_is_told_apart_from_judging_it(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    collect = world.kind.collect
+
+    def collected(*given: Any) -> dict[str, Any]:
+        world.clock.pass_s(10.0)
+        return {**collect(*given), "judge_seconds": 7.5}
+
+    monkeypatch.setattr(world.kind, "collect", collected)
+    world.run("a")
+    world.launcher.ends(Outcome.SUCCEEDED)
+    world.until("a", "SUCCEEDED")
+    details = world.job("a").details
+    assert details and (details.upload_seconds, details.judge_seconds) == (2.5, 7.5)
+
+
 @pytest.mark.parametrize("jump_s", [-86_400.0, -3600.0, 3600.0, 86_400.0])
 def test_a_clock_that_jumps_neither_ends_nor_keeps_a_job(world: World, jump_s: float) -> None:
     world.run("runs")

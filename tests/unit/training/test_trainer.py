@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -16,6 +17,7 @@ from mlengine.core.states import JobState
 from mlengine.environments import Environments
 from mlengine.storage import Buckets
 from mlengine.store import JobRecord, open_store
+from mlengine.training import trainer
 from mlengine.training.access import BucketAccess
 from mlengine.training.kinds import Preparation, consumption, kind_of, ml_units
 from mlengine.training.launchers import AttemptSpec, ExitRecord, Outcome, ReplicaExit
@@ -344,6 +346,14 @@ def test_what_is_in_no_bucket_is_among_the_warnings(
     record = JobRecord(seq=1, project="p", uid="u", job=Job(training_input=SPEC), attempt=1)
     monkeypatch.setattr(Places, "settle", lambda *_given: ["a link"])
     assert world.kind.collect(record, world.attempt_dir, ended)["warnings"] == ["a link"]
+
+
+def test_how_long_a_job_was_judged_is_told(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    ended = ExitRecord(outcome=Outcome.SUCCEEDED, replicas=[], message="", started=0.0, ended=1.0)
+    record = JobRecord(seq=1, project="p", uid="u", job=Job(training_input=SPEC), attempt=1)
+    now_s = iter((100.0, 107.5))
+    monkeypatch.setattr(trainer, "time", SimpleNamespace(monotonic=lambda: next(now_s)))
+    assert world.kind.collect(record, world.attempt_dir, ended)["judge_seconds"] == 7.5
 
 
 def test_a_job_does_not_fail_for_what_another_one_writes_to_its_directory(world: World) -> None:
