@@ -305,7 +305,7 @@ def _stop_left(home: Path) -> bool:
     owned = Home(home)  # the next engine adopts what we end, or finds it ended: nothing between
     try:
         GatewayControl(run).shutdown()  # first, as an engine does: its answers are still out then
-        pool = WorkerPool(home)
+        pool = WorkerPool(home, gpus=None)
         pool.adopt()
         for uid in pool.uids():
             pool.stop(uid)

@@ -128,7 +128,7 @@ class Settings:
         "", "Ids of the GPUs for jobs, separated by commas; empty: all others; `none`: none."
     )
     serving_gpus: str = _setting(
-        "", "Ids of this machine's GPUs for versions, separated by commas; no job has those."
+        "", "Ids of this machine's GPUs for versions, separated by commas; jobs get the others."
     )
     max_retries: int = _setting(
         0, "How often a job is started again after a failure that may pass, if it does not say."

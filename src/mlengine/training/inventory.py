@@ -22,7 +22,8 @@ __all__ = ["Inventory", "probe", "share_out", "visible"]
 
 _NVIDIA_SMI_S = 20.0
 _LISTED_GPU = re.compile(r"GPU (?P<number>\d+):(?:.*\(UUID: (?P<uuid>GPU-[^)\s]+)\))?")
-_NAMED = ("GPU-", "MIG-")  # by UUID: a GPU, or a part of one
+_PART = "MIG-"
+_NAMED = ("GPU-", _PART)  # by UUID: a GPU, or a part of one
 # An empty value would do, but some programs take that for "not set".
 _NO_GPU = "-1"
 _NO_LIMIT_BYTES = 1 << 60  # cgroup v1 says "no limit" with a huge number
@@ -90,7 +91,8 @@ def share_out(
         root: As for `probe`.
 
     Raises:
-        FailedPrecondition: There is no such GPU here, or the settings give one to both.
+        FailedPrecondition: There is no such GPU here, it is a part of one, or the settings give one
+            to both.
 
     Example:
         >>> share_out(Inventory(8.0, 1 << 35, ("0", "1")), jobs="", versions="1")
@@ -99,6 +101,11 @@ def share_out(
     wanted = tuple(_ids(versions, "serving_gpus"))
     if not wanted:
         return found, ()
+    if parts := [gpu for gpu in (*wanted, *found.gpus) if gpu.startswith(_PART)]:
+        raise FailedPrecondition(
+            f"'{parts[0]}' is a part of a GPU: beside serving_gpus, parts cannot be told apart.",
+            "Name whole GPUs in the settings gpus and serving_gpus.",
+        )
     driver = _gpus(root)
     own = {_number(gpu, driver): gpu for gpu in found.gpus}
     there = list(driver) if jobs and driver else None if jobs else list(own)
@@ -148,14 +155,19 @@ def _ids(text: str, setting: str) -> list[str]:
     return words
 
 
-def visible(gpus: Sequence[str]) -> str:
-    """Return what ``CUDA_VISIBLE_DEVICES`` says to a process that may have these; none: hides all.
+def visible(gpus: Sequence[str]) -> dict[str, str]:
+    """Return the variables of a process that may have these GPUs and sees no others.
+
+    CUDA would count the fastest first; numbers here are those of ``nvidia-smi``.
 
     Example:
-        >>> visible(["0", "2"]), visible([])
-        ('0,2', '-1')
+        >>> visible(["0", "2"])
+        {'CUDA_VISIBLE_DEVICES': '0,2', 'CUDA_DEVICE_ORDER': 'PCI_BUS_ID'}
     """
-    return ",".join(gpus) or _NO_GPU
+    return {
+        "CUDA_VISIBLE_DEVICES": ",".join(gpus) or _NO_GPU,
+        "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
+    }
 
 
 def _listed(text: str) -> list[str]:

@@ -157,7 +157,7 @@ def replica_environment(
     env = {
         **passed,
         **thread_hints(passed, threads),
-        "CUDA_VISIBLE_DEVICES": visible(gpus),
+        **visible(gpus),
         "TF_CONFIG": json.dumps(config),
         "CLUSTER_SPEC": json.dumps({**config, "job": json.dumps(job)}),
         "CLOUD_ML_JOB_ID": job_id,

@@ -135,6 +135,8 @@ def test_gpus_are_for_jobs_or_for_versions(
     ("", "0", "GPU-aa", "by number and by UUID (GPU-aa), and no driver says which are the same."),
     (TWO, "", "0;1", "The setting serving_gpus is '0;1', and '0;1' is no id of a GPU."),
     (TWO, "", "-1", "'-1' is no id of a GPU."),
+    (TWO, "", "MIG-1", "'MIG-1' is a part of a GPU"),
+    (TWO, "MIG-1", "0", "'MIG-1' is a part of a GPU"),
     (TWO, "two", "1", "The setting gpus is 'two', and 'two' is no id of a GPU."),
 ])  # fmt: skip
 def test_gpus_that_cannot_be_shared_out_are_named(

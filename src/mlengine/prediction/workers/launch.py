@@ -81,8 +81,8 @@ def worker_environment(
         environment.pop("PYTHONPATH", None)
     for name in _THREADS:
         environment.setdefault(name, str(threads))
-    environment["CUDA_VISIBLE_DEVICES"] = visible(gpus)
-    return environment | {"PYTHONUNBUFFERED": "1", "PYTHONNOUSERSITE": "1"} | QUIET
+    fixed = {"PYTHONUNBUFFERED": "1", "PYTHONNOUSERSITE": "1"}
+    return environment | visible(gpus) | fixed | QUIET
 
 
 def launch(

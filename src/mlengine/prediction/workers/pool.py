@@ -111,7 +111,7 @@ class WorkerPool:
         load_timeout_s: Longest that a worker may take to be ready, each time that it is started.
         command: Makes the command of a worker from its interpreter and its folder.
         warm: Forks workers; without it all are started cold.
-        gpus: Ids of the GPUs that workers may have, each its own.
+        gpus: Ids of the GPUs that workers may have, each its own; None: nobody is started here.
     """
 
     def __init__(
@@ -123,7 +123,7 @@ class WorkerPool:
         load_timeout_s: float = math.inf,
         command: Callable[[str, Path], Sequence[str]] = worker_command,
         warm: WarmWorkers | None = None,
-        gpus: Sequence[str] = (),
+        gpus: Sequence[str] | None = (),
     ) -> None:
         self._home = home
         self._folder = home / "run" / "workers"
@@ -134,7 +134,8 @@ class WorkerPool:
         self._load_timeout_s = load_timeout_s
         self._command = command
         self._warm = warm
-        self._gpus = tuple(gpus)
+        self._gpus = tuple(gpus) if gpus is not None else None
+        self._ending: list[Worker] = []  # stopped, and not gone yet: what they have they still have
         self._workers: dict[str, Worker] = {}
         self._lock = threading.RLock()
         self._watch: DeathWatch | None = None
@@ -158,7 +159,7 @@ class WorkerPool:
             threads: How many cores one call may use.
             max_batch_size: Most instances in a call that requests share; 0 is the worker's own.
             batch_deadline_ms: How long a request may wait for others to share its call.
-            gpus: How many GPUs it needs for itself; it keeps them until `stop`.
+            gpus: How many GPUs it needs for itself; it keeps them until it has ended.
             code: Fields of the `WorkerSpec` that say which code of the user's it runs.
 
         Raises:
@@ -173,7 +174,7 @@ class WorkerPool:
             **code,
         )  # fmt: skip
         with self._claim(spec, gpus) as claim, self._lock:
-            own = assign(gpus, self._gpus, self._specs(but=uid))
+            own = assign(gpus, self._gpus or (), self._specs(but=uid))
             spec = msgspec.structs.replace(spec, gpus=own)
             worker = self._workers.get(uid)
             written = msgspec.json.encode(spec)  # an adopted one has lists where this has tuples
@@ -262,11 +263,11 @@ class WorkerPool:
 
     def free_gpus(self) -> int:
         """Return how many GPUs no worker has."""
-        return len(free(self._gpus, self._specs()))
+        return len(free(self._gpus or (), self._specs()))
 
     def lack_of_gpus(self, count: int) -> str:
         """Say why one more worker cannot have so many GPUs; empty: it can."""
-        return lack(count, self._gpus, self._specs())
+        return lack(count, self._gpus or (), self._specs())
 
     def wanted(self, uid: str) -> bool:
         """Tell whether a worker was started and not stopped, dead or alive."""
@@ -290,9 +291,14 @@ class WorkerPool:
         """
         with self._lock:
             worker = self._workers.pop(uid, None)
+            if worker is not None:
+                self._ending.append(worker)
         if worker is not None:
-            self._end(worker, grace_s=grace_s)
-            worker.close()  # with what it left behind
+            try:
+                self._end(worker, grace_s=grace_s)
+                worker.close()  # with what it left behind
+            finally:
+                self._ending.remove(worker)
         else:
             remove_groups(group_tag(self._folder / uid))
         remove(self._folder / uid)
@@ -416,11 +422,12 @@ class WorkerPool:
 
     def _specs(self, *, but: str = "") -> list[WorkerSpec]:
         with self._lock:
-            return [worker.spec for uid, worker in self._workers.items() if uid != but]
+            running = [worker.spec for uid, worker in self._workers.items() if uid != but]
+            return running + [worker.spec for worker in self._ending]
 
     def _why_lost(self, spec: WorkerSpec) -> str:
         """Say why a worker of an engine before us cannot go on; empty if it can."""
-        if not {*spec.gpus} <= {*self._gpus}:
+        if self._gpus is not None and not {*spec.gpus} <= {*self._gpus}:
             return "its GPU is none for versions any more"
         folder = Path(spec.socket).parent
         with contextlib.suppress(OSError):

@@ -9,6 +9,7 @@ import shutil
 import signal
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -288,6 +289,34 @@ def test_each_worker_sees_gpus_of_its_own_and_others_none(
     assert seen("d") == "5"
     for uid in "abd":
         pool.stop(uid, grace_s=0.0)
+
+
+IGNORES_ITS_END = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)" + SAYS_ITS_GPUS
+
+
+def test_a_worker_has_its_gpus_until_it_is_gone(home: Path) -> None:
+    pool = WorkerPool(home, command=scripted(IGNORES_ITS_END), gpus=("0",))
+    pool.start(VERSION, "a", home, gpus=1)
+    process = psutil.Process(pool.wait_ready("a", 20).pid)
+    ending = threading.Thread(target=pool.stop, args=["a"], kwargs={"grace_s": 3.0})
+    ending.start()
+    wait_until(lambda: not pool.wanted("a"), 20)
+    assert pool.free_gpus() == 0 and pool.lack_of_gpus(1)
+    wait_until(lambda: pool.free_gpus() == 1, 20)
+    assert not process.is_running()
+    ending.join()
+
+
+def test_who_only_ends_workers_judges_nobody_by_its_gpus(
+    home: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    before = WorkerPool(home, command=scripted(SAYS_ITS_GPUS), gpus=("1",))
+    before.start(VERSION, "a", home, gpus=1)
+    before.wait_ready("a", 20)
+    after = WorkerPool(home, gpus=None)
+    assert after.adopt() == ["a"]
+    after.stop("a", grace_s=0.0)
+    assert not caplog.records
 
 
 def test_an_engine_with_fewer_gpus_for_versions_ends_who_has_the_others(home: Path) -> None:
