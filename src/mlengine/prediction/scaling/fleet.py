@@ -17,12 +17,13 @@ from typing import Any, NamedTuple
 
 from mlengine.core.errors import NotFound
 from mlengine.models.surroundings import Surroundings, Wants
-from mlengine.prediction.workers.memory import pss_bytes
+from mlengine.prediction.workers.memory import pss_bytes, rss_bytes
 from mlengine.prediction.workers.pool import WorkerPool
 
 __all__ = ["Fleet", "Node", "NodeSpec", "uid_of"]
 
 _MOST_CHARS = 80
+_MEASURE_AGAIN_S = 60.0
 
 
 class NodeSpec(NamedTuple):
@@ -55,11 +56,13 @@ class NodeSpec(NamedTuple):
 
 
 class Node(NamedTuple):
-    """An open worker; `pss_bytes` is what it held when it was last measured."""
+    """An open worker; its sizes are those of when it was last measured, by this machine's clock."""
 
     worker: str
     since_s: float
-    pss_bytes: int
+    pss_bytes: int = 0
+    rss_bytes: int = 0
+    measured_s: float = float("-inf")
 
 
 def _own(_uid: str, _wants: Wants) -> Surroundings:
@@ -191,16 +194,17 @@ class Fleet:
         return [worker for worker in workers if worker not in known]
 
     def measure(self, uid: str) -> int:
-        """Return how many bytes a version's open workers hold, looked up now."""
-        found = {}
-        for node in self.nodes(uid):
-            info = self.pool.info(node.worker)
-            found[node.worker] = pss_bytes(info.pid) if info is not None else 0
+        """Return how many bytes a version's open workers hold, looked up now.
+
+        Of one that has as much in memory as when it was last measured, that counts for a minute
+        more: only what it shares with others may have become its own, as they went.
+        """
+        found = {node.worker: self._measured(node) for node in self.nodes(uid)}
         with self._lock:
             nodes = self._open.get(uid, {})
-            for worker, size in found.items():
-                if worker in nodes and size:
-                    nodes[worker] = nodes[worker]._replace(pss_bytes=size)
+            for worker, node in found.items():
+                if worker in nodes:
+                    nodes[worker] = node
             return sum(node.pss_bytes for node in nodes.values())
 
     # --- inner ---
@@ -218,6 +222,15 @@ class Fleet:
             "version_request": spec.request,
         }
 
+    def _measured(self, node: Node) -> Node:
+        info = self.pool.info(node.worker)
+        now_s = time.monotonic()
+        rss = rss_bytes(info.pid) if info is not None else 0
+        is_as_it_was = rss == node.rss_bytes and now_s - node.measured_s < _MEASURE_AGAIN_S
+        if info is None or is_as_it_was or not (pss := pss_bytes(info.pid)):
+            return node
+        return node._replace(pss_bytes=pss, rss_bytes=rss, measured_s=now_s)
+
     def _free_id(self, uid: str) -> str:
         taken = {*self._loading.get(uid, ()), *self._open.get(uid, ()), *self._leaving}
         taken.update(worker for worker in self.pool.uids() if uid_of(worker) == uid)
@@ -227,7 +240,7 @@ class Fleet:
         uid = uid_of(worker)
         with self._lock:
             self._loading.get(uid, set()).discard(worker)
-            self._open.setdefault(uid, {})[worker] = Node(worker, time.time(), 0)
+            self._open.setdefault(uid, {})[worker] = Node(worker, time.time())
 
     def _forget(self, worker: str) -> None:
         uid = uid_of(worker)

@@ -1,16 +1,20 @@
 """What workers hold of the memory, and who sleeps when another needs room; the rule is pure.
 
 A worker that was forked shares most of what it shows with its zygote; so what counts is its
-proportional share (PSS), which the kernel works out page by page, in milliseconds.
+proportional share (PSS), which the kernel works out page by page, in milliseconds; what a worker
+has in memory (RSS) it knows at once.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-__all__ = ["Sleeper", "choose_sleepers", "pss_bytes"]
+__all__ = ["Sleeper", "choose_sleepers", "pss_bytes", "rss_bytes"]
+
+_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
 class Sleeper(NamedTuple):
@@ -63,3 +67,11 @@ def pss_bytes(pid: int) -> int:
     except (OSError, ValueError):
         pass
     return 0
+
+
+def rss_bytes(pid: int) -> int:
+    """Return what a process has in memory, shared or not; 0 when it is gone."""
+    try:
+        return int(Path(f"/proc/{pid}/statm").read_bytes().split()[1]) * _PAGE_BYTES
+    except (OSError, ValueError, IndexError):
+        return 0

@@ -7,7 +7,7 @@ import os
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlengine.prediction.workers.memory import Sleeper, choose_sleepers, pss_bytes
+from mlengine.prediction.workers.memory import Sleeper, choose_sleepers, pss_bytes, rss_bytes
 
 sleepers = st.lists(
     st.builds(Sleeper, st.text("abc", min_size=1), st.integers(1, 100), st.floats(0, 1000)),
@@ -34,4 +34,5 @@ def test_the_longest_unused_go_and_no_more_of_them_than_must(
 
 def test_a_process_is_measured_and_one_that_is_gone_holds_nothing() -> None:
     assert pss_bytes(os.getpid()) > 1 << 20
-    assert pss_bytes(1 << 30) == 0
+    assert pss_bytes(1 << 30) == rss_bytes(1 << 30) == 0
+    assert rss_bytes(os.getpid()) > 1 << 20
