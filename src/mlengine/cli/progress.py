@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from mlengine.cli.output.escape import printable
 
-__all__ = ["meter", "show"]
+__all__ = ["clear", "count", "meter", "show"]
 
 _WORTH_SHOWING_BYTES = 8 << 20
 
@@ -28,5 +28,17 @@ def meter(chunks: Iterator[bytes], *, label: str, total_bytes: int) -> Iterator[
 def show(label: str, done_bytes: int, total_bytes: int) -> None:
     """Draw one line over the last one."""
     percent = 100 * done_bytes // max(total_bytes, 1)
-    sys.stderr.write(f"\r{printable(label, newline=' ')[:60]}  {min(percent, 100):3d} %")
+    sys.stderr.write(f"\r{printable(label, newline=' ')[:60]}  {min(percent, 100):3d} %\033[K")
+    sys.stderr.flush()
+
+
+def count(label: str, number: int) -> None:
+    """Draw which of many small things it is now, over the last one."""
+    sys.stderr.write(f"\r{number:7d}  {printable(label, newline=' ')[:60]}\033[K")
+    sys.stderr.flush()
+
+
+def clear() -> None:
+    """Take away what was drawn last."""
+    sys.stderr.write("\r\033[K")
     sys.stderr.flush()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -320,6 +321,45 @@ def test_rsync_copies_what_differs_and_deletes_when_told(
     assert ("data", "b.csv") not in bucket.objects
     assert run("storage", "rsync", "-r", "-d", "gs://data/none", str(here)).code == 1
     assert (here / "a.csv").exists()
+
+
+def test_rsync_shows_on_a_terminal_which_file_it_compares(
+    run: Run, bucket: FakeEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ("storage", "rsync", "-r", "gs://data", str(tmp_path / "here"))
+    assert run(*words).code == 0
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    done = run(*words)
+    assert "      4  Comparing sub/deep/d.csv" in done.err
+    assert done.err.endswith("\r\033[KCopied 0 files (0 B).\n")
+    assert "Comparing" not in run("storage", "-q", *words[1:]).err
+
+
+@pytest.mark.parametrize(
+    ("how", "left", "again"),
+    [
+        ("cp -r", 4, "'cp -n' or 'rsync' copies the rest"),
+        ("mv", 3, "the same command moves the rest"),
+        ("rsync -r", 4, "the same command goes on from there"),
+    ],
+)
+def test_who_interrupts_hears_how_far_it_came(
+    run: Run, bucket: FakeEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    how: str, left: int, again: str,
+) -> None:  # fmt: skip
+    read = bucket.read_object
+
+    def interrupted(bucket: str, name: str) -> Iterator[bytes]:
+        if name == "b.csv":
+            raise KeyboardInterrupt
+        return read(bucket, name)
+
+    monkeypatch.setattr(bucket, "read_object", interrupted)
+    (tmp_path / "here").mkdir()
+    done = run("storage", *how.split(), "gs://data", str(tmp_path / "here"))
+    assert done.code == 130
+    assert f"1 file was done (5 B); {again}.\n" in done.err
+    assert len(bucket.objects) == left
 
 
 def test_du_ends_with_the_total(run: Run, bucket: FakeEngine) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from mlengine.cli.carrying import carry, progress_of
 from mlengine.cli.errors import CommandError
 from mlengine.cli.objectheaders import read_headers, with_help
 from mlengine.cli.session import Session, pass_session
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "no_clobber_option",
-    "progress_of",
     "storage",
     "store_of",
     "tell_of_existing",
@@ -141,20 +141,6 @@ def warn_of_skipped(session: Session) -> Callable[[str, str], None]:
     return lambda what, why: session.warn(f"Skipping {what}: it {why}.")
 
 
-def progress_of(session: Session, what: str) -> Callable[[CopyStep, int], None] | None:
-    """Return what shows how far a step is; None where nobody looks, or wants to."""
-    if session.flags.quiet or not sys.stderr.isatty():
-        return None
-    from mlengine.cli.progress import show
-
-    def tell(step: CopyStep, done_bytes: int) -> None:
-        show(f"{what} {step.source}", done_bytes, step.size)
-        if done_bytes >= step.size:
-            sys.stderr.write("\n")
-
-    return tell
-
-
 @command(storage, "cp")
 @click.argument("sources", nargs=-1, required=True)
 @click.argument("destination")
@@ -191,8 +177,12 @@ def cp(
     )
     if no_clobber:
         steps = leave_existing(steps, store, tell_of_existing(session))
-    copied = run_copy(steps, store, progress_of(session, "Copying"), store.write_like)
-    _say_copied(session, len(steps), copied)
+    tell = progress_of(session, "Copying")
+    carried = carry(
+        session, steps, lambda step: run_copy([step], store, tell, store.write_like),
+        again="'cp -n' or 'rsync' copies the rest",
+    )  # fmt: skip
+    _say_copied(session, *carried)
 
 
 def tell_of_existing(session: Session) -> Callable[[CopyStep], None]:

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from mlengine.cli.carrying import carry, comparing, progress_of
 from mlengine.cli.commands.storage import (
     no_clobber_option,
-    progress_of,
     store_of,
     tell_of_existing,
     warn_of_skipped,
@@ -45,9 +45,13 @@ def mv(session: Session, sources: tuple[str, ...], destination: str, no_clobber:
     steps = plan_move(sources, destination, store=store, on_skip=warn_of_skipped(session))
     if no_clobber:
         steps = leave_existing(steps, store, tell_of_existing(session))
-    moved = run_move(steps, store, progress_of(session, "Moving"), store.write_like)
-    noun = "file" if len(steps) == 1 else "files"
-    session.say(f"Moved {len(steps)} {noun} ({size_text(moved)}).")
+    tell = progress_of(session, "Moving")
+    count, moved = carry(
+        session, steps, lambda step: run_move([step], store, tell, store.write_like),
+        again="the same command moves the rest",
+    )  # fmt: skip
+    noun = "file" if count == 1 else "files"
+    session.say(f"Moved {count} {noun} ({size_text(moved)}).")
 
 
 @click.command("rsync", cls=Command)
@@ -88,18 +92,21 @@ def rsync(
     from mlengine.storage.transfer import remove_place, run_copy
 
     store = store_of(session, destination=destination)
+    tell = progress_of(session, "Copying")
+    with comparing(session) as note:
 
-    def is_same(one: File, other: File) -> bool:
-        return one.size == other.size and same_bytes(one.place, other.place, store)
+        def is_same(one: File, other: File) -> bool:
+            note(one)
+            return one.size == other.size and same_bytes(one.place, other.place, store)
 
-    plan = plan_sync(
-        source, destination, recursive=recursive, delete=delete, store=store, is_same=is_same,
-        on_skip=warn_of_skipped(session), exclude=[*excluded, *(merge(exclude) or ())],
-    )  # fmt: skip
-    count = copied = 0
-    for step in plan.steps:
-        copied += run_copy([step], store, progress_of(session, "Copying"), store.write_like)
-        count += 1
+        plan = plan_sync(
+            source, destination, recursive=recursive, delete=delete, store=store, is_same=is_same,
+            on_skip=warn_of_skipped(session), exclude=[*excluded, *(merge(exclude) or ())],
+        )  # fmt: skip
+        count, copied = carry(
+            session, plan.steps, lambda step: run_copy([step], store, tell, store.write_like),
+            again="the same command goes on from there",
+        )  # fmt: skip
     for place in plan.doomed:
         remove_place(place, store)
         if not session.flags.quiet:
