@@ -40,8 +40,9 @@ class Policy(Protocol):
     3. The same curves give the same verdict, in whatever order the other trials stand.
     4. A trial that has seen a value as good as the best of all others is not stopped.
     5. Turning the goal round and every value's sign gives the same verdict.
-    6. A trial that may be at its end is not stopped: it came as far as every one that ended, or has
-       reported once as each of them did. Nothing is left to save but its model.
+    6. A trial that may be at its end is not stopped: on either axis, it came to as high a step as
+       every one that ended, or has reported once as each of them did. Nothing is left to save but
+       its model.
     7. No curve makes it raise: none, one reading, NaN and infinities (skipped), constants, steps
        that repeat or run backwards, 1e300 beside 1e-300.
     """

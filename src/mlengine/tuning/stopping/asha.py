@@ -72,8 +72,7 @@ class Asha:
     def _is_past(self, goal: Goal, trial: Curve, others: Sequence[Curve]) -> bool:
         """Whether a trial has turned, and another's best is better."""
         course = trial.course(goal, self._axis)
-        ended = [other.course(goal, self._axis) for other in others if other.ended]
-        if trial.ended or not has_turned(course) or may_be_over(course, ended):
+        if trial.ended or not has_turned(course) or may_be_over(trial, others):
             return False
         mine = max(value for _place, value in course)
         seen = (value for o in others for _place, value in o.course(goal, self._axis))

@@ -74,21 +74,29 @@ def best_by(course: Course, at: float) -> float | None:
     return max((value for place, value in course if place <= at), default=None)
 
 
-def may_be_over(course: Course, ended: Sequence[Course]) -> bool:
+def may_be_over(trial: Curve, others: Sequence[Curve]) -> bool:
     """Tell whether a trial may have come to its end: then there is nothing to save by stopping it.
 
     It has come as far as every trial that ended; or, like all of these, it has reported once: who
-    does so does it at the end, and may be writing its model.
+    does so does it at the end, and may be writing its model. How far is told by steps on either
+    axis: who took longer than all that ended need not be at the end, but may be slow.
 
     Example:
-        >>> may_be_over([(1.0, 0.5), (2.0, 0.6)], [[(1.0, 0.4), (3.0, 0.8)], [(2.0, 0.7)]])
+        >>> def told(*steps: int, ended: bool = True) -> Curve:
+        ...     readings = tuple(Reading(step=step, value=0.5) for step in steps)
+        ...     return Curve(number=1, readings=readings, ended=ended)
+        >>> may_be_over(told(1, 2, ended=False), [told(1, 3), told(2)])
         False
-        >>> may_be_over([(3.0, 0.5)], [[(1.0, 0.4), (3.0, 0.8)], [(2.0, 0.7)]])
+        >>> may_be_over(told(3, ended=False), [told(1, 3), told(2)])
         True
-        >>> may_be_over([(1.0, 0.5)], [[(2.0, 0.7)], [(3.0, 0.8)]])
+        >>> may_be_over(told(1, ended=False), [told(2), told(3)])
         True
     """
-    told = [other for other in ended if other]
-    at = max((place for place, _value in course), default=-math.inf)
-    once = len(course) == 1 and all(len(other) == 1 for other in told)
-    return once or all(other[-1][0] <= at for other in told)
+    mine = _steps(trial)
+    ended = [steps for other in others if other.ended and (steps := _steps(other))]
+    once = len(mine) == 1 and all(len(steps) == 1 for steps in ended)
+    return once or all(mine and max(steps) <= max(mine) for steps in ended)
+
+
+def _steps(curve: Curve) -> list[int]:
+    return [reading.step for reading in curve.readings if math.isfinite(reading.value)]

@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 from mlengine.tuning.problem import Goal
 from mlengine.tuning.stopping import Verdict
-from mlengine.tuning.stopping.curve import Axis, Course, Curve
+from mlengine.tuning.stopping.curve import Axis, Course, Curve, may_be_over
 
 __all__ = ["DecayCurve", "Outlook", "outlook"]
 
@@ -87,12 +87,14 @@ def outlook(
     course = trial.course(goal, axis)
     if trial.ended or not course:
         return Outlook(None, "it ended" if trial.ended else "nothing reported yet")
+    if may_be_over(trial, others):
+        return Outlook(None, "no trial that ended came farther")
     curves = sorted(others, key=lambda other: -other.number)
     courses = [(o.ended, found) for o in curves if (found := o.course(goal, axis))]
     ended = [found for is_over, found in courses if is_over]
     whole = max((other[-1][0] for other in ended), default=-math.inf)
     if course[-1][0] >= whole:
-        return Outlook(None, "no trial that ended went on for longer")
+        return Outlook(None, f"no trial that ended shows what comes after {whole:g} {axis}")
     seen = [max(value for _place, value in found) for _is_over, found in courses]
     if max(value for _place, value in course) >= max(seen):
         return Outlook(1.0, "it has been as good as every other")

@@ -40,9 +40,9 @@ class Median:
             return Verdict(stop=False, why="it ended" if trial.ended else "nothing reported yet")
         at = course[-1][0]
         best = max(value for _place, value in course)
+        if may_be_over(trial, others):
+            return Verdict(stop=False, why="no trial that ended came farther")
         ended = [other.course(goal, self._axis) for other in others if other.ended]
-        if may_be_over(course, ended):
-            return Verdict(stop=False, why="no trial that ended went on for longer")
         upto = [[value for place, value in other if place <= at] for other in ended]
         averages = [_mean(values) for values in upto if values]
         if len(averages) < _FEWEST:

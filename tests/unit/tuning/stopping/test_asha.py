@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlengine.tuning.problem import Goal
-from mlengine.tuning.stopping import Curve, Reading
+from mlengine.tuning.stopping import Axis, Curve, Reading
 from mlengine.tuning.stopping.asha import Asha
 
 RANKS = Asha(eta=3, rungs=3, spare=math.inf, hopeless=0.0)  # as if no curve said anything
@@ -133,3 +133,15 @@ def test_who_is_past_its_best_is_stopped_once_another_was_better() -> None:
     assert not at_its_end.stop, "it has come as far as who ended"
     still = Curve(number=1, readings=tuple(readings[:5]))
     assert not Asha().judge(Goal.MAXIMIZE, still, [ended, _flat(3, 0.91, 2)]).stop
+
+
+def test_who_is_past_its_best_is_stopped_also_if_it_took_longer_than_all_that_ended() -> None:
+    readings = [
+        Reading(value=0.9 - abs(n - 4) / 10, step=n, elapsed_s=20.0 * n) for n in range(1, 9)
+    ]
+    trial = Curve(number=1, readings=tuple(readings))
+    ended = [
+        Reading(value=0.95, step=n, elapsed_s=float(n)) for n in range(1, 28)
+    ]  # in 27 s; the trial has run for 160 s
+    others = [Curve(number=2, readings=tuple(ended), ended=True)]
+    assert Asha(Axis.ELAPSED).judge(Goal.MAXIMIZE, trial, others).stop

@@ -50,6 +50,27 @@ def test_who_is_at_the_last_step_of_those_that_ended_is_not_stopped() -> None:
     assert not _stops(0.0, 0.0, 0.0)
 
 
+def test_by_time_too_who_is_at_the_end_is_told_by_steps() -> None:
+    """Four that ended took a minute; one is at its second of ten steps after more than two."""
+    quick = [
+        Curve(
+            number=number, ended=True,
+            readings=tuple(Reading(value=n / 11, step=n, elapsed_s=6.0 * n) for n in range(1, 11)),
+        )
+        for number in range(2, 6)
+    ]  # fmt: skip
+    slow = Curve(number=1, readings=(
+        Reading(value=0.1, step=1, elapsed_s=70.0), Reading(value=0.11, step=2, elapsed_s=140.0),
+    ))  # fmt: skip
+    assert Median(Axis.ELAPSED).judge(Goal.MAXIMIZE, slow, quick).stop
+    swift = Curve(number=1, readings=tuple(
+        Reading(value=0.01, step=n, elapsed_s=float(n)) for n in range(1, 11)
+    ))  # fmt: skip
+    verdict = Median(Axis.ELAPSED).judge(Goal.MAXIMIZE, swift, quick)
+    assert not verdict.stop
+    assert verdict.why == "no trial that ended came farther"
+
+
 def test_running_trials_are_no_measure_and_later_values_neither() -> None:
     running = _curve([50, 50], number=5, ended=False)
     assert not _stops(0.0, 4.0, others=[*ENDED, running])

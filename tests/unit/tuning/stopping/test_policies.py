@@ -104,15 +104,27 @@ def test_the_best_so_far_is_not_stopped(
 
 
 @UNHURRIED
-@given(POLICY, GOAL, RUNNING, OTHERS, st.floats(-1, 1))
+@given(POLICY, GOAL, RUNNING, OTHERS, st.floats(-1, 1), st.floats(0, 30))
 def test_who_came_as_far_as_all_that_ended_is_not_stopped(
-    policy: Policy, goal: Goal, trial: Curve, others: list[Curve], value: float
+    policy: Policy, goal: Goal, trial: Curve, others: list[Curve], value: float, elapsed_s: float
 ) -> None:
-    told = [r for o in (*others, trial) for r in o.readings if math.isfinite(r.elapsed_s)]
-    step = max((r.step for r in told), default=1)
-    end = Reading(value=value, step=step, elapsed_s=max((r.elapsed_s for r in told), default=1.0))
+    """However quickly: the end is told by steps, also where curves are drawn over time."""
+    step = max((r.step for o in (*others, trial) for r in o.readings), default=1)
+    end = Reading(value=value, step=step, elapsed_s=elapsed_s)
     at_its_end = msgspec.structs.replace(trial, readings=(*trial.readings, end))
     assert not policy.judge(goal, at_its_end, others).stop
+
+
+@pytest.mark.parametrize("name", POLICIES)
+def test_who_is_at_the_last_step_in_less_time_is_not_stopped(name: str) -> None:
+    ended = [_curve(number, 0.8 + number / 100) for number in range(2, 8)]
+    hopeless = _curve(1, 0.2, ended=False)
+    swift = [msgspec.structs.replace(r, elapsed_s=r.elapsed_s / 2) for r in hopeless.readings]
+    at_its_end = msgspec.structs.replace(hopeless, readings=tuple(swift))
+    before = msgspec.structs.replace(hopeless, readings=tuple(swift[:-1]))
+    policy = open_policy(name, Axis.ELAPSED)
+    assert not policy.judge(Goal.MAXIMIZE, at_its_end, ended).stop
+    assert policy.judge(Goal.MAXIMIZE, before, ended).stop
 
 
 @pytest.mark.parametrize("axis", Axis)
