@@ -124,8 +124,9 @@ def settings_page() -> str:
         "engine elsewhere.", "",
         "An engine reads its settings when it starts: after a change run `mlengine down`, then `mlengine up`. "
         f"What only commands read ({', '.join(f'`{name}`' for name in OF_COMMANDS)}) counts at once.", "",
-        "A number that nothing could keep to is refused: a time of more than 20 days, or 0 for a limit where "
-        "no meaning of 0 is told and nothing would be let through.", "",
+        "A number that nothing could keep to is refused: more than 20 days where the system waits so long with "
+        "one call, or 0 for a limit where no meaning of 0 is told and nothing would be let through. In a file that "
+        "an earlier mlengine took, the most or the default goes for it, with a warning.", "",
         "Variables of gcloud's properties are read too, behind our own and before the file: "
         + ", ".join(f"`{name}`" for name in gclouds) + ".", "",
     ]  # fmt: skip

@@ -19,9 +19,9 @@ from typing import Any
 
 from mlengine.core.databaseurl import is_sqlite, readable_name, sqlite_url
 from mlengine.core.errors import FailedPrecondition, InvalidArgument, did_you_mean
-from mlengine.core.limits import DEFAULT_PREDICT_BYTES, MAX_LOG_WAIT_S, MAX_PREDICT_BYTES
+from mlengine.core.limits import DEFAULT_PREDICT_BYTES, MAX_LOG_WAIT_S
 from mlengine.engine.places import expanded
-from mlengine.engine.ranges import out_of_range
+from mlengine.engine.ranges import out_of_range, possible
 from mlengine.runtime.wholefile import write_whole
 
 __all__ = [
@@ -267,13 +267,14 @@ def load(environ: Mapping[str, str] = os.environ, **flags: Any) -> Settings:
     """
     home = home_folder(environ, str(flags.get("home") or ""))
     found: dict[str, Any] = {}
+    where = str(home / SETTINGS_FILE)
     for name, value in read_file(home).items():
         if name == "home":
             raise InvalidArgument(
-                f"The setting 'home' cannot lie in the home itself ({home / SETTINGS_FILE}).",
+                f"The setting 'home' cannot lie in the home itself ({where}).",
                 "Remove it with 'mlengine config unset home', and set MLENGINE_HOME.",
             )
-        found[name] = parse(name, _possible(name, value), where=str(home / SETTINGS_FILE))
+        found[name] = parse(name, _possible(name, value, where), where=where)
     for name in _FIELDS:
         variable = next((v for v in variables(name) if environ.get(v)), "")
         if variable:
@@ -305,6 +306,13 @@ def read_file(home: Path) -> dict[str, Any]:
 
 def parse(name: str, value: Any, *, where: str) -> Any:
     """Read one setting's value from a string, or from TOML."""
+    read = _typed(name, value, where)
+    if isinstance(read, int | float) and (wrong := out_of_range(name, read)):
+        raise InvalidArgument(f"The setting '{name}' is {value} ({where}).", wrong)
+    return read
+
+
+def _typed(name: str, value: Any, where: str) -> Any:
     if name not in _FIELDS:
         raise InvalidArgument(
             f"There is no setting '{name}' ({where}).",
@@ -318,27 +326,26 @@ def parse(name: str, value: Any, *, where: str) -> Any:
             return _BOOLS[str(value).lower()]
         if isinstance(value, bool) or (kind is int and isinstance(value, float)):
             raise TypeError  # Python would make another number of it, and say nothing
-        number = kind(value)
+        return kind(value)
     except (TypeError, ValueError, KeyError, OverflowError):
         nouns = {int: "a whole number", float: "a number", str: "a string", bool: "true or false"}
         noun = nouns[kind]
         raise InvalidArgument(
             f"The setting '{name}' is {shown(name, value)!r} ({where}).", f"It must be {noun}."
         ) from None
-    if kind in (int, float) and (wrong := out_of_range(name, number)):
-        raise InvalidArgument(f"The setting '{name}' is {value} ({where}).", wrong)
-    return number
 
 
-def _possible(name: str, value: Any) -> Any:
-    """Return what a file means today: an earlier mlengine set no limit to what it wrote there."""
-    if name != "max_predict_bytes" or not isinstance(value, int) or value <= MAX_PREDICT_BYTES:
-        return value
-    _log.warning(
-        "The setting 'max_predict_bytes' is %d in %s; it is taken for %d, the most. "
-        "Set less with 'mlengine config set'.", value, SETTINGS_FILE, MAX_PREDICT_BYTES,
-    )  # fmt: skip
-    return MAX_PREDICT_BYTES
+def _possible(name: str, value: Any, where: str) -> Any:
+    """Return what a file means today: an earlier mlengine set fewer limits to what it took."""
+    read = _typed(name, value, where)
+    if isinstance(read, bool) or not isinstance(read, int | float):
+        return read
+    default: Any = _FIELDS[name].default
+    taken = possible(name, read, default)
+    if taken is not read:
+        _log.warning("The setting '%s' is %s in %s; it is taken for %s. Set another with "
+                     "'mlengine config set'.", name, value, SETTINGS_FILE, taken)  # fmt: skip
+    return taken
 
 
 def write(home: Path, name: str, value: str | None) -> None:

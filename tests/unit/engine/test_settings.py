@@ -44,14 +44,59 @@ def test_a_variable_left_from_work_with_google_is_not_where_the_token_goes(tmp_p
     assert variables("endpoint") == ["MLENGINE_ENDPOINT"]
 
 
-def test_what_an_earlier_version_let_a_file_say_is_lessened_and_told(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize(
+    ("name", "text", "taken"),
+    [
+        ("max_predict_bytes", "2147483648", 1 << 30),
+        ("log_quota_bytes", "9223372036854775808", (1 << 63) - 1),
+        ("grace_s", "31536000", 86_400.0),
+        ("warm_idle_s", "1e+308", 1_728_000.0),
+        ("predict_timeout_s", "0.0", Settings().predict_timeout_s),
+        ("max_model_bytes", "0", Settings().max_model_bytes),
+    ],
+)
+def test_what_an_earlier_version_let_a_file_say_is_mended_and_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str, text: str, taken: float
 ) -> None:
-    (tmp_path / SETTINGS_FILE).write_text("max_predict_bytes = 2147483648\n")
-    assert load({"MLENGINE_HOME": str(tmp_path)}).max_predict_bytes == 1 << 30
-    assert "max_predict_bytes' is 2147483648" in caplog.text
-    with pytest.raises(InvalidArgument, match="at most 1073741824"):
-        write(tmp_path, "max_predict_bytes", "2147483648")
+    (tmp_path / SETTINGS_FILE).write_text(f"{name} = {text}\n")
+    found = getattr(load({"MLENGINE_HOME": str(tmp_path)}), name)
+    assert (found, type(found)) == (taken, type(taken))
+    told = f"The setting '{name}' is {text} in {SETTINGS_FILE}; "
+    assert f"{told}it is taken for {taken}." in caplog.text
+    (tmp_path / SETTINGS_FILE).unlink()
+    with pytest.raises(InvalidArgument, match=r"at most|more than 0"):
+        write(tmp_path, name, text)
+
+
+@pytest.mark.parametrize(
+    ("line", "text"),
+    [
+        ("port = 70000", "at most 65535"),
+        ("grace_s = inf", "finite"),
+        ("grace_s = nan", "finite"),
+        ("grace_s = -1", "negative"),
+    ],
+)
+def test_what_no_version_let_a_file_say_is_refused(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, line: str, text: str
+) -> None:
+    (tmp_path / SETTINGS_FILE).write_text(line)
+    with pytest.raises(InvalidArgument, match=text):
+        load({"MLENGINE_HOME": str(tmp_path)})
+    assert not caplog.records
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("idle_after_s", 31_536_000.0), ("retry_backoff_s", 1e9), ("load_timeout_s", 1e9),
+     ("install_timeout_s", 1e9), ("serving_memory_bytes", 1 << 60), ("max_model_bytes", 1 << 62)],
+)  # fmt: skip
+def test_what_nothing_waits_for_can_be_as_much_as_anybody_likes(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str, value: float
+) -> None:
+    write(tmp_path, name, str(value))
+    assert getattr(load({"MLENGINE_HOME": str(tmp_path)}), name) == value
+    assert not caplog.records
 
 
 def test_a_switch_is_true_or_false_wherever_it_is_set(tmp_path: Path) -> None:
@@ -100,9 +145,9 @@ def test_a_home_that_is_nobodys_is_refused_by_name(monkeypatch: pytest.MonkeyPat
         ("max_predict_bytes", "0", "more than 0"),
         ("grace_s", "1e308", "at most 86400, a day"),
         ("evaluator_grace_s", "1e308", "at most 1728000, 20 days"),
-        ("idle_after_s", "1728001", "at most 1728000, 20 days"),
-        ("max_running_jobs", "1" + "0" * 400, "at most 1125899906842624"),
-        ("serving_memory_bytes", "1125899906842625", "at most 1125899906842624"),
+        ("predict_timeout_s", "1728001", "at most 1728000, 20 days"),
+        ("max_running_jobs", "1" + "0" * 400, "at most 9223372036854775807"),
+        ("serving_memory_bytes", "9223372036854775808", "at most 9223372036854775807"),
         ("grace_s", "nan", "finite"),
         ("predict_timeout_s", "inf", "finite"),
         ("grace_s", "soon", "a number"),
@@ -118,7 +163,7 @@ def test_a_bad_setting_is_refused(tmp_path: Path, name: str, value: str, text: s
 @pytest.mark.parametrize(
     ("name", "value"),
     [("grace_s", 0.0), ("grace_s", 86_400.0), ("idle_after_s", 0.0), ("warm_idle_s", 1_728_000.0),
-     ("predict_timeout_s", 0.5), ("max_model_bytes", 1 << 50), ("max_retries", 0)],
+     ("predict_timeout_s", 0.5), ("max_model_bytes", (1 << 63) - 1), ("max_retries", 0)],
 )  # fmt: skip
 def test_a_number_at_the_end_of_its_range_is_taken(tmp_path: Path, name: str, value: float) -> None:
     write(tmp_path, name, str(value))
