@@ -42,6 +42,20 @@ def test_one_of_an_old_xgboost_is_known_and_the_way_out_named(
 
 
 @pytest.mark.parametrize(
+    ("version", "is_told"), [("2.1.4", False), ("3.0.5", False), ("3.1.0", True), ("10.0.0", True)]
+)
+def test_its_format_is_blamed_only_by_an_xgboost_that_does_not_read_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: str, is_told: bool
+) -> None:
+    """Where one that reads it cannot, the file is damaged, and XGBoost says how."""
+    monkeypatch.setattr(xgboost, "__version__", version)
+    (tmp_path / "model.bst").write_bytes(old(b"reg:linear"))
+    said = said_of(tmp_path / "model.bst")
+    assert ("Give --runtime-version 1.15" in said) is is_told
+    assert said.startswith("model.bst cannot be read as a booster: ") is not is_told
+
+
+@pytest.mark.parametrize(
     ("data", "said"),
     [
         (b"any bytes", "Invalid model format in: `model.bst`."),

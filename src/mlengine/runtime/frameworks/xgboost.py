@@ -19,9 +19,10 @@ __all__ = ["BoosterModel", "booster_of", "load", "wrap"]
 
 _CHANCES = ("binary:logistic", "multi:softprob")
 _POSITIONAL = ("self", "data")  # of Booster.predict, which reads over them as keywords
-# What `save_model` wrote before XGBoost 2.1, and version 3 has ceased to read: parameters of one
+# What `save_model` wrote before XGBoost 2.1, and version 3.1 has ceased to read: parameters of one
 # size, then the names of the objective and of the booster, each behind its length in 8 bytes.
 _OLD_HEAD = re.compile(rb".{136}[\x01-\x3f]\0{7}[a-z]+:[a-z]+[\x01-\x3f]\0{7}[a-z]+", re.DOTALL)
+_FIRST_WITHOUT = (3, 1)
 _OLD_RUNTIME = "1.15"  # for workers it has the XGBoost of 2.15
 _WHERE = re.compile(r"^\[[\d:]+\] \S+: (?:Check failed: (?:.*? vs\. .*?\) : )?)?")
 
@@ -48,7 +49,7 @@ def booster_of(path: Path) -> Any:
     except MemoryError:
         raise
     except BaseException as error:
-        if _is_old(path):
+        if _version(xgboost) >= _FIRST_WITHOUT and _is_old(path):
             raise load_error(
                 f"{path.name} is in the binary format of XGBoost 0.90 to 2.0, which XGBoost "
                 f"{xgboost.__version__} does not read. Give --runtime-version {_OLD_RUNTIME}, "
@@ -56,6 +57,10 @@ def booster_of(path: Path) -> Any:
             ) from None
         raise load_error(f"{path.name} cannot be read as a booster: {_brief(error)}") from error
     return booster
+
+
+def _version(xgboost: Any) -> tuple[int, ...]:
+    return tuple(int(part) for part in xgboost.__version__.split(".")[:2])
 
 
 def _is_old(path: Path) -> bool:
