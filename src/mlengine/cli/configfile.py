@@ -7,7 +7,7 @@ import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import yaml
 
@@ -37,6 +37,16 @@ class _Integer(int):
     text: str
 
 
+class _Truth(NamedTuple):
+    """The same: ``categoricalValues: [yes, no]`` are two words."""
+
+    value: bool
+    text: str
+
+    def __str__(self) -> str:
+        return self.text  # as a key: `on` is not True
+
+
 class _Loader(yaml.SafeLoader):
     """Safe, refuses a key that is there twice, and leaves dates and versions as they are."""
 
@@ -58,8 +68,8 @@ def _integer(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> int:
     return _whole(node.value, _constructed(loader.construct_yaml_int, node))
 
 
-def _bool(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> bool:
-    return _constructed(loader.construct_yaml_bool, node)
+def _bool(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> _Truth:
+    return _Truth(_constructed(loader.construct_yaml_bool, node), str(node.value))
 
 
 def _constructed(construct: Callable[[yaml.ScalarNode], T], node: yaml.ScalarNode) -> T:
@@ -208,4 +218,8 @@ def _restore_spelling(value: Any, *, is_text: bool = False) -> Any:
         return value.text if is_text else float(value)
     if isinstance(value, _Integer):
         return value.text if is_text else int(value)
+    if isinstance(value, _Truth):
+        return value.text if is_text else value.value
+    if isinstance(value, bool) and is_text:
+        return str(value).lower()  # of JSON, which has one way to write it
     return value

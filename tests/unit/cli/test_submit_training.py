@@ -322,6 +322,23 @@ def test_numbers_among_the_arguments_stay_as_they_were_typed(run: Run, engine: F
     assert (spec(engine).args, spec(engine).worker_count) == (words, 2)
 
 
+def test_words_that_yaml_takes_for_truths_stay_words_where_text_stands(
+    run: Run, engine: FakeEngine
+) -> None:
+    text = (
+        "labels: {on: yes}\n"
+        "trainingInput: {packageUris: [gs://b/p.whl], pythonModule: m, args: [--cache, true], "
+        "hyperparameters: {enableTrialEarlyStopping: yes, params: [{parameterName: bias, "
+        "type: CATEGORICAL, categoricalValues: [yes, No, on, off]}]}}"
+    )
+    assert run(*SUBMIT, "--config=-", stdin=text).code == 0
+    found = spec(engine)
+    assert found.args == ["--cache", "true"] and found.hyperparameters is not None
+    assert found.hyperparameters["params"][0]["categoricalValues"] == ["yes", "No", "on", "off"]
+    assert found.hyperparameters["enableTrialEarlyStopping"] is True
+    assert engine.get_job("default", "J").labels == {"on": "yes"}
+
+
 def test_what_only_gclouds_own_client_knows_does_not_stop_a_job(
     run: Run, engine: FakeEngine
 ) -> None:
