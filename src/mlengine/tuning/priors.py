@@ -54,6 +54,13 @@ def check_priors(config: StudyConfig, find: Callable[[str], StudyRecord]) -> Non
             field=at,
         )
     for i, study_id in enumerate(config.prior_studies):
+        if "/" in study_id:
+            raise InvalidArgument(
+                f"'{study_id}' is not the id of a study.",
+                f"Name one of the same project and location by its id, as "
+                f"'{study_id.rpartition('/')[2]}'.",
+                field=f"{at}[{i}]",
+            )
         check_study_id(study_id, field=f"{at}[{i}]")
         try:
             prior = find(study_id)

@@ -149,6 +149,7 @@ def test_what_was_tried_there_may_be_tried_here(tmp_path: Path) -> None:
         ({"priorStudies": ["none"]}, "'none' was not found", "[0]"),
         ({"priorStudies": ["a", "a b"]}, "The study id", "[1]"),
         ({"priorStudies": ["a", "a"]}, "named twice", "[1]"),
+        ({"priorStudies": ["projects/p/locations/l/studies/a"]}, "by its id, as 'a'", "[0]"),
         ({"priorStudies": ["n"]}, "'n' has the parameters n, of which there is none", "[0]"),
         ({"priorStudies": ["c"]}, "'x' is CATEGORICAL in 'c' and DOUBLE here", "[0]"),
         ({"priorStudies": ["up"]}, "of 'up' is MAXIMIZE loss, not MINIMIZE loss", "[0]"),
