@@ -5,8 +5,9 @@ time (and, across restarts of the machine, the boot id); a signal goes through a
 opened before the start time was compared, so there is no moment in which the pid can change hands.
 
 Who works in a folder is noted there, with the folder's device and inode: these stay when it is
-moved, and a copy, such as a backup that got an engine of its own, has others. What a copied note
-names is the original's, and left alone.
+moved on its disk. A copy, such as a backup that got an engine of its own, has others, and so has a
+folder that was moved to another disk; of these two the copy is the one whose original still lies
+where the note was written. What a copied note names is the original's, and left alone.
 
 Standard library only, Python >= 3.7, Linux.
 """
@@ -90,20 +91,34 @@ def note(pid: int, place: int | Path) -> dict[str, Any]:
         place: The folder or file, or its descriptor; as it is when the note is looked at.
     """
     row, at = look(pid), os.stat(place)  # noqa: PTH116 - a descriptor, too
+    named = f"/proc/self/fd/{place}" if isinstance(place, int) else place
     return {
         "pid": pid, "started": row.started if row else 0, "boot_id": boot_id(),
-        "device": at.st_dev, "inode": at.st_ino,
+        "device": at.st_dev, "inode": at.st_ino, "place": os.path.realpath(str(named)),
     }  # fmt: skip
 
 
 def is_of(place: Path, facts: Mapping[str, Any]) -> bool:
     """Return whether a note is of this place and since the last boot: a copy has one, too."""
-    try:
-        at = place.stat()
-    except OSError:
+    if facts.get("boot_id") != boot_id():
         return False
-    here = (facts.get("device"), facts.get("inode")) == (at.st_dev, at.st_ino)
-    return here and facts.get("boot_id") == boot_id()
+    its, noted_at = (facts.get("device"), facts.get("inode")), facts.get("place")
+    try:
+        here = _file_at(place)
+        if here == its:
+            return True
+        # Moved to another disk, unless the original still lies where it was: then this is a copy.
+        return bool(here and noted_at) and _file_at(Path(str(noted_at))) != its
+    except OSError:
+        return False  # the original may be where we cannot look
+
+
+def _file_at(path: Path) -> tuple[int, int] | None:
+    try:
+        at = path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return at.st_dev, at.st_ino
 
 
 def noted(facts: Mapping[str, Any], place: Path) -> Process | None:

@@ -109,16 +109,42 @@ def test_a_note_names_its_process_where_it_was_written(
     copy.mkdir()
     link.symlink_to(place)
     facts = processes.note(sleeper.pid, place)
+    for elsewhere in (copy, tmp_path / "none"):
+        assert processes.noted(facts, elsewhere) is None
     for here in (place, link, tmp_path / "moved"):
         if here.name == "moved":
             place.rename(here)
         found = processes.noted(facts, here)
         assert found is not None and found.pid == sleeper.pid
-    for elsewhere in (copy, tmp_path / "none"):
-        assert processes.noted(facts, elsewhere) is None
     for other in ({"boot_id": "another"}, {"started": facts["started"] + 1}):
         assert processes.noted({**facts, **other}, tmp_path / "moved") is None
     assert processes.noted({}, tmp_path / "moved") is None
+
+
+def test_a_place_that_was_moved_to_another_disk_is_no_copy(
+    sleeper: subprocess.Popen[bytes], tmp_path: Path
+) -> None:
+    place, elsewhere = tmp_path / "place", tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    place.mkdir()
+    facts = processes.note(sleeper.pid, place)
+    assert processes.noted(facts, elsewhere) is None  # a copy: the original is where it was
+    place.rename(tmp_path / "kept")  # its inode must not be handed out again
+    found = processes.noted(facts, elsewhere)
+    assert found is not None and found.pid == sleeper.pid
+    place.mkdir()
+    assert processes.is_of(elsewhere, facts)  # it is another one
+    assert not processes.is_of(tmp_path / "none", facts)
+    for other in ({"boot_id": "another"}, {"place": ""}, {"place": f"/{'x' * 300}"}):
+        assert not processes.is_of(elsewhere, {**facts, **other})
+
+
+@pytest.mark.parametrize("name", ["file", "link"])
+def test_a_note_says_where_its_place_lies(tmp_path: Path, name: str) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "file")
+    with (tmp_path / "file").open("w") as file:
+        facts = [processes.note(os.getpid(), place) for place in (file.fileno(), tmp_path / name)]
+    assert [one["place"] for one in facts] == [str((tmp_path / "file").resolve())] * 2
 
 
 def test_a_note_of_nobody_names_nobody(sleeper: subprocess.Popen[bytes], tmp_path: Path) -> None:

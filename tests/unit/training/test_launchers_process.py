@@ -125,6 +125,8 @@ def test_a_copy_of_an_attempts_folder_ends_nothing_of_the_original(
     shutil.copytree(tmp_path / "1", copy)
     assert launcher.poll(copy) == AttemptStatus(Phase.LOST, ran_in=str(tmp_path / "1"))
     assert launcher.sweep(copy) == 0
+    _say(copy, place=None)
+    assert launcher.sweep(copy) == 0
     launcher.cancel(copy)
     # Of signals that wait for a process the kernel delivers the lowest number first.
     stray.send_signal(signal.SIGVTALRM)
@@ -142,14 +144,45 @@ def test_a_folder_that_was_moved_is_the_same_one(
     assert stray.wait() == -signal.SIGKILL
 
 
+def _say(attempt: Path, **facts: object) -> None:
+    lock = attempt / attemptfiles.LOCK
+    said = {**json.loads(lock.read_text()), **facts}
+    lock.write_text(json.dumps({name: fact for name, fact in said.items() if fact is not None}))
+
+
+@pytest.mark.usefixtures("stray")
+def test_a_disk_with_another_number_after_a_restart_is_no_move(tmp_path: Path) -> None:
+    attempt, launcher = tmp_path / "1", ProcessLauncher()
+    device = attempt.stat().st_dev
+    _say(attempt, device=device + 1)
+    ran_in = str(attempt)
+    assert launcher.poll(attempt) == AttemptStatus(Phase.LOST, ran_in=ran_in)  # in one boot it is
+    _say(attempt, boot_id="another")
+    assert launcher.poll(attempt) == AttemptStatus(Phase.LOST)
+    copy = tmp_path / "copy"
+    shutil.copytree(attempt, copy)
+    assert launcher.poll(copy) == AttemptStatus(Phase.LOST, ran_in=ran_in)
+
+
+def test_what_a_folder_left_running_on_another_disk_is_swept(
+    tmp_path: Path, stray: subprocess.Popen[bytes]
+) -> None:
+    copy = tmp_path / "backup" / "1"
+    shutil.copytree(tmp_path / "1", copy)
+    (tmp_path / "1").rename(tmp_path / "kept")  # its inode must not be handed out again
+    assert ProcessLauncher().sweep(copy) == 1
+    assert stray.wait() == -signal.SIGKILL
+
+
 def test_a_supervisor_that_did_not_name_its_file_is_believed(
     tmp_path: Path, stray: subprocess.Popen[bytes]
 ) -> None:
     # An engine that was upgraded meets those of jobs that it started before.
     lock = tmp_path / "1" / attemptfiles.LOCK
     identity = json.loads(lock.read_text())
-    del identity["device"], identity["inode"]
+    del identity["device"], identity["inode"], identity["place"]
     lock.write_text(json.dumps(identity))
+    assert ProcessLauncher().poll(tmp_path / "1") == AttemptStatus(Phase.LOST)
     assert ProcessLauncher().sweep(tmp_path / "1") == 1
     assert stray.wait() == -signal.SIGKILL
 

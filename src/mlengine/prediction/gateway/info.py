@@ -17,15 +17,17 @@ ROUTING_FILE = "routing.json"
 class GatewayInfo(msgspec.Struct, frozen=True, kw_only=True):
     """What a listening gateway says of itself, with a `runtime.processes.note` of the run folder.
 
-    `doors` and `run_dir` are what it was told, `grpc_port` what it took: 0 is none.
+    `doors` and `run_dir` are what it was told, `grpc_port` what it took: 0 is none. What has a
+    default was not said by gateways of before, which an engine that was upgraded meets.
     """
 
     pid: int
     started: int
-    boot_id: str
-    device: int
-    inode: int
-    run_dir: str
+    boot_id: str = ""
+    device: int = 0
+    inode: int = 0
+    place: str = ""
+    run_dir: str = ""
     host: str
     port: int
     url: str

@@ -55,6 +55,7 @@ class WorkerProcess(msgspec.Struct, frozen=True, kw_only=True):
     boot_id: str
     device: int
     inode: int
+    place: str = ""
 
     def look(self) -> Process | None:
         """Return the live process, or None when it is gone."""

@@ -254,8 +254,10 @@ def _elsewhere(attempt_dir: Path, identity: Mapping[str, Any]) -> str:
     lock = attempt_dir / attemptfiles.LOCK
     with contextlib.suppress(OSError):
         here = lock.stat()
-        file = (here.st_dev, here.st_ino)
-        is_copy = (identity.get("device"), identity.get("inode")) != file
+        # A disk may have another number after a restart of the machine.
+        is_comparable = "inode" in identity and identity.get("boot_id") == processes.boot_id()
+        file = (identity.get("device"), identity.get("inode"))
+        is_copy = is_comparable and file != (here.st_dev, here.st_ino)
         if not is_copy and lock.samefile(Path(folder) / attemptfiles.LOCK):
             return ""
     return folder
@@ -281,7 +283,7 @@ def _signalled_from(attempt_dir: Path) -> dict[str, Any] | None:
         return None
     # A supervisor of an older mlengine did not name its file; it is taken for ours, so that an
     # engine that was upgraded while jobs run can still end them.
-    said = {**processes.note(identity["pid"], lock), **identity}
+    said = identity if "inode" in identity else {**processes.note(0, lock), **identity}
     return identity if processes.is_of(lock, said) else None
 
 
