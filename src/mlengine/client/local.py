@@ -12,6 +12,7 @@ import select
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,9 +24,17 @@ from mlengine.core.clock import SystemClock
 from mlengine.core.errors import EngineError, FailedPrecondition, Unauthenticated, Unavailable
 from mlengine.core.system import require_linux
 from mlengine.engine import Engine, EngineStatus
-from mlengine.engine.home import Home, alone, is_owned, open_private, read_engine_file, read_token
+from mlengine.engine.home import (
+    Home,
+    alone,
+    is_owned,
+    open_private,
+    read_engine_file,
+    read_token,
+    stranded_engine,
+)
 from mlengine.engine.settings import Settings
-from mlengine.runtime.processes import noted
+from mlengine.runtime.processes import Process, look, noted
 
 __all__ = [
     "LOG_NAME",
@@ -41,6 +50,7 @@ __all__ = [
 
 LOG_NAME = "engine.log"
 _START_TIMEOUT_S = 60.0
+_OTHERS_TIMEOUT_S = 10.0  # for who has the home already to say where it is
 _STOP_TIMEOUT_S = 60.0
 _HEALTH_TIMEOUT_S = 10.0
 _LOOK_S = 0.02
@@ -136,8 +146,21 @@ def _published(home: Path) -> Running | None:
         facts: dict[str, Any] = read_engine_file(home) or {}
     except OSError:
         return None  # whoever wants to start an engine there is told why it cannot be
-    process = noted(facts.get("process") or {}, home / "run")
+    if "pid" in facts and "process" not in facts:
+        process = _of_before(facts["pid"], home)
+    else:
+        process = noted(facts.get("process") or {}, home / "run")
     return Running(process.pid, str(facts.get("url"))) if process else None
+
+
+def _of_before(pid: int, home: Path) -> Process | None:
+    """Return an engine that was started before mlengine was upgraded and noted only its number."""
+    process = look(pid)
+    try:
+        is_engine = b"mlengine" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return None
+    return process if is_engine and is_owned(home) else None
 
 
 # --- starting -----------------------------------------------------------------------------------
@@ -189,21 +212,38 @@ def _launch(home: Path) -> Running:
     clock = SystemClock()
     deadline_s = clock.monotonic_s() + _START_TIMEOUT_S
     while clock.monotonic_s() < deadline_s:
-        running = _published(home)
+        running = find(home)
         if running and _is_healthy(running, home):
             # It outlives this command on purpose: nobody is to warn that it was not waited for.
             process.returncode = 0
             return running
-        if _ended(process) and not is_owned(home):
-            raise Unavailable(
-                f"The engine ended at once.{_tail(log, said_before_bytes)}",
-                "Mend that, then try again.",
-            )
+        if _ended(process):
+            if not is_owned(home):
+                raise Unavailable(
+                    f"The engine ended at once.{_tail(log, said_before_bytes)}",
+                    "Mend that, then try again.",
+                )
+            return _other(home, _tail(log, said_before_bytes))
     process.terminate()
     raise Unavailable(
         f"The engine did not answer within {_START_TIMEOUT_S:g} seconds."
         f"{_tail(log, said_before_bytes)}",
         "Try 'mlengine up' in a terminal to see more.",
+    )
+
+
+def _other(home: Path, said: str) -> Running:
+    """Return the engine that has the home, so that ours ended; it may be only just starting."""
+    clock, pause = SystemClock(), threading.Event()
+    deadline_s = clock.monotonic_s() + _OTHERS_TIMEOUT_S
+    while clock.monotonic_s() < deadline_s:
+        running = find(home)
+        if running and _is_healthy(running, home):
+            return running
+        pause.wait(_LOOK_S)
+    raise Unavailable(
+        f"Another engine has {home}, and does not answer.{said}",
+        "Try again; if that stays so, stop it with 'mlengine down'.",
     )
 
 
@@ -267,10 +307,14 @@ def stop(settings: Settings, *, timeout_s: float = _STOP_TIMEOUT_S) -> Stopped:
         DeadlineExceeded: It did not end.
     """
     home = settings.home
-    running = find(home)
+    running = _to_stop(home)
     if running is None:
-        # One that has the home by now and does not say where it is yet is only just starting.
-        if is_owned(home) or not _stop_left(home):
+        if is_owned(home):
+            raise FailedPrecondition(
+                f"An engine has {home} and does not say where it is: it is starting or ending.",
+                f"Try again; if that stays so, end who holds {home / 'run' / 'lock'} (fuser -v).",
+            )
+        if not _stop_left(home):
             raise FailedPrecondition(f"No engine runs on {home}.", "There is nothing to stop.")
         return Stopped(0, None)
     try:
@@ -279,7 +323,7 @@ def stop(settings: Settings, *, timeout_s: float = _STOP_TIMEOUT_S) -> Stopped:
     except ProcessLookupError:
         return Stopped(running.pid, None)
     try:
-        if find(home) != running:  # it ended before there was a descriptor of it
+        if _to_stop(home) != running:  # it ended before there was a descriptor of it
             return Stopped(running.pid, None)
         # Of the engine that is stopped, whatever other one commands talk to.
         last = _last_status(dataclasses.replace(settings, endpoint="", token=""))
@@ -290,6 +334,11 @@ def stop(settings: Settings, *, timeout_s: float = _STOP_TIMEOUT_S) -> Stopped:
     if not is_owned(home):
         _stop_left(home)  # of a home that was moved it finds its own gateway no more
     return Stopped(running.pid, last)
+
+
+def _to_stop(home: Path) -> Running | None:
+    stranded = stranded_engine(home)
+    return find(home) or (Running(stranded.pid, "") if stranded else None)
 
 
 def _stop_left(home: Path) -> bool:

@@ -13,7 +13,7 @@ from typing import IO, Any
 
 from mlengine.core.errors import FailedPrecondition
 from mlengine.core.system import require_linux
-from mlengine.runtime.processes import note
+from mlengine.runtime.processes import Process, note, noted
 from mlengine.runtime.wholefile import write_whole
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "read_engine_file",
     "read_token",
     "run_folder",
+    "stranded_engine",
 ]
 
 _OWN_TRIES, _OWN_PAUSE_S = 10, 0.02
@@ -35,7 +36,8 @@ class Home:
     """A home folder, owned by this process while it is open.
 
     Raises:
-        FailedPrecondition: Another engine owns it, or this system can have none.
+        FailedPrecondition: Another engine owns it, or did where it was moved from, or this system
+            can have none.
     """
 
     def __init__(self, path: Path) -> None:
@@ -44,6 +46,7 @@ class Home:
         open_private(path)
         for name in _FOLDERS:
             make_private(path / name)
+        self._refuse_stranded()
         self._lock = self._own()
 
     def _own(self) -> IO[str]:
@@ -63,6 +66,14 @@ class Home:
             f"An engine{where} already runs on {self.path}.",
             "Use it, stop it with 'mlengine down', or choose another --home.",
         )
+
+    def _refuse_stranded(self) -> None:
+        if (process := stranded_engine(self.path)) is not None:
+            raise FailedPrecondition(
+                f"{self.path} was moved here while its engine ran: process {process.pid}, which "
+                "is still there.",
+                "Stop it with 'mlengine down'.",
+            )
 
     def keep_token(self, token: str) -> None:
         """Let commands find the token here; it may have been made for several engines."""
@@ -153,6 +164,20 @@ def read_engine_file(home: Path) -> dict[str, Any] | None:
     except (FileNotFoundError, ValueError):
         return None
     return facts
+
+
+def stranded_engine(home: Path) -> Process | None:
+    """Return the engine that was left alive when this home was moved to another disk, or None.
+
+    It has the lock of a file that is gone, and may have the port.
+    """
+    run = home / "run"
+    facts = (read_engine_file(home) or {}).get("process") or {}
+    process = noted(facts, run)
+    if process is None:
+        return None
+    at = run.stat()
+    return process if (facts["device"], facts["inode"]) != (at.st_dev, at.st_ino) else None
 
 
 def is_owned(home: Path) -> bool:

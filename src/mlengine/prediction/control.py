@@ -26,7 +26,7 @@ from mlengine.prediction.routing import Snapshot, encode_snapshot
 from mlengine.prediction.sockets import socket_dir
 from mlengine.prediction.tally import Batch
 from mlengine.prediction.workers.launch import find_by_words
-from mlengine.runtime.processes import Process, look, noted, send
+from mlengine.runtime.processes import Process, living, look, noted, send
 from mlengine.runtime.wholefile import write_whole
 
 __all__ = ["GatewayControl", "ensure_gateway", "gateway_process", "read_gateway"]
@@ -160,7 +160,11 @@ def gateway_process(run_dir: Path) -> Process | None:
     It stays that of a home that is moved; a copy of the home has none before it starts its own.
     """
     info = read_gateway(run_dir)
-    return noted(msgspec.structs.asdict(info), run_dir) if info else None
+    if info is None:
+        return None
+    if not info.boot_id:  # an older one; believed, so that it does not keep the port for ever
+        return living(info.pid, info.started)
+    return noted(msgspec.structs.asdict(info), run_dir)
 
 
 def _ensure(

@@ -106,7 +106,7 @@ def test_a_terminal_that_closes_ends_the_engine_in_order(settings: Settings) -> 
 
 def test_an_engine_that_is_only_just_starting_is_left_alone(settings: Settings) -> None:
     starting = Home(settings.home)
-    with pytest.raises(FailedPrecondition, match="There is nothing to stop"):
+    with pytest.raises(FailedPrecondition, match="it is starting or ending"):
         local.stop(settings)
     starting.close()
 
@@ -174,7 +174,7 @@ def test_a_copy_whose_engine_only_starts_is_not_taken_for_the_original(settings:
     subprocess.run(["cp", "-a", settings.home, copy], check=True)
     starting = Home(copy)
     assert local.find(copy) is None
-    with pytest.raises(FailedPrecondition, match="There is nothing to stop"):
+    with pytest.raises(FailedPrecondition, match="it is starting or ending"):
         local.stop(dataclasses.replace(settings, home=copy))
     starting.close()
 
@@ -193,6 +193,51 @@ def test_what_serves_a_home_that_was_moved_is_stopped_there(
     assert local.stop(moved).pid == (0 if killed else pid)
     wait_until(lambda: look(gateway.pid) is None)
     assert not is_owned(moved.home)
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_what_serves_a_home_that_was_moved_to_another_disk_is_stopped_there(
+    settings: Settings, killed: bool
+) -> None:
+    pid = local.start(settings, say=lambda _text: None).pid
+    gateway = gateway_process(settings.home / "run")
+    assert gateway is not None
+    moved = dataclasses.replace(settings, home=settings.home.with_name("m"))
+    with subprocess.Popen(["sleep", "60"]) as child:
+        _note_worker(settings.home, child.pid)
+        if killed:
+            os.kill(pid, signal.SIGKILL)
+            wait_until(lambda: not is_owned(settings.home))
+        subprocess.run(["cp", "-a", settings.home, moved.home], check=True)  # as `mv` does
+        settings.home.rename(settings.home.with_name("kept"))
+        if not killed:
+            with pytest.raises(Unavailable, match=f"its engine ran: process {pid}"):
+                local.connect(moved, say=lambda _text: None)
+        assert local.stop(moved).pid == (0 if killed else pid)
+        wait_until(lambda: look(gateway.pid) is None)
+        assert child.wait(30) == -signal.SIGTERM
+    with pytest.raises(FailedPrecondition, match="There is nothing to stop"):
+        local.stop(moved)
+
+
+def test_an_engine_of_before_is_found_and_stopped(settings: Settings) -> None:
+    running = local.start(settings, say=lambda _text: None)
+    path = settings.home / "run" / "engine.json"
+    facts = json.loads(path.read_text())
+    del facts["process"]
+    path.write_text(json.dumps(facts))
+    assert local.find(settings.home) == running
+    assert local.stop(settings).pid == running.pid
+
+
+def test_an_engine_that_does_not_say_where_it_is_is_not_waited_for_long(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    silent = Home(settings.home)
+    monkeypatch.setattr(local, "_OTHERS_TIMEOUT_S", 0.1)
+    with pytest.raises(Unavailable, match=r"Another engine has [^$]* already runs on"):
+        local.connect(settings, say=lambda _text: None)
+    silent.close()
 
 
 def test_a_home_is_the_same_one_through_a_link(settings: Settings) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import signal
 import subprocess
@@ -12,6 +13,7 @@ import pytest
 
 from mlengine.core.errors import FailedPrecondition
 from mlengine.prediction.control import GatewayControl, ensure_gateway, gateway_process
+from mlengine.prediction.gateway.info import GATEWAY_FILE
 from mlengine.runtime.processes import look
 from tests.waiting import wait_until
 
@@ -52,6 +54,35 @@ def test_a_copy_of_a_run_folder_has_a_gateway_of_its_own(tmp_path: Path) -> None
     finally:
         for folder in (original, copy):
             GatewayControl(folder).shutdown()
+
+
+def test_the_gateway_of_a_run_folder_on_another_disk_is_replaced(tmp_path: Path) -> None:
+    before, moved = tmp_path / "a", tmp_path / "b"
+    before.mkdir()
+    old = ensure_gateway(before)
+    shutil.copytree(before, moved, ignore=shutil.ignore_patterns("*.sock"))  # as `mv` does
+    shutil.rmtree(before)
+    try:
+        new = ensure_gateway(moved, port=old.port)
+        assert (new.pid != old.pid, new.port) == (True, old.port)
+        wait_until(lambda: look(old.pid) is None)
+    finally:
+        GatewayControl(moved).shutdown()
+
+
+def test_a_gateway_of_before_is_replaced(tmp_path: Path) -> None:
+    old = ensure_gateway(tmp_path)
+    said = json.loads((tmp_path / GATEWAY_FILE).read_bytes())
+    for name in ("boot_id", "device", "inode", "place", "run_dir"):
+        del said[name]
+    (tmp_path / GATEWAY_FILE).write_text(json.dumps(said))
+    process = gateway_process(tmp_path)
+    assert process is not None and process.pid == old.pid
+    try:
+        new = ensure_gateway(tmp_path, port=old.port)
+        assert (new.pid != old.pid, new.port) == (True, old.port)
+    finally:
+        GatewayControl(tmp_path).shutdown()
 
 
 @pytest.mark.parametrize("name", ["short", "long" * 20])
