@@ -1,8 +1,10 @@
 """What is believed of a metric after some trials, and so what a point is worth trying.
 
 Costs are bent (`outcomes`), a process is fitted to them (`process`), and running trials are taken
-for what is expected of them. Failed ones count as the worst that was seen, lest the model promise
-wonders where nothing works, and make their surroundings less likely (`feasibility`).
+for what is expected of them. So are failed ones, but for no less than the median of what was seen,
+lest the model promise wonders where nothing works; and they make their surroundings less likely
+(`feasibility`). The worst that was seen would be a cliff beside the good points where the best is
+next to what fails: the fit, which knows none, would ring.
 
 A fit's time grows with the cube of the trials, so its kernel is learnt from some hundreds, the
 better half of them the best ones, and beliefs rest on some hundreds more. Where the best of
@@ -82,16 +84,17 @@ class Belief:
         shape = fit(features, rows[learnt], kept[learnt], noise[learnt])
         self._process = Process(features, shape, rows, kept, noise)
         self._luck = math.exp(shape.noise)
-        believed, _ = self._process.believe(rows)
-        self._best = float(believed.min())
-        self.incumbents = rows[np.argsort(believed, kind="stable")[:_INCUMBENTS]]
         failed = [t.point for t in past.trials if not t.pending and not finite(t, len(metrics))]
         self._feasibility: Feasibility | None = None
         if failed:
             bad = features.rows(failed[-_FAILED_LIMIT:])
             good = features.rows([tried.point for tried in ended[-_FAILED_LIMIT:]])
             self._feasibility = Feasibility(features, good, bad)
-            self._process = self._process.given(bad, np.full(len(bad), costs.max()))
+            told = np.maximum(self._process.believe(bad)[0], np.median(costs))
+            self._process = self._process.given(bad, told)
+        believed, _ = self._process.believe(rows)
+        self._best = float(believed.min())
+        self.incumbents = rows[np.argsort(believed, kind="stable")[:_INCUMBENTS]]
         self.size = len(rows)
         self.stale = len(ended) - 1 - int(np.argmax(costs <= costs.min() + _MARGIN))
         self.bold = True

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 
 import pytest
+from msgspec.structs import replace
 
 from mlengine.tuning.problem import Goal, Kind, Metric, Parameter, Point, Problem, Scale, Tried
 from mlengine.tuning.search import How, Suggestion, bayesian, open_search
@@ -128,6 +129,16 @@ class TestItFinds:
         late = [tried for tried in history[15:] if tried.infeasible]
         assert len(late) < 11
         assert min(t.values[0] for t in history if t.values) < 0.15
+
+    @pytest.mark.parametrize("seed", range(4))
+    def test_the_best_that_lies_beside_what_fails(self, seed: int) -> None:
+        def loss(point: Point) -> tuple[float] | None:
+            x, y = float(point["x0"]), float(point["x1"])
+            return None if x + y > 1 else ((x - 0.7) ** 2 + (y - 0.25) ** 2 - 0.5 * x,)
+
+        problem = replace(_problem(*_doubles(2)), seed=seed)
+        history = _run(problem, loss, 30)
+        assert min(t.values[0] for t in history if t.values) < -0.36  # of -0.3925
 
     @pytest.mark.parametrize("penalty", [1e6, 3.4028234663852886e38, sys.float_info.max])
     @pytest.mark.parametrize("goal", Goal)
