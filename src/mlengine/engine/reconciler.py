@@ -14,10 +14,12 @@ from pathlib import Path
 
 from mlengine.core.errors import EngineError
 
-__all__ = ["Reconciler"]
+__all__ = ["PERIOD_S", "Reconciler"]
 
 _log = logging.getLogger(__name__)
-_PERIOD_S = 1.0
+PERIOD_S = 1.0
+"""How often an engine looks at the records, if nobody wakes it before."""
+
 _SELDOM = 30
 
 
@@ -78,7 +80,7 @@ class Reconciler:
             if turn % _SELDOM == 0:
                 self._run(self._seldom)
             turn += 1
-            self._wake.wait(_PERIOD_S)
+            self._wake.wait(PERIOD_S)
 
     def _run(self, steps: Sequence[Callable[[], None]]) -> None:
         for step in steps:

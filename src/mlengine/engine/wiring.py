@@ -16,7 +16,7 @@ from mlengine.engine.backend import Backend, backend_of
 from mlengine.engine.lead import Lead
 from mlengine.engine.local import LocalEngine
 from mlengine.engine.places import expanded
-from mlengine.engine.reconciler import Reconciler
+from mlengine.engine.reconciler import PERIOD_S, Reconciler
 from mlengine.engine.runtimes import Runtimes
 from mlengine.engine.settings import Settings
 from mlengine.engine.shared import SharedFolder
@@ -118,10 +118,10 @@ def wire(
     buckets = Buckets(store, settings.folder("buckets"), private=[settings.home, shared.path])
     artifacts = _artifacts(settings, buckets)
     options = _serving_options(settings, open_paths)
-    environments = _environments(settings)
-    surroundings = SurroundingsOf(environments, settings.home)
+    surroundings = SurroundingsOf(_environments(settings), settings.home)
     serving = Serving(options, store, artifacts, surroundings, token=shared.token())
-    deployment = Deployment(store, artifacts, serving, clock=clock, leading=lead.held)
+    deployment = Deployment(store, artifacts, serving, clock=clock, leading=lead.held,
+                            spread_s=2 * PERIOD_S if settings.shared else 0.0)  # fmt: skip
     models = _models(store, artifacts, deployment, serving, surroundings, clock, options)
     experiments = _experiments(settings, store, serving, clock)
     jobs_root = settings.folder("jobs")
@@ -147,9 +147,9 @@ def wire(
         runner.close, mirrors.close, backend.close, serving.let_go, deployment.close,
         studies.close, experiments.collect, serving.stop, lead.only(note), store.close,
     ]  # fmt: skip
-    openers: list[Callable[[], object]] = [backend.open, serving.start, environments.sweep]
-    return Wired(engine, reconciler, serving, access, openers=openers, closers=closers,
-                 releasers=[jobs.close, runtimes.let_go])  # fmt: skip
+    sweep = surroundings.environments.sweep
+    return Wired(engine, reconciler, serving, access, openers=[backend.open, serving.start, sweep],
+                 closers=closers, releasers=[jobs.close, runtimes.let_go])  # fmt: skip
 
 
 def _models(

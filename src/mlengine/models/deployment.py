@@ -44,6 +44,8 @@ class Deployment:
         clock: For times that people read.
         at_once: How many versions are worked on at one time.
         leading: Asked before anything is done: engines of one database take turns.
+        spread_s: After how long other engines have seen what was recorded: whoever is told that a
+            version is created may ask any of them for a prediction.
     """
 
     def __init__(
@@ -55,12 +57,14 @@ class Deployment:
         clock: Clock,
         at_once: int = 2,
         leading: Callable[[], bool] = lambda: True,
+        spread_s: float = 0.0,
     ) -> None:
         self._store = store
         self._artifacts = artifacts
         self._loader = loader
         self._clock = clock
         self._leading = leading
+        self._spread_s = spread_s
         self._pool = ThreadPoolExecutor(at_once, thread_name_prefix="deploy")
         self._busy: set[str] = set()
         self._lock = threading.Lock()
@@ -150,6 +154,7 @@ class Deployment:
         self._loader.publish()
         operation = self._operation_of(record, "CREATE_VERSION")
         if operation and ready:
+            threading.Event().wait(self._spread_s)
             self._finish(operation, version=self._view(ready))
 
     def _let_go(self) -> bool:

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 
 from mlengine.core.errors import EngineError, FailedPrecondition, InvalidArgument
 from mlengine.store import StoreAway
+from mlengine.store.postgres_errors import is_read_only
 
 if TYPE_CHECKING:
     import psycopg
@@ -104,6 +105,11 @@ class Address:
             **{**self._params, "target_session_attrs": "any"}
         )
         answers = pq.PGconn.ping(conninfo.encode()) == pq.Ping.OK
+        if answers and is_read_only(error):
+            return FailedPrecondition(
+                f"The {self} is read-only.",
+                "Check whether it is a standby, and default_transaction_read_only.",
+            )
         if answers and not _is_full(error):
             return FailedPrecondition(
                 f"PostgreSQL does not let mlengine into the {self}: {reason}",

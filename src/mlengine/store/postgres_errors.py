@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from mlengine.core.errors import EngineError, FailedPrecondition, InvalidArgument
 from mlengine.store import StoreAway
 
-__all__ = ["explain", "is_passing"]
+__all__ = ["explain", "is_passing", "is_read_only"]
 
 _CONFLICTS = frozenset({"40001", "40P01"})
 
@@ -50,7 +50,8 @@ def explain(error: sa.exc.SQLAlchemyError, database: str) -> EngineError:
     if error.connection_invalidated:
         reason = _BROKEN
     elif isinstance(error, sa.exc.OperationalError) and not code:
-        reason = _AWAY  # libpq gives no code of what happens before there is a session
+        # libpq gives no code of what happens before there is a session, or what it finds itself.
+        reason = _REASONS["25006"] if is_read_only(error) else _AWAY
     elif code == "42501":
         return FailedPrecondition(
             f"This engine's user may not do that in the database '{database}'.",
@@ -64,6 +65,14 @@ def explain(error: sa.exc.SQLAlchemyError, database: str) -> EngineError:
         if not reason[0]:
             raise error
     return StoreAway(f"The database '{database}' {reason[0]}.", reason[1])
+
+
+def is_read_only(error: Exception) -> bool:
+    """Tell whether libpq refused a session because it takes no writes; it has only a text for it.
+
+    Where that text is translated, such a database is one that cannot be reached.
+    """
+    return "session is read-only" in str(getattr(error, "orig", None) or error)
 
 
 def is_passing(error: sa.exc.SQLAlchemyError, write: bool) -> bool:

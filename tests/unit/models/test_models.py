@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -104,6 +105,13 @@ def world(tmp_path: Path) -> Iterator[World]:
     world.put("export/model.joblib")
     yield world
     world.close()
+
+
+def test_whoever_is_told_of_a_version_may_ask_other_engines_for_it(world: World) -> None:
+    world.deployment._spread_s = 0.5
+    began_s = time.monotonic()
+    assert world.ended(world.version("v1")).error is None
+    assert time.monotonic() - began_s >= 0.5
 
 
 def test_a_version_is_ready_after_a_worker_loaded_its_own_copy(world: World) -> None:

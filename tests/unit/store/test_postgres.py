@@ -190,7 +190,17 @@ def test_a_user_who_may_not_make_tables_is_told_what_to_grant(
 
 def test_a_database_that_takes_no_writes_is_refused(postgres: PostgresServer, name: str) -> None:
     postgres.sql(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
-    assert "session is read-only" in refused(postgres.url(name))
+    told = refused(postgres.url(name))
+    assert "is read-only. Check whether it is a standby" in told and "password" not in told
+
+
+def test_a_database_that_takes_no_writes_any_more_says_so(
+    postgres: PostgresServer, name: str, store: SqlStore
+) -> None:
+    postgres.sql(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+    postgres.sql(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'")
+    with pytest.raises(StoreAway, match=rf"'{name}' is read-only\. Check whether it is a standby"):
+        store.default_versions()
 
 
 def test_another_encoding_is_refused(postgres: PostgresServer) -> None:
