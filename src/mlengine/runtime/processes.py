@@ -100,7 +100,8 @@ def note(pid: int, place: int | Path) -> dict[str, Any]:
 
 def is_of(place: Path, facts: Mapping[str, Any]) -> bool:
     """Return whether a note is of this place and since the last boot: a copy has one, too."""
-    if facts.get("boot_id") != boot_id():
+    noted_boot = facts.get("boot_id")  # none: nobody was noted, nor is there /proc on a Mac
+    if not noted_boot or noted_boot != boot_id():
         return False
     its, noted_at = (facts.get("device"), facts.get("inode")), facts.get("place")
     try:

@@ -59,7 +59,7 @@ def test_a_resource_is_held_back(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["STATE=SUCCEEDED", "state=succeeded", "name:iris_sk", "labels:alice", "uris:data"]
+    "text", ["STATE=SUCCEEDED", "state=succeeded", "name:iris", "labels:alice", "uris:data"]
 )
 def test_the_apis_own_filter_stays_exact(text: str) -> None:
     assert not parse(text).matches(RESOURCE)

@@ -14,7 +14,7 @@ from mlengine.environments.base import describe_base
 from mlengine.environments.interpreters import find_interpreter
 from mlengine.environments.trainermodule import add_trainer_module
 from mlengine.environments.venv import make_venv, python_of, site_packages_of
-from mlengine.training.hypertune import read_reports
+from mlengine.training.hypertune import ReportLines
 from mlengine.training.launchers import AttemptSpec, Outcome, Phase, ReplicaSpec
 from mlengine.training.launchers.process import ProcessLauncher
 from tests.fakes.archives import sdist
@@ -58,7 +58,7 @@ def test_a_replica_reports_in_any_python(tmp_path: Path, version: str) -> None:
     record = launcher.poll(attempt).exit
     assert record is not None
     assert record.outcome is Outcome.SUCCEEDED, record
-    found = [(s.tag, s.step, s.value) for s in read_reports(file)]
+    found = [(s.tag, s.step, s.value) for s in ReportLines(file).read()]
     assert found == [("auc", 1, 0.5), ("loss", 2, 0.25)]
     saved = (tmp_path / "model" / "golden.jsonl").read_text().splitlines()
     assert [json.loads(line)["instance"] for line in saved] == [[1, None], [2, "x"]]
