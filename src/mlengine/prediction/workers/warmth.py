@@ -19,7 +19,7 @@ from pathlib import Path
 
 from mlengine.runtime.artifact import Kind as Format
 from mlengine.runtime.artifact import detect
-from mlengine.runtime.compiled import FOLDER
+from mlengine.runtime.compiled import AT_ONCE, FOLDER
 from mlengine.runtime.prediction_error import PredictionError
 from mlengine.training.launchers import WarmStart
 from mlengine.training.launchers.warm import Kind, WarmInterpreters, kind_of
@@ -111,7 +111,7 @@ class WarmWorkers:
 def _modules_of(artifact: Path, framework: str) -> Sequence[str]:
     with contextlib.suppress(OSError):
         compiled = {Path(name).suffix for name in os.listdir(artifact / FOLDER)}  # noqa: PTH208
-        if ".onnx" in compiled and ".pb" not in compiled:
+        if ".onnx" in compiled and AT_ONCE not in compiled:
             return _MODULES[Format.ONNX]
     with contextlib.suppress(PredictionError, OSError):
         found = detect(os.listdir(artifact), framework, where=str(artifact))  # noqa: PTH208

@@ -2,7 +2,7 @@
 
     original ──compiler (a process of its own)──▶ .compiled/  compiled.json  what answers what
                  └─ asks both: they must agree                0.onnx         its arithmetic
-                                                              0.pb           what ONNX cannot say
+                                                              0.pb, 0.later  what ONNX cannot say
                                                               golden.jsonl   the original's answers
 
 Networks (`tensorflow`) are answered from it whole. Of tables (`tables`, `ensembles`) the plain
@@ -15,12 +15,15 @@ that lacks them, or whose rows come out otherwise, is passed over: the original 
 
 from __future__ import annotations
 
-__all__ = ["ABOUT_FILE", "FOLDER", "TOLERANCE", "NotCompiled"]
+__all__ = ["ABOUT_FILE", "AT_ONCE", "FOLDER", "LATER", "TOLERANCE", "NotCompiled"]
 
 FOLDER = ".compiled"
 """In the version's copy of the model directory."""
 
 ABOUT_FILE = "compiled.json"
+
+AT_ONCE, LATER = ".pb", ".later"
+"""What a TensorFlow graph is called: one that goes first, and one that few requests need."""
 
 TOLERANCE = 1e-5
 """Largest difference of two floats, relative to the larger one or to 1."""

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import numpy as np
 
 from mlengine.runtime.compiled import ABOUT_FILE
+from mlengine.runtime.compiled.pictures import Decoding, Graph, PictureReader
 from mlengine.runtime.frameworks import Description, Model
 from mlengine.runtime.frameworks.onnx import open_session, texts
 from mlengine.runtime.frameworks.signatures import Signature, TensorModel, signature_of
@@ -34,6 +34,7 @@ class Part(msgspec.Struct, frozen=True, kw_only=True):
         graph: File of a TensorFlow graph that goes first, if any: it makes columns of columns.
         takes: Each tensor that the graph is fed, and the column that it is.
         gives: Tensors of the graph that are columns of the arithmetic, by these names.
+        decoding: How pictures become the one column that the graph gives, without it.
     """
 
     signature: Signature
@@ -43,6 +44,7 @@ class Part(msgspec.Struct, frozen=True, kw_only=True):
     graph: str = ""
     takes: dict[str, str] = {}
     gives: list[TensorSpec] = []
+    decoding: Decoding | None = None
 
 
 class Table(msgspec.Struct, frozen=True, kw_only=True):
@@ -155,7 +157,7 @@ def _runner(directory: Path, part: Part) -> Callable[[Columns], dict[str, Any]]:
     # The order of a request's keys is people's; that of the outputs is the original's.
     feeds = list(part.feeds.items())
     names, wanted = list(part.fetches), list(part.fetches.values())
-    prepare = _graph(directory, part) if part.graph else None
+    prepare = _preparation(directory, part) if part.graph else None
 
     def run(columns: Columns) -> dict[str, Any]:
         if prepare is not None:
@@ -172,10 +174,15 @@ def _runner(directory: Path, part: Part) -> Callable[[Columns], dict[str, Any]]:
     return run
 
 
-def _graph(directory: Path, part: Part) -> Callable[[Columns], dict[str, np.ndarray]]:
-    from mlengine.runtime.compiled.tensorflow import open_graph
+def _preparation(directory: Path, part: Part) -> Graph:
+    def graph() -> Graph:
+        from mlengine.runtime.compiled.tensorflow import open_graph
 
-    return open_graph(directory / part.graph, part.takes, part.gives)
+        return open_graph(directory / part.graph, part.takes, part.gives)
+
+    if part.decoding is None:
+        return graph()
+    return PictureReader(directory, part.decoding, part.gives[0], graph)
 
 
 _: type[Model] = CompiledModel

@@ -3,27 +3,31 @@
 What ONNX has no words for (texts, pictures, loops over them) stays a TensorFlow graph. It goes
 first and makes the tensors that the arithmetic begins with:
 
-    image_bytes ──graph: a loop of DecodeJpeg──▶ uint8 pictures ──ONNX: the network──▶ scores
+    words ──graph: StringSplit, StringToNumber──▶ numbers ──ONNX: the network──▶ scores
 
-The line runs where the last operation on texts, lists of tensors or resources ends. A function with
-such an operation in its midst, after arithmetic, has no more than that arithmetic taken along.
+A loop that decodes pictures does without that graph (`pictures`). The line runs where the last
+operation on texts, lists of tensors or resources ends. A function with such an operation in its
+midst, after arithmetic, has no more than that arithmetic taken along.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import sys
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import numpy as np
 
-from mlengine.runtime.compiled import NotCompiled
+from mlengine.runtime.compiled import AT_ONCE, LATER, TOLERANCE, NotCompiled
 from mlengine.runtime.compiled.model import Part
+from mlengine.runtime.compiled.pictureloops import Loop, drawn_pictures, find_loop
+from mlengine.runtime.compiled.pictures import MADE, PICTURE, Decoding, Graph, PictureReader
 from mlengine.runtime.frameworks.signatures import Signature
 from mlengine.runtime.frameworks.tensorflow import brief
 from mlengine.runtime.frameworks.tensors import TensorSpec
-from mlengine.runtime.prediction_error import run_error
+from mlengine.runtime.prediction_error import PredictionError, run_error
 
 __all__ = ["convert", "open_graph"]
 
@@ -64,8 +68,9 @@ def convert(function: Any, signature: Signature, folder: Path, number: int) -> P
         if tensor.op in foreign:
             raise NotCompiled(f"the output {name!r} is not made of numbers alone")
     borders = _borders(needed, foreign)
-    definition = _arithmetic(frozen.graph, borders, list(outputs.values()))
-    begins = {f"border_{index}:0": tensor.name for index, tensor in enumerate(borders)}
+    cut = {f"border_{index}:0": tensor for index, tensor in enumerate(borders)}
+    definition = _arithmetic(frozen.graph, cut, list(outputs.values()))
+    begins = {name: tensor.name for name, tensor in cut.items()}
     nodes = {f"{node.name}:0" for node in definition.node}
     feeds = {name: ours for name, ours in {**columns, **begins}.items() if name in nodes}
     fetches = {name: tensor.name for name, tensor in outputs.items()}
@@ -74,16 +79,76 @@ def convert(function: Any, signature: Signature, folder: Path, number: int) -> P
     if not borders:
         return part
     made = _ancestors(tensor.op for tensor in borders)
-    _write_graph(frozen.graph, borders, folder / f"{number}.pb")
-    return msgspec.structs.replace(
-        part, graph=f"{number}.pb", gives=[_spec(tensor) for tensor in borders],
+    _write_graph(frozen.graph, borders, folder / f"{number}{AT_ONCE}")
+    part = msgspec.structs.replace(
+        part, graph=f"{number}{AT_ONCE}", gives=[_spec(tensor) for tensor in borders],
         takes={t.name: columns[t.name] for t in inputs if t.op in made},
     )  # fmt: skip
+    decoding = _decoding(part, borders, columns, folder, number)
+    if decoding is None:
+        return part
+    later = (folder / part.graph).rename(folder / f"{number}{LATER}").name
+    return msgspec.structs.replace(part, graph=later, decoding=decoding)
 
 
-def open_graph(
-    file: Path, takes: Mapping[str, str], gives: Sequence[TensorSpec]
-) -> Callable[[Mapping[str, Any]], dict[str, np.ndarray]]:
+def _decoding(
+    part: Part, borders: Sequence[Any], columns: Mapping[str, str], folder: Path, number: int
+) -> Decoding | None:
+    """Return how the pictures of a part are decoded without its graph, once that was tried."""
+    loop = find_loop(borders[0], columns) if len(borders) == 1 else None
+    if loop is None:
+        return None
+    try:
+        decoding = _each_picture(loop, folder, f"{number}.picture.onnx")
+        graph = open_graph(folder / part.graph, part.takes, part.gives)
+        reader = PictureReader(folder, decoding, part.gives[0], lambda: graph)
+        _prove_pixels(reader, graph, decoding.column, part.gives)
+    except (NotCompiled, PredictionError) as error:
+        print(f"Pictures are decoded by TensorFlow: {error}", file=sys.stderr)
+        (folder / f"{number}.picture.onnx").unlink(missing_ok=True)
+        return None
+    return decoding
+
+
+def _each_picture(loop: Loop, folder: Path, name: str) -> Decoding:
+    """Write what a loop does to each picture once it is decoded, if it does anything."""
+    if loop.item is loop.pixels:
+        return loop.decoding
+    import tensorflow as tf
+
+    channels = loop.decoding.channels or None
+    loop.pixels.set_shape([None, None, channels])
+    with loop.body.as_default():
+        made = tf.identity(loop.item, MADE.partition(":")[0])
+    definition = _arithmetic(loop.body, {PICTURE: loop.pixels}, [made])
+    _write_onnx(definition, [PICTURE], [MADE], folder / name)
+    return msgspec.structs.replace(loop.decoding, onnx=name)
+
+
+def _prove_pixels(
+    reader: PictureReader, graph: Graph, column: str, gives: Sequence[TensorSpec]
+) -> None:
+    """Have drawn pictures read both ways.
+
+    Raises:
+        NotCompiled: They differ, or none was read.
+    """
+    count = 0
+    for file in drawn_pictures(gives)[0]:
+        files = np.array([file], dtype=object)
+        read = reader.read(files)
+        if read is None:
+            continue
+        wanted = graph({column: files})[gives[0].name]
+        furthest = TOLERANCE * np.maximum(1, np.abs(wanted)) if wanted.dtype.kind == "f" else 0
+        if read.shape != wanted.shape or (np.abs(read - wanted) > furthest).any():
+            raise NotCompiled("they come out otherwise")
+        count += 1
+    if not count:
+        raise NotCompiled("none that was drawn fits")
+
+
+def open_graph(file: Path, takes: Mapping[str, str], gives: Sequence[TensorSpec]) -> Graph:
     """Return the function of a graph that was written beside the arithmetic.
 
     Args:
@@ -158,18 +223,21 @@ def _borders(needed: set[Any], foreign: set[Any]) -> list[Any]:
     return [found[name] for name in sorted(found)]
 
 
-def _arithmetic(graph: Any, borders: Sequence[Any], outputs: Sequence[Any]) -> Any:
-    """Return the graph of the outputs, which begins at the inputs and the borders."""
+def _arithmetic(graph: Any, borders: Mapping[str, Any], outputs: Sequence[Any]) -> Any:
+    """Return the graph of the outputs, which begins at the inputs and, by new names, borders."""
     import tensorflow as tf
 
     with tf.Graph().as_default() as arithmetic:
         begins = {
-            tensor.name: tf.compat.v1.placeholder(tensor.dtype, tensor.shape, f"border_{index}")
-            for index, tensor in enumerate(borders)
+            tensor.name: tf.compat.v1.placeholder(tensor.dtype, tensor.shape, name.split(":")[0])
+            for name, tensor in borders.items()
         }
         tf.import_graph_def(graph.as_graph_def(), input_map=begins, name="")
+    definition = arithmetic.as_graph_def()
+    for node in definition.node:  # what is merely done before, as a check on the other side
+        node.input[:] = [name for name in node.input if not name.startswith("^")]
     wanted = [tensor.op.name for tensor in outputs]
-    return tf.compat.v1.graph_util.extract_sub_graph(arithmetic.as_graph_def(), wanted)
+    return tf.compat.v1.graph_util.extract_sub_graph(definition, wanted)
 
 
 def _write_onnx(definition: Any, takes: Iterable[str], gives: Iterable[str], file: Path) -> None:

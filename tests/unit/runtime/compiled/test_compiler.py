@@ -5,7 +5,9 @@ from __future__ import annotations
 import base64
 import io
 import json
+import os
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +19,7 @@ import pytest
 from mlengine.runtime.compiled import FOLDER, compiler
 from mlengine.runtime.compiled.compiler import compile_model
 from mlengine.runtime.compiled.model import About, load_compiled
-from mlengine.runtime.frameworks import ask, load
+from mlengine.runtime.frameworks import Model, ask, load
 from mlengine.runtime.golden import ROWS_FILE
 from mlengine.runtime.opening import open_model
 from mlengine.runtime.prediction_error import PredictionError
@@ -125,9 +127,54 @@ def _keras(folder: Path) -> None:
     keras.Model([one, other], out).save(folder / "model.keras")
 
 
+def _looped(one: Callable[[Any], Any]) -> Callable[[Path], None]:
+    """Return who makes a model that does something with each picture of a batch."""
+
+    def make(folder: Path) -> None:
+        module = tf.Module()
+        module.weights = tf.Variable(np.random.default_rng(4).normal(size=(3, 5)), dtype=tf.float32)
+        kind = one(_jpeg(_SIDE, _SIDE)).dtype
+
+        @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="image_bytes")])
+        def serve(image_bytes: Any) -> Any:
+            made = tf.map_fn(one, image_bytes, fn_output_signature=kind)
+            made.set_shape([None, _SIDE, _SIDE, 3])
+            colours = tf.reduce_mean(tf.cast(made, tf.float32), axis=(1, 2))
+            return {"scores": colours @ module.weights}
+
+        tf.saved_model.save(module, str(folder), signatures={"serving_default": serve})
+
+    return make
+
+
+def _jpeg(height: int, width: int, seed: int = 0, *, shades: int = 3, **how: Any) -> bytes:
+    pixels = np.random.default_rng(seed).integers(0, 256, (height, width, shades), dtype=np.uint8)
+    made: bytes = tf.io.encode_jpeg(pixels, **how).numpy()
+    return made
+
+
+def _scaled(file: Any) -> Any:
+    """Do what Google's own serving functions for Keras do."""
+    pixels = tf.image.convert_image_dtype(tf.io.decode_jpeg(file, channels=3), tf.float32)
+    return tf.image.resize(pixels, (_SIDE, _SIDE))
+
+
+def _cropped(file: Any) -> Any:
+    pixels = tf.io.decode_image(file, channels=3, expand_animations=False)
+    return tf.image.resize_with_crop_or_pad(pixels, _SIDE, _SIDE)
+
+
+_LOOPS: dict[str, Callable[[Any], Any]] = {
+    "jpeg": lambda file: tf.io.decode_jpeg(file, 3),
+    "accurate": lambda file: tf.io.decode_jpeg(file, 3, dct_method="INTEGER_ACCURATE"),
+    "blocky": lambda file: tf.io.decode_jpeg(file, 3, fancy_upscaling=False),
+    "any": lambda file: tf.io.decode_image(file, 3, expand_animations=False),
+    "scaled": _scaled,
+    "cropped": _cropped,
+}
 _MODELS: dict[str, Callable[[Path], None]] = {
     "wide": _wide, "pictures": _pictures, "texts": _texts, "lookup": _lookup,
-    "keras": _keras,
+    "keras": _keras, **{name: _looped(one) for name, one in _LOOPS.items()},
 }  # fmt: skip
 
 
@@ -208,6 +255,115 @@ def test_pictures_are_decoded_by_tensorflow_and_the_rest_is_onnx(
     with pytest.raises(PredictionError) as refused:
         ask(compiled, [{"b64": base64.b64encode(b"no picture").decode()}], {})
     assert "Error code: 2" in str(refused.value)
+
+
+def _b64(*files: bytes) -> list[Any]:
+    return [{"b64": base64.b64encode(file).decode()} for file in files]
+
+
+def _without_tensorflow(out: Path, rows: list[Any]) -> list[Any]:
+    """Ask a compiled form in a process that has no TensorFlow."""
+    code = (
+        "import json, sys; sys.modules['tensorflow'] = None; from pathlib import Path\n"
+        "from mlengine.runtime.compiled.model import load_compiled\n"
+        "from mlengine.runtime.frameworks import ask\n"
+        "model = load_compiled(Path(sys.argv[1]))\n"
+        "print(json.dumps([list(map(float, row['scores']))\n"
+        "                  for row in ask(model, json.load(sys.stdin), {})]))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(out)], input=json.dumps(rows), capture_output=True,
+        text=True, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    answers: list[Any] = json.loads(done.stdout)
+    return answers
+
+
+@pytest.mark.parametrize("name", ["jpeg", "accurate", "blocky", "any", "scaled"])
+def test_pictures_in_a_loop_are_decoded_without_tensorflow(
+    make: Callable[[str], Made], name: str
+) -> None:
+    folder, out, about = make(name)
+    assert about.way.startswith("compiled: ONNX after libjpeg-turbo, equal on ")
+    rows = _b64(
+        _jpeg(_SIDE, _SIDE, 1), _jpeg(_SIDE, _SIDE, 2, quality=30, progressive=True),
+        _jpeg(_SIDE, _SIDE, 3, chroma_downsampling=False),
+        _jpeg(_SIDE, _SIDE, 4, shades=1, format="grayscale"),
+    )  # fmt: skip
+    if name == "scaled":
+        rows += _b64(_jpeg(7, 31, 5), _jpeg(40, 9, 6))
+    wanted = [row["scores"] for row in ask(load(folder), rows, {})]
+    np.testing.assert_allclose(_without_tensorflow(out, rows), wanted, rtol=1e-5, atol=1e-5)
+
+
+def test_what_is_no_plain_picture_is_the_graph_s(make: Callable[[str], Made]) -> None:
+    folder, out, _about = make("any")
+    whole = _jpeg(_SIDE, _SIDE, 1)
+    png = tf.io.encode_png(np.full((_SIDE, _SIDE, 3), 7, np.uint8)).numpy()
+    held = io.BytesIO()
+    pytest.importorskip("PIL.Image").new("CMYK", (_SIDE, _SIDE), (9, 99, 200, 3)).save(held, "JPEG")
+    answered = [[png], [whole, png], [held.getvalue()], [whole + b"behind it"]]
+    refused = [
+        [whole[:-40]], [b""], [whole, b"no picture"], [whole, _jpeg(_SIDE, _SIDE - 3)]
+    ]  # fmt: skip
+    original, compiled = load(folder), load_compiled(out)
+    for files in answered:
+        rows = _b64(*files)
+        for wanted, got in zip(ask(original, rows, {}), ask(compiled, rows, {}), strict=True):
+            np.testing.assert_allclose(got["scores"], wanted["scores"], rtol=1e-5)
+    for files in refused:
+        for model in original, compiled:
+            with pytest.raises(PredictionError):
+                ask(model, _b64(*files), {})
+
+
+def test_damaged_pictures_come_to_the_same(make: Callable[[str], Made]) -> None:
+    folder, out, _about = make("jpeg")
+    original, compiled = load(folder), load_compiled(out)
+    random = np.random.default_rng(8)
+    for turn in range(int(os.environ.get("MLENGINE_MUTANTS", "60"))):
+        file = bytearray(_jpeg(_SIDE, _SIDE, turn % 5, progressive=turn % 2 == 0))
+        for _ in range(random.integers(1, 4)):
+            file[random.integers(2, len(file))] = random.integers(0, 256)
+        rows = _b64(bytes(file))
+        got = _answer(compiled, rows)
+        wanted = _answer(original, rows)
+        assert (got is None) == (wanted is None), file.hex()
+        if got is not None and wanted is not None:
+            np.testing.assert_allclose(got, wanted, rtol=1e-5, err_msg=file.hex())
+
+
+def _answer(model: Model, rows: list[Any]) -> Any:
+    try:
+        return ask(model, rows, {})[0]["scores"]
+    except PredictionError:
+        return None
+
+
+@pytest.mark.parametrize("name", ["cropped"])
+def test_a_loop_with_checks_of_its_own_stays_tensorflow_s(
+    make: Callable[[str], Made], name: str
+) -> None:
+    folder, out, about = make(name)
+    assert "after a TensorFlow graph" in about.way
+    rows = _b64(_jpeg(30, 9, 1), _jpeg(5, 50, 2))
+    for wanted, got in zip(
+        ask(load(folder), rows, {}), ask(load_compiled(out), rows, {}), strict=True
+    ):
+        np.testing.assert_allclose(got["scores"], wanted["scores"], rtol=1e-5)
+
+
+def test_without_its_library_pictures_are_decoded_by_tensorflow(
+    make: Callable[[str], Made],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setitem(sys.modules, "simplejpeg", None)
+    about = compile_model(make("jpeg")[0], "", tmp_path)
+    assert "after a TensorFlow graph" in about.way
+    assert "pip install 'mlengine[compile]'" in capsys.readouterr().err
 
 
 def test_a_keras_file_is_compiled_too(make: Callable[[str], Made]) -> None:

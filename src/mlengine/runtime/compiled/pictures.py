@@ -1,0 +1,134 @@
+"""Pictures that a SavedModel decodes itself, decoded without TensorFlow: to the same pixels.
+
+    image_bytes ─▶ libjpeg-turbo ─▶ ONNX: what is done to each picture ─▶ ONNX: the network
+    anything but plain JPEG files ─▶ the TensorFlow graph ──────────────▶
+
+TensorFlow asks libjpeg-turbo too, so the pixels are equal to the last bit once it is asked for the
+same inverse transform and upsampling. Everything else (PNG, GIF, four colours, a damaged file, a
+size that the network does not take) is the graph's, which is opened by the first request that
+needs it: what it refuses, it refuses in its own words.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from mlengine.runtime.frameworks import library
+from mlengine.runtime.frameworks.onnx import open_session
+from mlengine.runtime.frameworks.tensors import TensorSpec
+
+__all__ = ["MADE", "PICTURE", "Decoding", "Graph", "PictureReader"]
+
+Graph = Callable[[Mapping[str, Any]], dict[str, np.ndarray]]
+"""Makes columns of columns."""
+
+PICTURE, MADE = "picture:0", "made:0"
+_COLOURS = {"Gray": 1, "YCbCr": 3}
+_SPACES = {1: "GRAY", 3: "RGB"}
+_LARGEST_PIXELS = 1 << 26
+
+
+class Decoding(msgspec.Struct, frozen=True, kw_only=True):
+    """How pictures become columns of the arithmetic.
+
+    Attributes:
+        column: The column that holds the files.
+        channels: 1 or 3; 0: as many as the file has.
+        exact: Whether the inverse transform is the accurate one; else the fast one.
+        smooth: Whether colours are interpolated where a file has fewer of them than pixels.
+        onnx: File of what is done to each picture, from `PICTURE` to `MADE`; empty: nothing.
+    """
+
+    column: str
+    channels: int
+    exact: bool
+    smooth: bool
+    onnx: str = ""
+
+
+class PictureReader:
+    """Makes the column of a network's pictures, as its graph does.
+
+    Args:
+        directory: The compiled form.
+        decoding: How they are decoded.
+        gives: The column that is made.
+        open_graph: Opens the graph, for what is no plain JPEG.
+
+    Raises:
+        PredictionError: Class 0: a library is missing.
+    """
+
+    def __init__(
+        self, directory: Path, decoding: Decoding, gives: TensorSpec,
+        open_graph: Callable[[], Graph],
+    ) -> None:  # fmt: skip
+        with library("compile"):
+            import simplejpeg
+        self._jpeg = simplejpeg
+        self._decoding, self._gives = decoding, gives
+        self._each = open_session(directory / decoding.onnx) if decoding.onnx else None
+        self._open_graph = open_graph
+        self._graph: Graph | None = None
+
+    def __call__(self, columns: Mapping[str, Any]) -> dict[str, np.ndarray]:
+        """Return the column, under its name.
+
+        Raises:
+            PredictionError: As the graph.
+        """
+        made = self.read(columns[self._decoding.column])
+        if made is not None:
+            return {self._gives.name: made}
+        if self._graph is None:
+            self._graph = self._open_graph()
+        return self._graph(columns)
+
+    def read(self, files: np.ndarray) -> np.ndarray | None:
+        """Return the pictures of plain JPEG files, stacked; None if one of them is anything else.
+
+        Args:
+            files: Bytes, of any shape that has one dimension.
+        """
+        if files.ndim != 1 or not len(files):
+            return None
+        found: list[np.ndarray] = []
+        for file in files:
+            picture = self._picture(file)
+            if picture is None or picture.shape != (found[0] if found else picture).shape:
+                return None
+            found.append(picture)
+        return np.stack(found) if self._fits(found[0]) else None
+
+    def _picture(self, file: Any) -> np.ndarray | None:
+        if not isinstance(file, bytes) or not self._jpeg.is_jpeg(file):
+            return None
+        asked = self._decoding
+        try:
+            height, width, colours, _ = self._jpeg.decode_jpeg_header(file)
+            known = _COLOURS.get(colours, 0)
+            if not known or int(height) * int(width) > _LARGEST_PIXELS:
+                return None
+            pixels = self._jpeg.decode_jpeg(
+                file, _SPACES[asked.channels or known],
+                fastdct=not asked.exact, fastupsample=not asked.smooth,
+            )  # fmt: skip
+        except ValueError:  # damaged: libjpeg-turbo says more or less of it than TensorFlow does
+            return None
+        if self._each is None:
+            return np.asarray(pixels)
+        (made,) = self._each.run([MADE], {PICTURE: pixels})
+        return np.asarray(made)
+
+    def _fits(self, picture: np.ndarray) -> bool:
+        wanted = self._gives.shape
+        if picture.dtype != self._gives.dtype or len(wanted or (0,) * 4) != picture.ndim + 1:
+            return False
+        return wanted is None or all(
+            a in (None, b) for a, b in zip(wanted[1:], picture.shape, strict=True)
+        )
