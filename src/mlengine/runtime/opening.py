@@ -104,7 +104,10 @@ def _open_compiled(directory: Path, spec: Mapping[str, Any], given: list[str]) -
         return _open_rows(directory, form, spec, given)
     model = load_compiled(directory, signature_name=spec.get("signature_name") or "")
     golden, _notes = rehearse(model, directory, signature_name=form.default)
-    shortcut, way = open_shortcut(model, [row.instance for row in golden])
+    shortcut: Shortcut | None = None
+    way = "each caller alone"
+    if not any(part.decoding for part in form.parts):  # files of pictures are not plain JSON
+        shortcut, way = open_shortcut(model, [row.instance for row in golden])
     said = model.describe()
     about = {**said, "warnings": [*given, *said["warnings"]], "way": f"{model.about.way}; {way}"}
     return Opened(model, shortcut, about)

@@ -215,10 +215,7 @@ def _prove(model: Any, compiled: Model, golden: Sequence[GoldenRow], about: Abou
         before = proof.count
         proof.rows_of(drawn_values(part.signature.inputs), part.signature.name)
         if proof.count == before:
-            plain, others = _pictures(part)
-            proof.rows_of(plain, part.signature.name)
-            # A worker that repeats one of the others opens the graph, which may do without.
-            proof.rows_of(others, part.signature.name, kept=part.decoding is None)
+            _prove_by_pictures(proof, part)
         if proof.count == before:
             named = f"the signature {part.signature.name!r}" if part.signature.name else "the model"
             raise NotCompiled(
@@ -227,15 +224,22 @@ def _prove(model: Any, compiled: Model, golden: Sequence[GoldenRow], about: Abou
     return proof
 
 
-def _pictures(part: Part) -> tuple[list[Any], list[Any]]:
-    """Draw pictures for a signature that takes nothing else, in JPEG and in another format."""
+def _prove_by_pictures(proof: _Proof, part: Part) -> None:
+    """Ask for pictures, of a signature that takes nothing else: in JPEG, and in another format."""
     if [spec.dtype for spec in part.signature.inputs] != ["string"]:
-        return [], []
-    plain, others = (
-        [{"b64": base64.b64encode(file).decode("ascii")} for file in files]
-        for files in drawn_pictures(part.gives)
-    )
-    return plain, others
+        return
+    kept = True  # of one size: a worker repeats them in one call
+    for plain, others in drawn_pictures(part.gives):
+        before = proof.count
+        proof.rows_of(_in_base64(plain), part.signature.name, kept=kept)
+        kept = kept and proof.count == before
+        # A worker that repeats one of the others opens the graph, which it may do without.
+        also = kept and part.decoding is None
+        proof.rows_of(_in_base64(others), part.signature.name, kept=also)
+
+
+def _in_base64(files: Sequence[bytes]) -> list[Any]:
+    return [{"b64": base64.b64encode(file).decode("ascii")} for file in files]
 
 
 def _asked(model: Model, rows: Sequence[Any], name: str) -> list[Any] | None:

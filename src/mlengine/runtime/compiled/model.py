@@ -11,7 +11,8 @@ import msgspec
 from mlengine.runtime.compiled import ABOUT_FILE
 from mlengine.runtime.compiled.pictures import Decoding, Graph, PictureReader
 from mlengine.runtime.frameworks import Description, Model
-from mlengine.runtime.frameworks.onnx import open_session, texts
+from mlengine.runtime.frameworks.onnx import texts
+from mlengine.runtime.frameworks.onnxsession import open_session
 from mlengine.runtime.frameworks.signatures import Signature, TensorModel, signature_of
 from mlengine.runtime.frameworks.tensors import TensorSpec, in_batches
 from mlengine.runtime.prediction_error import input_error, load_error, run_error

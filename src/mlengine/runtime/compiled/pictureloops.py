@@ -123,20 +123,21 @@ def _is_of_one_picture(item: Any, pixels: Any) -> bool:
     )
 
 
-def drawn_pictures(specs: Sequence[TensorSpec]) -> tuple[list[bytes], list[bytes]]:
-    """Draw pictures that are smooth and ones that are not; return JPEG files, and other ones.
+def drawn_pictures(specs: Sequence[TensorSpec]) -> Iterator[tuple[list[bytes], list[bytes]]]:
+    """Draw pictures that are smooth and ones that are not; yield JPEG files, and other ones.
 
     Args:
-        specs: Columns of pictures that a network takes, of any size where these do not say.
+        specs: Columns of pictures that a network takes; where these do not say of which size,
+            there are some of several, one size after the other.
     """
     import tensorflow as tf
 
     random = np.random.default_rng(_SEED)
     shapes = [spec.shape[1:3] for spec in specs if spec.shape and len(spec.shape) == 4]
     known = [(height, width) for height, width in shapes if height and width]
-    plain: list[bytes] = []
-    others: list[bytes] = []
     for height, width in known or [(side, side) for side in _SIDES]:
+        plain: list[bytes] = []
+        others: list[bytes] = []
         for number in range(_EACH):
             coarse = random.integers(0, 256, (8, 8, 3)).astype(np.float32)
             smooth = tf.cast(tf.image.resize(coarse, (height, width)), tf.uint8)
@@ -151,4 +152,4 @@ def drawn_pictures(specs: Sequence[TensorSpec]) -> tuple[list[bytes], list[bytes
                 ]  # fmt: skip
             plain.append(tf.io.encode_jpeg(smooth[:, :, :1], format="grayscale").numpy())
             others.append(tf.io.encode_png(smooth).numpy())
-    return plain, others
+        yield plain, others

@@ -19,7 +19,7 @@ import msgspec
 import numpy as np
 
 from mlengine.runtime.frameworks import library
-from mlengine.runtime.frameworks.onnx import open_session
+from mlengine.runtime.frameworks.onnxsession import open_session
 from mlengine.runtime.frameworks.tensors import TensorSpec
 
 __all__ = ["MADE", "PICTURE", "Decoding", "Graph", "PictureReader"]
@@ -72,7 +72,7 @@ class PictureReader:
             import simplejpeg
         self._jpeg = simplejpeg
         self._decoding, self._gives = decoding, gives
-        self._each = open_session(directory / decoding.onnx) if decoding.onnx else None
+        self._each = open_session(directory / decoding.onnx, threads=1) if decoding.onnx else None
         self._open_graph = open_graph
         self._graph: Graph | None = None
 

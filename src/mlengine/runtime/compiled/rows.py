@@ -19,7 +19,7 @@ import numpy as np
 
 from mlengine.runtime.compiled.model import About, Table
 from mlengine.runtime.frameworks import Description, Model
-from mlengine.runtime.frameworks.onnx import open_session
+from mlengine.runtime.frameworks.onnxsession import open_session
 from mlengine.runtime.frameworks.signatures import Signature, Signed
 from mlengine.runtime.golden import ROWS_FILE
 from mlengine.runtime.prediction_error import load_error

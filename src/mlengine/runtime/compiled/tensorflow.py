@@ -134,7 +134,7 @@ def _prove_pixels(
         NotCompiled: They differ, or none was read.
     """
     count = 0
-    for file in drawn_pictures(gives)[0]:
+    for file in (file for plain, _ in drawn_pictures(gives) for file in plain):
         files = np.array([file], dtype=object)
         read = reader.read(files)
         if read is None:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import re
 from pathlib import Path
 from typing import Any
 
-from mlengine.runtime.frameworks import Description, Model, library
+from mlengine.runtime.frameworks import Description, Model
+from mlengine.runtime.frameworks.onnxsession import open_session
 from mlengine.runtime.frameworks.signatures import Signature, TensorModel
 from mlengine.runtime.frameworks.tensors import TensorSpec, in_batches, is_raw_text
 from mlengine.runtime.prediction_error import input_error, load_error, run_error
 
-__all__ = ["OnnxModel", "load", "open_session", "texts"]
+__all__ = ["OnnxModel", "load", "texts"]
 
 _TENSOR = re.compile(r"tensor\((\w+)\)")
 _DTYPES = {"float": "float32", "double": "float64"}
@@ -28,32 +28,6 @@ def load(path: Path) -> Model:
     import onnxruntime
 
     return OnnxModel(session, version=str(onnxruntime.__version__))
-
-
-def open_session(path: Path, *, threads: int = 0) -> Any:
-    """Open an ONNX file on the CPU.
-
-    Args:
-        path: The file.
-        threads: How many cores a call may use; 0: as this process, `OMP_NUM_THREADS`, or one.
-
-    Raises:
-        PredictionError: Class 0: no onnxruntime, or unreadable.
-    """
-    with library("onnx"):
-        import onnxruntime
-    options = onnxruntime.SessionOptions()
-    given = os.environ.get("OMP_NUM_THREADS", "")
-    options.intra_op_num_threads = threads or (int(given) if given.isdecimal() else 1)
-    # Threads that spin for the next request take the time of those who would send it.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    options.log_severity_level = 3
-    try:
-        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    except MemoryError:
-        raise
-    except BaseException as error:
-        raise load_error(f"{path.name} cannot be read as an ONNX model: {error}") from error
 
 
 class OnnxModel:

@@ -1,0 +1,88 @@
+"""Calls on several cores take the faster way, as it is at the time."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mlengine.runtime.frameworks import onnxsession
+from mlengine.runtime.frameworks.onnxsession import Choice, open_session
+from mlengine.runtime.prediction_error import PredictionError
+
+TIME = st.floats(1e-6, 10.0)
+
+
+def went(choice: Choice, calls: int, first_s: float, second_s: float) -> int:
+    """Make calls that take so long; return how many went the second way."""
+    seconds = 0
+    for _ in range(calls):
+        seconds += choice.is_second
+        choice.took(second_s if choice.is_second else first_s)
+    return seconds
+
+
+@given(TIME, TIME)
+def test_nearly_all_calls_go_the_faster_way(first_s: float, second_s: float) -> None:
+    second = went(Choice(), 10_000, first_s, second_s)
+    if second_s < 0.9 * first_s:
+        assert second > 9_000
+    else:
+        assert second < 500
+
+
+@given(st.lists(st.tuples(TIME, TIME), min_size=2, max_size=6))
+def test_it_is_noticed_when_the_other_becomes_faster(times: list[tuple[float, float]]) -> None:
+    choice = Choice()
+    for first_s, second_s in times:
+        went(choice, 2_500, first_s, second_s)
+        rest = went(choice, 300, first_s, second_s)
+        assert rest >= 240 if second_s < 0.9 * first_s else rest <= 60
+
+
+def test_one_long_wait_counts(tmp_path: Path) -> None:
+    choice = Choice()
+    for call in range(32):
+        choice.took(0.1 if call == 20 else 0.001 if choice.is_second else 0.002)
+    assert not choice.is_second
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    helper = pytest.importorskip("onnx").helper
+    kind = pytest.importorskip("onnx").TensorProto.FLOAT
+    names = [helper.make_tensor_value_info(name, kind, [None, 3]) for name in ("x", "y")]
+    graph = helper.make_graph(
+        [helper.make_node("Add", ["x", "x"], ["y"])], "g", names[:1], names[1:]
+    )
+    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    (tmp_path / "model.onnx").write_bytes(made.SerializeToString())
+    return tmp_path / "model.onnx"
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_either_way_answers(model: Path, threads: int) -> None:
+    session = open_session(model, threads=threads)
+    assert [node.name for node in session.get_inputs()] == ["x"]
+    assert [node.name for node in session.get_outputs()] == ["y"]
+    for count in (1, 2, 5) * 60:
+        rows = np.arange(3 * count, dtype=np.float32).reshape(count, 3)
+        (found,) = session.run(["y"], {"x": rows})
+        assert (found == 2 * rows).all()
+
+
+def test_a_large_file_is_opened_once(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert isinstance(open_session(model, threads=2), onnxsession._Either)
+    monkeypatch.setattr(onnxsession, "_LARGEST_TWICE", 10)
+    assert not isinstance(open_session(model, threads=2), onnxsession._Either)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    assert not isinstance(open_session(model), onnxsession._Either)
+
+
+def test_what_is_no_model_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "model.onnx").write_bytes(b"nothing of the kind")
+    with pytest.raises(PredictionError, match=r"model\.onnx cannot be read as an ONNX model"):
+        open_session(tmp_path / "model.onnx")
