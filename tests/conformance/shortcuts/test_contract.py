@@ -23,7 +23,7 @@ def _general(case: Any, body: bytes) -> bytes | None:
 
 def _assert_same(case: Any, bodies: list[bytes]) -> None:
     asked = [case.shortcut.read(body) for body in bodies]
-    assert None not in asked
+    assert all(one is not None for one in asked)
     for body, got in zip(bodies, case.shortcut.answer(asked), strict=True):
         wanted = _general(case, body)
         assert wanted is not None and got is not None, body
@@ -56,6 +56,7 @@ def test_3_answers_are_those_of_the_general_way_in_any_company(case: Any, sizes:
                                  "[16777217,16777216.5,33554435,1]"])  # fmt: skip
 def test_3_numbers_are_read_alike_however_they_are_written(case: Any, row: str) -> None:
     _assert_same(case, [b' {\n "instances" : [%b ]}\t' % row.encode()])
+    _assert_same(case, [b'{"instances" : [%b ]}\t' % row.encode() + LONG] * 2)
 
 
 def test_2_count_is_the_number_of_instances(case: Any) -> None:
@@ -86,17 +87,26 @@ OTHER = {
 }
 
 
+LONG = b" " * 2000
+"""A body of this length is read in another way."""
+
+
 @pytest.mark.parametrize("body", OTHER.values(), ids=OTHER.keys())
 def test_1_anything_but_the_plain_case_goes_the_general_way(case: Any, body: bytes) -> None:
     assert case.shortcut.read(body) is None
+    assert case.shortcut.read(body.replace(b"{", b"{" + LONG, 1)) is None
 
 
+@pytest.mark.parametrize("is_long", [False, True])
 @pytest.mark.parametrize("number", ["9007199254740993", "123456789012345678901234567890", "1e300"])
-def test_3_a_number_that_is_another_as_a_float_goes_the_general_way(case: Any, number: str) -> None:
+def test_3_a_number_that_is_another_as_a_float_goes_the_general_way(
+    case: Any, number: str, is_long: bool
+) -> None:
     good = _body(_rows(1, 2))
-    bodies = [good, b'{"instances":[[1,2,3,%b]]}' % number.encode(), good]
+    odd = b'{"instances":[[1,2,3,%b]]}' % number.encode() + LONG * is_long
+    bodies = [good, odd, good]
     asked = [case.shortcut.read(body) for body in bodies]
-    if None not in asked:
+    if all(one is not None for one in asked):
         first, second, third = case.shortcut.answer(asked)
         assert second is None
         assert first == third
