@@ -7,8 +7,8 @@ For each model: mlengine (gateway and worker, deployed by the CLI) and the peers
 environment of its own, are up together and are loaded in turn, round by round, so that a busy
 machine harms all alike; figures are medians over rounds. A cell is instances x connections. Every
 distinct answer is checked against the library's own call, within 1e-5. CPU is that of all
-processes of a server. The floor is that call with no server around it. The first run installs the
-peers (several GB) and makes the models.
+processes of a server. Floors are that call with no server around it, and a server in C that answers
+without looking at anything. The first run installs the peers (several GB) and makes the models.
 """
 
 from __future__ import annotations
@@ -67,6 +67,7 @@ def _measure(
         home.folder.mkdir(parents=True)
         _deploy(home, name, models, options)
         up.append(stack.enter_context(servers.mlengine(name, home, probe)))
+        up.append(stack.enter_context(servers.empty(load.build(scratch, "empty"))))
         for label, python in peers.items():
             try:
                 server = stack.enter_context(

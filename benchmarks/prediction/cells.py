@@ -30,10 +30,11 @@ CELLS = (Cell(1, 1), Cell(1, 8), Cell(1, 64), Cell(32, 8))
 def questions(server: servers.Server, rows: dict[str, Any], cell: Cell) -> list[load.Question]:
     """Return what to ask a server, with the answers that are right."""
     instances, predictions = rows["instances"], rows["predictions"]
+    looks = server.name != servers.EMPTY
     while len(instances) < cell.instances:
         instances, predictions = instances * 2, predictions * 2
     return [
         load.Question(server.request(instances[at : at + cell.instances]),
-                      predictions[at : at + cell.instances])
+                      predictions[at : at + cell.instances] if looks else [0])
         for at in range(0, len(instances) - cell.instances + 1, cell.instances)
     ]  # fmt: skip

@@ -36,8 +36,8 @@ class Load(NamedTuple):
     first_problem: str
 
 
-def build(folder: Path) -> Path:
-    """Compile the generator.
+def build(folder: Path, name: str = "load") -> Path:
+    """Compile a program in C of this folder's: the generator, or another.
 
     Raises:
         SystemExit: There is no C compiler.
@@ -45,8 +45,8 @@ def build(folder: Path) -> Path:
     compiler = shutil.which("cc") or shutil.which("gcc")
     if compiler is None:
         raise SystemExit("The load generator is in C: install a C compiler (cc).")
-    program = folder / "load"
-    source = str(Path(__file__).with_name("load.c"))
+    program = folder / name
+    source = str(Path(__file__).with_name(f"{name}.c"))
     subprocess.run([compiler, "-O2", "-o", str(program), source], check=True)
     return program
 

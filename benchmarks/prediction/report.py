@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from benchmarks.prediction.servers import EMPTY
+
 __all__ = ["FLOOR", "print_report"]
 
 FLOOR = "bare call"
@@ -49,8 +51,12 @@ def print_report(report: dict[str, Any]) -> int:
 def _verdicts(
     ours: dict[str, Any], results: list[dict[str, Any]]
 ) -> list[tuple[str, str, str, float, float]]:
-    rivals = [one for one in results if one["server"] not in (_OURS, FLOOR) and not one["bad"]
-              and (one["model"], one["cell"]) == (ours["model"], ours["cell"])]  # fmt: skip
+    here = [
+        one
+        for one in results
+        if (one["model"], one["cell"]) == (ours["model"], ours["cell"]) and not one["bad"]
+    ]
+    rivals = [one for one in here if one["server"] not in (_OURS, FLOOR, EMPTY)]
     plain = [one for one in rivals if one["server"] != _ONNX]
     by_hand = [one for one in rivals if one["server"] == _ONNX]
     best_target, onnx_target = _TARGETS.get(ours["cell"], (None, None))

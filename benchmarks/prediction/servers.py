@@ -17,9 +17,12 @@ from typing import Any, NamedTuple
 
 import psutil
 
-__all__ = ["MODELS", "PEERS", "Home", "Server", "cpu_s", "mlengine", "peer", "rss_bytes"]
+__all__ = [
+    "EMPTY", "MODELS", "PEERS", "Home", "Server", "cpu_s", "empty", "mlengine", "peer", "rss_bytes",
+]  # fmt: skip
 
 MODELS = ("logreg", "forest", "xgboost", "wide-and-deep", "cnn")
+EMPTY = "empty server"
 PEERS = ("fastapi", "fastapi-onnx", "mlserver", "torchserve", "bentoml")
 _NO_ONNX = ("xgboost",)  # onnxmltools has no converter for this release
 _HERE = Path(__file__).parent
@@ -164,6 +167,19 @@ def mlengine(
 
 
 # --- peers ---
+
+
+@contextlib.contextmanager
+def empty(program: Path) -> Iterator[Server]:
+    """Start the server that does nothing."""
+    child = subprocess.Popen([str(program)], stdout=subprocess.PIPE, text=True)
+    try:
+        assert child.stdout is not None
+        port = int(child.stdout.readline())
+        yield Server(EMPTY, port, "/", {}, _instances, _predictions, lambda: [child.pid], 0.0)
+    finally:
+        child.kill()
+        child.wait()
 
 
 @contextlib.contextmanager

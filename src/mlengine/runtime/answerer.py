@@ -36,6 +36,7 @@ DEFAULT_MAX_BATCH_SIZE = 1024
 _DIRECT = "direct"
 _STRIDE = 24  # of 16, 24 and 32 the one with which 64 callers get the most answers
 _BY_FAR = 3.0
+_new = tuple.__new__  # of a named tuple in half the time
 _SIZE_BUCKETS = 16  # batches of 1, 2, 3–4, 5–8, … requests
 
 
@@ -156,7 +157,8 @@ class Answerer:
             asked = self._shortcut.read(body)
             if asked is not None:
                 count = self._shortcut.count(asked)
-                self._batches.add(_DIRECT, _Waiting(whose, body, asked), count, now_s=now_s)
+                waiting = _new(_Waiting, (whose, body, asked))
+                self._batches.add(_DIRECT, waiting, count, now_s=now_s)
                 return
         if self._joinable:
             self._add_joinable(whose, body, now_s)
@@ -214,7 +216,7 @@ class Answerer:
         bodies = self._shortcut.answer([waiting.asked for waiting in batch])
         most = self._max_answer_bytes
         return [
-            Answer(200, body) if body is not None and len(body) <= most
+            _new(Answer, (200, body)) if body is not None and len(body) <= most
             else self._general(waiting.body)
             for waiting, body in zip(batch, bodies, strict=True)
         ]  # fmt: skip
