@@ -27,7 +27,8 @@ PEERS = ("fastapi", "fastapi-onnx", "mlserver", "torchserve", "bentoml")
 _NO_ONNX = ("xgboost",)  # onnxmltools has no converter for this release
 _HERE = Path(__file__).parent
 _START_S = 180.0
-# What has too much arithmetic for one core gets all; what gains by it is compiled.
+_ALL_CORES = ("cnn",)  # for a call: it has too much arithmetic for one; peers likewise
+# What gains by it is compiled.
 _FLAGS = {"forest": ("--compile=onnx",), "xgboost": ("--compile=onnx",),
           "wide-and-deep": ("--compile=onnx",),
           "cnn": ("--compile=onnx", "--machine-type=mls1-c4-m2")}  # fmt: skip
@@ -195,7 +196,8 @@ def peer(
     environment = {
         **os.environ, "PYTHONPATH": str(_HERE / "peers"), "BENCH_MODEL": name,
         "BENCH_FOLDER": str(models), "BENCH_PEERS": str(_HERE / "peers"),
-        "OMP_NUM_THREADS": "1", "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONDONTWRITEBYTECODE": "",
+        "OMP_NUM_THREADS": str(os.cpu_count() if name in _ALL_CORES else 1),
+        "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONDONTWRITEBYTECODE": "",
         "BENTOML_HOME": str(scratch / "bentoml"), "BENTOML_DO_NOT_TRACK": "True",
     }  # fmt: skip
     scratch.mkdir(parents=True, exist_ok=True)

@@ -1,12 +1,14 @@
 """What a careful person writes by hand around a model: load it once, call the library itself.
 
-Shared by all peers, so that what differs is the server. No private calls, one thread a model.
+Shared by all peers, so that what differs is the server. No private calls, and as many
+threads a model as `OMP_NUM_THREADS` says.
 """
 
 from __future__ import annotations
 
 import base64
 import io
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -72,7 +74,7 @@ def _onnx(name: str, file: Path) -> Answer:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
+    options.intra_op_num_threads = int(os.environ.get("OMP_NUM_THREADS", "1"))
     session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
     names = [node.name for node in session.get_inputs()]
 

@@ -93,7 +93,7 @@ class PictureReader:
         """Return the pictures of plain JPEG files, stacked; None if one of them is anything else.
 
         Args:
-            files: Bytes, of any shape that has one dimension.
+            files: Bytes each, in one dimension.
         """
         if files.ndim != 1 or not len(files):
             return None
@@ -120,9 +120,16 @@ class PictureReader:
             )  # fmt: skip
         except ValueError:  # damaged: libjpeg-turbo says more or less of it than TensorFlow does
             return None
-        if self._each is None:
-            return np.asarray(pixels)
-        (made,) = self._each.run([MADE], {PICTURE: pixels})
+        return np.asarray(pixels) if self._each is None else self._done_with(pixels)
+
+    def _done_with(self, pixels: np.ndarray) -> np.ndarray | None:
+        assert self._each is not None
+        try:
+            (made,) = self._each.run([MADE], {PICTURE: pixels})
+        except MemoryError:
+            raise
+        except Exception:  # of many classes; the graph does it, or says why not
+            return None
         return np.asarray(made)
 
     def _fits(self, picture: np.ndarray) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -32,6 +33,7 @@ _KEYS = {"id", "parameters", "inputs", "outputs"}
 _INPUT_KEYS = {"name", "shape", "datatype", "parameters", "data"}
 _CONTENT_TYPES = {"np", "pd", "str", "base64"}
 _MAX_ELEMENTS = 1 << 31
+_MAX_OF_NOTHING = 4096
 
 
 class _Output(NamedTuple):
@@ -159,6 +161,12 @@ def _shape(shape: Any, what: str) -> tuple[int, ...]:
         count = count * (size or 1) if good else 0
     if not good or count > _MAX_ELEMENTS:
         raise CallError(f"{what} has the shape {shape!r}, expected a list of sizes")
+    lists = math.prod(shape[: shape.index(0)]) if 0 in shape else 0
+    if lists > _MAX_OF_NOTHING:  # no byte is sent for them, and each has to be made
+        raise CallError(
+            f"{what} has the shape {shape!r}, {lists} lists of nothing: at most "
+            f"{_MAX_OF_NOTHING} are read"
+        )
     return tuple(shape)
 
 

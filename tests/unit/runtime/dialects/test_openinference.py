@@ -154,6 +154,15 @@ def test_lists_that_contradict_the_shape_are_named(
     assert f"input 'x' is nested as {nested}, its shape is {shape}" in str(caught.value)
 
 
+@pytest.mark.parametrize("shape", [[92_275_807, 0], [64, 65, 0, 3], [2**31, 0]])
+def test_lists_of_nothing_cost_no_more_than_was_sent(shape: list[int]) -> None:
+    tensor = {"name": "x", "datatype": "BYTES", "shape": shape}
+    for more in {"data": []}, {"parameters": {"binary_data_size": 0}}:
+        with pytest.raises(CallError, match="lists of nothing: at most 4096 are read"):
+            infer({"inputs": [{**tensor, **more}]})
+    assert output({"inputs": [{**tensor, "shape": [0, 2**20], "data": []}]})["shape"] == [0, 2**20]
+
+
 @pytest.mark.parametrize("data", [[[5.1, 3.5, 1.4], [0.2]], [[1, 2], 3], [[[1], [2]], [[3, 4]]]])
 def test_ragged_lists_are_named(data: Any) -> None:
     with pytest.raises(CallError, match=r"of input 'x' is a ragged list, its shape is \[2, 2\]"):
