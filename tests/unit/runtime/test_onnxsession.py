@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mlengine.runtime.frameworks import onnxsession
-from mlengine.runtime.frameworks.onnxsession import Choice, open_session
+from mlengine.runtime.frameworks.onnxsession import Choice, InPieces, open_session
 from mlengine.runtime.prediction_error import PredictionError
 
 TIME = st.floats(1e-6, 10.0)
@@ -86,3 +87,63 @@ def test_what_is_no_model_is_refused(tmp_path: Path) -> None:
     (tmp_path / "model.onnx").write_bytes(b"nothing of the kind")
     with pytest.raises(PredictionError, match=r"model\.onnx cannot be read as an ONNX model"):
         open_session(tmp_path / "model.onnx")
+
+
+class _Network:
+    """Computes rows of doubles, slowly by a clock of its own; `sums` adds all rows up."""
+
+    def __init__(self, clock: list[float], *, sums: bool = False) -> None:
+        self.clock, self.sums, self.calls = clock, sums, 0
+
+    def get_inputs(self) -> list[str]:
+        return ["x"]
+
+    get_outputs = get_inputs
+
+    def run(self, wanted: Sequence[str], fed: dict[str, np.ndarray]) -> list[np.ndarray]:
+        self.calls += 1
+        x = fed["x"]
+        self.clock[0] += len(x) * (0.001 if len(x) <= 2 else 0.002)
+        return [2 * x, x.sum() if self.sums else -x]
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Let the time be what is written here."""
+    now = [0.0]
+    monkeypatch.setattr(onnxsession.time, "perf_counter", lambda: now[0])
+    return now
+
+
+def test_many_rows_are_computed_in_pieces_where_that_is_faster(clock: list[float]) -> None:
+    network = _Network(clock)
+    session = InPieces(network)
+    for call in range(100):
+        count = 9 if call % 2 else 32
+        x = np.arange(3.0 * count).reshape(count, 3)
+        twice, negative = session.run(["twice", "negative"], {"x": x})
+        assert (twice == 2 * x).all() and (negative == -x).all()
+    before = network.calls
+    session.run(["twice", "negative"], {"x": np.ones((9, 3))})
+    assert network.calls - before == 5
+    session.run(["twice", "negative"], {"x": np.ones((7, 3))})
+    assert network.calls - before == 6
+
+
+def test_what_is_not_of_rows_is_computed_whole(clock: list[float]) -> None:
+    network = _Network(clock, sums=True)
+    session = InPieces(network)
+    x = np.ones((32, 3))
+    for _ in range(60):
+        assert session.run(["twice", "sum"], {"x": x})[1] == 96
+    assert network.calls == 61  # a piece was tried once
+
+
+def test_short_calls_are_whole(clock: list[float]) -> None:
+    network = _Network(clock)
+    network.run = lambda wanted, fed: [fed["x"]]  # type: ignore[method-assign]
+    session = InPieces(network)
+    for _ in range(60):
+        (found,) = session.run(["x"], {"x": np.ones((32, 3))})
+        assert found.shape == (32, 3)
+    assert not session._choice.is_second

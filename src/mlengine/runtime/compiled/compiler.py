@@ -107,7 +107,7 @@ def _compiled(artifact: Path, framework: str, output: Path) -> About:
     equal = f"equal on {proof.count} rows within {proof.largest:.1g}"
     return About(
         description=about.description, default=about.default, parts=about.parts,
-        way=f"compiled: ONNX{_first(parts)}, {equal}",
+        way=f"compiled: ONNX{_first(parts)}, {equal}", rowwise=proof.rowwise is True,
     )  # fmt: skip
 
 
@@ -169,6 +169,7 @@ class _Proof:
         count: How many rows were answered, both ways alike.
         largest: Difference of two floats.
         rows: Some of them, with the original's answers, for each worker to repeat.
+        rowwise: Whether the original answers a row alike alone and in company; None: not seen.
     """
 
     def __init__(self, model: Model, compiled: Model) -> None:
@@ -177,17 +178,24 @@ class _Proof:
         self.count = 0
         self.largest = 0.0
         self.rows: list[dict[str, Any]] = []
+        self.rowwise: bool | None = None
 
     def rows_of(self, instances: Sequence[Any], name: str, *, kept: bool = True) -> None:
         """Ask for instances alone, then for all that were answered in one call."""
         answers = [(row, self._same([row], name)) for row in instances]
         answered = [(row, wanted[0]) for row, wanted in answers if wanted is not None]
-        if answered:
-            self._same([row for row, _ in answered], name)
+        together = self._same([row for row, _ in answered], name) if answered else None
+        if together is not None:
+            self._compare([wanted for _, wanted in answered], together)
         self.count += len(answered)
         if kept and name == self._default():
             some = answered[:_KEPT_ROWS]
             self.rows += [{"instance": row, "prediction": wanted} for row, wanted in some]
+
+    def _compare(self, alone: list[Any], together: list[Any]) -> None:
+        found = distance(alone, together)
+        is_same = not found.problem and found.largest <= TOLERANCE
+        self.rowwise = is_same and self.rowwise is not False
 
     def _default(self) -> str:
         return signature_of(self._model).name

@@ -12,7 +12,7 @@ from mlengine.runtime.compiled import ABOUT_FILE
 from mlengine.runtime.compiled.pictures import Decoding, Graph, PictureReader
 from mlengine.runtime.frameworks import Description, Model
 from mlengine.runtime.frameworks.onnx import texts
-from mlengine.runtime.frameworks.onnxsession import open_session
+from mlengine.runtime.frameworks.onnxsession import InPieces, open_session
 from mlengine.runtime.frameworks.signatures import Signature, TensorModel, signature_of
 from mlengine.runtime.frameworks.tensors import TensorSpec, in_batches
 from mlengine.runtime.prediction_error import input_error, load_error, run_error
@@ -75,6 +75,7 @@ class About(msgspec.Struct, frozen=True, kw_only=True):
     parts: list[Part] = []
     table: Table | None = None
     way: str = ""
+    rowwise: bool = False  # of a network: a row's answer is the same, but for rounding, in company
 
 
 def read_about(directory: Path) -> About:
@@ -108,7 +109,9 @@ def load_compiled(directory: Path, *, signature_name: str = "") -> CompiledModel
         if signature_name not in known:
             raise load_error(f"the signature {signature_name!r} is not compiled")
         about = msgspec.structs.replace(about, default=signature_name)
-    runs = {part.signature.name: _runner(directory, part) for part in about.parts}
+    runs = {
+        part.signature.name: _runner(directory, part, rowwise=about.rowwise) for part in about.parts
+    }
     return CompiledModel(about, runs)
 
 
@@ -153,8 +156,10 @@ class CompiledModel:
         return self._runs[signature_name or self.about.default](columns)
 
 
-def _runner(directory: Path, part: Part) -> Callable[[Columns], dict[str, Any]]:
+def _runner(directory: Path, part: Part, *, rowwise: bool) -> Callable[[Columns], dict[str, Any]]:
     session = open_session(directory / part.onnx)
+    if rowwise:
+        session = InPieces(session)
     # The order of a request's keys is people's; that of the outputs is the original's.
     feeds = list(part.feeds.items())
     names, wanted = list(part.fetches), list(part.fetches.values())

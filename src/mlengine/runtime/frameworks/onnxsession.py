@@ -1,4 +1,4 @@
-"""Sessions of onnxruntime: how many threads a call has, and what these do while they wait.
+"""Sessions of onnxruntime: how many threads and rows a call has, and what threads do that wait.
 
 A call on several cores waits for its slowest thread after each operation. Threads that sleep there
 have to be woken some hundred times a call, which takes a small network longer than what they have
@@ -6,27 +6,32 @@ to compute; threads that spin are ready at once, but keep the core from everybod
 others want it, stand in the way of the very thread that they wait for. Which is faster depends on
 what else the machine does, so both are kept and tried, again and again (`Choice`). No thread spins
 between two calls.
+
+What a network has computed of two rows fits in a processor's caches, and of thirty-two it may not:
+so many rows may be faster two by two (`InPieces`), which is tried likewise.
 """
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from mlengine.runtime.frameworks import library
 from mlengine.runtime.prediction_error import load_error
 
-__all__ = ["Choice", "open_session"]
+__all__ = ["Choice", "InPieces", "open_session"]
 
 _TRIAL_CALLS = 16
-_KEEP_CALLS, _MOST_KEEP_CALLS = (
-    64,
-    1024,
-)  # what was faster; twice as many each time that it is again
+_TRIAL_S, _FEWEST_CALLS = 0.3, 3  # of long calls, fewer tell enough
+_KEEP_CALLS, _MOST_KEEP_CALLS = 128, 2048  # of what was faster; more each time that it is again
 _WORTH = 0.9  # of the time of the first way
+_MANY_ROWS, _PIECE_ROWS = 8, 2
+_LONG_S = 0.005  # of a call that is worth cutting: others are faster whole
 _LARGEST_TWICE = 64 << 20  # bytes of a file that is opened twice
 
 
@@ -84,34 +89,37 @@ class Choice:
     def __init__(self) -> None:
         self.is_second = False
         """Whether the next call is to take the second way."""
-        self._took_s: tuple[list[float], list[float]] = [], []
+        self._begin()
         self._keep = _KEEP_CALLS
         self._left = 0  # calls before the next trial
         self._was_second = False
 
-    def took(self, seconds: float) -> None:
-        """Note how long a call took that went the way it was to take.
+    def _begin(self) -> None:
+        self._calls, self._took_s, self._rows = [0, 0], [0.0, 0.0], [0, 0]
 
-        Args:
-            seconds: For each row.
-        """
+    def took(self, seconds: float, rows: int = 1) -> None:
+        """Note how long a call of so many rows took, which went the way that it was to take."""
         if self._left:
             self._left -= 1
             self.is_second = self.is_second and self._left > 0
             return
-        self._took_s[self.is_second].append(seconds)
-        if len(self._took_s[self.is_second]) < _TRIAL_CALLS:
+        way = int(self.is_second)
+        self._calls[way] += 1
+        self._took_s[way] += seconds
+        self._rows[way] += rows
+        is_long = self._took_s[way] >= _TRIAL_S and self._calls[way] >= _FEWEST_CALLS
+        if self._calls[way] < _TRIAL_CALLS and not is_long:
             return
         if not self.is_second:
             self.is_second = True
             return
-        # All of it, not the median: it is a few calls that wait for a core, and long.
-        first, second = map(sum, self._took_s)
+        # Means, not medians: it is a few calls that wait for a core, and long.
+        first, second = (t / n for t, n in zip(self._took_s, self._rows, strict=True))
         self.is_second = second < _WORTH * first
         is_same = self.is_second == self._was_second
         self._keep = min(2 * self._keep, _MOST_KEEP_CALLS) if is_same else _KEEP_CALLS
         self._was_second, self._left = self.is_second, self._keep
-        self._took_s = [], []
+        self._begin()
 
 
 class _Either:
@@ -127,6 +135,50 @@ class _Either:
         begun_s = time.perf_counter()
         found = session.run(wanted, fed)
         took_s = time.perf_counter() - begun_s
-        rows = max((len(column) for column in fed.values() if column.ndim), default=1)
-        self._choice.took(took_s / max(rows, 1))
+        self._choice.took(took_s, max(_rows_of(fed.values()), 1))
         return found
+
+
+class InPieces:
+    """A session whose calls of many rows are made two rows at a time where that is faster.
+
+    Args:
+        session: Of a network whose rows do not see each other.
+    """
+
+    def __init__(self, session: Any) -> None:
+        self._session = session
+        self._choice = Choice()
+        self._is_possible = True
+        self.get_inputs, self.get_outputs = session.get_inputs, session.get_outputs
+
+    def run(self, wanted: Sequence[str], fed: Mapping[str, Any]) -> Any:
+        """Return the outputs, as a session of onnxruntime does."""
+        rows = _rows_of(fed.values())
+        if rows < _MANY_ROWS or not self._is_possible:
+            return self._session.run(wanted, fed)
+        begun_s = time.perf_counter()
+        found = self._in_pieces(wanted, fed, rows) if self._choice.is_second else None
+        if found is None:
+            found = self._session.run(wanted, fed)
+        took_s = time.perf_counter() - begun_s
+        if took_s >= _LONG_S:
+            self._choice.took(took_s, rows)
+        return found
+
+    def _in_pieces(self, wanted: Sequence[str], fed: Mapping[str, Any], rows: int) -> Any:
+        pieces = []
+        for at in range(0, rows, _PIECE_ROWS):
+            end = min(at + _PIECE_ROWS, rows)
+            piece = {name: column[at:end] for name, column in fed.items()}
+            pieces.append(self._session.run(wanted, piece))
+            if _rows_of(pieces[-1]) != end - at:
+                self._is_possible = False  # an output that is not of rows
+                return None
+        return [np.concatenate(each) for each in zip(*pieces, strict=True)]
+
+
+def _rows_of(columns: Iterable[Any]) -> int:
+    """Return how many rows all columns have; 0 if they have not as many."""
+    found = {column.shape[:1] for column in columns}
+    return found.pop()[0] if len(found) == 1 and () not in found else 0

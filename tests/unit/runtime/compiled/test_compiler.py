@@ -93,6 +93,17 @@ def _pictures(folder: Path) -> None:
     tf.saved_model.save(module, str(folder), signatures={"serving_default": serve})
 
 
+def _ranked(folder: Path) -> None:
+    """Make a model whose rows see each other."""
+    module = tf.Module()
+
+    @tf.function(input_signature=[tf.TensorSpec([None, 2], tf.float32, name="x")])
+    def serve(x: Any) -> Any:
+        return {"share": x / tf.reduce_max(tf.abs(x))}
+
+    tf.saved_model.save(module, str(folder), signatures={"serving_default": serve})
+
+
 def _texts(folder: Path) -> None:
     module = tf.Module()
 
@@ -173,7 +184,7 @@ _LOOPS: dict[str, Callable[[Any], Any]] = {
     "cropped": _cropped,
 }
 _MODELS: dict[str, Callable[[Path], None]] = {
-    "wide": _wide, "pictures": _pictures, "texts": _texts, "lookup": _lookup,
+    "wide": _wide, "ranked": _ranked, "pictures": _pictures, "texts": _texts, "lookup": _lookup,
     "keras": _keras, **{name: _looped(one) for name, one in _LOOPS.items()},
 }  # fmt: skip
 
@@ -203,6 +214,15 @@ def test_every_signature_answers_as_the_original_does(make: Callable[[str], Made
     ]  # fmt: skip
     array = np.array([2**40], dtype=np.int64)
     assert compiled.run({"x": array}, signature_name="twice")["twice"].tolist() == [2**41]
+
+
+def test_it_is_known_whether_rows_see_each_other(make: Callable[[str], Made]) -> None:
+    assert make("wide")[2].rowwise and make("jpeg")[2].rowwise
+    folder, out, about = make("ranked")
+    assert about.problem == "" and not about.rowwise
+    rows = [[1.0, 2.0], [4.0, -8.0]] * 6
+    got = [row["share"] for row in ask(load_compiled(out), rows, {})]
+    np.testing.assert_allclose(got, [row["share"] for row in ask(load(folder), rows, {})])
 
 
 @pytest.mark.parametrize(
