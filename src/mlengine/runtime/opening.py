@@ -106,7 +106,9 @@ def _open_compiled(directory: Path, spec: Mapping[str, Any], given: list[str]) -
     golden, _notes = rehearse(model, directory, signature_name=form.default)
     shortcut: Shortcut | None = None
     way = "each caller alone"
-    if not any(part.decoding for part in form.parts):  # files of pictures are not plain JSON
+    own = model.default_signature()
+    # Files of pictures are not plain JSON.
+    if not any(part.decoding for part in form.parts if part.signature.name == own):
         shortcut, way = open_shortcut(model, [row.instance for row in golden])
     said = model.describe()
     about = {**said, "warnings": [*given, *said["warnings"]], "way": f"{model.about.way}; {way}"}

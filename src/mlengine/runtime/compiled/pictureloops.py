@@ -20,7 +20,7 @@ from mlengine.runtime.frameworks.tensors import TensorSpec
 
 __all__ = ["Loop", "drawn_pictures", "find_loop"]
 
-_DECODERS = frozenset({"DecodeJpeg", "DecodePng", "DecodeImage"})
+_DECODERS = frozenset({"DecodeJpeg", "DecodeImage"})  # not PNG's: its callers send PNG
 _LEFT_ALONE = frozenset({"Placeholder", "Assert", "EnsureShape"})
 _SEED = 20_261
 _SIDES = (64, 224)  # where the graph does not say of which size its pictures are

@@ -27,7 +27,7 @@ from mlengine.runtime.compiled.pictures import MADE, PICTURE, Decoding, Graph, P
 from mlengine.runtime.frameworks.signatures import Signature
 from mlengine.runtime.frameworks.tensorflow import brief
 from mlengine.runtime.frameworks.tensors import TensorSpec
-from mlengine.runtime.prediction_error import PredictionError, run_error
+from mlengine.runtime.prediction_error import run_error
 
 __all__ = ["convert", "open_graph"]
 
@@ -95,16 +95,19 @@ def _decoding(
     part: Part, borders: Sequence[Any], columns: Mapping[str, str], folder: Path, number: int
 ) -> Decoding | None:
     """Return how the pictures of a part are decoded without its graph, once that was tried."""
-    loop = find_loop(borders[0], columns) if len(borders) == 1 else None
-    if loop is None:
-        return None
     try:
+        loop = find_loop(borders[0], columns) if len(borders) == 1 else None
+        if loop is None:
+            return None
         decoding = _each_picture(loop, folder, f"{number}.picture.onnx")
         graph = open_graph(folder / part.graph, part.takes, part.gives)
         reader = PictureReader(folder, decoding, part.gives[0], lambda: graph)
         _prove_pixels(reader, graph, decoding.column, part.gives)
-    except (NotCompiled, PredictionError) as error:
-        print(f"Pictures are decoded by TensorFlow: {error}", file=sys.stderr)
+    except MemoryError:
+        raise
+    except Exception as error:  # whatever it is about this loop, its graph is there
+        why = str(error) or type(error).__name__
+        print(f"Pictures are decoded by TensorFlow: {why}", file=sys.stderr)
         (folder / f"{number}.picture.onnx").unlink(missing_ok=True)
         return None
     return decoding

@@ -158,6 +158,24 @@ def _looped(one: Callable[[Any], Any]) -> Callable[[Path], None]:
     return make
 
 
+def _both(folder: Path) -> None:
+    module = tf.Module()
+
+    @tf.function(input_signature=[tf.TensorSpec([None, _SIDE, _SIDE, 3], tf.float32, name="x")])
+    def pixels(x: Any) -> Any:
+        return {"means": tf.reduce_mean(x, axis=(1, 2))}
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="image_bytes")])
+    def files(image_bytes: Any) -> Any:
+        one = _LOOPS["jpeg"]
+        made = tf.map_fn(one, image_bytes, fn_output_signature=tf.uint8)
+        made.set_shape([None, _SIDE, _SIDE, 3])
+        return pixels(tf.cast(made, tf.float32))
+
+    signatures = {"serving_default": pixels, "files": files}
+    tf.saved_model.save(module, str(folder), signatures=signatures)
+
+
 def _jpeg(height: int, width: int, seed: int = 0, *, shades: int = 3, **how: Any) -> bytes:
     pixels = np.random.default_rng(seed).integers(0, 256, (height, width, shades), dtype=np.uint8)
     made: bytes = tf.io.encode_jpeg(pixels, **how).numpy()
@@ -182,10 +200,11 @@ _LOOPS: dict[str, Callable[[Any], Any]] = {
     "any": lambda file: tf.io.decode_image(file, 3, expand_animations=False),
     "scaled": _scaled,
     "cropped": _cropped,
+    "png": lambda file: tf.io.decode_png(file, 3),
 }
 _MODELS: dict[str, Callable[[Path], None]] = {
     "wide": _wide, "ranked": _ranked, "pictures": _pictures, "texts": _texts, "lookup": _lookup,
-    "keras": _keras, **{name: _looped(one) for name, one in _LOOPS.items()},
+    "keras": _keras, "both": _both, **{name: _looped(one) for name, one in _LOOPS.items()},
 }  # fmt: skip
 
 
@@ -361,17 +380,35 @@ def _answer(model: Model, rows: list[Any]) -> Any:
         return None
 
 
-@pytest.mark.parametrize("name", ["cropped"])
-def test_a_loop_with_checks_of_its_own_stays_tensorflow_s(
-    make: Callable[[str], Made], name: str
+@pytest.mark.parametrize(
+    ("name", "files"),
+    [("cropped", [_jpeg(30, 9, 1), _jpeg(5, 50, 2)]), ("png", [_jpeg(_SIDE, _SIDE, 3)])],
+)
+def test_a_loop_with_checks_of_its_own_or_for_png_stays_tensorflow_s(
+    make: Callable[[str], Made], name: str, files: list[bytes]
 ) -> None:
     folder, out, about = make(name)
     assert "after a TensorFlow graph" in about.way
-    rows = _b64(_jpeg(30, 9, 1), _jpeg(5, 50, 2))
+    rows = _b64(*files)
     for wanted, got in zip(
         ask(load(folder), rows, {}), ask(load_compiled(out), rows, {}), strict=True
     ):
         np.testing.assert_allclose(got["scores"], wanted["scores"], rtol=1e-5)
+
+
+def test_a_signature_for_pictures_takes_nothing_from_the_default_one(
+    make: Callable[[str], Made], tmp_path: Path
+) -> None:
+    folder, out, about = make("both")
+    decoded = {part.signature.name for part in about.parts if part.decoding}
+    assert decoded == {"files"}
+    shutil.copytree(out, shutil.copytree(folder, tmp_path / "a") / FOLDER)
+    opened = open_model({"artifact": str(tmp_path / "a")})
+    assert opened.shortcut is not None and "libjpeg-turbo" in opened.about["way"]
+    rows = _b64(_jpeg(_SIDE, _SIDE, 7))
+    kwargs = {"signature_name": "files"}
+    (wanted,), (got,) = ask(load(folder), rows, kwargs), ask(opened.model, rows, kwargs)
+    np.testing.assert_allclose(got["means"], wanted["means"], rtol=1e-5)
 
 
 def test_without_its_library_pictures_are_decoded_by_tensorflow(
