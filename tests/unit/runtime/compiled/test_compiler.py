@@ -417,8 +417,9 @@ def test_without_its_library_pictures_are_decoded_by_tensorflow(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
+    folder, _out, _about = make("jpeg")
     monkeypatch.setitem(sys.modules, "simplejpeg", None)
-    about = compile_model(make("jpeg")[0], "", tmp_path)
+    about = compile_model(folder, "", tmp_path)
     assert "after a TensorFlow graph" in about.way
     assert "pip install 'mlengine[compile]'" in capsys.readouterr().err
 
@@ -451,16 +452,18 @@ def test_what_has_no_form_in_onnx_is_told(make: Callable[[str], Made], name: str
 def test_without_a_converter_it_says_what_to_install(
     make: Callable[[str], Made], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    folder, _out, _about = make("wide")
     monkeypatch.setitem(sys.modules, "tf2onnx", None)
-    about = compile_model(make("wide")[0], "", tmp_path)
+    about = compile_model(folder, "", tmp_path)
     assert "pip install 'mlengine[compile]'" in about.problem
 
 
 def test_answers_that_differ_by_more_than_allowed_are_not_given(
     make: Callable[[str], Made], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    folder, _out, _about = make("wide")
     monkeypatch.setattr(compiler, "TOLERANCE", -1.0)
-    about = compile_model(make("wide")[0], "", tmp_path)
+    about = compile_model(folder, "", tmp_path)
     assert "the answers differ" in about.problem
 
 
