@@ -50,7 +50,7 @@ PICKLES = {"pickle", "cPickle", "joblib", "dill", "cloudpickle", "marshal", "she
 DISTRIBUTIONS = {
     "pyyaml": "yaml", "scikit-learn": "sklearn", "xgboost-cpu": "xgboost",
     "tensorflow-cpu": "tensorflow", "pillow": "PIL", "grpcio": "grpc", "protobuf": "google",
-    "google-vizier": "vizier", "pysimdjson": "simdjson",
+    "google-vizier": "vizier",
 }  # fmt: skip
 
 

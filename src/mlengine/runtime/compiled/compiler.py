@@ -32,6 +32,8 @@ from mlengine.runtime.frameworks.xgboost import BoosterModel
 from mlengine.runtime.golden import ROWS_FILE
 from mlengine.runtime.prediction_error import PredictionError
 from mlengine.runtime.rehearsal import GoldenRow, rehearse
+from mlengine.runtime.shortcuts import recipe_of
+from mlengine.runtime.shortcuts.kernel import NoKernel
 from mlengine.runtime.shortcuts.proof import distance, drawn_rows, drawn_values, prove
 from mlengine.runtime.strictjson import StrictJsonError, dumps, loads
 
@@ -41,7 +43,7 @@ _LIFETIME_S = 900  # whoever started this may be gone
 _KEPT_ROWS = 64
 _KEPT_BYTES = 1 << 20
 _SHOWN = 300
-_TABLE = "0.onnx"
+_RECIPE = "recipe.npz"
 
 
 def main(argv: list[str]) -> int:
@@ -122,16 +124,18 @@ def _compiled_table(
     model: SklearnModel | BoosterModel, golden: Sequence[GoldenRow], output: Path
 ) -> About:
     from mlengine.runtime.compiled.rows import kernel_from
-    from mlengine.runtime.compiled.tables import convert_table
+    from mlengine.runtime.shortcuts.recipe import write_recipe
     from mlengine.runtime.shortcuts.rows import Rows
 
-    before = convert_table(model, output / _TABLE)
-    table = Table(
-        onnx=_TABLE, signature=signature_of(model), width=before.width, rowwise=before.rowwise,
-        labels=None if before.labels is None else list(before.labels),
-    )  # fmt: skip
-    shortcut = Rows(kernel_from(output, table), model.describe()["inputs"])
-    drawn, known = drawn_rows(before), [row.instance for row in golden]
+    try:
+        recipe = recipe_of(model)
+    except NoKernel as error:
+        raise NotCompiled(str(error)) from error
+    write_recipe(recipe, output / _RECIPE)
+    table = Table(recipe=_RECIPE, signature=signature_of(model))
+    kernel = kernel_from(output, table)
+    shortcut = Rows(kernel, model.describe()["inputs"])
+    drawn, known = drawn_rows(kernel), [row.instance for row in golden]
     found = prove(
         model, shortcut, drawn, golden=known, singles=_KEPT_ROWS, tolerance=TOLERANCE
     )  # fmt: skip
@@ -142,7 +146,7 @@ def _compiled_table(
     _write_rows(output, [{"instance": row, "prediction": a[0]} for row, a in answers if a])
     return About(
         description=model.describe(), table=table,
-        way=f"compiled: {before.name} in ONNX, equal on {len(drawn)} rows "
+        way=f"compiled: {recipe.name} in plain numbers, equal on {len(drawn)} rows "
             f"within {found.largest:.1g}",
     )  # fmt: skip
 

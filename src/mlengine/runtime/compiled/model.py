@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -52,18 +52,12 @@ class Table(msgspec.Struct, frozen=True, kw_only=True):
     """The arithmetic of a model of rows of numbers.
 
     Attributes:
-        onnx: File of it: from rows of doubles to values, or to the numbers of labels.
+        recipe: File of it, see `mlengine.runtime.shortcuts.recipe`.
         signature: What the model takes and gives.
-        width: Numbers in a row.
-        labels: A classifier's classes.
-        rowwise: A row's answer is the same, to the last bit, in any company.
     """
 
-    onnx: str
+    recipe: str
     signature: Signature
-    width: int
-    labels: Sequence[Any] | None = None
-    rowwise: bool = False
 
 
 class About(msgspec.Struct, frozen=True, kw_only=True):

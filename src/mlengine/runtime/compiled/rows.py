@@ -1,6 +1,6 @@
-"""A model of rows of numbers that is answered from ONNX, and its library only when it has to be.
+"""A model of rows of numbers, answered from a recipe, and by its library when it has to be.
 
-    a plain request (rows of numbers, as many as the model has columns) ─▶ ONNX
+    a plain request (rows of numbers, as many as the model has columns) ─▶ the recipe
     anything else: null, a keyword, a row that does not fit, an explanation ─▶ the original
 
 The original is loaded by the first request that needs it, which takes as long as importing its
@@ -15,16 +15,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from mlengine.runtime.compiled.model import About, Table
 from mlengine.runtime.frameworks import Description, Model
-from mlengine.runtime.frameworks.onnxsession import open_session
 from mlengine.runtime.frameworks.signatures import Signature, Signed
 from mlengine.runtime.golden import ROWS_FILE
 from mlengine.runtime.prediction_error import load_error
 from mlengine.runtime.rehearsal import differs, read_rows
 from mlengine.runtime.shortcuts.kernel import Kernel
+from mlengine.runtime.shortcuts.recipe import kernel, read_recipe
 from mlengine.runtime.shortcuts.rows import Rows
 from mlengine.runtime.strictjson import dumps
 
@@ -94,18 +92,15 @@ def open_rows(directory: Path, about: About, load: Callable[[], Model]) -> tuple
 
 
 def kernel_from(directory: Path, table: Table) -> Kernel:
-    """Return the kernel that a file of ONNX is."""
-    # One thread: several would add up trees in another order than the library.
-    session = open_session(directory / table.onnx, threads=1)
-    takes, gives = session.get_inputs()[0].name, [session.get_outputs()[0].name]
+    """Return the kernel of the recipe that was kept.
 
-    def run(stack: np.ndarray) -> Any:
-        (found,) = session.run(gives, {takes: stack.reshape(-1, table.width)})
-        return found.reshape(*stack.shape[:2], *found.shape[1:])
-
-    return Kernel(
-        "ONNX", table.width, run, labels=table.labels, rowwise=table.rowwise
-    )  # fmt: skip
+    Raises:
+        PredictionError: Class 0: it cannot be read.
+    """
+    try:
+        return kernel(read_recipe(directory / table.recipe))
+    except (OSError, ValueError) as error:
+        raise load_error(f"{table.recipe} cannot be read: {error}") from error
 
 
 def repeat(shortcut: Rows, directory: Path) -> None:

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 if TYPE_CHECKING:
     from mlengine.runtime.frameworks import Model
     from mlengine.runtime.shortcuts.kernel import Kernel
+    from mlengine.runtime.shortcuts.recipe import Recipe
 
-__all__ = ["Opening", "Shortcut", "kernel_of", "open_shortcut"]
+__all__ = ["Opening", "Shortcut", "kernel_of", "open_shortcut", "recipe_of"]
 
 # How many rows the check asks alone: a model that sleeps is to wake soon. Where rows do not touch
 # each other a few will do, for all of them are compared in company.
@@ -130,17 +131,34 @@ def kernel_of(model: Model) -> Kernel:
     Raises:
         NoKernel: It has none; the text says why.
     """
+    from mlengine.runtime.shortcuts import sklearn, xgboost
+
+    estimator, is_boosted = _estimator_of(model)
+    return xgboost.kernel(estimator) if is_boosted else sklearn.kernel(estimator)
+
+
+def recipe_of(model: Model) -> Recipe:
+    """Return a table model's arithmetic in plain numbers.
+
+    Raises:
+        NoKernel: It has none; the text says why.
+    """
+    from mlengine.runtime.shortcuts import sklearn, xgboost
+
+    estimator, is_boosted = _estimator_of(model)
+    return xgboost.recipe_of(estimator) if is_boosted else sklearn.recipe_of(estimator)
+
+
+def _estimator_of(model: Model) -> tuple[Any, bool]:
+    """Return the library's object, and whether it is XGBoost's."""
     from mlengine.runtime.frameworks.sklearn import SklearnModel
     from mlengine.runtime.frameworks.xgboost import BoosterModel
-    from mlengine.runtime.shortcuts import sklearn, xgboost
     from mlengine.runtime.shortcuts.kernel import NoKernel
 
     if isinstance(model, BoosterModel):
-        return xgboost.kernel(model.booster)
+        return model.booster, True
     if not isinstance(model, SklearnModel):
         raise NoKernel(f"{type(model).__name__} has no direct way")
     if model.wants_table:
         raise NoKernel("the model selects columns of a table")
-    if type(model.estimator).__module__.startswith("xgboost"):
-        return xgboost.kernel(model.estimator)
-    return sklearn.kernel(model.estimator)
+    return model.estimator, type(model.estimator).__module__.startswith("xgboost")

@@ -1,9 +1,4 @@
-"""Linear models: a matrix product and a sum.
-
-The product is `numpy.matmul` over a stack of tables, one for each request. For every table it
-calls BLAS with the shapes of that request alone, so that its sums are rounded as if nobody else had
-asked.
-"""
+"""Linear models: a matrix product and a sum."""
 
 from __future__ import annotations
 
@@ -11,40 +6,32 @@ from typing import Any
 
 import numpy as np
 
-from mlengine.runtime.shortcuts.kernel import Kernel, NoKernel
+from mlengine.runtime.shortcuts.kernel import NoKernel
+from mlengine.runtime.shortcuts.recipe import Product, Recipe, Rule
 
-__all__ = ["kernel"]
+__all__ = ["recipe"]
 
 
-def kernel(estimator: Any) -> Kernel:
-    """Return the kernel of a linear classifier or regressor.
+def recipe(estimator: Any) -> Recipe:
+    """Return the recipe of a linear classifier or regressor.
 
     Raises:
         NoKernel: It is no linear model, or one whose prediction is more than a weighted sum.
     """
+    name = type(estimator).__name__
     coefficients = getattr(estimator, "coef_", None)
     intercept = getattr(estimator, "intercept_", None)
     if not isinstance(coefficients, np.ndarray) or intercept is None:
-        raise NoKernel(f"{type(estimator).__name__} has no coefficients")
-    weights = coefficients.T
-    name = type(estimator).__name__
+        raise NoKernel(f"{name} has no coefficients")
     width = int(estimator.n_features_in_)
     classes = getattr(estimator, "classes_", None)
-    if classes is None:
-        is_flat = coefficients.ndim == 1 or name.startswith("SGD")
-
-        def values(table: np.ndarray) -> Any:
-            sums = table @ weights + intercept
-            return sums[..., 0] if is_flat and sums.ndim == 3 else sums
-
-        return Kernel(name, width, values)
-    if not isinstance(classes, np.ndarray):
+    if classes is not None and not isinstance(classes, np.ndarray):
         raise NoKernel(f"{name} predicts several labels for a row")
-
-    def indexes(table: np.ndarray) -> Any:
-        scores = table @ weights + intercept
-        if scores.shape[-1] == 1:
-            return np.asarray(scores[..., 0] > 0, dtype=np.intp)
-        return np.argmax(scores, axis=-1)
-
-    return Kernel(name, width, indexes, labels=classes.tolist())
+    if classes is not None and coefficients.ndim != 2:
+        raise NoKernel(f"{name} has no coefficients of each class")
+    label = "the largest" if len(coefficients) > 1 else "above zero"
+    is_flat = coefficients.ndim == 2 and name.startswith("SGD")
+    rule = Rule(label=label if classes is not None else "", flat=is_flat)
+    # As the library has them, turned: BLAS adds up in another order what lies in another order.
+    product = Product(coefficients.T, np.asarray(intercept))
+    return Recipe(name, width, (), product, rule, None if classes is None else classes.tolist())

@@ -8,7 +8,8 @@ already. Floats are therefore the general way's within `TOLERANCE`; whole number
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any
 
 import msgspec
@@ -18,7 +19,7 @@ from mlengine.runtime.frameworks.signatures import TensorModel, signature_of
 from mlengine.runtime.frameworks.tensors import TensorSpec, rows
 from mlengine.runtime.shortcuts import Shortcut
 from mlengine.runtime.shortcuts.kernel import NoKernel
-from mlengine.runtime.shortcuts.simd import FEW_BYTES, Arrays
+from mlengine.runtime.shortcuts.reading import body_decoder, object_type, reader
 from mlengine.runtime.strictjson import dumps
 
 __all__ = ["TOLERANCE", "Tensors"]
@@ -28,6 +29,9 @@ TOLERANCE = 1e-5
 
 _EXACT = 2.0**53  # beyond it, integers and floats of JSON are no longer the same numbers
 _MAX_BOUND = 2**53 - 1
+
+_Read = Callable[[bytes], Any | None]
+_Columns = dict[str, np.ndarray]
 
 
 class Tensors:
@@ -49,36 +53,16 @@ class Tensors:
         self._model = model
         self._signature = signature.name
         self._together = together
-        self._single = len(self.inputs) == 1
-        values = [_value_type(spec) for spec in self.inputs]
-        self._decode_bare = _decoder(values[0]) if self._single else None
-        self._decode_objects = _decoder(_object_type(self.inputs, values))
-        self._arrays, self._arrays_of_objects = _arrays(self.inputs)
+        self._form = _Floats(self.inputs) if _are_floats(self.inputs) else _Values(self.inputs)
 
     def read(self, body: bytes) -> Any | None:
-        objects = not self._single or body.count(b"{", 0, 64) > 1
-        simple = self._arrays_of_objects if objects else self._arrays
-        if simple is not None and len(body) >= FEW_BYTES:
-            arrays = simple.read(body)
-            if arrays is not None:
-                return _Columns(arrays)
-        decode = self._decode_objects if objects else self._decode_bare
-        assert decode is not None
-        try:
-            instances = decode(body).instances
-        except (msgspec.MsgspecError, ValueError, RecursionError):
-            return None
-        if not instances:
-            return None
-        keys = 1 + len(instances) * len(self.inputs) if objects else 1
-        if body.count(b":") != keys:  # a key given twice, or a text with a colon
-            return None
-        return [msgspec.structs.astuple(row) for row in instances] if objects else (
-            [(value,) for value in instances]
-        )  # fmt: skip
+        form = self._form
+        if form.read_bare is not None and body.count(b"{", 0, 64) == 1:
+            return form.read_bare(body)
+        return form.read_objects(body)
 
     def count(self, asked: Any) -> int:
-        return len(asked)
+        return self._form.count(asked)
 
     def answer(self, asked: Sequence[Any]) -> list[bytes | None]:
         if self._together or len(asked) == 1:
@@ -87,13 +71,14 @@ class Tensors:
 
     def _answer(self, asked: Sequence[Any]) -> list[bytes | None]:
         try:
-            columns = self._columns(asked)
+            columns = self._form.columns(asked)
+            counts = [self._form.count(one) for one in asked]
             outputs = self._model.run(columns, signature_name=self._signature)
-            predictions = rows(outputs, count=sum(map(len, asked)))
+            predictions = rows(outputs, count=sum(counts))
             answers: list[bytes | None] = []
             end = 0
-            for one in asked:
-                start, end = end, end + len(one)
+            for count in counts:
+                start, end = end, end + count
                 answers.append(dumps({"predictions": predictions[start:end]}))
         except MemoryError:
             raise
@@ -101,50 +86,95 @@ class Tensors:
             return [None] * len(asked)
         return answers
 
-    def _columns(self, asked: Sequence[Any]) -> dict[str, np.ndarray]:
+
+class _Floats:
+    """Reads instances of floats alone: a table for each request, the columns of all inputs in it.
+
+    Attributes:
+        read_bare: Reads instances that are the only input; None: there are several.
+        read_objects: Reads instances that name their inputs.
+    """
+
+    def __init__(self, inputs: Sequence[TensorSpec]) -> None:
+        shapes = [_shape(spec) for spec in inputs]
+        self._inputs = [
+            (spec.name, spec.dtype, _sizes(spec), math.prod(shape))
+            for spec, shape in zip(inputs, shapes, strict=True)
+        ]
+        self._width = sum(map(math.prod, shapes))
+        self.read_bare: _Read | None = reader(shapes) if len(inputs) == 1 else None
+        self.read_objects: _Read = reader(shapes, [spec.name for spec in inputs])
+
+    def count(self, asked: bytes) -> int:
+        return len(asked) // (8 * self._width)
+
+    def columns(self, asked: Sequence[bytes]) -> _Columns:
         """Put the instances of requests together."""
-        if not any(isinstance(one, _Columns) for one in asked):
-            instances = asked[0] if len(asked) == 1 else [row for one in asked for row in one]
-            values: Any = zip(*instances, strict=True)
-        else:
-            each = [
-                one.arrays if isinstance(one, _Columns)
-                else [np.array(given, dtype=np.float64) for given in zip(*one, strict=True)]
-                for one in asked
-            ]  # fmt: skip
-            values = [np.concatenate(given) for given in zip(*each, strict=True)]
+        table = np.frombuffer(b"".join(asked), np.float64).reshape(-1, self._width)
+        columns, end = {}, 0
+        for name, dtype, sizes, size in self._inputs:
+            start, end = end, end + size
+            columns[name] = table[:, start:end].astype(dtype, order="C").reshape(-1, *sizes)
+        return columns
+
+
+class _Values:
+    """Reads instances of other types; see `_Floats`. What it has read is a row of values each."""
+
+    def __init__(self, inputs: Sequence[TensorSpec]) -> None:
+        self._inputs = inputs
+        values = [_value_type(spec) for spec in inputs]
+        self.read_bare: _Read | None = None
+        if len(inputs) == 1:
+            decode_bare = body_decoder(values[0])
+            self.read_bare = lambda body: _read_values(decode_bare, body, members=0)
+        decode = body_decoder(object_type([spec.name for spec in inputs], values))
+        self.read_objects: _Read = lambda body: _read_values(decode, body, members=len(inputs))
+
+    def count(self, asked: Sequence[Any]) -> int:
+        return len(asked)
+
+    def columns(self, asked: Sequence[Any]) -> _Columns:
+        """Put the instances of requests together."""
+        values = zip(*[row for one in asked for row in one], strict=True)
         return {
-            spec.name: _column(given, spec) for spec, given in zip(self.inputs, values, strict=True)
+            spec.name: _column(given, spec)
+            for spec, given in zip(self._inputs, values, strict=True)
         }
 
 
-class _Columns:
-    """The instances of a request, as an array for each input."""
-
-    def __init__(self, arrays: list[np.ndarray]) -> None:
-        self.arrays = arrays
-
-    def __len__(self) -> int:
-        return len(self.arrays[0])
+def _are_floats(inputs: Sequence[TensorSpec]) -> bool:
+    # Both hold whatever number is read.
+    return all(
+        _value_type(spec) is not None and spec.dtype in ("float32", "float64") for spec in inputs
+    )
 
 
-def _arrays(inputs: Sequence[TensorSpec]) -> tuple[Arrays | None, Arrays | None]:
-    """Return who reads bodies of lists, and of objects, where all inputs are lists of floats."""
-    shapes = [tuple(size or 0 for size in (spec.shape or ())[1:]) for spec in inputs]
-    # A column of one value is written as that value.
-    if any(not shape or shape == (1,) for shape in shapes):
-        return None, None
-    if any(spec.dtype not in ("float32", "float64") for spec in inputs):
-        return None, None
-    names = [spec.name for spec in inputs]
-    return Arrays(shapes) if len(inputs) == 1 else None, Arrays(shapes, names)
+def _shape(spec: TensorSpec) -> tuple[int, ...]:
+    """Return the shape of a value in JSON: a column of one value is written as that value."""
+    sizes = _sizes(spec)
+    return () if sizes == (1,) else sizes
 
 
-def _column(values: Sequence[Any] | np.ndarray, spec: TensorSpec) -> np.ndarray:
+def _sizes(spec: TensorSpec) -> tuple[int, ...]:
+    return tuple(size or 0 for size in (spec.shape or ())[1:])
+
+
+def _read_values(decode: Callable[[bytes], Any], body: bytes, *, members: int) -> Any | None:
+    try:
+        instances = decode(body).instances
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return None
+    # A key given twice, or a text with a colon.
+    if not instances or body.count(b":") != 1 + len(instances) * members:
+        return None
+    return [msgspec.structs.astuple(row) if members else (row,) for row in instances]
+
+
+def _column(values: Sequence[Any], spec: TensorSpec) -> np.ndarray:
     if spec.dtype == "string":
         column = np.array(values, dtype=object)
     elif spec.dtype.startswith("float"):
-        # Both float32 and float64 hold whatever is within these bounds.
         exact = np.asarray(values, dtype=np.float64)
         if not (exact.max() < _EXACT and exact.min() > -_EXACT):
             raise OverflowError(spec.name)
@@ -180,17 +210,6 @@ def _value_type(spec: TensorSpec) -> Any:
             raise NoKernel(f"the input {spec.name!r} has no fixed shape")
         kind = Annotated[list[kind], msgspec.Meta(min_length=size, max_length=size)]
     return kind
-
-
-def _object_type(inputs: Sequence[TensorSpec], values: Sequence[Any]) -> Any:
-    fields = [(f"c{index}", value) for index, value in enumerate(values)]
-    wire = {f"c{index}": spec.name for index, spec in enumerate(inputs)}
-    return msgspec.defstruct("Row", fields, rename=wire, forbid_unknown_fields=True, gc=False)
-
-
-def _decoder(instance: Any) -> Any:
-    body = msgspec.defstruct("Body", [("instances", list[instance])], forbid_unknown_fields=True)
-    return msgspec.json.Decoder(body).decode
 
 
 _: type[Shortcut] = Tensors

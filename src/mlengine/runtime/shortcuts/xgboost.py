@@ -1,7 +1,9 @@
-"""XGBoost past its wrapper: one call of the library's C function on an array that lies ready.
+"""XGBoost past its wrapper: its trees as numbers, or one call of the library's C function.
 
 `Booster.inplace_predict` looks for twenty kinds of tables before that call, and an `XGBClassifier`
-sets up a context around it; together they cost what forty rows cost.
+sets up a context around it; together they cost what forty rows cost. The trees alone (`walks`) take
+less than the call, but exponentials come out of numpy with another last digit; so answers that have
+one are the library's unless a version is compiled, which may differ there.
 """
 
 from __future__ import annotations
@@ -13,9 +15,20 @@ from typing import Any
 
 import numpy as np
 
+from mlengine.runtime.shortcuts import recipe
 from mlengine.runtime.shortcuts.kernel import Kernel, NoKernel
+from mlengine.runtime.shortcuts.recipe import Recipe, Rule
+from mlengine.runtime.shortcuts.walks import Tree, constant, pack
 
-__all__ = ["kernel"]
+__all__ = ["kernel", "recipe_of"]
+
+_LINKS = {
+    "reg:squarederror": "", "reg:absoluteerror": "", "binary:logitraw": "", "rank:pairwise": "",
+    "binary:logistic": "sigmoid", "reg:logistic": "sigmoid",
+    "count:poisson": "exp", "reg:gamma": "exp", "reg:tweedie": "exp",
+    "multi:softprob": "softmax",
+}  # fmt: skip
+_WRAPPERS = ("XGBClassifier", "XGBRegressor", "XGBRFClassifier", "XGBRFRegressor")
 
 
 def kernel(model: Any) -> Kernel:
@@ -24,18 +37,59 @@ def kernel(model: Any) -> Kernel:
     Raises:
         NoKernel: Of another class, of several labels, or of another XGBoost than this was made for.
     """
+    try:
+        if _is_exact(model):
+            return recipe.kernel(recipe_of(model))
+    except NoKernel:
+        pass
+    return _library_kernel(model)
+
+
+def recipe_of(model: Any) -> Recipe:
+    """Return the recipe of a `Booster`, an `XGBClassifier` or an `XGBRegressor`.
+
+    Raises:
+        NoKernel: Of another class, with another missing value than NaN, or with something that
+            is more than plain trees with one number a leaf.
+    """
+    name = type(model).__name__
+    if name == "Booster":
+        return _of_trees(name, model, (0, 0))
+    _check(model)
+    if not math.isnan(model.missing):
+        raise NoKernel(f"{model.missing} stands for a missing value")
+    found = _of_trees(name, model.get_booster(), model._get_iteration_range(None))
+    if name.endswith("Regressor"):
+        return found
+    label = "above a half" if found.rule.flat else "the largest"
+    # Its answers are the numbers of the classes, whatever the classes are.
+    return found._replace(
+        rule=found.rule._replace(label=label), labels=range(int(model.n_classes_))
+    )
+
+
+def _is_exact(model: Any) -> bool:
+    """Whether a recipe gives the library's very bits: no prediction is an exponential."""
+    name = type(model).__name__
+    if name != "Booster":
+        _check(model)
+    if name.endswith("Classifier"):
+        return True
+    booster = model if name == "Booster" else model.get_booster()
+    learner = json.loads(booster.save_config())["learner"]
+    return _LINKS.get(learner["objective"]["name"]) == ""
+
+
+def _library_kernel(model: Any) -> Kernel:
     name = type(model).__name__
     if name == "Booster":
         call = _Call(model, missing=math.nan, iterations=(0, 0))
         return Kernel(name, call.width, call.tables, rowwise=True)
-    if name not in ("XGBClassifier", "XGBRegressor", "XGBRFClassifier", "XGBRFRegressor"):
-        raise NoKernel(f"{name} has no direct way")
+    _check(model)
     iterations = model._get_iteration_range(None)
     call = _Call(model.get_booster(), missing=model.missing, iterations=iterations)
     if name.endswith("Regressor"):
         return Kernel(name, call.width, call.tables, rowwise=True)
-    if model.objective not in ("binary:logistic", "multi:softprob"):
-        raise NoKernel(f"{name} with the objective {model.objective} has no direct way")
 
     def indexes(table: np.ndarray) -> Any:
         chances = call.tables(table)
@@ -45,6 +99,60 @@ def kernel(model: Any) -> Kernel:
 
     # Its answers are the numbers of the classes, whatever the classes are.
     return Kernel(name, call.width, indexes, labels=range(int(model.n_classes_)), rowwise=True)
+
+
+def _check(model: Any) -> None:
+    name = type(model).__name__
+    if name not in _WRAPPERS:
+        raise NoKernel(f"{name} has no direct way")
+    if name.endswith("Classifier") and model.objective not in ("binary:logistic", "multi:softprob"):
+        raise NoKernel(f"{name} with the objective {model.objective} has no direct way")
+
+
+def _of_trees(name: str, booster: Any, iterations: tuple[int, int]) -> Recipe:
+    """Return the recipe of a booster's sums: trees in single precision, its base score first."""
+    learner = json.loads(bytes(booster.save_raw("json")))["learner"]
+    about, kind = learner["learner_model_param"], learner["gradient_booster"]["name"]
+    objective = learner["objective"]["name"]
+    if kind != "gbtree" or int(about.get("num_target", 1)) > 1:
+        raise NoKernel(f"a booster ({kind}) of other than plain trees with one number a leaf")
+    if objective not in _LINKS:
+        raise NoKernel(f"the objective {objective} has no form in plain numbers")
+    model = learner["gradient_booster"]["model"]
+    # Trees of an iteration stand together: one for each class, times those grown in parallel.
+    first, last = iterations
+    ends = model["iteration_indptr"]
+    chosen = range(ends[first], ends[last or len(ends) - 1])
+    trees = [_grown(model["trees"][i], model["tree_info"][i]) for i in chosen]
+    targets = max(int(about.get("num_class", 0)), 1)
+    given = str(about["base_score"]).strip("[]").split(",")
+    link = _LINKS[objective]
+    scores = [_margin(float(one), link) for one in given]
+    scores = scores * targets if len(scores) == 1 else scores
+    width = int(booster.num_features())
+    forest = pack(
+        [constant(one, target) for target, one in enumerate(scores)] + trees,
+        width=width, targets=targets, less=True, single=True,
+    )  # fmt: skip
+    return Recipe(name, width, (), forest, Rule(link=link, flat=targets == 1))
+
+
+def _grown(tree: dict[str, Any], target: int) -> Tree:
+    """Read one of XGBoost's trees; where a node has no children, its condition is its value."""
+    if any(tree["split_type"]):
+        raise NoKernel("its trees split by categories")
+    if int(tree["tree_param"].get("size_leaf_vector", 1)) > 1:
+        raise NoKernel("its leaves hold several numbers")
+    values = np.array(tree["split_conditions"], np.float32)
+    left, right = np.array(tree["left_children"]), np.array(tree["right_children"])
+    return Tree(left, right, np.array(tree["split_indices"]), values, values, target)
+
+
+def _margin(score: float, link: str) -> float:
+    """Return the sum that a base score stands for; the library says it as an answer."""
+    if link == "sigmoid":
+        return -math.log(1.0 / score - 1.0)
+    return math.log(score) if link == "exp" else score
 
 
 class _Call:

@@ -1,10 +1,9 @@
-"""Tables in ONNX's words: plain rows are answered as the original does, to the byte where it can be
-said, and everything else is the original's."""
+"""Tables in plain numbers: plain rows are answered as the original does, to the byte where that can
+be said, and everything else is the original's."""
 
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -35,8 +34,6 @@ from mlengine.runtime.frameworks import Model, load
 from mlengine.runtime.golden import ROWS_FILE, save_golden
 from mlengine.runtime.opening import Opened, load_model, open_model
 
-pytest.importorskip("onnx")
-pytest.importorskip("onnxruntime")
 xgboost = pytest.importorskip("xgboost")
 
 _RANDOM = np.random.default_rng(3)
@@ -62,6 +59,7 @@ _EXACT: dict[str, Callable[[], Any]] = {
     "scaled": lambda: make_pipeline(
         MinMaxScaler(), RobustScaler(), RandomForestRegressor(**_SMALL, random_state=1)
     ).fit(_X, _VALUES),
+    "forest of three": lambda: RandomForestClassifier(**_SMALL).fit(_X, _THREE),
     "boosting": lambda: GradientBoostingClassifier(**_SMALL).fit(_X, _TWO),
     "boosting, three": lambda: GradientBoostingClassifier(**_SMALL).fit(_X, _THREE),
     "boosted values": lambda: GradientBoostingRegressor(**_SMALL).fit(_X, _VALUES),
@@ -70,6 +68,7 @@ _EXACT: dict[str, Callable[[], Any]] = {
     "xgboost, values": lambda: xgboost.XGBRegressor(**_ALONE).fit(_X, _VALUES),
 }
 _CLOSE: dict[str, Callable[[], Any]] = {
+    "divided by next to nothing": lambda: _dividing_by(1e-25),
     "linear": lambda: LinearRegression().fit(_X, _VALUES),
     "two outputs": lambda: LinearRegression().fit(_X, np.c_[_VALUES, -_VALUES]),
     "booster": lambda: xgboost.XGBClassifier(**_ALONE).fit(_X, _TWO).get_booster(),
@@ -77,20 +76,18 @@ _CLOSE: dict[str, Callable[[], Any]] = {
     "counts": lambda: xgboost.XGBRegressor(objective="count:poisson", **_ALONE).fit(_X, _TWO),
 }
 _NOT: dict[str, tuple[Callable[[], Any], str]] = {
-    "forest of three": (lambda: RandomForestClassifier(2).fit(_X, _THREE), "3 classes"),
     "histograms": (
         lambda: HistGradientBoostingClassifier(max_iter=2).fit(_X, _TWO),
-        "HistGradientBoostingClassifier has no form",
+        "HistGradientBoostingClassifier has no form in plain numbers",
     ),
     "a model before": (
         lambda: GradientBoostingRegressor(init=LinearRegression(), **_SMALL).fit(_X, _VALUES),
-        "its init is a LinearRegression",
+        "the init of GradientBoostingRegressor is a LinearRegression",
     ),
     "a step": (
         lambda: make_pipeline(PowerTransformer(), LinearRegression()).fit(_X, _VALUES),
         "PowerTransformer",
     ),
-    "next to nothing": (lambda: _dividing_by(1e-25), "next to nothing"),
     "another missing": (
         lambda: xgboost.XGBRegressor(missing=0.0, **_ALONE).fit(_X, _VALUES), "0.0 stands for"
     ),
@@ -263,10 +260,13 @@ def test_a_row_that_comes_out_otherwise_sends_the_worker_to_the_original(tmp_pat
     assert "holds no row" in open_model({"artifact": str(folder)}).about["warnings"][0]
 
 
-def test_without_onnx_it_says_what_to_install(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("damage", [b"", b"PK", b"not an archive"])
+def test_a_recipe_that_cannot_be_read_sends_the_worker_to_the_original(
+    tmp_path: Path, damage: bytes
 ) -> None:
     folder = _deploy(tmp_path / "model", _EXACT["tree"]())
-    monkeypatch.setitem(sys.modules, "onnx", None)
-    about = compile_model(folder, "", folder / FOLDER)
-    assert "pip install 'mlengine[compile]'" in about.problem
+    _open(folder)
+    (folder / FOLDER / "recipe.npz").write_bytes(damage)
+    opened = open_model({"artifact": str(folder)})
+    assert "recipe.npz cannot be read" in opened.about["warnings"][0]
+    assert not isinstance(opened.model, Original)

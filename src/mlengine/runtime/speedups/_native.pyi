@@ -1,0 +1,53 @@
+from numpy import ndarray
+
+class Reader:
+    """Reads bodies ``{"instances": [...]}`` of numbers.
+
+    Args:
+        shapes: The shape of each member of an instance; ``()`` is a number.
+        names: The members' names, of instances that are objects; none: an instance is its only
+            member.
+
+    Raises:
+        ValueError: A size below one, a name that JSON writes with escapes, or as many names as
+            there are no shapes.
+    """
+
+    def __new__(cls, shapes: list[tuple[int, ...]], names: list[str] = ...) -> Reader: ...
+    def read(self, body: bytes, /) -> bytes | None:
+        """Return the doubles of all rows, those of a row in the order of the shapes; or None.
+
+        None stands for a body that is anything else, or holds a number of 2**53 or more.
+        """
+
+class Trees:
+    """Adds up the leaves that rows fall into.
+
+    Args:
+        nodes: Of each a float32 threshold, the uint32 number of its first child and the uint32
+            number of its feature. The second child stands behind the first; a leaf is its own
+            first child, and its threshold is NaN.
+        trees: Of each the uint32 number of its root, its depth and the target of its leaves.
+        leaves: Doubles, as many for each node; of a leaf, what is added to its tree's target and
+            those behind it.
+        width: Numbers of a row.
+        targets: Sums of a row.
+        less: A row goes to the first child if its number is less than the threshold; else if it is
+            not more.
+        single: Sums are added in single precision, and are float32; else they are doubles.
+
+    Raises:
+        ValueError: A node, a root or a target is out of bounds.
+    """
+
+    def __new__(
+        cls, nodes: ndarray, trees: ndarray, leaves: ndarray, width: int, targets: int, less: bool,
+        single: bool,
+    ) -> Trees: ...  # fmt: skip
+    def sums(self, rows: ndarray, /) -> bytearray:
+        """Return the sums of each row of doubles.
+
+        Raises:
+            ValueError: The bytes are no whole rows.
+            OverflowError: A number has no place in single precision.
+        """
