@@ -46,7 +46,7 @@ def main() -> int:
         with tempfile.TemporaryDirectory() as made:
             about = compile_model(folder / "model", "", Path(made) / "form")
             assert about.table is not None, about.problem
-            compiled = kernel_from(Path(made) / "form", about.table)
+            compiled = kernel_from(Path(made) / "form")
         for rows in _ROWS:
             took = [_took_us(kernel.run, table, rows) for kernel in (direct, compiled)]
             print(f"| {name} | {rows} | {took[0]:,.0f} | {took[1]:,.0f} |", flush=True)

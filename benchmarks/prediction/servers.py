@@ -29,7 +29,8 @@ _HERE = Path(__file__).parent
 _START_S = 180.0
 _ALL_CORES = ("cnn",)  # for a call: it has too much arithmetic for one; peers likewise
 # What gains by it is compiled.
-_FLAGS = {"forest": ("--compile=onnx",), "xgboost": ("--compile=onnx",),
+_FLAGS = {"logreg": ("--compile=onnx",), "forest": ("--compile=onnx",),
+          "xgboost": ("--compile=onnx",),
           "wide-and-deep": ("--compile=onnx",),
           "cnn": ("--compile=onnx", "--machine-type=mls1-c4-m2")}  # fmt: skip
 _FRAMEWORKS = {"logreg": "SCIKIT_LEARN", "forest": "SCIKIT_LEARN", "xgboost": "XGBOOST",

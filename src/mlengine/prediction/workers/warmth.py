@@ -19,7 +19,7 @@ from pathlib import Path
 
 from mlengine.runtime.artifact import Kind as Format
 from mlengine.runtime.artifact import detect
-from mlengine.runtime.compiled import AT_ONCE, FOLDER
+from mlengine.runtime.compiled import AT_ONCE, FOLDER, RECIPE_FILE
 from mlengine.runtime.prediction_error import PredictionError
 from mlengine.training.launchers import WarmStart
 from mlengine.training.launchers.warm import Kind, WarmInterpreters, kind_of
@@ -40,8 +40,9 @@ _MODULES: Mapping[Format, Sequence[str]] = {
     Format.BOOSTER: ("xgboost", "mlengine.runtime.frameworks.xgboost"),
     Format.SAVED_MODEL: ("tensorflow", "mlengine.runtime.frameworks.tensorflow"),
     Format.KERAS: ("tensorflow", "keras", "mlengine.runtime.frameworks.keras"),
-    Format.ONNX: ("onnxruntime", "mlengine.runtime.compiled.rows"),
+    Format.ONNX: ("onnxruntime", "mlengine.runtime.compiled.model"),
 }  # fmt: skip
+_OF_RECIPES = ("mlengine.runtime.compiled.rows",)
 
 
 class WarmWorkers:
@@ -110,7 +111,10 @@ class WarmWorkers:
 
 def _modules_of(artifact: Path, framework: str) -> Sequence[str]:
     with contextlib.suppress(OSError):
-        compiled = {Path(name).suffix for name in os.listdir(artifact / FOLDER)}  # noqa: PTH208
+        names = os.listdir(artifact / FOLDER)  # noqa: PTH208
+        if RECIPE_FILE in names:
+            return _OF_RECIPES
+        compiled = {Path(name).suffix for name in names}
         if ".onnx" in compiled and AT_ONCE not in compiled:
             return _MODULES[Format.ONNX]
     with contextlib.suppress(PredictionError, OSError):

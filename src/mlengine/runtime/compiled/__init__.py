@@ -1,12 +1,13 @@
 """A version's model in another form, made once when the version is created.
 
     original ──compiler (a process of its own)──▶ .compiled/  compiled.json  what answers what
-                 └─ asks both: they must agree                0.onnx         its arithmetic
+                 └─ asks both: they must agree                0.onnx         a network's arithmetic
                                                               0.pb, 0.later  what ONNX cannot say
+                                                              recipe.npz     a table's arithmetic
                                                               golden.jsonl   the original's answers
 
-Networks (`tensorflow`) are answered from it whole. Of tables (`tables`, `ensembles`) the plain
-requests are, and the original is there for the others (`rows`).
+Networks (`tensorflow`) are answered from it whole. Of models of rows of numbers (`rows`) the plain
+requests are, and the original is there for the others.
 
 A worker that finds such a folder with the model answers from it, once the rows in it come out
 right, and never imports the library that trained the model unless a part of it needs that. A folder
@@ -15,12 +16,15 @@ that lacks them, or whose rows come out otherwise, is passed over: the original 
 
 from __future__ import annotations
 
-__all__ = ["ABOUT_FILE", "AT_ONCE", "FOLDER", "LATER", "TOLERANCE", "NotCompiled"]
+__all__ = ["ABOUT_FILE", "AT_ONCE", "FOLDER", "LATER", "RECIPE_FILE", "TOLERANCE", "NotCompiled"]
 
 FOLDER = ".compiled"
 """In the version's copy of the model directory."""
 
 ABOUT_FILE = "compiled.json"
+
+RECIPE_FILE = "recipe.npz"
+"""Of a model of rows of numbers."""
 
 AT_ONCE, LATER = ".pb", ".later"
 """What a TensorFlow graph is called: one that goes first, and one that few requests need."""
@@ -30,4 +34,4 @@ TOLERANCE = 1e-5
 
 
 class NotCompiled(Exception):
-    """The model has no form in ONNX; the text says why."""
+    """The model has no other form; the text says why."""

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from mlengine.runtime import process
-from mlengine.runtime.compiled import TOLERANCE, NotCompiled
+from mlengine.runtime.compiled import RECIPE_FILE, TOLERANCE, NotCompiled
 from mlengine.runtime.compiled.model import About, Part, Table, load_compiled, write_about
 from mlengine.runtime.compiled.pictureloops import drawn_pictures
 from mlengine.runtime.frameworks import Model, ask, load
@@ -43,7 +43,6 @@ _LIFETIME_S = 900  # whoever started this may be gone
 _KEPT_ROWS = 64
 _KEPT_BYTES = 1 << 20
 _SHOWN = 300
-_RECIPE = "recipe.npz"
 
 
 def main(argv: list[str]) -> int:
@@ -131,9 +130,9 @@ def _compiled_table(
         recipe = recipe_of(model)
     except NoKernel as error:
         raise NotCompiled(str(error)) from error
-    write_recipe(recipe, output / _RECIPE)
-    table = Table(recipe=_RECIPE, signature=signature_of(model))
-    kernel = kernel_from(output, table)
+    write_recipe(recipe, output / RECIPE_FILE)
+    table = Table(signature=signature_of(model))
+    kernel = kernel_from(output)
     shortcut = Rows(kernel, model.describe()["inputs"])
     drawn, known = drawn_rows(kernel), [row.instance for row in golden]
     found = prove(

@@ -49,14 +49,12 @@ class Part(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Table(msgspec.Struct, frozen=True, kw_only=True):
-    """The arithmetic of a model of rows of numbers.
+    """A model of rows of numbers; its arithmetic lies in a file of its own.
 
     Attributes:
-        recipe: File of it, see `mlengine.runtime.shortcuts.recipe`.
         signature: What the model takes and gives.
     """
 
-    recipe: str
     signature: Signature
 
 

@@ -15,7 +15,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from mlengine.runtime.compiled.model import About, Table
+from mlengine.runtime.compiled import RECIPE_FILE
+from mlengine.runtime.compiled.model import About
 from mlengine.runtime.frameworks import Description, Model
 from mlengine.runtime.frameworks.signatures import Signature, Signed
 from mlengine.runtime.golden import ROWS_FILE
@@ -86,21 +87,21 @@ def open_rows(directory: Path, about: About, load: Callable[[], Model]) -> tuple
     """
     assert about.table is not None
     original = Original(about, load)
-    shortcut = Rows(kernel_from(directory, about.table), original.describe()["inputs"])
+    shortcut = Rows(kernel_from(directory), original.describe()["inputs"])
     repeat(shortcut, directory)
     return original, shortcut
 
 
-def kernel_from(directory: Path, table: Table) -> Kernel:
+def kernel_from(directory: Path) -> Kernel:
     """Return the kernel of the recipe that was kept.
 
     Raises:
         PredictionError: Class 0: it cannot be read.
     """
     try:
-        return kernel(read_recipe(directory / table.recipe))
+        return kernel(read_recipe(directory / RECIPE_FILE))
     except (OSError, ValueError) as error:
-        raise load_error(f"{table.recipe} cannot be read: {error}") from error
+        raise load_error(f"{RECIPE_FILE} cannot be read: {error}") from error
 
 
 def repeat(shortcut: Rows, directory: Path) -> None:
