@@ -23,9 +23,9 @@ def files() -> dict[str, Path]:
 
 @functools.cache
 def data() -> dict[str, Path]:
-    """Return what is shipped beside: runtimes, and what is copied into environments."""
+    """Return what is shipped beside: runtimes, types, and what is copied into environments."""
     copied = _everything(".py", ".pth")
-    return dict(_everything(".toml")) | {n: p for n, p in copied if n.startswith(OVERLAYS)}
+    return dict(_everything(".toml", ".pyi")) | {n: p for n, p in copied if n.startswith(OVERLAYS)}
 
 
 def _everything(*suffixes: str) -> list[tuple[str, Path]]:

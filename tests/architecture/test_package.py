@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import doctest
 import importlib
+import os
 import pkgutil
 import shutil
 import subprocess
@@ -22,18 +23,24 @@ PUBLIC_API = Path(__file__).parent / "public_api.txt"
 PUBLIC_MODULES = ("core/errors.py", "core/resources.py", "client/http.py", "client/local.py")
 
 
+NATIVE = "mlengine/runtime/speedups/_native.abi3.so"
+
+
 @pytest.fixture(scope="session")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel, built from a copy without a network."""
-    folder = tmp_path_factory.mktemp("wheel")
+    return built_wheel(tmp_path_factory.mktemp("wheel"))
+
+
+def built_wheel(folder: Path, **environment: str) -> Path:
+    """Build the wheel from a copy without a network."""
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, folder)
-    ignored = shutil.ignore_patterns("__pycache__", "*.egg-info")
+    ignored = shutil.ignore_patterns("__pycache__", "*.egg-info", "*.so")
     shutil.copytree(ROOT / "src", folder / "src", ignore=ignored)
     done = subprocess.run(
         [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-index", "--no-build-isolation",
          "--no-deps", "--disable-pip-version-check", "--wheel-dir", folder / "dist", folder],
-        capture_output=True, text=True, timeout=300,
+        capture_output=True, text=True, timeout=300, env={**os.environ, **environment},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     (built,) = (folder / "dist").glob("*.whl")
@@ -41,15 +48,28 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
-    assert wheel.name == f"mlengine-{mlengine.__version__}-py3-none-any.whl"
+    assert wheel.name.startswith(f"mlengine-{mlengine.__version__}-cp311-abi3-")
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
     for name in (*files(), "py.typed"):
         assert f"mlengine/{name}" in names, name
     others = {name for name in names if not name.startswith(f"mlengine-{mlengine.__version__}")}
-    assert others == {f"mlengine/{name}" for name in (*files(), *data(), "py.typed")}
+    shipped = {f"mlengine/{name}" for name in (*files(), *data(), "py.typed")}
+    if shutil.which("cc") is None:
+        print("WHAT IS IN C WAS NOT BUILT: there is no C compiler", file=sys.stderr)
+    else:
+        shipped.add(NATIVE)
+    assert others == shipped
     (licence,) = (name for name in names if name.endswith("/LICENSE"))
     assert "dist-info" in licence
+
+
+def test_it_is_built_without_a_compiler_as_well(tmp_path: Path) -> None:
+    """What is in C is faster, and nothing else: see `mlengine.runtime.speedups`."""
+    with zipfile.ZipFile(built_wheel(tmp_path, CC="/bin/false")) as archive:
+        names = archive.namelist()
+    assert NATIVE not in names
+    assert "mlengine/runtime/speedups/__init__.py" in names
 
 
 def test_the_installed_wheel_makes_a_store(wheel: Path, tmp_path: Path) -> None:

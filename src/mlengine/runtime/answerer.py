@@ -7,10 +7,10 @@
 
 Whatever way is taken, a caller gets what it would have got alone, and a bad row fails alone.
 
-Where reading bodies takes by far longer than predicting them, `_STRIDE` at a time are read and
-answered: who sends the answers on then works at the same time as this process. With 64 bodies read
-before the first is answered, the two wait for each other. A call that costs more is worth sharing,
-and so is one that requests were told to wait for.
+Where a call is short, `_STRIDE` bodies at a time are read and answered: who sends the answers on
+then works at the same time as this process. With 64 bodies read before the first is answered, the
+two wait for each other. A call that costs more is worth sharing, and so is one that requests were
+told to wait for.
 """
 
 from __future__ import annotations
@@ -34,8 +34,9 @@ __all__ = ["DEFAULT_MAX_BATCH_SIZE", "Answerer", "predict"]
 
 DEFAULT_MAX_BATCH_SIZE = 1024
 _DIRECT = "direct"
-_STRIDE = 24  # of 16, 24 and 32 the one with which 64 callers get the most answers
-_BY_FAR = 3.0
+_STRIDE = 16  # of 4 to 32, 64 callers get the most answers with 12 to 24
+_SHORT_S = 100e-6  # of so many: the gateway takes about as long to send their answers on
+_WHOLE_TURNS = 256  # after a call that was not; then it is tried again
 _new = tuple.__new__  # of a named tuple in half the time
 _SIZE_BUCKETS = 16  # batches of 1, 2, 3–4, 5–8, … requests
 
@@ -81,14 +82,16 @@ class Answerer:
     ) -> None:  # fmt: skip
         self._model = model
         self._shortcut = shortcut
+        self._read_directly = shortcut.read if shortcut is not None else None
+        self._count_directly = shortcut.count if shortcut is not None else len
         self._joinable = bool(getattr(model, "joinable", False))
         self._lane_of = getattr(model, "lane_of", None)
         self._max_answer_bytes = max_answer_bytes
         self._failures = FailureLog()
         self._batches: Batches[_Waiting] = Batches(max_size=max_batch_size, deadline_s=deadline_s)
         self._unread: collections.deque[tuple[Any, bytes, float]] = collections.deque()
-        self._waits = deadline_s > 0
-        self._reading_counts = not self._waits  # it took by far longer than predicting, last time
+        self._is_shared = deadline_s > 0 or shortcut is None  # calls cost, or are to be few
+        self._whole_turns = 0  # so many times all that waits is read at once: calls are long
         self._calls = [0] * _SIZE_BUCKETS
         self._requests = 0
 
@@ -99,9 +102,7 @@ class Answerer:
     def answers(self, *, now_s: float) -> Iterator[list[tuple[Any, Answer]]]:
         """Call the model as often as it takes for what is due; yield each call's answers."""
         while True:
-            begun_s = time.perf_counter()
             read, refused = self._read_some()
-            read_s = time.perf_counter() - begun_s
             if refused:
                 yield refused
             called_s = 0.0
@@ -112,9 +113,11 @@ class Answerer:
                 self._requests += len(batch)
                 self._calls[min((len(batch) - 1).bit_length(), _SIZE_BUCKETS - 1)] += 1
                 yield answers
-            if called_s and read >= _STRIDE and not self._waits:
-                # As if so many had been read: what a call costs grows less than their number.
-                self._reading_counts = called_s * _BY_FAR < read_s * _STRIDE / read
+            if called_s and read >= _STRIDE and not self._is_shared:
+                if self._whole_turns:
+                    self._whole_turns -= 1
+                elif called_s * _STRIDE / read >= _SHORT_S:
+                    self._whole_turns = _WHOLE_TURNS
             if not self._unread:
                 return
 
@@ -141,29 +144,28 @@ class Answerer:
     def _read_some(self) -> tuple[int, list[tuple[Any, Answer]]]:
         """Read the bodies that come next; return how many, and answers to those that are bad."""
         unread, refused = self._unread, []
-        count = min(_STRIDE, len(unread)) if self._reading_counts else len(unread)
+        direct: list[tuple[_Waiting, int, float]] = []
+        read, count_of = self._read_directly, self._count_directly
+        count = len(unread)
+        if not self._is_shared and not self._whole_turns:
+            count = min(_STRIDE, count)
         for _ in range(count):
             whose, body, now_s = unread.popleft()
             try:
-                self._read(whose, body, now_s)
+                asked = read(body) if read is not None else None
+                if asked is not None:
+                    direct.append((_new(_Waiting, (whose, body, asked)), count_of(asked), now_s))
+                elif self._joinable:
+                    self._add_joinable(whose, body, now_s)
+                else:
+                    self._add_alone(_Waiting(whose, body, None))
             except MemoryError:
                 raise
             except Exception as error:
                 refused.append((whose, error_answer(500, unforeseen(error))))
+        if direct:
+            self._batches.add_all(_DIRECT, direct)
         return count, refused
-
-    def _read(self, whose: Any, body: bytes, now_s: float) -> None:
-        if self._shortcut is not None:
-            asked = self._shortcut.read(body)
-            if asked is not None:
-                count = self._shortcut.count(asked)
-                waiting = _new(_Waiting, (whose, body, asked))
-                self._batches.add(_DIRECT, waiting, count, now_s=now_s)
-                return
-        if self._joinable:
-            self._add_joinable(whose, body, now_s)
-        else:
-            self._add_alone(_Waiting(whose, body, None))
 
     def _add_joinable(self, whose: Any, body: bytes, now_s: float) -> None:
         try:
@@ -204,21 +206,21 @@ class Answerer:
         elif isinstance(asked, Request):
             answers = self._joined([waiting.asked for waiting in batch])
         else:
-            answers = self._direct(batch)
+            return self._direct(batch)
         return [(waiting.whose, answer) for waiting, answer in zip(batch, answers, strict=True)]
 
     def _general(self, body: bytes) -> Answer:
         most = self._max_answer_bytes
         return predict(self._model, body, max_answer_bytes=most, failures=self._failures)
 
-    def _direct(self, batch: list[_Waiting]) -> list[Answer]:
+    def _direct(self, batch: list[_Waiting]) -> list[tuple[Any, Answer]]:
         assert self._shortcut is not None
-        bodies = self._shortcut.answer([waiting.asked for waiting in batch])
+        answers = self._shortcut.answer([asked for _whose, _body, asked in batch])
         most = self._max_answer_bytes
         return [
-            _new(Answer, (200, body)) if body is not None and len(body) <= most
-            else self._general(waiting.body)
-            for waiting, body in zip(batch, bodies, strict=True)
+            (whose, _new(Answer, (200, answer)) if answer is not None and len(answer) <= most
+             else self._general(body))
+            for (whose, body, _asked), answer in zip(batch, answers, strict=True)
         ]  # fmt: skip
 
     def _joined(self, requests: list[Request]) -> list[Answer]:

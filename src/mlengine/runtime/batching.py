@@ -9,7 +9,7 @@ batch is what came while the call before it ran. Pure: no clock, no socket, no m
 from __future__ import annotations
 
 import collections
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from typing import Generic, TypeVar
 
 __all__ = ["Batches"]
@@ -60,11 +60,18 @@ class Batches(Generic[T]):
             count: Its instances.
             now_s: The time; only differences matter.
         """
+        self.add_all(lane, [(item, count, now_s)])
+
+    def add_all(self, lane: Hashable, entries: Sequence[tuple[T, int, float]]) -> None:
+        """Let requests wait that came one after the other: items, instances and times, see `add`.
+
+        There has to be one.
+        """
         found = self._lanes.get(lane)
         if found is None:
-            found = self._lanes[lane] = _Lane(now_s)
-        found.entries.append((item, count, now_s))
-        found.count += count
+            found = self._lanes[lane] = _Lane(entries[0][2])
+        found.entries.extend(entries)
+        found.count += sum([entry[1] for entry in entries])
 
     def take(self, *, now_s: float) -> list[T]:
         """Return the requests of the next call; none when nothing waits, or not long enough."""

@@ -208,21 +208,23 @@ class Server:
     def reader(self) -> FrameReader:
         return FrameReader(max_payload_bytes=self._max_body_bytes + MAX_WORDS_BYTES)
 
-    def take(self, connection: _Connection, frame: Frame) -> None:
-        """Let a prediction or an explanation wait; answer anything else."""
-        try:
-            self._take(connection, frame)
-        except MemoryError:
-            raise
-        except Exception as error:
-            connection.put(frame.id, error_answer(500, unforeseen(error)))
+    def take_all(self, connection: _Connection, frames: list[Frame]) -> None:
+        """Let predictions and explanations wait; answer anything else."""
+        add, most, now_s = self._answerer.add, self._max_body_bytes, time.monotonic()
+        for frame in frames:
+            request_id, kind, payload, payload_bytes = frame
+            if kind == PREDICT and payload is not None and payload_bytes <= most:
+                add((connection, request_id), payload, now_s=now_s)
+                continue
+            try:
+                self._take_other(connection, frame)
+            except MemoryError:
+                raise
+            except Exception as error:
+                connection.put(request_id, error_answer(500, unforeseen(error)))
 
-    def _take(self, connection: _Connection, frame: Frame) -> None:
-        if frame.kind == PREDICT and frame.payload_bytes <= self._max_body_bytes:
-            assert frame.payload is not None
-            whose = (connection, frame.id)
-            self._answerer.add(whose, frame.payload, now_s=time.monotonic())
-        elif frame.kind == EXPLAIN and frame.payload_bytes <= self._max_body_bytes:
+    def _take_other(self, connection: _Connection, frame: Frame) -> None:
+        if frame.kind == EXPLAIN and frame.payload_bytes <= self._max_body_bytes:
             assert frame.payload is not None
             whose, now_s = (connection, frame.id), time.monotonic()
             if refused := self._explanations.add(whose, frame.payload, now_s=now_s):
@@ -278,9 +280,12 @@ class _Connection:
 
     def put(self, request_id: int, answer: Answer) -> None:
         """Note an answer, to be sent by `flush`."""
-        self._due -= 1
-        self._unsent += frame_head(request_id, answer.status, len(answer.body))
-        self._unsent += answer.body
+        self.put_all([frame_head(request_id, answer.status, len(answer.body)), answer.body], 1)
+
+    def put_all(self, pieces: list[bytes], count: int) -> None:
+        """Note the frames of so many answers, to be sent by `flush`."""
+        self._due -= count
+        self._unsent += b"".join(pieces)
 
     def owe_nothing(self) -> None:
         """Note that a frame was read that wants no answer."""
@@ -317,8 +322,7 @@ class _Connection:
         self._may_have_more, self._ended = True, not count
         frames = self._reader.feed(bytes(buffer[:count]))
         self._due += len(frames)
-        for frame in frames:
-            self._server.take(self, frame)
+        self._server.take_all(self, frames)
 
     def _forget(self) -> None:
         if not self._gone:
@@ -327,11 +331,14 @@ class _Connection:
 
 
 def _hand_out(answers: list[tuple[tuple[_Connection, int], Answer]]) -> None:
-    touched = set()
-    for (connection, request_id), answer in answers:
-        connection.put(request_id, answer)
-        touched.add(connection)
-    for connection in touched:
+    frames: dict[_Connection, list[bytes]] = {}
+    for (connection, request_id), (status, body) in answers:
+        pieces = frames.get(connection)
+        if pieces is None:
+            pieces = frames[connection] = []
+        pieces += frame_head(request_id, status, len(body)), body
+    for connection, pieces in frames.items():
+        connection.put_all(pieces, len(pieces) // 2)
         connection.flush()
 
 

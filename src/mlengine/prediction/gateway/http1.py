@@ -327,14 +327,21 @@ class CallerConnection(asyncio.Protocol):
         length = length_line(len(body))
         if exchange.method == b"HEAD":
             body = b""
+        queue = self._queue
+        # Whether nothing else can be said before it: nothing else is asked, no end is near.
+        alone = keep and len(queue) == 1 and queue[0] is exchange and not self._ended
         if not self.transport.is_closing():
             whole = b"".join((head, lines, length, body))
-            # Only where nothing else can be said before it: nothing else is asked, no end is near.
-            if keep and len(self._queue) == 1 and not self._ended:
+            if alone:
                 server.burst.send(self.transport, whole)
             else:
                 self.transport.write(whole)
-        self.finish(exchange, keep=keep)
+        if alone and self._reading is None and not self._holds and not self._write_blocked:
+            # What `finish` comes to where nothing waits, as after most answers.
+            queue.popleft()
+            self.deadline_s = server.now_s() + server.limits.idle_timeout_s
+        else:
+            self.finish(exchange, keep=keep)
 
     def answer_error(
         self, exchange: Exchange | Inquiry, error: EngineError, *, version: str = "",

@@ -29,15 +29,17 @@ class Rows:
         self._kernel = kernel
         self._width = kernel.width
         self._row_bytes = 8 * kernel.width
-        self._read = reader([(kernel.width,)])
+        self._read_lists = reader([(kernel.width,)])
         self._read_objects = reader([()] * len(names), names) if names else None
+        if not names:
+            self.read = self._read_lists  # type: ignore[assignment,method-assign]  # no call in between
         self._labels = [_encode(label) for label in kernel.labels or ()]
         self._answers = [b'{"predictions":[%b]}' % label for label in self._labels]
 
     def read(self, body: bytes) -> Any | None:
         if self._read_objects is not None and body.count(b"{", 0, 64) > 1:
             return self._read_objects(body)
-        return self._read(body)
+        return self._read_lists(body)
 
     def count(self, asked: bytes) -> int:
         return len(asked) // self._row_bytes
@@ -61,7 +63,7 @@ class Rows:
     def _tables(self, asked: Sequence[bytes]) -> list[tuple[list[int], np.ndarray]]:
         """Stack requests: all into one table, or those of one length into one stack of tables."""
         groups: dict[int, list[int]] = {}
-        if self._kernel.rowwise:
+        if self._kernel.rowwise or len(set(map(len, asked))) == 1:
             groups[0] = list(range(len(asked)))
         else:
             for place, rows in enumerate(asked):
@@ -69,7 +71,7 @@ class Rows:
         stacked = []
         for places in groups.values():
             # Writable, as libraries expect of what they are given.
-            table = np.frombuffer(bytearray().join([asked[place] for place in places]), np.float64)
+            table = np.frombuffer(bytearray().join([asked[place] for place in places]))
             tables = 1 if self._kernel.rowwise else len(places)
             stacked.append((places, table.reshape(tables, -1, self._width)))
         return stacked

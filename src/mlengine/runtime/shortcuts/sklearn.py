@@ -58,7 +58,9 @@ def _recipe(estimator: Any) -> Recipe:
         return trees.boosted_recipe(estimator)
     if type(estimator).__module__.startswith(_LINEAR_MODULES):
         return linear.recipe(estimator)
-    raise NoKernel(f"{name} has no form in plain numbers")
+    if name in _HISTOGRAM:
+        raise NoKernel(f"{name} has no form in plain numbers")
+    raise NoKernel(f"{name} has no direct way")
 
 
 def _taken_apart(estimator: Any) -> tuple[str, int, list[Step], Any]:
