@@ -106,7 +106,7 @@ def add_models(
         engine: Where to.
         models: What each multiplies by.
         framework: ``scikit-learn`` or ``tensorflow``.
-        compiled: Whether they are to answer from their form in ONNX.
+        compiled: Whether they are to answer from their compiled form.
     """
     with tempfile.TemporaryDirectory() as folder:
         if framework == "tensorflow":  # all in one process: its import takes seconds

@@ -44,7 +44,7 @@ def main() -> int:
     parser.add_argument("--callers", type=int, default=4)
     parser.add_argument("--framework", choices=sorted(TARGET_MS), default="scikit-learn")
     parser.add_argument("--compiled", action="store_true",
-                        help="Answered from their form in ONNX.")  # fmt: skip
+                        help="Answered from their compiled form.")  # fmt: skip
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="mlengine-bench-") as work:

@@ -225,4 +225,6 @@ def test_z_a_head_that_is_killed_fails_what_runs_and_what_is_tried(
     )
     record = again.end().exit
     assert lost(record) == ["master-replica-0"]
-    assert record is not None and f"cluster at {on_ray.cluster.address}" in record.message
+    # Who notices first says it: the agent, or on a busy machine the supervisor that waits for it.
+    said = (f"cluster at {on_ray.cluster.address}", "the agent that runs replicas on the cluster")
+    assert record is not None and any(words in record.message for words in said)

@@ -22,6 +22,8 @@ from mlengine.runtime.shortcuts.walks import Forest, landmarks, walker
 
 __all__ = ["Product", "Recipe", "Rule", "Step", "kernel", "read_recipe", "scaled", "write_recipe"]
 
+MakeWalker = Callable[[Forest], Callable[[np.ndarray], np.ndarray]]
+
 
 class Step(NamedTuple):
     """What is done to all rows: an operation with an array of its own."""
@@ -82,11 +84,11 @@ class Recipe(NamedTuple):
     labels: Sequence[Any] | None = None
 
 
-def kernel(recipe: Recipe) -> Kernel:
-    """Return the kernel that a recipe is."""
+def kernel(recipe: Recipe, *, make_walker: MakeWalker = walker) -> Kernel:
+    """Return the kernel that a recipe is; trees are walked in C if they can be."""
     finish = _rule(recipe.rule)
     if isinstance(recipe.sums, Forest):
-        walk = walker(recipe.sums)
+        walk = make_walker(recipe.sums)
 
         def run(table: np.ndarray) -> Any:
             return finish(walk(table.reshape(-1, table.shape[-1]))[np.newaxis])
