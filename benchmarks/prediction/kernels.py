@@ -49,8 +49,8 @@ def main() -> int:
 
 
 def _ways(folder: Path) -> list[Run | None]:
-    from mlengine.runtime.compiled.compiler import compile_model
     from mlengine.runtime.compiled import RECIPE_FILE
+    from mlengine.runtime.compiled.compiler import compile_model
     from mlengine.runtime.frameworks import load
     from mlengine.runtime.shortcuts import kernel_of
     from mlengine.runtime.shortcuts.recipe import kernel, read_recipe

@@ -12,7 +12,6 @@ import logging
 import logging.handlers
 import os
 import signal
-import socket
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -23,22 +22,17 @@ from mlengine.runtime.concealment import conceal
 if __name__ == "__main__":
     conceal()  # its keys are not for the jobs; what follows takes a second to be imported
 
-import uvicorn
-
 from mlengine import __version__
-from mlengine.client.local import LOG_NAME
 from mlengine.core.access import token_digest
 from mlengine.core.clock import SystemClock, rfc3339
 from mlengine.core.errors import EngineError
-from mlengine.engine.home import Home
+from mlengine.engine.home import LOG_NAME, Home
 from mlengine.engine.settings import Settings, load
 from mlengine.engine.shared import SharedFolder
 from mlengine.engine.wiring import Wired, wire
-from mlengine.rest.app import build_app, open_paths
+from mlengine.rest.everyroute import open_paths
 
 _log = logging.getLogger("mlengine")
-_PATIENCE_S = 5
-"""How long calls that are under way may take to be done when the engine is to end."""
 _LINE = "%(asctime)s %(levelname)s %(name)s %(message)s"
 
 
@@ -113,6 +107,10 @@ def _on_hangup(handler: Callable[[int, Any], None]) -> None:
 
 
 def _serve(settings: Settings, token: str, wired: Wired, home: Home, wish: _Wish) -> None:
+    # Late: predictions are answered meanwhile, by the gateway that has begun.
+    from mlengine.rest.app import build_app
+    from mlengine.rest.listener import serve
+
     app = build_app(
         wired.engine,
         token_digest=token_digest(token),
@@ -120,29 +118,10 @@ def _serve(settings: Settings, token: str, wired: Wired, home: Home, wish: _Wish
         doorkeeper=wired.access,
         scheme="https" if settings.tls_cert else "http",
     )
-    server = _Server(
-        uvicorn.Config(
-            app,
-            log_config=None,
-            access_log=False,
-            lifespan="off",
-            timeout_graceful_shutdown=_PATIENCE_S,
-            server_header=False,
-            limit_concurrency=500,
-        ),
-        wish,
-        on_ready=lambda: _announce(home, wired),
-        on_end=wired.let_go,
-    )
-    server.run(sockets=[_listen(wired.serving.engine_socket)])
-
-
-def _listen(path: Path) -> socket.socket:
-    path.unlink(missing_ok=True)
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    listener.bind(str(path))
-    path.chmod(0o600)
-    return listener
+    serve(
+        app, wired.serving.engine_socket, wish, heed_hangup=_on_hangup,
+        on_ready=lambda: _announce(home, wired), on_end=wired.let_go,
+    )  # fmt: skip
 
 
 def _announce(home: Home, wired: Wired) -> None:
@@ -153,41 +132,6 @@ def _announce(home: Home, wired: Wired) -> None:
         f"mlengine {__version__} is ready at {url} (its token: mlengine auth print-access-token)",
         flush=True,
     )
-
-
-class _Server(uvicorn.Server):
-    """uvicorn that says when it listens and when it ends, which it does quietly on a signal."""
-
-    def __init__(
-        self,
-        config: uvicorn.Config,
-        wish: _Wish,
-        *,
-        on_ready: Callable[[], None],
-        on_end: Callable[[], None],
-    ) -> None:
-        super().__init__(config)
-        self._wish, self._on_ready, self._on_end = wish, on_ready, on_end
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets=sockets)
-        _on_hangup(self.handle_exit)  # uvicorn has set the other two
-        self.should_exit |= self._wish.spoken  # later ones come to `handle_exit`
-        if not self.should_exit:
-            self._on_ready()
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        self._on_end()  # first: uvicorn waits for all who are not answered yet
-        await super().shutdown(sockets=sockets)
-
-    def handle_exit(self, sig: int, frame: Any) -> None:
-        # A second Ctrl-C must not cut the shutdown short: it is the same wish.
-        self.should_exit = True
-
-    def run(self, sockets: list[socket.socket] | None = None) -> None:
-        super().run(sockets=sockets)
-        # uvicorn raises the signals it caught again; this process has done what they ask.
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 class _LogHandler(logging.handlers.WatchedFileHandler):

@@ -142,7 +142,7 @@ def test_nobody_listens_but_who_is_known_to() -> None:
 
 
 LISTENERS = {
-    "daemon.py",  # the engine's Unix socket
+    "rest/listener.py",  # the engine's Unix socket
     "engine/reconciler.py",  # notices of supervisors, a Unix socket
     "prediction/gateway/process.py",  # the one TCP port, and its control socket
     "prediction/workers/launch.py",  # binds the Unix socket that a worker is given

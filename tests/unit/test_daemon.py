@@ -24,6 +24,7 @@ from mlengine.client.http import HttpEngine
 from mlengine.core.errors import Unavailable
 from mlengine.core.resources import Bucket, Job, Model
 from mlengine.engine.settings import Settings
+from mlengine.rest import listener
 from mlengine.rest.permits import NoKeys
 from tests.fakes.asgi import TOKEN
 from tests.fakes.engine import FakeEngine
@@ -169,7 +170,7 @@ def test_who_waits_when_the_engine_ends_is_answered(ending: _Ending) -> None:
 def test_what_is_not_done_in_time_when_the_engine_ends_may_be_tried_again(
     ending: _Ending, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(daemon, "_PATIENCE_S", 0)
+    monkeypatch.setattr(listener, "_PATIENCE_S", 0)
     ending.engine.create_model("p", Model(name="m"))
     with pytest.raises(Unavailable, match="The engine ended before this was done"):
         ending.answer(
@@ -182,7 +183,7 @@ def test_what_is_not_done_in_time_when_the_engine_ends_may_be_tried_again(
 def test_a_download_that_is_under_way_when_the_engine_ends_is_seen_to_be_cut(
     ending: _Ending, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(daemon, "_PATIENCE_S", 0)
+    monkeypatch.setattr(listener, "_PATIENCE_S", 0)
     ending.engine.create_bucket(Bucket(name="data"))
     ending.engine.write_object("data", "x", [b"x" * 100_000])
     with pytest.raises(Unavailable, match="broke off"):

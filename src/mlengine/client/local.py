@@ -25,6 +25,7 @@ from mlengine.core.errors import EngineError, FailedPrecondition, Unauthenticate
 from mlengine.core.system import require_linux
 from mlengine.engine import Engine, EngineStatus
 from mlengine.engine.home import (
+    LOG_NAME,
     Home,
     alone,
     is_owned,
@@ -48,7 +49,6 @@ __all__ = [
     "token_for",
 ]
 
-LOG_NAME = "engine.log"
 _START_TIMEOUT_S = 60.0
 _OTHERS_TIMEOUT_S = 10.0  # for who has the home already to say where it is
 _STOP_TIMEOUT_S = 60.0

@@ -17,6 +17,7 @@ from mlengine.runtime.processes import Process, note, noted
 from mlengine.runtime.wholefile import write_whole
 
 __all__ = [
+    "LOG_NAME",
     "Home",
     "alone",
     "is_owned",
@@ -27,6 +28,9 @@ __all__ = [
     "run_folder",
     "stranded_engine",
 ]
+
+LOG_NAME = "engine.log"
+"""Of the engine's own log, in the folder ``logs``."""
 
 _OWN_TRIES, _OWN_PAUSE_S = 10, 0.02
 _FOLDERS = ("environments", "logs", "run", "run/workers")

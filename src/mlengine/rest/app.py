@@ -29,18 +29,19 @@ from mlengine.core.resources import Resource
 from mlengine.core.wire import encode
 from mlengine.engine import Engine, PredictReply
 from mlengine.engine.accessverbs import Doorkeeper
-from mlengine.rest import batch, documents, ml_v1, own
+from mlengine.rest import batch
 from mlengine.rest.bodies import Bodies
 from mlengine.rest.calls import Answer, Answered, Call, Document
 from mlengine.rest.envelope import error_json, internal_error
+from mlengine.rest.everyroute import every_route, open_paths
 from mlengine.rest.guard import Guard
 from mlengine.rest.longqueries import as_meant
 from mlengine.rest.permits import NoKeys, Permits, note
 from mlengine.rest.query import Query, parse_query
-from mlengine.rest.routes import Match, Route, Router, Traffic
+from mlengine.rest.routes import Match, Router, Traffic
 from mlengine.rest.selection import selected
 
-__all__ = ["MAX_BODY_BYTES", "build_app", "open_paths"]
+__all__ = ["MAX_BODY_BYTES", "build_app"]
 
 MAX_BODY_BYTES = 10 * 1024 * 1024
 """The longest JSON body, in bytes, unless `build_app` is told otherwise."""
@@ -88,7 +89,7 @@ def build_app(
     Example:
         >>> app = build_app(engine, token_digest=digest, allowed_hosts=[])  # doctest: +SKIP
     """
-    router = Router(_routes())
+    router = Router(every_route())
     bodies = Bodies(
         max_body_bytes=max_body_bytes,
         max_object_bytes=max_object_bytes,
@@ -101,17 +102,6 @@ def build_app(
         allowed_hosts=allowed_hosts,
         open_paths=open_paths(),
     )
-
-
-def open_paths() -> dict[str, str]:
-    """Return what needs no token, path → method; whatever stands in front of the app asks too."""
-    return {r.path: r.method for r in _routes() if r.is_open}
-
-
-@functools.cache
-def _routes() -> tuple[Route, ...]:
-    tables = (*ml_v1.ROUTES, *own.ROUTES)
-    return (*tables, *documents.routes(tables))
 
 
 class _Dispatcher:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
 import html
 from collections.abc import Sequence
@@ -55,7 +56,12 @@ def routes(tables: Sequence[Route]) -> tuple[Route, ...]:
 
     They need no token: they are the same on every engine and say nothing of this one.
     """
-    written: dict[str, Document] = {}
+
+    @functools.cache
+    def written() -> dict[str, Document]:
+        described = Document(msgspec.json.encode(openapi_document(everything)))
+        page = Document(_page(everything).encode(), "text/html; charset=utf-8", _PAGE_POLICY)
+        return {"openapi": described, "docs": page}
 
     def discovery(call: Call) -> Answer:
         """Describe the API to Google's client libraries."""
@@ -67,11 +73,11 @@ def routes(tables: Sequence[Route]) -> tuple[Route, ...]:
 
     def openapi(call: Call) -> Answer:
         """Describe every route as OpenAPI 3.1."""
-        return written["openapi"]
+        return written()["openapi"]
 
     def docs(call: Call) -> Answer:
         """List every route, for people."""
-        return written["docs"]
+        return written()["docs"]
 
     own = (
         _open("discovery", "/$discovery/rest", discovery, query=("version",)),
@@ -79,8 +85,6 @@ def routes(tables: Sequence[Route]) -> tuple[Route, ...]:
         _open("docs", "/api/v1/docs", docs),
     )
     everything = (*tables, *own)
-    written["openapi"] = Document(msgspec.json.encode(openapi_document(everything)))
-    written["docs"] = Document(_page(everything).encode(), "text/html; charset=utf-8", _PAGE_POLICY)
     return own
 
 

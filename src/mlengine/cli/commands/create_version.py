@@ -85,7 +85,7 @@ _STEPS = {"num_paths": "numPaths", "num_integral_steps": "numIntegralSteps"}
 @click.option("--batch-deadline-ms", type=click.IntRange(min=0),
               help="How long a request may wait for others; default 0.")  # fmt: skip
 @click.option("--compile", type=Choice("ONNX"),
-              help="Answer from ONNX, tables from plain numbers, if equal; default: not.")  # fmt: skip
+              help="Answer from ONNX, tables from numbers, if equal; default: not.")  # fmt: skip
 @click.option("--metric-targets", type=LABELS, multiple=True,
               help="How busy its workers are to be, in percent; default cpu-usage=60.")  # fmt: skip
 @click.option("--description", help="What it is.")
