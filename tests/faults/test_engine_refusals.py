@@ -144,11 +144,12 @@ def test_a_home_that_cannot_be_written_isrefused(tmp_path: Path) -> None:
 STOPPED_MEANWHILE = """
 import os, sys
 from mlengine import daemon
-build = daemon.build_app
+from mlengine.rest import app
+build = app.build_app
 def build_and_hear(*args, **kwargs):
     os.kill(os.getpid(), int(os.environ['WISH']))
     return build(*args, **kwargs)
-daemon.build_app = build_and_hear
+app.build_app = build_and_hear
 sys.exit(daemon.main(sys.argv[1:]))
 """
 
