@@ -34,7 +34,7 @@ $(STAMPS)/venv:
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check "$$(grep '^uv==' requirements/demo.txt)"
 	@mkdir -p $(STAMPS) && touch $@
 
-$(STAMPS)/demo: requirements/demo.txt pyproject.toml $(STAMPS)/venv
+$(STAMPS)/demo: requirements/demo.txt pyproject.toml $(wildcard src/mlengine/runtime/speedups/*.[ch]) $(STAMPS)/venv
 	@echo "Installing what the demo needs ..." >&2
 	@$(UV) -r requirements/demo.txt
 	@$(UV) --no-deps --no-build-isolation --editable .
