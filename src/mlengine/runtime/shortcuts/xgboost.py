@@ -40,7 +40,7 @@ def kernel(model: Any) -> Kernel:
     try:
         if _is_exact(model):
             return recipe.kernel(recipe_of(model))
-    except NoKernel:
+    except (NoKernel, LookupError):  # an older XGBoost writes its trees otherwise
         pass
     return _library_kernel(model)
 
