@@ -52,6 +52,8 @@ class Route(msgspec.Struct, frozen=True):
         max_body_bytes: Longest body of a prediction; 0 is the limit of all.
         log_table: ``PROJECT.DATASET.TABLE`` that keeps its predictions; empty: none.
         log_share: The share of them that is kept.
+        desk: Folder of the version's form in plain numbers, of which the gateway may answer by
+            itself; empty: there is none, or its predictions are to be batched.
     """
 
     state: str
@@ -60,6 +62,7 @@ class Route(msgspec.Struct, frozen=True):
     max_body_bytes: int = 0
     log_table: str = ""
     log_share: float = 0.0
+    desk: str = ""
 
 
 class Traffic(msgspec.Struct, frozen=True, kw_only=True):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import logging
+import os
 import sys
 import threading
 from collections.abc import Callable, Mapping
@@ -35,7 +36,7 @@ from mlengine.prediction.grants import grants_of
 from mlengine.prediction.libraries import keep_library
 from mlengine.prediction.options import ServingOptions, served_as
 from mlengine.prediction.routing import Route, Snapshot, not_ready
-from mlengine.prediction.scaling.fleet import Fleet
+from mlengine.prediction.scaling.fleet import Fleet, NodeSpec
 from mlengine.prediction.scaling.scaler import Scaler, Served
 from mlengine.prediction.scaling.wakes import WakeListener
 from mlengine.prediction.sockets import socket_dir
@@ -47,6 +48,7 @@ from mlengine.prediction.workers.marks import Marks
 from mlengine.prediction.workers.pool import WorkerPool
 from mlengine.prediction.workers.warmth import WarmWorkers
 from mlengine.runtime import failpoints
+from mlengine.runtime.compiled import FOLDER, is_numbers
 from mlengine.store import Store, VersionRecord
 
 __all__ = ["Serving"]
@@ -338,6 +340,7 @@ class Serving:
                 versions[name] = Route(
                     state=str(state), sockets=sockets, wakes=True,
                     max_body_bytes=one.spec.max_body_bytes, log_table=table, log_share=share,
+                    desk=_desk_of(one.spec),
                 )  # fmt: skip
         self._versions = served
         models = {
@@ -395,6 +398,19 @@ class Serving:
             except NotFound:
                 continue
             self._used[name] = used_s
+
+
+def _desk_of(spec: NodeSpec) -> str:
+    """Return the folder that the gateway may answer a version from by itself; empty: none.
+
+    Who asked for company, or for less of it, or for GPUs, has workers in mind.
+    """
+    if spec.wants is not None or spec.max_batch_size or spec.batch_deadline_ms or spec.gpus:
+        return ""
+    folder = spec.artifact / FOLDER
+    with contextlib.suppress(OSError):
+        return str(folder) if is_numbers(os.listdir(folder)) else ""  # noqa: PTH208
+    return ""
 
 
 _: type[Loader] = Serving

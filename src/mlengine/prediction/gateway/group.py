@@ -1,13 +1,15 @@
 """The workers of one version as the gateway sees them: none, one or several links.
 
-    prediction ─▶ several links   ─▶ the one with the fewest predictions
+    prediction ─▶ its desk, if it has one, and it can be answered there (`desk`)
+               ─▶ several links   ─▶ the one with the fewest predictions
                ─▶ no link (asleep) ─▶ held; the engine is asked at once to wake the version
                                         ├── a snapshot brings a socket ─▶ sent, in order
                                         ├── the engine says why it cannot, or is away ─▶ 503
                                         └── nothing for `hold_s` ─▶ 503
 
 A prediction is sent once. One that was not sent yet belongs to nobody: it goes to another worker
-when its own does not answer the door, is retired or put to sleep.
+when its own does not answer the door, is retired or put to sleep. A version whose desk is being
+opened is not woken for those who may be answered there: they are held until it is known.
 """
 
 from __future__ import annotations
@@ -19,10 +21,13 @@ from collections.abc import Callable
 from mlengine.core.errors import EngineError, ResourceExhausted, Unavailable
 from mlengine.prediction.gateway.burst import Burst
 from mlengine.prediction.gateway.counts import AnswerCounts
+from mlengine.prediction.gateway.desk import MOST_BYTES, Desk
+from mlengine.prediction.gateway.desks import Desks
 from mlengine.prediction.gateway.faults import no_worker
 from mlengine.prediction.gateway.vigil import Vigil
 from mlengine.prediction.gateway.workers import Prediction, WorkerLink
 from mlengine.prediction.routing import Limits, Route
+from mlengine.runtime.frames import PREDICT
 
 __all__ = ["WorkerGroup"]
 
@@ -39,11 +44,12 @@ class WorkerGroup:
         loop: The gateway's.
         burst: That of the callers' connections.
         vigil: That of all workers.
+        desks: Those of the gateway; None: workers answer all.
     """
 
     def __init__(
         self, version: str, *, wake: Callable[[str], bool], loop: asyncio.AbstractEventLoop,
-        burst: Burst | None = None, vigil: Vigil | None = None,
+        burst: Burst | None = None, vigil: Vigil | None = None, desks: Desks | None = None,
     ) -> None:  # fmt: skip
         self.version = version
         self.counts = AnswerCounts()
@@ -55,6 +61,11 @@ class WorkerGroup:
         self._loop = loop
         self._burst = burst
         self._vigil = vigil
+        self._desks = desks
+        self.desk: Desk | None = None
+        self._desk_folder = ""  # where its numbers are; empty: there are none
+        self._is_opening = False
+        self._is_unreadable = False  # nothing that is in the folder makes a desk
         self._links: list[WorkerLink] = []
         self._leaving: list[WorkerLink] = []
         self._held: collections.deque[tuple[Prediction, float]] = collections.deque()
@@ -97,11 +108,38 @@ class WorkerGroup:
         """Send a prediction to the worker with the least to do, or hold it until there is one."""
         self.requests += 1
         self.last_use_s = self._loop.time()
+        if self.desk is not None:
+            if self.desk.take(prediction):
+                return
+        elif self._desk_folder and not (self._is_opening or self._is_unreadable):
+            self._open_desk()
         links = self._links
         if len(links) == 1:
             links[0].submit(prediction)
         else:
-            self._give(prediction)
+            self.give(prediction)
+
+    def used(self, requests: int) -> None:
+        """Count requests that reached the desk by themselves."""
+        self.requests += requests
+        self.last_use_s = self._loop.time()
+
+    def desk_opened(self, desk: Desk) -> None:
+        """Have a desk from now on; those who were held go there first."""
+        self.desk, self._is_opening = desk, False
+        for prediction in self._release():
+            if not desk.take(prediction):
+                self.give(prediction)
+
+    def desk_closed(self) -> None:
+        """Have none until the next prediction."""
+        self.desk = None
+
+    def desk_failed(self) -> None:
+        """Have none until there is another folder."""
+        self._is_opening, self._is_unreadable = False, True
+        for prediction in self._release():
+            self.give(prediction)
 
     def lend(self) -> WorkerLink:
         """Return the worker with the least to do, for a body that goes there past its link.
@@ -119,6 +157,10 @@ class WorkerGroup:
     def update(self, route: Route, limits: Limits) -> None:
         """Take the version's workers of a new snapshot; nothing that was accepted is lost."""
         self._hold_s = limits.predict_timeout_s
+        if route.desk != self._desk_folder:
+            self._close_desk()
+            self._desk_folder = route.desk
+            self._is_unreadable = False
         unsent: list[Prediction] = []
         for link in [link for link in self._links if link.socket not in route.sockets]:
             self._links.remove(link)
@@ -140,10 +182,11 @@ class WorkerGroup:
             self.wakes += self._asked
             unsent += self._release()
         for prediction in unsent:
-            self._give(prediction)
+            self.give(prediction)
 
     def retire(self) -> list[Prediction]:
         """Take no more; return what was not sent yet. What is in flight is still answered."""
+        self._close_desk()
         unsent = self._release()
         for link in self._links:
             unsent += self._part_from(link)
@@ -195,7 +238,8 @@ class WorkerGroup:
 
     # --- inner ---
 
-    def _give(self, prediction: Prediction) -> None:
+    def give(self, prediction: Prediction) -> None:
+        """Send a prediction to a worker, or hold it until there is one."""
         links = self._links
         if len(links) == 1:
             links[0].submit(prediction)
@@ -204,12 +248,23 @@ class WorkerGroup:
         else:
             self._hold(prediction)
 
+    def _open_desk(self) -> None:
+        if self._desks is not None:
+            folder, self._is_opening = self._desk_folder, True
+            self._desks.open(self, folder, lambda: folder == self._desk_folder)
+
+    def _close_desk(self) -> None:
+        self._desk_folder, self._is_opening = "", False
+        if self._desks is not None:
+            self._desks.close(self)
+
     def _hold(self, prediction: Prediction) -> None:
         size = len(prediction.body)
         if len(self._held) >= _MAX_HELD or self._held_bytes + size > _MAX_HELD_BYTES:
             self._fail(prediction, _too_many(self.version))
             return
-        if not self._asked:
+        may_be_answered = prediction.kind == PREDICT and size <= MOST_BYTES  # at the desk
+        if not self._asked and not (self._is_opening and may_be_answered):
             self._asked = self._wake(self.version)
             if not self._asked:
                 self.failed_wakes += 1
@@ -240,7 +295,7 @@ class WorkerGroup:
         if len(down) < len(self._links):
             for link in down:
                 for prediction in link.take_unsent():
-                    self._give(prediction)
+                    self.give(prediction)
         for link in down:
             link.probe()
 

@@ -2,7 +2,8 @@
 
     head ─▶ guard ─▶ limits ─▶ predict: whole body, then a frame to the worker
      │                     └─▶ relay:   bytes as they come, to the engine
-     └─ a known head, to the byte, and its whole body ─▶ the frame at once (see `heads`)
+     ├─ a known head, to the byte, and its whole body ─▶ the frame at once (see `heads`)
+     └─ the same, and all it needs is an answer ─▶ the lane of a desk (see `lanes`, `desks`)
 
 llhttp refuses what two servers might read differently (both lengths, bare LF, folded lines,
 chunk tricks). Whatever is refused ends the connection, so nothing after it is taken for a request.
@@ -33,6 +34,7 @@ from mlengine.prediction.gateway.exchange import Exchange
 from mlengine.prediction.gateway.guard import is_over
 from mlengine.prediction.gateway.heads import HeadMemo, KnownHead
 from mlengine.prediction.gateway.inquiry import Inquiry
+from mlengine.prediction.gateway.lanes import Caller
 
 if TYPE_CHECKING:
     from mlengine.prediction.gateway.server import Server
@@ -47,7 +49,7 @@ _LINGER_BYTES = 32 << 20
 _MIN_PROGRESS_BYTES = 64 << 10
 
 
-class CallerConnection(asyncio.Protocol):
+class CallerConnection(Caller, asyncio.Protocol):
     """Protocol of one accepted connection.
 
     Args:
@@ -58,6 +60,7 @@ class CallerConnection(asyncio.Protocol):
     def __init__(self, server: Server, *, shed: bool = False) -> None:
         self.server = server
         self.shed = shed
+        self.known = server.desks.known
         self.deadline_s = _NEVER
         self.transport: asyncio.Transport = None  # type: ignore[assignment]
         self._parser = httptools.HttpRequestParser(self)
@@ -86,7 +89,10 @@ class CallerConnection(asyncio.Protocol):
         self.deadline_s = self.server.now_s() + self.server.limits.header_timeout_s
         self.server.opened(self)
 
-    def data_received(self, data: bytes) -> None:
+    # --- Caller: `data_received` is its, and comes to these ---
+
+    def received(self, data: bytes, /) -> None:
+        """Take what has come and is not for a lane."""
         if self._ended:
             self._linger_bytes += len(data)
             if self._linger_bytes > _LINGER_BYTES:
@@ -96,6 +102,10 @@ class CallerConnection(asyncio.Protocol):
             self._read_from_start(data)
         else:
             self._parse(data)
+
+    def catch_up(self) -> None:
+        """Have what waits in a lane answered: something has come that is to be answered after it."""
+        self.server.desks.answer_all()
 
     def _read_from_start(self, data: bytes) -> None:
         """Read what came between two requests: a head that is known and its body, or anything."""
@@ -107,7 +117,7 @@ class CallerConnection(asyncio.Protocol):
                 self._inquire(known, data)
             else:
                 self._parse(head)
-                self.data_received(data)
+                self.received(data)
             return
         # A known head has its only blank line at its end: to find it there is to find it first.
         found = memo.find(data[: (end := self._head_end)])
@@ -118,6 +128,8 @@ class CallerConnection(asyncio.Protocol):
         if found is None or (grant is not None and is_over(grant, self.server.wall_s)):
             self._parse_and_note(data, end)
         elif len(data) - end == found.body_bytes:
+            if (desk := self.server.may_be_in_lane(found)) is not None:
+                self.server.desks.know(data[:end], found.body_bytes, desk)
             self._inquire(found, data[end:])
         elif len(data) == end:
             self._parted = (data, found, memo)
@@ -181,6 +193,9 @@ class CallerConnection(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         # A caller that closes its writing half still wants its answers.
+        if self.is_waiting:
+            self.catch_up()
+        self.is_clear = False
         self._eof = True
         if not self._queue:
             return False
@@ -192,6 +207,7 @@ class CallerConnection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._ended = True
+        self.is_clear = self.is_waiting = False
         self.deadline_s = _NEVER
         for exchange in self._queue:
             exchange.caller_gone()
@@ -201,6 +217,7 @@ class CallerConnection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         self._write_blocked = True
+        self.is_clear = False
         self._renew_deadline()
         if self._queue:
             self._queue[0].caller_slow()
@@ -217,6 +234,7 @@ class CallerConnection(asyncio.Protocol):
         if self._ended:
             return
         self._in_head = True
+        self.is_clear = False  # the answer before it may have been given in this very piece
         self._head_bytes = 0
         self._reading = Exchange(self)
         self._renew_deadline()
@@ -339,7 +357,8 @@ class CallerConnection(asyncio.Protocol):
         if alone and self._reading is None and not self._holds and not self._write_blocked:
             # What `finish` comes to where nothing waits, as after most answers.
             queue.popleft()
-            self.deadline_s = server.now_s() + server.limits.idle_timeout_s
+            self.deadline_s = server.idle_until_s()
+            self.is_clear = not self.shed
         else:
             self.finish(exchange, keep=keep)
 
@@ -413,7 +432,7 @@ class CallerConnection(asyncio.Protocol):
 
     def close_if_idle(self) -> None:
         """End the connection unless a request is being answered; for a shutdown."""
-        if not self._queue and self._parted is None:
+        if not self._queue and self._parted is None and not self.is_waiting:
             self.transport.close()
 
     def give_up(self, error: EngineError) -> None:
@@ -452,6 +471,7 @@ class CallerConnection(asyncio.Protocol):
 
     def _stop_reading(self) -> None:
         self._ended = True
+        self.is_clear = False
         self._in_head = False
         if self._holds and not self.transport.is_closing():
             self.transport.resume_reading()  # to throw away what comes, and to see its end

@@ -18,8 +18,10 @@ from mlengine.core.errors import EngineError, Unavailable
 from mlengine.prediction.gateway.answers import GoodHeads, error_answer, json_head
 from mlengine.prediction.gateway.bell import Bell
 from mlengine.prediction.gateway.burst import Burst
+from mlengine.prediction.gateway.desk import MOST_BYTES, Desk
+from mlengine.prediction.gateway.desks import Desks
 from mlengine.prediction.gateway.guard import Guard
-from mlengine.prediction.gateway.heads import HeadMemo
+from mlengine.prediction.gateway.heads import HeadMemo, KnownHead
 from mlengine.prediction.gateway.http1 import CallerConnection
 from mlengine.prediction.gateway.info import QUOTA_FILE
 from mlengine.prediction.gateway.quota import Quotas
@@ -65,9 +67,14 @@ class Server:
         self.bell = Bell()
         self.burst = Burst()
         self.vigil = Vigil(loop, is_allowed=snapshot.may_stay_awake)
+        self.desks = Desks(
+            loop=loop, burst=self.burst, vigil=self.vigil,
+            head=lambda version: self.good_heads[version], idle_until_s=self.idle_until_s,
+        )  # fmt: skip
         self.switchboard = Switchboard(
-            snapshot, wake=self.bell.ring, loop=loop, burst=self.burst, vigil=self.vigil
-        )
+            snapshot, wake=self.bell.ring, loop=loop, burst=self.burst, vigil=self.vigil,
+            desks=self.desks,
+        )  # fmt: skip
         self.wall_s = time.time
         self.ids = PredictionIds(self.wall_s())
         self.writer = Writer()
@@ -115,6 +122,21 @@ class Server:
         """How many callers are connected."""
         return len(self._connections)
 
+    def idle_until_s(self) -> float:
+        """Return until when a caller who is answered now may be silent."""
+        return self.now_s() + self.limits.idle_timeout_s
+
+    def may_be_in_lane(self, known: KnownHead) -> Desk | None:
+        """Return the desk whose lane takes requests with this head: they need an answer alone."""
+        is_plain = known.grant is None and known.body_bytes <= MOST_BYTES and not self.stopping
+        if not is_plain or self.splits.find(known.target) is not None:
+            return None
+        try:
+            group = self.switchboard.link(known.target)
+        except EngineError:
+            return None
+        return group.desk if group.version not in self.logs.found else None
+
     def count_refusal(self, error: EngineError) -> None:
         """Count a request that was answered without a version."""
         self.refused[error.http_status] = self.refused.get(error.http_status, 0) + 1
@@ -126,11 +148,14 @@ class Server:
             "relayed_total": self.relayed,
             "known_heads": len(self.heads),
             "awake": self.vigil.is_kept,
+            "desks": len(self.desks),
             "snapshot_generation": self.switchboard.snapshot.generation,
         }
 
     def replace(self, snapshot: Snapshot) -> None:
         """Decide by this snapshot from now on."""
+        self.desks.answer_all()
+        self.desks.forget_heads()
         self.limits = snapshot.limits
         self.vigil.is_allowed = snapshot.may_stay_awake
         self.guard = Guard(snapshot)
@@ -166,11 +191,14 @@ class Server:
             for connection in list(self._connections):
                 connection.tick(now_s)
             self.switchboard.tick(now_s)
+            self.desks.tick(now_s)
             self.engine_pool.tick(now_s)
 
     async def drain(self, timeout_s: float) -> None:
         """End idle connections; wait for the others to get their answers, or else an error."""
         self.stopping = True
+        self.desks.answer_all()
+        self.desks.forget_heads()  # who asks from now on is told that his connection ends
         deadline_s = self.now_s() + timeout_s
         while self._connections and self.now_s() < deadline_s:
             for connection in list(self._connections):
@@ -184,6 +212,7 @@ class Server:
 
     def close(self) -> None:
         """Write down what is not written yet."""
+        self.desks.end()
         self.logs.flush()
         self._save_quotas()
         self.writer.close()

@@ -9,6 +9,7 @@ from typing import Any
 from mlengine.core.clock import SystemClock
 from mlengine.core.names import model_of
 from mlengine.prediction.gateway.burst import Burst
+from mlengine.prediction.gateway.desks import Desks
 from mlengine.prediction.gateway.group import WorkerGroup
 from mlengine.prediction.gateway.vigil import Vigil
 from mlengine.prediction.gateway.workers import WorkerLink
@@ -33,18 +34,20 @@ class Switchboard:
         loop: The gateway's.
         burst: That of the callers' connections.
         vigil: That of all workers.
+        desks: Where the gateway answers by itself; None: nowhere.
     """
 
     def __init__(
         self, snapshot: Snapshot, *,
         wake: Callable[[str], bool] = lambda _version: False, loop: asyncio.AbstractEventLoop,
-        burst: Burst | None = None, vigil: Vigil | None = None,
+        burst: Burst | None = None, vigil: Vigil | None = None, desks: Desks | None = None,
     ) -> None:  # fmt: skip
         self.snapshot = snapshot
         self._wake = wake
         self._loop = loop
         self._burst = burst
         self._vigil = vigil
+        self._desks = desks
         self._groups: dict[str, WorkerGroup] = {}
         self._retired: list[WorkerGroup] = []
         self._targets: dict[bytes, PredictTarget | None] = {}
@@ -74,8 +77,9 @@ class Switchboard:
             group = self._groups.get(name)
             if group is None:
                 group = WorkerGroup(
-                    name, wake=self._wake, loop=self._loop, burst=self._burst, vigil=self._vigil
-                )
+                    name, wake=self._wake, loop=self._loop, burst=self._burst, vigil=self._vigil,
+                    desks=self._desks,
+                )  # fmt: skip
                 group.update(route, self.snapshot.limits)
                 self._groups[name] = group
             self._found[target] = group

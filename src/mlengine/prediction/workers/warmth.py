@@ -19,7 +19,7 @@ from pathlib import Path
 
 from mlengine.runtime.artifact import Kind as Format
 from mlengine.runtime.artifact import detect
-from mlengine.runtime.compiled import AT_ONCE, FOLDER, RECIPE_FILE
+from mlengine.runtime.compiled import AT_ONCE, FOLDER, is_numbers
 from mlengine.runtime.prediction_error import PredictionError
 from mlengine.training.launchers import WarmStart
 from mlengine.training.launchers.warm import Kind, WarmInterpreters, kind_of
@@ -112,7 +112,7 @@ class WarmWorkers:
 def _modules_of(artifact: Path, framework: str) -> Sequence[str]:
     with contextlib.suppress(OSError):
         names = os.listdir(artifact / FOLDER)  # noqa: PTH208
-        if RECIPE_FILE in names:
+        if is_numbers(names):
             return _OF_RECIPES
         compiled = {Path(name).suffix for name in names}
         if ".onnx" in compiled and AT_ONCE not in compiled:

@@ -16,7 +16,13 @@ that lacks them, or whose rows come out otherwise, is passed over: the original 
 
 from __future__ import annotations
 
-__all__ = ["ABOUT_FILE", "AT_ONCE", "FOLDER", "LATER", "RECIPE_FILE", "TOLERANCE", "NotCompiled"]
+from collections.abc import Collection
+from pathlib import Path
+
+__all__ = [
+    "ABOUT_FILE", "AT_ONCE", "FOLDER", "LATER", "RECIPE_FILE", "TOLERANCE", "NotCompiled",
+    "is_numbers",
+]  # fmt: skip
 
 FOLDER = ".compiled"
 """In the version's copy of the model directory."""
@@ -31,6 +37,12 @@ AT_ONCE, LATER = ".pb", ".later"
 
 TOLERANCE = 1e-5
 """Largest difference of two floats, relative to the larger one or to 1."""
+
+
+def is_numbers(names: Collection[str]) -> bool:
+    """Tell whether a folder with these files holds nothing but plain numbers to compute from."""
+    kinds = {Path(name).suffix for name in names}
+    return ".npz" in kinds and not kinds & {".onnx", AT_ONCE, LATER}
 
 
 class NotCompiled(Exception):

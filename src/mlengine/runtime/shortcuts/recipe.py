@@ -22,6 +22,8 @@ from mlengine.runtime.shortcuts.walks import Forest, landmarks, walker
 
 __all__ = ["Product", "Recipe", "Rule", "Step", "kernel", "read_recipe", "scaled", "write_recipe"]
 
+_MOST_SUMS = 1 << 16
+
 MakeWalker = Callable[[Forest], Callable[[np.ndarray], np.ndarray]]
 
 
@@ -152,11 +154,39 @@ def read_recipe(file: Path) -> Recipe:
         kind = {"Forest": Forest, "Product": Product}[about["sums"].pop("kind")]
         sums: Forest | Product = kind(**about["sums"], **arrays)
         rule = Rule(**about["rule"])
-        return Recipe(about["name"], about["width"], steps, sums, rule, about["labels"])
+        recipe = Recipe(about["name"], about["width"], steps, sums, rule, about["labels"])
+        _check(recipe)
     except OSError:
         raise
     except Exception as error:  # of a damaged archive anything may be raised
         raise ValueError(f"no recipe: {error!r}") from error
+    return recipe
+
+
+def _check(recipe: Recipe) -> None:
+    """See that nothing a row meets makes more of it than it is.
+
+    Raises:
+        ValueError: An array has a shape that no recipe has.
+    """
+    width = recipe.width
+    for operation, numbers in recipe.steps:
+        if operation == "take":
+            # A column may be taken once, as those do who choose some.
+            if numbers.ndim != 1 or not 0 < len(numbers) <= width or numbers.dtype.kind != "i":
+                raise ValueError(f"'take' has the shape {numbers.shape}")
+            width = len(numbers)
+        elif numbers.shape not in ((width,), (2,) if operation == "clip" else (width,)):
+            raise ValueError(f"{operation!r} has the shape {numbers.shape}, not {(width,)}")
+    if isinstance(recipe.sums, Forest):
+        fits = recipe.sums.width == width and recipe.sums.targets <= _MOST_SUMS
+    else:
+        weights, intercept = recipe.sums
+        sums = weights.shape[1:]
+        fits = weights.shape[:1] == (width,) and len(sums) < 2 and intercept.shape in ((), sums, (1,))
+        fits = fits and max(sums, default=1) <= _MOST_SUMS
+    if not fits:
+        raise ValueError(f"its sums are not of rows of {width} numbers")
 
 
 def _rule(rule: Rule) -> Callable[[np.ndarray], Any]:

@@ -1,3 +1,6 @@
+from collections.abc import Callable
+from typing import Any
+
 from numpy import ndarray
 
 class Reader:
@@ -51,3 +54,48 @@ class Trees:
             ValueError: The bytes are no whole rows.
             OverflowError: A number has no place in single precision.
         """
+
+class Lane:
+    """Callers who wait for an answer of one version, and what each of them asks.
+
+    Args:
+        read: From a body to what it asks; None: the general way has to answer it.
+        begin: Called when somebody comes into the empty lane.
+    """
+
+    def __new__(cls, read: Callable[[bytes], Any], begin: Callable[[], object]) -> Lane: ...
+    def __len__(self) -> int: ...
+    def take(self) -> tuple[list[Any], list[Any], list[bytes]]:
+        """Empty it: the callers, what each asks, and the request that it was read from."""
+
+class Caller:
+    """A connection that takes whole requests with a known head into lanes.
+
+    Whatever else comes goes to `received`, which the subclass has; while it waits, after it was
+    told to `catch_up`, which is to empty the lane.
+
+    Attributes:
+        transport: To whom answers are written.
+        known: Heads, each with the length of its body and its lane; None: none.
+        deadline_s: Infinite while it waits; else of the subclass.
+        is_clear: Nothing is being read and nothing is owed: a request may begin.
+        is_waiting: It is in a lane.
+    """
+
+    transport: Any
+    known: dict[bytes, tuple[int, Lane]] | None
+    deadline_s: float
+    is_clear: bool
+    is_waiting: bool
+    def data_received(self, data: bytes, /) -> None: ...
+    def received(self, data: bytes, /) -> None: ...
+    def catch_up(self) -> None: ...
+
+def hand_out(
+    callers: list[Any], answers: list[bytes | None], head: bytes, deadline_s: float, /
+) -> None:
+    """Write to callers who still wait an answer each, behind a head and the line of its length.
+
+    Those whose answer is None go on waiting. What a transport raises is reported, and the others
+    get theirs.
+    """

@@ -1,24 +1,32 @@
 /* The module `mlengine.runtime.speedups._native`. What it is for stands in __init__.py, what it holds in _native.pyi. */
 #include "speedups.h"
 
-static int add_types(PyObject *module) {
-    PyType_Spec *specs[] = {&reader_spec, &trees_spec};
-    const char *names[] = {"Reader", "Trees"};
-    for (size_t i = 0; i < sizeof specs / sizeof *specs; i++) {
-        PyObject *type = PyType_FromSpec(specs[i]);
-        if (type == NULL || PyModule_AddObjectRef(module, names[i], type) < 0) {
-            Py_XDECREF(type);
-            return -1;
-        }
-        Py_DECREF(type);
-    }
-    return 0;
+static PyObject *added(PyObject *module, const char *name, PyType_Spec *spec) {
+    PyObject *type = PyType_FromSpec(spec);
+    if (type != NULL && PyModule_AddObjectRef(module, name, type) < 0)
+        Py_CLEAR(type);
+    return type;
 }
+
+static int add_types(PyObject *module) {
+    PyObject *reader = added(module, "Reader", &reader_spec), *trees = added(module, "Trees", &trees_spec);
+    PyObject *lane = added(module, "Lane", &lane_spec), *caller = added(module, "Caller", &caller_spec);
+    int failed = reader == NULL || trees == NULL || lane == NULL || caller == NULL;
+    if (!failed)
+        know_types(lane, caller);
+    Py_XDECREF(reader);
+    Py_XDECREF(trees);
+    Py_XDECREF(lane);
+    Py_XDECREF(caller);
+    return failed ? -1 : 0;
+}
+
+static PyMethodDef functions[] = {{"hand_out", hand_out, METH_VARARGS, NULL}, {NULL, NULL, 0, NULL}};
 
 static PyModuleDef_Slot slots[] = {{Py_mod_exec, add_types}, {0, NULL}};
 
 static struct PyModuleDef definition = {
-    PyModuleDef_HEAD_INIT, "_native", NULL, 0, NULL, slots, NULL, NULL, NULL,
+    PyModuleDef_HEAD_INIT, "_native", NULL, 0, functions, slots, NULL, NULL, NULL,
 };
 
 PyMODINIT_FUNC PyInit__native(void) { return PyModuleDef_Init(&definition); }

@@ -1,0 +1,72 @@
+"""A compiled form that a gateway may answer from: plain numbers, few of them, and quick.
+
+The gateway is trusted with everybody's tokens and answers for all versions; the folder was written
+by a process that had loaded somebody's model. So nothing in it is run, unpacked or believed: files
+have a size, arrays a shape, a row a number of steps. What is more than that is for a worker.
+"""
+
+from __future__ import annotations
+
+import time
+import zipfile
+from pathlib import Path
+
+from mlengine.runtime.compiled.model import read_about
+from mlengine.runtime.compiled.rows import kernel_from, repeat
+from mlengine.runtime.prediction_error import load_error
+from mlengine.runtime.rehearsal import read_rows
+from mlengine.runtime.shortcuts import Shortcut
+from mlengine.runtime.shortcuts.rows import Rows
+from mlengine.runtime.strictjson import dumps
+
+__all__ = ["LARGEST_BYTES", "open_desk"]
+
+LARGEST_BYTES = 16 << 20
+"""Of a folder; the arrays in memory are about as large."""
+
+_LONGEST_S = 100e-6  # for one row: many of them, and callers of other versions wait
+_TIMED = 5
+
+
+def open_desk(folder: Path) -> tuple[Shortcut, int]:
+    """Open the arithmetic in a folder for a gateway; return how many bytes it is, too.
+
+    Raises:
+        PredictionError: Class 0: it cannot be read, a row comes out otherwise than it did, or it
+            is nothing for a gateway.
+    """
+    held_bytes = sum(file.stat().st_size for file in folder.iterdir())
+    if held_bytes > LARGEST_BYTES:
+        raise load_error(f"it has {held_bytes} bytes, more than {LARGEST_BYTES}")
+    for archive in folder.glob("*.npz"):
+        _check_archive(archive)
+    about = read_about(folder)
+    assert about.description is not None
+    shortcut = Rows(kernel_from(folder), about.description["inputs"])
+    repeat(shortcut, folder)
+    took_s = _time_of_row(shortcut, folder)
+    if took_s > _LONGEST_S:
+        raise load_error(f"a row takes {took_s * 1e6:.0f} µs, more than {_LONGEST_S * 1e6:.0f}")
+    return shortcut, held_bytes
+
+
+def _check_archive(file: Path) -> None:
+    """See that an archive unpacks to no more than it is."""
+    try:
+        with zipfile.ZipFile(file) as archive:
+            members = archive.infolist()
+    except (OSError, zipfile.BadZipFile, NotImplementedError) as error:
+        raise load_error(f"{file.name} cannot be read: {error}") from error
+    if any(one.compress_type != zipfile.ZIP_STORED for one in members):
+        raise load_error(f"{file.name} is compressed")
+
+
+def _time_of_row(shortcut: Shortcut, folder: Path) -> float:
+    """Return how long one row takes that lies there, in seconds: the least of a few times."""
+    asked = shortcut.read(dumps({"instances": [read_rows(folder)[0].instance]}))
+    times = []
+    for _ in range(_TIMED):
+        begun_s = time.perf_counter()
+        shortcut.answer([asked])
+        times.append(time.perf_counter() - begun_s)
+    return min(times)
