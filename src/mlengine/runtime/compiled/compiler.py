@@ -22,6 +22,7 @@ from typing import Any
 from mlengine.runtime import process
 from mlengine.runtime.compiled import RECIPE_FILE, TOLERANCE, NotCompiled
 from mlengine.runtime.compiled.model import About, Part, Table, load_compiled, write_about
+from mlengine.runtime.compiled.networks import NotDense, from_onnx, write_network
 from mlengine.runtime.compiled.pictureloops import drawn_pictures
 from mlengine.runtime.frameworks import Model, ask, load
 from mlengine.runtime.frameworks.keras import KerasModel
@@ -102,14 +103,56 @@ def _compiled(artifact: Path, framework: str, output: Path) -> About:
         description=model.describe(), default=model.default_signature(),
         parts=_without_twins(parts, output),
     )  # fmt: skip
+    numbers = _in_numbers(about, output)
+    try:
+        if numbers is not None:
+            found = _proven(model, numbers, golden, output)
+            _remove(output, "*.onnx")
+            return found
+    except NotCompiled as error:
+        print(f"Not in plain numbers: {error}", file=sys.stderr)
+        _remove(output, "*.npz")
+    return _proven(model, about, golden, output)
+
+
+def _remove(folder: Path, pattern: str) -> None:
+    for file in folder.glob(pattern):
+        file.unlink()
+
+
+def _proven(model: Any, about: About, golden: Sequence[GoldenRow], output: Path) -> About:
+    """Write what a worker repeats; return what is to be said of the form, once it was tried."""
     write_about(output, about)
     proof = _prove(model, load_compiled(output), golden, about)
     _write_rows(output, proof.rows)
+    form = "plain numbers" if about.parts[0].onnx.endswith(".npz") else "ONNX"
     equal = f"equal on {proof.count} rows within {proof.largest:.1g}"
     return About(
         description=about.description, default=about.default, parts=about.parts,
-        way=f"compiled: ONNX{_first(parts)}, {equal}", rowwise=proof.rowwise is True,
+        way=f"compiled: {form}{_first(about.parts)}, {equal}", rowwise=proof.rowwise is True,
     )  # fmt: skip
+
+
+def _in_numbers(about: About, output: Path) -> About | None:
+    """Write a network of dense layers in plain numbers; None where it is another."""
+    import msgspec
+
+    parts = []
+    try:
+        for part in about.parts:
+            if part.graph:
+                return None
+            own = {spec.name: spec for spec in part.signature.inputs}
+            feeds = {theirs: own[ours] for theirs, ours in part.feeds.items()}
+            network = from_onnx(output / part.onnx, feeds, list(part.fetches.values()))
+            file = Path(part.onnx).with_suffix(".npz").name
+            write_network(network, output / file)
+            parts.append(msgspec.structs.replace(part, onnx=file))
+    except NotDense as error:
+        print(f"Not in plain numbers: {error}", file=sys.stderr)
+        _remove(output, "*.npz")
+        return None
+    return msgspec.structs.replace(about, parts=parts)
 
 
 def _first(parts: Sequence[Part]) -> str:

@@ -11,12 +11,13 @@ import time
 import zipfile
 from pathlib import Path
 
-from mlengine.runtime.compiled.model import read_about
+from mlengine.runtime.compiled.model import load_compiled, read_about
 from mlengine.runtime.compiled.rows import kernel_from, repeat
 from mlengine.runtime.prediction_error import load_error
 from mlengine.runtime.rehearsal import read_rows
 from mlengine.runtime.shortcuts import Shortcut
 from mlengine.runtime.shortcuts.rows import Rows
+from mlengine.runtime.shortcuts.tensors import Tensors
 from mlengine.runtime.strictjson import dumps
 
 __all__ = ["LARGEST_BYTES", "open_desk"]
@@ -41,8 +42,12 @@ def open_desk(folder: Path) -> tuple[Shortcut, int]:
     for archive in folder.glob("*.npz"):
         _check_archive(archive)
     about = read_about(folder)
-    assert about.description is not None
-    shortcut = Rows(kernel_from(folder), about.description["inputs"])
+    shortcut: Shortcut
+    if about.table is None:
+        shortcut = Tensors(load_compiled(folder))
+    else:
+        assert about.description is not None
+        shortcut = Rows(kernel_from(folder), about.description["inputs"])
     repeat(shortcut, folder)
     took_s = _time_of_row(shortcut, folder)
     if took_s > _LONGEST_S:

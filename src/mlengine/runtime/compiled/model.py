@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from mlengine.runtime.compiled import ABOUT_FILE
+from mlengine.runtime.compiled.networks import NumberSession, read_network
 from mlengine.runtime.compiled.pictures import Decoding, Graph, PictureReader
 from mlengine.runtime.frameworks import Description, Model
 from mlengine.runtime.frameworks.onnx import texts
@@ -29,7 +30,7 @@ class Part(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         signature: Its name, what it takes and what it gives.
-        onnx: File of the arithmetic.
+        onnx: File of the arithmetic: in ONNX, or, where it is called so, in numbers (`networks`).
         feeds: Each input of that file, and the column that it is.
         fetches: Each output of the signature, and the output of the file that it is.
         graph: File of a TensorFlow graph that goes first, if any: it makes columns of columns.
@@ -149,9 +150,7 @@ class CompiledModel:
 
 
 def _runner(directory: Path, part: Part, *, rowwise: bool) -> Callable[[Columns], dict[str, Any]]:
-    session = open_session(directory / part.onnx)
-    if rowwise:
-        session = InPieces(session)
+    session = _session(directory / part.onnx, rowwise=rowwise)
     # The order of a request's keys is people's; that of the outputs is the original's.
     feeds = list(part.feeds.items())
     names, wanted = list(part.fetches), list(part.fetches.values())
@@ -170,6 +169,16 @@ def _runner(directory: Path, part: Part, *, rowwise: bool) -> Callable[[Columns]
         return dict(zip(names, found, strict=True))
 
     return run
+
+
+def _session(file: Path, *, rowwise: bool) -> Any:
+    if file.suffix == ".npz":
+        try:
+            return NumberSession(read_network(file))
+        except (OSError, ValueError) as error:
+            raise load_error(f"{file.name} cannot be read: {error}") from error
+    session = open_session(file)
+    return InPieces(session) if rowwise else session
 
 
 def _preparation(directory: Path, part: Part) -> Graph:

@@ -22,6 +22,7 @@ from mlengine.runtime.frameworks.signatures import Signature, Signed
 from mlengine.runtime.golden import ROWS_FILE
 from mlengine.runtime.prediction_error import load_error
 from mlengine.runtime.rehearsal import differs, read_rows
+from mlengine.runtime.shortcuts import Shortcut
 from mlengine.runtime.shortcuts.kernel import Kernel
 from mlengine.runtime.shortcuts.recipe import kernel, read_recipe
 from mlengine.runtime.shortcuts.rows import Rows
@@ -104,7 +105,7 @@ def kernel_from(directory: Path) -> Kernel:
         raise load_error(f"{RECIPE_FILE} cannot be read: {error}") from error
 
 
-def repeat(shortcut: Rows, directory: Path) -> None:
+def repeat(shortcut: Shortcut, directory: Path) -> None:
     """Ask for the rows beside a compiled form, alone and together.
 
     Raises:

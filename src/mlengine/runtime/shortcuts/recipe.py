@@ -10,13 +10,13 @@ is proven wherever one is used.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from mlengine.runtime.shortcuts.archive import read_archive, write_archive
 from mlengine.runtime.shortcuts.kernel import Kernel
 from mlengine.runtime.shortcuts.walks import Forest, landmarks, walker
 
@@ -123,7 +123,7 @@ def scaled(end: Kernel, steps: Sequence[Step]) -> Kernel:
 
 
 def write_recipe(recipe: Recipe, file: Path) -> None:
-    """Keep a recipe: arrays as numpy keeps them, and the rest as JSON among them."""
+    """Keep a recipe in a file."""
     sums: dict[str, Any] = {"kind": type(recipe.sums).__name__}
     arrays = {f"step{place}": step.numbers for place, step in enumerate(recipe.steps)}
     for field, value in recipe.sums._asdict().items():
@@ -133,9 +133,7 @@ def write_recipe(recipe: Recipe, file: Path) -> None:
         "labels": None if recipe.labels is None else list(recipe.labels),
         "steps": [step.operation for step in recipe.steps],
     }  # fmt: skip
-    arrays["about"] = np.frombuffer(json.dumps(about).encode(), np.uint8)
-    with file.open("wb") as out:
-        np.savez(out, allow_pickle=False, **arrays)
+    write_archive(file, about, arrays)
 
 
 def read_recipe(file: Path) -> Recipe:
@@ -145,10 +143,8 @@ def read_recipe(file: Path) -> Recipe:
         OSError: There is no such file.
         ValueError: It is none.
     """
+    about, arrays = read_archive(file)
     try:
-        with np.load(file, allow_pickle=False) as kept:
-            arrays = {name: kept[name] for name in kept.files}
-        about = json.loads(arrays.pop("about").tobytes())
         operations = about["steps"]
         steps = [Step(name, arrays.pop(f"step{at}")) for at, name in enumerate(operations)]
         kind = {"Forest": Forest, "Product": Product}[about["sums"].pop("kind")]
@@ -156,9 +152,7 @@ def read_recipe(file: Path) -> Recipe:
         rule = Rule(**about["rule"])
         recipe = Recipe(about["name"], about["width"], steps, sums, rule, about["labels"])
         _check(recipe)
-    except OSError:
-        raise
-    except Exception as error:  # of a damaged archive anything may be raised
+    except Exception as error:  # where something else is said, anything may be missing
         raise ValueError(f"no recipe: {error!r}") from error
     return recipe
 

@@ -96,8 +96,12 @@ class Rows:
             for place, index in zip(places, predictions[:, 0].tolist(), strict=True):
                 answers[place] = self._answers[index]
             return
-        for place, own in zip(places, predictions, strict=True):
-            answers[place] = self._body(own)
+        if self._labels or not np.isfinite(predictions).all():
+            for place, own in zip(places, predictions, strict=True):
+                answers[place] = self._body(own)
+            return
+        for place, own in zip(places, predictions.tolist(), strict=True):
+            answers[place] = b'{"predictions":%b}' % _encode(own)
 
     def _body(self, predictions: np.ndarray) -> bytes | None:
         if self._labels:
