@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 
 from mlengine.runtime.compiled import ABOUT_FILE
 from mlengine.runtime.compiled.networks import NumberSession, read_network
@@ -102,10 +103,14 @@ def load_compiled(directory: Path, *, signature_name: str = "") -> CompiledModel
         if signature_name not in known:
             raise load_error(f"the signature {signature_name!r} is not compiled")
         about = msgspec.structs.replace(about, default=signature_name)
-    runs = {
-        part.signature.name: _runner(directory, part, rowwise=about.rowwise) for part in about.parts
-    }
-    return CompiledModel(about, runs)
+    sessions = [_session(directory / part.onnx, rowwise=about.rowwise) for part in about.parts]
+    pairs = list(zip(about.parts, sessions, strict=True))
+    runs = {part.signature.name: _runner(directory, part, session) for part, session in pairs}
+    of_rows = {
+        part.signature.name: _row_runner(part, session)
+        for part, session in pairs if isinstance(session, NumberSession)
+    }  # fmt: skip
+    return CompiledModel(about, runs, of_rows)
 
 
 def write_about(directory: Path, about: About) -> None:
@@ -118,12 +123,17 @@ def write_about(directory: Path, about: About) -> None:
 class CompiledModel:
     """A model of named tensors; names, types, order and refusals are the original's."""
 
-    def __init__(self, about: About, runs: Mapping[str, Callable[[Columns], dict[str, Any]]]):
+    def __init__(
+        self, about: About, runs: Mapping[str, Callable[[Columns], dict[str, Any]]],
+        of_rows: Mapping[str, Callable[[np.ndarray], dict[str, Any]]],
+    ) -> None:  # fmt: skip
         assert about.description is not None
         self.about = about
         self._description = about.description
         self._signatures = {part.signature.name: part.signature for part in about.parts}
         self._runs = dict(runs)
+        self.of_rows = of_rows
+        """Of signatures in plain numbers: from rows of doubles, all inputs side by side."""
 
     def predict(
         self, instances: list[Any], /, *, signature_name: Any = None, **kwargs: Any
@@ -149,8 +159,7 @@ class CompiledModel:
         return self._runs[signature_name or self.about.default](columns)
 
 
-def _runner(directory: Path, part: Part, *, rowwise: bool) -> Callable[[Columns], dict[str, Any]]:
-    session = _session(directory / part.onnx, rowwise=rowwise)
+def _runner(directory: Path, part: Part, session: Any) -> Callable[[Columns], dict[str, Any]]:
     # The order of a request's keys is people's; that of the outputs is the original's.
     feeds = list(part.feeds.items())
     names, wanted = list(part.fetches), list(part.fetches.values())
@@ -166,6 +175,26 @@ def _runner(directory: Path, part: Part, *, rowwise: bool) -> Callable[[Columns]
             raise
         except Exception as error:  # onnxruntime has a class for each status, none public
             raise run_error(f"Exception during ONNX prediction: {error}") from error
+        return dict(zip(names, found, strict=True))
+
+    return run
+
+
+def _row_runner(
+    part: Part, session: NumberSession
+) -> Callable[[np.ndarray], dict[str, Any]]:
+    names, wanted = list(part.fetches), list(part.fetches.values())
+    ends: dict[str, tuple[int, int]] = {}
+    end = 0
+    for spec in part.signature.inputs:
+        begin, end = end, end + ((spec.shape or ())[1] or 0)
+        ends[spec.name] = begin, end
+    # The network may take them in another order, and not all of them.
+    taken = [column for theirs in session.inputs for column in range(*ends[part.feeds[theirs]])]
+    all_of_them = taken == list(range(end))
+
+    def run(table: np.ndarray) -> dict[str, Any]:
+        found = session.of_rows(wanted, table if all_of_them else table[:, taken])
         return dict(zip(names, found, strict=True))
 
     return run

@@ -4,9 +4,10 @@
     "wide" (n, 20) ────────────────────────────┴─Concat─MatMul─Sigmoid─▶ (n, 1)
 
 Every value is a table of single precision, a row for each instance and as many columns as the
-operation makes, so a network is right or wrong before it has computed anything (`_widths`). For
-networks that are small enough numpy takes as long as a runtime, and is there already; larger ones,
-and all that have other operations, stay in ONNX.
+operation makes, so a network is right or wrong before it has computed anything (`_widths`).
+`speedups.Layers` computes them, or numpy where that was not built: their sums are rounded otherwise
+in the last bits, as those of any two libraries are. Large networks, and all that have other
+operations, stay in ONNX.
 """
 
 from __future__ import annotations
@@ -19,15 +20,19 @@ import numpy as np
 
 from mlengine.runtime.frameworks.tensors import TensorSpec
 from mlengine.runtime.shortcuts.archive import read_archive, write_archive
+from mlengine.runtime.speedups import Layers
 
 __all__ = [
-    "Network", "NotDense", "NumberSession", "Operation", "from_onnx", "read_network",
-    "write_network",
+    "Network", "NotDense", "NumberSession", "Operation", "from_onnx", "in_c", "in_numpy",
+    "read_network", "write_network",
 ]  # fmt: skip
 
 _MOST_NUMBERS = 1 << 16  # of all arrays: a row is to take some microseconds
 _MOST_OPERATIONS = 64
 _FLOAT = 1  # in ONNX
+Compute = Callable[[np.ndarray], np.ndarray]
+Make = Callable[["Network"], Compute]
+
 _DEFAULTS = {"alpha": 1.0, "beta": 1.0, "transA": 0, "transB": 0}  # of Gemm
 
 
@@ -60,26 +65,139 @@ class Network(NamedTuple):
 
 
 class NumberSession:
-    """Answers `run` as a session of onnxruntime does.
+    """Answers `run` as a session of onnxruntime does, and rows that are one table.
 
     Args:
         network: As `read_network` returns it.
+        make: Returns the function from rows of doubles (rows, all inputs) to results in single
+            precision (rows, all outputs): in C, if that was built.
     """
 
-    def __init__(self, network: Network) -> None:
-        self._arrays = dict(network.arrays)
-        self._steps = [
-            (_OPERATIONS[operation.name], list(operation.takes), operation.gives)
-            for operation in network.operations
-        ]
+    def __init__(self, network: Network, *, make: Make | None = None) -> None:
+        self.inputs = list(network.inputs)
+        widths = _widths(network)
+        self._compute = (make or (in_numpy if Layers is None else in_c))(network)
+        ends = np.cumsum([widths[name] for name in network.outputs]).tolist()
+        self._places = {
+            name: slice(end - widths[name], end)
+            for name, end in zip(network.outputs, ends, strict=True)
+        }
 
     def run(self, wanted: Sequence[str], fed: Mapping[str, Any]) -> list[np.ndarray]:
         """Return the values of these names, of tables by the names of the inputs."""
-        values = {**self._arrays, **fed}
+        tables = [np.asarray(fed[name], np.float64) for name in self.inputs]
+        return self.of_rows(wanted, np.concatenate(tables, axis=1))
+
+    def of_rows(self, wanted: Sequence[str], table: np.ndarray) -> list[np.ndarray]:
+        """Return the values of these names, of rows that hold all inputs side by side."""
+        found = self._compute(table)
+        return [found[:, self._places[name]] for name in wanted]
+
+
+def in_numpy(network: Network) -> Compute:
+    """Return the function from rows to results, an operation at a time for all rows."""
+    arrays = dict(network.arrays)
+    steps = [(_OPERATIONS[name], list(takes), gives) for name, takes, gives in network.operations]
+    ends = np.cumsum(list(network.inputs.values())).tolist()
+    begins = [0, *ends]
+    outputs = list(network.outputs)
+
+    def compute(table: np.ndarray) -> np.ndarray:
+        values = dict(arrays)
         with np.errstate(all="ignore"):  # what is no number is refused where answers are written
-            for compute, takes, gives in self._steps:
-                values[gives] = compute(*[values[name] for name in takes])
-        return [values[name] for name in wanted]
+            narrow = table.astype(np.float32)
+            for name, begin, end in zip(network.inputs, begins, ends, strict=False):
+                values[name] = narrow[:, begin:end]
+            for operation, takes, gives in steps:
+                values[gives] = operation(*[values[name] for name in takes])
+        return np.concatenate([values[name] for name in outputs], axis=1)
+
+    return compute
+
+
+def in_c(network: Network) -> Compute:
+    """Return the function from rows to results, a row at a time for all operations."""
+    assert Layers is not None
+    pack = _Pack(network)
+    for name, takes, gives in network.operations:
+        pack.add(name, takes, gives)
+    first = pack.together(network.outputs)
+    width, outputs = sum(network.inputs.values()), pack.end - first
+    run = Layers(pack.operations(), pack.weights(), pack.row(), width, first, outputs).run
+
+    def compute(table: np.ndarray) -> np.ndarray:
+        rows = np.ascontiguousarray(table, np.float64)
+        return np.frombuffer(run(rows), np.float32).reshape(len(rows), outputs)
+
+    return compute
+
+
+class _Pack:
+    """A network as `speedups.Layers` takes it: a place in the row for each number of each value."""
+
+    def __init__(self, network: Network) -> None:
+        self._network = network
+        self._widths = _widths(network)
+        self.end = 0
+        self._places = {name: self._room(width) for name, width in network.inputs.items()}
+        self._kept: dict[int, np.ndarray] = {}
+        self._matrices: list[np.ndarray] = []
+        self._matrices_end = 0
+        self._operations: list[tuple[int, ...]] = []
+
+    def add(self, name: str, takes: Sequence[str], gives: str) -> None:
+        """Let an operation be done, after those that were added before it."""
+        width = self._widths[gives]
+        if name == "Concat":
+            self._places[gives] = self.together(takes)
+        elif name == "Identity":
+            self._places[gives] = self._places[takes[0]]
+        elif name == "MatMul":
+            matrix = self._network.arrays[takes[1]]
+            at, begin = self._places[takes[0]], self._matrices_end
+            self._matrices.append(matrix)
+            self._matrices_end += matrix.size
+            self._places[gives] = to = self._room(width)
+            self._operations.append((_CODES[name], to, at, at, len(matrix), width, begin))
+        else:
+            places = [self._place(one, width) for one in takes]
+            self._places[gives] = to = self._room(width)
+            code = _CODES[name]
+            self._operations.append((code, to, places[0], places[-1], width, width, 0))
+
+    def together(self, names: Sequence[str]) -> int:
+        """Have values side by side, in places of their own; return where they begin."""
+        first = self.end
+        for name in names:
+            width, at = self._widths[name], self._places[name]
+            self._operations.append((_CODES["Identity"], self._room(width), at, at, width, width, 0))
+        return first
+
+    def operations(self) -> np.ndarray:
+        return np.array(self._operations, "<u4")
+
+    def weights(self) -> np.ndarray:
+        """Return the numbers of all matrices."""
+        flat = [np.ascontiguousarray(matrix).reshape(-1) for matrix in self._matrices]
+        return np.concatenate(flat) if flat else np.zeros(0, np.float32)
+
+    def row(self) -> np.ndarray:
+        """Return a row in which there is what is kept."""
+        row = np.zeros(self.end, np.float32)
+        for at, array in self._kept.items():
+            row[at : at + array.size] = array
+        return row
+
+    def _room(self, width: int) -> int:
+        self.end += width
+        return self.end - width
+
+    def _place(self, name: str, width: int) -> int:
+        if name in self._places:
+            return self._places[name]
+        at = self._room(width)
+        self._kept[at] = np.broadcast_to(self._network.arrays[name].reshape(-1), (width,))
+        return at
 
 
 def from_onnx(file: Path, inputs: Mapping[str, TensorSpec], outputs: Sequence[str]) -> Network:
@@ -242,6 +360,11 @@ _OPERATIONS: dict[str, Callable[..., Any]] = {
     "Relu": _relu, "Sigmoid": _sigmoid, "Tanh": np.tanh, "Softmax": _softmax,
     "Identity": lambda value: value,
 }  # fmt: skip
+_CODES = {
+    "MatMul": 0, "Add": 1, "Sub": 2, "Mul": 3, "Div": 4, "Relu": 5, "Sigmoid": 6, "Tanh": 7,
+    "Softmax": 8, "Identity": 9,
+}  # fmt: skip
+"""Those of `layers.c`."""
 _TAKES = {
     "Add": 2, "Sub": 2, "Mul": 2, "Div": 2, "Relu": 1, "Sigmoid": 1, "Tanh": 1, "Softmax": 1,
     "Identity": 1,

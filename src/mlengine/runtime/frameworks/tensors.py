@@ -80,6 +80,8 @@ def rows(outputs: Mapping[str, Any], *, count: int) -> list[Any]:
     """
     lists = [_output_rows(name, value, count) for name, value in outputs.items()]
     names = list(outputs)
+    if len(names) == 1:
+        return [{names[0]: value} for value in lists[0]]
     return [dict(zip(names, values, strict=True)) for values in zip(*lists, strict=True)]
 
 

@@ -55,6 +55,33 @@ class Trees:
             OverflowError: A number has no place in single precision.
         """
 
+class Layers:
+    """Computes a small network of rows, in single precision.
+
+    Args:
+        operations: Of each the uint32 code, place of the result, places of what it takes, how many
+            numbers it takes, how many it gives, and the place of its matrix; see `layers.c`.
+        weights: Float32 numbers of all matrices.
+        row: Float32 places of all numbers of a row; those that are kept stand in theirs.
+        width: Numbers of a row, which are put into the first places.
+        first: The place of the first result.
+        outputs: How many results stand there.
+
+    Raises:
+        ValueError: An operation leads out of the arrays.
+    """
+
+    def __new__(
+        cls, operations: ndarray, weights: ndarray, row: ndarray, width: int, first: int,
+        outputs: int,
+    ) -> Layers: ...  # fmt: skip
+    def run(self, rows: bytes | ndarray, /) -> bytearray:
+        """Return the float32 results of each row of doubles.
+
+        Raises:
+            ValueError: The bytes are no whole rows.
+        """
+
 class Lane:
     """Callers who wait for an answer of one version, and what each of them asks.
 

@@ -10,12 +10,14 @@ static PyObject *added(PyObject *module, const char *name, PyType_Spec *spec) {
 
 static int add_types(PyObject *module) {
     PyObject *reader = added(module, "Reader", &reader_spec), *trees = added(module, "Trees", &trees_spec);
+    PyObject *layers = added(module, "Layers", &layers_spec);
     PyObject *lane = added(module, "Lane", &lane_spec), *caller = added(module, "Caller", &caller_spec);
-    int failed = reader == NULL || trees == NULL || lane == NULL || caller == NULL;
+    int failed = reader == NULL || trees == NULL || layers == NULL || lane == NULL || caller == NULL;
     if (!failed)
         know_types(lane, caller);
     Py_XDECREF(reader);
     Py_XDECREF(trees);
+    Py_XDECREF(layers);
     Py_XDECREF(lane);
     Py_XDECREF(caller);
     return failed ? -1 : 0;

@@ -11,6 +11,7 @@
 
 extern PyType_Spec reader_spec; /* rows.c */
 extern PyType_Spec trees_spec;  /* trees.c */
+extern PyType_Spec layers_spec; /* layers.c */
 extern PyType_Spec lane_spec;   /* lanes.c, as is all below */
 extern PyType_Spec caller_spec;
 PyObject *hand_out(PyObject *module, PyObject *arguments);
