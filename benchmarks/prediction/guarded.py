@@ -81,7 +81,7 @@ def _deploy(home: servers.Home, name: str, folder: Path) -> list[servers.Server]
     key = home.command("keys", "create", "bench", "--models", _GUARDED, "--requests-per-second",
                        _MANY, "--burst", _MANY, "--daily-quota", _MANY + "00").strip()  # fmt: skip
     token = (home.folder / "run" / "token").read_text().strip()
-    port = home._port()
+    port = home.port()
     assert port is not None
     return [
         servers.Server(

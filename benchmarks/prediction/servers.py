@@ -115,11 +115,19 @@ class Home(NamedTuple):
 
     def up(self) -> subprocess.Popen[bytes]:
         """Start the engine; it has answered a question when this returns."""
+        child = self.start()
+        self.wait(child)
+        return child
+
+    def start(self) -> subprocess.Popen[bytes]:
+        """Start the engine."""
         argv = [sys.executable, "-m", "mlengine", "up", "--port", "0"]
         log = open(self.folder / "bench.log", "ab")  # noqa: SIM115
-        child = subprocess.Popen(argv, env=self.environment(), stdout=log, stderr=log)
-        _wait(lambda: self._port() is not None, child)
-        return child
+        return subprocess.Popen(argv, env=self.environment(), stdout=log, stderr=log)
+
+    def wait(self, child: subprocess.Popen[bytes]) -> None:
+        """Return once the engine has answered a question."""
+        _wait(self._answers, child)
 
     def down(self, child: subprocess.Popen[bytes]) -> None:
         """Stop the engine, its gateway and its workers."""
@@ -133,17 +141,23 @@ class Home(NamedTuple):
         self.command("versions", "create", "v1", "--model", model, "--origin", str(folder),
                      "--framework", _FRAMEWORKS[name], *_FLAGS.get(name, ()), *options)  # fmt: skip
 
-    def _port(self) -> int | None:
+    def port(self) -> int:
+        """Return that of the gateway; 0: it has none yet."""
         try:
-            port = int(json.loads((self.folder / "run" / "gateway.json").read_bytes())["port"])
+            return int(json.loads((self.folder / "run" / "gateway.json").read_bytes())["port"])
+        except (OSError, ValueError, KeyError):
+            return 0
+
+    def _answers(self) -> bool:
+        try:
             token = (self.folder / "run" / "token").read_text().strip()
-            status = f"http://127.0.0.1:{port}/api/v1/status"
+            status = f"http://127.0.0.1:{self.port()}/api/v1/status"
             headers = {"Authorization": f"Bearer {token}"}
             request = urllib.request.Request(status, headers=headers)
             urllib.request.urlopen(request, timeout=5).close()  # the engine's, not the gateway's
-        except (OSError, ValueError, KeyError):
-            return None
-        return port
+        except (OSError, ValueError):
+            return False
+        return True
 
 
 @contextlib.contextmanager
@@ -152,18 +166,20 @@ def mlengine(
 ) -> Iterator[Server]:
     """Start the engine of a home, and stop it at the end."""
     begin_s = time.monotonic()
-    child = home.up()
+    child = home.start()
     try:
+        _wait(lambda: home.port() > 0, child)
+        port = home.port()
         token = (home.folder / "run" / "token").read_text().strip()
         model = name.replace("-", "_")
-        port = home._port()
-        assert port is not None
         server = Server(
             label, port, f"/v1/projects/default/models/{model}:predict",
             {"Authorization": f"Bearer {token}"}, _instances, _predictions, home.processes, 0.0,
         )  # fmt: skip
         _first_answer(server, probe, child)
-        yield server._replace(start_s=time.monotonic() - begin_s)
+        start_s = time.monotonic() - begin_s
+        home.wait(child)
+        yield server._replace(start_s=start_s)
     finally:
         home.down(child)
 

@@ -15,7 +15,7 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mlengine.runtime.concealment import conceal
 
@@ -28,9 +28,10 @@ from mlengine.core.clock import SystemClock, rfc3339
 from mlengine.core.errors import EngineError
 from mlengine.engine.home import LOG_NAME, Home
 from mlengine.engine.settings import Settings, load
-from mlengine.engine.shared import SharedFolder
-from mlengine.engine.wiring import Wired, wire
-from mlengine.rest.everyroute import open_paths
+from mlengine.prediction.gateway import ahead
+
+if TYPE_CHECKING:
+    from mlengine.engine.wiring import Wired
 
 _log = logging.getLogger("mlengine")
 _LINE = "%(asctime)s %(levelname)s %(name)s %(message)s"
@@ -66,6 +67,12 @@ def run(settings: Settings) -> int:
     home = Home(settings.home)
     _keep_audit(settings.home / "logs" / LOG_NAME)
     try:
+        ahead.begin(settings.home / "run", settings.home / "logs" / ahead.LOG_NAME)
+        # Late: the gateway imports meanwhile what it needs.
+        from mlengine.engine.shared import SharedFolder
+        from mlengine.engine.wiring import wire
+        from mlengine.rest.everyroute import open_paths
+
         shared = SharedFolder(settings)
         token = shared.token()
         home.keep_token(token)

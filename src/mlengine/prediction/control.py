@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import socket
-import subprocess
 import sys
 import threading
 import time
@@ -15,6 +13,7 @@ from typing import Any
 import msgspec
 
 from mlengine.core.errors import FailedPrecondition, Unavailable
+from mlengine.prediction.gateway import ahead
 from mlengine.prediction.gateway.doors import Doors
 from mlengine.prediction.gateway.info import (
     CONTROL_SOCKET,
@@ -32,13 +31,10 @@ from mlengine.runtime.wholefile import write_whole
 __all__ = ["GatewayControl", "ensure_gateway", "gateway_process", "read_gateway"]
 
 _PLAIN = Doors()
-_MODULE = "mlengine.prediction.gateway.process"
 _POLL_S = 0.01
 _ensuring = threading.Lock()  # two threads that see it dead start one gateway, not two
 _CALL_TIMEOUT_S = 5.0
 _TAIL_BYTES = 2000
-_KEPT_VARIABLES = ("PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "LD_LIBRARY_PATH",
-                   "PYTHONPATH")  # fmt: skip
 
 
 class GatewayControl:
@@ -199,20 +195,17 @@ def _start(
     run_dir: Path, host: str, port: int, log: Path | None, python: str, timeout_s: float,
     doors: Doors,
 ) -> GatewayInfo:  # fmt: skip
-    argv = [python, "-m", _MODULE, str(run_dir),
-            "--host", host, "--port", str(port), *doors.flags]  # fmt: skip
-    path = log or run_dir / "gateway.log"
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    flags = ["--host", host, "--port", str(port), *doors.flags]
+    path = log or run_dir / ahead.LOG_NAME
+    child = ahead.take(run_dir, flags) if python == sys.executable else None
     # An engine that is killed between the start and the first word of a gateway leaves one that
     # holds the port, and that nobody would ever stop. The folder alone may be in any command.
-    for stray in find_by_words(_MODULE, str(run_dir)):
-        send(stray, signal.SIGKILL)
-        _wait_gone(stray, timeout_s)
-    with open(path, "ab", opener=lambda p, flags: os.open(p, flags, 0o600)) as out:
-        child = subprocess.Popen(
-            argv, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True,
-            cwd="/", env={k: os.environ[k] for k in _KEPT_VARIABLES if k in os.environ},
-        )  # fmt: skip
+    for stray in find_by_words(ahead.MODULE, str(run_dir)):
+        if child is None or stray.pid != child.pid:
+            send(stray, signal.SIGKILL)
+            _wait_gone(stray, timeout_s)
+    if child is None:
+        child = ahead.spawn([python, "-m", ahead.MODULE, str(run_dir), *flags], path)
     # Reaped by a thread, so that a dead gateway is never a zombie that looks alive.
     threading.Thread(target=child.wait, name="gateway-reaper", daemon=True).start()
     pause = threading.Event()

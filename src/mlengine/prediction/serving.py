@@ -31,6 +31,7 @@ from mlengine.models.requestlogging import table_of
 from mlengine.models.surroundings import SurroundingsOf
 from mlengine.prediction import call
 from mlengine.prediction.control import GatewayControl, ensure_gateway
+from mlengine.prediction.gateway import ahead
 from mlengine.prediction.gateway.info import GatewayInfo
 from mlengine.prediction.grants import grants_of
 from mlengine.prediction.libraries import keep_library
@@ -134,7 +135,8 @@ class Serving:
     def _import_ahead(self) -> None:
         """Begin to import, beside all else that a start takes, what the next caller waits for.
 
-        That is taken to be a caller of the version that was used last.
+        That is taken to be a caller of the version that was used last; one that the gateway may
+        answer by itself needs none of it.
         """
         served = [(record.version.last_use_time or record.version.create_time, record)
                   for record in self._store.versions_in(_SERVED)]  # fmt: skip
@@ -143,6 +145,7 @@ class Serving:
         _, record = max(served, key=lambda one: one[0])
         spec = self._served(record, self._artifacts.path(record.uid)).spec
         is_forked = not spec.gpus and (spec.wants is None or spec.wants.codeless)
+        is_forked = is_forked and not _desk_of(spec)
         if is_forked and not self._fleet.count(record.uid):
             self._pool.expect(spec.artifact, spec.framework, threads=spec.threads)
 
@@ -210,7 +213,7 @@ class Serving:
             self._gateway = ensure_gateway(
                 self._run, host=self._options.host,
                 port=known.port if known else self._options.port,
-                log=self._options.home / "logs" / "gateway.log", doors=self._options.doors,
+                log=self._options.home / "logs" / ahead.LOG_NAME, doors=self._options.doors,
             )  # fmt: skip
             if known is None or known.pid != self._gateway.pid:
                 self._pushed = None  # a new one knows only what was saved: tell it again

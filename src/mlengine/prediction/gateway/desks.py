@@ -24,7 +24,7 @@ from mlengine.prediction.gateway.desk import Desk, Group
 from mlengine.prediction.gateway.vigil import Vigil
 from mlengine.runtime.shortcuts import Shortcut
 
-__all__ = ["Desks", "Holder"]
+__all__ = ["Desks", "Holder", "prepare"]
 
 _log = logging.getLogger(__name__)
 
@@ -45,10 +45,15 @@ class Holder(Group, Protocol):
     def desk_failed(self) -> None: ...
 
 
-def _open(folder: Path) -> tuple[Shortcut, int]:
-    from mlengine.runtime.compiled.desk import open_desk  # numpy, which few gateways need at once
+def prepare() -> Open:
+    """Import what a desk needs, numpy before all: a gateway that has none does without."""
+    from mlengine.runtime.compiled.desk import open_desk
 
-    return open_desk(folder)
+    return open_desk
+
+
+def _open(folder: Path) -> tuple[Shortcut, int]:
+    return prepare()(folder)
 
 
 class Desks:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import ssl
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from mlengine.core.errors import FailedPrecondition, InvalidArgument
 
@@ -61,6 +60,8 @@ class Doors(NamedTuple):
         """
         if not self.tls_cert:
             return None
+        import ssl  # late: most gateways have no use for it
+
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.set_alpn_protocols(["http/1.1"])

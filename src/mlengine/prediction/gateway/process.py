@@ -9,7 +9,7 @@ It listens, writes ``gateway.json`` once it does, and obeys JSON lines on its co
     {"asleep": VERSION, "problem": TEXT}    fails those who wait for a version
     {"shutdown": true}                      ends
 
-It begins with ``routing.json``, so a restarted gateway serves before the engine has spoken to it.
+With ``--wait`` it first waits to be told the rest of its command: see `ahead`. It begins with ``routing.json``, so a restarted gateway serves before the engine has spoken to it.
 """
 
 from __future__ import annotations
@@ -32,6 +32,8 @@ import uvloop
 
 from mlengine.core.access import is_loopback
 from mlengine.core.errors import EngineError, FailedPrecondition
+from mlengine.prediction.gateway import ahead
+from mlengine.prediction.gateway.desks import prepare
 from mlengine.prediction.gateway.doors import Doors
 from mlengine.prediction.gateway.info import CONTROL_SOCKET, GATEWAY_FILE, ROUTING_FILE, GatewayInfo
 from mlengine.prediction.gateway.server import Server
@@ -75,7 +77,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--tls-cert", default="")
     parser.add_argument("--tls-key", default="")
     parser.add_argument("--grpc-port", type=int, default=-1)
+    parser.add_argument(ahead.WAIT, action="store_true", help="Read all other flags from stdin.")
     options = parser.parse_args(argv)
+    if options.wait:
+        if ahead.had_desk(options.run_dir):
+            prepare()
+        flags = ahead.wait()
+        if flags is None:
+            return 0
+        options = parser.parse_args([str(options.run_dir), *flags])
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
