@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mlengine.client.connections import connector
+from mlengine.client.daemoncommand import daemon_argv
 from mlengine.client.http import HttpEngine
 from mlengine.client.trust import Trust
 from mlengine.core.clock import SystemClock
@@ -41,7 +42,6 @@ __all__ = [
     "LOG_NAME",
     "Stopped",
     "connect",
-    "daemon_argv",
     "find",
     "start",
     "status",
@@ -164,11 +164,6 @@ def _of_before(pid: int, home: Path) -> Process | None:
 
 
 # --- starting -----------------------------------------------------------------------------------
-
-
-def daemon_argv(*flags: str) -> list[str]:
-    """Return the command of the engine's process; ``-P`` keeps the user's folder off its path."""
-    return [sys.executable, "-P", "-m", "mlengine.daemon", *flags]
 
 
 def start(settings: Settings, *, say: Say = say_to_stderr) -> Running:

@@ -8,7 +8,7 @@ import click
 
 from mlengine.cli.session import Session, pass_session
 from mlengine.cli.tree import Command
-from mlengine.client import local
+from mlengine.client.daemoncommand import daemon_argv
 
 __all__ = ["down", "status", "up"]
 
@@ -27,7 +27,7 @@ def up(session: Session, /, **options: str | None) -> None:
     flags += ["--project", session.flags.project] if session.flags.project else []
     for name, value in options.items():
         flags += [f"--{name.replace('_', '-')}", value] if value is not None else []
-    argv = local.daemon_argv(*flags)
+    argv = daemon_argv(*flags)
     # The engine takes this process's place: its pid is the one that was started.
     os.execv(argv[0], argv)
 
@@ -36,6 +36,8 @@ def up(session: Session, /, **options: str | None) -> None:
 @pass_session
 def down(session: Session) -> None:
     """Stop the local engine, or what one that died left to serve; running jobs go on."""
+    from mlengine.client import local  # late: `up` has no use for a client
+
     stopped = local.stop(session.settings)
     if not stopped.pid:
         session.say("No engine was running; stopped the gateway and workers that one had left.")
@@ -52,5 +54,7 @@ def down(session: Session) -> None:
 def status(session: Session) -> None:
     """Show what runs; starts nothing."""
     import msgspec
+
+    from mlengine.client import local
 
     session.show(msgspec.to_builtins(local.status(session.settings)))
