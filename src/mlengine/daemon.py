@@ -29,6 +29,7 @@ from mlengine.core.errors import EngineError
 from mlengine.engine.home import LOG_NAME, Home
 from mlengine.engine.settings import Settings, load
 from mlengine.prediction.gateway import ahead
+from mlengine.prediction.gateway.info import LOG_NAME as GATEWAY_LOG_NAME
 
 if TYPE_CHECKING:
     from mlengine.engine.wiring import Wired
@@ -67,7 +68,7 @@ def run(settings: Settings) -> int:
     home = Home(settings.home)
     _keep_audit(settings.home / "logs" / LOG_NAME)
     try:
-        ahead.begin(settings.home / "run", settings.home / "logs" / ahead.LOG_NAME)
+        ahead.begin(settings.home / "run", settings.home / "logs" / GATEWAY_LOG_NAME)
         # Late: the gateway imports meanwhile what it needs.
         from mlengine.engine.shared import SharedFolder
         from mlengine.engine.wiring import wire

@@ -42,6 +42,7 @@ __all__ = [
     "LOG_NAME",
     "Stopped",
     "connect",
+    "daemon_argv",
     "find",
     "start",
     "status",

@@ -18,6 +18,7 @@ from mlengine.prediction.gateway.doors import Doors
 from mlengine.prediction.gateway.info import (
     CONTROL_SOCKET,
     GATEWAY_FILE,
+    LOG_NAME,
     ROUTING_FILE,
     GatewayInfo,
 )
@@ -196,7 +197,7 @@ def _start(
     doors: Doors,
 ) -> GatewayInfo:  # fmt: skip
     flags = ["--host", host, "--port", str(port), *doors.flags]
-    path = log or run_dir / ahead.LOG_NAME
+    path = log or run_dir / LOG_NAME
     child = ahead.take(run_dir, flags) if python == sys.executable else None
     # An engine that is killed between the start and the first word of a gateway leaves one that
     # holds the port, and that nobody would ever stop. The folder alone may be in any command.

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import datetime
 import logging
-import os
 import sys
 import threading
 from collections.abc import Callable, Mapping
@@ -31,13 +30,13 @@ from mlengine.models.requestlogging import table_of
 from mlengine.models.surroundings import SurroundingsOf
 from mlengine.prediction import call
 from mlengine.prediction.control import GatewayControl, ensure_gateway
-from mlengine.prediction.gateway import ahead
-from mlengine.prediction.gateway.info import GatewayInfo
+from mlengine.prediction.desks import desk_of
+from mlengine.prediction.gateway.info import LOG_NAME, GatewayInfo
 from mlengine.prediction.grants import grants_of
 from mlengine.prediction.libraries import keep_library
 from mlengine.prediction.options import ServingOptions, served_as
 from mlengine.prediction.routing import Route, Snapshot, not_ready
-from mlengine.prediction.scaling.fleet import Fleet, NodeSpec
+from mlengine.prediction.scaling.fleet import Fleet
 from mlengine.prediction.scaling.scaler import Scaler, Served
 from mlengine.prediction.scaling.wakes import WakeListener
 from mlengine.prediction.sockets import socket_dir
@@ -49,7 +48,6 @@ from mlengine.prediction.workers.marks import Marks
 from mlengine.prediction.workers.pool import WorkerPool
 from mlengine.prediction.workers.warmth import WarmWorkers
 from mlengine.runtime import failpoints
-from mlengine.runtime.compiled import FOLDER, is_numbers
 from mlengine.store import Store, VersionRecord
 
 __all__ = ["Serving"]
@@ -135,8 +133,7 @@ class Serving:
     def _import_ahead(self) -> None:
         """Begin to import, beside all else that a start takes, what the next caller waits for.
 
-        That is taken to be a caller of the version that was used last; one that the gateway may
-        answer by itself needs none of it.
+        That is taken to be a caller of the version that was used last, unless a desk answers him.
         """
         served = [(record.version.last_use_time or record.version.create_time, record)
                   for record in self._store.versions_in(_SERVED)]  # fmt: skip
@@ -145,8 +142,7 @@ class Serving:
         _, record = max(served, key=lambda one: one[0])
         spec = self._served(record, self._artifacts.path(record.uid)).spec
         is_forked = not spec.gpus and (spec.wants is None or spec.wants.codeless)
-        is_forked = is_forked and not _desk_of(spec)
-        if is_forked and not self._fleet.count(record.uid):
+        if is_forked and not desk_of(spec) and not self._fleet.count(record.uid):
             self._pool.expect(spec.artifact, spec.framework, threads=spec.threads)
 
     def stop(self) -> None:
@@ -213,7 +209,7 @@ class Serving:
             self._gateway = ensure_gateway(
                 self._run, host=self._options.host,
                 port=known.port if known else self._options.port,
-                log=self._options.home / "logs" / ahead.LOG_NAME, doors=self._options.doors,
+                log=self._options.home / "logs" / LOG_NAME, doors=self._options.doors,
             )  # fmt: skip
             if known is None or known.pid != self._gateway.pid:
                 self._pushed = None  # a new one knows only what was saved: tell it again
@@ -336,14 +332,12 @@ class Serving:
                 state = VersionState.READY
             versions[name] = Route(state=str(state))
             if state in _SERVED:
-                one = self._served(record, self._artifacts.path(record.uid))
-                served[name] = one
-                sockets = self._fleet.sockets(record.uid)
+                served[name] = one = self._served(record, self._artifacts.path(record.uid))
                 table, share = table_of(record.version)
                 versions[name] = Route(
-                    state=str(state), sockets=sockets, wakes=True,
+                    state=str(state), sockets=self._fleet.sockets(record.uid), wakes=True,
                     max_body_bytes=one.spec.max_body_bytes, log_table=table, log_share=share,
-                    desk=_desk_of(one.spec),
+                    desk=desk_of(one.spec),
                 )  # fmt: skip
         self._versions = served
         models = {
@@ -401,19 +395,6 @@ class Serving:
             except NotFound:
                 continue
             self._used[name] = used_s
-
-
-def _desk_of(spec: NodeSpec) -> str:
-    """Return the folder that the gateway may answer a version from by itself; empty: none.
-
-    Who asked for company, or for less of it, or for GPUs, has workers in mind.
-    """
-    if spec.wants is not None or spec.max_batch_size or spec.batch_deadline_ms or spec.gpus:
-        return ""
-    folder = spec.artifact / FOLDER
-    with contextlib.suppress(OSError):
-        return str(folder) if is_numbers(os.listdir(folder)) else ""  # noqa: PTH208
-    return ""
 
 
 _: type[Loader] = Serving

@@ -21,10 +21,7 @@ from pathlib import Path
 from mlengine.prediction.gateway.info import GATEWAY_FILE, ROUTING_FILE
 from mlengine.runtime.processes import noted
 
-__all__ = ["LOG_NAME", "MODULE", "WAIT", "begin", "had_desk", "spawn", "take", "wait"]
-
-LOG_NAME = "gateway.log"
-"""In the home's folder ``logs``."""
+__all__ = ["MODULE", "WAIT", "begin", "had_desk", "spawn", "take", "wait"]
 
 MODULE = "mlengine.prediction.gateway.process"
 WAIT = "--wait"

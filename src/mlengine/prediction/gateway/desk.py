@@ -127,9 +127,7 @@ class Desk:
         parts = range(0, len(asked), _MOST_TOGETHER)
         return [one for at in parts for one in answer(asked[at : at + _MOST_TOGETHER])]
 
-    def _hand_on(
-        self, callers: list[Any], answers: list[bytes | None], data: list[bytes]
-    ) -> None:
+    def _hand_on(self, callers: list[Any], answers: list[bytes | None], data: list[bytes]) -> None:
         """Have the general way answer those whom the shortcut could not."""
         for caller, answer, request in zip(callers, answers, data, strict=False):
             if answer is None and caller.is_waiting:

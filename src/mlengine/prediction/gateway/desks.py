@@ -1,6 +1,6 @@
 """All desks of a gateway: opened when their versions are asked, forgotten when they are not.
 
-    a version is asked ─▶ its numbers are read, in a thread ─▶ desk ──15 min without use──▶ forgotten
+    a version is asked ─▶ its numbers are read, in a thread ─▶ desk ──no use, 15 min──▶ forgotten
                               └── they cannot be ─▶ workers answer, as without a desk
 
 Who may be in a desk's lane is decided here: a caller whose head is known (`heads`, whose five
@@ -108,6 +108,14 @@ class Desks:
 
         reading.add_done_callback(opened)
 
+    def keep(self, group: Holder, shortcut: Shortcut, held_bytes: int) -> Desk:
+        """Have a desk for a group, of arithmetic that holds so many bytes."""
+        desk = self._make(group, shortcut)
+        self._desks[group] = desk, held_bytes
+        group.desk_opened(desk)
+        self._make_room()
+        return desk
+
     def know(self, head: bytes, body_bytes: int, desk: Desk) -> None:
         """Let callers with this head into the lane of a desk."""
         if len(self.known) >= _MOST_HEADS:
@@ -158,11 +166,8 @@ class Desks:
             _log.warning("no desk for %s: %s: %s", group.version, folder, error)
             group.desk_failed()
             return
-        desk = self._make(group, shortcut)
-        self._desks[group] = desk, held_bytes
         _log.info("answers of %s are computed here: %s", group.version, folder)
-        group.desk_opened(desk)
-        self._make_room()
+        self.keep(group, shortcut, held_bytes)
 
     def _make_room(self) -> None:
         if sum(held for _desk, held in self._desks.values()) > _MOST_BYTES:

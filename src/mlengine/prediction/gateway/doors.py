@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from mlengine.core.errors import FailedPrecondition, InvalidArgument
 
+if TYPE_CHECKING:
+    import ssl
+
 __all__ = ["Doors"]
 
 

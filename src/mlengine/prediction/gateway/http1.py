@@ -104,7 +104,7 @@ class CallerConnection(Caller, asyncio.Protocol):
             self._parse(data)
 
     def catch_up(self) -> None:
-        """Have what waits in a lane answered: something has come that is to be answered after it."""
+        """Have what waits in a lane answered: what has come is to be answered after it."""
         self.server.desks.answer_all()
 
     def _read_from_start(self, data: bytes) -> None:

@@ -6,10 +6,13 @@ import msgspec
 
 from mlengine.prediction.gateway.doors import Doors
 
-__all__ = ["CONTROL_SOCKET", "GATEWAY_FILE", "QUOTA_FILE", "ROUTING_FILE", "GatewayInfo"]
+__all__ = [
+    "CONTROL_SOCKET", "GATEWAY_FILE", "LOG_NAME", "QUOTA_FILE", "ROUTING_FILE", "GatewayInfo",
+]  # fmt: skip
 
 CONTROL_SOCKET = "gateway.sock"
 GATEWAY_FILE = "gateway.json"
+LOG_NAME = "gateway.log"  # in the home's folder of logs
 QUOTA_FILE = "quota.json"
 ROUTING_FILE = "routing.json"
 

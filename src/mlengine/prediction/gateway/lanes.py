@@ -60,6 +60,8 @@ class CallerInPython:
     deadline_s = float("inf")
     is_clear = False
     is_waiting = False
+    received: Callable[[bytes], None]
+    catch_up: Callable[[], None]
     _known_end = 0  # where the last head that was looked up ended
 
     def data_received(self, data: bytes, /) -> None:
@@ -72,16 +74,8 @@ class CallerInPython:
         self.is_clear = False
         self.received(data)
 
-    def received(self, data: bytes, /) -> None:
-        """Take what is in no lane."""
-        raise NotImplementedError
-
-    def catch_up(self) -> None:
-        """Have the lane emptied."""
-        raise NotImplementedError
-
     def _enter(self, data: bytes) -> bool:
-        if not self.known:
+        if type(data) is not bytes or not self.known:
             return False
         # A known head has its only blank line at its end: to find it there is to find it first.
         found = self.known.get(data[: self._known_end])
@@ -114,7 +108,9 @@ def hand_out_in_python(
             _log.exception("writing an answer")
 
 
-if TYPE_CHECKING or speedups.Caller is None:
+if TYPE_CHECKING:
+    from mlengine.runtime.speedups._native import Caller, Lane, hand_out
+elif speedups.Caller is None:
     Lane, Caller, hand_out = LaneInPython, CallerInPython, hand_out_in_python
 else:
     Lane, Caller, hand_out = speedups.Lane, speedups.Caller, speedups.hand_out

@@ -9,7 +9,8 @@ It listens, writes ``gateway.json`` once it does, and obeys JSON lines on its co
     {"asleep": VERSION, "problem": TEXT}    fails those who wait for a version
     {"shutdown": true}                      ends
 
-With ``--wait`` it first waits to be told the rest of its command: see `ahead`. It begins with ``routing.json``, so a restarted gateway serves before the engine has spoken to it.
+With ``--wait`` it first waits to be told the rest of its command: see `ahead`. It begins with
+``routing.json``, so a restarted gateway serves before the engine has spoken to it.
 """
 
 from __future__ import annotations

@@ -180,9 +180,7 @@ def _runner(directory: Path, part: Part, session: Any) -> Callable[[Columns], di
     return run
 
 
-def _row_runner(
-    part: Part, session: NumberSession
-) -> Callable[[np.ndarray], dict[str, Any]]:
+def _row_runner(part: Part, session: NumberSession) -> Callable[[np.ndarray], dict[str, Any]]:
     names, wanted = list(part.fetches), list(part.fetches.values())
     ends: dict[str, tuple[int, int]] = {}
     end = 0

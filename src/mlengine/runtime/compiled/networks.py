@@ -170,7 +170,8 @@ class _Pack:
         first = self.end
         for name in names:
             width, at = self._widths[name], self._places[name]
-            self._operations.append((_CODES["Identity"], self._room(width), at, at, width, width, 0))
+            to, code = self._room(width), _CODES["Identity"]
+            self._operations.append((code, to, at, at, width, width, 0))
         return first
 
     def operations(self) -> np.ndarray:

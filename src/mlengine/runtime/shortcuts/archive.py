@@ -1,4 +1,4 @@
-"""Files of plain numbers: arrays as numpy keeps them, and what is said of them as JSON among them."""
+"""Files of plain numbers: arrays as numpy keeps them, and what is said of them, as JSON."""
 
 from __future__ import annotations
 

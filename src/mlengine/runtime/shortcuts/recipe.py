@@ -177,8 +177,8 @@ def _check(recipe: Recipe) -> None:
     else:
         weights, intercept = recipe.sums
         sums = weights.shape[1:]
-        fits = weights.shape[:1] == (width,) and len(sums) < 2 and intercept.shape in ((), sums, (1,))
-        fits = fits and max(sums, default=1) <= _MOST_SUMS
+        fits = weights.shape[:1] == (width,) and len(sums) < 2
+        fits = fits and max(sums, default=1) <= _MOST_SUMS and intercept.shape in ((), (1,), sums)
     if not fits:
         raise ValueError(f"its sums are not of rows of {width} numbers")
 

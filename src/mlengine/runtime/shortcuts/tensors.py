@@ -93,7 +93,8 @@ class Tensors:
 
     def _outputs(self, asked: Sequence[Any]) -> dict[str, Any]:
         if self._of_rows is not None and isinstance(self._form, _Floats):
-            return self._of_rows(self._form.table(asked))
+            outputs: dict[str, Any] = self._of_rows(self._form.table(asked))
+            return outputs
         return self._model.run(self._form.columns(asked), signature_name=self._signature)
 
 

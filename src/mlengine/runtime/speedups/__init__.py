@@ -3,8 +3,8 @@ multiplying layers, and lanes of callers who ask the same but for the body.
 
 It is built with the package wherever there is a C compiler, for Python 3.11 and all after it. Where
 it was not, all of these are None, and the modules that use them do the same in Python:
-`shortcuts.reading`, `shortcuts.walks`, `compiled.networks` and `prediction.gateway.lanes`. One suite holds both to the
-same answers.
+`shortcuts.reading`, `shortcuts.walks`, `compiled.networks` and `prediction.gateway.lanes`. One
+suite holds both to the same answers.
 
 What is in C knows nothing of versions, models or libraries, and decides nothing.
 """

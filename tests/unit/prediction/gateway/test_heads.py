@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,10 +16,14 @@ from mlengine.core.errors import Unavailable
 from mlengine.prediction.gateway import heads
 from mlengine.prediction.gateway.answers import GoodHeads
 from mlengine.prediction.gateway.burst import Burst
+from mlengine.prediction.gateway.counts import AnswerCounts
+from mlengine.prediction.gateway.desk import Desk
+from mlengine.prediction.gateway.desks import Desks
 from mlengine.prediction.gateway.guard import Guard
 from mlengine.prediction.gateway.heads import HeadMemo, KnownHead
 from mlengine.prediction.gateway.http1 import CallerConnection
 from mlengine.prediction.gateway.quota import Quotas
+from mlengine.prediction.gateway.vigil import Vigil
 from mlengine.prediction.routing import Grant, Limits, PredictTarget, Snapshot, parse_predict_path
 
 TOKEN = "mle_test"
@@ -75,24 +80,69 @@ class Transport:
         self.reading = True
 
 
-class Gateway:
-    """One connection, and a worker that answers with the body when it is told to."""
+class Echo:
+    """A shortcut that gives bodies back; of some it does not know at once that it cannot."""
 
-    def __init__(self, memo: HeadMemo, **limits: Any) -> None:
+    def read(self, body: bytes) -> bytes | None:
+        return None if body.startswith(b"b") else body
+
+    def count(self, asked: bytes) -> int:
+        return 1
+
+    def answer(self, asked: Sequence[bytes]) -> list[bytes | None]:
+        return [None if one.startswith(b"c") else one for one in asked]
+
+
+class Link:
+    """The version's worker, who is given what waits for him, and its desk's own counts."""
+
+    version = "v"
+    last_use_s = 0.0
+
+    def __init__(self, due: list[Any]) -> None:
+        self.counts = AnswerCounts()
+        self.submit = self.give = due.append
+        self.at_desk = 0
+
+    def used(self, requests: int) -> None:
+        self.at_desk += requests
+
+    def desk_opened(self, desk: Desk) -> None: ...
+    def desk_closed(self) -> None: ...
+    def desk_failed(self) -> None: ...
+
+
+class Gateway:
+    """One connection, and a worker that answers with the body when it is told to.
+
+    With a desk, that one answers what the head alone lets it, at the end of a turn.
+    """
+
+    def __init__(self, memo: HeadMemo, *, has_desk: bool = False, **limits: Any) -> None:
         self.hits = 0
         self.now = 0.0
         self.due: list[Any] = []
+        self.turn: list[Callable[[], None]] = []  # what the loop does at the end of this one
         snapshot = Snapshot(
             token_digest=token_digest(TOKEN), limits=Limits(**limits),
             grants={token_digest(text): grant for text, grant in KEYS.items()},
         )  # fmt: skip
         clock = lambda: self.now  # noqa: E731
-        link = SimpleNamespace(version="v", submit=self.due.append)
+        link = Link(self.due)
+        loop: Any = SimpleNamespace(call_soon=self.turn.append)
+        heads, burst = GoodHeads(b"date: today\r\n"), Burst()
+        desks = Desks(
+            loop=loop, burst=burst, vigil=Vigil(loop), head=lambda version: heads[version],
+            idle_until_s=lambda: self.now + snapshot.limits.idle_timeout_s,
+        )  # fmt: skip
+        self.desk = desks.keep(link, Echo(), 0)
+        self.link = link
         self.server: Any = SimpleNamespace(
             heads=memo, limits=snapshot.limits, guard=Guard(snapshot, wall_s=clock), stopping=False,
             now_s=clock, wall_s=clock, quotas=Quotas(clock, wall_s=clock),
-            date_line=b"date: today\r\n", good_heads=GoodHeads(b"date: today\r\n"),
-            burst=Burst(),
+            date_line=b"date: today\r\n", good_heads=heads, burst=burst, desks=desks,
+            idle_until_s=lambda: self.now + snapshot.limits.idle_timeout_s,
+            may_be_in_lane=lambda known: self.desk if has_desk and known.grant is None else None,
             engine_pool=None,
             logs=SimpleNamespace(found={}, times=False), count_refusal=lambda _: None,
             opened=lambda _: None, closed=lambda _: None,
@@ -109,6 +159,10 @@ class Gateway:
         self.connection.data_received(data)
 
     def answer(self) -> None:
+        turn = self.turn[:]
+        self.turn.clear()
+        for work in turn:
+            work()
         due = self.due[:]
         self.due.clear()
         for inquiry in due:
@@ -224,6 +278,36 @@ def test_what_is_said_does_not_depend_on_the_memo(
         gateway.connection.tick(1000.0)
         gateway.answer()
     assert quick.state == strict.state
+
+
+@given(arrivals(), st.lists(st.booleans(), min_size=8, max_size=8))
+def test_what_is_said_does_not_depend_on_a_desk(pieces: list[bytes], prompt: list[bool]) -> None:
+    """Also where a piece ends in the midst of a request, and where the desk cannot answer."""
+    memo = HeadMemo()
+    desk = Gateway(memo, has_desk=True, max_body_bytes=300)
+    strict = Gateway(Forgetful(), max_body_bytes=300)
+    for message in GOOD:  # what is known from now on is in a lane
+        for gateway in (desk, strict):
+            for _ in range(3):
+                gateway.receive(message)
+                gateway.answer()
+    assert desk.state == strict.state
+    assert desk.link.at_desk > 0
+    for number, piece in enumerate(pieces):
+        for gateway in (desk, strict):
+            gateway.receive(piece)
+            if prompt[number % len(prompt)]:
+                gateway.answer()
+        # A desk may answer sooner: what has come is to be answered after it.
+        said = sorted((desk.transport.said, strict.transport.said), key=len)
+        assert said[1].startswith(said[0])
+    for gateway in (desk, strict):
+        for _ in range(len(pieces) + 1):
+            gateway.answer()
+        gateway.now = 1000.0
+        gateway.connection.tick(1000.0)
+        gateway.answer()
+    assert desk.state == strict.state
 
 
 def test_what_stands_behind_a_refused_request_is_not_told_of() -> None:
