@@ -20,15 +20,17 @@ class AnswerCounts:
         statuses: HTTP status → answers.
         buckets: How many answers took at most each of `BOUNDS_S`, and longer than the last one.
         total_s: All of their times, from the whole request to the worker's answer.
+        at_desk: How many of them the gateway made itself (`desk`).
         awake_s: How long its workers have looked for predictions without sleeping (`vigil`).
     """
 
-    __slots__ = ("awake_s", "buckets", "statuses", "total_s")
+    __slots__ = ("at_desk", "awake_s", "buckets", "statuses", "total_s")
 
     def __init__(self) -> None:
         self.statuses: dict[int, int] = {200: 0}
         self.buckets = [0] * (len(BOUNDS_S) + 1)
         self.total_s = 0.0
+        self.at_desk = 0
         self.awake_s = 0.0
 
     def answered(self, status: int, taken_s: float, *, count: int = 1) -> None:
@@ -47,6 +49,7 @@ class AnswerCounts:
             "statuses": {str(status): count for status, count in self.statuses.items() if count},
             "buckets": list(self.buckets),
             "total_s": self.total_s,
+            "at_desk": self.at_desk,
             "awake_s": self.awake_s,
         }
 

@@ -108,7 +108,9 @@ class Desk:
         if predictions:
             self._tell(predictions, answers[len(callers) :])
         now_s = time.monotonic()
-        self._group.counts.answered(200, now_s - self._since_s, count=count - unanswered)
+        counts = self._group.counts
+        counts.answered(200, now_s - self._since_s, count=count - unanswered)
+        counts.at_desk += count - unanswered
         self._vigil.sent(self, now_s)
         self._vigil.heard(self, count, is_last=False)
 

@@ -49,7 +49,8 @@ def render(
                       ("held", "mlengine_predictions_held")):  # fmt: skip
         samples = [("", {"version": version}, of[key]) for version, of in versions.items()]
         lines += _family(name, "gauge", samples)
-    for key, name in (("wakes", "mlengine_version_wakes_total"),
+    for key, name in (("at_desk", "mlengine_predictions_at_desk_total"),
+                      ("wakes", "mlengine_version_wakes_total"),
                       ("failed_wakes", "mlengine_version_failed_wakes_total")):  # fmt: skip
         samples = [("", {"version": version}, of[key]) for version, of in versions.items()]
         lines += _family(name, "counter", samples)

@@ -42,7 +42,7 @@ _MODULES: Mapping[Format, Sequence[str]] = {
     Format.KERAS: ("tensorflow", "keras", "mlengine.runtime.frameworks.keras"),
     Format.ONNX: ("onnxruntime", "mlengine.runtime.compiled.model"),
 }  # fmt: skip
-_OF_RECIPES = ("mlengine.runtime.compiled.rows",)
+_OF_NUMBERS = ("mlengine.runtime.compiled.rows", "mlengine.runtime.shortcuts.tensors")
 
 
 class WarmWorkers:
@@ -113,7 +113,7 @@ def _modules_of(artifact: Path, framework: str) -> Sequence[str]:
     with contextlib.suppress(OSError):
         names = os.listdir(artifact / FOLDER)  # noqa: PTH208
         if is_numbers(names):
-            return _OF_RECIPES
+            return _OF_NUMBERS
         compiled = {Path(name).suffix for name in names}
         if ".onnx" in compiled and AT_ONCE not in compiled:
             return _MODULES[Format.ONNX]

@@ -2,12 +2,14 @@
 
     original ──compiler (a process of its own)──▶ .compiled/  compiled.json  what answers what
                  └─ asks both: they must agree                0.onnx         a network's arithmetic
+                                                              0.npz          or so, if it is small
                                                               0.pb, 0.later  what ONNX cannot say
                                                               recipe.npz     a table's arithmetic
                                                               golden.jsonl   the original's answers
 
 Networks (`tensorflow`) are answered from it whole. Of models of rows of numbers (`rows`) the plain
-requests are, and the original is there for the others.
+requests are, and the original is there for the others. Small networks (`networks`) and tables are
+plain numbers: of those the gateway may answer as well (`desk`).
 
 A worker that finds such a folder with the model answers from it, once the rows in it come out
 right, and never imports the library that trained the model unless a part of it needs that. A folder
