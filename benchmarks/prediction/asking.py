@@ -97,16 +97,13 @@ def times(factor: float) -> bytes:
     return file.getvalue()
 
 
-def add_models(
-    engine: LiveEngine, models: Mapping[str, float], *, framework: str, compiled: bool = False
-) -> None:
+def add_models(engine: LiveEngine, models: Mapping[str, float], *, framework: str) -> None:
     """Deploy models that multiply, by their names.
 
     Args:
         engine: Where to.
         models: What each multiplies by.
         framework: ``scikit-learn`` or ``tensorflow``.
-        compiled: Whether they are to answer from their compiled form.
     """
     with tempfile.TemporaryDirectory() as folder:
         if framework == "tensorflow":  # all in one process: its import takes seconds
@@ -118,7 +115,7 @@ def add_models(
             else:
                 uri = engine.upload_model(name, model__joblib=times(factor))
             # The engine's memory is for one at a time; each may have what it needs all the same.
-            options = VersionOptions(memory_bytes=_MEMORY_BYTES, compile="ONNX" * compiled)
+            options = VersionOptions(memory_bytes=_MEMORY_BYTES)
             version = Version(name="v1", deployment_uri=uri, options=options)
             engine.client.create_model(P, Model(name=name))
             operation = engine.done(engine.client.create_version(P, name, version))

@@ -21,6 +21,7 @@ from typing import Any
 import msgspec
 
 from mlengine.core.access import new_token, token_digest
+from mlengine.prediction.gateway.desk import Desk
 from mlengine.prediction.gateway.heads import HeadMemo, KnownHead
 from mlengine.prediction.gateway.http1 import CallerConnection
 from mlengine.prediction.gateway.server import Server
@@ -76,10 +77,10 @@ class Gateway:
         )  # fmt: skip
         self.server = Server(snapshot, loop=loop)
         self.worker = Sink()
-        group = self.server.switchboard.link(self.server.switchboard.target(
+        self.group = self.server.switchboard.link(self.server.switchboard.target(
             f"/v1/{MODEL}:predict".encode()
         ))  # type: ignore[arg-type]  # fmt: skip
-        self.link = group.links[0]
+        self.link = self.group.links[0]
         self.link.connection_made(self.worker)  # type: ignore[arg-type]
         self.connections = []
         for _ in range(together):
@@ -176,6 +177,31 @@ def gateway_stages(options: argparse.Namespace) -> dict[str, float]:
     return found
 
 
+def desk_stages(options: argparse.Namespace) -> dict[str, float]:
+    """Measure the gateway where it answers by itself: in a lane, and behind all that guards."""
+    loop = asyncio.new_event_loop()
+    with tempfile.TemporaryDirectory() as folder:
+        _model, shortcut = _logreg(Path(folder))
+    found = {}
+    for name, guarded in (("in a lane", False), ("with key, quotas and log", True)):
+        gateway = Gateway(loop, options.together)
+        gateway.guard(key=guarded, log=guarded)
+        server = gateway.server
+        desk = server.desks.keep(gateway.group, shortcut, 0)
+
+        def turn(gateway: Gateway = gateway, desk: Desk = desk) -> None:
+            desk._is_due = True  # it is called by hand, never scheduled
+            gateway.receive()
+            desk.answer()
+
+        for _ in range(3):  # read strictly, then known, then in the lane
+            turn()
+        found[f"gateway, at the desk, {name}: request to answer"] = _measure(turn, options)
+        assert gateway.group.counts.at_desk, "nothing was answered at the desk"
+    loop.close()
+    return found
+
+
 def log_stages(options: argparse.Namespace) -> dict[str, float]:
     """Measure what is done with rows: in the gateway's loop, and in its writer."""
     many = options.together
@@ -248,7 +274,8 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
     print(f"CPU us a request, {options.together} a turn")
-    stages = gateway_stages(options) | log_stages(options) | worker_stages(options)
+    stages = gateway_stages(options) | desk_stages(options)
+    stages |= log_stages(options) | worker_stages(options)
     for name, taken_us in stages.items():
         print(f"{taken_us:8.2f}  {name}")
     return 0

@@ -1,7 +1,6 @@
 """Sleeping versions are woken by their callers, again and again, under load.
 
     python -m benchmarks.prediction.wake [--wakes 1000] [--callers 4] [--framework scikit-learn]
-                                             [--compiled]
 
 An engine has several models and memory for the worker of one, so whoever is asked puts another to
 sleep. First one caller asks them in turn, and each of its requests is a wake from request to
@@ -43,8 +42,6 @@ def main() -> int:
     parser.add_argument("--wakes", type=int, default=1000)
     parser.add_argument("--callers", type=int, default=4)
     parser.add_argument("--framework", choices=sorted(TARGET_MS), default="scikit-learn")
-    parser.add_argument("--compiled", action="store_true",
-                        help="Answered from their compiled form.")  # fmt: skip
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="mlengine-bench-") as work:
@@ -52,7 +49,7 @@ def main() -> int:
         with live_engine(home, serving_memory_bytes="1") as engine:
             engine.make_bucket()
             models = {f"times{number}": float(number) for number in range(MODELS)}
-            add_models(engine, models, framework=options.framework, compiled=options.compiled)
+            add_models(engine, models, framework=options.framework)
             alone = ask_in_turn(engine, range(MODELS), min(options.wakes // 5, 200))
             crowd = ask_together(engine, options.wakes - alone.wakes, options.callers)
     target_ms = TARGET_MS[options.framework]
