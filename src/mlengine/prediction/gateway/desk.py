@@ -1,7 +1,7 @@
 """A desk: where the gateway itself answers plain predictions of one version, in numbers.
 
-    callers whose heads are known (`lanes`) ─┐   what one turn of the loop brings
-    predictions with more to them           ─┴─▶ one call of the arithmetic ─▶ answers, in a row
+    callers whose heads are known, in lanes ─┐   what one turn of the loop brings
+    predictions with more to them           ─┴─▶ calls of the arithmetic ─▶ answers, in a row
             └── what the desk cannot answer ─▶ workers
 
 A table that was compiled is answered in less time than it takes to ask a worker. It is numbers
@@ -9,6 +9,11 @@ alone, no code of anybody's, so nothing keeps the gateway from doing it: no proc
 nothing is written or read but the caller's socket. Long bodies, other dialects and whatever the
 shortcut does not understand are the workers'. Nothing waits beyond the turn in which it came, so
 the snapshot that it was allowed by is the one that it is answered by: see `Desks.answer_all`.
+
+There is a lane for the engine's own token, and one for each key: who waits in one lane needs the
+same. What a quota has left, the name that a prediction has in a request log, and its row, are found
+for all of a turn when their answers are there. Whoever has nothing left, or whose key has expired,
+goes the general way, and hears of it there.
 """
 
 from __future__ import annotations
@@ -18,15 +23,19 @@ import time
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from mlengine.prediction.gateway.answers import GoodHeads
 from mlengine.prediction.gateway.burst import Burst
 from mlengine.prediction.gateway.counts import AnswerCounts
 from mlengine.prediction.gateway.lanes import Lane, hand_out
+from mlengine.prediction.gateway.quota import Quotas
+from mlengine.prediction.gateway.requestlog import RequestLogs
 from mlengine.prediction.gateway.vigil import Vigil
 from mlengine.prediction.gateway.workers import Prediction
+from mlengine.prediction.routing import Grant
 from mlengine.runtime.frames import PREDICT
 from mlengine.runtime.shortcuts import Shortcut
 
-__all__ = ["MOST_BYTES", "Desk", "Group"]
+__all__ = ["MOST_BYTES", "Books", "Desk", "Group"]
 
 MOST_BYTES = 4096
 """Of a body: a few rows. What takes longer than asking a worker is not for the gateway."""
@@ -44,6 +53,16 @@ class Group(Protocol):
     def give(self, prediction: Prediction) -> None: ...
 
 
+class Books(Protocol):
+    """What is kept of predictions, and how answers begin: the gateway's `Server`."""
+
+    quotas: Quotas
+    logs: RequestLogs
+    good_heads: GoodHeads
+
+    def idle_until_s(self) -> float: ...
+
+
 class Desk:
     """Answers what it can of one version at the end of each turn of the loop.
 
@@ -53,22 +72,20 @@ class Desk:
         loop: The gateway's.
         burst: That of the callers' connections.
         vigil: That of all workers: who asks a desk is waited for as well.
-        head: Returns how answers of a version begin.
-        idle_until_s: Returns until when a caller who is answered now may be silent.
+        books: What is kept of predictions, and what says how their answers begin.
     """
 
     def __init__(
         self, group: Group, shortcut: Shortcut, *, loop: asyncio.AbstractEventLoop, burst: Burst,
-        vigil: Vigil, head: Callable[[str], bytes], idle_until_s: Callable[[], float],
+        vigil: Vigil, books: Books,
     ) -> None:  # fmt: skip
-        self.lane = Lane(shortcut.read, self._begin)
+        self._lanes: dict[str, tuple[Grant | None, Lane]] = {}  # of a key, or of the token: ""
         self._group = group
         self._shortcut = shortcut
         self._loop = loop
         self._burst = burst
         self._vigil = vigil
-        self._head = head
-        self._idle_until_s = idle_until_s
+        self._books = books
         self._predictions: list[Prediction] = []
         self._asked: list[Any] = []
         self._is_due = False
@@ -86,31 +103,28 @@ class Desk:
         self._begin()
         return True
 
+    def lane(self, grant: Grant | None) -> Lane:
+        """Return where callers with a key wait, or those with the token."""
+        name = grant.key if grant is not None else ""
+        found = self._lanes.get(name)
+        if found is None or found[0] is not grant:
+            # Empty: what waits is answered before a snapshot brings another grant.
+            found = self._lanes[name] = grant, Lane(self._shortcut.read, self._begin)
+        return found[1]
+
     def answer(self) -> None:
         """Answer all that waits."""
         self._is_due = False
-        predictions, self._predictions = self._predictions, []
-        asked, self._asked = self._asked, []
-        callers, asked_in_lane, data = self.lane.take()
-        count = len(callers) + len(predictions)
-        if not count:
-            return
-        self._group.used(len(callers))
-        answers = self._compute([*asked_in_lane, *asked])
-        unanswered = answers.count(None)
-        if callers:
-            hand_out(
-                callers, answers[: len(callers)], self._head(self._group.version),
-                self._idle_until_s(),
-            )  # fmt: skip
-            if unanswered:
-                self._hand_on(callers, answers, data)
-        if predictions:
-            self._tell(predictions, answers[len(callers) :])
+        begun_s, count = self._since_s, 0
+        for grant, lane in self._lanes.values():
+            if len(lane):
+                count += self._answer_lane(grant, *lane.take())
+        if self._predictions:
+            count += self._answer_predictions()
         now_s = time.monotonic()
         counts = self._group.counts
-        counts.answered(200, now_s - self._since_s, count=count - unanswered)
-        counts.at_desk += count - unanswered
+        counts.answered(200, now_s - begun_s, count=count)
+        counts.at_desk += count
         self._vigil.sent(self, now_s)
         self._vigil.heard(self, count, is_last=False)
 
@@ -129,23 +143,58 @@ class Desk:
         parts = range(0, len(asked), _MOST_TOGETHER)
         return [one for at in parts for one in answer(asked[at : at + _MOST_TOGETHER])]
 
-    def _hand_on(self, callers: list[Any], answers: list[bytes | None], data: list[bytes]) -> None:
-        """Have the general way answer those whom the shortcut could not."""
-        for caller, answer, request in zip(callers, answers, data, strict=False):
-            if answer is None and caller.is_waiting:
-                self._group.used(-1)  # it is counted where it goes
+    def _answer_lane(
+        self, grant: Grant | None, callers: list[Any], asked: list[Any], data: list[bytes]
+    ) -> int:
+        """Answer those who wait in a lane; return how many."""
+        answers, books = self._compute(asked), self._books
+        handed_on: list[tuple[Any, bytes]] = []
+        if None in answers:
+            handed_on = self._part(callers, answers, data, lambda place: answers[place] is None)
+        lines: list[bytes] = []
+        if grant is not None:
+            lines = books.quotas.take_many(grant, len(callers))
+            allowed = len(lines)
+            if allowed < len(callers):
+                handed_on += self._part(callers, answers, data, lambda place: place >= allowed)
+        log = books.logs.found.get(self._group.version)
+        if log is not None:
+            lines = log.keep_all(lines, data, answers)
+        self._group.used(len(callers))
+        head = books.good_heads[self._group.version]
+        hand_out(callers, answers, head, books.idle_until_s(), lines)
+        for caller, request in handed_on:
+            if caller.is_waiting:
                 caller.is_waiting = False
                 caller.received(request)
+        return len(callers)
 
-    def _tell(self, predictions: list[Prediction], answers: list[bytes | None]) -> None:
+    def _part(
+        self, callers: list[Any], answers: list[bytes | None], data: list[bytes],
+        leaves: Callable[[int], bool],
+    ) -> list[tuple[Any, bytes]]:  # fmt: skip
+        """Take some out of all three lists; return who they are, and what they have sent."""
+        places = [place for place in range(len(callers)) if leaves(place)]
+        parted = [(callers[place], data[place]) for place in places]
+        for place in reversed(places):
+            del callers[place], answers[place], data[place]
+        return parted
+
+    def _answer_predictions(self) -> int:
+        """Answer those who came by themselves; return how many."""
+        predictions, self._predictions = self._predictions, []
+        asked, self._asked = self._asked, []
+        count = 0
         self._burst.begin(len(predictions))
         try:
-            for prediction, answer in zip(predictions, answers, strict=True):
+            for prediction, answer in zip(predictions, self._compute(asked), strict=True):
                 if prediction.gone:
                     continue
                 if answer is None:
                     self._group.give(prediction)
                 else:
                     prediction.answered(200, answer)
+                    count += 1
         finally:
             self._burst.end()
+        return count

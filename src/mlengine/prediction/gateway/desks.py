@@ -4,9 +4,9 @@
                               └── they cannot be ─▶ workers answer, as without a desk
 
 Who may be in a desk's lane is decided here: a caller whose head is known (`heads`, whose five
-reasons hold for lanes as well), who needs no quota, no draw among versions and no row in a log.
-All others come by `Inquiry`, where keys, splits, logs and counters are, and get to the desk behind
-that. Lanes know heads by a table that is emptied with every snapshot, and when any desk closes.
+reasons hold for lanes as well), who needs no draw among versions and no line in an access log. All
+others come by `Inquiry`, where all of that is, and get to the desk behind it. Lanes know heads by a
+table that is emptied with every snapshot, and when any desk closes.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from mlengine.prediction.gateway.burst import Burst
-from mlengine.prediction.gateway.desk import Desk, Group
+from mlengine.prediction.gateway.desk import Books, Desk, Group
+from mlengine.prediction.gateway.heads import KnownHead
 from mlengine.prediction.gateway.vigil import Vigil
 from mlengine.runtime.shortcuts import Shortcut
 
@@ -63,8 +64,7 @@ class Desks:
         loop: The gateway's.
         burst: That of the callers' connections.
         vigil: That of all workers.
-        head: Returns how answers of a version begin.
-        idle_until_s: Returns until when a caller who is answered now may be silent.
+        books: What is kept of predictions, and what says how their answers begin.
         open_: Reads a folder: the arithmetic, and how many bytes it holds.
 
     Attributes:
@@ -72,14 +72,12 @@ class Desks:
     """
 
     def __init__(
-        self, *, loop: asyncio.AbstractEventLoop, burst: Burst, vigil: Vigil,
-        head: Callable[[str], bytes], idle_until_s: Callable[[], float], open_: Open = _open,
+        self, *, loop: asyncio.AbstractEventLoop, burst: Burst, vigil: Vigil, books: Books,
+        open_: Open = _open,
     ) -> None:  # fmt: skip
         self.known: dict[bytes, tuple[int, Any]] = {}
         self._loop = loop
-        self._make = functools.partial(
-            Desk, loop=loop, burst=burst, vigil=vigil, head=head, idle_until_s=idle_until_s
-        )
+        self._make = functools.partial(Desk, loop=loop, burst=burst, vigil=vigil, books=books)
         self._open = open_
         # One thread: who reads many at once has the interpreter to himself, and callers wait.
         self._reading: concurrent.futures.ThreadPoolExecutor | None = None
@@ -116,11 +114,11 @@ class Desks:
         self._make_room()
         return desk
 
-    def know(self, head: bytes, body_bytes: int, desk: Desk) -> None:
+    def know(self, head: bytes, known: KnownHead, desk: Desk) -> None:
         """Let callers with this head into the lane of a desk."""
         if len(self.known) >= _MOST_HEADS:
             self.known.clear()
-        self.known[head] = body_bytes, desk.lane
+        self.known[head] = known.body_bytes, desk.lane(known.grant)
 
     def forget_heads(self) -> None:
         """Let nobody into a lane who was not allowed there anew."""

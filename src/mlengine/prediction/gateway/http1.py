@@ -129,7 +129,7 @@ class CallerConnection(Caller, asyncio.Protocol):
             self._parse_and_note(data, end)
         elif len(data) - end == found.body_bytes:
             if (desk := self.server.may_be_in_lane(found)) is not None:
-                self.server.desks.know(data[:end], found.body_bytes, desk)
+                self.server.desks.know(data[:end], found, desk)
             self._inquire(found, data[end:])
         elif len(data) == end:
             self._parted = (data, found, memo)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from mlengine.core.errors import EngineError, Unauthenticated
+from mlengine.prediction.gateway.requestlog import ID_LINE
 from mlengine.runtime.frames import PREDICT
 
 if TYPE_CHECKING:
@@ -14,8 +15,6 @@ if TYPE_CHECKING:
     from mlengine.prediction.routing import Grant, PredictTarget
 
 __all__ = ["Caller", "Inquiry"]
-
-_ID_LINE = b"x-mlengine-prediction-id: %b\r\n"
 
 
 class Caller(Protocol):
@@ -127,7 +126,7 @@ class Inquiry:
         """Lines of the answer's head beyond those of every answer."""
         if not self.prediction_id:
             return self.lines
-        return self.lines + _ID_LINE % self.prediction_id.encode()
+        return self.lines + ID_LINE % self.prediction_id.encode()
 
     # --- Prediction ---
 
@@ -140,7 +139,7 @@ class Inquiry:
         # Most leave nothing behind: as `conclude` and `head_lines`, without their calls.
         lines = self.lines
         if self.prediction_id:
-            lines += _ID_LINE % self.prediction_id.encode()
+            lines += ID_LINE % self.prediction_id.encode()
         connection.answer(self, status, payload, self.version, lines)
 
     def failed(self, error: EngineError) -> None:
@@ -178,7 +177,7 @@ class Inquiry:
         if error is None:
             own = self.lines  # as `head_lines`, without its call
             if self.prediction_id:
-                own += _ID_LINE % self.prediction_id.encode()
+                own += ID_LINE % self.prediction_id.encode()
             connection.answer(self, status, answer, self.version, own + lines, head)
         else:
             self.tell_error(error)

@@ -9,7 +9,7 @@ What stands here is what `runtime/speedups/lanes.c` does, step by step; one suit
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from mlengine.runtime import speedups
@@ -91,16 +91,18 @@ class CallerInPython:
 
 
 def hand_out_in_python(
-    callers: list[Any], answers: list[bytes | None], head: bytes, deadline_s: float, /
-) -> None:
+    callers: list[Any], answers: list[bytes | None], head: bytes, deadline_s: float,
+    lines: Sequence[bytes] = (), /,
+) -> None:  # fmt: skip
     """See `speedups.hand_out`."""
-    for caller, answer in zip(callers, answers, strict=False):
+    for place, (caller, answer) in enumerate(zip(callers, answers, strict=False)):
         if not caller.is_waiting or answer is None:
             continue
         caller.is_waiting = False
         try:
             if not caller.transport.is_closing():
-                whole = b"%bcontent-length: %d\r\n\r\n%b" % (head, len(answer), answer)
+                own = lines[place] if place < len(lines) else b""
+                whole = b"%b%bcontent-length: %d\r\n\r\n%b" % (head, own, len(answer), answer)
                 caller.deadline_s, caller.is_clear = deadline_s, True
                 caller.transport.write(whole)
         except Exception:

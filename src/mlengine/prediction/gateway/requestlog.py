@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -22,7 +22,10 @@ from mlengine.prediction.requestlog.rows import Kept, RowLines, Stamp, Visit, by
 from mlengine.prediction.requestlog.writer import Counts, Shelf, Writer
 from mlengine.prediction.routing import Logging, Snapshot
 
-__all__ = ["RequestLogs", "VersionLog"]
+__all__ = ["ID_LINE", "RequestLogs", "VersionLog"]
+
+ID_LINE = b"x-mlengine-prediction-id: %b\r\n"
+"""Of an answer's head."""
 
 _ROWS = 64
 _LONG_BYTES = 16 << 10  # of a body that is worth a hand-over of its own
@@ -134,6 +137,27 @@ class VersionLog:
         rows.append((prediction_id, self._moment, body, answer))
         if len(rows) >= _ROWS or len(body) + len(answer or b"") >= _LONG_BYTES:
             self.flush()
+
+    def keep_all(
+        self, lines: list[bytes], requests: list[bytes], answers: Sequence[bytes | None]
+    ) -> list[bytes]:
+        """Choose among the predictions of one turn, name those that become rows, and keep them.
+
+        Args:
+            lines: Of each answer's head so far; empty: none has any.
+            requests: What was asked, each a head and its body.
+            answers: What was predicted.
+
+        Returns:
+            The lines, with those that say a prediction's name.
+        """
+        found = lines or [b""] * len(requests)
+        for place, (request, answer) in enumerate(zip(requests, answers, strict=True)):
+            if self.share >= 1.0 or self.chooses():
+                name = self.fresh_ids.pop() if self.fresh_ids else self.new_id()
+                found[place] += ID_LINE % name.encode()
+                self.keep(name, request[request.index(b"\r\n\r\n") + 4 :], answer)
+        return found
 
     def too_long(self) -> None:
         """Count a prediction that would be a row, but whose body is never whole in one place."""

@@ -67,10 +67,7 @@ class Server:
         self.bell = Bell()
         self.burst = Burst()
         self.vigil = Vigil(loop, is_allowed=snapshot.may_stay_awake)
-        self.desks = Desks(
-            loop=loop, burst=self.burst, vigil=self.vigil,
-            head=lambda version: self.good_heads[version], idle_until_s=self.idle_until_s,
-        )  # fmt: skip
+        self.desks: Desks = Desks(loop=loop, burst=self.burst, vigil=self.vigil, books=self)
         self.switchboard = Switchboard(
             snapshot, wake=self.bell.ring, loop=loop, burst=self.burst, vigil=self.vigil,
             desks=self.desks,
@@ -127,15 +124,16 @@ class Server:
         return self.now_s() + self.limits.idle_timeout_s
 
     def may_be_in_lane(self, known: KnownHead) -> Desk | None:
-        """Return the desk whose lane takes requests with this head: they need an answer alone."""
-        is_plain = known.grant is None and known.body_bytes <= MOST_BYTES and not self.stopping
-        if not is_plain or self.splits.find(known.target) is not None:
+        """Return the desk whose lane takes requests with this head, if one does."""
+        is_short = known.body_bytes <= MOST_BYTES and not self.stopping
+        if not is_short or self.splits.find(known.target) is not None:
             return None
         try:
             group = self.switchboard.link(known.target)
         except EngineError:
             return None
-        return group.desk if group.version not in self.logs.found else None
+        log = self.logs.found.get(group.version)
+        return group.desk if log is None or not log.access else None
 
     def count_refusal(self, error: EngineError) -> None:
         """Count a request that was answered without a version."""

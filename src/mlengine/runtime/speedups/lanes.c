@@ -304,32 +304,44 @@ PyType_Spec caller_spec = {
 
 /* --- answers --- */
 
-/* Put the head before an answer; a new reference. */
-static PyObject *whole(const char *head, Py_ssize_t head_length, PyObject *answer) {
-    char line[MOST_LENGTH_LINE], *body;
+typedef struct {
+    const char *bytes;
     Py_ssize_t length;
-    if (PyBytes_AsStringAndSize(answer, &body, &length) < 0)
+} Piece;
+
+static char *put(char *at, const Piece *piece) {
+    memcpy(at, piece->bytes, (size_t)piece->length);
+    return at + piece->length;
+}
+
+/* Put the head, with lines of the caller's own or NULL, before an answer; a new reference. */
+static PyObject *whole(const Piece *head, PyObject *lines, PyObject *answer) {
+    char line[MOST_LENGTH_LINE], *bytes;
+    Piece own = {"", 0}, length = {line, 0}, body;
+    if (lines != NULL) {
+        if (PyBytes_AsStringAndSize(lines, &bytes, &own.length) < 0)
+            return NULL;
+        own.bytes = bytes;
+    }
+    if (PyBytes_AsStringAndSize(answer, &bytes, &body.length) < 0)
         return NULL;
-    int line_length = PyOS_snprintf(line, sizeof line, "content-length: %zd\r\n\r\n", length);
-    PyObject *made = PyBytes_FromStringAndSize(NULL, head_length + line_length + length);
-    if (made == NULL)
-        return NULL;
-    char *at = PyBytes_AsString(made);
-    memcpy(at, head, (size_t)head_length);
-    memcpy(at + head_length, line, (size_t)line_length);
-    memcpy(at + head_length + line_length, body, (size_t)length);
+    body.bytes = bytes;
+    length.length = PyOS_snprintf(line, sizeof line, "content-length: %zd\r\n\r\n", body.length);
+    PyObject *made = PyBytes_FromStringAndSize(NULL, head->length + own.length + length.length + body.length);
+    if (made != NULL)
+        put(put(put(put(PyBytes_AsString(made), head), &own), &length), &body);
     return made;
 }
 
 /* Answer one who waits, or say why not. Whose connection has gone waits no more. */
-static void answer_one(Caller *caller, const char *head, Py_ssize_t head_length, PyObject *answer, double deadline_s,
+static void answer_one(Caller *caller, const Piece *head, PyObject *lines, PyObject *answer, double deadline_s,
                        PyObject *is_closing, PyObject *write) {
     if (!caller->is_waiting || answer == Py_None)
         return;
     caller->is_waiting = 0;
     PyObject *transport = Py_NewRef(caller->transport), *made = NULL, *done = NULL;
     PyObject *closing = PyObject_CallMethodObjArgs(transport, is_closing, NULL);
-    if (closing == Py_False && (made = whole(head, head_length, answer)) != NULL) {
+    if (closing == Py_False && (made = whole(head, lines, answer)) != NULL) {
         caller->deadline_s = deadline_s;
         caller->is_clear = 1; /* before it is written: a transport that is full says so at once */
         done = PyObject_CallMethodObjArgs(transport, write, made, NULL);
@@ -345,26 +357,27 @@ static void answer_one(Caller *caller, const char *head, Py_ssize_t head_length,
 }
 
 PyObject *hand_out(PyObject *module, PyObject *arguments) {
-    PyObject *callers, *answers;
-    const char *head;
-    Py_ssize_t head_length;
+    PyObject *callers, *answers, *lines = NULL;
+    Piece head;
     double deadline_s;
     (void)module;
-    if (!PyArg_ParseTuple(arguments, "O!O!y#d", &PyList_Type, &callers, &PyList_Type, &answers, &head, &head_length,
-                          &deadline_s))
+    if (!PyArg_ParseTuple(arguments, "O!O!y#d|O!", &PyList_Type, &callers, &PyList_Type, &answers, &head.bytes,
+                          &head.length, &deadline_s, &PyList_Type, &lines))
         return NULL;
     PyObject *is_closing = PyUnicode_InternFromString("is_closing"), *write = PyUnicode_InternFromString("write");
     int failed = is_closing == NULL || write == NULL;
     for (Py_ssize_t i = 0; !failed && i < PyList_Size(callers) && i < PyList_Size(answers); i++) {
         PyObject *caller = Py_NewRef(PyList_GetItem(callers, i)), *answer = Py_NewRef(PyList_GetItem(answers, i));
+        PyObject *own = lines != NULL && i < PyList_Size(lines) ? Py_NewRef(PyList_GetItem(lines, i)) : NULL;
         if (PyObject_TypeCheck(caller, caller_type)) {
-            answer_one((Caller *)caller, head, head_length, answer, deadline_s, is_closing, write);
+            answer_one((Caller *)caller, &head, own, answer, deadline_s, is_closing, write);
         } else {
             PyErr_SetString(PyExc_TypeError, "who is answered is a Caller");
             failed = 1;
         }
         Py_DECREF(caller);
         Py_DECREF(answer);
+        Py_XDECREF(own);
     }
     Py_XDECREF(is_closing);
     Py_XDECREF(write);

@@ -131,18 +131,13 @@ class Gateway:
         link = Link(self.due)
         loop: Any = SimpleNamespace(call_soon=self.turn.append)
         heads, burst = GoodHeads(b"date: today\r\n"), Burst()
-        desks = Desks(
-            loop=loop, burst=burst, vigil=Vigil(loop), head=lambda version: heads[version],
-            idle_until_s=lambda: self.now + snapshot.limits.idle_timeout_s,
-        )  # fmt: skip
-        self.desk = desks.keep(link, Echo(), 0)
         self.link = link
         self.server: Any = SimpleNamespace(
             heads=memo, limits=snapshot.limits, guard=Guard(snapshot, wall_s=clock), stopping=False,
             now_s=clock, wall_s=clock, quotas=Quotas(clock, wall_s=clock),
-            date_line=b"date: today\r\n", good_heads=heads, burst=burst, desks=desks,
+            date_line=b"date: today\r\n", good_heads=heads, burst=burst,
             idle_until_s=lambda: self.now + snapshot.limits.idle_timeout_s,
-            may_be_in_lane=lambda known: self.desk if has_desk and known.grant is None else None,
+            may_be_in_lane=lambda known: self.desk if has_desk else None,
             engine_pool=None,
             logs=SimpleNamespace(found={}, times=False), count_refusal=lambda _: None,
             opened=lambda _: None, closed=lambda _: None,
@@ -151,6 +146,9 @@ class Gateway:
                 snapshot=snapshot, target=parse_predict_path, link=lambda _: link
             ),
         )  # fmt: skip
+        desks = Desks(loop=loop, burst=burst, vigil=Vigil(loop), books=self.server)
+        self.server.desks = desks
+        self.desk = desks.keep(link, Echo(), 0)
         self.transport = Transport()
         self.connection = CallerConnection(self.server)
         self.connection.connection_made(self.transport)  # type: ignore[arg-type]

@@ -92,11 +92,11 @@ def test_workers_of_a_compiled_model_are_forked_from_what_they_import(artifact: 
     for file in folder.iterdir():
         file.unlink()
     (folder / "0.npz").touch()  # plain numbers need no library at all
-    assert _modules_of(artifact, "") == ("mlengine.runtime.compiled.rows",)
+    assert not {"onnxruntime", "sklearn", "tensorflow"} & set(_modules_of(artifact, ""))
 
 
 def test_a_model_is_compiled_by_a_confined_process(artifact: Path) -> None:
     assert _compile(artifact) == ""
     opened = open_model({"artifact": str(artifact)})
     assert opened.about["way"].startswith("compiled: LogisticRegression in plain numbers, equal")
-    assert _modules_of(artifact, "") == ("mlengine.runtime.compiled.rows",)
+    assert not {"onnxruntime", "sklearn", "tensorflow"} & set(_modules_of(artifact, ""))
