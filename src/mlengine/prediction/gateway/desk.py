@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
 from typing import Any, Protocol
 
 from mlengine.prediction.gateway.answers import GoodHeads
@@ -144,22 +143,25 @@ class Desk:
         return [one for at in parts for one in answer(asked[at : at + _MOST_TOGETHER])]
 
     def _answer_lane(
-        self, grant: Grant | None, callers: list[Any], asked: list[Any], data: list[bytes]
-    ) -> int:
+        self, grant: Grant | None, callers: list[Any], asked: list[Any], bodies: list[bytes],
+        data: list[bytes],
+    ) -> int:  # fmt: skip
         """Answer those who wait in a lane; return how many."""
         answers, books = self._compute(asked), self._books
         handed_on: list[tuple[Any, bytes]] = []
         if None in answers:
-            handed_on = self._part(callers, answers, data, lambda place: answers[place] is None)
+            places = [place for place, answer in enumerate(answers) if answer is None]
+            handed_on = _part(places, callers, answers, bodies, data)
         lines: list[bytes] = []
         if grant is not None:
             lines = books.quotas.take_many(grant, len(callers))
             allowed = len(lines)
             if allowed < len(callers):
-                handed_on += self._part(callers, answers, data, lambda place: place >= allowed)
+                places = list(range(allowed, len(callers)))
+                handed_on += _part(places, callers, answers, bodies, data)
         log = books.logs.found.get(self._group.version)
         if log is not None:
-            lines = log.keep_all(lines, data, answers)
+            lines = log.keep_all(lines, bodies, answers)
         self._group.used(len(callers))
         head = books.good_heads[self._group.version]
         hand_out(callers, answers, head, books.idle_until_s(), lines)
@@ -168,17 +170,6 @@ class Desk:
                 caller.is_waiting = False
                 caller.received(request)
         return len(callers)
-
-    def _part(
-        self, callers: list[Any], answers: list[bytes | None], data: list[bytes],
-        leaves: Callable[[int], bool],
-    ) -> list[tuple[Any, bytes]]:  # fmt: skip
-        """Take some out of all three lists; return who they are, and what they have sent."""
-        places = [place for place in range(len(callers)) if leaves(place)]
-        parted = [(callers[place], data[place]) for place in places]
-        for place in reversed(places):
-            del callers[place], answers[place], data[place]
-        return parted
 
     def _answer_predictions(self) -> int:
         """Answer those who came by themselves; return how many."""
@@ -198,3 +189,14 @@ class Desk:
         finally:
             self._burst.end()
         return count
+
+
+def _part(
+    places: list[int], callers: list[Any], answers: list[bytes | None], bodies: list[bytes],
+    data: list[bytes],
+) -> list[tuple[Any, bytes]]:  # fmt: skip
+    """Take some out of all lists; return who they are, and what they have sent."""
+    parted = [(callers[place], data[place]) for place in places]
+    for place in reversed(places):
+        del callers[place], answers[place], bodies[place], data[place]
+    return parted

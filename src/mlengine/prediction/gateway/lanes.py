@@ -27,6 +27,7 @@ class LaneInPython:
         self._begin = begin
         self._callers: list[Any] = []
         self._asked: list[Any] = []
+        self._bodies: list[bytes] = []
         self._data: list[bytes] = []
 
     def __len__(self) -> int:
@@ -39,16 +40,17 @@ class LaneInPython:
             return False
         self._callers.append(caller)
         self._asked.append(asked)
+        self._bodies.append(body)
         self._data.append(data)
         caller.is_clear, caller.is_waiting, caller.deadline_s = False, True, float("inf")
         if len(self._callers) == 1:
             self._begin()
         return True
 
-    def take(self) -> tuple[list[Any], list[Any], list[bytes]]:
+    def take(self) -> tuple[list[Any], list[Any], list[bytes], list[bytes]]:
         """See `speedups.Lane.take`."""
-        taken = self._callers, self._asked, self._data
-        self._callers, self._asked, self._data = [], [], []
+        taken = self._callers, self._asked, self._bodies, self._data
+        self._callers, self._asked, self._bodies, self._data = [], [], [], []
         return taken
 
 

@@ -123,6 +123,12 @@ class _Meter:
             old.fill(now_s)
             self.bucket.held = min(old.held, size)
 
+    def lines_down(self, limit: int, left: int, reset_s: int, count: int) -> list[bytes]:
+        """Return what the heads of so many answers say, each with one less left."""
+        self.lines(limit, left, reset_s)
+        before, after = self._before, self._after
+        return [b"%b%d%b" % (before, one, after) for one in range(left, left - count, -1)]
+
     def lines(self, limit: int, left: int, reset_s: int) -> bytes:
         """Return what an answer's head says; mostly nothing but what is left is new."""
         if limit != self._limit or reset_s != self._reset_s:
@@ -191,14 +197,22 @@ class Quotas:
             The lines of those for whom something was left. Whoever comes after them is for `take`
             to refuse, and to count as refused.
         """
-        lines: list[bytes] = []
+        try:
+            now_s = self._now_s()
+            meter = self._begin_turn(grant, now_s)
+        except Unauthenticated:
+            return []
+        if meter is None:
+            return [b""] * count
+        lines = self._take_evenly(meter, count, now_s)
+        if lines is not None:
+            return lines
+        lines = []
         try:
             for _ in range(count):
                 lines.append(self.take(grant))
         except QuotaExceeded:
             self.refused[grant.key] -= 1
-        except Unauthenticated:
-            pass
         return lines
 
     def taken(self) -> dict[str, Any] | None:
@@ -217,6 +231,27 @@ class Quotas:
             self._saved = {str(key): int(used) for key, used in taken["used"].items()}
 
     # --- inner ---
+
+    def _take_evenly(self, meter: _Meter, count: int, now_s: float) -> list[bytes] | None:
+        """Take for all at once where one window has least left for each of them; else None."""
+        bucket, quota = meter.bucket, meter.grant.daily_quota
+        left = quota - meter.used if quota else 0
+        if bucket is not None:
+            bucket.fill(now_s)
+        if (quota and left < count) or (bucket is not None and bucket.held < count):
+            return None  # not all of them can have one
+        if bucket is None or (quota and bucket.held - left > 0.0):
+            limit, last, reset_s = quota, left, self._until_midnight()
+        elif bucket.size - bucket.held + count > bucket.rate:
+            return None  # when it will be full again changes among them
+        else:
+            limit, last, reset_s = int(bucket.size), int(bucket.held), 1
+        if bucket is not None:
+            bucket.held -= count
+        if quota:
+            meter.used += count
+            self._changed = True
+        return meter.lines_down(limit, last - 1, reset_s, count)
 
     def _begin_turn(self, grant: Grant, now_s: float) -> _Meter | None:
         """Look what the time has changed, which later predictions of a turn need not do again.

@@ -8,6 +8,8 @@ thread that would take the interpreter from the loop to do it.
 
 from __future__ import annotations
 
+import itertools
+import operator
 import random
 import time
 from collections.abc import Callable, Sequence
@@ -139,24 +141,37 @@ class VersionLog:
             self.flush()
 
     def keep_all(
-        self, lines: list[bytes], requests: list[bytes], answers: Sequence[bytes | None]
+        self, lines: list[bytes], bodies: list[bytes], answers: Sequence[bytes | None]
     ) -> list[bytes]:
         """Choose among the predictions of one turn, name those that become rows, and keep them.
 
         Args:
             lines: Of each answer's head so far; empty: none has any.
-            requests: What was asked, each a head and its body.
+            bodies: What was asked; of desks, whose are short.
             answers: What was predicted.
 
         Returns:
             The lines, with those that say a prediction's name.
         """
-        found = lines or [b""] * len(requests)
-        for place, (request, answer) in enumerate(zip(requests, answers, strict=True)):
-            if self.share >= 1.0 or self.chooses():
-                name = self.fresh_ids.pop() if self.fresh_ids else self.new_id()
+        if self.share < 1.0:
+            return self._keep_some(lines, bodies, answers)
+        self._begin_turn(self._now_s())
+        names = [self.fresh_ids.pop() if self.fresh_ids else self.new_id() for _ in bodies]
+        self._rows += zip(names, itertools.repeat(self._moment), bodies, answers)
+        if len(self._rows) >= _ROWS:
+            self.flush()
+        told = [ID_LINE % name.encode() for name in names]
+        return list(map(operator.add, lines, told)) if lines else told
+
+    def _keep_some(
+        self, lines: list[bytes], bodies: list[bytes], answers: Sequence[bytes | None]
+    ) -> list[bytes]:
+        found = lines or [b""] * len(bodies)
+        for place, (body, answer) in enumerate(zip(bodies, answers, strict=True)):
+            if self.chooses():
+                name = self.new_id()
                 found[place] += ID_LINE % name.encode()
-                self.keep(name, request[request.index(b"\r\n\r\n") + 4 :], answer)
+                self.keep(name, body, answer)
         return found
 
     def too_long(self) -> None:

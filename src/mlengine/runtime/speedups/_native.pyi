@@ -92,8 +92,8 @@ class Lane:
 
     def __new__(cls, read: Callable[[bytes], Any], begin: Callable[[], object]) -> Lane: ...
     def __len__(self) -> int: ...
-    def take(self) -> tuple[list[Any], list[Any], list[bytes]]:
-        """Empty it: the callers, what each asks, and the request that it was read from."""
+    def take(self) -> tuple[list[Any], list[Any], list[bytes], list[bytes]]:
+        """Empty it: the callers, what each asks, the body that says so, and the whole request."""
 
 class Caller:
     """A connection that takes whole requests with a known head into lanes.

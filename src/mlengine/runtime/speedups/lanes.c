@@ -21,7 +21,8 @@ typedef struct {
     PyObject *begin;   /* called when somebody comes into the empty lane */
     PyObject *callers; /* lists: those who wait, in the order of their coming ... */
     PyObject *asked;   /* ... what was read of each ... */
-    PyObject *data;    /* ... and what it was read from */
+    PyObject *bodies;  /* ... the body that it was read from ... */
+    PyObject *data;    /* ... and all that came */
 } Lane;
 
 typedef struct {
@@ -39,7 +40,7 @@ static PyTypeObject *lane_type, *caller_type; /* one module a process: there are
 /* --- lanes --- */
 
 static int lane_renew(Lane *self) {
-    PyObject **lists[] = {&self->callers, &self->asked, &self->data};
+    PyObject **lists[] = {&self->callers, &self->asked, &self->bodies, &self->data};
     for (size_t i = 0; i < sizeof lists / sizeof *lists; i++) {
         PyObject *fresh = PyList_New(0);
         if (fresh == NULL)
@@ -53,7 +54,7 @@ static int lane_renew(Lane *self) {
 
 /* Have lists of one length again; the exception that is set stays. */
 static void lane_cut(Lane *self, Py_ssize_t count) {
-    PyObject *lists[] = {self->callers, self->asked, self->data}, *type, *value, *trace;
+    PyObject *lists[] = {self->callers, self->asked, self->bodies, self->data}, *type, *value, *trace;
     PyErr_Fetch(&type, &value, &trace);
     for (size_t i = 0; i < sizeof lists / sizeof *lists; i++)
         if (PyList_SetSlice(lists[i], count, PyList_Size(lists[i]), NULL) < 0)
@@ -67,17 +68,17 @@ static int lane_enter(Lane *self, Caller *caller, PyObject *data, const char *bo
     if (copy == NULL)
         return -1;
     PyObject *asked = PyObject_CallFunctionObjArgs(self->read, copy, NULL);
-    Py_DECREF(copy);
-    if (asked == NULL)
-        return -1;
-    if (asked == Py_None) {
-        Py_DECREF(asked);
-        return 0;
+    if (asked == NULL || asked == Py_None) {
+        int is_error = asked == NULL;
+        Py_DECREF(copy);
+        Py_XDECREF(asked);
+        return is_error ? -1 : 0;
     }
     Py_ssize_t count = PyList_Size(self->callers);
-    int failed = PyList_Append(self->asked, asked) < 0 || PyList_Append(self->data, data) < 0 ||
-                 PyList_Append(self->callers, (PyObject *)caller) < 0;
+    int failed = PyList_Append(self->asked, asked) < 0 || PyList_Append(self->bodies, copy) < 0 ||
+                 PyList_Append(self->data, data) < 0 || PyList_Append(self->callers, (PyObject *)caller) < 0;
     Py_DECREF(asked);
+    Py_DECREF(copy);
     if (failed) {
         lane_cut(self, count);
         return -1;
@@ -97,7 +98,7 @@ static int lane_enter(Lane *self, Caller *caller, PyObject *data, const char *bo
 static PyObject *lane_take(PyObject *object, PyObject *unused) {
     Lane *self = (Lane *)object;
     (void)unused;
-    PyObject *taken = PyTuple_Pack(3, self->callers, self->asked, self->data);
+    PyObject *taken = PyTuple_Pack(4, self->callers, self->asked, self->bodies, self->data);
     if (taken != NULL && lane_renew(self) < 0)
         Py_CLEAR(taken);
     return taken;
@@ -128,6 +129,7 @@ static int lane_traverse(PyObject *object, visitproc visit, void *arg) {
     Py_VISIT(self->begin);
     Py_VISIT(self->callers);
     Py_VISIT(self->asked);
+    Py_VISIT(self->bodies);
     Py_VISIT(self->data);
     return 0;
 }
@@ -138,6 +140,7 @@ static int lane_clear(PyObject *object) {
     Py_CLEAR(self->begin);
     Py_CLEAR(self->callers);
     Py_CLEAR(self->asked);
+    Py_CLEAR(self->bodies);
     Py_CLEAR(self->data);
     return 0;
 }

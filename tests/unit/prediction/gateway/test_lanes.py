@@ -61,8 +61,8 @@ def scene(kind: Kind) -> tuple[Any, Any, Transport, list[Any]]:
 
         def catch_up(self) -> None:
             log.append(("catch up",))
-            callers, asked, data = lane.take()
-            log.append((asked, data))
+            callers, asked, bodies, data = lane.take()
+            log.append((asked, bodies, data))
             kind.hand_out(callers, [b"late"] * len(callers), b"head\r\n", 7.0)
 
     def read(body: bytes) -> bytes | None:
@@ -100,9 +100,10 @@ def told(kind: Kind, script: list[Any]) -> list[Any]:
         if name == "data":
             caller.data_received(more[0])
         elif name == "answer":
-            callers, asked, data = lane.take()
-            log.append((len(callers), asked, data))
-            kind.hand_out(callers, more * len(callers), b"head\r\n", 3.0)
+            callers, asked, bodies, data = lane.take()
+            log.append((len(callers), asked, bodies, data))
+            lines = [b"own: 1\r\n"][: len(more[0] or b"") % 2]  # of the first, or of nobody
+            kind.hand_out(callers, more * len(callers), b"head\r\n", 3.0, lines)
         elif name == "clear":
             caller.is_clear = not caller.is_waiting
         elif name == "closed":
@@ -137,10 +138,10 @@ def test_a_known_head_and_its_body_enter_the_lane(kind: Kind) -> None:
     assert (len(lane), caller.is_waiting, caller.is_clear) == (1, True, False)
     assert caller.deadline_s == float("inf")
     assert log == [("begun",)]
-    callers, asked, data = lane.take()
-    assert (callers, asked, data) == ([caller], [b"AB"], [HEAD % 2 + b"ab"])
-    kind.hand_out(callers, [b"[1]"], b"head\r\n", 5.0)
-    assert log[-1] == ("written", b"head\r\ncontent-length: 3\r\n\r\n[1]")
+    callers, asked, bodies, data = lane.take()
+    assert (callers, asked, bodies, data) == ([caller], [b"AB"], [b"ab"], [HEAD % 2 + b"ab"])
+    kind.hand_out(callers, [b"[1]"], b"head\r\n", 5.0, [b"own: 1\r\n"])
+    assert log[-1] == ("written", b"head\r\nown: 1\r\ncontent-length: 3\r\n\r\n[1]")
     assert (caller.is_clear, caller.is_waiting, caller.deadline_s) == (True, False, 5.0)
 
 
@@ -186,7 +187,7 @@ def test_one_that_cannot_be_written_to_keeps_nobody_from_an_answer(kind: Kind) -
     for caller in (first, broken, last):
         caller.known = {HEAD % 2: (2, lane)}
         caller.data_received(HEAD % 2 + b"ab")
-    callers, _asked, _data = lane.take()
+    callers, *_ = lane.take()
     kind.hand_out(callers, [b"1", b"2", b"3"], b"", 1.0)
     assert log[-1][0] == log_of_last[-1][0] == "written"
     assert not (broken.is_clear or broken.is_waiting)

@@ -63,6 +63,33 @@ def test_a_clock_that_goes_back_brings_nothing(rate: float, size: int, pauses: l
         assert taken <= size + latest * rate + 1e-3
 
 
+@given(
+    st.builds(
+        Grant, key=st.just("k"), requests_per_second=st.sampled_from([0.0, 0.3, 7.0, 1e6]),
+        burst=st.sampled_from([0, 1, 9, 50]), daily_quota=st.sampled_from([0, 5, 9, 60, 10**9]),
+        expires=st.sampled_from([0.0, NOON + 20]),
+    ),
+    st.lists(st.tuples(st.sampled_from([0.0, 0.01, 0.7, 30.0]), st.integers(1, 12)), max_size=12),
+)  # fmt: skip
+def test_many_of_a_turn_take_what_each_would_have_taken(
+    grant: Grant, turns: list[tuple[float, int]]
+) -> None:
+    clock = Clock()
+    one_by_one, together = clock.quotas(), clock.quotas()
+    for pause_s, count in turns:
+        clock.pass_s(pause_s)
+        lines = []
+        for _ in range(count):
+            try:
+                lines.append(one_by_one.take(grant))
+            except (QuotaExceeded, Unauthenticated):
+                break
+        assert together.take_many(grant, count) == lines
+        one_by_one.refused.clear()
+        assert not any(together.refused.values())
+        assert together.taken() == one_by_one.taken()
+
+
 def test_the_answers_say_what_is_left_and_when_to_come_again() -> None:
     clock = Clock()
     quotas, grant = clock.quotas(), Grant(key="k", requests_per_second=2.0, burst=3)
