@@ -4,9 +4,10 @@
 
 The requests are predictions, explanations, and the same in the words of TensorFlow Serving and of
 the Open Inference Protocol. Each is a good or an evil one with bytes changed, cut out, doubled or
-mixed with another's; half of them keep their head, so that the body reaches the worker. The caller
-then says no more, and all that comes back is read to the end. Exit 1 when anything is wrong, with
-the request that did it.
+mixed with another's; half of them keep their head, so that the body reaches the worker. One model
+is answered by the gateway itself, and half of the connections may enter its lane when the mutation
+comes. The caller then says no more, and all that comes back is read to the end. Exit 1 when anything
+is wrong, with the request that did it.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ from typing import Any
 
 import psutil
 
+from mlengine.runtime.compiled import FOLDER
+from mlengine.runtime.compiled.compiler import compile_model
 from tests.fakes.gateway import TOKEN
 from tests.fakes.served import serve
 
@@ -37,7 +40,10 @@ _BODIES = (
     b'{"instances": [' + b"[" * 90 + b"1e308" + b"]" * 90 + b"]}",
     b'{"instances": []}',
 )
+_DESK = "/v1/projects/default/models/desk:predict"
+_DESK_VERSION = "projects/default/models/desk/versions/v1"
 _DIALECTS: dict[str, Sequence[bytes]] = {
+    _DESK: _BODIES,
     "/v1/projects/default/models/m:explain": _BODIES[:1],
     "/v1/models/m:predict": (
         b'{"instances": [[1, 2, 3]]}', b'{"signature_name": "x", "inputs": [[1, 2, 3]]}',
@@ -93,6 +99,7 @@ class Fuzz:
             b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n",
             _post(*self._bodies[0]) * 3,
         ]  # fmt: skip
+        self._good = [_post(head, b'{"instances": [[1, 2, 3]]}') for head in heads[:1]]
 
     def request(self) -> bytes:
         """Return the next one to send."""
@@ -131,11 +138,14 @@ class Fuzz:
         reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
         said = b""
         try:
+            if self._good and self._dice.random() < 0.5:
+                writer.write(self._good[0])
+                await _answer(reader)
             writer.write(data)
             writer.write_eof()
             while piece := await reader.read(_PIECE_BYTES):
                 said += piece
-        except ConnectionError:
+        except (ConnectionError, asyncio.IncompleteReadError):
             pass  # refused in the middle of what was sent
         finally:
             writer.close()
@@ -160,6 +170,11 @@ class Fuzz:
                 case _:
                     del data[max(at, 1) :]
         return bytes(data)
+
+
+async def _answer(reader: asyncio.StreamReader) -> None:
+    head = await reader.readuntil(b"\r\n\r\n")
+    await reader.readexactly(int(head.rpartition(b"content-length: ")[2]))
 
 
 def _post(head: bytes, body: bytes) -> bytes:
@@ -191,19 +206,26 @@ def main() -> int:
     parser.add_argument("--connections", type=int, default=16)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="fuzz-") as name:
-        _train(Path(name))
-        with serve({"m": Path(name)}) as served:
+        models = {"m": Path(name, "m"), "desk": Path(name, "desk")}
+        for folder in models.values():
+            _train(folder)
+        compile_model(models["desk"], "SCIKIT_LEARN", models["desk"] / FOLDER)
+        with serve(models) as served:
             path = "/v1/projects/default/models/m:predict"
             dice = random.Random(options.seed)
             fuzz = Fuzz(served.port, path, TOKEN, dice, others=_DIALECTS)
             pids = [served.info.pid, *(worker.pid for worker in served.workers)]
-            return asyncio.run(measure(fuzz, pids, options))
+            status = asyncio.run(measure(fuzz, pids, options))
+            at_desk = served.control.stats()[_DESK_VERSION]["at_desk"]
+            print(f"{at_desk} answers of the gateway's own")
+            return status if at_desk else 1
 
 
 def _train(folder: Path) -> None:
     import joblib
     from sklearn.linear_model import LinearRegression
 
+    folder.mkdir()
     model: Any = LinearRegression()
     joblib.dump(model.fit([[0, 0, 1], [1, 0, 0], [0, 1, 0]], [1, 2, 3]), folder / "model.joblib")
 

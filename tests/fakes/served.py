@@ -15,6 +15,7 @@ from mlengine.core.access import token_digest
 from mlengine.prediction.control import GatewayControl, ensure_gateway
 from mlengine.prediction.gateway.info import GatewayInfo
 from mlengine.prediction.routing import Limits, Route, Snapshot
+from mlengine.runtime.compiled import FOLDER, is_numbers
 from tests.fakes.gateway import TOKEN, Answer, Caller, head
 from tests.waiting import wait_until
 
@@ -47,7 +48,8 @@ class Served:
         self.snapshot = Snapshot(
             generation=1, token_digest=token_digest(TOKEN), project=PROJECT,
             versions={
-                f"projects/{PROJECT}/models/{name}/versions/v1": Route("READY", [str(path)])
+                f"projects/{PROJECT}/models/{name}/versions/v1":
+                    Route("READY", [str(path)], desk=_desk(models[name]))
                 for name, path in self._sockets.items()
             },
             models={
@@ -96,6 +98,12 @@ class Served:
                     stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                 )
             )  # fmt: skip
+
+
+def _desk(directory: Path) -> str:
+    folder = directory / FOLDER
+    is_there = folder.is_dir() and is_numbers([file.name for file in folder.iterdir()])
+    return str(folder) if is_there else ""
 
 
 @contextlib.contextmanager
