@@ -6,8 +6,8 @@ The requests are predictions, explanations, and the same in the words of TensorF
 the Open Inference Protocol. Each is a good or an evil one with bytes changed, cut out, doubled or
 mixed with another's; half of them keep their head, so that the body reaches the worker. One model
 is answered by the gateway itself, and half of the connections may enter its lane when the mutation
-comes. The caller then says no more, and all that comes back is read to the end. Exit 1 when anything
-is wrong, with the request that did it.
+comes. The caller then says no more, and all that comes back is read to the end. Exit 1 when
+anything is wrong, with the request that did it.
 """
 
 from __future__ import annotations
