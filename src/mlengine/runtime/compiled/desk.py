@@ -11,9 +11,10 @@ import time
 import zipfile
 from pathlib import Path
 
-from mlengine.runtime.compiled.model import load_compiled, read_about
+from mlengine.runtime.compiled import RECIPE_FILE
+from mlengine.runtime.compiled.model import About, load_compiled, read_about
 from mlengine.runtime.compiled.rows import kernel_from, repeat
-from mlengine.runtime.prediction_error import load_error
+from mlengine.runtime.prediction_error import PredictionError, load_error
 from mlengine.runtime.rehearsal import read_rows
 from mlengine.runtime.shortcuts import Shortcut
 from mlengine.runtime.shortcuts.rows import Rows
@@ -36,12 +37,21 @@ def open_desk(folder: Path) -> tuple[Shortcut, int]:
         PredictionError: Class 0: it cannot be read, a row comes out otherwise than it did, or it
             is nothing for a gateway.
     """
+    try:
+        return _open(folder)
+    except (PredictionError, MemoryError):
+        raise
+    except Exception as error:  # of files that lie, anything may be raised
+        raise load_error(f"{folder.name} cannot be read: {error!r}") from error
+
+
+def _open(folder: Path) -> tuple[Shortcut, int]:
     held_bytes = sum(file.stat().st_size for file in folder.iterdir())
     if held_bytes > LARGEST_BYTES:
         raise load_error(f"it has {held_bytes} bytes, more than {LARGEST_BYTES}")
-    for archive in folder.glob("*.npz"):
-        _check_archive(archive)
     about = read_about(folder)
+    for name in _archives(about):
+        _check_archive(folder / name)
     shortcut: Shortcut
     if about.table is None:
         shortcut = Tensors(load_compiled(folder))
@@ -55,6 +65,19 @@ def open_desk(folder: Path) -> tuple[Shortcut, int]:
     return shortcut, held_bytes
 
 
+def _archives(about: About) -> list[str]:
+    """Return the files that are about to be opened, none of which may be anything else."""
+    if about.table is not None:
+        return [RECIPE_FILE]
+    if not about.parts:
+        raise load_error("it has no arithmetic")
+    for part in about.parts:
+        is_numbers = part.onnx.endswith(".npz") and Path(part.onnx).name == part.onnx
+        if not is_numbers or part.graph or part.decoding is not None:
+            raise load_error(f"{part.onnx!r} is not plain numbers alone")
+    return [part.onnx for part in about.parts]
+
+
 def _check_archive(file: Path) -> None:
     """See that an archive unpacks to no more than it is."""
     try:
@@ -64,11 +87,15 @@ def _check_archive(file: Path) -> None:
         raise load_error(f"{file.name} cannot be read: {error}") from error
     if any(one.compress_type != zipfile.ZIP_STORED for one in members):
         raise load_error(f"{file.name} is compressed")
+    if sum(one.file_size for one in members) > file.stat().st_size:
+        raise load_error(f"{file.name} unpacks to more than it is")
 
 
 def _time_of_row(shortcut: Shortcut, folder: Path) -> float:
     """Return how long one row takes that lies there, in seconds: the least of a few times."""
     asked = shortcut.read(dumps({"instances": [read_rows(folder)[0].instance]}))
+    if asked is None:
+        raise load_error("its first row is none that can be answered")
     times = []
     for _ in range(_TIMED):
         begun_s = time.perf_counter()

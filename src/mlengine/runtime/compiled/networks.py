@@ -278,6 +278,8 @@ def _operations(
             raise NotDense("a Gemm is more than a product and a sum")
         weights = takes[1]
         if settings["transB"]:
+            if takes[1] not in arrays:
+                raise NotDense("a Gemm has a matrix that is made, not kept")
             weights = f"{takes[1]} turned"
             arrays[weights] = np.ascontiguousarray(arrays[takes[1]].T)
         product = gives[0] if len(takes) == 2 else f"{gives[0]} without {takes[2]}"
@@ -300,7 +302,13 @@ def _widths(network: Network) -> dict[str, int]:
         raise NotDense(f"it has {size} numbers and {len(network.operations)} operations")
     if any(array.dtype != np.float32 for array in network.arrays.values()):
         raise NotDense("its numbers are not float32")
+    if not isinstance(network.inputs, Mapping):
+        raise NotDense("its inputs have no names")
     widths = dict(network.inputs)
+    if not widths or any(type(width) is not int or width < 1 for width in widths.values()):
+        raise NotDense(f"its inputs are {widths}")
+    if sum(widths.values()) > _MOST_NUMBERS:
+        raise NotDense(f"its inputs have {sum(widths.values())} columns")
     for name, takes, gives in network.operations:
         if gives in widths or gives in network.arrays or name not in _OPERATIONS:
             raise NotDense(f"it has the operation {name} twice, or it is unknown")

@@ -163,7 +163,11 @@ def _check(recipe: Recipe) -> None:
     Raises:
         ValueError: An array has a shape that no recipe has.
     """
-    width = recipe.width
+    width, rule = recipe.width, recipe.rule
+    if type(width) is not int or width < 1:
+        raise ValueError(f"its width is {width!r}")
+    if rule.link not in {"", *_LINKS} or rule.label not in {"", *_LABELS}:
+        raise ValueError(f"its rule is {rule}")
     for operation, numbers in recipe.steps:
         if operation == "take":
             # A column may be taken once, as those do who choose some.
@@ -173,14 +177,18 @@ def _check(recipe: Recipe) -> None:
         elif numbers.shape not in ((width,), (2,) if operation == "clip" else (width,)):
             raise ValueError(f"{operation!r} has the shape {numbers.shape}, not {(width,)}")
     if isinstance(recipe.sums, Forest):
-        fits = recipe.sums.width == width and recipe.sums.targets <= _MOST_SUMS
+        sums, fits = recipe.sums.targets, recipe.sums.width == width
     else:
         weights, intercept = recipe.sums
-        sums = weights.shape[1:]
-        fits = weights.shape[:1] == (width,) and len(sums) < 2
-        fits = fits and max(sums, default=1) <= _MOST_SUMS and intercept.shape in ((), (1,), sums)
-    if not fits:
+        made = weights.shape[1:]
+        sums = made[0] if made else 1
+        fits = weights.shape[:1] == (width,) and len(made) < 2
+        fits = fits and intercept.shape in ((), (1,), made)
+    if not fits or not 0 < sums <= _MOST_SUMS:
         raise ValueError(f"its sums are not of rows of {width} numbers")
+    # One sum tells two labels apart, more tell as many as they are.
+    if rule.label and len(recipe.labels or ()) < max(sums, 2):
+        raise ValueError(f"it has {len(recipe.labels or ())} labels for {sums} sums")
 
 
 def _rule(rule: Rule) -> Callable[[np.ndarray], Any]:
