@@ -19,6 +19,7 @@ goes the general way, and hears of it there.
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from typing import Any, Protocol
 
@@ -38,6 +39,8 @@ __all__ = ["MOST_BYTES", "Books", "Desk", "Group"]
 
 MOST_BYTES = 4096
 """Of a body: a few rows. What takes longer than asking a worker is not for the gateway."""
+
+_log = logging.getLogger(__name__)
 
 _MOST_TOGETHER = 64  # requests in a call
 
@@ -79,6 +82,7 @@ class Desk:
         vigil: Vigil, books: Books,
     ) -> None:  # fmt: skip
         self._lanes: dict[str, tuple[Grant | None, Lane]] = {}  # of a key, or of the token: ""
+        self._entered: list[tuple[Grant | None, Lane]] = []  # those where somebody waits
         self._group = group
         self._shortcut = shortcut
         self._loop = loop
@@ -106,20 +110,32 @@ class Desk:
         """Return where callers with a key wait, or those with the token."""
         name = grant.key if grant is not None else ""
         found = self._lanes.get(name)
-        if found is None or found[0] is not grant:
-            # Empty: what waits is answered before a snapshot brings another grant.
-            found = self._lanes[name] = grant, Lane(self._shortcut.read, self._begin)
-        return found[1]
+        if found is not None and found[0] is grant:
+            return found[1]
+
+        def begin() -> None:
+            self._entered.append((grant, lane))
+            self._begin()
+
+        lane = Lane(self._shortcut.read, begin)
+        self._lanes[name] = grant, lane
+        return lane
+
+    def forget_lanes(self) -> None:
+        """Let nobody wait in a lane who is not let in anew; what waits is answered all the same."""
+        self._lanes.clear()
 
     def answer(self) -> None:
         """Answer all that waits."""
         self._is_due = False
         begun_s, count = self._since_s, 0
-        for grant, lane in self._lanes.values():
-            if len(lane):
-                count += self._answer_lane(grant, *lane.take())
+        entered, self._entered = self._entered, []
+        for grant, lane in entered:
+            count += self._answer_lane(grant, *lane.take())
         if self._predictions:
             count += self._answer_predictions()
+        if not count:
+            return
         now_s = time.monotonic()
         counts = self._group.counts
         counts.answered(200, now_s - begun_s, count=count)
@@ -136,11 +152,15 @@ class Desk:
             self._loop.call_soon(self.answer)
 
     def _compute(self, asked: list[Any]) -> list[bytes | None]:
-        answer = self._shortcut.answer
-        if len(asked) <= _MOST_TOGETHER:
-            return answer(asked)
-        parts = range(0, len(asked), _MOST_TOGETHER)
-        return [one for at in parts for one in answer(asked[at : at + _MOST_TOGETHER])]
+        answer, count = self._shortcut.answer, len(asked)
+        try:
+            if count <= _MOST_TOGETHER:
+                return answer(asked)
+            parts = range(0, count, _MOST_TOGETHER)
+            return [one for at in parts for one in answer(asked[at : at + _MOST_TOGETHER])]
+        except Exception:  # a worker may have the memory that is missing here
+            _log.exception("answering %d predictions of %s", count, self._group.version)
+            return [None] * count
 
     def _answer_lane(
         self, grant: Grant | None, callers: list[Any], asked: list[Any], bodies: list[bytes],

@@ -123,6 +123,8 @@ class Desks:
     def forget_heads(self) -> None:
         """Let nobody into a lane who was not allowed there anew."""
         self.known.clear()
+        for desk, _bytes in self._desks.values():
+            desk.forget_lanes()
 
     def answer_all(self) -> None:
         """Answer what waits at any desk, before what it was allowed by changes."""

@@ -157,6 +157,7 @@ class WorkerGroup:
     def update(self, route: Route, limits: Limits) -> None:
         """Take the version's workers of a new snapshot; nothing that was accepted is lost."""
         self._hold_s = limits.predict_timeout_s
+        was_opening = self._is_opening
         if route.desk != self._desk_folder:
             self._close_desk()
             self._desk_folder = route.desk
@@ -180,6 +181,8 @@ class WorkerGroup:
             link.wait_s = limits.worker_wait_s
         if self._links:
             self.wakes += self._asked
+            unsent += self._release()
+        elif was_opening and not self._is_opening:  # nobody was woken for those who are held
             unsent += self._release()
         for prediction in unsent:
             self.give(prediction)

@@ -7,6 +7,7 @@ have a size, arrays a shape, a row a number of steps. What is more than that is 
 
 from __future__ import annotations
 
+import stat
 import time
 import zipfile
 from pathlib import Path
@@ -46,7 +47,12 @@ def open_desk(folder: Path) -> tuple[Shortcut, int]:
 
 
 def _open(folder: Path) -> tuple[Shortcut, int]:
-    held_bytes = sum(file.stat().st_size for file in folder.iterdir())
+    found = [(file.name, file.lstat()) for file in folder.iterdir()]
+    # A link, a pipe or a device says nothing of how much there is to read.
+    for name, about_file in found:
+        if not stat.S_ISREG(about_file.st_mode):
+            raise load_error(f"{name} is no plain file")
+    held_bytes = sum(about_file.st_size for _name, about_file in found)
     if held_bytes > LARGEST_BYTES:
         raise load_error(f"it has {held_bytes} bytes, more than {LARGEST_BYTES}")
     about = read_about(folder)

@@ -996,3 +996,47 @@ def test_there_are_never_more_heads_than_may_be(
         assert found == (number, desk.lane(None)), "the newest is known"
         seen.add(len(gateway.desks.known))
     assert max(seen) == 5
+
+
+def test_a_shortcut_that_stumbles_leaves_its_callers_to_the_general_way(gateway: Gateway) -> None:
+    made = gateway.keep()
+
+    def stumble(_asked: Sequence[bytes]) -> list[bytes | None]:
+        raise MemoryError
+
+    made.answer = stumble  # type: ignore[method-assign]
+    gateway.wake()
+    caller = gateway.caller()
+    caller.ask(b"ab")
+    gateway.ask(b"cd")
+    gateway.turn()
+    assert caller.sent_on == [request(b"ab", b"")]
+    assert not caller.is_waiting
+    gateway.until(lambda: gateway.told)
+    assert [(body, status) for body, status, _ in gateway.told] == [(b"cd", 200)]
+
+
+def test_lanes_of_keys_that_went_are_forgotten(gateway: Gateway) -> None:
+    gateway.keep()
+    desk = gateway.group.desk
+    assert desk is not None
+    for number in range(5):
+        gateway.let_in(desk, Grant(key=f"k{number}"))
+    caller = gateway.caller("k3")
+    caller.ask(b"ab")
+    gateway.desks.forget_heads()
+    assert not desk._lanes
+    gateway.turn()
+    assert gateway.written[-1].endswith(b"\r\n\r\nAB"), "who was let in before is answered"
+
+
+def test_those_held_for_a_desk_that_is_wanted_no_more_wake_the_version(gateway: Gateway) -> None:
+    gateway.library.may_be_read.clear()
+    gateway.group.update(asleep(desk=GOOD), LIMITS)
+    gateway.ask(b"ab")
+    assert gateway.rung == []
+    gateway.group.update(asleep(), LIMITS)
+    assert gateway.rung == [VERSION]
+    gateway.wake()
+    gateway.until(lambda: gateway.told)
+    assert gateway.told[0][:2] == (b"ab", 200)

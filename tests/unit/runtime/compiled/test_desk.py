@@ -194,7 +194,7 @@ def test_what_is_no_archive_is_refused(folder: Path, data: bytes | None) -> None
         archive.mkdir()
     else:
         archive.write_bytes(data)
-    _refused(folder, f"{archive.name} cannot be read")
+    _refused(folder, f"{archive.name} (cannot be read|is no plain file)")
 
 
 def test_a_network_that_does_not_fit_itself_is_refused(make: Make, tmp_path: Path) -> None:
@@ -298,7 +298,7 @@ def _product(weights: tuple[int, ...], intercept: tuple[int, ...] = ()) -> Produ
 @pytest.mark.parametrize("sums", [
     _product((5, 3)), _product((3, 3)), _product((3, 4)), _product((4, 3, 1)), _product(()),
     _product((1000, 4, 3)), _product((4, 3), (2,)), _product((4, 3), (1000, 1, 1)),
-    _product((4,), (4,)), _product((4, 1), (3,)), _product((4, (1 << 16) + 1)),
+    _product((4,), (4,)), _product((4, 1), (3,)), _product((4, (1 << 16) + 1)), _product((4, 0)),
 ], ids=lambda sums: f"{sums.weights.shape} {sums.intercept.shape}")  # fmt: skip
 def test_a_product_that_makes_more_of_a_row_is_refused(folder: Path, sums: Product) -> None:
     _rewrite(folder, sums=sums)
@@ -344,7 +344,7 @@ def test_an_archive_in_another_folder_is_refused(folder: Path, place: str) -> No
         bomb = np.zeros(1 << 20, np.uint8)
         np.savez_compressed(elsewhere / "1.npz", bomb=bomb, **arrays)
     _change(folder, onnx="more/1.npz" if place == "inside" else str(elsewhere / "1.npz"))
-    _refused(folder)
+    _refused(folder, "is not plain numbers alone|more is no plain file")
 
 
 @pytest.mark.parametrize("folder", ["network"], indirect=True)
@@ -362,7 +362,7 @@ def test_arithmetic_that_is_not_in_plain_numbers_is_refused(folder: Path) -> Non
     row = {"instance": {"a": [1, 2, 3], "b": 0}, "prediction": {"shares": [1.0, 2.0, 3.0]}}
     row["prediction"]["sums"] = row["prediction"]["shares"]
     (folder / ROWS_FILE).write_text(json.dumps(row))
-    _refused(folder)
+    _refused(folder, "is not plain numbers alone")
 
 
 @pytest.mark.parametrize("folder", ["network"], indirect=True)
@@ -370,7 +370,15 @@ def test_a_graph_that_goes_first_is_refused(folder: Path, monkeypatch: pytest.Mo
     monkeypatch.setitem(sys.modules, "tensorflow", None)  # it is not to be imported, either
     (folder / "0.bin").write_bytes(b"")
     _change(folder, graph="0.bin")
-    _refused(folder)
+    _refused(folder, "is not plain numbers alone")
+
+
+@pytest.mark.parametrize("folder", _KINDS, indirect=True)
+@pytest.mark.parametrize("pattern", ["compiled.json", "*.npz", ROWS_FILE])
+def test_a_file_that_is_a_link_is_refused(folder: Path, pattern: str) -> None:
+    (file,) = folder.glob(pattern)
+    file.symlink_to(file.rename(folder.parent / "elsewhere"))
+    _refused(folder, f"{file.name} is no plain file")
 
 
 def _nested(members: int, size: int) -> bytes:
@@ -402,20 +410,22 @@ def test_an_archive_that_unpacks_to_more_than_it_is_is_refused(folder: Path) -> 
     with zipfile.ZipFile(folder / _NETWORK_FILE, "a") as archive:
         for name, data in members.items():
             archive.writestr(name, data)
-    _refused(folder, _NETWORK_FILE)
+    _refused(folder, "0.npz unpacks to more than it is")
 
 
 @pytest.mark.parametrize("changed", [
-    {"width": 4.0}, {"rule": Rule(link="none")}, {"rule": Rule(label="none")},
-    {"labels": ["no"]},
-], ids=str)  # fmt: skip
+    {"width": 4.0}, {"width": "4"}, {"width": 0, "sums": _product((0, 3))},
+    {"rule": Rule(link="none")}, {"rule": Rule(label="none")},
+    {"labels": None}, {"labels": ["no"]}, {"labels": ["no", "perhaps"]},
+    {"labels": ["no"], "sums": _product((4, 1)), "rule": Rule(label="above zero")},
+], ids=lambda changed: str(changed)[:60])  # fmt: skip
 def test_a_recipe_of_other_words_is_refused(folder: Path, changed: dict[str, Any]) -> None:
-    if changed == {"labels": ["no"]}:  # which is what the first class is called
-        rows = (folder / ROWS_FILE).read_text().splitlines()
-        kept = [row for row in rows if json.loads(row)["prediction"] == "no"]
-        (folder / ROWS_FILE).write_text("\n".join(kept))
+    # Rows of the first label: they do not show that there are too few.
+    rows = (folder / ROWS_FILE).read_text().splitlines()
+    kept = [row for row in rows if json.loads(row)["prediction"] == "no"]
+    (folder / ROWS_FILE).write_text("\n".join(kept))
     _rewrite(folder, **changed)
-    _refused(folder, "recipe.npz cannot be read")
+    _refused(folder, "recipe.npz cannot be read: no recipe")
 
 
 def _without_feeds(folder: Path) -> None:
