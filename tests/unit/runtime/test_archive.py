@@ -111,7 +111,7 @@ def test_one_array_alone_is_no_archive(tmp_path: Path) -> None:
 def test_what_cannot_be_opened_is_told_as_such(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         read_archive(tmp_path / "none")
-    with pytest.raises(IsADirectoryError):
+    with pytest.raises(ValueError, match=r"no archive of numbers.*directory"):
         read_archive(tmp_path)
 
 

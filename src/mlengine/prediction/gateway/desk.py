@@ -32,13 +32,14 @@ from mlengine.prediction.gateway.requestlog import RequestLogs
 from mlengine.prediction.gateway.vigil import Vigil
 from mlengine.prediction.gateway.workers import Prediction
 from mlengine.prediction.routing import Grant
+from mlengine.runtime.compiled import DESK_BYTES
 from mlengine.runtime.frames import PREDICT
 from mlengine.runtime.shortcuts import Shortcut
 
 __all__ = ["MOST_BYTES", "Books", "Desk", "Group"]
 
-MOST_BYTES = 4096
-"""Of a body: a few rows. What takes longer than asking a worker is not for the gateway."""
+MOST_BYTES = DESK_BYTES
+"""Of a body."""
 
 _log = logging.getLogger(__name__)
 

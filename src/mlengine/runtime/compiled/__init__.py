@@ -22,8 +22,8 @@ from collections.abc import Collection
 from pathlib import Path
 
 __all__ = [
-    "ABOUT_FILE", "AT_ONCE", "FOLDER", "LATER", "RECIPE_FILE", "TOLERANCE", "NotCompiled",
-    "is_numbers",
+    "ABOUT_FILE", "AT_ONCE", "DESK_BYTES", "FOLDER", "LATER", "RECIPE_FILE", "TOLERANCE",
+    "NotCompiled", "is_numbers",
 ]  # fmt: skip
 
 FOLDER = ".compiled"
@@ -36,6 +36,9 @@ RECIPE_FILE = "recipe.npz"
 
 AT_ONCE, LATER = ".pb", ".later"
 """What a TensorFlow graph is called: one that goes first, and one that few requests need."""
+
+DESK_BYTES = 4096
+"""Of a body that a gateway answers: a few rows. What takes longer than asking a worker is his."""
 
 TOLERANCE = 1e-5
 """Largest difference of two floats, relative to the larger one or to 1."""

@@ -29,6 +29,8 @@ __all__ = [
 
 _MOST_NUMBERS = 1 << 16  # of all arrays: a row is to take some microseconds
 _MOST_OPERATIONS = 64
+_MOST_NAMES = 1024  # of what operations take, and of outputs
+_MOST_PLACES = 1 << 19  # of a row; `layers.c` has twice as many
 _FLOAT = 1  # in ONNX
 Compute = Callable[[np.ndarray], np.ndarray]
 Make = Callable[["Network"], Compute]
@@ -304,6 +306,8 @@ def _widths(network: Network) -> dict[str, int]:
         raise NotDense("its numbers are not float32")
     if not isinstance(network.inputs, Mapping):
         raise NotDense("its inputs have no names")
+    if len(network.outputs) + sum(len(one.takes) for one in network.operations) > _MOST_NAMES:
+        raise NotDense(f"its operations take more than {_MOST_NAMES} values")
     widths = dict(network.inputs)
     if not widths or any(type(width) is not int or width < 1 for width in widths.values()):
         raise NotDense(f"its inputs are {widths}")
@@ -317,6 +321,10 @@ def _widths(network: Network) -> dict[str, int]:
             raise NotDense(f"{name} gives {widths[gives]} columns")
     if missing := set(network.outputs) - set(widths):
         raise NotDense(f"nothing gives {missing.pop()!r}")
+    # Of each value, of what is kept beside it, and of results, which stand side by side at the end.
+    places = 2 * sum(widths.values()) + sum(widths[name] for name in network.outputs)
+    if places > _MOST_PLACES:
+        raise NotDense(f"a row of it has {places} numbers")
     return widths
 
 

@@ -78,7 +78,7 @@ static void compute(const Layers *self) {
             break;
         case RELU: /* what is no number stays none */
             for (Py_ssize_t j = 0; j < width; j++)
-                to[j] = a[j] < 0 ? 0 : a[j];
+                to[j] = a[j] <= 0 ? 0 : a[j];
             break;
         case SIGMOID:
             for (Py_ssize_t j = 0; j < width; j++)

@@ -92,8 +92,9 @@ def opened() -> Iterator[Door]:
 
 @pytest.fixture
 def door(opened: Door, table: Table) -> Door:
-    """A gateway with a version that has a desk, and no worker."""
+    """A gateway with a version that has a desk, which is open, and no worker."""
     opened.control.push(snapshot(opened, table.route()))
+    assert opened.ask("POST", PREDICT, body_of(ROWS[:1])).status == 200
     return opened
 
 

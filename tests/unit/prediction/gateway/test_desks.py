@@ -8,25 +8,28 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import pytest
 
 from mlengine.core.access import token_digest
 from mlengine.core.errors import EngineError
+from mlengine.prediction.gateway import desk as desk_module
 from mlengine.prediction.gateway import desks as desks_module
+from mlengine.prediction.gateway import lanes
 from mlengine.prediction.gateway.answers import GoodHeads
 from mlengine.prediction.gateway.burst import Burst
 from mlengine.prediction.gateway.desk import MOST_BYTES, Desk
 from mlengine.prediction.gateway.desks import Desks
 from mlengine.prediction.gateway.group import WorkerGroup
 from mlengine.prediction.gateway.heads import KnownHead
-from mlengine.prediction.gateway.lanes import Caller
+from mlengine.prediction.gateway.http1 import CallerConnection
 from mlengine.prediction.gateway.quota import Quotas
 from mlengine.prediction.gateway.server import Server
 from mlengine.prediction.gateway.vigil import Vigil
 from mlengine.prediction.routing import Grant, Limits, PredictTarget, Route, Snapshot
+from mlengine.runtime import speedups
 from mlengine.runtime.frames import EXPLAIN, PREDICT
 from tests.fakes.gateway import MODEL, TOKEN, VERSION, FakeWorker
 from tests.fakes.gateway import PREDICT as PATH
@@ -116,8 +119,37 @@ class Transport:
         self.is_closed = True
 
 
-class InLane(Caller):
-    """A connection that asks with heads of which the desks know."""
+class Kind(NamedTuple):
+    lane: Any
+    caller: Any
+    hand_out: Any
+
+    def connection(self) -> Any:
+        """The gateway's class of connections, with callers of this kind."""
+        if lanes.Caller is self.caller:
+            return CallerConnection
+        made = {k: v for k, v in vars(CallerConnection).items() if k not in _OF_EACH_CLASS}
+        return type("Connection", (self.caller, asyncio.Protocol), made)
+
+
+_OF_EACH_CLASS = ("__dict__", "__weakref__")
+KINDS = [
+    pytest.param(
+        Kind(lanes.LaneInPython, lanes.CallerInPython, lanes.hand_out_in_python), id="python"
+    ),
+    pytest.param(
+        Kind(speedups.Lane, speedups.Caller, speedups.hand_out), id="c",
+        marks=pytest.mark.skipif(speedups.Lane is None, reason="not built in C"),
+    ),
+]  # fmt: skip
+
+
+class InLane:
+    """What a connection is that asks with heads of which the desks know, besides a `Caller`."""
+
+    data_received: Callable[[bytes], None]
+    is_waiting: bool
+    deadline_s: float
 
     def __init__(self, desks: Desks, written: list[bytes], key: bytes) -> None:
         self.key = key
@@ -141,7 +173,8 @@ class InLane(Caller):
 class Gateway:
     """Desks, versions with one worker at most, who rings for that, and who is told."""
 
-    def __init__(self, run_dir: Path) -> None:
+    def __init__(self, run_dir: Path, kind: Kind) -> None:
+        self.kind = kind
         self.loop = loop = asyncio.new_event_loop()
         self.library = Library()
         self._burst, self._vigil = Burst(), Vigil(loop)
@@ -196,7 +229,9 @@ class Gateway:
         return asked
 
     def caller(self, key: str = "") -> InLane:
-        return InLane(self.desks, self.written, key.encode())
+        made: Any = type("InLane", (InLane, self.kind.caller), {})
+        caller: InLane = made(self.desks, self.written, key.encode())
+        return caller
 
     def turn(self) -> None:
         """What the loop has to do now."""
@@ -236,10 +271,13 @@ class Gateway:
 async def _nothing() -> None: ...
 
 
-@pytest.fixture
-def gateway() -> Iterator[Gateway]:
+@pytest.fixture(params=KINDS)
+def gateway(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gateway]:
+    kind: Kind = request.param
+    monkeypatch.setattr(desk_module, "Lane", kind.lane)
+    monkeypatch.setattr(desk_module, "hand_out", kind.hand_out)
     with tempfile.TemporaryDirectory(prefix="gw-") as folder:
-        made = Gateway(Path(folder))
+        made = Gateway(Path(folder), kind)
         yield made
         made.close()
 
@@ -449,15 +487,18 @@ class Front:
         self.server = Server(self.snapshot, loop=gateway.loop)
         self.group = self.server.switchboard.link(TARGET)
         self.server.desks.keep(self.group, Capitals(), 0)
-        self.transport = Transport()
-        self.connection: Any = self.server.accept()
-        self.connection.connection_made(self.transport)
+        self.connection, self.transport = self.connect()
         for body in (b"read", b"know"):
             self.ask(body)
             self.heard_in_time(body.upper())
         self.ask(b"lane")
         assert self.connection.is_waiting
         self.heard_in_time(b"LANE")
+
+    def connect(self) -> tuple[Any, Transport]:
+        connection, transport = self._gateway.kind.connection()(self.server), Transport()
+        connection.connection_made(transport)
+        return connection, transport
 
     def send(self, data: bytes) -> None:
         self.connection.data_received(data)
@@ -563,9 +604,7 @@ def test_a_newer_snapshot_comes_after_what_waits_in_the_lane(front: Front) -> No
 def test_a_gateway_that_stops_answers_who_waits_and_lets_nobody_into_a_lane(
     gateway: Gateway, front: Front
 ) -> None:
-    second: Any = front.server.accept()
-    transport = Transport()
-    second.connection_made(transport)
+    second, transport = front.connect()
     second.data_received(http_head("POST", PATH, length=4) + b"fi")  # it is not idle
     front.ask(b"fine")
     stopping = gateway.loop.create_task(front.server.drain(60.0))

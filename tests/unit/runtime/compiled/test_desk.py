@@ -311,6 +311,13 @@ def test_sums_of_rows_of_another_width_are_refused(folder: Path) -> None:
     _refused(folder, "recipe.npz cannot be read.*its sums are not of rows of 3 numbers")
 
 
+def test_a_body_of_many_rows_that_takes_long_is_refused(folder: Path) -> None:
+    """A row of one number and three thousand sums is quick; a thousand of them are not."""
+    _rewrite(folder, width=1, steps=[], sums=_product((1, 3000)), labels=["no"] * 3000)
+    (folder / ROWS_FILE).write_text('{"instance": [1], "prediction": "no"}')
+    _refused(folder, r"a long body takes \d+ µs, more than 1000")
+
+
 @pytest.mark.parametrize("folder", ["forest"], indirect=True)
 @pytest.mark.parametrize(("array", "field"), [
     ("nodes", "child"), ("nodes", "feature"), ("trees", "root"), ("trees", "target"),

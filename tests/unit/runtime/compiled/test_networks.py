@@ -408,6 +408,17 @@ def _write(file: Path, about: Any, **arrays: np.ndarray) -> Path:
     return file
 
 
+@pytest.mark.parametrize("about", [
+    _about(outputs=["y"] * 3000),
+    _about(inputs={"a": 2, "b": 1, "u": 40_000}, outputs=["y", *["z"] * 20],
+           operations=[["Identity", ["a"], "y"], ["Relu", ["u"], "z"]]),
+    _about(outputs=["c0"], operations=[["Concat", ["b"] * 60_000, "c0"]]),
+], ids=["outputs", "places", "names"])  # fmt: skip
+def test_a_small_file_that_would_make_a_large_row_is_refused(about: Any, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"no network.*(takes? more than|has \d+ numbers)"):
+        read_network(_write(tmp_path / "network.npz", about))
+
+
 def test_what_the_lies_are_made_of_is_no_lie(tmp_path: Path) -> None:
     network = read_network(_write(tmp_path / "network.npz", _about()))
     assert NumberSession(network).of_rows(["y"], np.ones((1, 3)))[0].tolist() == [[1.0, 8.0]]
