@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import socket
+import subprocess
 import sys
 import threading
 import time
@@ -198,15 +199,28 @@ def _start(
 ) -> GatewayInfo:  # fmt: skip
     flags = ["--host", host, "--port", str(port), *doors.flags]
     path = log or run_dir / LOG_NAME
-    child = ahead.take(run_dir, flags) if python == sys.executable else None
+    begun = ahead.take(run_dir, flags) if python == sys.executable else None
     # An engine that is killed between the start and the first word of a gateway leaves one that
     # holds the port, and that nobody would ever stop. The folder alone may be in any command.
     for stray in find_by_words(ahead.MODULE, str(run_dir)):
-        if child is None or stray.pid != child.pid:
+        if begun is None or stray.pid != begun.pid:
             send(stray, signal.SIGKILL)
             _wait_gone(stray, timeout_s)
-    if child is None:
-        child = ahead.spawn([python, "-m", ahead.MODULE, str(run_dir), *flags], path)
+    argv = [python, "-m", ahead.MODULE, str(run_dir), *flags]
+    info = _first_word(begun, run_dir, timeout_s) if begun is not None else None
+    # One that was begun and died may have died of what it was begun with.
+    info = info or _first_word(ahead.spawn(argv, path), run_dir, timeout_s)
+    if info is not None:
+        return info
+    raise FailedPrecondition(
+        f"The gateway did not start: {_tail(path) or 'it said nothing'}", f"Its log is {path}."
+    )
+
+
+def _first_word(
+    child: subprocess.Popen[bytes], run_dir: Path, timeout_s: float
+) -> GatewayInfo | None:
+    """Return what a gateway says once it listens; None: it has ended, or was ended, before."""
     # Reaped by a thread, so that a dead gateway is never a zombie that looks alive.
     threading.Thread(target=child.wait, name="gateway-reaper", daemon=True).start()
     pause = threading.Event()
@@ -216,16 +230,14 @@ def _start(
         if info is not None and info.pid == child.pid:
             return info
         if child.poll() is not None:
-            break
+            return None
         pause.wait(_POLL_S)
     child.kill()
-    raise FailedPrecondition(
-        f"The gateway did not start: {_tail(path) or 'it said nothing'}", f"Its log is {path}."
-    )
+    return None
 
 
 def _tail(path: Path) -> str:
-    data = path.read_bytes()[-_TAIL_BYTES:]
+    data = path.read_bytes()[-_TAIL_BYTES:] if path.exists() else b""
     lines = [line for line in data.decode(errors="replace").splitlines() if line.strip()]
     return lines[-1] if lines else ""
 

@@ -132,7 +132,15 @@ class Desk:
         begun_s, count = self._since_s, 0
         entered, self._entered = self._entered, []
         for grant, lane in entered:
-            count += self._answer_lane(grant, *lane.take())
+            waiting = lane.take()
+            try:
+                count += self._answer_lane(grant, *waiting)
+            except Exception:
+                # Where it has come to is unknown; unanswered they would keep their connections.
+                _log.exception("answering %s", self._group.version)
+                for caller in waiting[0]:
+                    if caller.is_waiting:
+                        caller.transport.abort()
         if self._predictions:
             count += self._answer_predictions()
         if not count:
@@ -170,6 +178,10 @@ class Desk:
         """Answer those who wait in a lane; return how many."""
         answers, books = self._compute(asked), self._books
         handed_on: list[tuple[Any, bytes]] = []
+        log = books.logs.found.get(self._group.version)
+        if grant is not None or log is not None:  # what is counted and kept is of those who wait
+            places = [place for place, caller in enumerate(callers) if not caller.is_waiting]
+            _part(places, callers, answers, bodies, data)
         if None in answers:
             places = [place for place, answer in enumerate(answers) if answer is None]
             handed_on = _part(places, callers, answers, bodies, data)
@@ -180,17 +192,16 @@ class Desk:
             if allowed < len(callers):
                 places = list(range(allowed, len(callers)))
                 handed_on += _part(places, callers, answers, bodies, data)
-        log = books.logs.found.get(self._group.version)
         if log is not None:
             lines = log.keep_all(lines, bodies, answers)
         self._group.used(len(callers))
         head = books.good_heads[self._group.version]
-        hand_out(callers, answers, head, books.idle_until_s(), lines)
+        count = hand_out(callers, answers, head, books.idle_until_s(), lines)
         for caller, request in handed_on:
             if caller.is_waiting:
                 caller.is_waiting = False
                 caller.received(request)
-        return len(callers)
+        return count
 
     def _answer_predictions(self) -> int:
         """Answer those who came by themselves; return how many."""

@@ -64,7 +64,7 @@ class WorkerGroup:
         self._desks = desks
         self.desk: Desk | None = None
         self._desk_folder = ""  # where its numbers are; empty: there are none
-        self._is_opening = False
+        self._opening: object | None = None  # stands for the desk that is being opened
         self._is_unreadable = False  # nothing that is in the folder makes a desk
         self._links: list[WorkerLink] = []
         self._leaving: list[WorkerLink] = []
@@ -111,7 +111,7 @@ class WorkerGroup:
         if self.desk is not None:
             if self.desk.take(prediction):
                 return
-        elif self._desk_folder and not (self._is_opening or self._is_unreadable):
+        elif self._desk_folder and not (self._opening or self._is_unreadable):
             self._open_desk()
         links = self._links
         if len(links) == 1:
@@ -126,7 +126,7 @@ class WorkerGroup:
 
     def desk_opened(self, desk: Desk) -> None:
         """Have a desk from now on; those who were held go there first."""
-        self.desk, self._is_opening = desk, False
+        self.desk, self._opening = desk, None
         for prediction in self._release():
             if not desk.take(prediction):
                 self.give(prediction)
@@ -137,7 +137,7 @@ class WorkerGroup:
 
     def desk_failed(self) -> None:
         """Have none until there is another folder."""
-        self._is_opening, self._is_unreadable = False, True
+        self._opening, self._is_unreadable = None, True
         for prediction in self._release():
             self.give(prediction)
 
@@ -157,7 +157,7 @@ class WorkerGroup:
     def update(self, route: Route, limits: Limits) -> None:
         """Take the version's workers of a new snapshot; nothing that was accepted is lost."""
         self._hold_s = limits.predict_timeout_s
-        was_opening = self._is_opening
+        was_opening = self._opening
         if route.desk != self._desk_folder:
             self._close_desk()
             self._desk_folder = route.desk
@@ -182,7 +182,7 @@ class WorkerGroup:
         if self._links:
             self.wakes += self._asked
             unsent += self._release()
-        elif was_opening and not self._is_opening:  # nobody was woken for those who are held
+        elif was_opening and not self._opening:  # nobody was woken for those who are held
             unsent += self._release()
         for prediction in unsent:
             self.give(prediction)
@@ -220,7 +220,10 @@ class WorkerGroup:
         """Fail what waits for the version to wake: it cannot."""
         self.failed_wakes += self._asked
         for prediction in self._release():
-            self._fail(prediction, Unavailable(problem, "Try again."))
+            if self._waits_for_desk(prediction):
+                self.give(prediction)
+            else:
+                self._fail(prediction, Unavailable(problem, "Try again."))
 
     def tick(self, now_s: float) -> None:
         """Let overdue predictions fail; look after links that are down."""
@@ -253,11 +256,15 @@ class WorkerGroup:
 
     def _open_desk(self) -> None:
         if self._desks is not None:
-            folder, self._is_opening = self._desk_folder, True
-            self._desks.open(self, folder, lambda: folder == self._desk_folder)
+            self._opening = opening = object()
+            self._desks.open(self, self._desk_folder, lambda: self._opening is opening)
+
+    def _waits_for_desk(self, prediction: Prediction) -> bool:
+        is_short = prediction.kind == PREDICT and len(prediction.body) <= MOST_BYTES
+        return self._opening is not None and is_short
 
     def _close_desk(self) -> None:
-        self._desk_folder, self._is_opening = "", False
+        self._desk_folder, self._opening = "", None
         if self._desks is not None:
             self._desks.close(self)
 
@@ -266,8 +273,7 @@ class WorkerGroup:
         if len(self._held) >= _MAX_HELD or self._held_bytes + size > _MAX_HELD_BYTES:
             self._fail(prediction, _too_many(self.version))
             return
-        may_be_answered = prediction.kind == PREDICT and size <= MOST_BYTES  # at the desk
-        if not self._asked and not (self._is_opening and may_be_answered):
+        if not self._asked and not self._waits_for_desk(prediction):
             self._asked = self._wake(self.version)
             if not self._asked:
                 self.failed_wakes += 1

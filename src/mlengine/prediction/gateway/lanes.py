@@ -69,14 +69,14 @@ class CallerInPython:
     def data_received(self, data: bytes, /) -> None:
         """Take what has come: into a lane, or the general way."""
         if self.is_clear:
-            if self._enter(data):
+            if self._enter_lane(data):
                 return
         elif self.is_waiting:
             self.catch_up()
         self.is_clear = False
         self.received(data)
 
-    def _enter(self, data: bytes) -> bool:
+    def _enter_lane(self, data: bytes) -> bool:
         if type(data) is not bytes or not self.known:
             return False
         # A known head has its only blank line at its end: to find it there is to find it first.
@@ -95,8 +95,9 @@ class CallerInPython:
 def hand_out_in_python(
     callers: list[Any], answers: list[bytes | None], head: bytes, deadline_s: float,
     lines: Sequence[bytes] = (), /,
-) -> None:  # fmt: skip
+) -> int:  # fmt: skip
     """See `speedups.hand_out`."""
+    count = 0
     for place, (caller, answer) in enumerate(zip(callers, answers, strict=False)):
         if not caller.is_waiting or answer is None:
             continue
@@ -107,9 +108,11 @@ def hand_out_in_python(
                 whole = b"%b%bcontent-length: %d\r\n\r\n%b" % (head, own, len(answer), answer)
                 caller.deadline_s, caller.is_clear = deadline_s, True
                 caller.transport.write(whole)
+                count += 1
         except Exception:
             caller.is_clear = False
             _log.exception("writing an answer")
+    return count
 
 
 if TYPE_CHECKING:

@@ -24,7 +24,7 @@ Trees: type[_native.Trees] | None = None
 Layers: type[_native.Layers] | None = None
 Lane: type[_native.Lane] | None = None
 Caller: type[_native.Caller] | None = None
-hand_out: Callable[..., None] | None = None
+hand_out: Callable[..., int] | None = None
 try:
     from mlengine.runtime.speedups._native import (
         Caller,

@@ -121,9 +121,10 @@ class Caller:
 def hand_out(
     callers: list[Any], answers: list[bytes | None], head: bytes, deadline_s: float,
     lines: list[bytes] = ..., /,
-) -> None:  # fmt: skip
+) -> int:  # fmt: skip
     """Write to callers who still wait an answer each, behind a head and the line of its length.
 
-    `lines` are those of the head that are of one caller alone. Those whose answer is None go on
-    waiting. What a transport raises is reported, and the others get theirs.
+    Returns how many had one. `lines` are those of the head that are of one caller alone. Those
+    whose answer is None go on waiting. What a transport raises is reported, and the others get
+    theirs.
     """

@@ -336,11 +336,11 @@ static PyObject *whole(const Piece *head, PyObject *lines, PyObject *answer) {
     return made;
 }
 
-/* Answer one who waits, or say why not. Whose connection has gone waits no more. */
-static void answer_one(Caller *caller, const Piece *head, PyObject *lines, PyObject *answer, double deadline_s,
+/* Answer one who waits, or say why not; whether he was. Whose connection has gone waits no more. */
+static int answer_one(Caller *caller, const Piece *head, PyObject *lines, PyObject *answer, double deadline_s,
                        PyObject *is_closing, PyObject *write) {
     if (!caller->is_waiting || answer == Py_None)
-        return;
+        return 0;
     caller->is_waiting = 0;
     PyObject *transport = Py_NewRef(caller->transport), *made = NULL, *done = NULL;
     PyObject *closing = PyObject_CallMethodObjArgs(transport, is_closing, NULL);
@@ -353,10 +353,12 @@ static void answer_one(Caller *caller, const Piece *head, PyObject *lines, PyObj
         caller->is_clear = 0;
         PyErr_WriteUnraisable((PyObject *)caller);
     }
+    int answered = done != NULL;
     Py_XDECREF(closing);
     Py_XDECREF(made);
     Py_XDECREF(done);
     Py_DECREF(transport);
+    return answered;
 }
 
 PyObject *hand_out(PyObject *module, PyObject *arguments) {
@@ -369,11 +371,12 @@ PyObject *hand_out(PyObject *module, PyObject *arguments) {
         return NULL;
     PyObject *is_closing = PyUnicode_InternFromString("is_closing"), *write = PyUnicode_InternFromString("write");
     int failed = is_closing == NULL || write == NULL;
+    long count = 0;
     for (Py_ssize_t i = 0; !failed && i < PyList_Size(callers) && i < PyList_Size(answers); i++) {
         PyObject *caller = Py_NewRef(PyList_GetItem(callers, i)), *answer = Py_NewRef(PyList_GetItem(answers, i));
         PyObject *own = lines != NULL && i < PyList_Size(lines) ? Py_NewRef(PyList_GetItem(lines, i)) : NULL;
         if (PyObject_TypeCheck(caller, caller_type)) {
-            answer_one((Caller *)caller, &head, own, answer, deadline_s, is_closing, write);
+            count += answer_one((Caller *)caller, &head, own, answer, deadline_s, is_closing, write);
         } else {
             PyErr_SetString(PyExc_TypeError, "who is answered is a Caller");
             failed = 1;
@@ -384,7 +387,7 @@ PyObject *hand_out(PyObject *module, PyObject *arguments) {
     }
     Py_XDECREF(is_closing);
     Py_XDECREF(write);
-    return failed ? NULL : Py_NewRef(Py_None);
+    return failed ? NULL : PyLong_FromLong(count);
 }
 
 void know_types(PyObject *lane, PyObject *caller) {

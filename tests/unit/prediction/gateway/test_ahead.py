@@ -298,3 +298,20 @@ def test_numpy_is_imported_ahead_where_it_will_be_needed(home: Path, desk: str) 
         wait_until(lambda: has_numpy(pid))
     assert ensure_gateway(home).pid == pid
     assert has_numpy(pid) == bool(desk)
+
+
+def test_one_that_dies_of_what_it_is_told_is_replaced(home: Path) -> None:
+    dies = ["sh", "-c", "read line; exit 1"]
+    ahead._begun[home] = subprocess.Popen(dies, stdin=subprocess.PIPE)
+    info = ensure_gateway(home, log=log_of(home))
+    assert gateways(home) == {info.pid}
+
+
+def test_why_neither_starts_is_told(home: Path) -> None:
+    begin(home)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        with pytest.raises(FailedPrecondition, match="Cannot listen on"):
+            ensure_gateway(home, port=taken.getsockname()[1], log=log_of(home))
+    assert not gateways(home)

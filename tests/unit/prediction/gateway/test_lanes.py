@@ -103,7 +103,8 @@ def told(kind: Kind, script: list[Any]) -> list[Any]:
             callers, asked, bodies, data = lane.take()
             log.append((len(callers), asked, bodies, data))
             lines = [b"own: 1\r\n"][: len(more[0] or b"") % 2]  # of the first, or of nobody
-            kind.hand_out(callers, more * len(callers), b"head\r\n", 3.0, lines)
+            count = kind.hand_out(callers, more * len(callers), b"head\r\n", 3.0, lines)
+            log.append(("answered", count))
         elif name == "clear":
             caller.is_clear = not caller.is_waiting
         elif name == "closed":
