@@ -82,7 +82,7 @@ def _deploy(home: servers.Home, name: str, folder: Path) -> list[servers.Server]
                        _MANY, "--burst", _MANY, "--daily-quota", _MANY + "00").strip()  # fmt: skip
     token = (home.folder / "run" / "token").read_text().strip()
     port = home.port()
-    assert port is not None
+    assert port, "the gateway has no port"
     return [
         servers.Server(
             model, port, f"/v1/projects/default/models/{model}:predict",

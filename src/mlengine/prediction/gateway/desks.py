@@ -3,8 +3,8 @@
     a version is asked ─▶ its numbers are read, in a thread ─▶ desk ──no use, 15 min──▶ forgotten
                               └── they cannot be ─▶ workers answer, as without a desk
 
-Who may be in a desk's lane is decided here: a caller whose head is known (`heads`, whose five
-reasons hold for lanes as well), who needs no draw among versions and no line in an access log. All
+In a desk's lane may be (`Server.may_be_in_lane`) who has a head that is known (`heads`, whose five
+reasons hold for lanes as well), and needs no draw among versions and no line in an access log. All
 others come by `Inquiry`, where all of that is, and get to the desk behind it. Lanes know heads by a
 table that is emptied with every snapshot, and when any desk closes.
 """

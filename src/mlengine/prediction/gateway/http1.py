@@ -487,6 +487,8 @@ class CallerConnection(Caller, asyncio.Protocol):
             exchange = Exchange(self)
         if exchange in self._queue:
             exchange.fail(error)
+            if not exchange.begun and exchange is self._queue[0]:
+                exchange.begin()  # judging it failed in a way that nobody foresaw
             return
         exchange.refused = error
         exchange.keep_alive = False

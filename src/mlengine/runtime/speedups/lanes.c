@@ -5,7 +5,8 @@
  * cut the body off, have it read; later, put a head before the answer and write it. That is all that is done here. Whatever
  * is not exactly that goes to `received`, as it came.
  *
- * Who may be in a lane is decided elsewhere, and so is what a head means: see `mlengine.prediction.gateway.desks`.
+ * Who may be in a lane is decided elsewhere, and so is what a head means: see `desks` and `heads` in
+ * `mlengine.prediction.gateway`.
  */
 #include "speedups.h"
 #include <math.h>
@@ -172,6 +173,8 @@ PyType_Spec lane_spec = {
 
 /* Where the blank line ends that ends a head; 0: there is none. */
 static Py_ssize_t end_of_head(const char *bytes, Py_ssize_t length) {
+    if (length < 4)
+        return 0;
     const char *at = bytes, *last = bytes + length - 4;
     while (at <= last && (at = memchr(at, '\r', (size_t)(last - at) + 1)) != NULL) {
         if (memcmp(at, "\r\n\r\n", 4) == 0)
