@@ -59,6 +59,7 @@ def _verdicts(
     rivals = [one for one in here if one["server"] not in (_OURS, FLOOR, EMPTY)]
     plain = [one for one in rivals if one["server"] != _ONNX]
     by_hand = [one for one in rivals if one["server"] == _ONNX]
+    unconverted = plain
     best_target, onnx_target = _TARGETS.get(ours["cell"], (None, None))
     found = []
     if ours["model"] == "cnn":
@@ -72,8 +73,8 @@ def _verdicts(
         ratio = best["cpu_us"] / ours["cpu_us"]
         found.append(("CPU us", f"{ours['cpu_us']:.0f}", f"{best['cpu_us']:.0f} ({best['server']})",
                       ratio, _CPU_TARGET))  # fmt: skip
-    if plain and ours["cell"] == "1x1":
-        quickest = min(plain, key=lambda one: one["start_s"])
+    if unconverted and ours["cell"] == "1x1":
+        quickest = min(unconverted, key=lambda one: one["start_s"])
         found.append(("first answer s", f"{ours['start_s']:.1f}",
                       f"{quickest['start_s']:.1f} ({quickest['server']})",
                       quickest["start_s"] / ours["start_s"], 2.0))  # fmt: skip

@@ -3,7 +3,8 @@
     body ─▶ shortcut reads it                 ─▶ direct: one call of the model's own arithmetic
          ─▶ a model whose requests may join   ─▶ joined: the instances of equal calls, one after
          │                                       the other; when that fails, each by itself
-         └▶ anything else                     ─▶ alone
+         └▶ anything else                     ─▶ alone; where the model can be asked so, a few side
+                                                 by side as soon as there are two (`sidebyside`)
 
 Whatever way is taken, a caller gets what it would have got alone, and a bad row fails alone.
 
@@ -17,7 +18,7 @@ from __future__ import annotations
 
 import collections
 import time
-from collections.abc import Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from typing import Any, NamedTuple
 
 from mlengine.runtime.answers import Answer, error_answer, failure, predictions_answer, unforeseen
@@ -28,6 +29,7 @@ from mlengine.runtime.frameworks import Model, ask
 from mlengine.runtime.instances import Request, RequestError, parse_request
 from mlengine.runtime.prediction_error import PredictionError
 from mlengine.runtime.shortcuts import Shortcut
+from mlengine.runtime.sidebyside import SideBySide
 from mlengine.runtime.strictjson import dumps
 
 __all__ = ["DEFAULT_MAX_BATCH_SIZE", "Answerer", "predict"]
@@ -91,6 +93,11 @@ class Answerer:
         self._batches: Batches[_Waiting] = Batches(max_size=max_batch_size, deadline_s=deadline_s)
         self._unread: collections.deque[tuple[Any, bytes, float]] = collections.deque()
         self._is_shared = deadline_s > 0 or shortcut is None  # calls cost, or are to be few
+        self._side: SideBySide | None = None
+        if beside := getattr(model, "beside", None):
+            self._side = SideBySide(lambda body: self._general(body, beside.model), beside.calls)
+        self._apart: collections.deque[_Waiting] = collections.deque()  # for `_side`, or alone
+        self._is_expecting: Callable[[], bool] = lambda: False
         self._whole_turns = 0  # so many times all that waits is read at once: calls are long
         self._calls = [0] * _SIZE_BUCKETS
         self._requests = 0
@@ -98,6 +105,17 @@ class Answerer:
     def add(self, whose: Any, body: bytes, *, now_s: float) -> None:
         """Let a predict body wait; `whose` comes back with its answer."""
         self._unread.append((whose, body, now_s))
+
+    def attend(self, *, wake: Callable[[], None], is_expecting: Callable[[], bool]) -> None:
+        """Answer for somebody who waits for other things as well.
+
+        Args:
+            wake: Called, by any thread, when `answers` has something new to yield.
+            is_expecting: Tells whether another request has begun to arrive.
+        """
+        self._is_expecting = is_expecting
+        if self._side is not None:
+            self._side.wake = wake
 
     def answers(self, *, now_s: float) -> Iterator[list[tuple[Any, Answer]]]:
         """Call the model as often as it takes for what is due; yield each call's answers."""
@@ -110,9 +128,10 @@ class Answerer:
                 begun_s = time.perf_counter()
                 answers = self._answer_whatever_comes(batch)
                 called_s += time.perf_counter() - begun_s
-                self._requests += len(batch)
-                self._calls[min((len(batch) - 1).bit_length(), _SIZE_BUCKETS - 1)] += 1
+                self._count(len(batch))
                 yield answers
+            if self._side is not None:
+                yield from self._answers_apart(self._side)
             if called_s and read >= _STRIDE and not self._is_shared:
                 if self._whole_turns:
                     self._whole_turns -= 1
@@ -137,9 +156,29 @@ class Answerer:
         return {"requests": self._requests, "calls": self._calls, "waiting": len(self)}
 
     def __len__(self) -> int:
-        return len(self._unread) + len(self._batches)
+        return len(self._unread) + len(self._batches) + len(self._apart)
 
     # --- inner ---
+
+    def _count(self, requests: int) -> None:
+        self._requests += requests
+        self._calls[min((requests - 1).bit_length(), _SIZE_BUCKETS - 1)] += 1
+
+    def _answers_apart(self, side: SideBySide) -> Iterator[list[tuple[Any, Answer]]]:
+        """Begin what there is room for; yield what has ended, and the answer to who is alone."""
+        ended = side.finished()
+        while self._apart and side.has_room and (side.running or self._has_company()):
+            waiting = self._apart.popleft()
+            side.start(waiting.whose, waiting.body)
+            self._count(1)
+        if ended:
+            yield ended
+        if self._apart and not side.running:
+            self._count(1)
+            yield self._answer_whatever_comes([self._apart.popleft()])
+
+    def _has_company(self) -> bool:
+        return len(self._apart) > 1 or self._is_expecting()
 
     def _read_some(self) -> tuple[int, list[tuple[Any, Answer]]]:
         """Read the bodies that come next; return how many, and answers to those that are bad."""
@@ -184,6 +223,9 @@ class Answerer:
         self._batches.add(lane, waiting, max(len(request.instances), 1), now_s=now_s)
 
     def _add_alone(self, waiting: _Waiting) -> None:
+        if self._side is not None:
+            self._apart.append(waiting)
+            return
         # A lane of its own, and one that is due: there is nobody to wait for.
         self._batches.add(object(), waiting, 1, now_s=float("-inf"))
 
@@ -209,9 +251,9 @@ class Answerer:
             return self._direct(batch)
         return [(waiting.whose, answer) for waiting, answer in zip(batch, answers, strict=True)]
 
-    def _general(self, body: bytes) -> Answer:
+    def _general(self, body: bytes, model: Model | None = None) -> Answer:
         most = self._max_answer_bytes
-        return predict(self._model, body, max_answer_bytes=most, failures=self._failures)
+        return predict(model or self._model, body, max_answer_bytes=most, failures=self._failures)
 
     def _direct(self, batch: list[_Waiting]) -> list[tuple[Any, Answer]]:
         assert self._shortcut is not None

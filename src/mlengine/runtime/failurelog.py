@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable
@@ -47,6 +48,7 @@ class FailureLog:
         self._what = what
         self._now = now
         self._told: dict[object, tuple[float, int]] = {}  # when, and how many since
+        self._lock = threading.Lock()
 
     def note(self, error: PredictionError) -> None:
         """Write why a prediction failed, or count it."""
@@ -66,13 +68,14 @@ class FailureLog:
     def _more(self, place: object, every_s: float) -> str | None:
         """Return what to add to a line about a place; None: it was told lately."""
         now_s = self._now()
-        told_s, untold = self._told.get(place, (float("-inf"), 0))
-        if now_s - told_s < every_s:
-            self._told[place] = told_s, untold + 1
-            return None
-        if len(self._told) >= _MOST_PLACES:
-            self._told.clear()
-        self._told[place] = now_s, 0
+        with self._lock:  # several threads may call
+            told_s, untold = self._told.get(place, (float("-inf"), 0))
+            if now_s - told_s < every_s:
+                self._told[place] = told_s, untold + 1
+                return None
+            if len(self._told) >= _MOST_PLACES:
+                self._told.clear()
+            self._told[place] = now_s, 0
         return f" ({untold} more since the last time that this was told)" if untold else ""
 
 

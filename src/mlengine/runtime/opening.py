@@ -105,7 +105,8 @@ def _open_compiled(directory: Path, spec: Mapping[str, Any], given: list[str]) -
     model = load_compiled(directory, signature_name=spec.get("signature_name") or "")
     golden, _notes = rehearse(model, directory, signature_name=form.default)
     shortcut: Shortcut | None = None
-    way = "each caller alone"
+    beside = model.beside
+    way = f"up to {beside.calls} callers side by side" if beside else "each caller alone"
     own = model.default_signature()
     # Files of pictures are not plain JSON.
     if not any(part.decoding for part in form.parts if part.signature.name == own):

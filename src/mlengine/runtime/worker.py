@@ -52,6 +52,7 @@ __all__ = ["LOAD_FAILED", "Server", "main"]
 
 LOAD_FAILED = 3
 _READ_BYTES = 1 << 18
+_MOST_READS = 16  # of one connection, before others have their turn
 _DEFAULT_MAX_BODY_BYTES = 1_572_864
 _DEFAULT_MAX_ANSWER_BYTES = 64 << 20
 _MAX_UNSENT_BYTES = 64 << 20  # beyond it, a client that does not read is not read from either
@@ -116,20 +117,28 @@ class Server:
         self._listener = _listen(path)
         self._selector.register(self._listener, selectors.EVENT_READ, self._accept)
         self.read_buffer = memoryview(bytearray(_READ_BYTES))
+        self._woken, self._waker = socket.socketpair()
+        self._woken.setblocking(False)
+        self._waker.setblocking(False)
+        self._selector.register(self._woken, selectors.EVENT_READ, lambda: self._woken.recv(64))
+        answerer.attend(wake=self._wake, is_expecting=self._is_expecting)
 
     def run(self) -> None:
         """Serve until SIGTERM or SIGINT."""
-        wake_out, wake_in = socket.socketpair()
-        wake_in.setblocking(False)
-        wake_out.setblocking(False)
-        signal.set_wakeup_fd(wake_in.fileno())
+        signal.set_wakeup_fd(self._waker.fileno())
         signal.signal(signal.SIGTERM, self._stop)
         signal.signal(signal.SIGINT, self._stop)
-        self._selector.register(wake_out, selectors.EVENT_READ, lambda: wake_out.recv(64))
         while not self._is_drained():
             for key, _ in self._ready():
                 key.data()
             self._answer_waiting()
+
+    def _wake(self) -> None:
+        with contextlib.suppress(BlockingIOError):  # full of such bytes: it wakes anyway
+            self._waker.send(b"\0")
+
+    def _is_expecting(self) -> bool:
+        return any(connection.is_amid_frame for connection in self._connections)
 
     def _ready(self) -> list[tuple[selectors.SelectorKey, int]]:
         """Wait for something to read; look for it without sleeping where the gateway says so."""
@@ -267,6 +276,10 @@ class _Connection:
         done_reading = self._ended or (not self._may_have_more and self._reader.is_between_frames)
         return done_reading and not self._unsent and not self._due
 
+    @property
+    def is_amid_frame(self) -> bool:
+        return not (self._ended or self._reader.is_between_frames)
+
     def turn(self) -> None:
         """Read what arrived; send what can be said at once, or was left over."""
         try:
@@ -314,15 +327,18 @@ class _Connection:
 
     def _receive(self) -> None:
         buffer = self._server.read_buffer
-        try:
-            count = self.socket.recv_into(buffer)
-        except BlockingIOError:
-            self._may_have_more = False
-            return
-        self._may_have_more, self._ended = True, not count
-        frames = self._reader.feed(bytes(buffer[:count]))
-        self._due += len(frames)
-        self._server.take_all(self, frames)
+        for _ in range(_MOST_READS):
+            try:
+                count = self.socket.recv_into(buffer)
+            except BlockingIOError:
+                self._may_have_more = False
+                return
+            self._may_have_more, self._ended = True, not count
+            frames = self._reader.feed(bytes(buffer[:count]))
+            self._due += len(frames)
+            self._server.take_all(self, frames)
+            if count < len(buffer):
+                return
 
     def _forget(self) -> None:
         if not self._gone:

@@ -77,7 +77,7 @@ def test_either_way_answers(model: Path, threads: int) -> None:
 
 def test_a_large_file_is_opened_once(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert isinstance(open_session(model, threads=2), onnxsession._Either)
-    monkeypatch.setattr(onnxsession, "_LARGEST_TWICE", 10)
+    monkeypatch.setattr(onnxsession, "LARGEST_TWICE", 10)
     assert not isinstance(open_session(model, threads=2), onnxsession._Either)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     assert not isinstance(open_session(model), onnxsession._Either)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import stat
 import threading
 from collections.abc import Callable
@@ -323,7 +324,7 @@ def test_who_is_told_to_stay_awake_looks_without_sleeping_for_a_moment_only(
         now_s[0] += STAY_S / 3
         return []
 
-    waits = SimpleNamespace(wait_s=lambda *, now_s: None)
+    waits = SimpleNamespace(wait_s=lambda *, now_s: None, attend=lambda **_: None)
     made = Server(waits, cast("Any", []), tmp_path / "socket", max_body_bytes=9)  # type: ignore[arg-type]
     monkeypatch.setattr(made, "_selector", SimpleNamespace(select=select))
     monkeypatch.setattr("time.monotonic", lambda: now_s[0])
@@ -335,6 +336,38 @@ def test_who_is_told_to_stay_awake_looks_without_sleeping_for_a_moment_only(
     made._ready()
     made._ready()
     assert pauses == [None, 0.5, *[0, "others"] * 3, None, None]
+
+
+def test_it_knows_that_a_request_has_begun_to_arrive(tmp_path: Path) -> None:
+    told: dict[str, Any] = {}
+    answerer = SimpleNamespace(
+        wait_s=lambda *, now_s: 0.0, attend=lambda **given: told.update(given),
+        add=lambda whose, body, *, now_s: told.update(body=body),
+    )  # fmt: skip
+    made = Server(answerer, cast("Any", []), tmp_path / "socket", max_body_bytes=1 << 21)  # type: ignore[arg-type]
+    caller = socket.socket(socket.AF_UNIX)
+    caller.connect(str(tmp_path / "socket"))
+
+    def send(data: bytes) -> bool:
+        if data:
+            caller.sendall(data)
+        while ready := made._selector.select(0):
+            for key, _ in ready:
+                key.data()
+        is_expecting: bool = told["is_expecting"]()
+        return is_expecting
+
+    body = b"x" * 100_000
+    request = pack(1, PREDICT, body)
+    assert not send(b"")
+    assert send(request[:3]) and send(request[3:50_000])
+    assert not send(request[50_000:])
+    assert told["body"] == body
+    assert send(request + request[:20])
+    caller.shutdown(socket.SHUT_WR)  # who leaves is not waited for
+    for key, _ in made._selector.select(1):
+        key.data()
+    assert not told["is_expecting"]()
 
 
 def test_a_corrupt_pickle_fails_with_the_reason(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +12,9 @@ import numpy as np
 from mlengine.runtime.compiled import ABOUT_FILE
 from mlengine.runtime.compiled.networks import NumberSession, read_network
 from mlengine.runtime.compiled.pictures import Decoding, Graph, PictureReader
-from mlengine.runtime.frameworks import Description, Model
+from mlengine.runtime.frameworks import Beside, Description, Model
 from mlengine.runtime.frameworks.onnx import texts
-from mlengine.runtime.frameworks.onnxsession import InPieces, open_session
+from mlengine.runtime.frameworks.onnxsession import LARGEST_TWICE, InPieces, cores, open_session
 from mlengine.runtime.frameworks.signatures import Signature, TensorModel, signature_of
 from mlengine.runtime.frameworks.tensors import TensorSpec, in_batches
 from mlengine.runtime.prediction_error import input_error, load_error, run_error
@@ -24,6 +24,8 @@ __all__ = [
 ]  # fmt: skip
 
 Columns = Mapping[str, Any]
+
+_NUMBERS = ".npz"
 
 
 class Part(msgspec.Struct, frozen=True, kw_only=True):
@@ -103,14 +105,38 @@ def load_compiled(directory: Path, *, signature_name: str = "") -> CompiledModel
         if signature_name not in known:
             raise load_error(f"the signature {signature_name!r} is not compiled")
         about = msgspec.structs.replace(about, default=signature_name)
-    sessions = [_session(directory / part.onnx, rowwise=about.rowwise) for part in about.parts]
-    pairs = list(zip(about.parts, sessions, strict=True))
-    runs = {part.signature.name: _runner(directory, part, session) for part, session in pairs}
+    files = {part.onnx: directory / part.onnx for part in about.parts}
+    preparations = {
+        part.signature.name: _preparation(directory, part) for part in about.parts if part.graph
+    }
+    beside = None
+    if (calls := cores()) > 1 and _may_be_opened_again(files.values()):
+        beside = Beside(_opened(about, files, preparations, threads=1), calls)
+    return _opened(about, files, preparations, beside=beside)
+
+
+def _may_be_opened_again(files: Iterable[Path]) -> bool:
+    """Return whether calls gain by a core each: no network is large, and not all are numbers."""
+    sizes = [file.stat().st_size for file in files if file.suffix != _NUMBERS]
+    return bool(sizes) and max(sizes) <= LARGEST_TWICE
+
+
+def _opened(
+    about: About, files: Mapping[str, Path], preparations: Mapping[str, Graph], *,
+    threads: int = 0, beside: Beside | None = None,
+) -> CompiledModel:  # fmt: skip
+    rowwise = about.rowwise
+    sessions = {n: _session(file, threads, rowwise=rowwise) for n, file in files.items()}
+    pairs = [(part, sessions[part.onnx]) for part in about.parts]
+    runs = {
+        part.signature.name: _runner(part, session, preparations.get(part.signature.name))
+        for part, session in pairs
+    }
     of_rows = {
         part.signature.name: _row_runner(part, session)
         for part, session in pairs if isinstance(session, NumberSession)
     }  # fmt: skip
-    return CompiledModel(about, runs, of_rows)
+    return CompiledModel(about, runs, of_rows, beside)
 
 
 def write_about(directory: Path, about: About) -> None:
@@ -126,6 +152,7 @@ class CompiledModel:
     def __init__(
         self, about: About, runs: Mapping[str, Callable[[Columns], dict[str, Any]]],
         of_rows: Mapping[str, Callable[[np.ndarray], dict[str, Any]]],
+        beside: Beside | None = None,
     ) -> None:  # fmt: skip
         assert about.description is not None
         self.about = about
@@ -134,6 +161,7 @@ class CompiledModel:
         self._runs = dict(runs)
         self.of_rows = of_rows
         """Of signatures in plain numbers: from rows of doubles, all inputs side by side."""
+        self.beside = beside
 
     def predict(
         self, instances: list[Any], /, *, signature_name: Any = None, **kwargs: Any
@@ -159,11 +187,12 @@ class CompiledModel:
         return self._runs[signature_name or self.about.default](columns)
 
 
-def _runner(directory: Path, part: Part, session: Any) -> Callable[[Columns], dict[str, Any]]:
+def _runner(
+    part: Part, session: Any, prepare: Graph | None
+) -> Callable[[Columns], dict[str, Any]]:
     # The order of a request's keys is people's; that of the outputs is the original's.
     feeds = list(part.feeds.items())
     names, wanted = list(part.fetches), list(part.fetches.values())
-    prepare = _preparation(directory, part) if part.graph else None
 
     def run(columns: Columns) -> dict[str, Any]:
         if prepare is not None:
@@ -198,13 +227,13 @@ def _row_runner(part: Part, session: NumberSession) -> Callable[[np.ndarray], di
     return run
 
 
-def _session(file: Path, *, rowwise: bool) -> Any:
-    if file.suffix == ".npz":
+def _session(file: Path, threads: int, *, rowwise: bool) -> Any:
+    if file.suffix == _NUMBERS:
         try:
             return NumberSession(read_network(file))
         except (OSError, ValueError) as error:
             raise load_error(f"{file.name} cannot be read: {error}") from error
-    session = open_session(file)
+    session = open_session(file, threads=threads)
     return InPieces(session) if rowwise else session
 
 

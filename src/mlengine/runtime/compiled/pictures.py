@@ -11,6 +11,7 @@ needs it: what it refuses, it refuses in its own words.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -75,6 +76,7 @@ class PictureReader:
         self._each = open_session(directory / decoding.onnx, threads=1) if decoding.onnx else None
         self._open_graph = open_graph
         self._graph: Graph | None = None
+        self._lock = threading.Lock()  # several threads may call
 
     def __call__(self, columns: Mapping[str, Any]) -> dict[str, np.ndarray]:
         """Return the column, under its name.
@@ -85,8 +87,9 @@ class PictureReader:
         made = self.read(columns[self._decoding.column])
         if made is not None:
             return {self._gives.name: made}
-        if self._graph is None:
-            self._graph = self._open_graph()
+        with self._lock:
+            if self._graph is None:
+                self._graph = self._open_graph()
         return self._graph(columns)
 
     def read(self, files: np.ndarray) -> np.ndarray | None:

@@ -10,12 +10,12 @@ import contextlib
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Protocol, TypedDict
+from typing import Any, NamedTuple, Protocol, TypedDict
 
 from mlengine.runtime.artifact import Artifact, Kind, detect
 from mlengine.runtime.prediction_error import PredictionError, load_error, output_error, run_error
 
-__all__ = ["Description", "Model", "ask", "library", "load"]
+__all__ = ["Beside", "Description", "Model", "ask", "library", "load"]
 
 _MAX_FILES = 10_000
 
@@ -49,10 +49,19 @@ class Model(Protocol):
     7. A model with a true `joinable` gives a row the same prediction in any company, so requests of
        several callers may be one call; if it has a `lane_of`, only those for whose instances this
        gives the same, and none for which it gives None.
+    8. A model with a `beside` gives the same predictions there (but for rounding), with a core a
+       call, and may be asked there by several threads at once.
     """
 
     def predict(self, instances: list[Any], /, **kwargs: Any) -> list[Any]: ...
     def describe(self) -> Description: ...
+
+
+class Beside(NamedTuple):
+    """A model that takes so many calls at a time, each of one core."""
+
+    model: Model
+    calls: int
 
 
 def load(

@@ -14,6 +14,7 @@ so many rows may be faster two by two (`InPieces`), which is tried likewise.
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -24,7 +25,10 @@ import numpy as np
 from mlengine.runtime.frameworks import library
 from mlengine.runtime.prediction_error import load_error
 
-__all__ = ["Choice", "InPieces", "open_session"]
+__all__ = ["LARGEST_TWICE", "Choice", "InPieces", "cores", "open_session"]
+
+LARGEST_TWICE = 64 << 20
+"""Bytes of a file that is opened more than once."""
 
 _TRIAL_CALLS = 16
 _TRIAL_S, _FEWEST_CALLS = 0.3, 3  # of long calls, fewer tell enough
@@ -32,7 +36,6 @@ _KEEP_CALLS, _MOST_KEEP_CALLS = 128, 2048  # of what was faster; more each time 
 _WORTH = 0.9  # of the time of the first way
 _MANY_ROWS, _PIECE_ROWS = 8, 2
 _LONG_S = 0.005  # of a call that is worth cutting: others are faster whole
-_LARGEST_TWICE = 64 << 20  # bytes of a file that is opened twice
 
 
 def open_session(path: Path, *, threads: int = 0) -> Any:
@@ -48,12 +51,17 @@ def open_session(path: Path, *, threads: int = 0) -> Any:
     Raises:
         PredictionError: Class 0: no onnxruntime, or unreadable.
     """
-    given = os.environ.get("OMP_NUM_THREADS", "")
-    threads = threads or (int(given) if given.isdecimal() else 1)
+    threads = threads or cores()
     sleeping = _open(path, threads, spin=False)
-    if threads == 1 or path.stat().st_size > _LARGEST_TWICE:
+    if threads == 1 or path.stat().st_size > LARGEST_TWICE:
         return sleeping
     return _Either(sleeping, _open(path, threads, spin=True))
+
+
+def cores() -> int:
+    """Return how many cores a call of this process may use."""
+    given = os.environ.get("OMP_NUM_THREADS", "")
+    return max(int(given), 1) if given.isdecimal() else 1
 
 
 def _open(path: Path, threads: int, *, spin: bool) -> Any:
@@ -149,6 +157,7 @@ class InPieces:
     def __init__(self, session: Any) -> None:
         self._session = session
         self._choice = Choice()
+        self._lock = threading.Lock()
         self._is_possible = True
         self.get_inputs, self.get_outputs = session.get_inputs, session.get_outputs
 
@@ -163,7 +172,8 @@ class InPieces:
             found = self._session.run(wanted, fed)
         took_s = time.perf_counter() - begun_s
         if took_s >= _LONG_S:
-            self._choice.took(took_s, rows)
+            with self._lock:  # several threads may call
+                self._choice.took(took_s, rows)
         return found
 
     def _in_pieces(self, wanted: Sequence[str], fed: Mapping[str, Any], rows: int) -> Any:

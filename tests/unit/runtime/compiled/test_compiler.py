@@ -7,9 +7,11 @@ import io
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -334,6 +336,72 @@ def test_pictures_in_a_loop_are_decoded_without_tensorflow(
         rows += _b64(_jpeg(7, 31, 5), _jpeg(40, 9, 6))
     wanted = [row["scores"] for row in ask(load(folder), rows, {})]
     np.testing.assert_allclose(_without_tensorflow(out, rows), wanted, rtol=1e-5, atol=1e-5)
+
+
+def test_8_several_threads_are_answered_at_once(
+    make: Callable[[str], Made], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _folder, out, _about = make("any")
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    model = load_compiled(out)
+    assert model.beside is not None and model.beside.calls == 3
+    png = tf.io.encode_png(np.full((_SIDE, _SIDE, 3), 7, np.uint8)).numpy()
+    rows = _b64(*[_jpeg(_SIDE, _SIDE, seed) for seed in range(5)], png)
+    with ThreadPoolExecutor(3) as pool:
+        pending = [pool.submit(ask, model.beside.model, [row], {}) for row in rows * 20]
+        got = [one.result() for one in pending]
+    wanted = [ask(model, [row], {}) for row in rows]
+    for each, one in zip(got, wanted * 20, strict=True):
+        np.testing.assert_allclose(each[0]["scores"], one[0]["scores"], rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["jpeg", "keras"])
+def test_who_has_one_core_has_nobody_beside_him_nor_who_needs_none(
+    make: Callable[[str], Made], name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _folder, out, _about = make(name)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1" if name == "jpeg" else "2")
+    assert load_compiled(out).beside is None  # the Keras model is in plain numbers
+
+
+def test_a_large_network_is_not_opened_for_others_beside(
+    make: Callable[[str], Made], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _folder, out, _about = make("jpeg")
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    assert load_compiled(out).beside is not None
+    monkeypatch.setattr("mlengine.runtime.compiled.model.LARGEST_TWICE", 100)
+    assert load_compiled(out).beside is None
+
+
+def test_a_worker_answers_pictures_side_by_side(
+    make: Callable[[str], Made], start_worker: Callable[..., Any], tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """A hundred at once, one of which is no picture, and then the end of the worker."""
+    folder, out, _about = make("jpeg")
+    artifact = shutil.copytree(folder, tmp_path / "artifact")
+    shutil.copytree(out, artifact / FOLDER)
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    worker = start_worker(artifact)
+    assert worker.wait_ready()["way"].endswith("up to 2 callers side by side")
+    rows = _b64(*[_jpeg(_SIDE, _SIDE, seed) for seed in range(4)], b"no picture")
+    wanted = [_answer(load_compiled(out), [row]) for row in rows]
+    connection = worker.connect()
+    for number in range(100):
+        connection.send(
+            json.dumps({"instances": [rows[number % 5]]}).encode(), request_id=number + 1
+        )
+    worker.process.send_signal(signal.SIGTERM)
+    for _ in range(100):
+        number, status, answer = connection.receive()
+        right = wanted[(number - 1) % 5]
+        if right is not None:
+            assert status == 200
+            np.testing.assert_allclose(answer["predictions"][0]["scores"], right, rtol=1e-5)
+        else:
+            assert status == 400 and "Error code: 2" in answer["error"]["message"]
+    assert worker.process.wait(60) == 0
 
 
 def test_what_is_no_plain_picture_is_the_graph_s(make: Callable[[str], Made]) -> None:
