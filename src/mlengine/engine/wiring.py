@@ -340,6 +340,10 @@ def _kinds(
     backend: Backend,
 ) -> dict[str, JobKind]:
     notify = str(_notify_socket(settings))
+
+    def cpus() -> float:
+        return backend.capacity.inventory.cpus
+
     return {
         "training": TrainerJobs(
             buckets,
@@ -351,7 +355,7 @@ def _kinds(
             access=BucketAccess(buckets, settings.folder("buckets"), settings.run, os.environ),
             mirrors=mirrors,
             new_folders=_new_folders(settings),
-            cpus=lambda: backend.capacity.inventory.cpus,
+            cpus=cpus,
             unfinished=partial(store.jobs_in, STARTED_JOB_STATES),
         ),
         "prediction": BatchJobs(
@@ -362,6 +366,7 @@ def _kinds(
             grace_s=settings.grace_s,
             log_quota_bytes=settings.log_quota_bytes,
             notify=notify,
+            cpus=cpus,
         ),
     }
 

@@ -12,7 +12,7 @@ import os
 import platform
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +26,11 @@ from mlengine.models.registry import Models
 from mlengine.models.surroundings import SurroundingsOf, Wants, request_of, wanted
 from mlengine.prediction.batchfolder import OWN, clear, give_up, local_inputs
 from mlengine.prediction.batchresults import check_place, publish
+from mlengine.prediction.scaling.fields import threads_of
 from mlengine.prediction.workers.workerfolder import read_plain
 from mlengine.runtime.boot import boot_command
 from mlengine.runtime.manifest import manifest_of
+from mlengine.runtime.process import THREADS
 from mlengine.storage import Buckets
 from mlengine.storage.paths import parse_uri
 from mlengine.store import JobRecord, VersionRecord
@@ -68,6 +70,7 @@ class BatchJobs:
         grace_s: Seconds between SIGTERM and SIGKILL.
         log_quota_bytes: Most that the log may hold.
         notify: Socket on which supervisors say that something happened.
+        cpus: Returns those of the machine, or of all machines, that jobs run on.
     """
 
     def __init__(
@@ -80,6 +83,7 @@ class BatchJobs:
         grace_s: float,
         log_quota_bytes: int,
         notify: str,
+        cpus: Callable[[], float],
     ) -> None:
         self._buckets = buckets
         self._models = models
@@ -88,6 +92,7 @@ class BatchJobs:
         self._grace_s = grace_s
         self._log_quota_bytes = log_quota_bytes
         self._notify = notify
+        self._cpus = cpus
 
     def check(self, project: str, job: Job) -> Sequence[str]:
         """Refuse what can never run: bad fields, missing files, a version that is not READY.
@@ -162,7 +167,7 @@ class BatchJobs:
         spec = _input(record.job)
         framework, python = "", sys.executable
         code: dict[str, Any] = {}
-        network = False
+        network, threads = False, 1
         if spec.uri:
             artifact = folder / "model"
             if not artifact.exists():
@@ -179,6 +184,7 @@ class BatchJobs:
             artifact, framework = self._artifacts.path(version.uid), version.version.framework
             network = bool(version.version.options and version.version.options.network)
             uri = version.version.deployment_uri
+            threads = threads_of(version.version, cpus=self._cpus())
             python, code = self._code_of(version, preparation)
             code["version"] = version.uid  # one of another uid may be in its place next time
             preparation.log(f"Model version: {version.model_id}/{version.version_id}")
@@ -199,7 +205,10 @@ class BatchJobs:
         (folder / "batch.json").write_text(json.dumps(plan))
         written = [plan[name] for name in ("output_dir", "progress", "shards_dir")]
         read = [str(artifact), str(manifest_of(artifact)), *inputs]
-        return self._attempt(record, folder, [*read, *written], python)
+        environment = {
+            **dict.fromkeys(THREADS, str(threads)), **base_environment(os.environ)
+        }  # fmt: skip
+        return self._attempt(record, folder, [*read, *written], python, environment)
 
     def _code_of(
         self, record: VersionRecord, preparation: Preparation
@@ -218,8 +227,9 @@ class BatchJobs:
         }
 
     def _attempt(
-        self, record: JobRecord, folder: Path, places: list[str], python: str
-    ) -> AttemptSpec:
+        self, record: JobRecord, folder: Path, places: list[str], python: str,
+        environment: dict[str, str],
+    ) -> AttemptSpec:  # fmt: skip
         """Say how `runtime.batch` is run, confined, on the plan in the attempt's folder."""
         work = folder / "work"
         work.mkdir(exist_ok=True)
@@ -228,7 +238,7 @@ class BatchJobs:
             role="master",
             index=0,
             argv=boot_command(python, "mlengine.runtime.batchstart", str(folder / "batch.json")),
-            env=base_environment(os.environ),
+            env=environment,
             cwd=str(work),
         )
         return AttemptSpec(

@@ -12,7 +12,8 @@ from typing import Any, TextIO
 from mlengine.runtime.wholefile import write_whole
 
 __all__ = [
-    "QUIET", "give_thread_pools_locks", "scrub_environment", "send_prints_to_stderr", "write_json",
+    "QUIET", "THREADS", "give_thread_pools_locks", "scrub_environment", "send_prints_to_stderr",
+    "write_json",
 ]  # fmt: skip
 
 _KEPT = frozenset({
@@ -23,7 +24,9 @@ _KEPT_PREFIXES = (
     "LC_", "PYTHON", "TF_", "KERAS_", "CUDA_", "NVIDIA_", "OMP_", "MKL_", "OPENBLAS_", "XLA_",
     "NUMEXPR_", "COVERAGE_", "AIP_",
 )  # fmt: skip
-_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+"""Variables that say how many cores a library may use for one call."""
 
 QUIET = {"TF_CPP_MIN_LOG_LEVEL": "1", "ORT_DISABLE_TELEMETRY": "1"}
 """Variables for processes that run models: without them TensorFlow greets with the processor's
@@ -40,7 +43,7 @@ def scrub_environment() -> None:
     for name in list(os.environ):
         if name not in _KEPT and not name.startswith(_KEPT_PREFIXES):
             del os.environ[name]
-    for name in _THREADS:
+    for name in THREADS:
         # Several workers share the cores, and requests are small: threads would only spin.
         os.environ.setdefault(name, "1")
     for name, value in QUIET.items():

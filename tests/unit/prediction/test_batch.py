@@ -45,7 +45,7 @@ class World:
         surroundings = SurroundingsOf(Environments(home / "environments"), home)
         self.kind = BatchJobs(
             self.buckets, models, self.artifacts, surroundings,
-            grace_s=3.0, log_quota_bytes=9, notify="/n",
+            grace_s=3.0, log_quota_bytes=9, notify="/n", cpus=lambda: 3.0,
         )  # fmt: skip
         self.lines: list[str] = []
         self.attempt_dir = home / "attempt"
@@ -154,6 +154,25 @@ def test_an_option_of_training_is_refused_by_its_name(world: World, name: str) -
     assert caught.value.field == f"job.options.{name}"
     job.options = JobOptions(max_retries=2)
     world.kind.check("p", job)
+
+
+def test_a_call_has_the_cores_that_it_has_online(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of the version's machine type, as far as the machine has them."""
+
+    def cores(**fields: Any) -> str:
+        spec, _plan = world.prepare(**fields)
+        return spec.replicas[0].env["OMP_NUM_THREADS"]
+
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    for version_id, machine_type in [("one", ""), ("two", "n1-standard-2"), ("all", "mls1-c4-m2")]:
+        world.deploy(version_id, machine_type=machine_type)
+    versions = [f"{MODEL}/versions/{version_id}" for version_id in ("one", "two", "all")]
+    assert [cores(model_name="", version_name=name) for name in versions] == ["1", "2", "3"]
+    assert cores(model_name="", uri="gs://mine/model") == "1"
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")  # whoever runs the engine said so
+    assert cores(model_name="", version_name=versions[2]) == "7"
 
 
 def test_a_version_that_is_not_ready_is_refused(world: World) -> None:

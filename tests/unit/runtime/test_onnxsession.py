@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -128,6 +130,24 @@ def test_many_rows_are_computed_in_pieces_where_that_is_faster(clock: list[float
     assert network.calls - before == 5
     session.run(["twice", "negative"], {"x": np.ones((7, 3))})
     assert network.calls - before == 6
+
+
+def test_pieces_are_computed_at_the_same_time(clock: list[float]) -> None:
+    network, narrow = _Network(clock), _Network(clock)
+    together = threading.Barrier(2)
+
+    def run(wanted: Sequence[str], fed: dict[str, np.ndarray]) -> list[np.ndarray]:
+        together.wait(20)  # until another is there
+        return _Network.run(narrow, wanted, fed)
+
+    narrow.run = run  # type: ignore[method-assign]
+    with ThreadPoolExecutor(2) as pool:
+        session = InPieces(network, narrow, pool.map)
+        for _ in range(60):
+            x = np.arange(96.0).reshape(32, 3)
+            twice, negative = session.run(["twice", "negative"], {"x": x})
+            assert (twice == 2 * x).all() and (negative == -x).all()
+    assert network.calls == 5 and narrow.calls == 55 * 16
 
 
 def test_what_is_not_of_rows_is_computed_whole(clock: list[float]) -> None:

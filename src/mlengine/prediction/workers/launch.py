@@ -18,7 +18,7 @@ import msgspec
 from mlengine.prediction.workers.workerfolder import make_anew
 from mlengine.runtime import confine
 from mlengine.runtime.boot import boot_command
-from mlengine.runtime.process import QUIET
+from mlengine.runtime.process import QUIET, THREADS
 from mlengine.runtime.processes import Process, is_of, living, note, snapshot
 from mlengine.runtime.wholefile import write_whole
 from mlengine.training.inventory import visible
@@ -40,7 +40,6 @@ _PROCESS_FILE = "process.json"
 _OOM_SCORE_ADJ = 500
 _TAIL_BYTES = 8192
 _FORK_ANSWER_S = 30.0
-_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 _PASSED_ON = (
     "PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "PYTHONPATH",
     "OMP_NUM_THREADS",
@@ -80,7 +79,7 @@ def worker_environment(
     environment = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
     if python != sys.executable:
         environment.pop("PYTHONPATH", None)
-    for name in _THREADS:
+    for name in THREADS:
         environment.setdefault(name, str(threads))
     fixed = {"PYTHONUNBUFFERED": "1", "PYTHONNOUSERSITE": "1"}
     return environment | visible(gpus) | fixed | QUIET

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,16 @@ import numpy as np
 
 from mlengine.runtime.compiled import ABOUT_FILE
 from mlengine.runtime.compiled.networks import NumberSession, read_network
-from mlengine.runtime.compiled.pictures import Decoding, Graph, PictureReader
+from mlengine.runtime.compiled.pictures import Decoding, Graph, PictureReader, later
 from mlengine.runtime.frameworks import Beside, Description, Model
 from mlengine.runtime.frameworks.onnx import texts
-from mlengine.runtime.frameworks.onnxsession import LARGEST_TWICE, InPieces, cores, open_session
+from mlengine.runtime.frameworks.onnxsession import (
+    LARGEST_TWICE,
+    InPieces,
+    Mapped,
+    cores,
+    open_session,
+)
 from mlengine.runtime.frameworks.signatures import Signature, TensorModel, signature_of
 from mlengine.runtime.frameworks.tensors import TensorSpec, in_batches
 from mlengine.runtime.prediction_error import input_error, load_error, run_error
@@ -106,13 +113,14 @@ def load_compiled(directory: Path, *, signature_name: str = "") -> CompiledModel
             raise load_error(f"the signature {signature_name!r} is not compiled")
         about = msgspec.structs.replace(about, default=signature_name)
     files = {part.onnx: directory / part.onnx for part in about.parts}
-    preparations = {
-        part.signature.name: _preparation(directory, part) for part in about.parts if part.graph
-    }
-    beside = None
-    if (calls := cores()) > 1 and _may_be_opened_again(files.values()):
-        beside = Beside(_opened(about, files, preparations, threads=1), calls)
-    return _opened(about, files, preparations, beside=beside)
+    graphs = {part.signature.name: _graph(directory, part) for part in about.parts if part.graph}
+    calls = cores()
+    if calls == 1 or not _may_be_opened_again(files.values()):
+        return _opened(directory, about, graphs, _sessions(files))
+    narrow = _sessions(files, threads=1)
+    beside = Beside(_opened(directory, about, graphs, narrow), calls)
+    pool = ThreadPoolExecutor(calls, thread_name_prefix="rows")
+    return _opened(directory, about, graphs, _sessions(files), beside, narrow, pool.map)
 
 
 def _may_be_opened_again(files: Iterable[Path]) -> bool:
@@ -122,20 +130,31 @@ def _may_be_opened_again(files: Iterable[Path]) -> bool:
 
 
 def _opened(
-    about: About, files: Mapping[str, Path], preparations: Mapping[str, Graph], *,
-    threads: int = 0, beside: Beside | None = None,
+    directory: Path, about: About, graphs: Mapping[str, Graph], sessions: Mapping[str, Any],
+    beside: Beside | None = None, narrow: Mapping[str, Any] | None = None, mapped: Mapped = map,
 ) -> CompiledModel:  # fmt: skip
-    rowwise = about.rowwise
-    sessions = {n: _session(file, threads, rowwise=rowwise) for n, file in files.items()}
-    pairs = [(part, sessions[part.onnx]) for part in about.parts]
-    runs = {
-        part.signature.name: _runner(part, session, preparations.get(part.signature.name))
-        for part, session in pairs
-    }
-    of_rows = {
-        part.signature.name: _row_runner(part, session)
-        for part, session in pairs if isinstance(session, NumberSession)
-    }  # fmt: skip
+    """Make a model of sessions.
+
+    Args:
+        directory: The folder.
+        about: What it says.
+        graphs: By the signature that they go before.
+        sessions: By the files of the arithmetic.
+        beside: Where the model may be asked by several threads.
+        narrow: Those that have a core a call; default: `sessions`.
+        mapped: Calls a function for several rows at a time.
+    """
+    runs, of_rows = {}, {}
+    for part in about.parts:
+        name, session = part.signature.name, sessions[part.onnx]
+        prepare = graphs.get(name)
+        if prepare is not None and part.decoding is not None:
+            prepare = PictureReader(directory, part.decoding, part.gives[0], prepare, mapped)
+        if isinstance(session, NumberSession):
+            of_rows[name] = _row_runner(part, session)
+        elif about.rowwise:
+            session = InPieces(session, (narrow or sessions)[part.onnx], mapped)
+        runs[name] = _runner(part, session, prepare)
     return CompiledModel(about, runs, of_rows, beside)
 
 
@@ -187,9 +206,7 @@ class CompiledModel:
         return self._runs[signature_name or self.about.default](columns)
 
 
-def _runner(
-    part: Part, session: Any, prepare: Graph | None
-) -> Callable[[Columns], dict[str, Any]]:
+def _runner(part: Part, session: Any, prepare: Graph | None) -> Callable[[Columns], dict[str, Any]]:
     # The order of a request's keys is people's; that of the outputs is the original's.
     feeds = list(part.feeds.items())
     names, wanted = list(part.fetches), list(part.fetches.values())
@@ -227,25 +244,28 @@ def _row_runner(part: Part, session: NumberSession) -> Callable[[np.ndarray], di
     return run
 
 
-def _session(file: Path, threads: int, *, rowwise: bool) -> Any:
-    if file.suffix == _NUMBERS:
-        try:
-            return NumberSession(read_network(file))
-        except (OSError, ValueError) as error:
-            raise load_error(f"{file.name} cannot be read: {error}") from error
-    session = open_session(file, threads=threads)
-    return InPieces(session) if rowwise else session
+def _sessions(files: Mapping[str, Path], *, threads: int = 0) -> dict[str, Any]:
+    return {name: _session(file, threads) for name, file in files.items()}
 
 
-def _preparation(directory: Path, part: Part) -> Graph:
-    def graph() -> Graph:
+def _session(file: Path, threads: int) -> Any:
+    if file.suffix != _NUMBERS:
+        return open_session(file, threads=threads)
+    try:
+        return NumberSession(read_network(file))
+    except (OSError, ValueError) as error:
+        raise load_error(f"{file.name} cannot be read: {error}") from error
+
+
+def _graph(directory: Path, part: Part) -> Graph:
+    """Open a graph; one that few requests need is opened by the first of them."""
+
+    def opened() -> Graph:
         from mlengine.runtime.compiled.tensorflow import open_graph
 
         return open_graph(directory / part.graph, part.takes, part.gives)
 
-    if part.decoding is None:
-        return graph()
-    return PictureReader(directory, part.decoding, part.gives[0], graph)
+    return opened() if part.decoding is None else later(opened)
 
 
 _: type[Model] = CompiledModel

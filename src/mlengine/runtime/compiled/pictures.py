@@ -20,10 +20,10 @@ import msgspec
 import numpy as np
 
 from mlengine.runtime.frameworks import library
-from mlengine.runtime.frameworks.onnxsession import open_session
+from mlengine.runtime.frameworks.onnxsession import Mapped, open_session
 from mlengine.runtime.frameworks.tensors import TensorSpec
 
-__all__ = ["MADE", "PICTURE", "Decoding", "Graph", "PictureReader"]
+__all__ = ["MADE", "PICTURE", "Decoding", "Graph", "PictureReader", "later"]
 
 Graph = Callable[[Mapping[str, Any]], dict[str, np.ndarray]]
 """Makes columns of columns."""
@@ -32,6 +32,20 @@ PICTURE, MADE = "picture:0", "made:0"
 _COLOURS = {"Gray": 1, "YCbCr": 3}
 _SPACES = {1: "GRAY", 3: "RGB"}
 _LARGEST_PIXELS = 1 << 26
+
+
+def later(opened: Callable[[], Graph]) -> Graph:
+    """Return a graph that is opened when it is first asked; several threads may ask it."""
+    lock = threading.Lock()
+    known: list[Graph] = []
+
+    def graph(columns: Mapping[str, Any]) -> dict[str, np.ndarray]:
+        with lock:
+            if not known:
+                known.append(opened())
+        return known[0](columns)
+
+    return graph
 
 
 class Decoding(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,24 +73,23 @@ class PictureReader:
         directory: The compiled form.
         decoding: How they are decoded.
         gives: The column that is made.
-        open_graph: Opens the graph, for what is no plain JPEG.
+        graph: Makes it of what is no plain JPEG.
+        mapped: Decodes several pictures at a time, as `map` one after the other.
 
     Raises:
         PredictionError: Class 0: a library is missing.
     """
 
     def __init__(
-        self, directory: Path, decoding: Decoding, gives: TensorSpec,
-        open_graph: Callable[[], Graph],
+        self, directory: Path, decoding: Decoding, gives: TensorSpec, graph: Graph,
+        mapped: Mapped = map,
     ) -> None:  # fmt: skip
         with library("compile"):
             import simplejpeg
         self._jpeg = simplejpeg
         self._decoding, self._gives = decoding, gives
         self._each = open_session(directory / decoding.onnx, threads=1) if decoding.onnx else None
-        self._open_graph = open_graph
-        self._graph: Graph | None = None
-        self._lock = threading.Lock()  # several threads may call
+        self._graph, self._mapped = graph, mapped
 
     def __call__(self, columns: Mapping[str, Any]) -> dict[str, np.ndarray]:
         """Return the column, under its name.
@@ -87,9 +100,6 @@ class PictureReader:
         made = self.read(columns[self._decoding.column])
         if made is not None:
             return {self._gives.name: made}
-        with self._lock:
-            if self._graph is None:
-                self._graph = self._open_graph()
         return self._graph(columns)
 
     def read(self, files: np.ndarray) -> np.ndarray | None:
@@ -101,8 +111,7 @@ class PictureReader:
         if files.ndim != 1 or not len(files):
             return None
         found: list[np.ndarray] = []
-        for file in files:
-            picture = self._picture(file)
+        for picture in (self._mapped if len(files) > 1 else map)(self._picture, files):
             if picture is None or picture.shape != (found[0] if found else picture).shape:
                 return None
             found.append(picture)

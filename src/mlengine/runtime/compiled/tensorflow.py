@@ -101,7 +101,7 @@ def _decoding(
             return None
         decoding = _each_picture(loop, folder, f"{number}.picture.onnx")
         graph = open_graph(folder / part.graph, part.takes, part.gives)
-        reader = PictureReader(folder, decoding, part.gives[0], lambda: graph)
+        reader = PictureReader(folder, decoding, part.gives[0], graph)
         _prove_pixels(reader, graph, decoding.column, part.gives)
     except MemoryError:
         raise

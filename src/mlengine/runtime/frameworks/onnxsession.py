@@ -7,8 +7,9 @@ others want it, stand in the way of the very thread that they wait for. Which is
 what else the machine does, so both are kept and tried, again and again (`Choice`). No thread spins
 between two calls.
 
-What a network has computed of two rows fits in a processor's caches, and of thirty-two it may not:
-so many rows may be faster two by two (`InPieces`), which is tried likewise.
+What a network has computed of two rows fits in a processor's caches, and of thirty-two it may not;
+and cores that compute different rows need not wait for each other. So many rows may be faster two
+by two, a core each (`InPieces`), which is tried likewise.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,10 @@ import numpy as np
 from mlengine.runtime.frameworks import library
 from mlengine.runtime.prediction_error import load_error
 
-__all__ = ["LARGEST_TWICE", "Choice", "InPieces", "cores", "open_session"]
+__all__ = ["LARGEST_TWICE", "Choice", "InPieces", "Mapped", "cores", "open_session"]
+
+Mapped = Callable[[Callable[[Any], Any], Iterable[Any]], Iterator[Any]]
+"""`map`, or what calls a function several times at once."""
 
 LARGEST_TWICE = 64 << 20
 """Bytes of a file that is opened more than once."""
@@ -152,10 +156,12 @@ class InPieces:
 
     Args:
         session: Of a network whose rows do not see each other.
+        beside: What computes the pieces; default: the session. Another one has a core a call.
+        mapped: Has several of these made at a time, as `map` one after the other.
     """
 
-    def __init__(self, session: Any) -> None:
-        self._session = session
+    def __init__(self, session: Any, beside: Any = None, mapped: Mapped = map) -> None:
+        self._session, self._beside, self._mapped = session, beside or session, mapped
         self._choice = Choice()
         self._lock = threading.Lock()
         self._is_possible = True
@@ -177,14 +183,16 @@ class InPieces:
         return found
 
     def _in_pieces(self, wanted: Sequence[str], fed: Mapping[str, Any], rows: int) -> Any:
-        pieces = []
-        for at in range(0, rows, _PIECE_ROWS):
-            end = min(at + _PIECE_ROWS, rows)
-            piece = {name: column[at:end] for name, column in fed.items()}
-            pieces.append(self._session.run(wanted, piece))
-            if _rows_of(pieces[-1]) != end - at:
+        def piece(at: int) -> Any:
+            few = {name: column[at : at + _PIECE_ROWS] for name, column in fed.items()}
+            return self._beside.run(wanted, few)
+
+        begins, pieces = range(0, rows, _PIECE_ROWS), []
+        for at, found in zip(begins, self._mapped(piece, begins), strict=True):
+            if _rows_of(found) != min(_PIECE_ROWS, rows - at):
                 self._is_possible = False  # an output that is not of rows
                 return None
+            pieces.append(found)
         return [np.concatenate(each) for each in zip(*pieces, strict=True)]
 
 
