@@ -4,7 +4,8 @@
 
 It reads ``WORKER_DIR/spec.json``, loads the model, listens on a Unix socket and says so in
 ``ready.json``; or it writes ``failed.json`` and exits with 3. `frames` is the protocol. One thread
-does everything: a model sees one call at a time, always from the same thread. It goes in turns:
+does everything: a model sees one call at a time, always from the same thread, unless it says that
+it may be asked by several (`Model`, 8). It goes in turns:
 
     read what has come on all connections ─▶ few calls of the model ─▶ send
                                             ─▶ one call for the oldest explanation, if any waits

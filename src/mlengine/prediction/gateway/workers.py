@@ -111,7 +111,7 @@ class WorkerLink(asyncio.Protocol):
         self._retired = False
         self._retired_s = 0.0
         self.uploads: set[Passing] = set()  # each enters and leaves by itself
-        self._heard_s = 0.0  # when the worker answered somebody the last time
+        self._heard_s = 0.0  # when the worker answered a prediction the last time
         self.is_stuck = False  # it took one, and answered nobody for as long as one may take
         self.is_down = False  # the last that was seen of the worker: it hung up, or was not there
 
@@ -197,8 +197,7 @@ class WorkerLink(asyncio.Protocol):
         self._close_if_done()
 
     def data_received(self, data: bytes) -> None:
-        self._heard_s = now_s = time.monotonic()
-        self.is_stuck = False
+        now_s = time.monotonic()
         frames = self._reader.feed(data)
         self._burst.begin(len(frames))
         try:
@@ -213,6 +212,7 @@ class WorkerLink(asyncio.Protocol):
         """Give answers to those who wait for them; return how many there were."""
         owed = len(self._in_flight)
         good, good_since_s = 0, 0.0  # most came in one turn and are counted as one
+        others = 0  # who computes in other threads says how many wait, even if all of those hang
         take = self._in_flight.pop
         for request_id, status, payload, payload_bytes in frames:
             entry = take(request_id, None)
@@ -220,6 +220,7 @@ class WorkerLink(asyncio.Protocol):
                 continue  # its caller was told already
             prediction, since_s = entry
             if payload is None or status != 200 or prediction.kind in _NO_PREDICTIONS:
+                others += prediction.kind in _NO_PREDICTIONS
                 if payload is None:
                     self._fail(prediction, answer_too_long(self.version, payload_bytes))
                 else:
@@ -232,6 +233,8 @@ class WorkerLink(asyncio.Protocol):
             if not prediction.gone:
                 prediction.answered(200, payload)
         self._count_good(good, now_s - good_since_s)
+        if others < len(frames):
+            self._heard_s, self.is_stuck = now_s, False
         return owed - len(self._in_flight)
 
     def pause_writing(self) -> None:
