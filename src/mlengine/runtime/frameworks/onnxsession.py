@@ -88,12 +88,12 @@ def _open(path: Path, threads: int, *, spin: bool) -> Any:
 class Choice:
     """Tells by trying which of two ways of a call is faster. Pure.
 
-        16 calls of each ──▶ whichever was faster, 128 to 2,048 calls ──▶ 16 calls of each …
+        16 calls of each, by turns ──▶ whichever was faster, 128 to 2,048 calls ──▶ 16 of each …
 
     Example:
         >>> choice = Choice()
         >>> for _ in range(32):
-        ...     choice.took(0.001 if choice.is_second else 0.002)
+        ...     choice.took(choice.is_second, 0.001 if choice.is_second else 0.002)
         >>> choice.is_second
         True
     """
@@ -109,21 +109,28 @@ class Choice:
     def _begin(self) -> None:
         self._calls, self._took_s, self._rows = [0, 0], [0.0, 0.0], [0, 0]
 
-    def took(self, seconds: float, rows: int = 1) -> None:
-        """Note how long a call of so many rows took, which went the way that it was to take."""
+    def took(self, was_second: bool, seconds: float, rows: int = 1) -> None:
+        """Note how long a call took.
+
+        Args:
+            was_second: The way that it went: `is_second` when it began.
+            seconds: How long it took.
+            rows: How many it had.
+        """
         if self._left:
             self._left -= 1
             self.is_second = self.is_second and self._left > 0
             return
-        way = int(self.is_second)
+        way = int(was_second)
         self._calls[way] += 1
         self._took_s[way] += seconds
         self._rows[way] += rows
-        is_long = self._took_s[way] >= _TRIAL_S and self._calls[way] >= _FEWEST_CALLS
-        if self._calls[way] < _TRIAL_CALLS and not is_long:
-            return
-        if not self.is_second:
-            self.is_second = True
+        enough = [
+            calls >= _TRIAL_CALLS or (took_s >= _TRIAL_S and calls >= _FEWEST_CALLS)
+            for calls, took_s in zip(self._calls, self._took_s, strict=True)
+        ]
+        if not all(enough):  # by turns: what else the machine does is the same for both
+            self.is_second = not enough[1] and (way == 0 or enough[0])
             return
         # Means, not medians: it is a few calls that wait for a core, and long.
         first, second = (t / n for t, n in zip(self._took_s, self._rows, strict=True))
@@ -143,11 +150,10 @@ class _Either:
         self.get_inputs, self.get_outputs = sleeping.get_inputs, sleeping.get_outputs
 
     def run(self, wanted: Sequence[str], fed: Mapping[str, Any]) -> Any:
-        session = self._sessions[self._choice.is_second]
-        begun_s = time.perf_counter()
-        found = session.run(wanted, fed)
+        is_second, begun_s = self._choice.is_second, time.perf_counter()
+        found = self._sessions[is_second].run(wanted, fed)
         took_s = time.perf_counter() - begun_s
-        self._choice.took(took_s, max(_rows_of(fed.values()), 1))
+        self._choice.took(is_second, took_s, max(_rows_of(fed.values()), 1))
         return found
 
 
@@ -172,14 +178,14 @@ class InPieces:
         rows = _rows_of(fed.values())
         if rows < _MANY_ROWS or not self._is_possible:
             return self._session.run(wanted, fed)
-        begun_s = time.perf_counter()
-        found = self._in_pieces(wanted, fed, rows) if self._choice.is_second else None
+        is_second, begun_s = self._choice.is_second, time.perf_counter()
+        found = self._in_pieces(wanted, fed, rows) if is_second else None
         if found is None:
             found = self._session.run(wanted, fed)
         took_s = time.perf_counter() - begun_s
         if took_s >= _LONG_S:
             with self._lock:  # several threads may call
-                self._choice.took(took_s, rows)
+                self._choice.took(is_second, took_s, rows)
         return found
 
     def _in_pieces(self, wanted: Sequence[str], fed: Mapping[str, Any], rows: int) -> Any:
