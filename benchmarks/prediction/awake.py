@@ -95,7 +95,7 @@ def _measure(
     options: argparse.Namespace,
 ) -> dict[str, Any]:  # fmt: skip
     seen: dict[str, list[Seen]] = {name: [] for name in engines}
-    with _computing(situation.beside) as beside:
+    with computing(situation.beside) as beside:
         for number in range(options.rounds + 1):  # the first only warms up
             for name in list(engines) if number % 2 else list(engines)[::-1]:
                 seconds = options.seconds if number else 0.5
@@ -144,7 +144,7 @@ def _ask(
 
 
 @contextlib.contextmanager
-def _computing(count: int) -> Iterator[list[int]]:
+def computing(count: int) -> Iterator[list[int]]:
     """Have processes compute without end; yield their ids."""
     busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(count)]
     try:

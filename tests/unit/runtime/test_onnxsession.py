@@ -50,8 +50,8 @@ def test_it_is_noticed_when_the_other_becomes_faster(times: list[tuple[float, fl
 
 def test_one_long_wait_counts(tmp_path: Path) -> None:
     choice = Choice()
-    for call in range(32):
-        took_s = 0.1 if call == 21 else 0.001 if choice.is_second else 0.002
+    for call in range(16):
+        took_s = 0.1 if call == 11 else 0.001 if choice.is_second else 0.002
         choice.took(choice.is_second, took_s)
     assert not choice.is_second
 
@@ -150,7 +150,7 @@ def test_pieces_are_computed_at_the_same_time(clock: list[float]) -> None:
             x = np.arange(96.0).reshape(32, 3)
             twice, negative = session.run(["twice", "negative"], {"x": x})
             assert (twice == 2 * x).all() and (negative == -x).all()
-    assert network.calls == 5 and narrow.calls == 55 * 16
+    assert narrow.calls == (60 - network.calls) * 16 and network.calls < 15
 
 
 def test_what_is_not_of_rows_is_computed_whole(clock: list[float]) -> None:

@@ -116,11 +116,13 @@ def load_compiled(directory: Path, *, signature_name: str = "") -> CompiledModel
     graphs = {part.signature.name: _graph(directory, part) for part in about.parts if part.graph}
     calls = cores()
     if calls == 1 or not _may_be_opened_again(files.values()):
-        return _opened(directory, about, graphs, _sessions(files))
-    narrow = _sessions(files, threads=1)
+        sessions = {name: _session(file) for name, file in files.items()}
+        return _opened(directory, about, graphs, sessions)
+    narrow = {name: _session(file, threads=1) for name, file in files.items()}
+    wide = {name: _session(file, narrow=narrow[name]) for name, file in files.items()}
     beside = Beside(_opened(directory, about, graphs, narrow), calls)
     pool = ThreadPoolExecutor(calls, thread_name_prefix="rows")
-    return _opened(directory, about, graphs, _sessions(files), beside, narrow, pool.map)
+    return _opened(directory, about, graphs, wide, beside, narrow, pool.map)
 
 
 def _may_be_opened_again(files: Iterable[Path]) -> bool:
@@ -244,15 +246,11 @@ def _row_runner(part: Part, session: NumberSession) -> Callable[[np.ndarray], di
     return run
 
 
-def _sessions(files: Mapping[str, Path], *, threads: int = 0) -> dict[str, Any]:
-    return {name: _session(file, threads) for name, file in files.items()}
-
-
-def _session(file: Path, threads: int) -> Any:
+def _session(file: Path, *, threads: int = 0, narrow: Any = None) -> Any:
     if file.suffix != _NUMBERS:
-        return open_session(file, threads=threads)
+        return open_session(file, threads=threads, narrow=narrow)
     try:
-        return NumberSession(read_network(file))
+        return narrow or NumberSession(read_network(file))
     except (OSError, ValueError) as error:
         raise load_error(f"{file.name} cannot be read: {error}") from error
 

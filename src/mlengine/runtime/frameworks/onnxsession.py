@@ -1,11 +1,11 @@
-"""Sessions of onnxruntime: how many threads and rows a call has, and what threads do that wait.
+"""Sessions of onnxruntime: how many cores and rows a call has.
 
 A call on several cores waits for its slowest thread after each operation. Threads that sleep there
 have to be woken some hundred times a call, which takes a small network longer than what they have
 to compute; threads that spin are ready at once, but keep the core from everybody else, and where
-others want it, stand in the way of the very thread that they wait for. Which is faster depends on
-what else the machine does, so both are kept and tried, again and again (`Choice`). No thread spins
-between two calls.
+others want it, stand in the way of the very thread that they wait for. A call on one core waits for
+nobody. Whether several cores are faster depends on what else the machine does, so both are kept and
+tried, again and again (`Choice`). No thread spins between two calls.
 
 What a network has computed of two rows fits in a processor's caches, and of thirty-two it may not;
 and cores that compute different rows need not wait for each other. So many rows may be faster two
@@ -26,7 +26,7 @@ import numpy as np
 from mlengine.runtime.frameworks import library
 from mlengine.runtime.prediction_error import load_error
 
-__all__ = ["LARGEST_TWICE", "Choice", "InPieces", "Mapped", "cores", "open_session"]
+__all__ = ["LARGEST_TWICE", "Choice", "InPieces", "Mapped", "cores", "open_once", "open_session"]
 
 Mapped = Callable[[Callable[[Any], Any], Iterable[Any]], Iterator[Any]]
 """`map`, or what calls a function several times at once."""
@@ -34,20 +34,21 @@ Mapped = Callable[[Callable[[Any], Any], Iterable[Any]], Iterator[Any]]
 LARGEST_TWICE = 64 << 20
 """Bytes of a file that is opened more than once."""
 
-_TRIAL_CALLS = 16
+_TRIAL_CALLS = 8
 _TRIAL_S, _FEWEST_CALLS = 0.3, 3  # of long calls, fewer tell enough
-_KEEP_CALLS, _MOST_KEEP_CALLS = 128, 2048  # of what was faster; more each time that it is again
+_KEEP_CALLS, _MOST_KEEP_CALLS = 32, 2048  # of what was faster; more each time that it is again
 _WORTH = 0.9  # of the time of the first way
 _MANY_ROWS, _PIECE_ROWS = 8, 2
 _LONG_S = 0.005  # of a call that is worth cutting: others are faster whole
 
 
-def open_session(path: Path, *, threads: int = 0) -> Any:
+def open_session(path: Path, *, threads: int = 0, narrow: Any = None) -> Any:
     """Open an ONNX file on the CPU.
 
     Args:
         path: The file.
-        threads: How many cores a call may use; 0: as this process, `OMP_NUM_THREADS`, or one.
+        threads: How many cores a call may use; 0: `cores`.
+        narrow: A session of this file with a core a call, if there is one already.
 
     Returns:
         What answers `run`, `get_inputs` and `get_outputs` as a session of onnxruntime does.
@@ -56,10 +57,11 @@ def open_session(path: Path, *, threads: int = 0) -> Any:
         PredictionError: Class 0: no onnxruntime, or unreadable.
     """
     threads = threads or cores()
-    sleeping = _open(path, threads, spin=False)
     if threads == 1 or path.stat().st_size > LARGEST_TWICE:
-        return sleeping
-    return _Either(sleeping, _open(path, threads, spin=True))
+        return open_once(path, threads, spin=False)
+    return _Either(
+        narrow or open_once(path, 1, spin=False), open_once(path, threads, spin=True)
+    )  # fmt: skip
 
 
 def cores() -> int:
@@ -68,7 +70,8 @@ def cores() -> int:
     return max(int(given), 1) if given.isdecimal() else 1
 
 
-def _open(path: Path, threads: int, *, spin: bool) -> Any:
+def open_once(path: Path, threads: int, *, spin: bool) -> Any:
+    """Open an ONNX file for calls of so many threads, which spin or sleep; see `open_session`."""
     with library("onnx"):
         import onnxruntime
     options = onnxruntime.SessionOptions()
@@ -88,11 +91,11 @@ def _open(path: Path, threads: int, *, spin: bool) -> Any:
 class Choice:
     """Tells by trying which of two ways of a call is faster. Pure.
 
-        16 calls of each, by turns ──▶ whichever was faster, 128 to 2,048 calls ──▶ 16 of each …
+        8 calls of each, by turns ──▶ whichever was faster, 32 to 2,048 calls ──▶ 8 of each …
 
     Example:
         >>> choice = Choice()
-        >>> for _ in range(32):
+        >>> for _ in range(16):
         ...     choice.took(choice.is_second, 0.001 if choice.is_second else 0.002)
         >>> choice.is_second
         True
@@ -144,10 +147,10 @@ class Choice:
 class _Either:
     """Two sessions of one file; each call goes to the one that is faster at the moment."""
 
-    def __init__(self, sleeping: Any, spinning: Any) -> None:
-        self._sessions = sleeping, spinning
+    def __init__(self, narrow: Any, wide: Any) -> None:
+        self._sessions = narrow, wide
         self._choice = Choice()
-        self.get_inputs, self.get_outputs = sleeping.get_inputs, sleeping.get_outputs
+        self.get_inputs, self.get_outputs = narrow.get_inputs, narrow.get_outputs
 
     def run(self, wanted: Sequence[str], fed: Mapping[str, Any]) -> Any:
         is_second, begun_s = self._choice.is_second, time.perf_counter()
