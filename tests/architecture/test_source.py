@@ -148,7 +148,7 @@ LISTENERS = {
     "prediction/workers/launch.py",  # binds the Unix socket that a worker is given
     "runtime/sidecar.py",  # one loopback port per attempt, for its own replicas
     "runtime/tunnel.py",  # on a node: the same, for replicas that do not see the engine's home
-    "runtime/worker.py",  # a Unix socket per worker
+    "runtime/listening.py",  # a Unix socket per worker
     "training/local.py",  # the same, for `local train`
     "training/ports.py",  # finds free loopback ports for replicas
     "training/launchers/rayagent.py",  # supervisors' Unix socket

@@ -340,10 +340,6 @@ def _kinds(
     backend: Backend,
 ) -> dict[str, JobKind]:
     notify = str(_notify_socket(settings))
-
-    def cpus() -> float:
-        return backend.capacity.inventory.cpus
-
     return {
         "training": TrainerJobs(
             buckets,
@@ -355,7 +351,7 @@ def _kinds(
             access=BucketAccess(buckets, settings.folder("buckets"), settings.run, os.environ),
             mirrors=mirrors,
             new_folders=_new_folders(settings),
-            cpus=cpus,
+            cpus=lambda: backend.capacity.inventory.cpus,
             unfinished=partial(store.jobs_in, STARTED_JOB_STATES),
         ),
         "prediction": BatchJobs(
@@ -366,7 +362,7 @@ def _kinds(
             grace_s=settings.grace_s,
             log_quota_bytes=settings.log_quota_bytes,
             notify=notify,
-            cpus=cpus,
+            cpus=lambda: backend.capacity.inventory.cpus,
         ),
     }
 

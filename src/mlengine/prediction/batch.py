@@ -205,10 +205,7 @@ class BatchJobs:
         (folder / "batch.json").write_text(json.dumps(plan))
         written = [plan[name] for name in ("output_dir", "progress", "shards_dir")]
         read = [str(artifact), str(manifest_of(artifact)), *inputs]
-        environment = {
-            **dict.fromkeys(THREADS, str(threads)), **base_environment(os.environ)
-        }  # fmt: skip
-        return self._attempt(record, folder, [*read, *written], python, environment)
+        return self._attempt(record, folder, [*read, *written], python, threads)
 
     def _code_of(
         self, record: VersionRecord, preparation: Preparation
@@ -227,9 +224,8 @@ class BatchJobs:
         }
 
     def _attempt(
-        self, record: JobRecord, folder: Path, places: list[str], python: str,
-        environment: dict[str, str],
-    ) -> AttemptSpec:  # fmt: skip
+        self, record: JobRecord, folder: Path, places: list[str], python: str, threads: int
+    ) -> AttemptSpec:
         """Say how `runtime.batch` is run, confined, on the plan in the attempt's folder."""
         work = folder / "work"
         work.mkdir(exist_ok=True)
@@ -238,7 +234,7 @@ class BatchJobs:
             role="master",
             index=0,
             argv=boot_command(python, "mlengine.runtime.batchstart", str(folder / "batch.json")),
-            env=environment,
+            env={**dict.fromkeys(THREADS, str(threads)), **base_environment(os.environ)},
             cwd=str(work),
         )
         return AttemptSpec(

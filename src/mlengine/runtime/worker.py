@@ -22,7 +22,6 @@ import os
 import selectors
 import signal
 import socket
-import stat
 import sys
 import time
 import traceback
@@ -46,6 +45,7 @@ from mlengine.runtime.frames import (
     FrameReader,
     frame_head,
 )
+from mlengine.runtime.listening import listen
 from mlengine.runtime.opening import open_model
 from mlengine.runtime.prediction_error import PredictionError
 
@@ -115,7 +115,7 @@ class Server:
         self._connections: set[_Connection] = set()
         self._stop_by_s: float | None = None
         self._stays = False
-        self._listener = _listen(path)
+        self._listener = listen(path)
         self._selector.register(self._listener, selectors.EVENT_READ, self._accept)
         self.read_buffer = memoryview(bytearray(_READ_BYTES))
         self._woken, self._waker = socket.socketpair()
@@ -357,39 +357,6 @@ def _hand_out(answers: list[tuple[tuple[_Connection, int], Answer]]) -> None:
     for connection, pieces in frames.items():
         connection.put_all(pieces, len(pieces) // 2)
         connection.flush()
-
-
-def _listen(path: Path) -> socket.socket:
-    """Listen on the socket that is standard input, as an engine gives it; without one, make it."""
-    listener = _given(path) or _made(path)
-    listener.listen(512)
-    listener.setblocking(False)
-    return listener
-
-
-def _given(path: Path) -> socket.socket | None:
-    """Take the socket that was bound for a worker which may open none itself."""
-    if not stat.S_ISSOCK(os.fstat(0).st_mode):
-        return None
-    given = socket.socket(fileno=os.dup(0))
-    if given.family != socket.AF_UNIX or given.getsockname() != str(path):
-        given.close()
-        return None
-    null = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(null, 0)
-    os.close(null)
-    return given
-
-
-def _made(path: Path) -> socket.socket:
-    path.unlink(missing_ok=True)
-    listener = socket.socket(socket.AF_UNIX)
-    before = os.umask(0o177)  # the socket must never exist with wider rights, not for a moment
-    try:
-        listener.bind(str(path))
-    finally:
-        os.umask(before)
-    return listener
 
 
 def _report_failure(worker_dir: Path, error: Exception) -> int:
