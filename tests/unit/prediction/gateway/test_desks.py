@@ -851,7 +851,7 @@ def test_a_folder_of_a_version_that_was_retired_meanwhile_is_not_taken(gateway: 
     later = gateway.new_group("later", desk=OTHER)
     gateway.ask(b"b", of=later)
     gateway.library.may_be_read.set()
-    gateway.until(lambda: later.desk is not None)
+    gateway.until(lambda: later.desk is not None and gateway.told)
     assert (gateway.group.desk, len(gateway.desks)) == (None, 1)
     assert gateway.told == [good(b"b")]
 
