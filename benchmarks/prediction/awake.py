@@ -31,7 +31,7 @@ from benchmarks.prediction import load, servers
 from benchmarks.prediction.asking import irises, predictions
 from tests.live.engines import LiveEngine, live_engine
 
-__all__ = ["main"]
+__all__ = ["computing", "main"]
 
 _LEAST = 0.8
 _MODELS = ("a", "b", "c", "d")

@@ -59,7 +59,7 @@ def _verdicts(
     rivals = [one for one in here if one["server"] not in (_OURS, FLOOR, EMPTY)]
     plain = [one for one in rivals if one["server"] != _ONNX]
     by_hand = [one for one in rivals if one["server"] == _ONNX]
-    unconverted = plain
+    unconverted = plain  # whatever the model: who converts by hand starts without its library
     best_target, onnx_target = _TARGETS.get(ours["cell"], (None, None))
     found = []
     if ours["model"] == "cnn":
